@@ -1,0 +1,57 @@
+//! Conditions as Kubernetes' API conventions define them, in a compact typed form. No IO.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::reason::Reason;
+
+/// The conditions that this operator writes. The list is ours alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub enum ConditionType {
+    /// The operator can do its job for this object. What kstatus, Helm and Flux wait for.
+    Ready,
+    /// Desired and actual agree.
+    InSync,
+    /// A new generation is being taken in. Only from a change until its first answer.
+    Reconciling,
+    /// A person must act. Never together with Reconciling.
+    Stalled,
+    /// Written by another release of this operator; dropped at the next write.
+    #[serde(other)]
+    #[schemars(skip)]
+    Unrecognised,
+}
+
+/// Status of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub enum ConditionStatus {
+    /// It holds.
+    True,
+    /// It does not hold.
+    False,
+    /// It is not known.
+    Unknown,
+}
+
+/// One condition of an object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// Type of the condition.
+    #[serde(rename = "type")]
+    pub type_: ConditionType,
+    /// Status of the condition.
+    pub status: ConditionStatus,
+    /// Why it has this status: one word from a closed vocabulary.
+    pub reason: Reason,
+    /// The reason in words. Changes only with the reason or the generation.
+    #[schemars(length(max = 1024))]
+    pub message: String,
+    /// Generation of the spec that the condition was set for.
+    pub observed_generation: i64,
+    /// When the status last changed.
+    pub last_transition_time: Timestamp,
+}

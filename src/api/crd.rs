@@ -1,0 +1,60 @@
+//! The CustomResourceDefinitions as they are shipped: what kube-derive makes, mended where it cannot. No IO.
+
+use kube::CustomResourceExt;
+use serde_json::{Map, Value, json};
+
+use super::model_sync::ModelSync;
+
+/// Largest CRD that client-side `kubectl apply` can handle, with room to spare.
+pub const MAX_BYTES: usize = 200 * 1024;
+
+/// Every CRD of this operator, as JSON with sorted keys, in the order of their names.
+pub fn all() -> Vec<Value> {
+    vec![mended(serde_json::to_value(ModelSync::crd()))]
+}
+
+/// A derived CRD with what the derive macro cannot express.
+fn mended(derived: Result<Value, serde_json::Error>) -> Value {
+    let mut crd = derived.unwrap_or_default();
+    if let Some(versions) = crd.pointer_mut("/spec/versions").and_then(Value::as_array_mut) {
+        for version in versions {
+            let Some(schema) = version.pointer_mut("/schema/openAPIV3Schema") else { continue };
+            drop_nulls(schema);
+            // Without a status a fresh object counts as ready for every waiter.
+            if let Some(status) = schema.pointer_mut("/properties/status").and_then(Value::as_object_mut) {
+                status.insert("default".into(), json!({ "observedGeneration": -1 }));
+            }
+        }
+    }
+    crd
+}
+
+/// `Option<T>` comes out as nullable, which would turn an explicit null into a value that decides something.
+/// `creationTimestamp` alone stays so: tools write `creationTimestamp: null` into templates.
+fn drop_nulls(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            object.remove("nullable");
+            if let Some(Value::Array(values)) = object.get_mut("enum") {
+                values.retain(|value| !value.is_null());
+            }
+            whole_numbers(object);
+            object.values_mut().for_each(drop_nulls);
+            if let Some(Value::Object(timestamp)) = object.get_mut("creationTimestamp") {
+                timestamp.insert("nullable".into(), json!(true));
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
+}
+
+/// Bounds come out as `0.0`; Kubernetes writes them back as `0`, which every differ would show.
+fn whole_numbers(object: &mut Map<String, Value>) {
+    for key in ["minimum", "maximum"] {
+        if let Some(bound) = object.get(key).and_then(Value::as_f64) {
+            #[expect(clippy::cast_possible_truncation, reason = "bounds are small whole numbers")]
+            object.insert(key.into(), json!(bound as i64));
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Names that tie our objects together: API group, labels, annotations. No IO.
+
+/// API group of every kind of this operator.
+pub const GROUP: &str = "automl.cloudai.kubeflow.org";
+/// Served and stored version.
+pub const VERSION: &str = "v1alpha1";
+/// `apiVersion` of our kinds.
+pub const API_VERSION: &str = "automl.cloudai.kubeflow.org/v1alpha1";
+
+/// Field manager of every write, and `reportingController` of events.
+pub const MANAGER: &str = "modelsync";
+
+/// Annotation on our objects: a new value means "ask now, forget backoff and settle".
+pub const TRIGGER: &str = "automl.cloudai.kubeflow.org/trigger";
+
+/// Label on a run: uid of the object that it was made for. Every run of ours carries it; it selects our watches.
+pub const OWNER_UID: &str = "automl.cloudai.kubeflow.org/owner-uid";
+/// Label on a run: kind of the object that it was made for.
+pub const OWNER_KIND: &str = "automl.cloudai.kubeflow.org/owner-kind";
+/// Annotation on a run: name of the object that it was made for (names may be longer than a label value).
+pub const OWNER_NAME: &str = "automl.cloudai.kubeflow.org/owner-name";
+/// Label on a run: the attempt that it belongs to.
+pub const ATTEMPT: &str = "automl.cloudai.kubeflow.org/attempt";
+/// Annotation on a run: digest of the target that it is to bring about.
+pub const TARGET: &str = "automl.cloudai.kubeflow.org/target";
+/// Annotation on a run: `metadata.generation` of the object that it was made from.
+pub const GENERATION: &str = "automl.cloudai.kubeflow.org/generation";
+/// Annotation on a run: RFC 3339 moment after which the fence refuses its creation.
+pub const NOT_AFTER: &str = "automl.cloudai.kubeflow.org/not-after";
+
+/// Prefix of every key of ours; templates may not set such labels or annotations.
+pub const KEY_PREFIX: &str = "automl.cloudai.kubeflow.org/";
+
+/// Name of the admission policy (and of its binding) that refuses late creates.
+pub const FENCE: &str = "modelsync-run-not-after";

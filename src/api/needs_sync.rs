@@ -1,0 +1,12 @@
+//! The diff endpoint's vocabulary, shared by the client and by whoever serves it. No IO.
+
+/// `apiVersion` of an answer, if it names one.
+pub const API_VERSION: &str = "v1alpha1";
+/// `kind` of an answer, if it names one.
+pub const KIND: &str = "NeedsSync";
+/// Largest body of an answer, in bytes after decompression.
+pub const MAX_BODY: usize = 64 * 1024;
+/// Largest sum of the header lines of an answer, in bytes.
+pub const MAX_HEADERS: usize = 16 * 1024;
+/// Largest sum of all names and values of the parameters that go into a run, in bytes.
+pub const MAX_PARAMETERS: usize = 16 * 1024;

@@ -1,0 +1,110 @@
+//! Reasons of conditions and events: one closed vocabulary with stable strings. No IO.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident,)+) => {
+        /// Why a condition has its status, or why an event happened.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Reason {
+            $($(#[$doc])* $name,)+
+            /// Written by another release of this operator; replaced at the next write.
+            Unrecognised,
+        }
+
+        impl Reason {
+            /// Every reason of this release.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// The stable string, as users see it.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)+
+                    Self::Unrecognised => "Unrecognised",
+                }
+            }
+
+            fn parse(text: &str) -> Self {
+                match text {
+                    $(stringify!($name) => Self::$name,)+
+                    _ => Self::Unrecognised,
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The operator watches the object and can do its job.
+    Operational,
+    /// The object is new or was changed, and its endpoint has not answered yet.
+    AwaitingFirstAnswer,
+    /// The endpoint says that nothing needs to be done.
+    UpToDate,
+    /// A run is on its way.
+    RunActive,
+    /// A run succeeded, but the endpoint still says that a sync is needed (or has not been asked since).
+    AwaitingEffect,
+    /// A run failed; the same target waits before it is tried again.
+    BackingOff,
+    /// The last run did not succeed.
+    RunFailing,
+    /// The endpoint gives no usable answer.
+    EndpointFailing,
+    /// `spec.suspend` is true.
+    Suspended,
+    /// A run of a deleted object of the same name has not ended yet.
+    PredecessorRunning,
+    /// The spec cannot be carried out; the message names the field and the remedy.
+    InvalidSpec,
+    /// The API server refused the run as invalid.
+    RunRefused,
+    /// Something else owns the name of the run.
+    NameConflict,
+    /// The run's kind is not installed in this cluster.
+    RunKindMissing,
+    /// A quota forbids another run.
+    QuotaExceeded,
+    /// The operator, by policy or RBAC, may not create the run.
+    Forbidden,
+    /// The API server, or a webhook in front of the run's kind, does not take requests now.
+    ApiUnavailable,
+    /// It is not known yet whether the reserved run exists.
+    RunUnconfirmed,
+    /// A bug in the operator stopped this object's pass.
+    InternalError,
+    /// Event: a run was created.
+    RunStarted,
+    /// Event: a run succeeded.
+    RunSucceeded,
+    /// Event: a run ended without success.
+    RunFailed,
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Reason {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Never an error: a downgrade must be able to read what a newer release wrote.
+        Ok(Self::parse(&std::borrow::Cow::<str>::deserialize(deserializer)?))
+    }
+}
+
+impl JsonSchema for Reason {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Reason".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "maxLength": 64 })
+    }
+}

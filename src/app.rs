@@ -1,0 +1,288 @@
+//! The composition root: builds every part, starts the tasks, stops them. IO.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use kube::{Config, config::KubeConfigOptions};
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{info, warn};
+use url::Url;
+
+use crate::{
+    clock::Clock,
+    controller::{Context, ModelSyncController, work},
+    core::run::RunRecord,
+    kube_io::{
+        apply::{ApiServer, collection, model_syncs},
+        client::Clients,
+        events::Events,
+        fence::FenceState,
+        store::{ModelSyncSink, ModelSyncs, RunSink, Runs},
+        watch::{Scope, follow},
+    },
+    runs,
+    schedule::{poller::Poller, queue::Queue},
+    source::{
+        address::AddressRules,
+        http::{GuardedClient, Setup, SetupError},
+        needs_sync::NeedsSyncClient,
+    },
+    telemetry::{
+        health::{self, Pages},
+        metrics::Metrics,
+    },
+};
+
+/// Passes that run at once. One pass holds at most one connection to the API server.
+const WORKERS: usize = 32;
+/// How often the fence is looked up.
+const FENCE_EVERY: Duration = Duration::from_secs(60);
+
+/// How the controller is to run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Namespaces to look after; none = all.
+    pub namespaces: Vec<String>,
+    /// Label selector of the objects to look after; empty = all.
+    pub selector: String,
+    /// Address of health and metrics pages.
+    pub listen: SocketAddr,
+    /// Which addresses endpoints may have.
+    pub addresses: AddressRules,
+    /// Minimum age of a finished run before it is deleted.
+    pub min_run_age: Duration,
+    /// Questions under way at once.
+    pub max_polls: usize,
+}
+
+/// Why the controller could not start or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No way to the API server is configured.
+    #[error("no cluster: {0}; set KUBECONFIG, or run inside a cluster")]
+    Config(String),
+    /// The clients could not be built.
+    #[error("the API server's clients could not be built: {0}")]
+    Client(#[from] kube::Error),
+    /// The client for endpoints could not be built.
+    #[error("the client for endpoints could not be built: {0}")]
+    Endpoints(#[from] SetupError),
+    /// The address could not be listened on.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, std::io::Error),
+}
+
+/// A running controller.
+pub struct Operator {
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    address: SocketAddr,
+}
+
+/// Where the API server is: inside a cluster its account, else `KUBECONFIG`.
+pub async fn cluster_config() -> Result<Config, Error> {
+    if std::env::var_os("KUBECONFIG").is_none()
+        && let Ok(config) = Config::incluster()
+    {
+        return Ok(config);
+    }
+    Config::from_kubeconfig(&KubeConfigOptions::default()).await.map_err(|error| Error::Config(error.to_string()))
+}
+
+impl Operator {
+    /// Starts every task. They run until [`Operator::stop`].
+    pub async fn start(settings: Settings, config: &Config, clock: Arc<Clock>) -> Result<Self, Error> {
+        let listener = TcpListener::bind(settings.listen).await.map_err(|error| Error::Listen(settings.listen, error))?;
+        let address = listener.local_addr().map_err(|error| Error::Listen(settings.listen, error))?;
+        let clients = Clients::new(config, &clock)?;
+        let parts = Parts::new(&settings, config, &clients, &clock).await?;
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        // The first look comes before the first decision: an object with a lost run would else wait for it.
+        parts.fence.refresh(&clients).await;
+        tasks.spawn(until(stop.clone(), watch_fence(parts.fence.clone(), clients.clone(), clock.clone())));
+        parts.start_watches(&settings, &clients, &clock, &stop, &tasks);
+        tasks.spawn(until(stop.clone(), { let queue = parts.queue.clone(); async move { queue.run_timers().await } }));
+        tasks.spawn(until(stop.clone(), { let poller = parts.poller.clone(); async move { poller.run().await } }));
+        for _ in 0..WORKERS {
+            tasks.spawn(work(parts.controller.clone(), parts.poller.clone(), parts.queue.clone(), stop.clone()));
+        }
+        tasks.spawn(serve(listener, parts.pages(scopes(&settings).len()), stop.clone()));
+        tasks.close();
+        info!(%address, namespaces = ?settings.namespaces, selector = settings.selector, "controller started");
+        Ok(Self { stop, tasks, address })
+    }
+
+    /// Where health and metrics are served.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Finishes the passes that are under way and ends every task.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.wait().await;
+    }
+}
+
+/// Runs the controller until the process is told to stop.
+pub async fn run(settings: Settings) -> Result<(), Error> {
+    let config = cluster_config().await?;
+    let operator = Operator::start(settings, &config, Clock::system()).await?;
+    told_to_stop().await;
+    info!("stopping");
+    operator.stop().await;
+    Ok(())
+}
+
+async fn told_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let interrupt = tokio::signal::ctrl_c();
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => tokio::select! {
+            _ = interrupt => {}
+            _ = terminate.recv() => {}
+        },
+        Err(error) => {
+            warn!(%error, "SIGTERM cannot be listened for");
+            let _ = interrupt.await;
+        }
+    }
+}
+
+/// The parts that tasks share.
+struct Parts {
+    objects: Arc<ModelSyncs>,
+    runs: Arc<Runs>,
+    queue: Queue,
+    poller: Poller,
+    controller: Arc<ModelSyncController>,
+    fence: FenceState,
+    metrics: Arc<Metrics>,
+}
+
+impl Parts {
+    async fn new(settings: &Settings, config: &Config, clients: &Clients, clock: &Arc<Clock>) -> Result<Self, Error> {
+        let kinds = runs::backends().iter().flat_map(|backend| {
+            scopes(settings).into_iter().map(|namespace| (backend.kind(), namespace)).collect::<Vec<_>>()
+        });
+        let (objects, queue) = (Arc::new(ModelSyncs::default()), Queue::new(clock.clone()));
+        let runs = Arc::new(Runs::new(clock.clone(), kinds));
+        let (fence, metrics) = (FenceState::default(), Arc::new(Metrics::default()));
+        let controller = Arc::new(ModelSyncController::new(Context {
+            clock: clock.clone(),
+            objects: objects.clone(),
+            runs: runs.clone(),
+            backends: runs::backends(),
+            api: ApiServer::new(clients.clone()),
+            fence: fence.clone(),
+            events: Events::start(clients.writes.clone(), std::env::var("HOSTNAME").ok()),
+            queue: queue.clone(),
+            metrics: metrics.clone(),
+            process: process_id(),
+            min_run_age: settings.min_run_age,
+        }));
+        let mut addresses = settings.addresses.clone();
+        addresses.api_server.extend(api_server_addresses(config).await);
+        let asker = Arc::new(NeedsSyncClient::new(GuardedClient::new(Setup::system(addresses))?));
+        let deliver = { let controller = controller.clone(); Arc::new(move |uid: &str, answered| controller.take_answer(uid, answered)) };
+        let poller = Poller::new(clock.clone(), asker, settings.max_polls, deliver);
+        Ok(Self { objects, runs, queue, poller, controller, fence, metrics })
+    }
+
+    fn start_watches(&self, settings: &Settings, clients: &Clients, clock: &Arc<Clock>, stop: &CancellationToken, tasks: &TaskTracker) {
+        for (number, namespace) in scopes(settings).into_iter().enumerate() {
+            let wake = { let queue = self.queue.clone(); Arc::new(move |uid: &str| queue.wake(uid)) };
+            let sink = ModelSyncSink::new(self.objects.clone(), number, namespace.clone(), wake);
+            let scope = Scope { path: model_syncs(namespace.as_deref()), selector: encode(&settings.selector) };
+            tasks.spawn(follow(clients.reads.clone(), clock.clone(), scope, sink, stop.clone()));
+            for backend in runs::backends() {
+                let sink = RunSink::new(self.runs.clone(), *backend, namespace.clone(), self.wake_owner(), self.wake_all());
+                let scope = Scope { path: collection(backend.kind(), namespace.as_deref()), selector: encode(crate::api::keys::OWNER_UID) };
+                tasks.spawn(follow(clients.reads.clone(), clock.clone(), scope, sink, stop.clone()));
+            }
+        }
+    }
+
+    /// A changed run concerns its object, and the present object of its object's name.
+    fn wake_owner(&self) -> Arc<dyn Fn(&RunRecord) + Send + Sync> {
+        let (queue, objects) = (self.queue.clone(), self.objects.clone());
+        Arc::new(move |run| {
+            queue.wake(&run.owner_uid);
+            if let Some(uid) = objects.uid_of(&run.namespace, &run.owner_name).filter(|uid| *uid != run.owner_uid) {
+                queue.wake(&uid);
+            }
+        })
+    }
+
+    fn wake_all(&self) -> Arc<dyn Fn() + Send + Sync> {
+        let (queue, objects) = (self.queue.clone(), self.objects.clone());
+        Arc::new(move || objects.uids().iter().for_each(|uid| queue.wake(uid)))
+    }
+
+    fn pages(&self, scopes: usize) -> Pages {
+        let (objects, runs) = (self.objects.clone(), self.runs.clone());
+        let not_ready = move || match (objects.is_known(scopes), runs.is_known()) {
+            (false, _) => Some("ModelSyncs are not listed yet; are the CRDs installed?".to_owned()),
+            (_, false) => Some("runs are not listed yet; may the operator list them?".to_owned()),
+            (true, true) => None,
+        };
+        let (objects, metrics) = (self.objects.clone(), self.metrics.clone());
+        let refresh = move || metrics.set_undecodable(objects.undecodable());
+        Pages { not_ready: Arc::new(not_ready), refresh: Arc::new(refresh), metrics: self.metrics.clone() }
+    }
+}
+
+/// The namespaces that watches are made for; `None` stands for all.
+fn scopes(settings: &Settings) -> Vec<Option<String>> {
+    if settings.namespaces.is_empty() { vec![None] } else { settings.namespaces.iter().cloned().map(Some).collect() }
+}
+
+async fn until(stop: CancellationToken, task: impl Future<Output = ()>) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = task => {}
+    }
+}
+
+async fn watch_fence(fence: FenceState, clients: Clients, clock: Arc<Clock>) {
+    loop {
+        clock.sleep_until(clock.mono() + FENCE_EVERY).await;
+        fence.refresh(&clients).await;
+    }
+}
+
+async fn serve(listener: TcpListener, pages: Pages, stop: CancellationToken) {
+    if let Err(error) = health::serve(listener, pages, stop).await {
+        warn!(%error, "the health pages ended");
+    }
+}
+
+/// What every nonce of this process begins with: random, because a pid or a start time may come back after a restart.
+fn process_id() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    // Each RandomState is seeded by the operating system.
+    format!("{:016x}", RandomState::new().hash_one(std::process::id()))
+}
+
+/// Addresses that endpoints must not have: a question sent there would carry the operator into its own API server.
+async fn api_server_addresses(config: &Config) -> Vec<IpAddr> {
+    let url = Url::parse(&config.cluster_url.to_string()).ok();
+    let target = url.as_ref().and_then(|url| Some((url.host_str()?.trim_matches(['[', ']']).to_owned(), url.port_or_known_default()?)));
+    let Some(target) = target else { return Vec::new() };
+    match tokio::net::lookup_host(target).await {
+        Ok(found) => found.map(|address| address.ip()).collect(),
+        Err(error) => {
+            warn!(%error, "the API server's address is not known: endpoints at its address are not refused");
+            Vec::new()
+        }
+    }
+}
+
+/// A label selector as part of a URL.
+fn encode(selector: &str) -> String {
+    url::form_urlencoded::byte_serialize(selector.as_bytes()).collect()
+}

@@ -1,0 +1,107 @@
+//! The only reader of time. Everything else takes `now` as an argument.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::core::time::{Mono, Now, after};
+
+/// Wall, monotonic and API server time of one process.
+///
+/// Tests may set it forward with [`Clock::advance`]; every reading, and every server timestamp that passes through it,
+/// moves by the same amount, and whoever sleeps on it looks again.
+#[derive(Debug)]
+pub struct Clock {
+    start: Instant,
+    offset: watch::Sender<Duration>,
+    server: Mutex<Option<(Timestamp, Instant)>>,
+}
+
+impl Clock {
+    /// The system's clocks.
+    pub fn system() -> Arc<Self> {
+        Arc::new(Self { start: instant(), offset: watch::Sender::new(Duration::ZERO), server: Mutex::new(None) })
+    }
+
+    /// One moment on all clocks.
+    pub fn now(&self) -> Now {
+        let (instant, offset) = (instant(), *self.offset.borrow());
+        let server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        Now {
+            wall: after(wall(), offset),
+            server: server.map(|(date, heard)| after(date, instant.saturating_duration_since(heard).saturating_add(offset))),
+            mono: Mono::new(instant.saturating_duration_since(self.start).saturating_add(offset)),
+        }
+    }
+
+    /// The present monotonic moment.
+    pub fn mono(&self) -> Mono {
+        self.now().mono
+    }
+
+    /// Takes in the `Date` of a reply of the API server.
+    ///
+    /// The header counts whole seconds and is as old as the reply's way to us, so what is made of it lags the server's
+    /// clock a little and never leads it: deadlines that are counted from it are early rather than late.
+    pub fn heard_server(&self, date: Timestamp) {
+        *self.server.lock().unwrap_or_else(PoisonError::into_inner) = Some((date, instant()));
+    }
+
+    /// Sleeps until `at`; returns at once where it has passed.
+    pub async fn sleep_until(&self, at: Mono) {
+        let mut offset = self.offset.subscribe();
+        loop {
+            let left = at.since(self.mono());
+            if left.is_zero() {
+                return;
+            }
+            // The sender lives as long as the clock, so `changed` cannot fail here; a failure would only end a wait early.
+            let _ = tokio::time::timeout(left, offset.changed()).await;
+        }
+    }
+
+    /// Sets the clock forward, for tests.
+    pub fn advance(&self, by: Duration) {
+        self.offset.send_modify(|offset| *offset = offset.saturating_add(by));
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this module is where time comes from")]
+fn instant() -> Instant {
+    Instant::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "this module is where time comes from")]
+fn wall() -> Timestamp {
+    Timestamp::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn wakes_sleepers_when_it_is_set_forward() {
+        let clock = Clock::system();
+        let far = clock.mono() + Duration::from_secs(3600);
+        let sleeper = { let clock = clock.clone(); tokio::spawn(async move { clock.sleep_until(far).await }) };
+        tokio::task::yield_now().await;
+        clock.advance(Duration::from_secs(3601));
+        tokio::time::timeout(Duration::from_secs(5), sleeper).await.unwrap().unwrap();
+    }
+
+    #[test]
+    fn advances_the_servers_time_with_its_own() {
+        let clock = Clock::system();
+        assert_eq!(clock.now().server, None);
+        let date = Timestamp::from_second(1_000).unwrap();
+        clock.heard_server(date);
+        clock.advance(Duration::from_secs(50));
+        let server = clock.now().server.unwrap();
+        assert!(server.as_second() >= 1_050 && server.as_second() < 1_060, "{server}");
+    }
+}

@@ -1,0 +1,333 @@
+//! The pipeline of a ModelSync: gather → decide → apply. IO through `kube_io` only.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tracing::{debug, info, warn};
+
+use crate::{
+    api::{ModelSyncStatus, Reason, RunSlot},
+    clock::Clock,
+    core::{
+        run::{OwnerReference, RunBackend, RunRequest},
+        sync::{
+            Answered, CreateRun, DeleteRun, Effect, Facts, Lookup, Memory, Note, Plan, Post, PostState, Refusal, RunKnowledge,
+            WakeUp, decide, notes, validate,
+        },
+        time::Now,
+    },
+    kube_io::{
+        apply::{ApiServer, Created, Found, Written},
+        events::Events,
+        fence::FenceState,
+        record::ModelSyncRecord,
+        store::{ModelSyncs, Runs, RunsOf},
+    },
+    schedule::{poller::Poller, queue::{Next, Queue}},
+    telemetry::metrics::Metrics,
+};
+
+const KIND: &str = "ModelSync";
+
+/// What the controller works with.
+pub struct Context {
+    /// Time.
+    pub clock: Arc<Clock>,
+    /// The objects.
+    pub objects: Arc<ModelSyncs>,
+    /// Their runs.
+    pub runs: Arc<Runs>,
+    /// Kinds of run.
+    pub backends: &'static [&'static dyn RunBackend],
+    /// Reads and writes.
+    pub api: ApiServer,
+    /// The fence.
+    pub fence: FenceState,
+    /// Events.
+    pub events: Events,
+    /// Passes.
+    pub queue: Queue,
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+    /// Differs for every process: what its nonces begin with.
+    pub process: String,
+    /// Minimum age of a finished run before it is deleted.
+    pub min_run_age: Duration,
+}
+
+/// Reconciles ModelSyncs.
+pub struct ModelSyncController {
+    context: Context,
+    memories: Mutex<HashMap<String, Memory>>,
+    nonces: AtomicU64,
+}
+
+/// How one effect went.
+enum Step {
+    /// Well: go on with the next.
+    Done,
+    /// The rest of the plan does not hold any more.
+    Stop(Next),
+}
+
+impl ModelSyncController {
+    /// A controller that has seen nothing yet.
+    pub fn new(context: Context) -> Self {
+        Self { context, memories: Mutex::default(), nonces: AtomicU64::new(0) }
+    }
+
+    /// The metrics that passes count in.
+    pub fn metrics(&self) -> &Metrics {
+        &self.context.metrics
+    }
+
+    /// One pass over the object with this uid.
+    pub async fn reconcile(&self, poller: &Poller, uid: &str) -> Next {
+        let Some(object) = self.context.objects.get(uid) else { return self.forget(poller, uid) };
+        let Ok(status) = &object.status else {
+            // Without a readable status an attempt could be used twice. The log and a metric tell of it.
+            return Next::OnEvent;
+        };
+        let now = self.context.clock.now();
+        let runs = self.context.runs.of(uid, &object.identity.namespace, KIND, &object.identity.name);
+        let memory = self.observe(uid, &runs, status, now);
+        let nonce = format!("{}-{}", self.context.process, self.nonces.fetch_add(1, Ordering::Relaxed));
+        let plan = decide(&self.facts(&object, status, &runs, &memory, &nonce), now);
+        debug!(object = object.identity.name, namespace = object.identity.namespace, rule = ?plan.rule, effects = plan.effects.len(), "decided");
+        poller.plan(uid, plan.inquiry.clone());
+        let next = self.apply(&object, status, &plan).await;
+        self.context.metrics.pass(if next == Next::Failed { "failed" } else { "ok" });
+        next
+    }
+
+    /// Takes in an answer to the question of the object with this uid.
+    pub fn take_answer(&self, uid: &str, answered: Answered) {
+        self.context.metrics.question(match &answered.result {
+            Ok(answer) if answer.needed => "needed",
+            Ok(_) => "not_needed",
+            Err(no_answer) => no_answer.class.as_str(),
+        });
+        if self.context.objects.get(uid).is_some() {
+            self.memories().entry(uid.to_owned()).or_default().take_answer(answered);
+            self.context.queue.wake(uid);
+        }
+    }
+
+    fn forget(&self, poller: &Poller, uid: &str) -> Next {
+        poller.plan(uid, None);
+        self.memories().remove(uid);
+        Next::Forget
+    }
+
+    fn observe(&self, uid: &str, runs: &RunsOf, status: &ModelSyncStatus, now: Now) -> Memory {
+        let mut memories = self.memories();
+        let memory = memories.entry(uid.to_owned()).or_default();
+        if let RunsOf::Known { own, .. } = runs {
+            let own: Vec<_> = own.iter().map(Arc::as_ref).collect();
+            memory.observe(&own, status, now.mono);
+        }
+        memory.clone()
+    }
+
+    fn facts<'a>(
+        &'a self,
+        object: &'a ModelSyncRecord,
+        status: &'a ModelSyncStatus,
+        runs: &'a RunsOf,
+        memory: &'a Memory,
+        nonce: &'a str,
+    ) -> Facts<'a> {
+        let spec = match &object.spec {
+            Ok(spec) => validate(spec, self.context.backends),
+            Err(invalid) => Err(invalid.clone()),
+        };
+        let runs = match runs {
+            RunsOf::Unknown => RunKnowledge::Unknown,
+            RunsOf::Known { own, predecessors, missing } => RunKnowledge::Known {
+                own: own.iter().map(Arc::as_ref).collect(),
+                predecessors: predecessors.iter().map(Arc::as_ref).collect(),
+                kind_missing: spec.as_ref().is_ok_and(|valid| missing.contains(&valid.kind)),
+            },
+        };
+        Facts {
+            object: &object.identity,
+            spec,
+            status,
+            runs,
+            fence: self.context.fence.get(),
+            memory,
+            nonce,
+            process: &self.context.process,
+            min_run_age: self.context.min_run_age,
+        }
+    }
+
+    /// Carries out the plan's effects in their order. A pass that changed anything is followed by another at once: it sees
+    /// what this one wrote.
+    async fn apply(&self, object: &ModelSyncRecord, status: &ModelSyncStatus, plan: &Plan) -> Next {
+        for effect in &plan.effects {
+            let step = match effect {
+                Effect::WriteStatus(after) => self.write_status(object, status, after).await,
+                Effect::CreateRun(run) => self.create_run(object, run).await,
+                Effect::LookUpRun(slot) => self.look_up(object, slot).await,
+                Effect::DeleteRun(run) => self.delete_run(object, run).await,
+            };
+            if let Step::Stop(next) = step {
+                return next;
+            }
+        }
+        match plan.wake_up {
+            _ if !plan.effects.is_empty() => Next::Now,
+            WakeUp::At(at) => Next::At(at),
+            WakeUp::OnEvent => Next::OnEvent,
+        }
+    }
+
+    async fn write_status(&self, object: &ModelSyncRecord, before: &ModelSyncStatus, after: &ModelSyncStatus) -> Step {
+        let name = &object.identity.name;
+        match self.context.api.write_status(object, before, after).await {
+            Written::Stored(record) => {
+                self.tell(object, before, after);
+                self.context.objects.insert(*record);
+                Step::Done
+            }
+            Written::Reread(Some(record)) if record.resource_version != object.resource_version => {
+                debug!(object = name, "the object changed meanwhile; deciding again");
+                self.context.objects.insert(*record);
+                Step::Stop(Next::Now)
+            }
+            Written::Reread(None) => {
+                self.context.objects.remove(&object.identity.uid);
+                Step::Stop(Next::Now)
+            }
+            Written::Reread(Some(_)) => {
+                warn!(object = name, "the API server does not take the status; trying again");
+                Step::Stop(Next::Failed)
+            }
+            Written::Failed(error) => {
+                warn!(object = name, %error, "the status could not be written; trying again");
+                Step::Stop(Next::Failed)
+            }
+        }
+    }
+
+    /// Events and metrics of what was just stored.
+    fn tell(&self, object: &ModelSyncRecord, before: &ModelSyncStatus, after: &ModelSyncStatus) {
+        for note in notes(before, after) {
+            self.context.events.publish(&object.identity, KIND, &note);
+        }
+        if let Some(last) = after.last_run.as_ref().filter(|last| before.last_run.as_ref() != Some(last)) {
+            info!(object = object.identity.name, namespace = object.identity.namespace, run = last.name, outcome = last.outcome.as_str(), "run ended");
+            self.context.metrics.run_ended(last.outcome.as_str());
+        }
+    }
+
+    async fn create_run(&self, object: &ModelSyncRecord, run: &CreateRun) -> Step {
+        let identity = &object.identity;
+        // From here until the reply nobody can say whether the run exists; a crash in between leaves it at that.
+        self.remember_post(identity.uid.as_str(), &run.nonce, PostState::Unknown);
+        let created = match self.build(object, run) {
+            Ok((backend, body)) => self.context.api.create_run(backend, &identity.uid, &body).await,
+            Err(message) => Created::Refused { reason: Reason::RunRefused, message, stalled: true },
+        };
+        let state = match created {
+            Created::Ours(stored) => {
+                info!(object = identity.name, namespace = identity.namespace, run = run.name, "run created");
+                self.context.metrics.run_started(run.kind.kind);
+                let text = format!("created {} {}", run.kind.kind, run.name);
+                self.context.events.publish(identity, KIND, &Note { warning: false, reason: Reason::RunStarted, action: "Create", text });
+                self.context.runs.insert(*stored);
+                PostState::Created
+            }
+            Created::Refused { reason, message, stalled } => {
+                warn!(object = identity.name, namespace = identity.namespace, run = run.name, reason = reason.as_str(), message, "run refused");
+                let (generation, trigger, at) = (identity.generation, identity.trigger.clone(), self.context.clock.mono());
+                PostState::Refused(Refusal { reason, message, stalled, generation, trigger, at })
+            }
+            Created::Unknown(error) => {
+                warn!(object = identity.name, namespace = identity.namespace, run = run.name, %error, "it is not known whether the run was created");
+                PostState::Unknown
+            }
+        };
+        self.remember_post(&identity.uid, &run.nonce, state);
+        Step::Done
+    }
+
+    fn build(&self, object: &ModelSyncRecord, run: &CreateRun) -> Result<(&'static dyn RunBackend, serde_json::Value), String> {
+        let spec = object.spec.as_ref().map_err(ToString::to_string)?;
+        let template = validate(spec, self.context.backends).map_err(|invalid| invalid.to_string())?.template;
+        let backend = self.backend(run.kind.kind).ok_or_else(|| format!("{} is not supported by this operator", run.kind))?;
+        let owner = OwnerReference {
+            api_version: crate::api::keys::API_VERSION,
+            kind: KIND,
+            name: object.identity.name.clone(),
+            uid: object.identity.uid.clone(),
+        };
+        let request = RunRequest {
+            name: &run.name,
+            namespace: &object.identity.namespace,
+            template,
+            parameters: &run.parameters,
+            labels: &run.labels,
+            annotations: &run.annotations,
+            owner: Some(&owner),
+        };
+        backend.build(&request).map(|body| (backend, body)).map_err(|invalid| invalid.to_string())
+    }
+
+    async fn look_up(&self, object: &ModelSyncRecord, slot: &RunSlot) -> Step {
+        let identity = &object.identity;
+        let Some(backend) = self.backend(&slot.kind) else {
+            warn!(object = identity.name, kind = slot.kind, "the reserved run is of a kind that this operator does not know");
+            return Step::Stop(Next::Failed);
+        };
+        let sent = self.context.clock.now();
+        let foreign = match self.context.api.find_run(backend, &identity.uid, &identity.namespace, &slot.run_name).await {
+            Ok(Found::Ours(run)) => {
+                self.context.runs.insert(*run);
+                return Step::Done;
+            }
+            Ok(Found::Absent) => None,
+            Ok(Found::Foreign(owner)) => Some(owner),
+            Err(error) => {
+                warn!(object = identity.name, run = slot.run_name, %error, "the reserved run could not be looked up; trying again");
+                return Step::Stop(Next::Failed);
+            }
+        };
+        let lookup = Lookup { run_name: slot.run_name.clone(), sent_at: sent.server_or_wall(), sent: sent.mono, foreign };
+        self.memories().entry(identity.uid.clone()).or_default().lookup = Some(lookup);
+        Step::Done
+    }
+
+    async fn delete_run(&self, object: &ModelSyncRecord, run: &DeleteRun) -> Step {
+        match self.context.api.delete_run(&object.identity.namespace, run).await {
+            Ok(()) => {
+                debug!(object = object.identity.name, run = run.name, "deleted a run beyond the history limit");
+                self.context.runs.remove(&run.uid);
+                Step::Done
+            }
+            Err(error) => {
+                warn!(object = object.identity.name, run = run.name, %error, "a run beyond the history limit could not be deleted");
+                Step::Stop(Next::Failed)
+            }
+        }
+    }
+
+    fn remember_post(&self, uid: &str, nonce: &str, state: PostState) {
+        self.memories().entry(uid.to_owned()).or_default().post = Some(Post { nonce: nonce.to_owned(), state });
+    }
+
+    fn backend(&self, kind: &str) -> Option<&'static dyn RunBackend> {
+        self.context.backends.iter().find(|backend| backend.kind().kind == kind).copied()
+    }
+
+    fn memories(&self) -> MutexGuard<'_, HashMap<String, Memory>> {
+        self.memories.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,31 @@
+//! Workers: take keys from the queue and run passes, so that no pass can stop another. IO through the passes only.
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use futures::FutureExt;
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use super::ModelSyncController;
+use crate::schedule::{
+    poller::Poller,
+    queue::{Next, Queue},
+};
+
+/// Runs passes until it is cancelled; the pass that is under way then is finished.
+pub async fn work(controller: Arc<ModelSyncController>, poller: Poller, queue: Queue, stop: CancellationToken) {
+    loop {
+        let key = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            key = queue.next() => key,
+        };
+        // A panic is a bug that one object has found; the others have not.
+        let next = AssertUnwindSafe(controller.reconcile(&poller, &key)).catch_unwind().await.unwrap_or_else(|_| {
+            error!(uid = key, "a pass panicked; the object is looked at again later");
+            controller.metrics().pass("panic");
+            Next::Failed
+        });
+        queue.done(&key, next);
+    }
+}

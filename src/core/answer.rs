@@ -1,0 +1,143 @@
+//! What an endpoint said, and what that is good for (see `docs/modelsync.md`). Pure.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::api::{ParameterMapping, UnmappedParameters, needs_sync::MAX_PARAMETERS};
+
+/// What is asked, and of whom.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Question {
+    /// URL of the endpoint.
+    pub url: String,
+    /// Deadline of the whole exchange.
+    pub timeout: Duration,
+}
+
+/// A valid answer of an endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// Whether a sync is needed.
+    pub needed: bool,
+    /// Parameters by the endpoint's names.
+    pub parameters: BTreeMap<String, String>,
+}
+
+/// Why there is no answer. Never starts a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoAnswer {
+    /// The class, for metrics and logs.
+    pub class: NoAnswerClass,
+    /// For the user: sanitised, ≤ 512 bytes, without the body of a foreign service and without the URL's query.
+    pub message: String,
+}
+
+/// Classes of "no answer": few and stable, they are metric labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NoAnswerClass {
+    /// The URL cannot be asked, or its address is refused by the operator.
+    Refused,
+    /// The name could not be resolved, or no connection was made.
+    Unreachable,
+    /// The connection's TLS failed.
+    Tls,
+    /// No complete answer within the deadline.
+    Timeout,
+    /// Another status than 200.
+    Status,
+    /// The body or the headers are larger than allowed.
+    TooLarge,
+    /// The body is not a valid answer.
+    Malformed,
+    /// A valid answer that reports errors.
+    Errors,
+    /// A valid answer whose parameters do not fit the object's mapping.
+    Parameters,
+}
+
+impl NoAnswerClass {
+    /// The stable string, for metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+            Self::Tls => "tls",
+            Self::Timeout => "timeout",
+            Self::Status => "status",
+            Self::TooLarge => "too_large",
+            Self::Malformed => "malformed",
+            Self::Errors => "errors",
+            Self::Parameters => "parameters",
+        }
+    }
+}
+
+/// The facts under which an answer was asked for. It is usable only while all of them still hold.
+///
+/// `ended` stands beside `attempt` so that what was asked while a run was active is not taken for news about the world
+/// after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AskedUnder {
+    /// The object's uid.
+    pub uid: String,
+    /// The object's generation.
+    pub generation: i64,
+    /// `status.attempt`.
+    pub attempt: i64,
+    /// Whether the reservation of that attempt was closed.
+    pub ended: bool,
+    /// Value of the trigger annotation.
+    pub trigger: Option<String>,
+}
+
+/// Maps an answer's parameters to the run's.
+///
+/// Guarantees: a mapped name that the answer lacks is an error, never a placeholder; the result is in stable order; its
+/// names and values together take ≤ 16 KiB.
+pub fn map_parameters(
+    answer: &BTreeMap<String, String>,
+    mapping: &[ParameterMapping],
+    unmapped: UnmappedParameters,
+) -> Result<BTreeMap<String, String>, NoAnswer> {
+    let refuse = |message: String| Err(NoAnswer { class: NoAnswerClass::Parameters, message });
+    let mut mapped = BTreeMap::new();
+    let mut used = std::collections::BTreeSet::new();
+    for entry in mapping {
+        let (from, to) = names(entry);
+        let Some(value) = answer.get(from) else {
+            return refuse(format!(
+                "the answer says that a sync is needed but lacks the parameter {from:?}, which spec.parameters maps to {to:?}"
+            ));
+        };
+        used.insert(from);
+        mapped.insert(to.to_owned(), value.clone());
+    }
+    for (name, value) in answer.iter().filter(|(name, _)| !used.contains(name.as_str())) {
+        match unmapped {
+            UnmappedParameters::Ignore => {}
+            UnmappedParameters::Pass => {
+                mapped.entry(name.clone()).or_insert_with(|| value.clone());
+            }
+            UnmappedParameters::Reject => {
+                return refuse(format!(
+                    "the answer has the parameter {name:?}, which spec.parameters does not map, and spec.unmappedParameters is Reject"
+                ));
+            }
+        }
+    }
+    let size: usize = mapped.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if size > MAX_PARAMETERS {
+        return refuse(format!("the mapped parameters take {size} bytes; at most {MAX_PARAMETERS} are allowed"));
+    }
+    Ok(mapped)
+}
+
+/// The endpoint's and the run's name of a mapping; an empty or absent one equals the other.
+pub fn names(entry: &ParameterMapping) -> (&str, &str) {
+    let needs_sync = entry.needs_sync_name.as_deref().unwrap_or_default();
+    let pipeline = entry.pipeline_name.as_deref().unwrap_or_default();
+    match (needs_sync.is_empty(), pipeline.is_empty()) {
+        (false, true) => (needs_sync, needs_sync),
+        (true, false) => (pipeline, pipeline),
+        _ => (needs_sync, pipeline),
+    }
+}

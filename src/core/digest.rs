@@ -1,0 +1,74 @@
+//! Identity of a target, stable across releases. Pure.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::run::Template;
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Digest of what a run is to bring about: its parameters, and the template as the user wrote it.
+///
+/// Versioned (`v1:sha256:…`), because a change of form would re-run every target of every user. The API server returns
+/// objects with sorted keys and normalised numbers, and appliers differ in explicit nulls: the canonical form has sorted
+/// keys and no nulls in objects, so that neither makes a difference.
+pub fn target(parameters: &BTreeMap<String, String>, template: &Template<'_>) -> String {
+    let spec = serde_json::from_str(template.spec.get()).unwrap_or(Value::Null);
+    let metadata = template.metadata.map_or(Value::Null, |metadata| {
+        serde_json::json!({ "labels": metadata.labels, "annotations": metadata.annotations })
+    });
+    let identity = canonical(serde_json::json!({
+        "parameters": parameters,
+        "template": { template.field: { "metadata": metadata, "spec": spec } },
+    }));
+    format!("v1:sha256:{}", hex(&Sha256::digest(identity.to_string().as_bytes())))
+}
+
+/// Sorted keys, no nulls in objects. The sort is explicit: whether `serde_json`'s map keeps order is a feature that any
+/// other crate may turn on.
+fn canonical(value: Value) -> Value {
+    match value {
+        Value::Object(object) => {
+            let sorted: BTreeMap<_, _> = object.into_iter().filter(|(_, value)| !value.is_null()).collect();
+            Value::Object(sorted.into_iter().map(|(key, value)| (key, canonical(value))).collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(canonical).collect()),
+        scalar => scalar,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::RawObject;
+
+    fn digest_of(spec: &str) -> String {
+        let spec: RawObject = serde_json::from_str(spec).unwrap();
+        target(&BTreeMap::from([("model".to_owned(), "m1".to_owned())]), &Template { field: "spec.jobTemplate", metadata: None, spec: &spec })
+    }
+
+    #[test]
+    fn is_the_same_whatever_the_order_of_keys_and_the_explicit_nulls() {
+        assert_eq!(digest_of(r#"{"b":[{"y":1,"x":null}],"a":1}"#), digest_of(r#"{ "a": 1, "b": [{"y": 1}], "c": null }"#));
+    }
+
+    #[test]
+    fn differs_when_a_value_differs() {
+        assert_ne!(digest_of(r#"{"a":1}"#), digest_of(r#"{"a":2}"#));
+        assert_ne!(digest_of(r#"{"a":[1,2]}"#), digest_of(r#"{"a":[2,1]}"#));
+    }
+
+    /// A changed digest would re-run every target of every user at an upgrade.
+    #[test]
+    fn stays_what_it_was_in_earlier_releases() {
+        assert_eq!(digest_of(r#"{"a":1}"#), "v1:sha256:3a7b4e09dd6940cbda8a26085fdfcbb37b93d2fc421282ee63f0d1f8a11a3fd0");
+    }
+}

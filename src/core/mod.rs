@@ -1,0 +1,12 @@
+//! Layer 1: everything that is decided, as pure functions. No IO, no async, no clock, no log.
+
+pub mod answer;
+pub mod condition;
+pub mod digest;
+pub mod invalid;
+pub mod name;
+pub mod retention;
+pub mod retry;
+pub mod run;
+pub mod sync;
+pub mod time;

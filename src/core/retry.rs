@@ -1,0 +1,46 @@
+//! How long to wait before the same thing is tried again. Pure, and derived from what status holds, so that a restart
+//! forgets nothing.
+
+use std::time::Duration;
+
+/// First wait after a run that did not succeed, and the longest.
+pub const RUN_BACKOFF: Backoff = Backoff { first: Duration::from_secs(60), longest: Duration::from_secs(3600) };
+/// First wait after a run that succeeded while the endpoint still says that a sync is needed, and the longest.
+pub const SETTLE: Backoff = Backoff { first: Duration::from_secs(600), longest: Duration::from_secs(6 * 3600) };
+/// First wait after the API server refused to create a run, and the longest: a lifted quota is noticed within a minute.
+pub const CREATE_BACKOFF: Backoff = Backoff { first: Duration::from_secs(5), longest: Duration::from_secs(60) };
+/// Wait before a run that was refused as invalid is tried once more: policies change without us.
+pub const INVALID_RETRY: Duration = Duration::from_secs(3600);
+
+/// A wait that doubles from `first` to `longest`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    /// Wait after the first time.
+    pub first: Duration,
+    /// Upper bound.
+    pub longest: Duration,
+}
+
+impl Backoff {
+    /// Wait after `times` in a row; zero for zero or less.
+    pub fn after(&self, times: i64) -> Duration {
+        if times <= 0 {
+            return Duration::ZERO;
+        }
+        let doublings = u32::try_from(times - 1).unwrap_or(u32::MAX).min(31);
+        self.first.saturating_mul(1 << doublings).min(self.longest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubles_up_to_the_longest() {
+        let minutes = |times| RUN_BACKOFF.after(times).as_secs() / 60;
+        assert_eq!([0, 1, 2, 3, 6, 7, 1_000].map(minutes), [0, 1, 2, 4, 32, 60, 60]);
+        assert_eq!(RUN_BACKOFF.after(i64::MAX), RUN_BACKOFF.longest);
+        assert_eq!(RUN_BACKOFF.after(-1), Duration::ZERO);
+    }
+}

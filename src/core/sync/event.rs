@@ -1,0 +1,52 @@
+//! What is told in events: transitions, never states. Pure.
+
+use crate::{
+    api::{
+        ConditionStatus,
+        ConditionType::{Ready, Stalled},
+        ModelSyncStatus, Outcome, Reason,
+    },
+    core::condition::find,
+};
+
+/// One event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Whether it asks for attention.
+    pub warning: bool,
+    /// Why.
+    pub reason: Reason,
+    /// What the operator did or tried, in one word.
+    pub action: &'static str,
+    /// The sentence.
+    pub text: String,
+}
+
+/// The events between two stored statuses.
+pub fn notes(before: &ModelSyncStatus, after: &ModelSyncStatus) -> Vec<Note> {
+    let mut notes = Vec::new();
+    if let Some(last) = after.last_run.as_ref().filter(|last| before.last_run.as_ref() != Some(last)) {
+        let good = last.outcome == Outcome::Succeeded;
+        notes.push(Note {
+            warning: !good,
+            reason: if good { Reason::RunSucceeded } else { Reason::RunFailed },
+            action: "Observe",
+            text: match (good, last.message.as_str()) {
+                (true, _) => format!("run {} succeeded", last.name),
+                (false, "") => format!("run {} ended as {}", last.name, last.outcome.as_str()),
+                (false, message) => format!("run {} ended as {}: {message}", last.name, last.outcome.as_str()),
+            },
+        });
+    }
+    let turned = |type_, status| {
+        let now = find(&after.conditions, type_).filter(|condition| condition.status == status)?;
+        let then = find(&before.conditions, type_);
+        then.is_none_or(|then| then.status != status || then.reason != now.reason).then_some(now)
+    };
+    // A failed run is told by its own event.
+    let unready = turned(Ready, ConditionStatus::False).filter(|ready| ready.reason != Reason::RunFailing);
+    if let Some(condition) = turned(Stalled, ConditionStatus::True).or(unready) {
+        notes.push(Note { warning: true, reason: condition.reason, action: "Reconcile", text: condition.message.clone() });
+    }
+    notes
+}

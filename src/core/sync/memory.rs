@@ -1,0 +1,120 @@
+//! What this process alone knows of an object: its requests and what came back. Lost at a restart, and safe to lose. Pure.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::{
+    api::{ModelSyncStatus, Reason},
+    core::{
+        answer::{Answer, AskedUnder, NoAnswer},
+        run::RunRecord,
+        time::Mono,
+    },
+};
+
+/// An answer, or none, with the facts that it was asked under.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// The facts.
+    pub under: AskedUnder,
+    /// What came back.
+    pub result: Result<Answer, NoAnswer>,
+}
+
+/// A refusal to create a run: certain, so that the same attempt may be tried again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The reason that users see.
+    pub reason: Reason,
+    /// The API server's words.
+    pub message: String,
+    /// Whether a person must act.
+    pub stalled: bool,
+    /// Generation that was refused.
+    pub generation: i64,
+    /// Trigger that stood when it was refused.
+    pub trigger: Option<String>,
+    /// When it was refused.
+    pub at: Mono,
+}
+
+/// What became of the POST of a reservation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PostState {
+    /// It was sent, and nothing certain came back.
+    Unknown,
+    /// It was refused for certain.
+    Refused(Refusal),
+    /// The run was created, or was there already and ours.
+    Created,
+}
+
+/// The POST of a reservation of this process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Post {
+    /// Nonce of the reservation.
+    pub nonce: String,
+    /// What became of it.
+    pub state: PostState,
+}
+
+/// A live look for a run that the watch does not show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    /// Name of the run.
+    pub run_name: String,
+    /// The API server's time when the request was sent.
+    pub sent_at: Timestamp,
+    /// The same moment on the monotonic clock.
+    pub sent: Mono,
+    /// Describes another owner's object of that name; `None` when there was nothing (404).
+    pub foreign: Option<String>,
+}
+
+/// What this process knows of one object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// The last answer.
+    pub answer: Option<Answered>,
+    /// How many questions in a row were not answered.
+    pub unanswered: u32,
+    /// The last POST.
+    pub post: Option<Post>,
+    /// The last look-up.
+    pub lookup: Option<Lookup>,
+    /// When the reserved run was last seen: its name, its uid and the moment.
+    pub sighted: Option<(String, String, Mono)>,
+    /// Since when the recorded end of a finished run is known, by the run's uid.
+    pub recorded_since: BTreeMap<String, Mono>,
+}
+
+impl Memory {
+    /// Takes in what a question brought.
+    pub fn take_answer(&mut self, answered: Answered) {
+        self.unanswered = if answered.result.is_ok() { 0 } else { self.unanswered.saturating_add(1) };
+        self.answer = Some(answered);
+    }
+
+    /// Takes in what the run store shows now: when the reserved run was last seen, and since when the end of each finished
+    /// run is durable in status.
+    pub fn observe(&mut self, own: &[&RunRecord], status: &ModelSyncStatus, now: Mono) {
+        let open = status.reservation.as_ref();
+        let reserved = open.and_then(|open| open.slots.first());
+        if let Some(run) = own.iter().find(|run| reserved.is_some_and(|slot| slot.run_name == run.name)) {
+            self.sighted = Some((run.name.clone(), run.uid.clone(), now));
+        }
+        let recorded = |run: &RunRecord| {
+            !run.is_active() && run.attempt <= status.attempt && open.is_none_or(|open| open.attempt != run.attempt)
+        };
+        self.recorded_since.retain(|uid, _| own.iter().any(|run| run.uid == *uid));
+        for run in own.iter().filter(|run| recorded(run)) {
+            self.recorded_since.entry(run.uid.clone()).or_insert(now);
+        }
+    }
+
+    /// What became of the POST of this nonce, if this process sent it.
+    pub fn post_of(&self, nonce: &str) -> Option<&PostState> {
+        self.post.as_ref().filter(|post| post.nonce == nonce).map(|post| &post.state)
+    }
+}

@@ -1,0 +1,25 @@
+//! What a ModelSync decides: facts in, plan out. Pure.
+//!
+//! ```text
+//! spec ── validate ─► Valid ┐
+//! stores, memory ── gather ─► Facts ── decide ─► Plan {rule, effects, inquiry, wake-up}
+//!                                       └─ summarise ─► conditions
+//! ```
+
+mod decide;
+mod event;
+mod facts;
+mod memory;
+mod plan;
+mod slot;
+mod summarise;
+#[cfg(test)]
+mod tests;
+mod validate;
+
+pub use decide::{decide, first_question};
+pub use event::{Note, notes};
+pub use facts::{Facts, Fence, Identity, RunKnowledge};
+pub use memory::{Answered, Lookup, Memory, Post, PostState, Refusal};
+pub use plan::{CreateRun, DeleteRun, Effect, Inquiry, Plan, Rule, WakeUp};
+pub use validate::{DEFAULT_INTERVAL, Valid, validate};

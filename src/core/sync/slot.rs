@@ -1,0 +1,269 @@
+//! An open reservation: create its run, see it end, or find out for certain that it is gone. Pure.
+//!
+//! Absence does not tell "never created" from "created and deleted", and a create may still be on its way. The order of
+//! the rules below is what keeps two runs of one attempt apart (`ARCHITECTURE.md`, "How a run starts").
+
+use std::{collections::BTreeMap, time::Duration};
+
+
+use super::{
+    decide::{CREATE_WINDOW, fresh_target, next_phase, report, reported, reserve, wait},
+    facts::{Facts, Fence},
+    memory::{PostState, Refusal},
+    plan::{CreateRun, Effect, Plan, Rule},
+    summarise::{Situation, awaits_first_answer},
+};
+use crate::{
+    api::{LastRun, ModelSyncStatus, Outcome, Reason, Reservation, RunSlot, Target, keys},
+    core::{
+        answer::map_parameters,
+            retry::{CREATE_BACKOFF, INVALID_RETRY},
+        run::{Ending, RunRecord},
+        time::{Now, after, until, whole_seconds},
+    },
+};
+
+/// A POST is not sent with less than this left before its deadline.
+const LEAST_LEFT: Duration = Duration::from_secs(10);
+/// The API server's request timeout: a request that it took before the deadline has taken effect, or never will, this
+/// long afterwards.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// How soon a look-up that could not decide is repeated while something else is waited for.
+const FENCE_RETRY: Duration = Duration::from_secs(5);
+
+/// Decides for an object with an open reservation.
+pub(super) fn reserved(facts: &Facts<'_>, open: &Reservation, own: &[&RunRecord], now: Now) -> Plan {
+    let Some(slot) = open.slots.first() else { return record_gone(facts, open, "", now) };
+    if let Some(run) = own.iter().find(|run| run.name == slot.run_name) {
+        return match run.ending() {
+            None => active(facts, &run.name, now),
+            Some(ending) => record_end(facts, open, run, ending, now),
+        };
+    }
+    if let Some(run) = own.iter().find(|run| run.is_active()) {
+        return active(facts, &run.name, now);
+    }
+    let suspended = facts.spec.as_ref().is_ok_and(|valid| valid.suspended);
+    match facts.memory.post_of(&open.nonce) {
+        None if open.nonce.starts_with(facts.process) && !suspended => unsent(facts, open, slot, now),
+        Some(PostState::Refused(refusal)) if !suspended => refused(facts, open, slot, refusal, now),
+        _ => lost(facts, open, slot, now),
+    }
+}
+
+/// The run is on its way. A spec that changed meanwhile is asked for, so that its generation gets its first answer.
+fn active(facts: &Facts<'_>, run: &str, now: Now) -> Plan {
+    let plan = report(facts, Rule::RunActive, &Situation::RunActive { run }, now);
+    match &facts.spec {
+        Ok(valid) if awaits_first_answer(facts) && !valid.suspended => plan.asking(facts, valid, Duration::ZERO, now),
+        _ => plan,
+    }
+}
+
+/// The write that records the end closes the reservation: only after it is durable may the next attempt be reserved.
+fn record_end(facts: &Facts<'_>, open: &Reservation, run: &RunRecord, ending: &Ending, now: Now) -> Plan {
+    let digest = if run.target.is_empty() { open.target.clone() } else { run.target.clone() };
+    let last = LastRun {
+        attempt: open.attempt,
+        name: run.name.clone(),
+        uid: Some(run.uid.clone()),
+        target: digest,
+        outcome: ending.outcome,
+        reason: ending.reason.clone(),
+        message: ending.message.clone(),
+        started_at: run.observed.started_at,
+        // A clock that runs ahead of ours must not stretch the waits that are counted from here.
+        finished_at: whole_seconds(ending.finished_at.unwrap_or(now.wall).min(now.wall)),
+    };
+    close(facts, last, Rule::RecordEnd, now)
+}
+
+fn record_gone(facts: &Facts<'_>, open: &Reservation, run_name: &str, now: Now) -> Plan {
+    let sighted = facts.memory.sighted.as_ref().filter(|(name, ..)| name == run_name);
+    let last = LastRun {
+        attempt: open.attempt,
+        name: run_name.to_owned(),
+        uid: sighted.map(|(_, uid, _)| uid.clone()),
+        target: open.target.clone(),
+        outcome: Outcome::Gone,
+        reason: Outcome::Gone.as_str().to_owned(),
+        message: if sighted.is_some() {
+            "the run was deleted before its end was recorded".to_owned()
+        } else {
+            "the run was never created, or was deleted before it was seen".to_owned()
+        },
+        started_at: None,
+        finished_at: whole_seconds(now.wall),
+    };
+    close(facts, last, Rule::RecordGone, now)
+}
+
+/// Status after the end of a run: counted on its target, the reservation closed, the next wait known.
+fn close(facts: &Facts<'_>, last: LastRun, rule: Rule, now: Now) -> Plan {
+    let target = facts.status.target.clone().map(|target| counted(target, &last));
+    let ended = ModelSyncStatus {
+        reservation: None,
+        active: Vec::new(),
+        target: target.clone(),
+        last_run: Some(last.clone()),
+        next_attempt_at: None,
+        ..facts.status.clone()
+    };
+    let facts = &Facts { status: &ended, ..facts.clone() };
+    let next = target.as_ref().and_then(|target| wait(facts, target));
+    let situation = match (last.outcome, next) {
+        (Outcome::Succeeded, Some((_, until))) => Situation::AwaitingEffect { run: &last.name, until },
+        (Outcome::Succeeded, None) => Situation::AwaitingEffect { run: &last.name, until: now.wall },
+        (_, Some((_, until))) => Situation::BackingOff { run: &last.name, why: &last.reason, until },
+        (_, None) => Situation::BackingOff { run: &last.name, why: &last.reason, until: now.wall },
+    };
+    let status = ModelSyncStatus { next_attempt_at: next.map(|(_, at)| at), ..reported(facts, &situation, now) };
+    let mut plan = Plan::idle(rule);
+    plan.effects.push(Effect::WriteStatus(Box::new(status)));
+    plan
+}
+
+/// Failures and successes count on the target that the run was for. A run that is gone says nothing about its target.
+fn counted(mut target: Target, last: &LastRun) -> Target {
+    if target.digest == last.target {
+        match last.outcome {
+            Outcome::Succeeded => (target.failures, target.successes) = (0, target.successes + 1),
+            Outcome::Gone => {}
+            _ => (target.failures, target.successes) = (target.failures + 1, 0),
+        }
+    }
+    target
+}
+
+/// This process reserved and has not sent the POST: nobody else will.
+fn unsent(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Plan {
+    let stale = open.generation != facts.object.generation || until(now.server_or_wall(), open.not_after) < LEAST_LEFT;
+    let (Ok(valid), false) = (&facts.spec, stale) else { return again(facts, open, slot, now) };
+    let target = facts.status.target.as_ref();
+    let mut plan = report(facts, Rule::CreateRun, &Situation::RunActive { run: &slot.run_name }, now);
+    plan.effects.push(Effect::CreateRun(CreateRun {
+        kind: valid.kind,
+        name: slot.run_name.clone(),
+        nonce: open.nonce.clone(),
+        not_after: open.not_after,
+        parameters: target.map(|target| target.parameters.clone()).unwrap_or_default(),
+        labels: BTreeMap::from([
+            (keys::OWNER_UID.to_owned(), facts.object.uid.clone()),
+            (keys::OWNER_KIND.to_owned(), "ModelSync".to_owned()),
+            (keys::ATTEMPT.to_owned(), open.attempt.to_string()),
+        ]),
+        annotations: BTreeMap::from([
+            (keys::OWNER_NAME.to_owned(), facts.object.name.clone()),
+            (keys::TARGET.to_owned(), open.target.clone()),
+            (keys::GENERATION.to_owned(), open.generation.to_string()),
+            (keys::NOT_AFTER.to_owned(), open.not_after.to_string()),
+        ]),
+    }));
+    plan
+}
+
+/// The API server said no for certain: the same attempt is tried again, later or once something changed.
+fn refused(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, refusal: &Refusal, now: Now) -> Plan {
+    let pause = if refusal.stalled { INVALID_RETRY } else { CREATE_BACKOFF.after(open.create_failures + 1) };
+    let due = refusal.at + pause;
+    let changed = refusal.generation != facts.object.generation || refusal.trigger != facts.object.trigger;
+    if changed || due <= now.mono {
+        return again(facts, open, slot, now);
+    }
+    let situation = if refusal.stalled {
+        Situation::Stalled { reason: refusal.reason, message: refusal.message.clone() }
+    } else {
+        Situation::Hindered { reason: refusal.reason, message: &refusal.message }
+    };
+    let rule = if refusal.reason == Reason::NameConflict { Rule::NameConflict } else { Rule::CreateRefused };
+    report(facts, rule, &situation, now).waking_at(due)
+}
+
+/// The same attempt once more, if an answer that was asked since its reservation still says so. If it says that nothing is
+/// needed any more, the attempt is given up the way a lost one is.
+fn again(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Plan {
+    let valid = match &facts.spec {
+        Ok(valid) => valid,
+        Err(invalid) => {
+            let situation = Situation::Stalled { reason: Reason::InvalidSpec, message: invalid.to_string() };
+            return report(facts, Rule::InvalidSpec, &situation, now);
+        }
+    };
+    let under = facts.under();
+    let answered = facts.memory.answer.as_ref().filter(|answered| answered.under == under);
+    let pause = answered.map_or(Duration::ZERO, |_| next_phase(facts, valid, now));
+    let waiting = || Plan::idle(Rule::AwaitReserveAgain).asking(facts, valid, pause, now);
+    match answered.map(|answered| &answered.result) {
+        None | Some(Err(_)) => waiting(),
+        Some(Ok(answer)) if !answer.needed => lost(facts, open, slot, now),
+        Some(Ok(answer)) => match map_parameters(&answer.parameters, valid.mapping, valid.unmapped) {
+            Err(_) => waiting(),
+            Ok(parameters) => reserve(facts, valid, fresh_target(facts, valid, parameters, now), open.attempt, Rule::ReserveAgain, now),
+        },
+    }
+}
+
+/// Nobody sees the run, and a request for it may be on its way: look, wait for the deadline, look again.
+fn lost(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Plan {
+    let certain_at = after(open.not_after, REQUEST_TIMEOUT);
+    let sighted = facts.memory.sighted.as_ref().filter(|(name, ..)| *name == slot.run_name).map(|(.., at)| *at);
+    let seen = facts
+        .memory
+        .lookup
+        .as_ref()
+        .filter(|lookup| lookup.run_name == slot.run_name && sighted.is_none_or(|at| lookup.sent > at));
+    let Some(lookup) = seen else { return look_up(slot) };
+    if let Some(foreign) = &lookup.foreign {
+        let due = lookup.sent + CREATE_BACKOFF.longest;
+        if due <= now.mono {
+            return look_up(slot);
+        }
+        let message = format!("{} {} is needed for a run but belongs to {foreign}: delete it, or rename this object", slot.kind, slot.run_name);
+        let situation = Situation::Stalled { reason: Reason::NameConflict, message };
+        return report(facts, Rule::NameConflict, &situation, now).waking_at(due);
+    }
+    if lookup.sent_at >= certain_at {
+        return match facts.fence {
+            Fence::Installed => record_gone(facts, open, &slot.run_name, now),
+            Fence::Absent => unfenced(facts, open, slot, now),
+            Fence::Unknown => Plan::idle(Rule::AwaitDeadline).waking_at(now.mono + FENCE_RETRY),
+        };
+    }
+    let left = until(now.server_or_wall(), certain_at);
+    if left.is_zero() {
+        return look_up(slot);
+    }
+    // The wait is bounded by what a reservation of this very moment would have to wait: a clock that jumped cannot
+    // stretch it.
+    let left = left.min(CREATE_WINDOW + REQUEST_TIMEOUT);
+    let situation = Situation::Unconfirmed { run: &slot.run_name, until: certain_at };
+    report(facts, Rule::AwaitDeadline, &situation, now).waking_at(now.mono + left)
+}
+
+fn look_up(slot: &RunSlot) -> Plan {
+    let mut plan = Plan::idle(Rule::LookUpRun);
+    plan.effects.push(Effect::LookUpRun(slot.clone()));
+    plan
+}
+
+/// Without the fence the name is the only lock, so the attempt cannot be given up: the same one is reserved again once a
+/// run is needed, and stays open until then.
+fn unfenced(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Plan {
+    let Ok(valid) = &facts.spec else { return again(facts, open, slot, now) };
+    if valid.suspended {
+        return report(facts, Rule::Suspended, &Situation::Suspended, now);
+    }
+    let under = facts.under();
+    let answered = facts.memory.answer.as_ref().filter(|answered| answered.under == under);
+    match answered.map(|answered| &answered.result) {
+        Some(Ok(answer)) if !answer.needed => {
+            report(facts, Rule::UpToDate, &Situation::UpToDate, now).asking(facts, valid, next_phase(facts, valid, now), now)
+        }
+        _ => again(facts, open, slot, now),
+    }
+}
+
+/// Whether this process knows that its POST for this reservation was refused.
+pub(super) fn was_refused(facts: &Facts<'_>, open: &Reservation) -> bool {
+    matches!(facts.memory.post_of(&open.nonce), Some(PostState::Refused(_)))
+}

@@ -1,0 +1,128 @@
+//! From a situation to the conditions that users and tools read. Pure.
+//!
+//! The table of `docs/modelsync.md` is this file in words; `tests/conditions.rs` compares the two.
+
+use jiff::Timestamp;
+
+use super::facts::Facts;
+use crate::{
+    api::{
+        Condition,
+        ConditionStatus::{self, False, True, Unknown},
+        ConditionType::{InSync, Ready, Reconciling, Stalled},
+        Reason,
+    },
+    core::{
+        condition::{Wanted, find, merge},
+        time::Now,
+    },
+};
+
+/// What is the case with an object, in the words that matter to its user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Situation<'a> {
+    /// New or changed, and not answered yet.
+    AwaitingFirstAnswer,
+    /// Nothing to do.
+    UpToDate,
+    /// A run is reserved, being created or on its way.
+    RunActive { run: &'a str },
+    /// A run is reserved, and nobody sees it.
+    Unconfirmed { run: &'a str, until: Timestamp },
+    /// A run succeeded; the endpoint has not confirmed its effect.
+    AwaitingEffect { run: &'a str, until: Timestamp },
+    /// A run failed; the target waits.
+    BackingOff { run: &'a str, why: &'a str, until: Timestamp },
+    /// No usable answer.
+    EndpointFailing { message: &'a str },
+    /// Suspended by the user.
+    Suspended,
+    /// A run of a deleted object of the same name is not finished.
+    PredecessorRunning { run: &'a str },
+    /// Nothing can be done now; it is tried again without anybody's help.
+    Hindered { reason: Reason, message: &'a str },
+    /// Nothing can be done until a person acts.
+    Stalled { reason: Reason, message: String },
+}
+
+impl Situation<'_> {
+    /// Status and reason of Ready and of InSync, and the sentence that both carry.
+    fn verdict(&self) -> ((ConditionStatus, Reason), (ConditionStatus, Reason), String) {
+        let ready = (True, Reason::Operational);
+        match self {
+            Self::AwaitingFirstAnswer => {
+                let unknown = (Unknown, Reason::AwaitingFirstAnswer);
+                (unknown, unknown, "the endpoint has not answered for this generation yet".into())
+            }
+            Self::UpToDate => (ready, (True, Reason::UpToDate), "the endpoint says that no sync is needed".into()),
+            Self::RunActive { run } => (ready, (False, Reason::RunActive), format!("run {run} is on its way")),
+            Self::Unconfirmed { run, until } => (
+                ready,
+                (Unknown, Reason::RunUnconfirmed),
+                format!("run {run} is reserved but not to be seen; whether it exists is certain after {until}"),
+            ),
+            Self::AwaitingEffect { run, until } => (
+                ready,
+                (False, Reason::AwaitingEffect),
+                format!("run {run} succeeded; while the endpoint still asks for the same, the next run starts after {until}"),
+            ),
+            Self::BackingOff { run, why, until } => (
+                (False, Reason::RunFailing),
+                (False, Reason::BackingOff),
+                format!("run {run} did not succeed ({why}); the same target is tried again after {until}"),
+            ),
+            Self::EndpointFailing { message } => {
+                ((False, Reason::EndpointFailing), (Unknown, Reason::EndpointFailing), (*message).to_owned())
+            }
+            Self::Suspended => {
+                ((True, Reason::Suspended), (Unknown, Reason::Suspended), "spec.suspend is true: nothing is asked, no run is started".into())
+            }
+            Self::PredecessorRunning { run } => (
+                ready,
+                (Unknown, Reason::PredecessorRunning),
+                format!("run {run} of a deleted object of the same name has not ended yet"),
+            ),
+            Self::Hindered { reason, message } => ((False, *reason), (Unknown, *reason), (*message).to_owned()),
+            Self::Stalled { reason, message } => ((False, *reason), (Unknown, *reason), message.clone()),
+        }
+    }
+}
+
+/// The conditions of an object in this situation, in the order Ready, InSync, Reconciling, Stalled; the last two only
+/// while they are true.
+pub(super) fn conditions(facts: &Facts<'_>, situation: &Situation<'_>, now: Now) -> Vec<Condition> {
+    let (mut ready, in_sync, message) = situation.verdict();
+    let stalled = matches!(situation, Situation::Stalled { .. });
+    let reconciling = !stalled && !settles_generation(situation) && awaits_first_answer(facts);
+    if reconciling {
+        ready = (Unknown, Reason::AwaitingFirstAnswer);
+    } else if ready.0 == True && facts.spec.as_ref().is_ok_and(|valid| valid.suspended) {
+        ready = (True, Reason::Suspended);
+    }
+    let want = |type_, (status, reason), message: &str| Wanted { type_, status, reason, message: message.to_owned() };
+    let mut wanted = vec![want(Ready, ready, &message), want(InSync, in_sync, &message)];
+    if reconciling {
+        wanted.push(want(Reconciling, (True, Reason::AwaitingFirstAnswer), &message));
+    }
+    if stalled {
+        wanted.push(want(Stalled, (True, in_sync.1), &message));
+    }
+    merge(&facts.status.conditions, wanted, facts.object.generation, now.wall)
+}
+
+/// Whether this generation's first answer is still to come.
+pub(super) fn awaits_first_answer(facts: &Facts<'_>) -> bool {
+    let answered_now = facts.memory.answer.as_ref().is_some_and(|answered| answered.under.generation == facts.object.generation);
+    let taken_in = facts.status.observed_generation == facts.object.generation
+        && find(&facts.status.conditions, Reconciling).is_none();
+    !(answered_now || taken_in)
+}
+
+/// Situations that end the taking in of a generation although its endpoint was not asked.
+fn settles_generation(situation: &Situation<'_>) -> bool {
+    matches!(
+        situation,
+        Situation::Suspended | Situation::UpToDate | Situation::EndpointFailing { .. } | Situation::Hindered { .. }
+            | Situation::PredecessorRunning { .. }
+    )
+}

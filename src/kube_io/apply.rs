@@ -1,0 +1,283 @@
+//! Every read and write that a decision asks for, each with a deadline and without a retry. IO.
+
+use http::{Method, Request};
+use kube::Client;
+use serde_json::{Value, json};
+use serde_json::value::RawValue;
+
+use super::{
+    client::{CallError, Clients, call},
+    record::{self, ModelSyncRecord},
+};
+use crate::{
+    api::{ModelSyncStatus, Reason, keys},
+    core::{
+        run::{RunBackend, RunKind, RunRecord},
+        sync::{DeleteRun, Identity},
+    },
+};
+
+/// What came of a write of status.
+#[derive(Debug)]
+pub enum Written {
+    /// It is stored; this is the object as it is now.
+    Stored(Box<ModelSyncRecord>),
+    /// Not stored, or not known: this is the object as it is now, read live. `None`: it is gone.
+    Reread(Option<Box<ModelSyncRecord>>),
+    /// Not stored, or not known, and the object could not be read either.
+    Failed(CallError),
+}
+
+/// What came of a create.
+#[derive(Debug)]
+pub enum Created {
+    /// The run exists and is ours.
+    Ours(Box<RunRecord>),
+    /// Nothing was created, for certain.
+    Refused {
+        /// The reason that users see.
+        reason: Reason,
+        /// The API server's words.
+        message: String,
+        /// Whether a person must act.
+        stalled: bool,
+    },
+    /// Nobody knows.
+    Unknown(CallError),
+}
+
+/// What stands under a run's name.
+#[derive(Debug)]
+pub enum Found {
+    /// Nothing.
+    Absent,
+    /// A run of ours.
+    Ours(Box<RunRecord>),
+    /// Something else; the description names its owner.
+    Foreign(String),
+}
+
+/// The API server, as decisions see it.
+#[derive(Clone)]
+pub struct ApiServer {
+    clients: Clients,
+}
+
+impl ApiServer {
+    /// Uses these clients.
+    pub const fn new(clients: Clients) -> Self {
+        Self { clients }
+    }
+
+    /// Writes the status as a merge patch that is conditional on uid and resourceVersion: a compare-and-swap as long as it
+    /// changes something.
+    pub async fn write_status(&self, object: &ModelSyncRecord, before: &ModelSyncStatus, after: &ModelSyncStatus) -> Written {
+        match self.patch_status(object, before, after).await {
+            Ok(record) => Written::Stored(Box::new(record)),
+            // A lost reply may hide a stored write, and a conflict a newer object: what the server has now decides.
+            Err(error) => match self.get_model_sync(&object.identity).await {
+                Ok(record) => Written::Reread(record.map(Box::new)),
+                Err(_) => Written::Failed(error),
+            },
+        }
+    }
+
+    async fn patch_status(&self, object: &ModelSyncRecord, before: &ModelSyncStatus, after: &ModelSyncStatus) -> Result<ModelSyncRecord, CallError> {
+        let patch = json!({
+            "metadata": { "uid": object.identity.uid, "resourceVersion": object.resource_version },
+            "status": merge_patch(&serde_json::to_value(before)?, &serde_json::to_value(after)?),
+        });
+        let path = format!("{}/status?fieldManager={}", path_of(&object.identity), keys::MANAGER);
+        let request = Request::patch(path).header("Content-Type", "application/merge-patch+json");
+        let stored: Box<RawValue> = call(&self.clients.writes, with_body(request, &patch)?).await?;
+        Ok(record::model_sync(stored.get())?)
+    }
+
+    /// Reads an object live. `None` where it, or the uid that is meant, is gone.
+    pub async fn get_model_sync(&self, identity: &Identity) -> Result<Option<ModelSyncRecord>, CallError> {
+        let found: Result<Box<RawValue>, _> = call(&self.clients.reads, with_body(Request::get(path_of(identity)), &Value::Null)?).await;
+        match found {
+            Ok(object) => Ok(Some(record::model_sync(object.get())?).filter(|record| record.identity.uid == identity.uid)),
+            Err(error) if error.code() == Some(404) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Creates a run, once. `fieldValidation=Strict`: what the API server does not know is refused, not dropped.
+    pub async fn create_run(&self, backend: &dyn RunBackend, owner_uid: &str, body: &Value) -> Created {
+        let kind = backend.kind();
+        let name = body["metadata"]["name"].as_str().unwrap_or_default();
+        let namespace = body["metadata"]["namespace"].as_str().unwrap_or_default();
+        let path = format!("{}?fieldValidation=Strict&fieldManager={}", collection(kind, Some(namespace)), keys::MANAGER);
+        match post(&self.clients.writes, &path, body).await {
+            Ok(run) => match record::run(backend, run.get()) {
+                Ok(run) => Created::Ours(Box::new(run)),
+                Err(error) => Created::Unknown(error.into()),
+            },
+            Err(error) if error.code() == Some(409) => match self.find_run(backend, owner_uid, namespace, name).await {
+                Ok(Found::Ours(run)) => Created::Ours(run),
+                Ok(Found::Foreign(owner)) => Created::Refused {
+                    reason: Reason::NameConflict,
+                    message: format!("{} {name} is needed for a run but belongs to {owner}: delete it, or rename this object", kind.kind),
+                    stalled: true,
+                },
+                Ok(Found::Absent) => Created::Unknown(error),
+                Err(error) => Created::Unknown(error),
+            },
+            Err(CallError::Refused(status)) => refusal(kind, status.code, status.message),
+            Err(error) => Created::Unknown(error),
+        }
+    }
+
+    /// Looks for a run under its name, live.
+    pub async fn find_run(&self, backend: &dyn RunBackend, owner_uid: &str, namespace: &str, name: &str) -> Result<Found, CallError> {
+        let kind = backend.kind();
+        let path = format!("{}/{name}", collection(kind, Some(namespace)));
+        let found: Result<Box<RawValue>, _> = call(&self.clients.reads, with_body(Request::get(path), &Value::Null)?).await;
+        match found {
+            Ok(object) => {
+                let run = record::run(backend, object.get())?;
+                if run.owner_uid == owner_uid {
+                    return Ok(Found::Ours(Box::new(run)));
+                }
+                let owner = if run.owner_name.is_empty() { "nobody that this operator knows".to_owned() } else { format!("{} {}", run.owner_kind, run.owner_name) };
+                Ok(Found::Foreign(owner))
+            }
+            Err(error) if error.code() == Some(404) => Ok(Found::Absent),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Deletes a finished run, if it is still the one that was decided on. Its children go in the background.
+    pub async fn delete_run(&self, namespace: &str, run: &DeleteRun) -> Result<(), CallError> {
+        let path = format!("{}/{}", collection(run.kind, Some(namespace)), run.name);
+        let options = json!({
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
+            "preconditions": { "uid": run.uid, "resourceVersion": run.resource_version },
+        });
+        let request = Request::builder().method(Method::DELETE).uri(path).header("Content-Type", "application/json");
+        match call::<Box<RawValue>>(&self.clients.writes, with_body(request, &options)?).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.code() == Some(404) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// URL path of the collection of a kind, in one namespace or in all.
+pub fn collection(kind: RunKind, namespace: Option<&str>) -> String {
+    resource_path(kind.group, kind.version, kind.plural, namespace)
+}
+
+/// URL path of the collection of ModelSyncs, in one namespace or in all.
+pub fn model_syncs(namespace: Option<&str>) -> String {
+    resource_path(keys::GROUP, keys::VERSION, "modelsyncs", namespace)
+}
+
+fn resource_path(group: &str, version: &str, plural: &str, namespace: Option<&str>) -> String {
+    match namespace {
+        Some(namespace) => format!("/apis/{group}/{version}/namespaces/{namespace}/{plural}"),
+        None => format!("/apis/{group}/{version}/{plural}"),
+    }
+}
+
+fn path_of(identity: &Identity) -> String {
+    format!("{}/{}", model_syncs(Some(&identity.namespace)), identity.name)
+}
+
+async fn post(client: &Client, path: &str, body: &Value) -> Result<Box<RawValue>, CallError> {
+    call(client, with_body(Request::post(path).header("Content-Type", "application/json"), body)?).await
+}
+
+fn with_body(request: http::request::Builder, body: &Value) -> Result<Request<Vec<u8>>, CallError> {
+    let bytes = if body.is_null() { Vec::new() } else { serde_json::to_vec(body)? };
+    request.body(bytes).map_err(|error| CallError::Unknown(error.to_string()))
+}
+
+/// What a refusal of a create means. All of these are certain: nothing was stored.
+fn refusal(kind: RunKind, code: u16, message: String) -> Created {
+    let refused = |reason, stalled, message| Created::Refused { reason, message, stalled };
+    match code {
+        // The fence: we were too late, which is nobody's fault and mends itself.
+        _ if message.contains(keys::FENCE) => refused(Reason::ApiUnavailable, false, message),
+        403 if message.contains("exceeded quota") => refused(Reason::QuotaExceeded, false, message),
+        401 | 403 => refused(Reason::Forbidden, false, message),
+        404 => refused(Reason::RunKindMissing, false, format!("{kind} cannot be created: {message}")),
+        429 => refused(Reason::ApiUnavailable, false, message),
+        _ => refused(Reason::RunRefused, true, format!("the API server refuses the {} (status {code}): {message}", kind.kind)),
+    }
+}
+
+/// RFC 7396: the merge patch that turns `before` into `after`. Members that go become null; lists are replaced whole.
+fn merge_patch(before: &Value, after: &Value) -> Value {
+    let (Value::Object(before), Value::Object(after)) = (before, after) else { return after.clone() };
+    let gone = before.keys().filter(|key| !after.contains_key(*key)).map(|key| (key.clone(), Value::Null));
+    let changed = after.iter().filter_map(|(key, value)| match before.get(key) {
+        Some(old) if old == value => None,
+        Some(old) => Some((key.clone(), merge_patch(old, value))),
+        None => Some((key.clone(), value.clone())),
+    });
+    Value::Object(gone.chain(changed).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn apply(target: &mut Value, patch: &Value) {
+        let Value::Object(patch) = patch else { *target = patch.clone(); return };
+        if !target.is_object() {
+            *target = json!({});
+        }
+        for (key, value) in patch {
+            if value.is_null() {
+                target.as_object_mut().unwrap().remove(key);
+            } else {
+                apply(&mut target[key], value);
+            }
+        }
+    }
+
+    fn document() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![any::<bool>().prop_map(Value::from), (0..3_i64).prop_map(Value::from)];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                prop::collection::btree_map("[a-c]", inner, 0..4).prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn patch_turns_one_document_into_the_other(before in document(), after in document()) {
+            let mut patched = before.clone();
+            apply(&mut patched, &merge_patch(&before, &after));
+            // A scalar that becomes an object is patched into whatever stood there, as the RFC says.
+            prop_assume!(before.is_object() == after.is_object());
+            prop_assert_eq!(patched, after);
+        }
+    }
+
+    #[test]
+    fn refusals_that_mend_themselves_are_not_stalled() {
+        let kind = RunKind { group: "batch", version: "v1", kind: "Job", plural: "jobs" };
+        for (code, message, expected, expect_stalled) in [
+            (403, "jobs is forbidden: exceeded quota: q", Reason::QuotaExceeded, false),
+            (403, "jobs is forbidden: User x cannot create", Reason::Forbidden, false),
+            (404, "the server could not find the requested resource", Reason::RunKindMissing, false),
+            (429, "too many requests", Reason::ApiUnavailable, false),
+            (422, "ValidatingAdmissionPolicy 'modelsync-run-not-after' denied request", Reason::ApiUnavailable, false),
+            (422, "spec.template: Required value", Reason::RunRefused, true),
+            (400, "strict decoding error: unknown field", Reason::RunRefused, true),
+            (413, "too large", Reason::RunRefused, true),
+        ] {
+            let Created::Refused { reason, stalled, .. } = refusal(kind, code, message.into()) else { panic!("{code}") };
+            assert_eq!((reason, stalled), (expected, expect_stalled), "{code} {message}");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Events about our objects. IO; never fails a pass.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use tokio::sync::mpsc;
+use tracing::debug;
+
+use crate::{
+    api::keys,
+    core::sync::{Identity, Note},
+};
+
+/// Events that wait to be published. Beyond that they are dropped: they are for the reader, not for the record.
+const QUEUE: usize = 1024;
+/// Longest text of an event, in bytes.
+const MAX_TEXT: usize = 1024;
+
+/// Hands events to a task of its own, so that no pass waits for them.
+#[derive(Clone)]
+pub struct Events(mpsc::Sender<(Event, ObjectReference)>);
+
+impl Events {
+    /// Starts the publishing task; it ends when the last handle is gone.
+    pub fn start(client: kube::Client, instance: Option<String>) -> Self {
+        let recorder = Recorder::new(client, Reporter { controller: keys::MANAGER.into(), instance });
+        let (sender, mut events) = mpsc::channel::<(Event, ObjectReference)>(QUEUE);
+        tokio::spawn(async move {
+            while let Some((event, about)) = events.recv().await {
+                if let Err(error) = recorder.publish(&event, &about).await {
+                    debug!(%error, reason = event.reason, "event was not published");
+                }
+            }
+        });
+        Self(sender)
+    }
+
+    /// Publishes later, or drops where too many wait.
+    pub fn publish(&self, object: &Identity, kind: &str, note: &Note) {
+        let event = Event {
+            type_: if note.warning { EventType::Warning } else { EventType::Normal },
+            reason: note.reason.as_str().into(),
+            note: Some(crate::core::condition::truncated(&note.text, MAX_TEXT)),
+            action: note.action.into(),
+            secondary: None,
+        };
+        let about = ObjectReference {
+            api_version: Some(keys::API_VERSION.into()),
+            kind: Some(kind.into()),
+            namespace: Some(object.namespace.clone()),
+            name: Some(object.name.clone()),
+            uid: Some(object.uid.clone()),
+            ..ObjectReference::default()
+        };
+        if self.0.try_send((event, about)).is_err() {
+            debug!(object = object.name, reason = note.reason.as_str(), "too many events wait; dropped one");
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Whether the API server refuses creates that come too late. IO.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use http::Request;
+use serde_json::value::RawValue;
+use tracing::{info, warn};
+
+use super::client::{CallError, Clients, call};
+use crate::{api::keys, core::sync::Fence};
+
+/// The last known state of the fence.
+#[derive(Clone)]
+pub struct FenceState(Arc<RwLock<Fence>>);
+
+impl Default for FenceState {
+    fn default() -> Self {
+        Self(Arc::new(RwLock::new(Fence::Unknown)))
+    }
+}
+
+impl FenceState {
+    /// The state.
+    pub fn get(&self) -> Fence {
+        *self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks for the policy and its binding, by name, and says so when the answer changes.
+    ///
+    /// An error leaves the state as it was, but for the first look: without the right to look, the fence counts as absent.
+    pub async fn refresh(&self, clients: &Clients) {
+        let found = match (exists(clients, "validatingadmissionpolicies").await, exists(clients, "validatingadmissionpolicybindings").await) {
+            (Ok(policy), Ok(binding)) => if policy && binding { Fence::Installed } else { Fence::Absent },
+            _ if self.get() == Fence::Unknown => Fence::Absent,
+            _ => return,
+        };
+        let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if *state != found {
+            *state = found;
+            match found {
+                Fence::Installed => info!(policy = keys::FENCE, "the fence is installed: late creates are refused"),
+                _ => warn!(
+                    policy = keys::FENCE,
+                    "the fence is not installed, or may not be read: runs are still started once, but a run that is deleted while its \
+                     creation is on its way may be created again; install config/fence.yaml"
+                ),
+            }
+        }
+    }
+}
+
+async fn exists(clients: &Clients, plural: &str) -> Result<bool, CallError> {
+    let path = format!("/apis/admissionregistration.k8s.io/v1/{plural}/{}", keys::FENCE);
+    let request = Request::get(path).body(Vec::new()).map_err(|error| CallError::Unknown(error.to_string()))?;
+    match call::<Box<RawValue>>(&clients.reads, request).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.code() == Some(404) => Ok(false),
+        Err(error) => Err(error),
+    }
+}

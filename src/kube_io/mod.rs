@@ -1,0 +1,10 @@
+//! Layer 2: everything that talks to the API server. IO; the only users of `kube::Client`.
+
+pub mod apply;
+pub mod client;
+pub mod events;
+pub mod fence;
+pub mod record;
+pub mod rbac;
+pub mod store;
+pub mod watch;

@@ -1,0 +1,31 @@
+//! What the operator needs of the API server: the source of the roles in `config/` and in the chart. No IO.
+
+use serde_json::{Value, json};
+
+use crate::{api::keys, core::run::RunBackend};
+
+/// Rules within a namespace, or in all of them.
+pub fn namespaced_rules(backends: &[&dyn RunBackend]) -> Vec<Value> {
+    let mut rules = vec![
+        json!({ "apiGroups": [keys::GROUP], "resources": ["modelsyncs"], "verbs": ["get", "list", "watch"] }),
+        json!({ "apiGroups": [keys::GROUP], "resources": ["modelsyncs/status"], "verbs": ["patch"] }),
+        // Where OwnerReferencesPermissionEnforcement is on, a blocking owner reference needs this.
+        json!({ "apiGroups": [keys::GROUP], "resources": ["modelsyncs/finalizers"], "verbs": ["update"] }),
+    ];
+    rules.extend(backends.iter().map(|backend| {
+        let kind = backend.kind();
+        json!({ "apiGroups": [kind.group], "resources": [kind.plural], "verbs": ["create", "delete", "get", "list", "watch"] })
+    }));
+    rules.push(json!({ "apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"] }));
+    rules
+}
+
+/// Rules for what belongs to no namespace.
+pub fn cluster_rules() -> Vec<Value> {
+    vec![json!({
+        "apiGroups": ["admissionregistration.k8s.io"],
+        "resources": ["validatingadmissionpolicies", "validatingadmissionpolicybindings"],
+        "resourceNames": [keys::FENCE],
+        "verbs": ["get"],
+    })]
+}

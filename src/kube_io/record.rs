@@ -1,0 +1,139 @@
+//! From the API server's JSON to compact records. No IO: the shapes of what the watches deliver.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    api::{ModelSyncSpec, ModelSyncStatus, keys},
+    core::{
+        invalid::Invalid,
+        run::{RunBackend, RunRecord},
+        sync::Identity,
+    },
+};
+
+/// A ModelSync as it is kept in memory.
+#[derive(Debug)]
+pub struct ModelSyncRecord {
+    /// Who it is.
+    pub identity: Identity,
+    /// Its resourceVersion, which every write is conditional on.
+    pub resource_version: String,
+    /// Its spec, or the field that cannot be read.
+    pub spec: Result<ModelSyncSpec, Invalid>,
+    /// Its status. Without it nothing may be done: an attempt could be used twice.
+    pub status: Result<ModelSyncStatus, Invalid>,
+}
+
+/// What of `metadata` is looked at. Fields that are not named here cost nothing.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Meta {
+    #[serde(default)]
+    namespace: String,
+    name: String,
+    uid: String,
+    resource_version: String,
+    #[serde(default)]
+    generation: i64,
+    deletion_timestamp: Option<serde::de::IgnoredAny>,
+    creation_timestamp: Option<Timestamp>,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+    #[serde(default)]
+    owner_references: Vec<Owner>,
+}
+
+#[derive(Deserialize)]
+struct Owner {
+    uid: String,
+    kind: String,
+    name: String,
+    #[serde(default)]
+    controller: bool,
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    metadata: Meta,
+    #[serde(borrow)]
+    spec: Option<&'a RawValue>,
+    #[serde(borrow)]
+    status: Option<&'a RawValue>,
+}
+
+/// Reads a ModelSync. Fails only where not even its metadata can be read.
+pub fn model_sync(object: &str) -> Result<ModelSyncRecord, serde_json::Error> {
+    let Envelope { metadata, spec, status } = serde_json::from_str(object)?;
+    Ok(ModelSyncRecord {
+        identity: Identity {
+            namespace: metadata.namespace,
+            name: metadata.name,
+            uid: metadata.uid,
+            generation: metadata.generation,
+            deleting: metadata.deletion_timestamp.is_some(),
+            trigger: metadata.annotations.get(keys::TRIGGER).cloned(),
+        },
+        resource_version: metadata.resource_version,
+        spec: part("spec", spec.map_or("{}", RawValue::get)),
+        status: status.map_or_else(|| Ok(ModelSyncStatus::default()), |status| part("status", status.get())),
+    })
+}
+
+fn part<'a, T: Deserialize<'a>>(field: &str, text: &'a str) -> Result<T, Invalid> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        let field = if path == "." { field.to_owned() } else { format!("{field}.{path}") };
+        Invalid::new(field, format!("cannot be read ({}): apply the object again with a valid value", error.inner()))
+    })
+}
+
+/// Reads a run of the backend's kind.
+pub fn run(backend: &dyn RunBackend, object: &str) -> Result<RunRecord, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Object {
+        metadata: Meta,
+    }
+    let Object { metadata } = serde_json::from_str(object)?;
+    let owner = metadata.owner_references.into_iter().find(|owner| owner.controller);
+    let label = |key: &str| metadata.labels.get(key).cloned();
+    let annotation = |key: &str| metadata.annotations.get(key).cloned();
+    let (owner_uid, owner_kind, owner_name) = owner.map(|owner| (owner.uid, owner.kind, owner.name)).unwrap_or_default();
+    Ok(RunRecord {
+        kind: backend.kind(),
+        // A controlling owner cannot be forged by who may only label, so it goes before the label.
+        owner_uid: if owner_uid.is_empty() { label(keys::OWNER_UID).unwrap_or_default() } else { owner_uid },
+        owner_kind: label(keys::OWNER_KIND).unwrap_or(owner_kind),
+        owner_name: annotation(keys::OWNER_NAME).unwrap_or(owner_name),
+        attempt: label(keys::ATTEMPT).and_then(|text| text.parse().ok()).filter(|attempt| *attempt > 0).unwrap_or(0),
+        target: annotation(keys::TARGET).unwrap_or_default(),
+        deleting: metadata.deletion_timestamp.is_some(),
+        created_at: metadata.creation_timestamp,
+        observed: backend.observe(object)?,
+        namespace: metadata.namespace,
+        name: metadata.name,
+        uid: metadata.uid,
+        resource_version: metadata.resource_version,
+    })
+}
+
+/// Name of an object whose rest cannot be read, for messages.
+pub fn name_of(object: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Named {
+        metadata: NameOnly,
+    }
+    #[derive(Deserialize)]
+    struct NameOnly {
+        #[serde(default)]
+        namespace: String,
+        name: String,
+    }
+    serde_json::from_str::<Named>(object).ok().map(|named| format!("{}/{}", named.metadata.namespace, named.metadata.name))
+}

@@ -1,0 +1,415 @@
+//! What the watches have brought: compact records by uid, and how far they can be relied on. No IO of its own.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Duration,
+};
+
+use tracing::warn;
+
+use super::{
+    record::{self, ModelSyncRecord},
+    watch::Sink,
+};
+use crate::{
+    clock::Clock,
+    core::{
+        run::{RunBackend, RunKind, RunRecord},
+        time::Mono,
+    },
+};
+
+/// Knowledge about runs is relied on for this long after its watch was last heard.
+const YOUNG: Duration = Duration::from_secs(120);
+
+/// Told which objects (by uid) a change concerns.
+pub type Wake = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// A resourceVersion as the number that it is (comparable since Kubernetes 1.35, KEP-5504).
+fn version(resource_version: &str) -> u64 {
+    resource_version.parse().unwrap_or(0)
+}
+
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The ModelSyncs.
+#[derive(Default)]
+pub struct ModelSyncs {
+    inner: RwLock<Objects>,
+}
+
+#[derive(Default)]
+struct Objects {
+    by_uid: HashMap<String, Arc<ModelSyncRecord>>,
+    /// namespace/name → uid.
+    by_name: HashMap<String, String>,
+    /// namespace/name of objects that cannot be read.
+    unreadable: BTreeSet<String>,
+    /// Scopes that have been listed.
+    listed: BTreeSet<usize>,
+}
+
+impl ModelSyncs {
+    /// The object with this uid.
+    pub fn get(&self, uid: &str) -> Option<Arc<ModelSyncRecord>> {
+        read(&self.inner).by_uid.get(uid).cloned()
+    }
+
+    /// Uid of the object with this name.
+    pub fn uid_of(&self, namespace: &str, name: &str) -> Option<String> {
+        read(&self.inner).by_name.get(&format!("{namespace}/{name}")).cloned()
+    }
+
+    /// Every uid.
+    pub fn uids(&self) -> Vec<String> {
+        read(&self.inner).by_uid.keys().cloned().collect()
+    }
+
+    /// How many objects cannot be read, wholly or in part.
+    pub fn undecodable(&self) -> usize {
+        let inner = read(&self.inner);
+        inner.unreadable.len() + inner.by_uid.values().filter(|record| record.spec.is_err() || record.status.is_err()).count()
+    }
+
+    /// Whether this many scopes have been listed.
+    pub fn is_known(&self, scopes: usize) -> bool {
+        read(&self.inner).listed.len() >= scopes
+    }
+
+    /// Takes in what a write of ours returned, unless something newer is there already. Reading our own writes keeps the
+    /// next pass from deciding on what it has just changed.
+    pub fn insert(&self, record: ModelSyncRecord) {
+        let mut inner = write(&self.inner);
+        let newer = |old: &Arc<ModelSyncRecord>| version(&old.resource_version) > version(&record.resource_version);
+        if inner.by_uid.get(&record.identity.uid).is_some_and(newer) {
+            return;
+        }
+        let identity = &record.identity;
+        inner.by_name.insert(format!("{}/{}", identity.namespace, identity.name), identity.uid.clone());
+        inner.by_uid.insert(identity.uid.clone(), Arc::new(record));
+    }
+
+    /// Forgets an object that a live read did not find.
+    pub fn remove(&self, uid: &str) {
+        let mut inner = write(&self.inner);
+        if let Some(gone) = inner.by_uid.remove(uid) {
+            let name = format!("{}/{}", gone.identity.namespace, gone.identity.name);
+            if inner.by_name.get(&name).is_some_and(|current| current == uid) {
+                inner.by_name.remove(&name);
+            }
+        }
+    }
+}
+
+/// Feeds the ModelSyncs of one scope into their store.
+pub struct ModelSyncSink {
+    store: Arc<ModelSyncs>,
+    scope: usize,
+    namespace: Option<String>,
+    wake: Wake,
+    listing: HashSet<String>,
+}
+
+impl ModelSyncSink {
+    /// `scope` numbers the scopes; `namespace` bounds what a complete list replaces.
+    pub fn new(store: Arc<ModelSyncs>, scope: usize, namespace: Option<String>, wake: Wake) -> Self {
+        Self { store, scope, namespace, wake, listing: HashSet::new() }
+    }
+
+    fn take(&mut self, object: &str) -> Option<String> {
+        match record::model_sync(object) {
+            Ok(record) => {
+                let (uid, name) = (record.identity.uid.clone(), format!("{}/{}", record.identity.namespace, record.identity.name));
+                for problem in record.spec.as_ref().err().into_iter().chain(record.status.as_ref().err()) {
+                    warn!(object = name, %problem, "ModelSync cannot be read");
+                }
+                write(&self.store.inner).unreadable.remove(&name);
+                self.store.insert(record);
+                (self.wake)(&uid);
+                Some(uid)
+            }
+            Err(error) => {
+                let name = record::name_of(object).unwrap_or_else(|| "?".into());
+                warn!(object = name, %error, "ModelSync cannot be read at all");
+                write(&self.store.inner).unreadable.insert(name);
+                None
+            }
+        }
+    }
+}
+
+impl Sink for ModelSyncSink {
+    fn begin(&mut self) {
+        self.listing.clear();
+    }
+
+    fn listed(&mut self, object: &str) {
+        if let Some(uid) = self.take(object) {
+            self.listing.insert(uid);
+        }
+    }
+
+    fn commit(&mut self, listed_at: &str) {
+        let gone: Vec<String> = {
+            let inner = read(&self.store.inner);
+            let unlisted = |record: &ModelSyncRecord| {
+                self.namespace.as_ref().is_none_or(|namespace| record.identity.namespace == *namespace)
+                    && !self.listing.contains(&record.identity.uid)
+                    // What a write of ours returned since then is newer than the list, not gone.
+                    && version(&record.resource_version) <= version(listed_at)
+            };
+            inner.by_uid.values().filter(|record| unlisted(record)).map(|record| record.identity.uid.clone()).collect()
+        };
+        for uid in gone {
+            self.store.remove(&uid);
+            (self.wake)(&uid);
+        }
+        write(&self.store.inner).listed.insert(self.scope);
+        self.listing = HashSet::new();
+    }
+
+    fn applied(&mut self, object: &str) {
+        self.take(object);
+    }
+
+    fn deleted(&mut self, object: &str) {
+        if let Ok(record) = record::model_sync(object) {
+            self.store.remove(&record.identity.uid);
+            (self.wake)(&record.identity.uid);
+        }
+        if let Some(name) = record::name_of(object) {
+            write(&self.store.inner).unreadable.remove(&name);
+        }
+    }
+
+    fn contact(&mut self) {}
+
+    fn missing(&mut self) {}
+
+    fn failed(&mut self, _: &str) {}
+}
+
+/// How far the runs of one kind in one scope are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Knowledge {
+    /// Not listed yet.
+    Unlisted,
+    /// Listed; last heard then.
+    Listed(Mono),
+    /// The kind is not installed.
+    Missing(Mono),
+}
+
+/// The runs of every kind.
+pub struct Runs {
+    clock: Arc<Clock>,
+    inner: RwLock<RunsInner>,
+}
+
+#[derive(Default)]
+struct RunsInner {
+    by_uid: HashMap<String, Arc<RunRecord>>,
+    by_owner: HashMap<String, BTreeSet<String>>,
+    /// Owner as namespace/kind/name, for runs of earlier objects of that name.
+    by_owner_name: HashMap<String, BTreeSet<String>>,
+    scopes: BTreeMap<(RunKind, Option<String>), Knowledge>,
+}
+
+/// What is known about the runs around one object.
+pub enum RunsOf {
+    /// Not enough to decide on.
+    Unknown,
+    /// Everything.
+    Known {
+        /// Runs of the object itself.
+        own: Vec<Arc<RunRecord>>,
+        /// Unfinished runs of earlier objects of the same name.
+        predecessors: Vec<Arc<RunRecord>>,
+        /// Kinds that are not installed.
+        missing: Vec<RunKind>,
+    },
+}
+
+impl Runs {
+    /// An empty store that knows nothing about these kinds and scopes.
+    pub fn new(clock: Arc<Clock>, scopes: impl IntoIterator<Item = (RunKind, Option<String>)>) -> Self {
+        let scopes = scopes.into_iter().map(|scope| (scope, Knowledge::Unlisted)).collect();
+        Self { clock, inner: RwLock::new(RunsInner { scopes, ..RunsInner::default() }) }
+    }
+
+    /// Whether every kind is listed or known to be missing.
+    pub fn is_known(&self) -> bool {
+        read(&self.inner).scopes.values().all(|knowledge| *knowledge != Knowledge::Unlisted)
+    }
+
+    /// Everything about the runs of the object with this uid, and of earlier objects of its name.
+    pub fn of(&self, uid: &str, namespace: &str, kind: &str, name: &str) -> RunsOf {
+        let (inner, now) = (read(&self.inner), self.clock.mono());
+        let mut missing = Vec::new();
+        for ((kind, scope), knowledge) in &inner.scopes {
+            if scope.as_ref().is_some_and(|scope| scope != namespace) {
+                continue;
+            }
+            match knowledge {
+                Knowledge::Listed(heard) if now.since(*heard) <= YOUNG => {}
+                Knowledge::Missing(heard) if now.since(*heard) <= YOUNG => missing.push(*kind),
+                Knowledge::Unlisted | Knowledge::Listed(_) | Knowledge::Missing(_) => return RunsOf::Unknown,
+            }
+        }
+        let resolve = |uids: Option<&BTreeSet<String>>| -> Vec<Arc<RunRecord>> {
+            uids.into_iter().flatten().filter_map(|uid| inner.by_uid.get(uid).cloned()).collect()
+        };
+        let mut predecessors = resolve(inner.by_owner_name.get(&format!("{namespace}/{kind}/{name}")));
+        predecessors.retain(|run| run.owner_uid != uid && run.is_active());
+        RunsOf::Known { own: resolve(inner.by_owner.get(uid)), predecessors, missing }
+    }
+
+    /// Takes in a run that a request of ours returned, unless something newer is there already.
+    pub fn insert(&self, run: RunRecord) {
+        let mut inner = write(&self.inner);
+        let newer = |old: &Arc<RunRecord>| version(&old.resource_version) > version(&run.resource_version);
+        if inner.by_uid.get(&run.uid).is_some_and(newer) {
+            return;
+        }
+        inner.drop_run(&run.uid.clone());
+        inner.by_owner.entry(run.owner_uid.clone()).or_default().insert(run.uid.clone());
+        inner.by_owner_name.entry(owner_name(&run)).or_default().insert(run.uid.clone());
+        inner.by_uid.insert(run.uid.clone(), Arc::new(run));
+    }
+
+    /// Forgets a run.
+    pub fn remove(&self, uid: &str) {
+        write(&self.inner).drop_run(uid);
+    }
+}
+
+fn owner_name(run: &RunRecord) -> String {
+    format!("{}/{}/{}", run.namespace, run.owner_kind, run.owner_name)
+}
+
+impl RunsInner {
+    fn drop_run(&mut self, uid: &str) {
+        let Some(gone) = self.by_uid.remove(uid) else { return };
+        for (index, key) in [(&mut self.by_owner, gone.owner_uid.clone()), (&mut self.by_owner_name, owner_name(&gone))] {
+            if let Some(uids) = index.get_mut(&key) {
+                uids.remove(uid);
+                if uids.is_empty() {
+                    index.remove(&key);
+                }
+            }
+        }
+    }
+}
+
+/// Feeds the runs of one kind and scope into their store.
+pub struct RunSink {
+    store: Arc<Runs>,
+    backend: &'static dyn RunBackend,
+    namespace: Option<String>,
+    /// Told of a run's change.
+    wake: Arc<dyn Fn(&RunRecord) + Send + Sync>,
+    /// Told when knowledge begins or ends.
+    wake_all: Arc<dyn Fn() + Send + Sync>,
+    listing: HashSet<String>,
+}
+
+impl RunSink {
+    /// `wake` is told of every changed run, `wake_all` when the whole kind becomes known or missing.
+    pub fn new(
+        store: Arc<Runs>,
+        backend: &'static dyn RunBackend,
+        namespace: Option<String>,
+        wake: Arc<dyn Fn(&RunRecord) + Send + Sync>,
+        wake_all: Arc<dyn Fn() + Send + Sync>,
+    ) -> Self {
+        Self { store, backend, namespace, wake, wake_all, listing: HashSet::new() }
+    }
+
+    fn take(&mut self, object: &str) -> Option<String> {
+        match record::run(self.backend, object) {
+            Ok(run) => {
+                let uid = run.uid.clone();
+                let known = read(&self.store.inner).by_uid.get(&uid).is_some_and(|old| old.resource_version == run.resource_version);
+                self.store.insert(run.clone());
+                if !known {
+                    (self.wake)(&run);
+                }
+                Some(uid)
+            }
+            Err(error) => {
+                let name = record::name_of(object).unwrap_or_else(|| "?".into());
+                warn!(run = name, kind = %self.backend.kind(), %error, "run cannot be read");
+                None
+            }
+        }
+    }
+
+    fn know(&self, knowledge: Knowledge) {
+        let before = write(&self.store.inner).scopes.insert((self.backend.kind(), self.namespace.clone()), knowledge);
+        let same = before.is_some_and(|before| std::mem::discriminant(&before) == std::mem::discriminant(&knowledge));
+        if !same {
+            (self.wake_all)();
+        }
+    }
+
+    fn forget(&self, gone: impl Fn(&RunRecord) -> bool) {
+        let gone: Vec<_> = {
+            let inner = read(&self.store.inner);
+            let kind = self.backend.kind();
+            let ours = |run: &RunRecord| run.kind == kind && self.namespace.as_ref().is_none_or(|namespace| run.namespace == *namespace);
+            inner.by_uid.values().filter(|run| ours(run) && gone(run)).cloned().collect()
+        };
+        for run in gone {
+            self.store.remove(&run.uid);
+            (self.wake)(&run);
+        }
+    }
+}
+
+impl Sink for RunSink {
+    fn begin(&mut self) {
+        self.listing.clear();
+    }
+
+    fn listed(&mut self, object: &str) {
+        if let Some(uid) = self.take(object) {
+            self.listing.insert(uid);
+        }
+    }
+
+    fn commit(&mut self, listed_at: &str) {
+        let listed_at = version(listed_at);
+        self.forget(|run| !self.listing.contains(&run.uid) && version(&run.resource_version) <= listed_at);
+        self.listing = HashSet::new();
+        self.know(Knowledge::Listed(self.store.clock.mono()));
+    }
+
+    fn applied(&mut self, object: &str) {
+        self.take(object);
+    }
+
+    fn deleted(&mut self, object: &str) {
+        if let Ok(run) = record::run(self.backend, object) {
+            self.store.remove(&run.uid);
+            (self.wake)(&run);
+        }
+    }
+
+    fn contact(&mut self) {
+        self.know(Knowledge::Listed(self.store.clock.mono()));
+    }
+
+    fn missing(&mut self) {
+        self.forget(|_| true);
+        self.know(Knowledge::Missing(self.store.clock.mono()));
+    }
+
+    fn failed(&mut self, _: &str) {}
+}

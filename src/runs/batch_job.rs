@@ -1,0 +1,208 @@
+//! Runs as Kubernetes Jobs. Pure.
+//!
+//! Every container, init containers too, gets each parameter as the environment variable `PARAM_<NAME>`; and
+//! `$(params.<name>)` is replaced in `command`, `args` and the values of `env`. Values arrive as they are: what the
+//! kubelet would expand in them is escaped.
+
+mod placeholder;
+
+use std::collections::{BTreeMap, btree_map::Entry};
+
+use serde_json::{Value, json};
+
+use super::{
+    json::{self, Object},
+    metadata,
+    parameters::{self, Parameters},
+    status::{Condition, Status},
+};
+use crate::{
+    api::Outcome,
+    core::{
+        invalid::Invalid,
+        run::{Observed, RunBackend, RunKind, RunRequest, Template},
+    },
+};
+
+/// The backend for Jobs.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchJob;
+
+const KIND: RunKind = RunKind { group: "batch", version: "v1", kind: "Job", plural: "jobs" };
+
+/// The Job controller ties pods to Jobs by these labels of the pods.
+const POD_LABELS: &[&str] = &["controller-uid", "job-name"];
+const POD_LABEL_PREFIX: &str = "batch.kubernetes.io/";
+
+impl RunBackend for BatchJob {
+    fn kind(&self) -> RunKind {
+        KIND
+    }
+
+    fn check(&self, template: Template<'_>, parameters: &[&str]) -> Result<(), Invalid> {
+        spec(template, &parameters::named(parameters)?).map(drop)
+    }
+
+    fn build(&self, request: &RunRequest<'_>) -> Result<Value, Invalid> {
+        let spec = spec(request.template, &parameters::valued(request.parameters)?)?;
+        Ok(metadata::object(KIND, request, spec))
+    }
+
+    fn observe(&self, object: &str) -> Result<Observed, serde_json::Error> {
+        Ok(Status::read(object)?.first(outcome))
+    }
+}
+
+/// `SuccessCriteriaMet` and `FailureTarget` only announce an end: pods still run, and results are not final.
+fn outcome(condition: &Condition<'_>) -> Option<Outcome> {
+    match condition.is() {
+        ("Complete", "True") => Some(Outcome::Succeeded),
+        ("Failed", "True") if condition.reason() == "DeadlineExceeded" => Some(Outcome::TimedOut),
+        ("Failed", "True") => Some(Outcome::Failed),
+        _ => None,
+    }
+}
+
+/// The spec of a run. `check` makes it too and drops it: what can be checked can be built.
+fn spec(template: Template<'_>, parameters: &Parameters<'_>) -> Result<Object, Invalid> {
+    metadata::check(template, &[])?;
+    let mut spec = json::spec(template)?;
+    let at = json::spec_path(template);
+    check_job(&spec, &at)?;
+    let environment = environment(parameters)?;
+    let pod = json::object_needed(&mut spec, "template", &at)?;
+    let at = format!("{at}.template");
+    check_pod_labels(pod, &at)?;
+    let pod = json::object_needed(pod, "spec", &at)?;
+    let at = format!("{at}.spec");
+    check_restart_policy(pod, &at)?;
+    if json::list_at(pod, "containers", &at)?.is_none_or(|containers| containers.is_empty()) {
+        return Err(Invalid::new(format!("{at}.containers"), "is missing: a Job needs at least one container"));
+    }
+    for list in ["initContainers", "containers"] {
+        json::each(pod, list, &at, |container, at| fill_container(container, at, parameters, &environment))?;
+    }
+    Ok(spec)
+}
+
+fn check_job(spec: &Object, at: &str) -> Result<(), Invalid> {
+    if json::present(spec, "ttlSecondsAfterFinished").is_some() {
+        let problem = "must not be set: it may remove the run before its end is recorded; remove it, and say by the \
+                       history limits how many runs are kept";
+        return Err(Invalid::new(format!("{at}.ttlSecondsAfterFinished"), problem));
+    }
+    if json::present(spec, "selector").is_some() {
+        let problem = "must not be set: Kubernetes makes a selector for each Job, and with a fixed one runs would \
+                       take each other's pods; remove it";
+        return Err(Invalid::new(format!("{at}.selector"), problem));
+    }
+    match json::present(spec, "manualSelector") {
+        None | Some(Value::Bool(false)) => Ok(()),
+        Some(_) => {
+            let problem = "must not be set: Kubernetes makes a selector for each Job; remove it";
+            Err(Invalid::new(format!("{at}.manualSelector"), problem))
+        }
+    }
+}
+
+fn check_pod_labels(pod: &mut Object, at: &str) -> Result<(), Invalid> {
+    let Some(metadata) = json::object_at(pod, "metadata", at)? else { return Ok(()) };
+    let at = format!("{at}.metadata");
+    let Some(labels) = json::object_at(metadata, "labels", &at)? else { return Ok(()) };
+    let owned = |key: &&String| POD_LABELS.contains(&key.as_str()) || key.starts_with(POD_LABEL_PREFIX);
+    labels.keys().find(owned).map_or(Ok(()), |key| {
+        let problem = "must not be set: the Job controller finds its pods by it; remove it";
+        Err(Invalid::new(format!("{at}.labels[{:?}]", super::status::cut(key, 128)), problem))
+    })
+}
+
+/// A pod's own default is Always, which no Job may have; so there is no default to rely on.
+fn check_restart_policy(pod: &Object, at: &str) -> Result<(), Invalid> {
+    let at = format!("{at}.restartPolicy");
+    match json::present(pod, "restartPolicy").map(Value::as_str) {
+        Some(Some("Never" | "OnFailure")) => Ok(()),
+        None => Err(Invalid::new(at, "is missing: set it to Never or OnFailure")),
+        Some(_) => Err(Invalid::new(at, "must be Never or OnFailure")),
+    }
+}
+
+/// Name and value of a variable, and the parameter that it carries.
+type Environment<'a> = BTreeMap<String, (&'a str, String)>;
+
+fn environment<'a>(parameters: &Parameters<'a>) -> Result<Environment<'a>, Invalid> {
+    let mut environment = Environment::new();
+    for (name, value) in parameters {
+        match environment.entry(variable(name)) {
+            Entry::Vacant(vacant) => {
+                vacant.insert((*name, placeholder::verbatim(value)));
+            }
+            Entry::Occupied(taken) => {
+                let (other, _) = taken.get();
+                let problem = format!(
+                    "has {other:?} and {name:?}, which both become the environment variable {}: rename one of them",
+                    taken.key()
+                );
+                return Err(Invalid::new(parameters::FIELD, problem));
+            }
+        }
+    }
+    Ok(environment)
+}
+
+fn variable(parameter: &str) -> String {
+    let upper = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    std::iter::once("PARAM_".to_owned()).chain(parameter.chars().map(|c| upper(c).to_string())).collect()
+}
+
+fn fill_container(
+    container: &mut Object,
+    at: &str,
+    parameters: &Parameters<'_>,
+    environment: &Environment<'_>,
+) -> Result<(), Invalid> {
+    for key in ["command", "args"] {
+        for (index, text) in json::list_at(container, key, at)?.into_iter().flatten().enumerate() {
+            fill(text, parameters, || format!("{at}.{key}[{index}]"))?;
+        }
+    }
+    json::each(container, "env", at, |variable, at| {
+        if let Some((parameter, _)) = json::present(variable, "name").and_then(|name| environment.get(name.as_str()?)) {
+            let problem = format!(
+                "is the environment variable that carries the parameter {parameter:?}: rename one of them, or remove \
+                 this one"
+            );
+            return Err(Invalid::new(format!("{at}.name"), problem));
+        }
+        variable.get_mut("value").map_or(Ok(()), |value| fill(value, parameters, || format!("{at}.value")))
+    })?;
+    if environment.is_empty() {
+        return Ok(());
+    }
+    // First, because a variable can refer only to those before it: the user's may say `$(PARAM_X)`.
+    let ours = environment.iter().map(|(name, (_, value))| json!({ "name": name, "value": value }));
+    json::list_made(container, "env", at)?.splice(0..0, ours);
+    Ok(())
+}
+
+fn fill(text: &mut Value, parameters: &Parameters<'_>, at: impl Fn() -> String) -> Result<(), Invalid> {
+    let Value::String(text) = text else { return Ok(()) };
+    match placeholder::fill(text, parameters) {
+        Ok(None) => Ok(()),
+        Ok(Some(filled)) => {
+            *text = filled;
+            Ok(())
+        }
+        Err(name) => {
+            let known: Vec<_> = parameters.keys().map(|name| format!("{name:?}")).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            let problem = format!(
+                "refers to the parameter {:?}, which {} does not map (it maps: {}): map it, or write $$(params.…) for \
+                 the text itself",
+                super::status::cut(name, 128),
+                parameters::FIELD,
+                super::status::cut(&known, 256)
+            );
+            Err(Invalid::new(at(), problem))
+        }
+    }
+}

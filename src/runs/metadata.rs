@@ -1,0 +1,129 @@
+//! Metadata of a run: what a template may say, and the whole object from it. Pure.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::json::Object;
+use crate::{
+    api::keys::KEY_PREFIX,
+    core::{
+        invalid::Invalid,
+        run::{RunKind, RunRequest, Template},
+    },
+};
+
+/// Longest name part of a key, and longest value of a label.
+const MAX_NAME: usize = 63;
+/// Longest prefix of a key: a DNS subdomain.
+const MAX_PREFIX: usize = 253;
+
+/// Whether runs can carry a template's metadata. `reserved` are the label prefixes of the run's own controller.
+pub(super) fn check(template: Template<'_>, reserved: &[&str]) -> Result<(), Invalid> {
+    let Some(metadata) = template.metadata else { return Ok(()) };
+    let at = format!("{}.metadata", template.field);
+    if metadata.name.is_some() {
+        return Err(Invalid::new(format!("{at}.name"), "must not be set: runs are named by the operator; remove it"));
+    }
+    if metadata.namespace.is_some() {
+        let problem = "must not be set: runs are made in the object's own namespace; remove it";
+        return Err(Invalid::new(format!("{at}.namespace"), problem));
+    }
+    for (key, value) in &metadata.labels {
+        let refuse = |problem: &str| Err(Invalid::new(entry(&at, "labels", key), problem));
+        check_key(key).or_else(refuse)?;
+        if let Some(prefix) = reserved.iter().find(|prefix| key.starts_with(**prefix)) {
+            refuse(&format!("must not be set: labels below {prefix} belong to the run's controller; remove it"))?;
+        }
+        if !is_label_value(value) {
+            refuse(
+                "has a value that no label can have: use at most 63 letters, digits, '-', '_' and '.', beginning \
+                 and ending with a letter or digit",
+            )?;
+        }
+    }
+    for key in metadata.annotations.keys() {
+        // Unlike labels, annotations may have capitals in the prefix.
+        check_key(&key.to_lowercase()).map_err(|problem| Invalid::new(entry(&at, "annotations", key), problem))?;
+    }
+    Ok(())
+}
+
+/// The whole object to create. Its metadata are exactly these members: a template cannot place or name a run. Where
+/// a key is both the user's and the operator's, the operator's value stands, or the run would be lost to its watch.
+pub(super) fn object(kind: RunKind, request: &RunRequest<'_>, spec: Object) -> Value {
+    let users = request.template.metadata;
+    let mut metadata = json!({
+        "name": request.name,
+        "namespace": request.namespace,
+        "labels": merged(users.map(|metadata| &metadata.labels), request.labels),
+        "annotations": merged(users.map(|metadata| &metadata.annotations), request.annotations),
+    });
+    if let Some(owner) = request.owner {
+        metadata["ownerReferences"] = json!([{
+            "apiVersion": owner.api_version,
+            "kind": owner.kind,
+            "name": owner.name,
+            "uid": owner.uid,
+            "controller": true,
+            "blockOwnerDeletion": true,
+        }]);
+    }
+    let mut run = json!({ "apiVersion": kind.api_version(), "kind": kind.kind, "metadata": metadata });
+    run["spec"] = Value::Object(spec);
+    run
+}
+
+fn merged(users: Option<&BTreeMap<String, String>>, ours: &BTreeMap<String, String>) -> Value {
+    users
+        .into_iter()
+        .flatten()
+        .chain(ours)
+        .map(|(key, value)| (key.clone(), Value::from(value.as_str())))
+        .collect::<Object>()
+        .into()
+}
+
+/// Path of one label or annotation. The key is the user's text: quoted, and cut to what a message can hold.
+fn entry(at: &str, map: &str, key: &str) -> String {
+    format!("{at}.{map}[{:?}]", super::status::cut(key, 128))
+}
+
+/// The rules of label and annotation keys: `[prefix/]name`, and not one of ours.
+fn check_key(key: &str) -> Result<(), &'static str> {
+    if key.starts_with(KEY_PREFIX) {
+        return Err("must not be set: keys below automl.cloudai.kubeflow.org/ are the operator's; remove it");
+    }
+    let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    if !is_name(name) {
+        return Err("is not a valid key: the name must be 1 to 63 letters, digits, '-', '_' and '.', beginning and \
+             ending with a letter or digit");
+    }
+    if prefix.is_some_and(|prefix| !is_subdomain(prefix)) {
+        return Err("is not a valid key: what comes before the '/' must be a DNS name in lower case");
+    }
+    Ok(())
+}
+
+fn is_label_value(value: &str) -> bool {
+    value.is_empty() || is_name(value)
+}
+
+fn is_name(name: &str) -> bool {
+    name.len() <= MAX_NAME
+        && begins_and_ends_alphanumeric(name)
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+}
+
+fn is_subdomain(prefix: &str) -> bool {
+    prefix.len() <= MAX_PREFIX
+        && prefix.split('.').all(|label| {
+            begins_and_ends_alphanumeric(label)
+                && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        })
+}
+
+fn begins_and_ends_alphanumeric(text: &str) -> bool {
+    let ends = (text.bytes().next(), text.bytes().next_back());
+    matches!(ends, (Some(first), Some(last)) if first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric())
+}

@@ -1,0 +1,149 @@
+//! Reading a run's status: conditions and times, and nothing else of the object. Pure.
+//!
+//! A status is written by other software, of releases that we do not know. A member of an unexpected type is as good
+//! as absent: it must cost neither the run's other members nor the other runs.
+
+use std::{borrow::Cow, fmt, marker::PhantomData};
+
+use jiff::Timestamp;
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
+use serde_json::value::RawValue;
+
+use crate::{
+    api::Outcome,
+    core::run::{Ending, Observed, Phase},
+};
+
+const MAX_REASON: usize = 256;
+const MAX_MESSAGE: usize = 1024;
+
+/// `text`, cut at a character's boundary to at most `max` bytes.
+pub(super) fn cut(text: &str, max: usize) -> &str {
+    &text[..text.floor_char_boundary(max)]
+}
+
+/// What is read of a run's status.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Status<'a> {
+    #[serde(borrow, default)]
+    conditions: Lenient<Vec<Lenient<Members<Condition<'a>>>>>,
+    #[serde(default)]
+    start_time: Lenient<Timestamp>,
+    #[serde(default)]
+    completion_time: Lenient<Timestamp>,
+}
+
+/// One condition of a status.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Condition<'a> {
+    #[serde(borrow)]
+    r#type: Text<'a>,
+    #[serde(borrow)]
+    status: Text<'a>,
+    #[serde(borrow, default)]
+    reason: Lenient<Text<'a>>,
+    #[serde(borrow, default)]
+    message: Lenient<Text<'a>>,
+    #[serde(default)]
+    last_transition_time: Lenient<Timestamp>,
+}
+
+impl<'a> Status<'a> {
+    /// Reads the status of an object from its text. Fails only where the text is not a JSON object.
+    pub(super) fn read(object: &'a str) -> Result<Self, serde_json::Error> {
+        #[derive(Deserialize)]
+        struct Object<'a> {
+            #[serde(borrow, default)]
+            status: Lenient<Members<Status<'a>>>,
+        }
+        let Members(object) = serde_json::from_str::<Members<Object<'a>>>(object)?;
+        Ok(object.status.0.map(|Members(status)| status).unwrap_or_default())
+    }
+
+    /// The first condition that says how the run ended.
+    pub(super) fn first(&self, says: impl Fn(&Condition<'_>) -> Option<Outcome>) -> Observed {
+        let mut conditions = self
+            .conditions
+            .0
+            .iter()
+            .flatten()
+            .filter_map(|condition| condition.0.as_ref().map(|Members(condition)| condition));
+        let ended = conditions.find_map(|condition| Some((says(condition)?, condition)));
+        let phase = ended.map_or(Phase::Active, |(outcome, condition)| Phase::Ended(self.ending(outcome, condition)));
+        Observed { phase, started_at: self.start_time.0 }
+    }
+
+    /// A failed Job has no `completionTime`; the condition then tells when it came true.
+    fn ending(&self, outcome: Outcome, condition: &Condition<'_>) -> Ending {
+        Ending {
+            outcome,
+            reason: cut(condition.reason(), MAX_REASON).to_owned(),
+            message: cut(condition.message(), MAX_MESSAGE).to_owned(),
+            finished_at: self.completion_time.0.or(condition.last_transition_time.0),
+        }
+    }
+}
+
+impl Condition<'_> {
+    /// Type and status.
+    pub(super) fn is(&self) -> (&str, &str) {
+        (&self.r#type.0, &self.status.0)
+    }
+
+    /// The reason; empty when there is none.
+    pub(super) fn reason(&self) -> &str {
+        self.reason.0.as_ref().map_or("", |text| &text.0)
+    }
+
+    fn message(&self) -> &str {
+        self.message.0.as_ref().map_or("", |text| &text.0)
+    }
+}
+
+/// A text that is borrowed unless it has escapes.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// A value, or nothing where there is something else in its place.
+struct Lenient<T>(Option<T>);
+
+impl<T> Default for Lenient<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Lenient<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&'de RawValue>::deserialize(deserializer)?;
+        Ok(Self(serde_json::from_str(raw.get()).ok()))
+    }
+}
+
+/// A struct that is written as an object. Derived code alone would also take a list, member by member.
+struct Members<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Members<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OfMap<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for OfMap<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+
+        deserializer.deserialize_map(OfMap(PhantomData)).map(Self)
+    }
+}

@@ -1,0 +1,186 @@
+//! Runs as Tekton PipelineRuns. Pure.
+//!
+//! Runs are created as `tekton.dev/v1`. A template may be written for v1beta1: fields that moved are moved (see
+//! `v1beta1`), so that creating with strict field validation refuses typing errors and nothing else.
+
+mod v1beta1;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::{
+    json::{self, Object},
+    metadata,
+    parameters::{self, Parameters},
+    status::{Condition, Status},
+};
+use crate::{
+    api::Outcome,
+    core::{
+        invalid::Invalid,
+        run::{Observed, RunBackend, RunKind, RunRequest, Template},
+    },
+};
+
+/// The backend for PipelineRuns.
+#[derive(Clone, Copy, Debug)]
+pub struct PipelineRun;
+
+const KIND: RunKind = RunKind { group: "tekton.dev", version: "v1", kind: "PipelineRun", plural: "pipelineruns" };
+
+/// Tekton finds the runs of a pipeline, and the parts of a run, by labels below this prefix.
+const RESERVED_LABELS: &[&str] = &["tekton.dev/"];
+
+/// `spec.status` of a run that waits until somebody clears it.
+const PENDING: &str = "PipelineRunPending";
+
+impl RunBackend for PipelineRun {
+    fn kind(&self) -> RunKind {
+        KIND
+    }
+
+    fn check(&self, template: Template<'_>, parameters: &[&str]) -> Result<(), Invalid> {
+        spec(template, &parameters::named(parameters)?).map(drop)
+    }
+
+    fn build(&self, request: &RunRequest<'_>) -> Result<Value, Invalid> {
+        let spec = spec(request.template, &parameters::valued(request.parameters)?)?;
+        Ok(metadata::object(KIND, request, spec))
+    }
+
+    fn observe(&self, object: &str) -> Result<Observed, serde_json::Error> {
+        Ok(Status::read(object)?.first(outcome))
+    }
+}
+
+/// One condition says it all: True and False are final, Unknown is on the way (also while `finally` tasks of a
+/// cancelled or timed out run go on).
+fn outcome(condition: &Condition<'_>) -> Option<Outcome> {
+    match condition.is() {
+        ("Succeeded", "True") => Some(Outcome::Succeeded),
+        ("Succeeded", "False") => Some(match condition.reason() {
+            "PipelineRunTimeout" => Outcome::TimedOut,
+            "Cancelled" | "CancelledRunFinally" | "StoppedRunFinally" | "PipelineRunCancelled" => Outcome::Cancelled,
+            _ => Outcome::Failed,
+        }),
+        _ => None,
+    }
+}
+
+/// The spec of a run. `check` makes it too and drops it: what can be checked can be built.
+fn spec(template: Template<'_>, parameters: &Parameters<'_>) -> Result<Object, Invalid> {
+    metadata::check(template, RESERVED_LABELS)?;
+    let mut spec = json::spec(template)?;
+    let at = json::spec_path(template);
+    check_status(&spec, &at)?;
+    v1beta1::move_fields(&mut spec, &at)?;
+    check_pipeline(&mut spec, &at)?;
+    check_declared(&mut spec, &at, parameters)?;
+    set_parameters(&mut spec, &at, parameters)?;
+    Ok(spec)
+}
+
+/// A run may be created pending: queues and approvers release such runs, and until then it is active like any other.
+/// The other values cancel or stop, and a run that is born cancelled never does its work.
+fn check_status(spec: &Object, at: &str) -> Result<(), Invalid> {
+    match json::present(spec, "status") {
+        None => Ok(()),
+        Some(Value::String(status)) if status.is_empty() || status == PENDING => Ok(()),
+        Some(_) => {
+            let problem = format!(
+                "must not be set, except to {PENDING}: every run would be cancelled or stopped as soon as it is \
+                 created; remove it"
+            );
+            Err(Invalid::new(format!("{at}.status"), problem))
+        }
+    }
+}
+
+fn check_pipeline(spec: &mut Object, at: &str) -> Result<(), Invalid> {
+    let embedded = json::object_at(spec, "pipelineSpec", at)?.is_some();
+    let Some(reference) = json::object_at(spec, "pipelineRef", at)? else {
+        if embedded {
+            return Ok(());
+        }
+        let problem = "names no pipeline: set pipelineRef, or embed one as pipelineSpec";
+        return Err(Invalid::new(at, problem));
+    };
+    let at = format!("{at}.pipelineRef");
+    if embedded {
+        return Err(Invalid::new(at, "and pipelineSpec are both set: keep one of them"));
+    }
+    if json::present(reference, "name").is_none() && json::present(reference, "resolver").is_none() {
+        return Err(Invalid::new(at, "refers to nothing: set its name, or a resolver and its params"));
+    }
+    Ok(())
+}
+
+/// A parameter of the run is a string. Where the embedded pipeline declares a list or an object of that name, Tekton
+/// would fail every run.
+fn check_declared(spec: &mut Object, at: &str, parameters: &Parameters<'_>) -> Result<(), Invalid> {
+    let Some(pipeline) = json::object_at(spec, "pipelineSpec", at)? else { return Ok(()) };
+    json::each(pipeline, "params", &format!("{at}.pipelineSpec"), |declared, at| {
+        let name = json::present(declared, "name").and_then(Value::as_str).unwrap_or_default();
+        let kind = json::present(declared, "type").and_then(Value::as_str);
+        let default = json::present(declared, "default");
+        let is_string = kind.map_or(!default.is_some_and(is_structured), |kind| kind == "string");
+        if is_string || !parameters.contains_key(name) {
+            return Ok(());
+        }
+        let problem = format!(
+            "declares {name:?} as a list or an object, but it is set to a string: declare it as a string, or leave \
+             it out of {}",
+            parameters::FIELD
+        );
+        Err(Invalid::new(at, problem))
+    })
+}
+
+/// Sets the run's parameters: in place where the template has one of that name, the others after the template's.
+fn set_parameters(spec: &mut Object, at: &str, parameters: &Parameters<'_>) -> Result<(), Invalid> {
+    let mut seen = BTreeMap::new();
+    json::each(spec, "params", at, |param, at| {
+        let name = param_name(param, at)?;
+        if let Some(value) = parameters.get(name.as_str()) {
+            // A list or object here means that the pipeline declares one: it would refuse the string.
+            if json::present(param, "value").is_some_and(is_structured) {
+                let problem = format!(
+                    "is a list or an object, but {name:?} is set to a string by {}: make it a string, or map \
+                     another name",
+                    parameters::FIELD
+                );
+                return Err(Invalid::new(format!("{at}.value"), problem));
+            }
+            param.insert("value".to_owned(), Value::from(*value));
+        }
+        let earlier = seen.insert(name, at.to_owned());
+        earlier.map_or(Ok(()), |earlier| {
+            Err(Invalid::new(format!("{at}.name"), format!("is also the name of {earlier}: keep one of them")))
+        })
+    })?;
+    let mut rest = parameters.iter().filter(|(name, _)| !seen.contains_key(**name)).peekable();
+    if rest.peek().is_some() {
+        let params = json::list_made(spec, "params", at)?;
+        params.extend(rest.map(|(name, value)| json!({ "name": name, "value": value })));
+    }
+    Ok(())
+}
+
+fn param_name(param: &Object, at: &str) -> Result<String, Invalid> {
+    match json::present(param, "name") {
+        Some(Value::String(name)) if !name.is_empty() => Ok(name.clone()),
+        None | Some(Value::String(_)) => {
+            Err(Invalid::new(format!("{at}.name"), "is missing: every parameter needs a name"))
+        }
+        // YAML 1.1, which kubectl reads, takes some words for booleans; the user sees a name where we see `true`.
+        Some(_) => {
+            let problem = "must be a text: in YAML, put names such as n, y, on, no and 1 in quotes";
+            Err(Invalid::new(format!("{at}.name"), problem))
+        }
+    }
+}
+
+fn is_structured(value: &Value) -> bool {
+    value.is_array() || value.is_object()
+}

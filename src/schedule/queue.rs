@@ -1,0 +1,280 @@
+//! A queue of keys: delayed, and never two passes over one key at once. No IO but the clock.
+
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+
+use crate::{clock::Clock, core::time::Mono};
+
+/// First and longest pause after a failed pass.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+
+/// The queue. Cheap to clone; all clones are one queue.
+#[derive(Clone)]
+pub struct Queue {
+    clock: Arc<Clock>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    ready: Notify,
+    timer: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    ready: VecDeque<String>,
+    entries: HashMap<String, Entry>,
+    timers: BTreeSet<(Mono, String)>,
+}
+
+#[derive(Default)]
+struct Entry {
+    /// Stands in `ready`.
+    queued: bool,
+    /// A pass over it is under way.
+    running: bool,
+    /// Something happened during the pass: another one is due.
+    again: bool,
+    /// When it is due without an event.
+    timer: Option<Mono>,
+    /// Failed passes in a row.
+    failures: u32,
+}
+
+/// What a pass asks of the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Look again at an event only.
+    OnEvent,
+    /// Look again at this moment, or at an event.
+    At(Mono),
+    /// Look again at once: the pass changed something.
+    Now,
+    /// The pass failed: look again after a pause that doubles with each failure, and not before.
+    Failed,
+    /// The object is gone.
+    Forget,
+}
+
+impl Queue {
+    /// An empty queue on this clock.
+    pub fn new(clock: Arc<Clock>) -> Self {
+        Self { clock, shared: Arc::default() }
+    }
+
+    /// Something happened to this key.
+    pub fn wake(&self, key: &str) {
+        let mut state = self.state();
+        let entry = state.entries.entry(key.to_owned()).or_default();
+        if entry.running {
+            entry.again = true;
+        } else if !entry.queued {
+            entry.queued = true;
+            state.ready.push_back(key.to_owned());
+            self.shared.ready.notify_one();
+        }
+    }
+
+    /// Waits for the next key. Its pass must end with [`Queue::done`].
+    pub async fn next(&self) -> String {
+        loop {
+            let notified = self.shared.ready.notified();
+            {
+                let mut state = self.state();
+                if let Some(key) = state.ready.pop_front() {
+                    if let Some(entry) = state.entries.get_mut(&key) {
+                        (entry.queued, entry.running) = (false, true);
+                    }
+                    // A permit may stand for several keys: whoever takes one hands the rest on.
+                    if !state.ready.is_empty() {
+                        self.shared.ready.notify_one();
+                    }
+                    return key;
+                }
+            }
+            notified.await;
+        }
+    }
+
+    /// The pass over this key has ended.
+    pub fn done(&self, key: &str, next: Next) {
+        let now = self.clock.mono();
+        let mut state = self.state();
+        let Some(entry) = state.entries.get_mut(key) else { return };
+        entry.running = false;
+        let again = std::mem::take(&mut entry.again);
+        entry.failures = if next == Next::Failed { entry.failures.saturating_add(1) } else { 0 };
+        let old = entry.timer.take();
+        let mut due = match next {
+            Next::At(at) => Some(at),
+            Next::Failed => Some(now + pause(entry.failures)),
+            Next::OnEvent | Next::Now | Next::Forget => None,
+        };
+        // An event during a failed pass does not shorten its pause: it may be the echo of what failed.
+        let queue_now = next == Next::Now || (again && next != Next::Failed);
+        if queue_now {
+            due = None;
+            entry.queued = true;
+        }
+        entry.timer = due;
+        if next == Next::Forget && !queue_now {
+            state.entries.remove(key);
+        }
+        if let Some(old) = old {
+            state.timers.remove(&(old, key.to_owned()));
+        }
+        if let Some(due) = due {
+            state.timers.insert((due, key.to_owned()));
+            self.shared.timer.notify_one();
+        }
+        if queue_now {
+            state.ready.push_back(key.to_owned());
+            self.shared.ready.notify_one();
+        }
+    }
+
+    /// Turns due timers into keys, for ever. One task runs it.
+    pub async fn run_timers(&self) {
+        loop {
+            let changed = self.shared.timer.notified();
+            let first = self.state().timers.first().map(|(at, _)| *at);
+            match first {
+                None => changed.await,
+                Some(at) => {
+                    tokio::select! {
+                        () = changed => {}
+                        () = self.clock.sleep_until(at) => self.fire(),
+                    }
+                }
+            }
+        }
+    }
+
+    fn fire(&self) {
+        let now = self.clock.mono();
+        let due: Vec<String> = {
+            let mut state = self.state();
+            let later = state.timers.split_off(&(now + Duration::from_nanos(1), String::new()));
+            let due = std::mem::replace(&mut state.timers, later);
+            for (_, key) in &due {
+                if let Some(entry) = state.entries.get_mut(key) {
+                    entry.timer = None;
+                }
+            }
+            due.into_iter().map(|(_, key)| key).collect()
+        };
+        for key in due {
+            self.wake(&key);
+        }
+    }
+
+    /// How many keys wait for a pass.
+    pub fn depth(&self) -> usize {
+        self.state().ready.len()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn pause(failures: u32) -> Duration {
+    PAUSES.0.saturating_mul(1_u32.checked_shl(failures.saturating_sub(1).min(16)).unwrap_or(u32::MAX)).min(PAUSES.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue() -> (Queue, Arc<Clock>) {
+        let clock = Clock::system();
+        (Queue::new(clock.clone()), clock)
+    }
+
+    async fn next_soon(queue: &Queue) -> Option<String> {
+        tokio::time::timeout(Duration::from_millis(200), queue.next()).await.ok()
+    }
+
+    #[tokio::test]
+    async fn never_hands_out_a_key_whose_pass_is_under_way() {
+        let (queue, _) = queue();
+        queue.wake("a");
+        queue.wake("a");
+        assert_eq!(next_soon(&queue).await.as_deref(), Some("a"));
+        queue.wake("a");
+        assert_eq!(next_soon(&queue).await, None, "a second pass at once");
+        queue.done("a", Next::OnEvent);
+        assert_eq!(next_soon(&queue).await.as_deref(), Some("a"), "the event during the pass is not lost");
+        queue.done("a", Next::OnEvent);
+        assert_eq!(next_soon(&queue).await, None);
+    }
+
+    #[tokio::test]
+    async fn wakes_at_the_moment_asked_for_and_only_the_last_one() {
+        let (queue, clock) = queue();
+        let timers = { let queue = queue.clone(); tokio::spawn(async move { queue.run_timers().await }) };
+        queue.wake("a");
+        queue.next().await;
+        queue.done("a", Next::At(clock.mono() + Duration::from_secs(100)));
+        queue.wake("a");
+        queue.next().await;
+        queue.done("a", Next::At(clock.mono() + Duration::from_secs(500)));
+        clock.advance(Duration::from_secs(200));
+        assert_eq!(next_soon(&queue).await, None, "the first moment was replaced");
+        clock.advance(Duration::from_secs(400));
+        assert_eq!(next_soon(&queue).await.as_deref(), Some("a"));
+        timers.abort();
+    }
+
+    #[tokio::test]
+    async fn holds_a_failing_key_back_whatever_happens_to_it() {
+        let (queue, clock) = queue();
+        let timers = { let queue = queue.clone(); tokio::spawn(async move { queue.run_timers().await }) };
+        for _ in 0..3 {
+            queue.wake("a");
+            clock.advance(Duration::from_secs(60));
+            queue.next().await;
+            queue.wake("a");
+            queue.done("a", Next::Failed);
+        }
+        assert_eq!(next_soon(&queue).await, None, "retried before its pause");
+        clock.advance(Duration::from_secs(2));
+        assert_eq!(next_soon(&queue).await.as_deref(), Some("a"));
+        timers.abort();
+    }
+
+    #[tokio::test]
+    async fn hands_every_key_to_some_worker() {
+        let (queue, _) = queue();
+        let workers: Vec<_> = (0..8)
+            .map(|_| {
+                let queue = queue.clone();
+                tokio::spawn(async move {
+                    let mut seen = Vec::new();
+                    while let Some(key) = next_soon(&queue).await {
+                        tokio::task::yield_now().await;
+                        queue.done(&key, Next::Forget);
+                        seen.push(key);
+                    }
+                    seen
+                })
+            })
+            .collect();
+        for n in 0..1000 {
+            queue.wake(&n.to_string());
+        }
+        let mut seen = Vec::new();
+        for worker in workers {
+            seen.extend(worker.await.unwrap());
+        }
+        seen.sort_by_key(|key| key.parse::<u32>().unwrap());
+        assert!(seen.iter().map(|key| key.parse::<u32>().unwrap()).eq(0..1000));
+    }
+}

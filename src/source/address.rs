@@ -1,0 +1,197 @@
+//! Which addresses the operator may dial for a URL that a tenant wrote. Pure.
+//!
+//! The operator stands where tenants do not: on the node network, next to metadata services, with a way to the API
+//! server. Its requests must not become theirs. The rules look at addresses, never at names, and are applied to the very
+//! addresses that are then dialled, so a name that changes its mind between check and connect gains nothing.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use ipnet::IpNet;
+
+/// What may be dialled. The default refuses the classes of [`AddressClass`] and permits everything else.
+///
+/// `deny` wins over `allow`; `allow` opens what is refused by default, the API server included.
+#[derive(Clone, Debug, Default)]
+pub struct AddressRules {
+    /// Networks that are open although refused by default (`--allow-address`).
+    pub allow: Vec<IpNet>,
+    /// Networks that are refused in any case (`--deny-address`).
+    pub deny: Vec<IpNet>,
+    /// Addresses of this cluster's API server, its Service IP and its endpoints.
+    pub api_server: Vec<IpAddr>,
+}
+
+/// Why an address is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressClass {
+    /// The operator itself.
+    Loopback,
+    /// The operator's node and its direct neighbours.
+    LinkLocal,
+    /// "This host": Linux dials itself.
+    Unspecified,
+    /// A group of hosts.
+    Multicast,
+    /// Every host of a network.
+    Broadcast,
+    /// A cloud's metadata or credentials service.
+    Metadata,
+    /// This cluster's API server.
+    ApiServer,
+    /// Named by `--deny-address`.
+    Denied,
+}
+
+/// An address that may not be dialled, and why. Displays as a sentence that names the class and the flag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Refusal {
+    /// The address as it would have been dialled.
+    pub address: IpAddr,
+    /// The reason.
+    pub class: AddressClass,
+}
+
+/// Well-known metadata and credential services. The link-local ones among them are here for the clearer message.
+const METADATA: [IpAddr; 11] = [
+    IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), // AWS, Azure, Google, Oracle, OpenStack and most others
+    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),   // AWS container credentials
+    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)),  // AWS pod identity
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)), // Alibaba
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),   // Azure's host agent
+    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),     // Oracle, classic
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)), // AWS
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)), // AWS pod identity
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)), // Google
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe)), // Oracle
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42)), // Scaleway
+];
+
+impl AddressRules {
+    /// Whether `address` may be dialled.
+    ///
+    /// An IPv6 address that carries an IPv4 address, because some translator on the way would unwrap it, must pass as
+    /// both. `::ffff:a.b.c.d` is just another spelling of `a.b.c.d`.
+    pub fn check(&self, address: IpAddr) -> Result<(), Refusal> {
+        let address = address.to_canonical();
+        let forms = || std::iter::once(address).chain(embedded(address).into_iter().flatten().map(IpAddr::V4));
+        let refuse = |class| Err(Refusal { address, class });
+        if forms().any(|form| contains(&self.deny, form)) {
+            return refuse(AddressClass::Denied);
+        }
+        if contains(&self.allow, address) {
+            return Ok(());
+        }
+        match forms().filter(|form| !contains(&self.allow, *form)).find_map(|form| self.classify(form)) {
+            Some(class) => refuse(class),
+            None => Ok(()),
+        }
+    }
+
+    /// The class for which `address` is refused by default.
+    fn classify(&self, address: IpAddr) -> Option<AddressClass> {
+        if METADATA.contains(&address) {
+            return Some(AddressClass::Metadata);
+        }
+        if self.api_server.iter().any(|server| server.to_canonical() == address) {
+            return Some(AddressClass::ApiServer);
+        }
+        match address {
+            IpAddr::V4(v4) => classify_v4(v4),
+            IpAddr::V6(v6) => classify_v6(v6),
+        }
+    }
+}
+
+fn contains(networks: &[IpNet], address: IpAddr) -> bool {
+    networks.iter().any(|network| match (network, address) {
+        // A network may be written in the mapped form too; the address never is.
+        (IpNet::V6(v6), IpAddr::V4(v4)) => v6.prefix_len() >= 96 && v6.contains(&v4.to_ipv6_mapped()),
+        _ => network.contains(&address),
+    })
+}
+
+fn classify_v4(address: Ipv4Addr) -> Option<AddressClass> {
+    if address.octets()[0] == 0 {
+        Some(AddressClass::Unspecified)
+    } else if address.is_loopback() {
+        Some(AddressClass::Loopback)
+    } else if address.is_link_local() {
+        Some(AddressClass::LinkLocal)
+    } else if address.is_multicast() {
+        Some(AddressClass::Multicast)
+    } else if address.is_broadcast() {
+        Some(AddressClass::Broadcast)
+    } else {
+        None
+    }
+}
+
+fn classify_v6(address: Ipv6Addr) -> Option<AddressClass> {
+    if address.is_unspecified() {
+        Some(AddressClass::Unspecified)
+    } else if address.is_loopback() {
+        Some(AddressClass::Loopback)
+    } else if address.is_unicast_link_local() {
+        Some(AddressClass::LinkLocal)
+    } else if address.is_multicast() {
+        Some(AddressClass::Multicast)
+    } else {
+        None
+    }
+}
+
+/// The IPv4 addresses that a translator would read out of an IPv6 address.
+fn embedded(address: IpAddr) -> [Option<Ipv4Addr>; 2] {
+    let IpAddr::V6(v6) = address else { return [None, None] };
+    let [a, b, c, d, e, f, g, h] = v6.segments();
+    let v4 = |high: u16, low: u16| Some(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)));
+    match [a, b, c, d, e, f] {
+        // `::` and `::1` are addresses of their own, not the compatible form of 0.0.0.0 and 0.0.0.1.
+        [0, 0, 0, 0, 0, 0] if g != 0 => [v4(g, h), None],
+        // Translated (SIIT), then NAT64's well-known prefix.
+        [0, 0, 0, 0, 0xffff, 0] | [0x64, 0xff9b, 0, 0, 0, 0] => [v4(g, h), None],
+        // NAT64's local-use prefix: used as a /96, or as the /48 that it is, with RFC 6052's gap of eight bits. The
+        // reading that does not apply is mostly all zeros.
+        [0x64, 0xff9b, 1, ..] => [v4(g, h), v4(d, e << 8 | f >> 8)].map(|found| found.filter(|v4| !v4.is_unspecified())),
+        // 6to4.
+        [0x2002, ..] => [v4(b, c), None],
+        // Teredo: the server, and the client with its bits flipped.
+        [0x2001, 0, ..] => [v4(c, d), v4(!g, !h)],
+        // ISATAP, whatever the network.
+        [_, _, _, _, 0 | 0x200, 0x5efe] => [v4(g, h), None],
+        _ => [None, None],
+    }
+}
+
+impl AddressClass {
+    /// The class in words that fit into "… is refused: it is …".
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::Loopback => "a loopback address",
+            Self::LinkLocal => "a link-local address",
+            Self::Unspecified => "the unspecified address",
+            Self::Multicast => "a multicast address",
+            Self::Broadcast => "the broadcast address",
+            Self::Metadata => "a cloud metadata service",
+            Self::ApiServer => "this cluster's API server",
+            Self::Denied => "denied by --deny-address",
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, class } = self;
+        write!(f, "the address {address} is refused: it is {}", class.describe())?;
+        match class {
+            AddressClass::Denied => f.write_str(", which --allow-address cannot open"),
+            _ => write!(f, "; an administrator can open it with --allow-address {}", IpNet::from(*address)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+//! Turns errors of the HTTP stack into classes and sentences. Pure.
+//!
+//! Errors arrive as chains of boxes from six libraries. Only the types and the innermost text are used: the outer texts
+//! repeat the URL with its query.
+
+use std::{error::Error, io, iter};
+
+use super::Head;
+use crate::{
+    core::answer::{NoAnswer, NoAnswerClass},
+    source::{
+        address::Refusal,
+        text::{bytes, no_answer},
+    },
+};
+
+/// The failure of a request that got no status line and headers.
+pub(super) fn classify(error: &reqwest::Error) -> NoAnswer {
+    let root = root(error);
+    let (class, message) = if let Some(refusal) = find::<Refusal>(error) {
+        return refused(refusal);
+    } else if let Some(tls) = tls_failure(error) {
+        (NoAnswerClass::Tls, format!("TLS failed: {tls}"))
+    } else if error.is_dns() {
+        (NoAnswerClass::Unreachable, format!("the host's name cannot be resolved: {root}"))
+    } else if error.is_timeout() {
+        (NoAnswerClass::Timeout, "no connection was made in time".to_owned())
+    } else if error.is_connect() {
+        (NoAnswerClass::Unreachable, format!("no connection: {root}"))
+    } else if find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse_too_large) {
+        (NoAnswerClass::TooLarge, "the headers are too large or too many".to_owned())
+    } else {
+        (NoAnswerClass::Malformed, format!("no valid HTTP answer: {root}"))
+    };
+    no_answer(class, &message)
+}
+
+/// The failure of a request to an address that the rules refuse.
+pub(super) fn refused(refusal: &Refusal) -> NoAnswer {
+    no_answer(NoAnswerClass::Refused, &refusal.to_string())
+}
+
+/// The failure of a body that broke off, or could not be decompressed, after `read` bytes.
+pub(super) fn broken_body(error: &reqwest::Error, head: &Head, read: usize) -> NoAnswer {
+    let reason = format!("the body broke off after {}: {}", bytes(read), root(error));
+    head.fail(NoAnswerClass::Malformed, head.length, &reason)
+}
+
+/// What went wrong with TLS, if that is what went wrong.
+fn tls_failure(error: &reqwest::Error) -> Option<String> {
+    if let Some(tls) = find::<rustls::Error>(error) {
+        return Some(tls.to_string());
+    }
+    // A server that hangs up during the handshake is an end of file; a plain connection attempt has nothing to end.
+    let is_eof = |io: &io::Error| io.kind() == io::ErrorKind::UnexpectedEof;
+    let hung_up = error.is_connect() && chain(error).filter_map(|error| error.downcast_ref()).any(is_eof);
+    hung_up.then(|| "the connection was closed during the handshake".to_owned())
+}
+
+/// The first error of type `T` in a chain.
+fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    chain(error).find_map(|error| error.downcast_ref())
+}
+
+/// The innermost error's text.
+fn root(error: &(dyn Error + 'static)) -> String {
+    chain(error).last().map(ToString::to_string).unwrap_or_default()
+}
+
+/// An error and what caused it, outermost first.
+///
+/// An `io::Error` that wraps another error skips it in `source()`, so its inside is followed instead.
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    let cause = |&error: &&'a (dyn Error + 'static)| -> Option<&'a (dyn Error + 'static)> {
+        match error.downcast_ref::<io::Error>() {
+            Some(wrapper) => wrapper.get_ref().map(|inner| inner as _),
+            None => error.source(),
+        }
+    };
+    iter::successors(Some(error), cause)
+}

@@ -1,0 +1,95 @@
+//! Status and headers of an answer: what is checked before a body is read, and how it is told. Pure.
+
+use std::fmt;
+
+use reqwest::{
+    StatusCode,
+    header::{self, HeaderMap, HeaderName},
+};
+
+use super::Limits;
+use crate::{
+    core::answer::{NoAnswer, NoAnswerClass},
+    source::text::{bytes, no_answer, sanitise},
+};
+
+/// Largest part of a header's value that a message shows, in bytes.
+const MAX_SHOWN: usize = 60;
+
+/// The facts about an answer's status line and headers that decide and that users are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The status code.
+    pub status: StatusCode,
+    /// `Content-Type`, sanitised and bounded. For the user only: an answer is what its body says.
+    pub content_type: Option<String>,
+    /// A `Content-Encoding` that was not undone, sanitised and bounded.
+    pub encoding: Option<String>,
+    /// `Content-Length`. A decompressed answer has none.
+    pub length: Option<usize>,
+    /// Sum of all header lines, in bytes.
+    pub header_bytes: usize,
+}
+
+impl Head {
+    /// The facts of these headers.
+    pub fn new(status: StatusCode, headers: &HeaderMap) -> Self {
+        let shown = |name: HeaderName| {
+            headers.get(name).map(|value| sanitise(&String::from_utf8_lossy(value.as_bytes()), MAX_SHOWN))
+        };
+        Self {
+            status,
+            content_type: shown(header::CONTENT_TYPE),
+            encoding: shown(header::CONTENT_ENCODING).filter(|encoding| !encoding.eq_ignore_ascii_case("identity")),
+            length: shown(header::CONTENT_LENGTH).and_then(|length| length.parse().ok()),
+            header_bytes: headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum(),
+        }
+    }
+
+    /// Whether a body is worth reading: status 200, in an encoding that is understood, nothing over its limit.
+    pub fn check(&self, limits: &Limits) -> Result<(), NoAnswer> {
+        if self.status != StatusCode::OK {
+            let hint = if self.status.is_redirection() { "redirects are not followed" } else { "only 200 is an answer" };
+            return Err(self.fail(NoAnswerClass::Status, self.length, hint));
+        }
+        if self.header_bytes > limits.headers {
+            let reason = format!("the headers take {}; at most {} are allowed", bytes(self.header_bytes), limits.headers);
+            return Err(self.fail(NoAnswerClass::TooLarge, self.length, &reason));
+        }
+        if let Some(encoding) = &self.encoding {
+            let reason = format!("the content encoding {encoding:?} is not supported; only gzip is");
+            return Err(self.fail(NoAnswerClass::Malformed, self.length, &reason));
+        }
+        if self.length.is_some_and(|length| length > limits.body) {
+            return Err(self.body_too_large(limits.body));
+        }
+        Ok(())
+    }
+
+    /// The failure of a body over `max` bytes.
+    pub(in crate::source) fn body_too_large(&self, max: usize) -> NoAnswer {
+        let reason = format!("the body takes more than {}", bytes(max));
+        self.fail(NoAnswerClass::TooLarge, self.length, &reason)
+    }
+
+    /// A failure that tells status, content type and length before its reason.
+    pub(in crate::source) fn fail(&self, class: NoAnswerClass, length: Option<usize>, reason: &str) -> NoAnswer {
+        let length = length.map_or("of unknown length".into(), bytes);
+        no_answer(class, &format!("{self}, {length}: {reason}"))
+    }
+}
+
+/// Status and content type, as in `status 503 Service Unavailable, text/html`. The words are the standard's, not the
+/// server's.
+impl fmt::Display for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "status {}", self.status.as_str())?;
+        if let Some(words) = self.status.canonical_reason() {
+            write!(f, " {words}")?;
+        }
+        match &self.content_type {
+            Some(content_type) => write!(f, ", {content_type}"),
+            None => f.write_str(", no content type"),
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Servers that stall, flood, lie about lengths, or break off.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use tokio::{io::AsyncWriteExt, sync::oneshot, time::sleep};
+
+use super::*;
+
+const BOMB: &[u8] = include_bytes!("../../../../tests/fixtures/answers/spaces-10MiB.gz");
+/// What may sit in socket buffers on loopback when the client stops reading.
+const IN_FLIGHT: usize = 16 * 1024 * 1024;
+
+/// A server that writes `head`, then `unit` for ever, with `pause` between; and the count of bytes it could write, which
+/// jumps to the maximum when the client is gone.
+async fn endless(head: &'static str, unit: Vec<u8>, pause: Duration) -> (Server, Arc<AtomicUsize>) {
+    let written = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&written);
+    let server = Server::raw(move |mut stream| {
+        let (count, unit) = (Arc::clone(&count), unit.clone());
+        async move {
+            let _ = stream.write_all(head.replace('\n', "\r\n").as_bytes()).await;
+            while stream.write_all(&unit).await.is_ok() {
+                count.fetch_add(unit.len(), Ordering::SeqCst);
+                if pause > Duration::ZERO {
+                    sleep(pause).await;
+                }
+            }
+            count.store(usize::MAX, Ordering::SeqCst);
+        }
+    })
+    .await;
+    (server, written)
+}
+
+/// Waits until an endless server has noticed that its client is gone.
+async fn until_dropped(written: &AtomicUsize) {
+    let gone = async {
+        while written.load(Ordering::SeqCst) != usize::MAX {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(AMPLE, gone).await.expect("the client holds on to the connection");
+}
+
+/// Asks with a short deadline; the answer must come at it, not later.
+async fn expect_deadline(url: &str, fragment: &str) {
+    let started = Instant::now();
+    assert_fails(client().get(url, SHORT, &BOUNDS).await, NoAnswerClass::Timeout, fragment);
+    let took = started.elapsed();
+    assert!(took >= SHORT && took < SHORT * 10, "took {took:?}");
+}
+
+#[tokio::test]
+async fn one_deadline_spans_lookup_connection_tls_headers_and_body() {
+    let silent = Server::raw(|stream| async move {
+        let _open = stream;
+        std::future::pending().await
+    })
+    .await;
+    expect_deadline(&silent.url("/"), "no answer began within 300ms").await;
+    expect_deadline(&silent.url("/").replace("http:", "https:"), "no answer began within 300ms").await;
+
+    let never: Lookup = Arc::new(|_| Box::pin(std::future::pending()));
+    let lost = client_of(rules(&[]), never).get("http://trainer.test/", SHORT, &BOUNDS).await;
+    assert_fails(lost, NoAnswerClass::Timeout, "http://trainer.test/: no answer began within 300ms");
+
+    let tick = Duration::from_millis(20);
+    for (head, unit, fragment) in [
+        ("HTTP/1.1 200 ", "K", "no answer began"),
+        ("HTTP/1.1 200 OK\nx: ", "y", "no answer began"),
+        ("HTTP/1.1 200 OK\ncontent-length: 60000\n\n", " ", "the answer was not complete"),
+        ("HTTP/1.1 200 OK\ntransfer-encoding: chunked\n\n", "1\r\n \r\n", "the answer was not complete"),
+        ("HTTP/1.1 200 OK\n\n", " ", "the answer was not complete"),
+    ] {
+        let (server, written) = endless(head, unit.into(), tick).await;
+        expect_deadline(&server.url("/"), fragment).await;
+        until_dropped(&written).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endless_body_is_read_up_to_its_limit_and_no_further() {
+    let bomb = [format!("{:x}\r\n", BOMB.len()).as_bytes(), BOMB, b"\r\n"].concat();
+    for (head, unit) in [
+        ("HTTP/1.1 200 OK\n\n", vec![b' '; 1000]),
+        ("HTTP/1.1 200 OK\ntransfer-encoding: chunked\n\n", b"1\r\n \r\n".repeat(100)),
+        ("HTTP/1.1 200 OK\ntransfer-encoding: chunked\ncontent-encoding: gzip\n\n", bomb),
+    ] {
+        let (server, written) = endless(head, unit, Duration::ZERO).await;
+        assert_fails(get(&server.url("/")).await, NoAnswerClass::TooLarge, "more than 65536 bytes");
+        let sent = written.load(Ordering::SeqCst);
+        assert!(sent == usize::MAX || sent < IN_FLIGHT, "{sent} bytes were sent");
+        until_dropped(&written).await;
+    }
+}
+
+#[tokio::test]
+async fn a_decompression_bomb_is_too_large() {
+    let server = Server::gzip(BOMB).await;
+    assert_fails(ask(&server.url("/")).await, NoAnswerClass::TooLarge, "more than 65536 bytes");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn compressed_nothing_without_end_meets_the_deadline() {
+    let server = Server::raw(|mut stream| async move {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n\r\n").await;
+        // A gzip header, then empty stored blocks: input for ever, output never.
+        let _ = stream.write_all(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]).await;
+        let blocks = [0, 0, 0, 0xff, 0xff].repeat(1000);
+        while stream.write_all(&blocks).await.is_ok() {}
+    })
+    .await;
+    expect_deadline(&server.url("/"), "the answer was not complete").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn interim_responses_without_end_meet_the_deadline() {
+    for unit in ["HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n"] {
+        let (server, written) = endless("", unit.repeat(100).into_bytes(), Duration::from_millis(1)).await;
+        expect_deadline(&server.url("/"), "no answer began").await;
+        until_dropped(&written).await;
+    }
+}
+
+#[tokio::test]
+async fn interim_responses_before_an_answer_are_skipped() {
+    let interim = "HTTP/1.1 100 Continue\n\nHTTP/1.1 102 X\n\nHTTP/1.1 103 X\nlink: y\n\n";
+    let server = Server::fixed(&format!("{interim}HTTP/1.1 200 OK\ncontent-length: 18\n\n{{\"needsSync\":true}}")).await;
+    assert!(ask(&server.url("/")).await.unwrap().needed);
+}
+
+#[tokio::test]
+async fn header_floods_are_too_large() {
+    let body = "content-length: 18\n\n{\"needsSync\":true}";
+    let long = format!("HTTP/1.1 200 OK\nx: {}\n{body}", "y".repeat(BOUNDS.headers));
+    assert_fails(ask(&Server::fixed(&long).await.url("/")).await, NoAnswerClass::TooLarge, "at most 16384 are allowed");
+    let many = format!("HTTP/1.1 200 OK\n{}{body}", "x: y\n".repeat(5000));
+    assert_fails(ask(&Server::fixed(&many).await.url("/")).await, NoAnswerClass::TooLarge, "too large or too many");
+    for unit in ["x: y\r\n", "y"] {
+        let (server, written) = endless("HTTP/1.1 200 OK\nx: ", unit.repeat(100).into_bytes(), Duration::ZERO).await;
+        assert_fails(ask(&server.url("/")).await, NoAnswerClass::TooLarge, "too large or too many");
+        until_dropped(&written).await;
+    }
+    let fits = format!("HTTP/1.1 200 OK\nx: {}\n{body}", "y".repeat(BOUNDS.headers - 40));
+    assert!(ask(&Server::fixed(&fits).await.url("/")).await.unwrap().needed);
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_malformed() {
+    for (answer, fragment) in [
+        ("", "no valid HTTP answer"),
+        ("HTTP/1.1 20", "no valid HTTP answer"),
+        ("HTTP/1.1 200 OK\ncontent-le", "no valid HTTP answer"),
+        ("HTTP/1.1 200 OK\ncontent-length: 19\n\n{\"needsSync\":true}", "status 200 OK, no content type, 19 bytes: the body broke off after 18 bytes"),
+        ("HTTP/1.1 200 OK\ntransfer-encoding: chunked\n\n12\n{\"needsSync\":true}\n", "the body broke off after 18 bytes"),
+        ("HTTP/1.1 200 OK\ntransfer-encoding: chunked\n\n12\n{\"needsSync\":", "the body broke off after 13 bytes"),
+        ("HTTP/1.1 200 OK\ntransfer-encoding: chunked\n\nzz\n", "the body broke off after no bytes"),
+        ("HTTP/1.1 200 OK\n\n{\"needsSync\":tr", "not valid JSON"),
+    ] {
+        assert_fails(ask(&Server::closing(answer).await.url("/")).await, NoAnswerClass::Malformed, fragment);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_contradicts_http_is_malformed() {
+    let body = "{\"needsSync\":true}";
+    for head in [
+        "SSH-2.0-OpenSSH_9.6\n",
+        "<html>s3cret</html>\n\n",
+        "HTTP/0.9 200 OK\n\n",
+        "HTTP/2.0 200 OK\n\n",
+        "HTTP/1.1 2OO OK\n\n",
+        "HTTP/1.1 99 X\n\n",
+        "HTTP/1.1 200 OK\ncontent-length: 18\ncontent-length: 17\n\n",
+        "HTTP/1.1 200 OK\ncontent-length: -1\n\n",
+        "HTTP/1.1 200 OK\ncontent-length: 18446744073709551616\n\n",
+        "HTTP/1.1 200 OK\ns3 cret: x\n\n",
+    ] {
+        let server = Server::closing(&format!("{head}{body}")).await;
+        assert_fails(ask(&server.url("/")).await, NoAnswerClass::Malformed, "no valid HTTP answer");
+    }
+}
+
+#[tokio::test]
+async fn a_length_shorter_than_the_body_cuts_the_answer_and_spoils_nothing_after_it() {
+    let server = Server::fixed("HTTP/1.1 200 OK\ncontent-length: 10\n\n{\"needsSync\":true}").await;
+    let client = NeedsSyncClient::new(client());
+    for _ in 0..5 {
+        let question = Question { url: server.url("/"), timeout: AMPLE };
+        assert_fails(client.ask(&question).await, NoAnswerClass::Malformed, "200 OK, no content type, 10 bytes: the body is not valid JSON");
+    }
+}
+
+#[tokio::test]
+async fn a_length_over_the_limit_is_refused_without_reading_the_body() {
+    let (server, written) = endless("HTTP/1.1 200 OK\ncontent-length: 99999999999\n\n", b" ".to_vec(), Duration::from_millis(1)).await;
+    assert_fails(ask(&server.url("/")).await, NoAnswerClass::TooLarge, "99999999999 bytes: the body takes more than 65536 bytes");
+    until_dropped(&written).await;
+}
+
+#[tokio::test]
+async fn broken_or_unknown_compression_is_malformed() {
+    for (encoding, fragment) in [
+        ("gzip", "the body broke off after no bytes"),
+        ("br", "the content encoding \"br\" is not supported"),
+        ("gzip, gzip", "the content encoding \"gzip, gzip\" is not supported"),
+    ] {
+        let server = Server::fixed(&format!(
+            "HTTP/1.1 200 OK\ncontent-encoding: {encoding}\ncontent-length: 18\n\n{{\"needsSync\":true}}"
+        ))
+        .await;
+        assert_fails(ask(&server.url("/")).await, NoAnswerClass::Malformed, fragment);
+    }
+    let good = include_bytes!("../../../../tests/fixtures/answers/good.json.gz");
+    for (cut, fragment) in [(0, "body"), (5, "broke off"), (good.len() - 9, "broke off"), (good.len() - 1, "broke off")] {
+        assert_fails(ask(&Server::gzip(&good[..cut]).await.url("/")).await, NoAnswerClass::Malformed, fragment);
+    }
+}
+
+#[tokio::test]
+async fn giving_up_the_wait_drops_the_connection() {
+    let (told, gone) = oneshot::channel();
+    let told = std::sync::Mutex::new(Some(told));
+    let server = Server::raw(move |mut stream| {
+        let told = told.lock().unwrap().take();
+        async move {
+            let _ = tokio::io::AsyncReadExt::read_u8(&mut stream).await;
+            let _ = told.map(|told| told.send(()));
+        }
+    })
+    .await;
+    let url = server.url("/");
+    let asking = tokio::spawn(async move { ask(&url).await });
+    while server.requests() == 0 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    asking.abort();
+    tokio::time::timeout(AMPLE, gone).await.unwrap().unwrap();
+}

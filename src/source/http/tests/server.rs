@@ -1,0 +1,141 @@
+//! Servers that write what they are told, byte for byte.
+
+use std::{
+    future::Future,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+/// A server on loopback that lives as long as the test's runtime.
+pub(super) struct Server {
+    address: SocketAddr,
+    seen: Arc<Seen>,
+}
+
+/// What a server saw so far.
+#[derive(Default)]
+pub(super) struct Seen {
+    connections: AtomicUsize,
+    requests: AtomicUsize,
+    last_request: Mutex<String>,
+}
+
+impl Server {
+    /// Answers every connection with `serve`, on this address (port 0 = any).
+    pub(super) async fn at<F, Fut>(address: &str, serve: F) -> Self
+    where
+        F: Fn(TcpStream, Arc<Seen>) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let server = Self { address: listener.local_addr().unwrap(), seen: Arc::default() };
+        let seen = Arc::clone(&server.seen);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                seen.connections.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(serve(stream, Arc::clone(&seen)));
+            }
+        });
+        server
+    }
+
+    /// Answers every request with these bytes and keeps the connection. In head and chunk lines `\n` stands for `\r\n`.
+    pub(super) async fn fixed(answer: &str) -> Self {
+        let answer = answer.replace('\n', "\r\n").into_bytes();
+        Self::at("127.0.0.1:0", move |stream, seen| answer_all(stream, seen, answer.clone())).await
+    }
+
+    /// Answers one request with these bytes and closes the connection.
+    pub(super) async fn closing(answer: &str) -> Self {
+        let answer = answer.replace('\n', "\r\n");
+        Self::raw(move |mut stream| {
+            let answer = answer.clone();
+            async move {
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        })
+        .await
+    }
+
+    /// Answers with a gzip body.
+    pub(super) async fn gzip(body: &'static [u8]) -> Self {
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n", body.len());
+        let answer = [head.as_bytes(), body].concat();
+        Self::at("127.0.0.1:0", move |stream, seen| answer_all(stream, seen, answer.clone())).await
+    }
+
+    /// Reads one request, then hands the connection to `serve`.
+    pub(super) async fn raw<F, Fut>(serve: F) -> Self
+    where
+        F: Fn(TcpStream) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let serve = Arc::new(serve);
+        Self::at("127.0.0.1:0", move |mut stream, seen| {
+            let serve = Arc::clone(&serve);
+            async move {
+                if read_request(&mut stream, &seen).await {
+                    serve(stream).await;
+                }
+            }
+        })
+        .await
+    }
+
+    /// The URL of a path.
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        self.seen.connections.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn requests(&self) -> usize {
+        self.seen.requests.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn last_request(&self) -> String {
+        self.seen.last_request.lock().unwrap().clone()
+    }
+}
+
+/// A port on which nobody listens.
+pub(super) async fn closed_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
+}
+
+/// Answers each request of a connection with the same bytes.
+pub(super) async fn answer_all(mut stream: TcpStream, seen: Arc<Seen>, answer: Vec<u8>) {
+    while read_request(&mut stream, &seen).await {
+        if stream.write_all(&answer).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads one request's head; `false` at the end of the connection.
+async fn read_request(stream: &mut TcpStream, seen: &Seen) -> bool {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => request.push(byte),
+            Err(_) => return false,
+        }
+    }
+    seen.requests.fetch_add(1, Ordering::SeqCst);
+    *seen.last_request.lock().unwrap() = String::from_utf8_lossy(&request).into_owned();
+    true
+}

@@ -1,0 +1,176 @@
+//! Strict JSON: one reading of a text, or none. Pure.
+//!
+//! JSON leaves open what a name that occurs twice means, and readers differ. Where the value decides about a training run,
+//! a text with two readings is refused, at every depth.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, MapAccess, SeqAccess, Visitor},
+};
+
+/// A JSON value. Only its shape is kept of what no source needs.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Json {
+    Null,
+    Bool(bool),
+    /// A number; its value if it is a natural one.
+    Number(Option<u64>),
+    String(String),
+    Array(Vec<Json>),
+    Object(BTreeMap<String, Json>),
+}
+
+/// Words that may be repeated to users: they are ours. Any other text could be another service's secret.
+const WORDS: [&str; 14] = [
+    "apiVersion", "errors", "kind", "message", "metadata", "needsSync", "parameters", "true", "false", "True", "False",
+    "yes", "no", "",
+];
+
+impl Json {
+    /// Reads one value and nothing but white space after it.
+    ///
+    /// Refused are names that occur twice in an object, lone surrogates, and more than 127 levels. The error is a sentence
+    /// that repeats nothing of the text.
+    pub(super) fn read(body: &[u8]) -> Result<Self, String> {
+        let text = std::str::from_utf8(body).map_err(|error| not_utf8(body, error.valid_up_to()))?;
+        if text.starts_with('\u{feff}') {
+            return Err("the body starts with a byte order mark, which JSON does not allow".to_owned());
+        }
+        if text.trim_ascii().is_empty() {
+            return Err("the body is empty".to_owned());
+        }
+        let mut reader = serde_json::Deserializer::from_str(text);
+        let value = Self::deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
+        value.map_err(|error| format!("the body is not valid JSON: {error}"))
+    }
+
+    /// What this is, in words that fit into "must be …, not …".
+    pub(super) fn describe(&self) -> String {
+        match self {
+            Self::Null => "null".to_owned(),
+            Self::Bool(value) => value.to_string(),
+            Self::Number(Some(value @ (0 | 1))) => format!("the number {value}"),
+            Self::Number(_) => "a number".to_owned(),
+            Self::String(text) if WORDS.contains(&text.as_str()) => format!("the string {text:?}"),
+            Self::String(_) => "a string".to_owned(),
+            Self::Array(_) => "an array".to_owned(),
+            Self::Object(_) => "an object".to_owned(),
+        }
+    }
+}
+
+fn not_utf8(body: &[u8], offset: usize) -> String {
+    match body {
+        [0xfe, 0xff, ..] | [0xff, 0xfe, ..] => "the body is UTF-16; JSON must be UTF-8".to_owned(),
+        _ => format!("the body is not UTF-8 text: invalid byte at offset {offset}"),
+    }
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Builder)
+    }
+}
+
+struct Builder;
+
+impl<'de> Visitor<'de> for Builder {
+    type Value = Json;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Json, E> {
+        Ok(Json::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
+        Ok(Json::Bool(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
+        Ok(Json::Number(Some(value)))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Json, E> {
+        Ok(Json::Number(None))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Json, E> {
+        Ok(Json::Number(None))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Json, E> {
+        Ok(Json::String(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Json, A::Error> {
+        let mut array = Vec::new();
+        while let Some(item) = items.next_element()? {
+            array.push(item);
+        }
+        Ok(Json::Array(array))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Json, A::Error> {
+        let mut object = BTreeMap::new();
+        while let Some(name) = members.next_key::<String>()? {
+            if object.contains_key(&name) {
+                let name = if WORDS.contains(&name.as_str()) { format!("the name {name:?}") } else { "a name".to_owned() };
+                return Err(A::Error::custom(format!("{name} occurs twice in one object")));
+            }
+            object.insert(name, members.next_value()?);
+        }
+        Ok(Json::Object(object))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_every_kind_of_value() {
+        let read = Json::read(br#" {"a":[null,true,1,-1,1.5,"x"],"b":{}} "#).unwrap();
+        let Json::Object(object) = read else { panic!("{read:?}") };
+        let kinds = [
+            Json::Null,
+            Json::Bool(true),
+            Json::Number(Some(1)),
+            Json::Number(None),
+            Json::Number(None),
+            Json::String("x".to_owned()),
+        ];
+        assert_eq!(object["a"], Json::Array(kinds.into()));
+        assert_eq!(object["b"], Json::Object(BTreeMap::new()));
+    }
+
+    #[test]
+    fn refuses_a_name_that_occurs_twice_at_any_depth_and_in_any_spelling() {
+        for text in [r#"{"a":1,"a":1}"#, r#"[{"x":{"a":1,"b":2,"a":1}}]"#, r#"{"a":1,"\u0061":1}"#] {
+            let error = Json::read(text.as_bytes()).unwrap_err();
+            assert!(error.contains("a name occurs twice in one object at line 1 column"), "{error}");
+        }
+    }
+
+    #[test]
+    fn reads_127_levels_and_refuses_more_without_recursing() {
+        let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        assert!(Json::read(nested(127).as_bytes()).is_ok());
+        for levels in [128, 100_000] {
+            assert!(Json::read(nested(levels).as_bytes()).unwrap_err().contains("recursion limit"), "{levels}");
+        }
+    }
+
+    #[test]
+    fn repeats_only_words_of_the_protocol() {
+        assert_eq!(Json::String("true".to_owned()).describe(), r#"the string "true""#);
+        assert_eq!(Json::String("hunter2".to_owned()).describe(), "a string");
+        assert_eq!(Json::Number(Some(1)).describe(), "the number 1");
+        assert_eq!(Json::Number(Some(4711)).describe(), "a number");
+        assert!(!Json::read(br#"{"hunter2":1,"hunter2":2}"#).unwrap_err().contains("hunter2"));
+    }
+}

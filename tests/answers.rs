@@ -1,0 +1,268 @@
+//! The corpus of good and bad answers of diff endpoints, and generated ones, through the parser. No IO but the fixtures.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use modelsync::{
+    core::answer::{Answer, NoAnswer, NoAnswerClass},
+    source::{http::Head, needs_sync::parse},
+};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Generated bodies in all.
+const GENERATED: usize = 60_000;
+
+/// One answer as the fixtures write it, with what is expected of it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    name: String,
+    #[serde(default = "ok")]
+    status: u16,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    header_bytes: Option<usize>,
+    body: Option<String>,
+    hex: Option<String>,
+    repeat: Option<Repeat>,
+    class: Option<String>,
+    #[serde(default)]
+    says: String,
+    needed: Option<bool>,
+    #[serde(default)]
+    parameters: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Repeat {
+    #[serde(default)]
+    before: String,
+    unit: String,
+    times: usize,
+    #[serde(default)]
+    after: String,
+}
+
+fn ok() -> u16 {
+    200
+}
+
+impl Case {
+    fn head(&self) -> Head {
+        let header = |(name, value): (&String, &String)| {
+            (HeaderName::try_from(name).unwrap(), HeaderValue::try_from(value).unwrap())
+        };
+        let headers: HeaderMap = self.headers.iter().map(header).collect();
+        let mut head = Head::new(StatusCode::from_u16(self.status).unwrap(), &headers);
+        head.header_bytes = self.header_bytes.unwrap_or(head.header_bytes);
+        head
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        if let Some(hex) = &self.hex {
+            return (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
+        }
+        if let Some(Repeat { before, unit, times, after }) = &self.repeat {
+            return format!("{before}{}{after}", unit.repeat(*times)).into_bytes();
+        }
+        self.body.clone().unwrap_or_default().into_bytes()
+    }
+
+    fn parse(&self) -> Result<Answer, NoAnswer> {
+        parse(&self.head(), &self.bytes())
+    }
+}
+
+fn bad() -> Vec<Case> {
+    serde_saphyr::from_str(include_str!("fixtures/answers/bad.yaml")).unwrap()
+}
+
+fn good() -> Vec<Case> {
+    serde_saphyr::from_str(include_str!("fixtures/answers/good.yaml")).unwrap()
+}
+
+/// What holds of every message, whatever it is about.
+fn complaint_about(failure: &NoAnswer) -> Option<&'static str> {
+    let message = &failure.message;
+    if message.len() > 512 {
+        Some("is too long")
+    } else if message.chars().any(|c| c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c)) {
+        Some("has control characters")
+    } else if message.contains("hunter2") {
+        Some("repeats foreign content")
+    } else {
+        None
+    }
+}
+
+#[test]
+fn every_bad_answer_is_refused_for_its_reason() {
+    let cases = bad();
+    assert!(cases.len() >= 60, "{}", cases.len());
+    let mut wrong = Vec::new();
+    for case in &cases {
+        let expected = case.class.as_deref().unwrap_or("malformed");
+        match case.parse() {
+            Err(failure)
+                if failure.class.as_str() == expected
+                    && failure.message.contains(&case.says)
+                    && !case.says.is_empty()
+                    && complaint_about(&failure).is_none() => {}
+            other => wrong.push(format!("{}: expected {expected} {:?}, got {other:?}", case.name, case.says)),
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_good_answer_is_accepted_as_it_was_meant() {
+    for case in good() {
+        let expected = Answer { needed: case.needed.unwrap_or(true), parameters: case.parameters.clone() };
+        assert_eq!(case.parse(), Ok(expected), "{}", case.name);
+    }
+}
+
+#[test]
+fn every_failure_but_reported_errors_tells_status_type_and_length() {
+    for case in bad() {
+        let failure = case.parse().unwrap_err();
+        if failure.class != NoAnswerClass::Errors {
+            let status = format!("status {}", case.status);
+            let (facts, _) = failure.message.split_once(": ").unwrap();
+            assert!(facts.starts_with(&status) && facts.matches(", ").count() == 2, "{}: {facts}", case.name);
+            assert!(facts.ends_with(" byte") || facts.ends_with(" bytes") || facts.ends_with(" length"), "{facts}");
+        }
+    }
+}
+
+#[test]
+fn cases_have_names_of_their_own() {
+    let names: Vec<String> = bad().into_iter().chain(good()).map(|case| case.name).collect();
+    let distinct: std::collections::BTreeSet<&String> = names.iter().collect();
+    assert_eq!(distinct.len(), names.len());
+}
+
+/// SplitMix64: small, and the same bodies on every machine.
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Less than `bound`; 0 for 0.
+    fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next() % u64::try_from(bound.max(1)).unwrap()).unwrap()
+    }
+
+    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.below(from.len())]
+    }
+
+    /// A body with one to four defects: bytes changed, dropped, doubled, or taken from another body.
+    fn mutate(&mut self, corpus: &[Vec<u8>]) -> Vec<u8> {
+        const TOKENS: [&str; 12] =
+            ["\"", "\\", "{", "}", "[", "]", ",", ":", "null", "\"needsSync\":true", "\\ud800", "\u{feff}"];
+        let mut body = self.pick(corpus).clone();
+        for _ in 0..=self.below(4) {
+            let at = self.below(body.len());
+            let end = (at + self.below(12)).min(body.len());
+            match self.below(6) {
+                0 if !body.is_empty() => body[at] = u8::try_from(self.below(256)).unwrap(),
+                1 => drop(body.drain(at..end)),
+                2 => {
+                    let doubled = body[at..end].to_vec();
+                    drop(body.splice(at..at, doubled));
+                }
+                3 => drop(body.splice(at..end, self.pick(&TOKENS).bytes())),
+                4 => body.truncate(at),
+                _ => {
+                    let other = self.pick(corpus);
+                    let from = self.below(other.len());
+                    body.truncate(at);
+                    body.extend_from_slice(&other[from..]);
+                }
+            }
+        }
+        body
+    }
+
+    /// A valid answer in one of many spellings, and what it says.
+    fn answer(&mut self) -> (String, Answer) {
+        let needed = self.below(2) == 0;
+        let parameters: BTreeMap<String, String> = (0..self.below(5)).map(|_| (self.text(), self.text())).collect();
+        let mut members = vec![format!("\"needsSync\":{}{needed}", self.space())];
+        if !parameters.is_empty() || self.below(2) == 0 {
+            members.push(format!("\"parameters\":{}", serde_json::to_string(&parameters).unwrap()));
+        }
+        for member in [r#""kind":"NeedsSync""#, r#""apiVersion" : "v1alpha1""#, r#""errors":[]"#, r#""metadata":{"x":[1,{}]}"#, r#""x":null"#] {
+            if self.below(2) == 0 {
+                let at = self.below(members.len() + 1);
+                members.insert(at, member.to_owned());
+            }
+        }
+        let comma = format!(",{}", self.space());
+        (format!("{}{{{}}}{}", self.space(), members.join(&comma), self.space()), Answer { needed, parameters })
+    }
+
+    fn text(&mut self) -> String {
+        const PIECES: [&str; 10] = ["a", "lr", "\"", "\\", "\n", "\0", "ü", "😀", "$(params.x)", "\u{202e}"];
+        (0..self.below(4)).map(|_| *self.pick(&PIECES)).collect()
+    }
+
+    fn space(&mut self) -> &'static str {
+        *self.pick(&["", "", " ", "\n", "\r\n\t"])
+    }
+}
+
+/// What a lenient reader makes of a body that the parser accepted: it must agree.
+fn lenient(body: &[u8]) -> Answer {
+    let value: Value = serde_json::from_slice(body).unwrap();
+    let text = |(name, value): (&String, &Value)| (name.clone(), value.as_str().unwrap().to_owned());
+    let parameters = value["parameters"].as_object().into_iter().flatten().map(text).collect();
+    assert!(value["errors"].as_array().is_none_or(Vec::is_empty));
+    Answer { needed: value["needsSync"].as_bool().unwrap(), parameters }
+}
+
+#[test]
+fn mutated_answers_never_panic_and_what_is_accepted_means_what_it_says() {
+    let head = Head::new(StatusCode::OK, &HeaderMap::new());
+    // Long bodies only slow this down: the limits have cases of their own.
+    let corpus: Vec<Vec<u8>> =
+        bad().iter().chain(&good()).map(Case::bytes).filter(|body| (1..2000).contains(&body.len())).collect();
+    let mut dice = Dice(20_240_601);
+    let mut accepted = 0;
+    for _ in 0..GENERATED {
+        let body = dice.mutate(&corpus);
+        match parse(&head, &body) {
+            Ok(answer) => {
+                accepted += 1;
+                assert_eq!(answer, lenient(&body), "{:?}", String::from_utf8_lossy(&body));
+            }
+            // A mutation may move the canary to where it may be told, so only the rest is checked of it.
+            Err(failure) => match complaint_about(&failure) {
+                None | Some("repeats foreign content") => {}
+                Some(complaint) => panic!("{:?} {complaint}", failure.message),
+            },
+        }
+    }
+    assert!(accepted > GENERATED / 200, "only {accepted} mutants were accepted: the generator tests nothing");
+}
+
+#[test]
+fn generated_valid_answers_are_accepted_in_every_spelling() {
+    let head = Head::new(StatusCode::OK, &HeaderMap::new());
+    let mut dice = Dice(7);
+    for _ in 0..GENERATED / 10 {
+        let (body, expected) = dice.answer();
+        assert_eq!(parse(&head, body.as_bytes()), Ok(expected), "{body}");
+    }
+}

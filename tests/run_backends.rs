@@ -1,0 +1,634 @@
+//! The contract of every run backend, over its fixtures: `fixtures/runs/<kind>/` has objects named by the phase that
+//! they are in, `fixtures/templates/<kind>/` has templates that are good and templates that are bad. A backend without
+//! fixtures fails here.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use jiff::Timestamp;
+use modelsync::{
+    api::{ModelSync, Outcome, RawObject, TemplateMetadata},
+    core::run::{Observed, OwnerReference, Phase, RunBackend, RunKind, RunRequest, Template},
+    runs,
+};
+use proptest::{
+    collection::vec,
+    prelude::{ProptestConfig, Strategy, any},
+    test_runner::{RngSeed, TestRunner},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// One template of `good.yaml` or `bad.yaml`.
+#[derive(Deserialize)]
+struct Case<P> {
+    name: String,
+    metadata: Option<TemplateMetadata>,
+    #[serde(default)]
+    parameters: P,
+    spec: Value,
+    #[serde(default)]
+    run: Value,
+    #[serde(default)]
+    field: String,
+    #[serde(default)]
+    problem: String,
+}
+
+fn fixtures(below: &str, backend: &dyn RunBackend) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(below).join(backend.kind().kind.to_lowercase())
+}
+
+fn yaml(path: &Path) -> Value {
+    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn cases<P: for<'de> Deserialize<'de> + Default>(backend: &dyn RunBackend, file: &str) -> Vec<Case<P>> {
+    serde_json::from_value(yaml(&fixtures("templates", backend).join(file))).unwrap()
+}
+
+/// The field of our objects that holds templates of a kind.
+fn field(kind: RunKind) -> &'static str {
+    match kind.kind {
+        "PipelineRun" => "spec.pipelineRunTemplate",
+        "Job" => "spec.jobTemplate",
+        other => panic!("no template field is known for {other}"),
+    }
+}
+
+fn map(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
+    entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+/// A request, owned.
+struct Ask {
+    field: &'static str,
+    metadata: Option<TemplateMetadata>,
+    spec: RawObject,
+    parameters: BTreeMap<String, String>,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+    owner: Option<OwnerReference>,
+}
+
+impl Ask {
+    fn new(backend: &dyn RunBackend, spec: Value) -> Self {
+        Self {
+            field: field(backend.kind()),
+            metadata: None,
+            spec: RawObject::try_from(spec).unwrap(),
+            parameters: BTreeMap::new(),
+            labels: map(&[("automl.cloudai.kubeflow.org/owner-uid", "u"), ("team", "operator")]),
+            annotations: map(&[("automl.cloudai.kubeflow.org/target", "v1:sha256:00")]),
+            owner: Some(OwnerReference {
+                api_version: "automl.cloudai.kubeflow.org/v1alpha1",
+                kind: "ModelSync",
+                name: "labelbot".to_owned(),
+                uid: "u".to_owned(),
+            }),
+        }
+    }
+
+    fn template(&self) -> Template<'_> {
+        Template { field: self.field, metadata: self.metadata.as_ref(), spec: &self.spec }
+    }
+
+    fn check(&self, backend: &dyn RunBackend) -> Result<(), modelsync::core::invalid::Invalid> {
+        let names: Vec<_> = self.parameters.keys().map(String::as_str).collect();
+        backend.check(self.template(), &names)
+    }
+
+    fn build(&self, backend: &dyn RunBackend) -> Result<Value, modelsync::core::invalid::Invalid> {
+        backend.build(&RunRequest {
+            name: "labelbot-0123456789abcdef-3",
+            namespace: "label-bot",
+            template: self.template(),
+            parameters: &self.parameters,
+            labels: &self.labels,
+            annotations: &self.annotations,
+            owner: self.owner.as_ref(),
+        })
+    }
+}
+
+fn assert_placed(backend: &dyn RunBackend, run: &Value) {
+    assert_eq!(run["apiVersion"], backend.kind().api_version());
+    assert_eq!(run["kind"], backend.kind().kind);
+    assert_eq!(run["metadata"]["name"], "labelbot-0123456789abcdef-3");
+    assert_eq!(run["metadata"]["namespace"], "label-bot");
+    let members: Vec<_> = run["metadata"].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(members, ["annotations", "labels", "name", "namespace", "ownerReferences"]);
+    assert_eq!(run.as_object().unwrap().len(), 4);
+}
+
+/// The phase that a fixture's name begins with.
+fn phase(observed: &Observed) -> &'static str {
+    match &observed.phase {
+        Phase::Active => "active",
+        Phase::Ended(ending) => match ending.outcome {
+            Outcome::Succeeded => "succeeded",
+            Outcome::Failed => "failed",
+            Outcome::TimedOut => "timed-out",
+            Outcome::Cancelled => "cancelled",
+            Outcome::Gone | Outcome::Unrecognised => "not a run's own outcome",
+        },
+    }
+}
+
+#[test]
+fn every_backend_is_found_by_its_kind_and_by_nothing_else() {
+    for backend in runs::backends() {
+        let kind = backend.kind();
+        assert_eq!(runs::by_kind(kind).map(RunBackend::kind), Some(kind));
+        assert_eq!(runs::by_api_version(&kind.api_version(), kind.kind).map(RunBackend::kind), Some(kind));
+        assert!(runs::by_api_version(kind.version, kind.kind).is_none());
+        assert!(runs::by_kind(RunKind { version: "v0", ..kind }).is_none());
+    }
+    let mut kinds: Vec<_> = runs::backends().iter().map(|backend| backend.kind()).collect();
+    kinds.dedup();
+    assert_eq!(kinds.len(), runs::backends().len());
+}
+
+#[test]
+fn every_run_is_in_the_phase_that_its_fixture_is_named_after() {
+    for backend in runs::backends() {
+        let mut seen: BTreeMap<_, u32> = BTreeMap::new();
+        for entry in fs::read_dir(fixtures("runs", *backend)).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            let observed = backend.observe(&yaml(&path).to_string()).unwrap();
+            let phase = phase(&observed);
+            assert!(name.starts_with(phase), "{} is {phase}", path.display());
+            if let Phase::Ended(ending) = &observed.phase {
+                assert!(ending.finished_at.is_some(), "{} says when it ended", path.display());
+            }
+            *seen.entry(phase).or_default() += 1;
+        }
+        for phase in ["active", "succeeded", "failed", "timed-out"] {
+            assert!(seen.contains_key(phase), "{} has no fixture that is {phase}", backend.kind());
+        }
+    }
+}
+
+#[test]
+fn a_good_template_comes_out_as_its_fixture_says() {
+    for backend in runs::backends() {
+        for case in cases::<BTreeMap<String, String>>(*backend, "good.yaml") {
+            let ask = Ask { metadata: case.metadata, parameters: case.parameters, ..Ask::new(*backend, case.spec) };
+            ask.check(*backend).unwrap_or_else(|invalid| panic!("{}: {invalid}", case.name));
+            let run = ask.build(*backend).unwrap_or_else(|invalid| panic!("{}: {invalid}", case.name));
+            assert_eq!(run["spec"], case.run, "{}", case.name);
+            assert_eq!(run.to_string(), ask.build(*backend).unwrap().to_string(), "{}", case.name);
+            assert_placed(*backend, &run);
+        }
+    }
+}
+
+#[test]
+fn a_bad_template_is_refused_with_its_field_and_the_remedy() {
+    let mut count = 0;
+    for backend in runs::backends() {
+        for case in cases::<Vec<String>>(*backend, "bad.yaml") {
+            let parameters = case.parameters.into_iter().map(|name| (name, "value".to_owned())).collect();
+            let ask = Ask { metadata: case.metadata, parameters, ..Ask::new(*backend, case.spec) };
+            let invalid = ask.check(*backend).expect_err(&case.name);
+            assert_eq!(invalid.field, case.field, "{}: {invalid}", case.name);
+            assert!(invalid.problem.contains(&case.problem), "{}: {invalid}", case.name);
+            assert!(!case.problem.is_empty() && invalid.to_string().len() < 512, "{}: {invalid}", case.name);
+            assert_eq!(ask.build(*backend), Err(invalid), "{}", case.name);
+            count += 1;
+        }
+    }
+    assert!(count >= 40, "{count}");
+}
+
+#[test]
+fn a_run_carries_the_users_metadata_and_the_operators_whose_values_win() {
+    for backend in runs::backends() {
+        let good = cases::<BTreeMap<String, String>>(*backend, "good.yaml").remove(0);
+        let metadata = TemplateMetadata {
+            labels: map(&[("team", "user"), ("kueue.x-k8s.io/queue-name", "gpu")]),
+            annotations: map(&[("note", "anything at all")]),
+            generate_name: Some("ignored-".to_owned()),
+            creation_timestamp: Some("2020-01-01T00:00:00Z".to_owned()),
+            ..TemplateMetadata::default()
+        };
+        let mut ask = Ask { metadata: Some(metadata), ..Ask::new(*backend, good.spec) };
+        let run = ask.build(*backend).unwrap();
+        let labels = json!({
+            "automl.cloudai.kubeflow.org/owner-uid": "u",
+            "team": "operator",
+            "kueue.x-k8s.io/queue-name": "gpu",
+        });
+        assert_eq!(run["metadata"]["labels"], labels);
+        let annotations = json!({"automl.cloudai.kubeflow.org/target": "v1:sha256:00", "note": "anything at all"});
+        assert_eq!(run["metadata"]["annotations"], annotations);
+        let owner = json!([{
+            "apiVersion": "automl.cloudai.kubeflow.org/v1alpha1",
+            "kind": "ModelSync",
+            "name": "labelbot",
+            "uid": "u",
+            "controller": true,
+            "blockOwnerDeletion": true,
+        }]);
+        assert_eq!(run["metadata"]["ownerReferences"], owner);
+        ask.owner = None;
+        assert_eq!(ask.build(*backend).unwrap()["metadata"].get("ownerReferences"), None);
+    }
+}
+
+#[test]
+fn a_spec_cannot_change_what_or_where_the_run_is() {
+    for backend in runs::backends() {
+        let mut spec = cases::<BTreeMap<String, String>>(*backend, "good.yaml").remove(0).spec;
+        for (key, value) in
+            [("apiVersion", "v1"), ("kind", "Pod"), ("namespace", "kube-system"), ("generateName", "x-")]
+        {
+            spec[key] = value.into();
+        }
+        spec["metadata"] = json!({"name": "other", "namespace": "kube-system"});
+        assert_placed(*backend, &Ask::new(*backend, spec).build(*backend).unwrap());
+    }
+}
+
+#[test]
+fn reason_and_message_are_cut_at_a_character_and_times_are_read() {
+    let objects = [("PipelineRun", "Succeeded", "False"), ("Job", "Failed", "True")];
+    for (kind, condition, status) in objects {
+        let backend = runs::backends().iter().find(|backend| backend.kind().kind == kind).unwrap();
+        let object = json!({"status": {
+            "startTime": "2026-11-02T10:00:00Z",
+            "completionTime": "2026-11-02T10:05:00Z",
+            "conditions": [{
+                "type": condition,
+                "status": status,
+                "reason": "é".repeat(300),
+                "message": format!("a\n{}", "é".repeat(2000)),
+                "lastTransitionTime": "2026-11-02T10:05:09Z",
+            }],
+        }});
+        let observed = backend.observe(&object.to_string()).unwrap();
+        let Phase::Ended(ending) = observed.phase else { panic!("ended") };
+        assert_eq!(ending.reason, "é".repeat(128));
+        assert_eq!(ending.message, format!("a\n{}", "é".repeat(511)));
+        assert_eq!(observed.started_at, Some("2026-11-02T10:00:00Z".parse::<Timestamp>().unwrap()));
+        assert_eq!(ending.finished_at, Some("2026-11-02T10:05:00Z".parse::<Timestamp>().unwrap()));
+    }
+}
+
+#[test]
+fn only_what_is_no_json_object_cannot_be_observed() {
+    for backend in runs::backends() {
+        for text in ["", "{", "[]", "7", "null", r#"{"status":{}} x"#, r#"{"status":{"conditions":[}}"#] {
+            assert!(backend.observe(text).is_err(), "{text}");
+        }
+        let listed = r#"{"status":{"conditions":[["Succeeded","True"],["Complete","True"]]}}"#;
+        for text in [listed, "{}", r#"{"status":null}"#, r#"{"status":[]}"#, r#"{"status":{"conditions":null}}"#] {
+            assert_eq!(backend.observe(text).unwrap(), Observed { phase: Phase::Active, started_at: None }, "{text}");
+        }
+    }
+}
+
+#[test]
+fn the_ancestors_templates_are_refused_for_their_resources_alone() {
+    let backend = runs::by_api_version("tekton.dev/v1", "PipelineRun").unwrap();
+    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/fixtures/labelbot");
+    let own = fixtures("templates", backend).join("ancestor");
+    let folder = if shared.is_dir() { shared } else { own };
+    for file in ["modelsync.yaml", "modelsync_local.yaml", "retrain-model.yaml"] {
+        let object: ModelSync = serde_json::from_str(&yaml(&folder.join(file)).to_string()).unwrap();
+        let template = object.spec.pipeline_run_template.unwrap();
+        let mut spec: Value = serde_json::from_str(template.spec.get()).unwrap();
+        let with = Ask::new(backend, spec.clone());
+        let invalid = with.check(backend).unwrap_err();
+        assert_eq!(invalid.field, "spec.pipelineRunTemplate.spec.resources");
+        for part in ["PipelineResources left Tekton in 2023", "Params and workspaces", "git-clone"] {
+            assert!(invalid.problem.contains(part), "{invalid}");
+        }
+
+        spec.as_object_mut().unwrap().remove("resources");
+        let mut without = Ask::new(backend, spec.clone());
+        without.parameters = map(&[("automl-model", "projects/1/models/TCN2")]);
+        without.check(backend).unwrap();
+        let run = &without.build(backend).unwrap()["spec"];
+        assert_eq!(run["taskRunTemplate"]["serviceAccountName"], spec["serviceAccountName"]);
+        assert_eq!(run.get("serviceAccountName"), None);
+        assert_eq!(run["pipelineRef"], spec["pipelineRef"]);
+        let value = |name: &str| {
+            run["params"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .find(|param| param["name"] == name)
+                .map(|param| param["value"].clone())
+        };
+        assert_eq!(value("automl-model"), Some("projects/1/models/TCN2".into()));
+        for param in spec["params"].as_array().unwrap().iter().filter(|param| param["name"] != "automl-model") {
+            assert_eq!(value(param["name"].as_str().unwrap()).as_ref(), Some(&param["value"]));
+        }
+    }
+}
+
+#[test]
+fn a_value_that_no_run_can_take_is_refused_when_it_is_known() {
+    for backend in runs::backends() {
+        let mut ask = Ask::new(*backend, cases::<BTreeMap<String, String>>(*backend, "good.yaml").remove(0).spec);
+        ask.parameters = map(&[("model", "a\0b")]);
+        assert_eq!(backend.check(ask.template(), &["model"]), Ok(()));
+        assert_eq!(ask.build(*backend).unwrap_err().field, "spec.parameters");
+    }
+}
+
+#[test]
+fn a_template_that_is_nested_too_deeply_is_refused_and_not_followed() {
+    for backend in runs::backends() {
+        let mut spec = json!(1);
+        for _ in 0..200 {
+            spec = json!({ "a": spec });
+        }
+        let invalid = Ask::new(*backend, spec).check(*backend).unwrap_err();
+        assert!(invalid.problem.starts_with("cannot be read"), "{invalid}");
+    }
+}
+
+// ---- What a container sees -------------------------------------------------------------------------------------
+
+/// The kubelet's expansion (`third_party/forked/golang/expansion` of Kubernetes), with one variable.
+fn kubelet(text: &str, name: &str, value: &str) -> String {
+    let mut seen = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        seen.push_str(&rest[..at]);
+        let after = &rest[at + 1..];
+        if let Some(escaped) = after.strip_prefix('$') {
+            seen.push('$');
+            rest = escaped;
+        } else if let Some((reference, tail)) = after.strip_prefix('(').and_then(|inner| inner.split_once(')')) {
+            seen.extend(if reference == name { ["", value, ""] } else { ["$(", reference, ")"] });
+            rest = tail;
+        } else {
+            seen.push('$');
+            rest = after;
+        }
+    }
+    seen + rest
+}
+
+/// What a container of a Job sees of one argument and of its parameter's variable.
+fn in_the_container(arg: &str, value: &str) -> (String, String) {
+    let backend = runs::by_api_version("batch/v1", "Job").unwrap();
+    let container = json!({"name": "main", "args": [arg], "env": [{"name": "X", "value": arg}]});
+    let pod = json!({"restartPolicy": "Never", "containers": [container]});
+    let mut ask = Ask::new(backend, json!({"template": {"spec": pod}}));
+    ask.parameters = map(&[("x", value)]);
+    let run = ask.build(backend).unwrap();
+    let container = &run["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["args"][0], container["env"][1]["value"]);
+    let variable = kubelet(container["env"][0]["value"].as_str().unwrap(), "HOME", "/root");
+    (kubelet(container["args"][0].as_str().unwrap(), "HOME", "/root"), variable)
+}
+
+#[test]
+fn an_escaped_placeholder_reaches_the_container_as_text() {
+    let value = "a)$(HOME)$$b$";
+    for (arg, seen) in [
+        ("$(params.x)", "a)$(HOME)$$b$"),
+        ("<$(params.x)|$(params.x)>", "<a)$(HOME)$$b$|a)$(HOME)$$b$>"),
+        ("$$(params.x)", "$(params.x)"),
+        ("$$$(params.x)", "$a)$(HOME)$$b$"),
+        ("$$$$(params.x)", "$$(params.x)"),
+        ("$(HOME)/$(params.x)/$$(HOME)", "/root/a)$(HOME)$$b$/$(HOME)"),
+        ("$(basename $(params.x)) $(HOME)", "$(basename a)$(HOME)$$b$) /root"),
+        ("$(echo $$(params.x)) $(params.x)", "$(echo $(params.x)) a)$(HOME)$$b$"),
+        ("$(echo $(params.x)", "$(echo a)$(HOME)$$b$"),
+        ("$é$(params.x)$(params.x", "$éa)$(HOME)$$b$$(params.x"),
+        ("$(params.x)$", "a)$(HOME)$$b$$"),
+        ("cost: $5 $(unknown) $", "cost: $5 $(unknown) $"),
+    ] {
+        assert_eq!(in_the_container(arg, value).0, seen, "{arg}");
+    }
+}
+
+#[test]
+fn any_value_reaches_the_container_as_it_is() {
+    let text = || "([$()a]|\\$\\(HOME\\)|\\$\\(params\\.x\\)){0,8}";
+    runner(2_000)
+        .run(&(text(), "[)(a é]{0,4}", "[)(a é]{0,4}"), |(value, before, after)| {
+            let (argument, variable) = in_the_container(&format!("{before}$(params.x){after}"), &value);
+            assert_eq!(argument, format!("{before}{value}{after}"));
+            assert_eq!(variable, value);
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_text_without_placeholders_stays_as_the_user_wrote_it() {
+    runner(1_000)
+        .run(&"([$()aé]|\\$\\(HOME\\)|\\$\\(param\\.x\\)){0,10}", |text| {
+            assert_eq!(in_the_container(&text, "v").0, kubelet(&text, "HOME", "/root"));
+            Ok(())
+        })
+        .unwrap();
+}
+
+// ---- Anything at all -------------------------------------------------------------------------------------------
+
+/// Proptest with a fixed seed: what passes here passes everywhere.
+fn runner(cases: u32) -> TestRunner {
+    TestRunner::new(ProptestConfig {
+        cases,
+        rng_seed: RngSeed::Fixed(7),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })
+}
+
+/// Names that the backends look for, and some that they do not.
+const NAMES: &[&str] = &[
+    "pipelineRef",
+    "pipelineSpec",
+    "params",
+    "name",
+    "value",
+    "resources",
+    "status",
+    "serviceAccountName",
+    "podTemplate",
+    "timeout",
+    "timeouts",
+    "pipeline",
+    "taskRunTemplate",
+    "taskRunSpecs",
+    "taskServiceAccountName",
+    "stepOverrides",
+    "bundle",
+    "resolver",
+    "tasks",
+    "finally",
+    "taskSpec",
+    "taskRef",
+    "steps",
+    "type",
+    "default",
+    "template",
+    "spec",
+    "metadata",
+    "labels",
+    "restartPolicy",
+    "containers",
+    "initContainers",
+    "env",
+    "command",
+    "args",
+    "selector",
+    "manualSelector",
+    "ttlSecondsAfterFinished",
+    "conditions",
+    "reason",
+    "message",
+    "startTime",
+    "completionTime",
+    "lastTransitionTime",
+    "other",
+];
+const TEXTS: &[&str] = &[
+    "",
+    "a",
+    "x",
+    "PARAM_X",
+    "Never",
+    "Always",
+    "PipelineRunPending",
+    "array",
+    "$(params.x)",
+    "$$(params.x)",
+    "$(params.y)",
+    "$(a $(params.x))",
+    "$",
+    "Succeeded",
+    "Complete",
+    "Failed",
+    "True",
+    "False",
+    "DeadlineExceeded",
+    "2026-11-02T10:00:00Z",
+    "é\u{0}\u{7f}",
+    "job-name",
+];
+
+/// Decisions, taken one by one from a list that proptest makes and shrinks. An empty list decides 0 for ever.
+struct Decisions<'a>(std::slice::Iter<'a, u8>);
+
+impl Decisions<'_> {
+    fn next(&mut self, among: usize) -> usize {
+        usize::from(self.0.next().copied().unwrap_or_default()) % among
+    }
+
+    fn value(&mut self, depth: u8) -> Value {
+        match self.next(if depth == 0 { 5 } else { 9 }) {
+            0 => Value::Null,
+            1 => Value::from(self.next(2) == 1),
+            2 => Value::from(self.next(256)),
+            3 | 4 => TEXTS[self.next(TEXTS.len())].into(),
+            5 | 6 => (0..self.next(4)).map(|_| self.value(depth - 1)).collect(),
+            _ => (0..self.next(5)).map(|_| (NAMES[self.next(NAMES.len())].to_owned(), self.value(depth - 1))).collect(),
+        }
+    }
+
+    /// Changes `value` in one place, somewhere inside.
+    fn mutate(&mut self, value: &mut Value) {
+        let stop = self.next(4) == 0;
+        match value {
+            Value::Object(map) if !map.is_empty() && !stop => {
+                let at = self.next(map.len());
+                map.values_mut().nth(at).into_iter().for_each(|member| self.mutate(member));
+            }
+            Value::Object(map) => {
+                map.insert(NAMES[self.next(NAMES.len())].to_owned(), self.value(3));
+            }
+            Value::Array(list) if !list.is_empty() && !stop => {
+                let at = self.next(list.len());
+                self.mutate(&mut list[at]);
+            }
+            Value::Array(list) => list.push(self.value(3)),
+            other => *other = self.value(3),
+        }
+    }
+}
+
+fn decisions() -> impl Strategy<Value = Vec<u8>> {
+    vec(any::<u8>(), 0..48)
+}
+
+#[test]
+fn any_template_is_refused_or_built_and_never_worse() {
+    for backend in runs::backends() {
+        let good: Vec<_> =
+            cases::<BTreeMap<String, String>>(*backend, "good.yaml").into_iter().map(|case| case.spec).collect();
+        let (built, refused) = (Cell::new(0), Cell::new(0));
+        let check = |decided: Vec<u8>| {
+            let mut decisions = Decisions(decided.iter());
+            let mut spec = good[decisions.next(good.len())].clone();
+            for _ in 0..decisions.next(4) {
+                decisions.mutate(&mut spec);
+            }
+            if decisions.next(8) == 7 {
+                spec = decisions.value(5);
+            }
+            let mut ask = Ask::new(*backend, spec);
+            let parameters = [("x", "$(HOME)"), ("model", "m"), ("a.b", "v"), ("", "empty")];
+            ask.parameters = map(&parameters[..[3, 2, 1, 0, 3, 3, 3, 4][decisions.next(8)]]);
+            let run = ask.build(*backend);
+            assert_eq!(ask.check(*backend).err(), run.as_ref().err().cloned());
+            match run {
+                Ok(run) => {
+                    assert_placed(*backend, &run);
+                    built.set(built.get() + 1);
+                }
+                Err(invalid) => {
+                    assert!(invalid.field.starts_with("spec.") && !invalid.problem.is_empty());
+                    refused.set(refused.get() + 1);
+                }
+            }
+            Ok(())
+        };
+        runner(6_000).run(&decisions(), check).unwrap();
+        assert!(built.get() > 600 && refused.get() > 600, "built {}, refused {}", built.get(), refused.get());
+    }
+}
+
+#[test]
+fn any_object_is_in_some_phase() {
+    for backend in runs::backends() {
+        let good: Vec<_> =
+            fs::read_dir(fixtures("runs", *backend)).unwrap().map(|entry| yaml(&entry.unwrap().path())).collect();
+        let ended = Cell::new(0);
+        let check = |decided: Vec<u8>| {
+            let mut decisions = Decisions(decided.iter());
+            let mut object = good[decisions.next(good.len())].clone();
+            for _ in 0..decisions.next(4) {
+                decisions.mutate(&mut object["status"]);
+            }
+            let text = object.to_string();
+            let observed = backend.observe(&text).unwrap();
+            if let Phase::Ended(ending) = observed.phase {
+                assert!(ending.reason.len() <= 256 && ending.message.len() <= 1024);
+                ended.set(ended.get() + 1);
+            }
+            // Cut anywhere, it is an error and not a panic.
+            let cut = text.floor_char_boundary(decisions.next(256) * text.len() / 256);
+            assert!(backend.observe(&text[..cut]).is_err());
+            Ok(())
+        };
+        runner(4_000).run(&decisions(), check).unwrap();
+        assert!(ended.get() > 400, "{}", ended.get());
+    }
+}

@@ -1,0 +1,111 @@
+//! Starting processes that outlive `up` and that `down` finds again, wherever `up` is killed.
+//!
+//! Each one is started as this program (`internal daemon`), which writes its own identity into the
+//! cluster's folder and then becomes the daemon: none runs unrecorded. Until it has done so it holds
+//! the cluster's lock, which it got as its standard input, so that nobody cleans up in between.
+//! Does IO.
+
+use std::fs::OpenOptions;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use super::control_plane::CommandLine;
+use super::layout::Layout;
+use super::state;
+use super::wait;
+use crate::lock::Lock;
+use crate::process::Identity;
+use crate::{command, files};
+
+/// A recorded process of which `up` wants to know when it ends too early.
+#[derive(Clone, Debug)]
+pub(crate) struct Daemon {
+    name: String,
+    identity: Identity,
+    layout: Layout,
+}
+
+impl Daemon {
+    /// Starts a process in a group of its own, with its output in the cluster's logs.
+    pub(crate) fn start(layout: &Layout, lock: &Lock, name: &str, line: &CommandLine) -> Result<Self> {
+        files::make_dir(&layout.logs())?;
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(layout.log(name))
+            .with_context(|| format!("cannot write {}", layout.log(name).display()))?;
+        let child = Command::new(std::env::current_exe()?)
+            .args(["internal", "daemon", "--record"])
+            .arg(layout.record(name))
+            .arg("--")
+            .args(line)
+            .current_dir(&layout.dir)
+            .stdin(lock.as_stdin()?)
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))?;
+        let identity = Identity::of(child.id());
+        Self::recorded(layout, name, identity.as_ref())
+    }
+
+    /// Waits for the record that a process writes of itself. `starter` is the process that leads to
+    /// it: when that one is gone there is nothing to wait for.
+    pub(crate) fn recorded(layout: &Layout, name: &str, starter: Option<&Identity>) -> Result<Self> {
+        let find = || -> Result<Option<Self>> {
+            let found = state::recorded(layout)?.into_iter().find(|process| process.name == name);
+            Ok(found.map(|process| Self { name: process.name, identity: process.identity, layout: layout.clone() }))
+        };
+        wait::until(&format!("{name} to start"), Duration::from_secs(20), || {
+            let starting = starter.is_some_and(Identity::is_alive);
+            let found = find()?;
+            if found.is_none() && !starting {
+                bail!("{name} ended at once: {}", tail(layout, name));
+            }
+            Ok(found)
+        })
+    }
+
+    /// Which process it is.
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// An error if the process has ended.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.identity.is_alive() {
+            return Ok(());
+        }
+        Err(anyhow!(
+            "{} has ended; the end of its log, {}:\n{}",
+            self.name,
+            self.layout.log(&self.name).display(),
+            tail(&self.layout, &self.name)
+        ))
+    }
+}
+
+fn tail(layout: &Layout, name: &str) -> String {
+    command::tail(&layout.log(name), 15)
+}
+
+/// `internal daemon`: records this process and becomes the daemon.
+pub(crate) fn become_daemon(record: &Path, line: &[String]) -> Result<()> {
+    record_own(record)?;
+    let [program, arguments @ ..] = line else {
+        bail!("no command given");
+    };
+    // Taking another standard input lets go of the lock.
+    let error = Command::new(program).args(arguments).stdin(Stdio::null()).exec();
+    Err(error).with_context(|| format!("cannot run {program}"))
+}
+
+/// Writes the identity of this very process.
+pub(crate) fn record_own(record: &Path) -> Result<()> {
+    files::write(record, serde_json::to_vec(&Identity::own()?)?)
+}

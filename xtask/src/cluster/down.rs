@@ -1,0 +1,56 @@
+//! `cluster down`: ends what was recorded and removes what was made. Also how `up` begins. Does IO.
+
+use anyhow::Result;
+
+use super::layout::{self, Layout};
+use super::{cgroup, state};
+use crate::files;
+use crate::lock::Lock;
+
+/// What stays in the cluster's folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// Containerd's images, so that the next `up` need not import them.
+    ImageStore,
+    /// Those and the logs.
+    Logs,
+    /// Nothing.
+    Nothing,
+}
+
+/// Takes the cluster down, whatever state it is in.
+pub(crate) fn down(layout: &Layout, keep: Keep) -> Result<()> {
+    let _lock = Lock::take(&layout.lock(), "bringing this cluster up or down")?;
+    clean(layout, keep)
+}
+
+/// The names of all clusters that have a folder.
+pub(crate) fn all() -> Result<Vec<String>> {
+    let root = layout::root()?;
+    let names = files::names_in(&root)?;
+    Ok(names.into_iter().filter(|name| Layout::of(name).is_ok() && root.join(name).is_dir()).collect())
+}
+
+/// The same for who holds the lock already.
+pub(crate) fn clean(layout: &Layout, keep: Keep) -> Result<()> {
+    for process in state::recorded(layout)? {
+        process.identity.kill()?;
+    }
+    cgroup::remove(layout)?;
+    let kept: &[&str] = match keep {
+        Keep::ImageStore => &["containerd"],
+        Keep::Logs => &["containerd", "log"],
+        Keep::Nothing => &[],
+    };
+    // Records last: a `down` that is killed midway is begun again from them.
+    for name in files::names_in(&layout.dir)? {
+        if !kept.contains(&name.as_str()) && name != "pid" {
+            files::remove(&layout.dir.join(name))?;
+        }
+    }
+    files::remove(&layout.records())?;
+    if keep == Keep::Nothing {
+        files::remove(&layout.dir)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! The images that a level 2 cluster runs, made from programs of this machine. Nothing is pulled.
+//! Runs busybox for the list of its commands; writes archives.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::layout::Layout;
+use super::tekton::Source;
+use crate::binaries::pins::{Program, TEKTON};
+use crate::image::Image;
+use crate::lock::Lock;
+use crate::{command, files};
+
+/// A shell and the usual commands, for steps of tests and for Tekton's own use.
+pub(crate) const BUSYBOX: &str = "local.test/busybox:1.35";
+/// What holds a pod's namespaces.
+pub(crate) const PAUSE: &str = "local.test/pause:1";
+/// The cluster's DNS server.
+pub(crate) const COREDNS: &str = "local.test/coredns:1.14.2";
+
+/// The image of one of Tekton's programs.
+pub(crate) fn tekton(program: &str, version: &str) -> String {
+    format!("local.test/tekton/{program}:{version}")
+}
+
+/// An archive and the name of the image in it.
+#[derive(Clone, Debug)]
+pub(crate) struct Archive {
+    pub(crate) reference: String,
+    pub(crate) file: PathBuf,
+    /// Changes when the archive does.
+    pub(crate) fingerprint: String,
+}
+
+/// Writes every archive that is missing or made from something else, and names them all.
+pub(crate) fn ensure(layout: &Layout, tekton: &Source) -> Result<Vec<Archive>> {
+    let _one_writer = Lock::take(&layout.images().join(".lock"), "writing images")?;
+    let mut archives = Vec::new();
+    for (name, image) in recipes(layout, tekton.version())? {
+        let archive = Archive {
+            reference: image.reference().to_owned(),
+            file: layout.images().join(format!("{name}.tar")),
+            fingerprint: image.fingerprint()?,
+        };
+        let pin = layout.images().join(".pins").join(&name);
+        let current =
+            archive.file.is_file() && fs::read_to_string(&pin).is_ok_and(|made_from| made_from == archive.fingerprint);
+        if !current {
+            image.write(&archive.file)?;
+            files::write(&pin, &archive.fingerprint)?;
+        }
+        archives.push(archive);
+    }
+    Ok(archives)
+}
+
+fn recipes(layout: &Layout, tekton_version: &str) -> Result<Vec<(String, Image)>> {
+    let busybox = command::find("busybox").context("busybox is not installed")?;
+    let mut pause = Image::new(PAUSE, "65532:65532")?;
+    pause.program(&busybox, "/bin/busybox")?;
+    pause.entrypoint(&["/bin/busybox", "sleep", "2147483647"]);
+
+    let mut shell = Image::new(BUSYBOX, "")?;
+    for name in command::output(Command::new(&busybox).arg("--list"))?.lines() {
+        shell.link(&format!("/bin/{name}"), "/bin/busybox");
+    }
+    shell.program(&busybox, "/bin/busybox")?;
+    shell.link("/usr/bin/env", "/bin/env");
+    for dir in ["/root", "/home/nonroot", "/var/run"] {
+        shell.dir(dir);
+    }
+    shell.env(&["PATH=/bin:/usr/bin"]);
+    shell.cmd(&["/bin/sh"]);
+
+    let mut dns = Image::new(COREDNS, "")?;
+    dns.program(&layout.bin().join("coredns"), "/coredns")?;
+    dns.entrypoint(&["/coredns"]);
+
+    let mut all = vec![("pause".to_owned(), pause), ("busybox".to_owned(), shell), ("coredns".to_owned(), dns)];
+    for name in TEKTON {
+        let mut image = Image::new(&tekton(name, tekton_version), "65532:65532")?;
+        let at = format!("/ko-app/{name}");
+        image.program(&layout.bin().join(Program::Tekton(name).file()), &at)?;
+        image.dir("/var/run/ko");
+        image.env(&["PATH=/ko-app", "KO_DATA_PATH=/var/run/ko"]);
+        image.entrypoint(&[&at]);
+        all.push((format!("tekton-{name}"), image));
+    }
+    Ok(all)
+}

@@ -1,0 +1,80 @@
+//! Level 1: etcd, API server and controller manager as processes on loopback. Starts processes.
+
+use std::net::{Ipv4Addr, TcpStream};
+
+use anyhow::Result;
+
+use super::control_plane::ControlPlane;
+use super::kubectl::Inside;
+use super::layout::Layout;
+use super::up::Up;
+
+/// Starts the control plane and returns when it can be used.
+pub(crate) fn start(up: &mut Up, tekton: bool) -> Result<()> {
+    up.progress.step("etcd");
+    let (etcd, api_server) = (up.plane.etcd(up.layout), up.plane.api_server(up.layout));
+    up.daemon("etcd", &etcd)?;
+    let port = up.plane.etcd_port();
+    up.wait("etcd to listen", 30, || Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()))?;
+
+    up.progress.step("apiserver");
+    up.daemon("apiserver", &api_server)?;
+    let inside = Inside::of(up.layout)?;
+    up.wait("the API server to be ready", 60, || Ok(inside.api_is_ready().then_some(())))?;
+
+    up.progress.step("controller-manager");
+    let controller_manager = ControlPlane::controller_manager(up.layout);
+    up.daemon("controller-manager", &controller_manager)?;
+
+    if tekton {
+        up.progress.step("tekton-crds");
+        apply_tekton_crds(up.layout, &inside)?;
+    }
+
+    up.progress.step("service-accounts");
+    let question = ["get", "serviceaccount", "default", "--ignore-not-found", "-o", "name"];
+    up.wait_for_answer("the default service account", 30, &inside, &question, |said| !said.is_empty())?;
+
+    if tekton {
+        up.progress.step("established");
+        let file = up.layout.tekton_crds().to_string_lossy().into_owned();
+        let question = established_question(&file);
+        up.wait_for_answer("Tekton's CRDs", 30, &inside, &question, all_established)?;
+    }
+    Ok(())
+}
+
+/// Tekton's CRDs for a cluster that runs without them.
+pub(crate) fn install_tekton_crds(layout: &Layout, inside: &Inside) -> Result<()> {
+    apply_tekton_crds(layout, inside)
+}
+
+fn apply_tekton_crds(layout: &Layout, inside: &Inside) -> Result<()> {
+    let file = layout.tekton_crds().to_string_lossy().into_owned();
+    inside.ask(&["apply", "--server-side", "--force-conflicts", "-f", &file])?;
+    Ok(())
+}
+
+fn established_question(file: &str) -> [&str; 5] {
+    const CONDITION: &str =
+        r#"jsonpath={range .items[*]}{.status.conditions[?(@.type=="Established")].status}{"\n"}{end}"#;
+    ["get", "-f", file, "-o", CONDITION]
+}
+
+fn all_established(answer: &str) -> bool {
+    let mut lines = answer.lines().peekable();
+    lines.peek().is_some() && lines.all(|line| line == "True")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn established_is_all_of_them() {
+        assert!(all_established("True\nTrue\n"));
+        assert!(!all_established("True\nFalse\n"));
+        assert!(!all_established("True\n\n"));
+        assert!(!all_established(""));
+    }
+}

@@ -1,0 +1,196 @@
+//! `cluster up`: the order of things, and what the two levels have in common. Does IO.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::control_plane::{CommandLine, ControlPlane, NODE, NODE_ADDRESS, NODE_PORTS};
+use super::daemon::Daemon;
+use super::down::{self, Keep};
+use super::kubectl::Inside;
+use super::layout::Layout;
+use super::state::{Level, Ports, State};
+use super::tekton::Source;
+use super::{images, level_1, level_2, packages, pki, ports, status, wait};
+use crate::binaries::{self, pins};
+use crate::files;
+use crate::lock::Lock;
+use crate::progress::Progress;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wish {
+    pub(crate) level: Level,
+    /// Install Tekton (level 1: its CRDs).
+    pub(crate) tekton: bool,
+    /// Leave a cluster that failed to come up as it is, for a look at it.
+    pub(crate) retain: bool,
+}
+
+/// One `up` on its way.
+pub(crate) struct Up<'a> {
+    pub(crate) layout: &'a Layout,
+    pub(crate) lock: &'a Lock,
+    pub(crate) progress: &'a Progress,
+    pub(crate) plane: ControlPlane,
+    /// What must not end while we wait for something else.
+    pub(crate) daemons: Vec<Daemon>,
+}
+
+/// Brings the cluster up; a healthy one is left as it is, the remains of a broken one are removed.
+pub(crate) fn up(layout: &Layout, wish: Wish) -> Result<()> {
+    let progress = Progress::start();
+    let lock = Lock::take(&layout.lock(), "bringing this cluster up or down")?;
+    if wish.level == Level::Node {
+        level_2::check_machine(layout)?;
+    }
+    if let Some(state) = already_up(layout, wish)? {
+        return finish_running(layout, wish, &state, &progress);
+    }
+    progress.step("clean");
+    down::clean(layout, Keep::ImageStore)?;
+    let started = start(layout, wish, &lock, &progress);
+    if started.is_err() && !wish.retain {
+        down::clean(layout, Keep::Logs).context("and removing what had come up failed, too")?;
+    }
+    started.with_context(|| format!("cluster {:?} did not come up; logs: {}", layout.name, layout.logs().display()))
+}
+
+fn already_up(layout: &Layout, wish: Wish) -> Result<Option<State>> {
+    // A damaged state is a broken cluster's: it is cleaned up.
+    let Ok(Some(state)) = State::read(layout) else {
+        return Ok(None);
+    };
+    if !status::look(layout)?.is_ready() {
+        return Ok(None);
+    }
+    if state.level != wish.level {
+        bail!(
+            "cluster {:?} is up at level {}: run `cargo xtask cluster down --name {}` first, or choose \
+             another --name",
+            layout.name,
+            state.level.number(),
+            layout.name
+        );
+    }
+    Ok(Some(state))
+}
+
+/// What a running cluster may still lack: Tekton, if it was first started without.
+fn finish_running(layout: &Layout, wish: Wish, state: &State, progress: &Progress) -> Result<()> {
+    if wish.tekton && !state.tekton {
+        progress.step("tekton");
+        let inside = Inside::of(layout)?;
+        match state.level {
+            Level::ControlPlane => level_1::install_tekton_crds(layout, &inside)?,
+            Level::Node => level_2::install_tekton(layout, &inside)?,
+        }
+        State { tekton: true, ..state.clone() }.write(layout)?;
+    }
+    progress.say(&format!("cluster {:?} is up already", layout.name));
+    Ok(())
+}
+
+fn start(layout: &Layout, wish: Wish, lock: &Lock, progress: &Progress) -> Result<()> {
+    if wish.level == Level::Node {
+        progress.step("packages");
+        packages::ensure(progress)?;
+    }
+    progress.step("binaries");
+    let programs = match wish.level {
+        Level::ControlPlane => pins::LEVEL_1.to_vec(),
+        Level::Node => pins::level_2(),
+    };
+    binaries::ensure(&layout.bin(), &programs, progress)?;
+    let tekton = Source::find()?;
+    let mut archives = Vec::new();
+    if wish.level == Level::Node {
+        progress.step("images");
+        archives = images::ensure(layout, &tekton)?;
+    }
+
+    progress.step("config");
+    let mut state = State { level: wish.level, ports: NODE_PORTS, ready: false, tekton: wish.tekton };
+    if wish.level == Level::ControlPlane {
+        let _one_choice = Lock::take(&layout.ports_lock(), "choosing ports")?;
+        state.ports = ports::pick(layout)?;
+        state.write(layout)?;
+    } else {
+        state.write(layout)?;
+    }
+    let plane = configure(layout, wish.level, state.ports)?;
+    files::write(&layout.tekton_crds(), tekton.crds()?)?;
+    files::write(&layout.tekton(), tekton.install()?)?;
+
+    let mut up = Up { layout, lock, progress, plane, daemons: Vec::new() };
+    match wish.level {
+        Level::ControlPlane => level_1::start(&mut up, wish.tekton)?,
+        Level::Node => level_2::start(&mut up, &archives, wish.tekton)?,
+    }
+    state.ready = true;
+    state.write(layout)?;
+    progress.say(&format!(
+        "ready: cluster {:?} at level {}, KUBECONFIG={}",
+        layout.name,
+        wish.level.number(),
+        layout.kubeconfig().display()
+    ));
+    Ok(())
+}
+
+fn configure(layout: &Layout, level: Level, ports: Ports) -> Result<ControlPlane> {
+    let plane = ControlPlane::new(level, ports);
+    files::make_dir(&layout.logs())?;
+    files::write(&layout.dir.join("audit-policy.yaml"), include_str!("../../assets/audit-policy.yaml"))?;
+    let names = pki::Names {
+        node: (level == Level::Node).then_some((NODE, NODE_ADDRESS)),
+        service_address: &plane.first_service(),
+        server: &plane.server(),
+    };
+    pki::write(layout, &names)?;
+    Ok(plane)
+}
+
+impl Up<'_> {
+    /// Starts a recorded daemon.
+    pub(crate) fn daemon(&mut self, name: &str, line: &CommandLine) -> Result<()> {
+        let daemon = Daemon::start(self.layout, self.lock, name, line)?;
+        self.daemons.push(daemon);
+        Ok(())
+    }
+
+    /// Waits for something, and fails at once when a daemon ends meanwhile.
+    pub(crate) fn wait<T>(&self, what: &str, seconds: u64, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+        wait::until(what, Duration::from_secs(seconds), || {
+            for daemon in &self.daemons {
+                daemon.check()?;
+            }
+            look()
+        })
+    }
+
+    /// Waits until kubectl's answer to a question is the wished one. Errors of kubectl are waited out
+    /// and shown when the time is over.
+    pub(crate) fn wait_for_answer(
+        &self,
+        what: &str,
+        seconds: u64,
+        inside: &Inside,
+        question: &[&str],
+        good: impl Fn(&str) -> bool,
+    ) -> Result<()> {
+        let mut last = String::new();
+        let waited = self.wait(what, seconds, || match inside.ask(question) {
+            Ok(answer) if good(&answer) => Ok(Some(())),
+            Ok(answer) => {
+                last = answer;
+                Ok(None)
+            }
+            Err(error) => {
+                last = format!("{error:#}");
+                Ok(None)
+            }
+        });
+        waited.with_context(|| format!("the last answer was: {last}"))
+    }
+}

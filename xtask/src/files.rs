@@ -1,0 +1,88 @@
+//! Writing files so that a killed process leaves either the old file or the new one. Does IO.
+
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+/// Makes the folder and those above it.
+pub(crate) fn make_dir(dir: &Path) -> Result<()> {
+    fs::create_dir_all(dir).with_context(|| format!("cannot make the folder {}", dir.display()))
+}
+
+/// Replaces the file's content in one step. Only its owner can read it.
+pub(crate) fn write(file: &Path, content: impl AsRef<[u8]>) -> Result<()> {
+    if let Some(dir) = file.parent() {
+        make_dir(dir)?;
+    }
+    let draft = draft_of(file);
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&draft)
+        .and_then(|mut out| out.write_all(content.as_ref()))
+        .and_then(|()| fs::rename(&draft, file))
+        .with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// Removes a file or a whole folder; it may be absent already.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(about) if about.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The names in a folder, sorted; none if the folder is absent.
+pub(crate) fn names_in(dir: &Path) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.with_context(|| format!("cannot list {}", dir.display()))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Where a file is written before it takes its name; unique to this process.
+pub(crate) fn draft_of(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_os_string();
+    name.push(format!(".draft-{}", std::process::id()));
+    PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writing_replaces_and_leaves_no_draft() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("deep/er/file");
+        write(&file, "one").unwrap();
+        write(&file, "two").unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "two");
+        assert_eq!(names_in(file.parent().unwrap()).unwrap(), ["file"]);
+    }
+
+    #[test]
+    fn removing_what_is_not_there_is_fine() {
+        let dir = tempfile::tempdir().unwrap();
+        remove(&dir.path().join("nothing")).unwrap();
+        assert!(names_in(&dir.path().join("nothing")).unwrap().is_empty());
+    }
+}

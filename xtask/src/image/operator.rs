@@ -1,0 +1,67 @@
+//! `cargo xtask image`: the operator's image. Runs cargo, writes an archive.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+
+use super::Image;
+use crate::workspace;
+
+const BINARY: &str = "modelsync";
+const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// The image holds the program, the libraries it is linked to, certificate authorities and nothing
+/// else: no shell, no package manager. It runs as user 65532. The same content gives the same bytes.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Where to write the archive; target/image/modelsync.tar if not given.
+    #[arg(long)]
+    output: Option<PathBuf>,
+    /// The image's name and tag.
+    #[arg(long, default_value = "modelsync.local/modelsync:dev")]
+    tag: String,
+    /// Use this program instead of building one.
+    #[arg(long)]
+    binary: Option<PathBuf>,
+}
+
+/// Builds the program if none is given, and writes the image.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let output = match &args.output {
+        Some(output) => output.clone(),
+        None => workspace::target_dir()?.join("image/modelsync.tar"),
+    };
+    let mut image = Image::new(&args.tag, "65532:65532")?;
+    let binary = match &args.binary {
+        Some(binary) => binary.clone(),
+        None => build()?,
+    };
+    image.program(&binary, "/modelsync")?;
+    image.dir("/home/nonroot");
+    let authorities = Path::new(AUTHORITIES);
+    if authorities.is_file() {
+        image.file(authorities, AUTHORITIES, 0o644);
+        image.env(&["PATH=/", &format!("SSL_CERT_FILE={AUTHORITIES}")]);
+    } else {
+        eprintln!("note: {AUTHORITIES} is not there, so the image trusts no certificate authority");
+    }
+    image.entrypoint(&["/modelsync"]);
+    image.write(&output)?;
+    println!("{} in {}", args.tag, output.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn build() -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--release", "--locked", "--bin", BINARY])
+        .current_dir(workspace::root())
+        .env("CARGO_TARGET_DIR", workspace::target_dir()?)
+        .status()
+        .context("cannot run cargo")?;
+    if !status.success() {
+        bail!("the release build of {BINARY} failed; what cargo said is above");
+    }
+    Ok(workspace::target_dir()?.join("release").join(BINARY))
+}

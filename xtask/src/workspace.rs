@@ -1,0 +1,24 @@
+//! Where things are: the workspace, its target folder, the pinned Go modules. Reads the environment.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+/// The workspace's root: the folder above this crate.
+pub(crate) fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_path_buf()
+}
+
+/// The folder of build products: `CARGO_TARGET_DIR` if set, else `target` in the workspace.
+pub(crate) fn target_dir() -> Result<PathBuf> {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(dir) if !dir.is_empty() => std::path::absolute(&dir).context("CARGO_TARGET_DIR is not a usable path"),
+        _ => Ok(root().join("target")),
+    }
+}
+
+/// The folder of one pinned Go module.
+pub(crate) fn go_module(name: &str) -> PathBuf {
+    root().join("hack/cluster").join(name)
+}
