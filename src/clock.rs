@@ -43,6 +43,11 @@ impl Clock {
         self.now().mono
     }
 
+    /// Time since the clock's start, whatever it was set forward by: the age of a connection is not a matter of the date.
+    pub fn uptime(&self) -> Mono {
+        Mono::new(instant().saturating_duration_since(self.start))
+    }
+
     /// Takes in the `Date` of a reply of the API server.
     ///
     /// The header counts whole seconds and is as old as the reply's way to us, so what is made of it lags the server's

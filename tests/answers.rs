@@ -203,7 +203,13 @@ impl Dice {
         if !parameters.is_empty() || self.below(2) == 0 {
             members.push(format!("\"parameters\":{}", serde_json::to_string(&parameters).unwrap()));
         }
-        for member in [r#""kind":"NeedsSync""#, r#""apiVersion" : "v1alpha1""#, r#""errors":[]"#, r#""metadata":{"x":[1,{}]}"#, r#""x":null"#] {
+        for member in [
+            r#""kind":"NeedsSync""#,
+            r#""apiVersion" : "v1alpha1""#,
+            r#""errors":[]"#,
+            r#""metadata":{"x":[1,{}]}"#,
+            r#""x":null"#,
+        ] {
             if self.below(2) == 0 {
                 let at = self.below(members.len() + 1);
                 members.insert(at, member.to_owned());
@@ -219,7 +225,8 @@ impl Dice {
     }
 
     fn space(&mut self) -> &'static str {
-        *self.pick(&["", "", " ", "\n", "\r\n\t"])
+        const SPACES: [&str; 5] = ["", "", " ", "\n", "\r\n\t"];
+        SPACES[self.below(SPACES.len())]
     }
 }
 

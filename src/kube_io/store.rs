@@ -251,7 +251,7 @@ impl Runs {
 
     /// Everything about the runs of the object with this uid, and of earlier objects of its name.
     pub fn of(&self, uid: &str, namespace: &str, kind: &str, name: &str) -> RunsOf {
-        let (inner, now) = (read(&self.inner), self.clock.mono());
+        let (inner, now) = (read(&self.inner), self.clock.uptime());
         let mut missing = Vec::new();
         for ((kind, scope), knowledge) in &inner.scopes {
             if scope.as_ref().is_some_and(|scope| scope != namespace) {
@@ -388,7 +388,7 @@ impl Sink for RunSink {
         let listed_at = version(listed_at);
         self.forget(|run| !self.listing.contains(&run.uid) && version(&run.resource_version) <= listed_at);
         self.listing = HashSet::new();
-        self.know(Knowledge::Listed(self.store.clock.mono()));
+        self.know(Knowledge::Listed(self.store.clock.uptime()));
     }
 
     fn applied(&mut self, object: &str) {
@@ -403,12 +403,12 @@ impl Sink for RunSink {
     }
 
     fn contact(&mut self) {
-        self.know(Knowledge::Listed(self.store.clock.mono()));
+        self.know(Knowledge::Listed(self.store.clock.uptime()));
     }
 
     fn missing(&mut self) {
         self.forget(|_| true);
-        self.know(Knowledge::Missing(self.store.clock.mono()));
+        self.know(Knowledge::Missing(self.store.clock.uptime()));
     }
 
     fn failed(&mut self, _: &str) {}

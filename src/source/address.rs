@@ -5,7 +5,7 @@
 //! addresses that are then dialled, so a name that changes its mind between check and connect gains nothing.
 
 use std::{
-    fmt,
+    fmt, iter,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
@@ -76,7 +76,11 @@ impl AddressRules {
     /// both. `::ffff:a.b.c.d` is just another spelling of `a.b.c.d`.
     pub fn check(&self, address: IpAddr) -> Result<(), Refusal> {
         let address = address.to_canonical();
-        let forms = || std::iter::once(address).chain(embedded(address).into_iter().flatten().map(IpAddr::V4));
+        let inside = match address {
+            IpAddr::V4(_) => [None; 5],
+            IpAddr::V6(v6) => embedded(v6),
+        };
+        let forms = || iter::once(address).chain(inside.into_iter().flatten().map(IpAddr::V4));
         let refuse = |class| Err(Refusal { address, class });
         if forms().any(|form| contains(&self.deny, form)) {
             return refuse(AddressClass::Denied);
@@ -143,27 +147,32 @@ fn classify_v6(address: Ipv6Addr) -> Option<AddressClass> {
     }
 }
 
-/// The IPv4 addresses that a translator would read out of an IPv6 address.
-fn embedded(address: IpAddr) -> [Option<Ipv4Addr>; 2] {
-    let IpAddr::V6(v6) = address else { return [None, None] };
-    let [a, b, c, d, e, f, g, h] = v6.segments();
-    let v4 = |high: u16, low: u16| Some(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)));
-    match [a, b, c, d, e, f] {
-        // `::` and `::1` are addresses of their own, not the compatible form of 0.0.0.0 and 0.0.0.1.
-        [0, 0, 0, 0, 0, 0] if g != 0 => [v4(g, h), None],
-        // Translated (SIIT), then NAT64's well-known prefix.
-        [0, 0, 0, 0, 0xffff, 0] | [0x64, 0xff9b, 0, 0, 0, 0] => [v4(g, h), None],
-        // NAT64's local-use prefix: used as a /96, or as the /48 that it is, with RFC 6052's gap of eight bits. The
-        // reading that does not apply is mostly all zeros.
-        [0x64, 0xff9b, 1, ..] => [v4(g, h), v4(d, e << 8 | f >> 8)].map(|found| found.filter(|v4| !v4.is_unspecified())),
+/// The IPv4 addresses that translators on the way might read out of an IPv6 address: every reading that its prefix allows.
+fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 5] {
+    let words = address.segments();
+    let pair = |at: usize| u32::from(words[at]) << 16 | u32::from(words[at + 1]);
+    let in_the_tail = matches!(
+        words,
+        [0, 0, 0, 0, 0, 0, 1..=0xffff, _]         // compatible; `::` and `::1` are addresses of their own
+            | [0, 0, 0, 0, 0xffff, 0, ..]         // translated (SIIT)
+            | [0x64, 0xff9b, 0, 0, 0, 0, ..]      // NAT64
+            | [0x64, 0xff9b, 1, ..]               // NAT64 for local use, as a /96
+            | [_, _, _, _, 0 | 0x200, 0x5efe, ..] // ISATAP, in any network
+    );
+    let nat64_local = matches!(words, [0x64, 0xff9b, 1, ..]);
+    let teredo = matches!(words, [0x2001, 0, ..]);
+    let readings = [
+        in_the_tail.then(|| pair(6)),
+        // As the /48 that it is, with the eight bits that RFC 6052 leaves out in between.
+        nat64_local.then(|| u32::from(words[3]) << 16 | (pair(4) >> 8 & 0xffff)),
         // 6to4.
-        [0x2002, ..] => [v4(b, c), None],
-        // Teredo: the server, and the client with its bits flipped.
-        [0x2001, 0, ..] => [v4(c, d), v4(!g, !h)],
-        // ISATAP, whatever the network.
-        [_, _, _, _, 0 | 0x200, 0x5efe] => [v4(g, h), None],
-        _ => [None, None],
-    }
+        (words[0] == 0x2002).then(|| pair(1)),
+        // Teredo's server, and its client with all bits flipped.
+        teredo.then(|| pair(2)),
+        teredo.then(|| !pair(6)),
+    ];
+    // All zeros are the mark of a reading that does not apply; no translator sends to 0.0.0.0.
+    readings.map(|found| found.filter(|bits| *bits != 0).map(Ipv4Addr::from))
 }
 
 impl AddressClass {

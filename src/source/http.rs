@@ -19,6 +19,7 @@ use std::{
 
 use reqwest::{Client, Response, Url, header, redirect, retry};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use url::Host;
 
 pub use self::{
     head::Head,
@@ -37,7 +38,7 @@ const IDLE_PER_HOST: usize = 8;
 /// How long a connection is kept idle.
 const IDLE_FOR: Duration = Duration::from_secs(90);
 /// Ends connection attempts that outlive the request they were made for; the deadline of a request is its own.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
+const CONNECT_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Bounds of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,20 +158,16 @@ impl GuardedClient {
 
     /// Refuses a host that is a forbidden address already. Such a host never reaches the resolver.
     fn check_literal(&self, url: &Url) -> Result<(), NoAnswer> {
-        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-        match host.parse::<IpAddr>() {
-            Ok(address) => self.rules.check(address).map_err(|refusal| failure::refused(&refusal)),
-            Err(_) => Ok(()),
-        }
+        let address = match url.host() {
+            Some(Host::Ipv4(v4)) => IpAddr::V4(v4),
+            Some(Host::Ipv6(v6)) => IpAddr::V6(v6),
+            Some(Host::Domain(_)) | None => return Ok(()),
+        };
+        self.rules.check(address).map_err(|refusal| failure::refused(&refusal))
     }
 
     /// Request, headers, body. Sets `answering` when the headers are there.
-    async fn exchange(
-        &self,
-        url: Url,
-        limits: &Limits,
-        answering: &AtomicBool,
-    ) -> Result<(Head, Vec<u8>), NoAnswer> {
+    async fn exchange(&self, url: Url, limits: &Limits, answering: &AtomicBool) -> Result<(Head, Vec<u8>), NoAnswer> {
         let request = self.client.get(url).header(header::ACCEPT, "application/json");
         let response = request.send().await.map_err(|error| failure::classify(&error))?;
         answering.store(true, Ordering::Relaxed);

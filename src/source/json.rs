@@ -24,8 +24,20 @@ pub(super) enum Json {
 
 /// Words that may be repeated to users: they are ours. Any other text could be another service's secret.
 const WORDS: [&str; 14] = [
-    "apiVersion", "errors", "kind", "message", "metadata", "needsSync", "parameters", "true", "false", "True", "False",
-    "yes", "no", "",
+    "apiVersion",
+    "errors",
+    "kind",
+    "message",
+    "metadata",
+    "needsSync",
+    "parameters",
+    "true",
+    "false",
+    "True",
+    "False",
+    "yes",
+    "no",
+    "",
 ];
 
 impl Json {
@@ -119,7 +131,8 @@ impl<'de> Visitor<'de> for Builder {
         let mut object = BTreeMap::new();
         while let Some(name) = members.next_key::<String>()? {
             if object.contains_key(&name) {
-                let name = if WORDS.contains(&name.as_str()) { format!("the name {name:?}") } else { "a name".to_owned() };
+                let name =
+                    if WORDS.contains(&name.as_str()) { format!("the name {name:?}") } else { "a name".to_owned() };
                 return Err(A::Error::custom(format!("{name} occurs twice in one object")));
             }
             object.insert(name, members.next_value()?);

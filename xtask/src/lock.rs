@@ -1,7 +1,8 @@
 //! One at a time: a lock on a file, given back by the kernel however its holder ends. Does IO.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result};
@@ -9,38 +10,61 @@ use anyhow::{Context, Result};
 use crate::files;
 
 /// Held until dropped, and by every process that was handed it as its standard input.
-pub(crate) struct Lock(File);
+pub(crate) struct Lock {
+    file: File,
+    path: PathBuf,
+}
 
 impl Lock {
     /// Takes the lock, waiting for another holder; `doing` is what that one is at.
     pub(crate) fn take(path: &Path, doing: &str) -> Result<Self> {
-        if let Some(dir) = path.parent() {
-            files::make_dir(dir)?;
-        }
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)
-            .with_context(|| format!("cannot open the lock {}", path.display()))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                println!("waiting: another process is {doing}");
-                file.lock()?;
+        loop {
+            let file = open(path)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    println!("waiting: another process is {doing}");
+                    file.lock()?;
+                }
+                Err(TryLockError::Error(error)) => {
+                    return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+                }
             }
-            Err(TryLockError::Error(error)) => {
-                return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+            // The holder before may have removed the file: then this is a lock that nobody else sees.
+            if is_at(&file, path)? {
+                return Ok(Self { file, path: path.to_path_buf() });
             }
         }
-        Ok(Self(file))
+    }
+
+    /// Gives the lock back and removes its file.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn remove(self) -> Result<()> {
+        files::remove(&self.path)
     }
 
     /// The lock as a child's standard input: held until that child lets go of it, too.
     #[cfg(target_os = "linux")]
     pub(crate) fn as_stdin(&self) -> Result<Stdio> {
-        Ok(Stdio::from(self.0.try_clone()?))
+        Ok(Stdio::from(self.file.try_clone()?))
     }
+}
+
+fn open(path: &Path) -> Result<File> {
+    if let Some(dir) = path.parent() {
+        files::make_dir(dir)?;
+    }
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .with_context(|| format!("cannot open the lock {}", path.display()))
+}
+
+fn is_at(file: &File, path: &Path) -> Result<bool> {
+    let own = file.metadata()?;
+    Ok(path.metadata().is_ok_and(|now| (now.dev(), now.ino()) == (own.dev(), own.ino())))
 }
 
 #[cfg(test)]
@@ -61,5 +85,19 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         other.try_lock().unwrap();
+    }
+
+    #[test]
+    fn a_lock_whose_file_was_removed_is_taken_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let first = Lock::take(&path, "testing").unwrap();
+        let waiter = {
+            let path = path.clone();
+            std::thread::spawn(move || Lock::take(&path, "testing").unwrap())
+        };
+        first.remove().unwrap();
+        let second = waiter.join().unwrap();
+        assert!(is_at(&second.file, &path).unwrap());
     }
 }

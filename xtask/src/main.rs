@@ -36,9 +36,16 @@ struct Cli {
 #[derive(Subcommand)]
 enum Task {
     /// Run a real Kubernetes on this machine, for tests and for trying things out.
+    ///
+    /// Several clusters may run side by side, each with its own name, ports and folder
+    /// (target/cluster/NAME). The programs are built from hack/cluster at the first `up`, which takes
+    /// minutes and needs Go and its modules; later `up`s need no network and take seconds.
     #[cfg(target_os = "linux")]
     Cluster(cluster::Args),
     /// Write the operator's image as an archive that docker, podman and containerd can load.
+    ///
+    /// The image holds the program, the libraries it is linked to, certificate authorities and nothing
+    /// else: no shell, no package manager. It runs as user 65532. The same content gives the same bytes.
     Image(image::operator::Args),
     /// What `cluster` starts as processes of their own. Not for people.
     #[cfg(target_os = "linux")]

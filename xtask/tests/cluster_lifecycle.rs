@@ -2,6 +2,7 @@
 //!
 //! The first run builds the cluster's programs, which takes minutes.
 #![cfg(target_os = "linux")]
+#![allow(clippy::expect_used, reason = "helpers of tests, too, fail the test")]
 
 mod support;
 
@@ -153,7 +154,7 @@ fn runs_a_loaded_image(cluster: &TestCluster) {
     assert!(made.status.success(), "{made:?}");
     cluster.ok("load", &[archive]);
     cluster.kubectl(&["run", "loaded", "--image=local.test/loaded:1", "--restart=Never", "--", "/"]);
-    eventually("the pod to end well", Duration::from_secs(60), || {
+    eventually("the pod to end well", Duration::from_mins(1), || {
         match cluster.kubectl(&["get", "pod", "loaded", "-o", "jsonpath={.status.phase}"]).as_str() {
             "Succeeded" => Ok(()),
             other => Err(other.to_owned()),

@@ -26,6 +26,8 @@ use crate::{
 
 /// How long after its reservation a run may still be created.
 pub(super) const CREATE_WINDOW: Duration = Duration::from_secs(30);
+/// How soon run knowledge that has become too old is looked at again.
+const UNKNOWN_RETRY: Duration = Duration::from_secs(5);
 /// How many unanswered questions in a row change conditions that an answer had set.
 const UNANSWERED_TOLERATED: u32 = 3;
 
@@ -44,7 +46,8 @@ fn first_rule(facts: &Facts<'_>, now: Now) -> Plan {
         return Plan::idle(Rule::Deleting);
     }
     let RunKnowledge::Known { own, predecessors, kind_missing } = &facts.runs else {
-        return Plan::idle(Rule::RunsUnknown);
+        // A watch that falls silent and speaks again wakes nobody by itself.
+        return Plan::idle(Rule::RunsUnknown).waking_at(now.mono + UNKNOWN_RETRY);
     };
     if let Some(reservation) = &facts.status.reservation {
         return slot::reserved(facts, reservation, own, now);

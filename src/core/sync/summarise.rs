@@ -93,10 +93,11 @@ impl Situation<'_> {
 pub(super) fn conditions(facts: &Facts<'_>, situation: &Situation<'_>, now: Now) -> Vec<Condition> {
     let (mut ready, in_sync, message) = situation.verdict();
     let stalled = matches!(situation, Situation::Stalled { .. });
-    let reconciling = !stalled && !settles_generation(situation) && awaits_first_answer(facts);
+    let suspended = facts.spec.as_ref().is_ok_and(|valid| valid.suspended);
+    let reconciling = !stalled && !suspended && !settles_generation(situation) && awaits_first_answer(facts);
     if reconciling {
         ready = (Unknown, Reason::AwaitingFirstAnswer);
-    } else if ready.0 == True && facts.spec.as_ref().is_ok_and(|valid| valid.suspended) {
+    } else if ready.0 == True && suspended {
         ready = (True, Reason::Suspended);
     }
     let want = |type_, (status, reason), message: &str| Wanted { type_, status, reason, message: message.to_owned() };

@@ -49,11 +49,13 @@ impl Head {
     /// Whether a body is worth reading: status 200, in an encoding that is understood, nothing over its limit.
     pub fn check(&self, limits: &Limits) -> Result<(), NoAnswer> {
         if self.status != StatusCode::OK {
-            let hint = if self.status.is_redirection() { "redirects are not followed" } else { "only 200 is an answer" };
+            let hint =
+                if self.status.is_redirection() { "redirects are not followed" } else { "only 200 is an answer" };
             return Err(self.fail(NoAnswerClass::Status, self.length, hint));
         }
         if self.header_bytes > limits.headers {
-            let reason = format!("the headers take {}; at most {} are allowed", bytes(self.header_bytes), limits.headers);
+            let reason =
+                format!("the headers take {}; at most {} are allowed", bytes(self.header_bytes), limits.headers);
             return Err(self.fail(NoAnswerClass::TooLarge, self.length, &reason));
         }
         if let Some(encoding) = &self.encoding {

@@ -64,10 +64,13 @@ fn assert_fails<T: std::fmt::Debug>(result: Result<T, NoAnswer>, class: NoAnswer
 
 #[tokio::test]
 async fn gets_an_answer_and_says_who_asks() {
-    let server = Server::fixed(r#"HTTP/1.1 200 OK
+    let server = Server::fixed(
+        r#"HTTP/1.1 200 OK
 content-length: 46
 
-{"needsSync":true,"parameters":{"epochs":"3"}}"#).await;
+{"needsSync":true,"parameters":{"epochs":"3"}}"#,
+    )
+    .await;
     let answer = ask(&server.url("/diff?token=s3cret")).await.unwrap();
     assert!(answer.needed);
     assert_eq!(answer.parameters["epochs"], "3");
@@ -85,7 +88,10 @@ content-length: 46
 
 #[tokio::test]
 async fn reads_chunked_and_compressed_answers() {
-    let chunked = Server::fixed("HTTP/1.1 200 OK\ntransfer-encoding: chunked\n\n7\n{\"needs\n0c;x=y\nSync\":false}\n0\ntrailer: x\n\n").await;
+    let chunked = Server::fixed(
+        "HTTP/1.1 200 OK\ntransfer-encoding: chunked\n\n7\n{\"needs\n0c;x=y\nSync\":false}\n0\ntrailer: x\n\n",
+    )
+    .await;
     assert!(!ask(&chunked.url("/")).await.unwrap().needed);
     let packed = Server::gzip(include_bytes!("../../../tests/fixtures/answers/good.json.gz")).await;
     assert!(ask(&packed.url("/")).await.unwrap().needed);
@@ -108,7 +114,9 @@ async fn accepts_a_body_of_exactly_the_limit_and_refuses_one_byte_more() {
         let size = body.len();
         let server = match encoding {
             "length" => Server::fixed(&format!("HTTP/1.1 200 OK\ncontent-length: {size}\n\n{body}")).await,
-            _ => Server::fixed(&format!("HTTP/1.1 200 OK\ntransfer-encoding: chunked\n\n{size:x}\n{body}\n0\n\n")).await,
+            _ => {
+                Server::fixed(&format!("HTTP/1.1 200 OK\ntransfer-encoding: chunked\n\n{size:x}\n{body}\n0\n\n")).await
+            }
         };
         match extra {
             0 => assert_eq!(get(&server.url("/")).await.unwrap().body.len(), BOUNDS.body),
@@ -136,11 +144,9 @@ async fn every_status_but_200_is_no_answer_and_its_body_is_never_shown() {
 async fn redirects_are_not_followed() {
     let target = Server::fixed("HTTP/1.1 200 OK\ncontent-length: 18\n\n{\"needsSync\":true}").await;
     for status in 300..=308 {
-        let server = Server::fixed(&format!(
-            "HTTP/1.1 {status} X\nlocation: {}\ncontent-length: 0\n\n",
-            target.url("/s3cret")
-        ))
-        .await;
+        let server =
+            Server::fixed(&format!("HTTP/1.1 {status} X\nlocation: {}\ncontent-length: 0\n\n", target.url("/s3cret")))
+                .await;
         assert_fails(ask(&server.url("/")).await, NoAnswerClass::Status, "redirects are not followed");
     }
     assert_eq!(target.connections(), 0);
@@ -156,7 +162,11 @@ async fn messages_show_the_url_without_its_query() {
     );
     assert_eq!(failure.message, expected);
     let closed = server::closed_port().await;
-    assert_fails(ask(&format!("http://127.0.0.1:{closed}/?s3cret")).await, NoAnswerClass::Unreachable, "no connection: ");
+    assert_fails(
+        ask(&format!("http://127.0.0.1:{closed}/?s3cret")).await,
+        NoAnswerClass::Unreachable,
+        "no connection: ",
+    );
 }
 
 #[tokio::test]
@@ -183,7 +193,10 @@ fn proxy_variables_are_ignored() {
     let proxy = "http://127.0.0.1:1";
     let status = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "source::http::tests::gets_an_answer_and_says_who_asks"])
-        .envs(["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"].map(|name| (name, proxy)))
+        .envs(
+            ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]
+                .map(|name| (name, proxy)),
+        )
         .env_remove("no_proxy")
         .env_remove("NO_PROXY")
         .output()

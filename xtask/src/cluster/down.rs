@@ -20,8 +20,12 @@ pub(crate) enum Keep {
 
 /// Takes the cluster down, whatever state it is in.
 pub(crate) fn down(layout: &Layout, keep: Keep) -> Result<()> {
-    let _lock = Lock::take(&layout.lock(), "bringing this cluster up or down")?;
-    clean(layout, keep)
+    let lock = Lock::take(&layout.lock(), "bringing this cluster up or down")?;
+    clean(layout, keep)?;
+    if keep == Keep::Nothing {
+        lock.remove()?;
+    }
+    Ok(())
 }
 
 /// The names of all clusters that have a folder.

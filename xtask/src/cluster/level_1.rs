@@ -28,7 +28,7 @@ pub(crate) fn start(up: &mut Up, tekton: bool) -> Result<()> {
 
     if tekton {
         up.progress.step("tekton-crds");
-        apply_tekton_crds(up.layout, &inside)?;
+        up.retry("Tekton's CRDs to be taken", 30, || apply_tekton_crds(up.layout, &inside))?;
     }
 
     up.progress.step("service-accounts");
@@ -44,12 +44,8 @@ pub(crate) fn start(up: &mut Up, tekton: bool) -> Result<()> {
     Ok(())
 }
 
-/// Tekton's CRDs for a cluster that runs without them.
-pub(crate) fn install_tekton_crds(layout: &Layout, inside: &Inside) -> Result<()> {
-    apply_tekton_crds(layout, inside)
-}
-
-fn apply_tekton_crds(layout: &Layout, inside: &Inside) -> Result<()> {
+/// Installs Tekton's CRDs.
+pub(crate) fn apply_tekton_crds(layout: &Layout, inside: &Inside) -> Result<()> {
     let file = layout.tekton_crds().to_string_lossy().into_owned();
     inside.ask(&["apply", "--server-side", "--force-conflicts", "-f", &file])?;
     Ok(())

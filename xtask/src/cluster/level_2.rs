@@ -70,9 +70,12 @@ pub(crate) fn start(up: &mut Up, archives: &[Archive], tekton: bool) -> Result<(
     up.wait("the API server to be ready", 90, || Ok(inside.api_is_ready().then_some(())))?;
 
     up.progress.step("apply");
-    inside.send(&["apply", "--server-side", "-f", "-"], node_config::dns()?.as_bytes())?;
+    let dns = node_config::dns()?;
+    up.retry("the DNS server to be taken", 30, || {
+        inside.send(&["apply", "--server-side", "-f", "-"], dns.as_bytes()).map(drop)
+    })?;
     if tekton {
-        apply_tekton(up.layout, &inside)?;
+        up.retry("Tekton to be taken", 30, || apply_tekton(up.layout, &inside))?;
     }
 
     up.progress.step("node-ready");

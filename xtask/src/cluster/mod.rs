@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::Subcommand;
 
 use down::Keep;
 use layout::Layout;
@@ -37,16 +37,27 @@ mod tekton;
 mod up;
 mod wait;
 
-/// Several clusters may run side by side, each with its own name, ports and folder
-/// (target/cluster/NAME). Programs are built from hack/cluster at the first `up`, which takes
-/// minutes and needs Go and a Go module proxy; after that no network is needed.
-#[derive(Parser)]
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask cluster up
+  cargo xtask cluster exec -- kubectl get crds
+  export KUBECONFIG=$(cargo xtask cluster kubeconfig)     # level 1: kubectl works as it is
+  cargo xtask cluster down
+
+  cargo xtask cluster up --level 2 --name node            # as root
+  cargo xtask image
+  cargo xtask cluster load --name node target/image/modelsync.tar
+  cargo xtask cluster exec --name node -- bash            # a shell in the cluster's network
+  cargo xtask cluster down --all";
+
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(subcommand)]
     action: Action,
 }
 
-#[derive(Parser)]
+#[derive(clap::Args)]
 struct Name {
     /// The cluster's name.
     #[arg(long, default_value = "default")]
@@ -61,8 +72,7 @@ enum Action {
     Up {
         #[command(flatten)]
         name: Name,
-        /// 1: control plane and Tekton's CRDs on loopback, no root. 2: a node that runs containers,
-        /// with Tekton, in its own namespaces; root on Linux.
+        /// How much of a cluster.
         #[arg(long, default_value = "1")]
         level: Level,
         /// Do not install Tekton. What would be installed is in target/cluster/NAME/tekton-crds.yaml.
@@ -111,7 +121,7 @@ enum Action {
     },
 }
 
-#[derive(Parser)]
+#[derive(clap::Args)]
 pub(crate) struct InternalArgs {
     #[command(subcommand)]
     action: InternalAction,

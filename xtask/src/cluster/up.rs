@@ -53,7 +53,10 @@ pub(crate) fn up(layout: &Layout, wish: Wish) -> Result<()> {
     if started.is_err() && !wish.retain {
         down::clean(layout, Keep::Logs).context("and removing what had come up failed, too")?;
     }
-    started.with_context(|| format!("cluster {:?} did not come up; logs: {}", layout.name, layout.logs().display()))
+    started.with_context(|| match layout.logs() {
+        logs if logs.exists() => format!("cluster {:?} did not come up; logs: {}", layout.name, logs.display()),
+        _ => format!("cluster {:?} did not come up", layout.name),
+    })
 }
 
 fn already_up(layout: &Layout, wish: Wish) -> Result<Option<State>> {
@@ -82,7 +85,7 @@ fn finish_running(layout: &Layout, wish: Wish, state: &State, progress: &Progres
         progress.step("tekton");
         let inside = Inside::of(layout)?;
         match state.level {
-            Level::ControlPlane => level_1::install_tekton_crds(layout, &inside)?,
+            Level::ControlPlane => level_1::apply_tekton_crds(layout, &inside)?,
             Level::Node => level_2::install_tekton(layout, &inside)?,
         }
         State { tekton: true, ..state.clone() }.write(layout)?;
@@ -169,8 +172,20 @@ impl Up<'_> {
         })
     }
 
-    /// Waits until kubectl's answer to a question is the wished one. Errors of kubectl are waited out
-    /// and shown when the time is over.
+    /// Tries until it works; when the time is over, says why it last did not.
+    pub(crate) fn retry(&self, what: &str, seconds: u64, mut attempt: impl FnMut() -> Result<()>) -> Result<()> {
+        let mut last = None;
+        let waited = self.wait(what, seconds, || match attempt() {
+            Ok(()) => Ok(Some(())),
+            Err(error) => {
+                last = Some(error);
+                Ok(None)
+            }
+        });
+        waited.with_context(|| last.map_or_else(String::new, |error| format!("{error:#}")))
+    }
+
+    /// Asks kubectl until its answer is a good one.
     pub(crate) fn wait_for_answer(
         &self,
         what: &str,
@@ -179,18 +194,9 @@ impl Up<'_> {
         question: &[&str],
         good: impl Fn(&str) -> bool,
     ) -> Result<()> {
-        let mut last = String::new();
-        let waited = self.wait(what, seconds, || match inside.ask(question) {
-            Ok(answer) if good(&answer) => Ok(Some(())),
-            Ok(answer) => {
-                last = answer;
-                Ok(None)
-            }
-            Err(error) => {
-                last = format!("{error:#}");
-                Ok(None)
-            }
-        });
-        waited.with_context(|| format!("the last answer was: {last}"))
+        self.retry(what, seconds, || match inside.ask(question)? {
+            answer if good(&answer) => Ok(()),
+            answer => bail!("the last answer was {answer:?}"),
+        })
     }
 }

@@ -20,6 +20,8 @@ const EPOCH: &str = "1970-01-01T00:00:00Z";
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\
                       nobody:x:65534:65534:nobody:/nonexistent:/bin/false\n\
                       nonroot:x:65532:65532:nonroot:/home/nonroot:/bin/false\n";
+/// Without it some C libraries look up names in no file and on no server.
+const NAME_SERVICES: &str = "hosts: files dns\n";
 const GROUP: &str = "root:x:0:\nnobody:x:65534:\nnonroot:x:65532:\n";
 
 /// Something at a path in the image.
@@ -51,6 +53,7 @@ impl Image {
         let mut image = Self { reference: reference.to_owned(), entries: BTreeMap::new(), config };
         image.put("/etc/passwd", Entry::Text { content: PASSWD });
         image.put("/etc/group", Entry::Text { content: GROUP });
+        image.put("/etc/nsswitch.conf", Entry::Text { content: NAME_SERVICES });
         image.put("/tmp", Entry::Dir { mode: 0o1777 });
         Ok(image)
     }
@@ -270,7 +273,18 @@ mod tests {
         let layer = example(dir.path()).layer().unwrap();
         assert_eq!(
             paths_in(&layer),
-            ["bin/", "bin/sh", "etc/", "etc/group", "etc/passwd", "opt/", "opt/deep/", "opt/deep/data", "tmp/"]
+            [
+                "bin/",
+                "bin/sh",
+                "etc/",
+                "etc/group",
+                "etc/nsswitch.conf",
+                "etc/passwd",
+                "opt/",
+                "opt/deep/",
+                "opt/deep/data",
+                "tmp/"
+            ]
         );
     }
 

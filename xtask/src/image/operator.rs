@@ -11,8 +11,6 @@ use crate::workspace;
 const BINARY: &str = "modelsync";
 const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
-/// The image holds the program, the libraries it is linked to, certificate authorities and nothing
-/// else: no shell, no package manager. It runs as user 65532. The same content gives the same bytes.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Where to write the archive; target/image/modelsync.tar if not given.

@@ -1,4 +1,5 @@
 //! What the tests of clusters share: running `cargo xtask`, and looking at the machine.
+#![allow(clippy::expect_used, reason = "a helper of tests fails the test")]
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::collections::{BTreeMap, BTreeSet};

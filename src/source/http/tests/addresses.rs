@@ -22,8 +22,23 @@ async fn a_refused_address_is_never_dialled_however_it_is_spelled() {
     let server = good_at("0.0.0.0:0").await;
     let client = client_of(rules(&[]), system_lookup());
     for host in [
-        "127.0.0.1", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "127.0.0.1.", "１２７.0.0.1", "0", "0.0.0.0", "127.9.9.9",
-        "localhost", "LOCALHOST", "[::]", "[::1]", "[::ffff:127.0.0.1]", "[::ffff:0.0.0.0]", "[::7f00:1]",
+        "127.0.0.1",
+        "127.1",
+        "2130706433",
+        "0x7f000001",
+        "0177.0.0.1",
+        "127.0.0.1.",
+        "１２７.0.0.1",
+        "0",
+        "0.0.0.0",
+        "127.9.9.9",
+        "localhost",
+        "LOCALHOST",
+        "[::]",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:0.0.0.0]",
+        "[::7f00:1]",
     ] {
         let result = client.get(&format!("http://{host}:{}/?s3cret", server.port()), AMPLE, &BOUNDS).await;
         assert_fails(result, NoAnswerClass::Refused, "an administrator can open it with --allow-address ");
@@ -73,7 +88,8 @@ async fn a_name_that_changes_its_address_never_gets_a_connection_to_a_refused_on
     let shut = good_at(&format!("127.0.0.1:{}", open.port())).await;
     let turn = Arc::new(AtomicUsize::new(0));
     let lookup: Lookup = Arc::new(move |_| {
-        let address = if turn.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) { [127, 0, 0, 2] } else { [127, 0, 0, 1] };
+        let address =
+            if turn.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) { [127, 0, 0, 2] } else { [127, 0, 0, 1] };
         Box::pin(async move { Ok(vec![IpAddr::from(address)]) })
     });
     let client = client_of(rules(&["127.0.0.2/32"]), lookup);
@@ -97,7 +113,8 @@ async fn a_name_with_a_thousand_addresses_costs_a_few_attempts() {
         let tried = tried.clone();
         Box::pin(async move { Ok(tried) })
     });
-    let result = client_of(rules(&["127.0.0.0/8"]), lookup).get(&format!("http://many.test:{port}/"), AMPLE, &BOUNDS).await;
+    let result =
+        client_of(rules(&["127.0.0.0/8"]), lookup).get(&format!("http://many.test:{port}/"), AMPLE, &BOUNDS).await;
     assert_fails(result, NoAnswerClass::Unreachable, "no connection: Connection refused");
 }
 

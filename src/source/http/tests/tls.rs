@@ -16,7 +16,8 @@ fn certificate(pem: &[u8]) -> CertificateDer<'static> {
 
 /// A TLS server for `trainer.test` that answers one request with "not needed"; its port.
 fn serve() -> u16 {
-    let key = PrivateKeyDer::from_pem_slice(include_bytes!("../../../../tests/fixtures/answers/tls/server.key")).unwrap();
+    let key =
+        PrivateKeyDer::from_pem_slice(include_bytes!("../../../../tests/fixtures/answers/tls/server.key")).unwrap();
     let chain = vec![certificate(include_bytes!("../../../../tests/fixtures/answers/tls/server.pem"))];
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -59,7 +60,11 @@ async fn trusts_a_server_whose_ca_is_known() {
 async fn refuses_a_server_that_nobody_vouches_for() {
     for roots in [RootCertStore::empty(), Setup::system(AddressRules::default()).roots] {
         let url = format!("https://trainer.test:{}/?s3cret", serve());
-        assert_fails(trusting(roots).get(&url, AMPLE, &BOUNDS).await, NoAnswerClass::Tls, "TLS failed: invalid peer certificate");
+        assert_fails(
+            trusting(roots).get(&url, AMPLE, &BOUNDS).await,
+            NoAnswerClass::Tls,
+            "TLS failed: invalid peer certificate",
+        );
     }
 }
 
@@ -82,7 +87,8 @@ async fn a_server_without_tls_is_a_tls_failure() {
         let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 4096]).await;
     })
     .await;
-    for (server, reason) in [(plain, "TLS failed: received corrupt message"), (hangs_up, "closed during the handshake")] {
+    for (server, reason) in [(plain, "TLS failed: received corrupt message"), (hangs_up, "closed during the handshake")]
+    {
         let url = server.url("/?s3cret").replace("http:", "https:");
         assert_fails(ask(&url).await, NoAnswerClass::Tls, reason);
     }

@@ -1,0 +1,102 @@
+//! A diff endpoint that says what a scenario wants it to say. IO: one listener on loopback.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Path, State},
+    http::Response,
+    routing::get,
+};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+/// What an endpoint answers.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// A sync is needed, with these parameters.
+    Needed(Vec<(String, String)>),
+    /// No sync is needed.
+    NotNeeded,
+    /// Anything else: status and body.
+    Raw(u16, String),
+    /// Nothing, ever.
+    Silence,
+}
+
+impl Reply {
+    /// A sync is needed to this model.
+    pub fn model(name: &str) -> Self {
+        Self::Needed(vec![("name".into(), name.into())])
+    }
+}
+
+#[derive(Default)]
+struct Shared {
+    replies: HashMap<String, Reply>,
+    asked: HashMap<String, usize>,
+}
+
+/// The endpoint: one path for each name.
+#[derive(Clone)]
+pub struct Endpoint {
+    base: String,
+    shared: Arc<Mutex<Shared>>,
+}
+
+impl Endpoint {
+    /// Starts it on a free port.
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let endpoint = Self { base, shared: Arc::default() };
+        let router = Router::new().route("/{name}", get(answer)).with_state(endpoint.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        endpoint
+    }
+
+    /// URL of the path with this name.
+    pub fn url(&self, name: &str) -> String {
+        format!("{}/{name}", self.base)
+    }
+
+    /// From now on this is the answer under this name.
+    pub fn says(&self, name: &str, reply: Reply) {
+        self.shared.lock().unwrap().replies.insert(name.into(), reply);
+    }
+
+    /// How often it was asked under this name.
+    pub fn asked(&self, name: &str) -> usize {
+        self.shared.lock().unwrap().asked.get(name).copied().unwrap_or(0)
+    }
+}
+
+async fn answer(State(endpoint): State<Endpoint>, Path(name): Path<String>) -> Response<Body> {
+    let reply = {
+        let mut shared = endpoint.shared.lock().unwrap();
+        *shared.asked.entry(name.clone()).or_default() += 1;
+        shared.replies.get(&name).cloned().unwrap_or(Reply::NotNeeded)
+    };
+    let json = |value: Value| respond(200, value.to_string());
+    match reply {
+        Reply::Needed(parameters) => {
+            let parameters: HashMap<_, _> = parameters.into_iter().collect();
+            json(json!({ "apiVersion": "v1alpha1", "kind": "NeedsSync", "metadata": {}, "needsSync": true, "parameters": parameters }))
+        }
+        Reply::NotNeeded => json(json!({ "apiVersion": "v1alpha1", "kind": "NeedsSync", "needsSync": false, "parameters": null })),
+        Reply::Raw(status, body) => respond(status, body),
+        Reply::Silence => {
+            tokio::time::sleep(Duration::from_secs(3600)).await;
+            respond(500, String::new())
+        }
+    }
+}
+
+fn respond(status: u16, body: String) -> Response<Body> {
+    Response::builder().status(status).header("Content-Type", "application/json").body(Body::from(body)).unwrap()
+}

@@ -1,0 +1,9 @@
+//! What every scenario stands on. IO.
+
+pub mod cluster;
+pub mod endpoint;
+pub mod tekton;
+pub mod world;
+
+pub use endpoint::Reply;
+pub use world::{World, WorldOptions, scenario};

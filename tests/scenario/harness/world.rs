@@ -1,0 +1,329 @@
+//! One scenario's world: a namespace, an endpoint, an operator with its own account and a clock that can be set forward. IO.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures::FutureExt;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, TypeMeta},
+};
+use modelsync::{
+    api::{ConditionStatus, ConditionType, LastRun, ModelSync, ModelSyncStatus, keys},
+    app::{Operator, Settings},
+    clock::Clock,
+    core::condition,
+    source::address::AddressRules,
+};
+use serde_json::{Value, json};
+
+use super::{
+    Reply,
+    cluster::{Cluster, api, apply, eventually},
+    endpoint::Endpoint,
+    tekton,
+};
+
+/// How long a scenario waits for anything.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// How a world differs from the usual one.
+pub struct WorldOptions {
+    /// Its cluster.
+    pub cluster: Cluster,
+    /// Whether the operator runs from the start.
+    pub operator: bool,
+    /// `--min-run-age`.
+    pub min_run_age: Duration,
+}
+
+/// The world of one scenario.
+pub struct World {
+    pub namespace: String,
+    pub client: Client,
+    pub endpoint: Endpoint,
+    pub clock: Arc<Clock>,
+    pub cluster: Cluster,
+    settings: Settings,
+    token: String,
+    operator: Option<Operator>,
+}
+
+/// Runs a scenario in a world of its own; shows the world where it fails.
+pub async fn scenario(name: &str, body: impl AsyncFnOnce(&mut World)) {
+    let cluster = Cluster::complete().await;
+    scenario_with(name, WorldOptions { cluster, operator: true, min_run_age: Duration::ZERO }, body).await;
+}
+
+/// Runs a scenario in a world with options.
+pub async fn scenario_with(name: &str, options: WorldOptions, body: impl AsyncFnOnce(&mut World)) {
+    let _ = tracing_subscriber::fmt().with_env_filter("modelsync=debug").with_test_writer().with_ansi(false).try_init();
+    let mut world = World::new(name, options).await;
+    let outcome = AssertUnwindSafe(body(&mut world)).catch_unwind().await;
+    if outcome.is_err() {
+        world.show().await;
+    }
+    world.end().await;
+    if let Err(panic) = outcome {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+impl World {
+    async fn new(name: &str, options: WorldOptions) -> Self {
+        let client = options.cluster.client();
+        let namespace = format!("{}-{:x}", name.replace('_', "-").chars().take(40).collect::<String>().trim_end_matches('-'), unique());
+        let object: Namespace = serde_json::from_value(json!({ "metadata": { "name": namespace } })).unwrap();
+        Api::all(client.clone()).create(&PostParams::default(), &object).await.unwrap();
+        let token = account(&client, &namespace).await;
+        let settings = Settings {
+            namespaces: vec![namespace.clone()],
+            selector: String::new(),
+            listen: "127.0.0.1:0".parse().unwrap(),
+            addresses: AddressRules { allow: vec!["127.0.0.0/8".parse().unwrap()], ..AddressRules::default() },
+            min_run_age: options.min_run_age,
+            max_polls: 256,
+        };
+        let (endpoint, clock) = (Endpoint::start().await, Clock::system());
+        let mut world = Self { namespace, client, endpoint, clock, cluster: options.cluster, settings, token, operator: None };
+        if options.operator {
+            world.start_operator().await;
+        }
+        world
+    }
+
+    /// User name of the operator, as the audit log has it.
+    pub fn operator_user(&self) -> String {
+        format!("system:serviceaccount:{}:modelsync-controller", self.namespace)
+    }
+
+    /// Starts an operator that knows nothing.
+    pub async fn start_operator(&mut self) {
+        let config = self.cluster.with_token(&self.token);
+        self.operator = Some(Operator::start(self.settings.clone(), &config, self.clock.clone()).await.unwrap());
+    }
+
+    /// Stops the operator; what it had in memory is gone.
+    pub async fn stop_operator(&mut self) {
+        if let Some(operator) = self.operator.take() {
+            operator.stop().await;
+        }
+    }
+
+    /// The operator's page at this path.
+    pub async fn page(&self, path: &str) -> String {
+        let address = self.operator.as_ref().expect("the operator runs").address();
+        reqwest::get(format!("http://{address}{path}")).await.unwrap().text().await.unwrap()
+    }
+
+    pub fn model_syncs(&self) -> Api<ModelSync> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    pub fn pipeline_runs(&self) -> Api<DynamicObject> {
+        api(&self.client, "tekton.dev/v1", "PipelineRun", Some(&self.namespace))
+    }
+
+    pub fn jobs(&self) -> Api<DynamicObject> {
+        api(&self.client, "batch/v1", "Job", Some(&self.namespace))
+    }
+
+    /// Spec of a ModelSync that asks this world's endpoint under its own name every 5 s and makes PipelineRuns.
+    pub fn spec(&self, name: &str) -> Value {
+        json!({
+            "needsSyncUrl": self.endpoint.url(name),
+            "interval": "5s",
+            "parameters": [{ "needsSyncName": "name", "pipelineName": "automl-model" }],
+            "pipelineRunTemplate": { "spec": {
+                "params": [{ "name": "automl-model", "value": "placeholder" }, { "name": "branchName", "value": "auto-update" }],
+                "pipelineRef": { "name": "update-model-pr" },
+            } },
+        })
+    }
+
+    /// Applies a ModelSync with this spec.
+    pub async fn apply(&self, name: &str, spec: Value) {
+        self.try_apply(name, spec).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+
+    /// Applies a ModelSync with this spec, or says why it is refused.
+    pub async fn try_apply(&self, name: &str, spec: Value) -> Result<ModelSync, String> {
+        let object = json!({ "apiVersion": keys::API_VERSION, "kind": "ModelSync", "metadata": { "name": name }, "spec": spec });
+        let applied = api(&self.client, keys::API_VERSION, "ModelSync", Some(&self.namespace))
+            .patch(name, &PatchParams::apply("scenario").force(), &Patch::Apply(&object))
+            .await;
+        applied.map(|object| object.try_parse().unwrap()).map_err(|error| error.to_string())
+    }
+
+    /// A ModelSync whose endpoint gives this reply, applied.
+    pub async fn model_sync_that_hears(&self, name: &str, reply: Reply) {
+        self.endpoint.says(name, reply);
+        self.apply(name, self.spec(name)).await;
+    }
+
+    /// Changes the spec by a merge patch.
+    pub async fn patch_spec(&self, name: &str, patch: Value) {
+        self.model_syncs().patch(name, &PatchParams::default(), &Patch::Merge(json!({ "spec": patch }))).await.unwrap();
+    }
+
+    /// Sets the trigger annotation.
+    pub async fn trigger(&self, name: &str, value: &str) {
+        let patch = json!({ "metadata": { "annotations": { keys::TRIGGER: value } } });
+        self.model_syncs().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    }
+
+    pub async fn status(&self, name: &str) -> ModelSyncStatus {
+        self.model_syncs().get(name).await.unwrap().status.unwrap_or_default()
+    }
+
+    /// Waits until the condition has this status and reason; returns the status then.
+    pub async fn until(&self, name: &str, type_: ConditionType, status: ConditionStatus, reason: &str) -> ModelSyncStatus {
+        self.until_status(name, &format!("{type_:?}={status:?} {reason}"), |found| {
+            condition::find(&found.conditions, type_)
+                .is_some_and(|condition| condition.status == status && condition.reason.as_str() == reason)
+        })
+        .await
+    }
+
+    /// Waits until the status is as wanted.
+    pub async fn until_status(&self, name: &str, what: &str, wanted: impl Fn(&ModelSyncStatus) -> bool) -> ModelSyncStatus {
+        self.wait(&format!("{name}: {what}"), async || {
+            let object = self.model_syncs().get_opt(name).await.unwrap()?;
+            let generation = object.metadata.generation;
+            object.status.filter(|status| Some(status.observed_generation) == generation && wanted(status))
+        })
+        .await
+    }
+
+    /// Waits until the end of this attempt is recorded.
+    pub async fn until_recorded(&self, name: &str, attempt: i64) -> LastRun {
+        let status = self
+            .until_status(name, &format!("end of attempt {attempt}"), |status| {
+                status.last_run.as_ref().is_some_and(|last| last.attempt == attempt) && status.reservation.is_none()
+            })
+            .await;
+        status.last_run.unwrap()
+    }
+
+    /// Waits until the question has an answer.
+    pub async fn wait<T>(&self, what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
+        eventually(what, DEADLINE, || ask()).await.unwrap_or_else(|late| panic!("{late}"))
+    }
+
+    /// Runs of an object, in the order of their attempts.
+    pub async fn runs(&self, name: &str) -> Vec<DynamicObject> {
+        let mut runs = Vec::new();
+        for (api_version, kind) in [("tekton.dev/v1", "PipelineRun"), ("batch/v1", "Job")] {
+            let api = api(&self.client, api_version, kind, Some(&self.namespace));
+            // A kind that is not installed has no runs.
+            let listed = api.list(&ListParams::default().labels(keys::OWNER_UID)).await.map(|list| list.items).unwrap_or_default();
+            // Items of a list do not carry their types.
+            let types = TypeMeta { api_version: api_version.into(), kind: kind.into() };
+            runs.extend(listed.into_iter().map(|run| DynamicObject { types: Some(types.clone()), ..run }));
+        }
+        runs.retain(|run| run.annotations().get(keys::OWNER_NAME).is_some_and(|owner| owner == name));
+        runs.sort_by_key(attempt_of);
+        runs
+    }
+
+    /// Waits until the object has a run of this attempt.
+    pub async fn run(&self, name: &str, attempt: i64) -> DynamicObject {
+        self.wait(&format!("{name}: run of attempt {attempt}"), async || {
+            self.runs(name).await.into_iter().find(|run| attempt_of(run) == attempt)
+        })
+        .await
+    }
+
+    /// Ends a PipelineRun with Tekton's reason, now.
+    pub async fn end_run(&self, run: &DynamicObject, reason: &str) {
+        let now = modelsync::core::time::whole_seconds(self.clock.now().wall).to_string();
+        self.set_run_status(run, tekton::ended(reason, Some(&now), &now)).await;
+    }
+
+    /// Writes a run's status.
+    pub async fn set_run_status(&self, run: &DynamicObject, status: Value) {
+        let types = run.types.as_ref().expect("listed with types");
+        let api = api(&self.client, &types.api_version, &types.kind, Some(&self.namespace));
+        api.patch_status(&run.name_any(), &PatchParams::default(), &Patch::Merge(json!({ "status": status }))).await.unwrap();
+    }
+
+    /// Waits until the operator has been quiet: nothing that it decides on may change in the meantime.
+    ///
+    /// Two further questions have been asked and answered, so whatever would follow from the present state has followed.
+    pub async fn settle(&self, name: &str) {
+        let before = self.endpoint.asked(name);
+        for _ in 0..2 {
+            self.clock.advance(Duration::from_secs(5));
+            let asked = self.endpoint.asked(name);
+            self.wait("a question", async || (self.endpoint.asked(name) > asked).then_some(())).await;
+        }
+        assert!(self.endpoint.asked(name) >= before + 2);
+        // The last answer's pass needs no more than the time of a request.
+        let version = self.model_syncs().get(name).await.unwrap().resource_version();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(self.model_syncs().get(name).await.unwrap().resource_version(), version, "{name} is still being written");
+    }
+
+    /// Events about an object, oldest first.
+    pub async fn events(&self, name: &str) -> Vec<(String, String)> {
+        let events = api(&self.client, "events.k8s.io/v1", "Event", Some(&self.namespace)).list(&ListParams::default()).await.unwrap();
+        let mut about: Vec<_> = events.items.into_iter().filter(|event| event.data["regarding"]["name"] == name).collect();
+        about.sort_by_key(|event| event.data["eventTime"].as_str().map(str::to_owned));
+        let text = |event: &DynamicObject, key: &str| event.data[key].as_str().unwrap_or_default().to_owned();
+        about.iter().map(|event| (text(event, "reason"), text(event, "note"))).collect()
+    }
+
+    async fn show(&self) {
+        println!("---- namespace {} ----", self.namespace);
+        for (api_version, kind) in [(keys::API_VERSION, "ModelSync"), ("tekton.dev/v1", "PipelineRun"), ("batch/v1", "Job"), ("events.k8s.io/v1", "Event")] {
+            let Ok(list) = api(&self.client, api_version, kind, Some(&self.namespace)).list(&ListParams::default()).await else { continue };
+            for mut object in list.items {
+                object.managed_fields_mut().clear();
+                println!("{}", serde_json::to_string(&object).unwrap());
+            }
+        }
+    }
+
+    async fn end(mut self) {
+        self.stop_operator().await;
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let _ = namespaces.delete(&self.namespace, &DeleteParams::background()).await;
+    }
+}
+
+/// The attempt that a run belongs to.
+pub fn attempt_of(run: &DynamicObject) -> i64 {
+    run.labels().get(keys::ATTEMPT).and_then(|attempt| attempt.parse().ok()).unwrap_or(0)
+}
+
+/// Value of a PipelineRun's parameter.
+pub fn parameter(run: &DynamicObject, name: &str) -> Option<String> {
+    let parameters = run.data["spec"]["params"].as_array()?;
+    parameters.iter().find(|parameter| parameter["name"] == name).and_then(|parameter| parameter["value"].as_str().map(str::to_owned))
+}
+
+/// Makes the operator's account with the shipped roles, and returns a token for it.
+async fn account(client: &Client, namespace: &str) -> String {
+    let subject = json!([{ "kind": "ServiceAccount", "name": "modelsync-controller", "namespace": namespace }]);
+    let role = |name: &str| json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name });
+    for object in [
+        json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "modelsync-controller", "namespace": namespace } }),
+        json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": { "name": "modelsync-controller", "namespace": namespace },
+            "roleRef": role("modelsync-controller"), "subjects": subject }),
+        json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": { "name": format!("modelsync-{namespace}") },
+            "roleRef": role("modelsync-controller-cluster"), "subjects": subject }),
+    ] {
+        apply(client, &object).await;
+    }
+    let request = http::Request::post(format!("/api/v1/namespaces/{namespace}/serviceaccounts/modelsync-controller/token"))
+        .header("Content-Type", "application/json")
+        .body(br#"{"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{}}"#.to_vec())
+        .unwrap();
+    let reply: Value = client.request(request).await.unwrap();
+    reply["status"]["token"].as_str().unwrap().to_owned()
+}
+
+fn unique() -> u32 {
+    use std::hash::{BuildHasher, RandomState};
+    (RandomState::new().hash_one(std::process::id()) & 0xff_ffff) as u32
+}

@@ -1,0 +1,13 @@
+//! Behaviour on a real API server: every test gets a namespace, an operator that authenticates as its own ServiceAccount,
+//! and an endpoint. The tests play Tekton and the Job controller by patching run status.
+//!
+//! `cargo xtask test scenario` brings the cluster up and names it in the environment; without that, the cluster named
+//! `default` at level 1 is used if it is up.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests fail by panicking")]
+
+mod harness;
+
+mod endpoints;
+mod first_sync;
+mod history;
+mod lost_runs;
