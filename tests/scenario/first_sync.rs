@@ -225,7 +225,7 @@ async fn job_template_makes_a_job_with_its_parameters() {
         let env = &job.data["spec"]["template"]["spec"]["containers"][0]["env"];
         assert!(env.as_array().unwrap().iter().any(|variable| variable["name"] == "PARAM_MODEL"), "{env}");
         world.endpoint.says("a", Reply::NotNeeded);
-        world.set_run_status(&job, tekton::job_ended(true, "2026-01-01T00:00:00Z")).await;
+        world.end_job(&job, true).await;
         assert_eq!(world.until_recorded("a", 1).await.outcome, Outcome::Succeeded);
         world.until("a", InSync, True, "UpToDate").await;
     })

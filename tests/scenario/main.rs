@@ -1,5 +1,5 @@
 //! Behaviour on a real API server: every test gets a namespace, an operator that authenticates as its own ServiceAccount,
-//! and an endpoint. The tests play Tekton and the Job controller by patching run status.
+//! and an endpoint. The tests play Tekton and the kubelet by patching status.
 //!
 //! `cargo xtask test scenario` brings the cluster up and names it in the environment; without that, the cluster named
 //! `default` at level 1 is used if it is up.
@@ -7,6 +7,9 @@
 
 mod harness;
 
+mod ancestor;
+mod bare;
+mod burst;
 mod endpoints;
 mod first_sync;
 mod history;

@@ -1,5 +1,6 @@
 //! What every scenario stands on. IO.
 
+pub mod audit;
 pub mod cluster;
 pub mod endpoint;
 pub mod tekton;

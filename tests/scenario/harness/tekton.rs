@@ -1,4 +1,4 @@
-//! Plays Tekton and the Job controller: writes into a run's status what they would write. No IO.
+//! Plays Tekton: what it would write into a PipelineRun's status. No IO.
 
 use serde_json::{Value, json};
 
@@ -27,14 +27,4 @@ pub fn ended(reason: &str, started: Option<&str>, at: &str) -> Value {
         status["startTime"] = json!(started);
     }
     status
-}
-
-/// Status of a Job that has ended.
-pub fn job_ended(good: bool, at: &str) -> Value {
-    let condition = |type_: &str| json!({ "type": type_, "status": "True", "lastTransitionTime": at, "lastProbeTime": at });
-    if good {
-        json!({ "startTime": at, "completionTime": at, "succeeded": 1, "conditions": [condition("SuccessCriteriaMet"), condition("Complete")] })
-    } else {
-        json!({ "startTime": at, "failed": 1, "conditions": [condition("FailureTarget"), condition("Failed")] })
-    }
 }

@@ -240,6 +240,15 @@ impl World {
         self.set_run_status(run, tekton::ended(reason, Some(&now), &now)).await;
     }
 
+    /// Ends a Job by playing the kubelet: the Job controller is real and sees the Job's pod end.
+    pub async fn end_job(&self, job: &DynamicObject, good: bool) {
+        let pods = api(&self.client, "v1", "Pod", Some(&self.namespace));
+        let selector = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={}", job.name_any()));
+        let pod = self.wait("the Job's pod", async || pods.list(&selector).await.unwrap().items.pop()).await;
+        let status = json!({ "status": { "phase": if good { "Succeeded" } else { "Failed" } } });
+        pods.patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+    }
+
     /// Writes a run's status.
     pub async fn set_run_status(&self, run: &DynamicObject, status: Value) {
         let types = run.types.as_ref().expect("listed with types");
