@@ -40,7 +40,7 @@ use crate::{
 /// Passes that run at once. One pass holds at most one connection to the API server.
 const WORKERS: usize = 32;
 /// How often the fence is looked up.
-const FENCE_EVERY: Duration = Duration::from_secs(60);
+const FENCE_EVERY: Duration = Duration::from_mins(1);
 
 /// How the controller is to run.
 #[derive(Clone, Debug)]
@@ -96,7 +96,8 @@ pub async fn cluster_config() -> Result<Config, Error> {
 impl Operator {
     /// Starts every task. They run until [`Operator::stop`].
     pub async fn start(settings: Settings, config: &Config, clock: Arc<Clock>) -> Result<Self, Error> {
-        let listener = TcpListener::bind(settings.listen).await.map_err(|error| Error::Listen(settings.listen, error))?;
+        let listener =
+            TcpListener::bind(settings.listen).await.map_err(|error| Error::Listen(settings.listen, error))?;
         let address = listener.local_addr().map_err(|error| Error::Listen(settings.listen, error))?;
         let clients = Clients::new(config, &clock)?;
         let parts = Parts::new(&settings, config, &clients, &clock).await?;
@@ -105,8 +106,14 @@ impl Operator {
         parts.fence.refresh(&clients).await;
         tasks.spawn(until(stop.clone(), watch_fence(parts.fence.clone(), clients.clone(), clock.clone())));
         parts.start_watches(&settings, &clients, &clock, &stop, &tasks);
-        tasks.spawn(until(stop.clone(), { let queue = parts.queue.clone(); async move { queue.run_timers().await } }));
-        tasks.spawn(until(stop.clone(), { let poller = parts.poller.clone(); async move { poller.run().await } }));
+        tasks.spawn(until(stop.clone(), {
+            let queue = parts.queue.clone();
+            async move { queue.run_timers().await }
+        }));
+        tasks.spawn(until(stop.clone(), {
+            let poller = parts.poller.clone();
+            async move { poller.run().await }
+        }));
         for _ in 0..WORKERS {
             tasks.spawn(work(parts.controller.clone(), parts.poller.clone(), parts.queue.clone(), stop.clone()));
         }
@@ -188,20 +195,37 @@ impl Parts {
         let mut addresses = settings.addresses.clone();
         addresses.api_server.extend(api_server_addresses(config).await);
         let asker = Arc::new(NeedsSyncClient::new(GuardedClient::new(Setup::system(addresses))?));
-        let deliver = { let controller = controller.clone(); Arc::new(move |uid: &str, answered| controller.take_answer(uid, answered)) };
+        let deliver = {
+            let controller = controller.clone();
+            Arc::new(move |uid: &str, answered| controller.take_answer(uid, answered))
+        };
         let poller = Poller::new(clock.clone(), asker, settings.max_polls, deliver);
         Ok(Self { objects, runs, queue, poller, controller, fence, metrics })
     }
 
-    fn start_watches(&self, settings: &Settings, clients: &Clients, clock: &Arc<Clock>, stop: &CancellationToken, tasks: &TaskTracker) {
+    fn start_watches(
+        &self,
+        settings: &Settings,
+        clients: &Clients,
+        clock: &Arc<Clock>,
+        stop: &CancellationToken,
+        tasks: &TaskTracker,
+    ) {
         for (number, namespace) in scopes(settings).into_iter().enumerate() {
-            let wake = { let queue = self.queue.clone(); Arc::new(move |uid: &str| queue.wake(uid)) };
+            let wake = {
+                let queue = self.queue.clone();
+                Arc::new(move |uid: &str| queue.wake(uid))
+            };
             let sink = ModelSyncSink::new(self.objects.clone(), number, namespace.clone(), wake);
             let scope = Scope { path: model_syncs(namespace.as_deref()), selector: encode(&settings.selector) };
             tasks.spawn(follow(clients.reads.clone(), clock.clone(), scope, sink, stop.clone()));
             for backend in runs::backends() {
-                let sink = RunSink::new(self.runs.clone(), *backend, namespace.clone(), self.wake_owner(), self.wake_all());
-                let scope = Scope { path: collection(backend.kind(), namespace.as_deref()), selector: encode(crate::api::keys::OWNER_UID) };
+                let sink =
+                    RunSink::new(self.runs.clone(), *backend, namespace.clone(), self.wake_owner(), self.wake_all());
+                let scope = Scope {
+                    path: collection(backend.kind(), namespace.as_deref()),
+                    selector: encode(crate::api::keys::OWNER_UID),
+                };
                 tasks.spawn(follow(clients.reads.clone(), clock.clone(), scope, sink, stop.clone()));
             }
         }
@@ -271,7 +295,9 @@ fn process_id() -> String {
 /// Addresses that endpoints must not have: a question sent there would carry the operator into its own API server.
 async fn api_server_addresses(config: &Config) -> Vec<IpAddr> {
     let url = Url::parse(&config.cluster_url.to_string()).ok();
-    let target = url.as_ref().and_then(|url| Some((url.host_str()?.trim_matches(['[', ']']).to_owned(), url.port_or_known_default()?)));
+    let target = url
+        .as_ref()
+        .and_then(|url| Some((url.host_str()?.trim_matches(['[', ']']).to_owned(), url.port_or_known_default()?)));
     let Some(target) = target else { return Vec::new() };
     match tokio::net::lookup_host(target).await {
         Ok(found) => found.map(|address| address.ip()).collect(),

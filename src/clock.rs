@@ -33,7 +33,8 @@ impl Clock {
         let server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
         Now {
             wall: after(wall(), offset),
-            server: server.map(|(date, heard)| after(date, instant.saturating_duration_since(heard).saturating_add(offset))),
+            server: server
+                .map(|(date, heard)| after(date, instant.saturating_duration_since(heard).saturating_add(offset))),
             mono: Mono::new(instant.saturating_duration_since(self.start).saturating_add(offset)),
         }
     }
@@ -92,8 +93,11 @@ mod tests {
     #[tokio::test]
     async fn wakes_sleepers_when_it_is_set_forward() {
         let clock = Clock::system();
-        let far = clock.mono() + Duration::from_secs(3600);
-        let sleeper = { let clock = clock.clone(); tokio::spawn(async move { clock.sleep_until(far).await }) };
+        let far = clock.mono() + Duration::from_hours(1);
+        let sleeper = {
+            let clock = clock.clone();
+            tokio::spawn(async move { clock.sleep_until(far).await })
+        };
         tokio::task::yield_now().await;
         clock.advance(Duration::from_secs(3601));
         tokio::time::timeout(Duration::from_secs(5), sleeper).await.unwrap().unwrap();

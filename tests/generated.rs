@@ -81,7 +81,8 @@ fn reference() -> String {
             let mut rows = Vec::new();
             collect(&schema["properties"][part], part, None, &mut rows);
             let title = if part == "spec" { "Spec" } else { "Status" };
-            writeln!(text, "\n### {title}\n\n| Field | Type | What it is |\n|---|---|---|\n{}", rows.join("\n")).unwrap();
+            writeln!(text, "\n### {title}\n\n| Field | Type | What it is |\n|---|---|---|\n{}", rows.join("\n"))
+                .unwrap();
         }
         writeln!(text, "\n### Columns of `kubectl get`\n\n| Column | What it is |\n|---|---|").unwrap();
         for column in version["additionalPrinterColumns"].as_array().into_iter().flatten() {
@@ -100,9 +101,13 @@ fn collect(schema: &Value, path: &str, parent: Option<&Value>, rows: &mut Vec<St
         parent["required"].as_array().is_some_and(|required| required.iter().any(|member| member == name))
     });
     let mut words = vec![sentence(schema["description"].as_str().unwrap_or_default())];
-    words.extend(schema["x-kubernetes-validations"].as_array().into_iter().flatten().map(|rule| {
-        format!("Else refused: *{}*.", cell(rule["message"].as_str().unwrap_or_default()))
-    }));
+    words.extend(
+        schema["x-kubernetes-validations"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|rule| format!("Else refused: *{}*.", cell(rule["message"].as_str().unwrap_or_default()))),
+    );
     let required = if required { ", required" } else { "" };
     rows.push(format!("| `{path}` | {}{required} | {} |", type_of(schema), words.join(" ")));
     let items = &schema["items"];
@@ -135,15 +140,18 @@ fn type_of(schema: &Value) -> String {
             number("maxItems").map_or_else(|| format!("list of {of}"), |max| format!("list of {of}, at most {max}"))
         }
         "string" if schema["format"] == "date-time" => "time".to_owned(),
-        "string" => number("maxLength").map_or_else(|| "string".to_owned(), |max| format!("string, at most {max} characters")),
+        "string" => {
+            number("maxLength").map_or_else(|| "string".to_owned(), |max| format!("string, at most {max} characters"))
+        }
         "integer" => match (number("minimum"), number("maximum")) {
             (Some(min), Some(max)) => format!("integer, {min} to {max}"),
             _ => "integer".to_owned(),
         },
-        "object" if schema["additionalProperties"]["type"] == "string" => {
-            number("maxProperties").map_or_else(|| "map of strings".to_owned(), |max| format!("map of strings, at most {max}"))
+        "object" if schema["additionalProperties"]["type"] == "string" => number("maxProperties")
+            .map_or_else(|| "map of strings".to_owned(), |max| format!("map of strings, at most {max}")),
+        "object" if schema["x-kubernetes-preserve-unknown-fields"] == true => {
+            "object, as its own kind has it".to_owned()
         }
-        "object" if schema["x-kubernetes-preserve-unknown-fields"] == true => "object, as its own kind has it".to_owned(),
         other => other.to_owned(),
     }
 }

@@ -21,10 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("schedule", &["api", "core", "port", "clock"]),
     ("telemetry", &["api", "core"]),
     ("controller", &["api", "core", "port", "clock", "kube_io", "schedule", "telemetry"]),
-    (
-        "app",
-        &["api", "core", "port", "clock", "runs", "source", "kube_io", "schedule", "telemetry", "controller"],
-    ),
+    ("app", &["api", "core", "port", "clock", "runs", "source", "kube_io", "schedule", "telemetry", "controller"]),
     // The command line makes settings of flags, and settings belong to whom they set.
     ("cli", &["api", "app", "source", "telemetry"]),
     ("main", &["app", "cli", "telemetry"]),
@@ -156,7 +153,7 @@ fn resolve(segments: &[String], module: &[String], line: usize) -> Result<Vec<St
     };
     while let [first, others @ ..] = rest {
         match first.as_str() {
-            "crate" | "modelsync" | "self" if base.len() + others.len() + 1 >= rest.len() => {}
+            "crate" | "modelsync" | "self" => {}
             "super" => {
                 base.pop().ok_or_else(|| format!("line {line}: {} leaves the crate", segments.join("::")))?;
             }
@@ -174,7 +171,9 @@ fn resolve(segments: &[String], module: &[String], line: usize) -> Result<Vec<St
 
 fn body(tokens: &[TokenTree], at: usize) -> Option<Vec<TokenTree>> {
     match tokens.get(at) {
-        Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Brace => Some(group.stream().into_iter().collect()),
+        Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Brace => {
+            Some(group.stream().into_iter().collect())
+        }
         _ => None,
     }
 }
@@ -202,9 +201,13 @@ fn is_open_angle(tokens: &[TokenTree], at: usize) -> bool {
 /// What of a file's paths breaks a rule, in words.
 fn offences(module: &str, found: &[Found]) -> Vec<String> {
     let Some((_, allowed)) = MAY_USE.iter().find(|(name, _)| *name == module) else {
-        return vec![format!("the module {module} has no layer: add it to the table in this test and to ARCHITECTURE.md")];
+        return vec![format!(
+            "the module {module} has no layer: add it to the table in this test and to ARCHITECTURE.md"
+        )];
     };
-    let starts = |path: &[String], beginning: &[&str]| path.iter().zip(beginning).filter(|(a, b)| a == b).count() == beginning.len();
+    let starts = |path: &[String], beginning: &[&str]| {
+        path.iter().zip(beginning).filter(|(a, b)| a == b).count() == beginning.len()
+    };
     let mut offences = Vec::new();
     for Found { path, line } in found {
         let shown = path.join("::");
@@ -244,7 +247,11 @@ fn collect(dir: &Path, module: &mut Vec<String>, sources: &mut Vec<(String, Vec<
             module.pop();
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let own = if name == "mod" || (module.is_empty() && name == "lib") { Vec::new() } else { vec![name] };
-            sources.push((path.display().to_string(), [module.clone(), own].concat(), fs::read_to_string(&path).unwrap()));
+            sources.push((
+                path.display().to_string(),
+                [module.clone(), own].concat(),
+                fs::read_to_string(&path).unwrap(),
+            ));
         }
     }
 }
@@ -327,29 +334,44 @@ mod the_reader {
 
     #[test]
     fn resolves_super_from_files_and_inline_modules() {
-        assert_eq!(ours("use super::name; use super::super::kube_io::X; use self::facts::Facts;"), [
-            "core::name", "kube_io::X", "core::sync::facts::Facts",
-        ]);
+        assert_eq!(
+            ours("use super::name; use super::super::kube_io::X; use self::facts::Facts;"),
+            ["core::name", "kube_io::X", "core::sync::facts::Facts",]
+        );
         assert_eq!(ours("mod tests { use super::*; use super::super::super::kube_io; }"), ["core::sync::*", "kube_io"]);
         assert_eq!(ours("use super::{super::source::{X, Y}, run};"), ["source::X", "source::Y", "core::run"]);
     }
 
     #[test]
     fn refuses_what_hides_the_module() {
-        for source in ["use crate as root;", "use crate::*;", "use crate::{self as root};", "use super::super::*;", "use super::super::super::x;"] {
+        for source in [
+            "use crate as root;",
+            "use crate::*;",
+            "use crate::{self as root};",
+            "use super::super::*;",
+            "use super::super::super::x;",
+        ] {
             assert!(paths(source, &["core", "sync"]).is_err(), "{source}");
         }
     }
 
     #[test]
     fn reads_visibility_as_what_it_is() {
-        assert_eq!(ours("pub(crate) fn a() {} pub(super) fn b() {} pub(in crate::core) struct C(pub(crate) u8);"), ["core"]);
+        assert_eq!(
+            ours("pub(crate) fn a() {} pub(super) fn b() {} pub(in crate::core) struct C(pub(crate) u8);"),
+            ["core"]
+        );
     }
 
     #[test]
     fn finds_paths_of_other_crates_however_they_are_written() {
         let others = |source: &str| offences("core", &paths(source, &["core"]).unwrap());
-        for source in ["use kube::Client;", "use kube::{core::Status, Client as C};", "type A = ::kube::Client;", "use {kube::Client, std::fmt};"] {
+        for source in [
+            "use kube::Client;",
+            "use kube::{core::Status, Client as C};",
+            "type A = ::kube::Client;",
+            "use {kube::Client, std::fmt};",
+        ] {
             assert_eq!(others(source), ["line 1: only kube_io may use kube::Client"], "{source}");
         }
         assert_eq!(others("fn f() { std::thread::sleep(d) }").len(), 1);

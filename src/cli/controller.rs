@@ -79,7 +79,11 @@ impl ControllerArgs {
             namespaces: self.namespaces.clone(),
             selector: self.selector.clone(),
             listen: self.listen,
-            addresses: AddressRules { allow: self.allow_addresses.clone(), deny: self.deny_addresses.clone(), api_server: Vec::new() },
+            addresses: AddressRules {
+                allow: self.allow_addresses.clone(),
+                deny: self.deny_addresses.clone(),
+                api_server: Vec::new(),
+            },
             min_run_age: self.min_run_age,
             max_polls: usize::try_from(self.max_polls).unwrap_or(usize::MAX),
         }
@@ -87,7 +91,8 @@ impl ControllerArgs {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let parsed: kube::core::Duration = text.parse().map_err(|error| format!("{error}; write it as in 30s, 5m or 1h30m"))?;
+    let parsed: kube::core::Duration =
+        text.parse().map_err(|error| format!("{error}; write it as in 30s, 5m or 1h30m"))?;
     if parsed.is_negative() {
         return Err("a duration cannot be negative".into());
     }
@@ -95,7 +100,10 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// A parser of durations from `least` to `most`.
-fn between(least: &'static str, most: &'static str) -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync + 'static {
+fn between(
+    least: &'static str,
+    most: &'static str,
+) -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync + 'static {
     move |text| {
         let given = duration(text)?;
         if given < duration(least)? || given > duration(most)? {
@@ -132,13 +140,42 @@ mod tests {
     #[test]
     fn takes_every_documented_flag() {
         let args = parse(&[
-            "--namespace", "a", "--namespace=b", "--selector", "team=x", "--leader-elect=false", "--lease-name", "l", "--lease-namespace", "ns",
-            "--lease-duration", "15s", "--listen", "127.0.0.1:0", "--receiver-listen", "127.0.0.1:1", "--allow-address", "127.0.0.0/8",
-            "--deny-address", "10.0.0.0/8", "--cluster-domain", "c.local", "--min-run-age", "0s", "--max-polls", "7", "--log", "debug",
-            "--log-format", "json",
+            "--namespace",
+            "a",
+            "--namespace=b",
+            "--selector",
+            "team=x",
+            "--leader-elect=false",
+            "--lease-name",
+            "l",
+            "--lease-namespace",
+            "ns",
+            "--lease-duration",
+            "15s",
+            "--listen",
+            "127.0.0.1:0",
+            "--receiver-listen",
+            "127.0.0.1:1",
+            "--allow-address",
+            "127.0.0.0/8",
+            "--deny-address",
+            "10.0.0.0/8",
+            "--cluster-domain",
+            "c.local",
+            "--min-run-age",
+            "0s",
+            "--max-polls",
+            "7",
+            "--log",
+            "debug",
+            "--log-format",
+            "json",
         ])
         .unwrap();
-        assert_eq!((args.namespaces.len(), args.leader_elect, args.min_run_age, args.max_polls), (2, false, Duration::ZERO, 7));
+        assert_eq!(
+            (args.namespaces.len(), args.leader_elect, args.min_run_age, args.max_polls),
+            (2, false, Duration::ZERO, 7)
+        );
     }
 
     #[test]

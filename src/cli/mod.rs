@@ -26,5 +26,5 @@ pub enum Command {
 
 /// Every CRD as one YAML stream; JSON is YAML.
 pub fn crds() -> String {
-    crate::api::crd::all().iter().map(|crd| format!("---\n{crd:#}\n")).collect()
+    crate::api::crd::all().iter().fold(String::new(), |stream, crd| stream + &format!("---\n{crd:#}\n"))
 }

@@ -17,8 +17,8 @@ use crate::{
     core::{
         run::{OwnerReference, RunBackend, RunRequest},
         sync::{
-            Answered, CreateRun, DeleteRun, Effect, Facts, Lookup, Memory, Note, Plan, Post, PostState, Refusal, RunKnowledge,
-            WakeUp, decide, notes, validate,
+            Answered, CreateRun, DeleteRun, Effect, Facts, Lookup, Memory, Note, Plan, Post, PostState, Refusal,
+            RunKnowledge, WakeUp, decide, notes, validate,
         },
         time::Now,
     },
@@ -29,7 +29,10 @@ use crate::{
         record::ModelSyncRecord,
         store::{ModelSyncs, Runs, RunsOf},
     },
-    schedule::{poller::Poller, queue::{Next, Queue}},
+    schedule::{
+        poller::Poller,
+        queue::{Next, Queue},
+    },
     telemetry::metrics::Metrics,
 };
 
@@ -223,7 +226,13 @@ impl ModelSyncController {
             self.context.events.publish(&object.identity, KIND, &note);
         }
         if let Some(last) = after.last_run.as_ref().filter(|last| before.last_run.as_ref() != Some(last)) {
-            info!(object = object.identity.name, namespace = object.identity.namespace, run = last.name, outcome = last.outcome.as_str(), "run ended");
+            info!(
+                object = object.identity.name,
+                namespace = object.identity.namespace,
+                run = last.name,
+                outcome = last.outcome.as_str(),
+                "run ended"
+            );
             self.context.metrics.run_ended(last.outcome.as_str());
         }
     }
@@ -241,13 +250,25 @@ impl ModelSyncController {
                 info!(object = identity.name, namespace = identity.namespace, run = run.name, "run created");
                 self.context.metrics.run_started(run.kind.kind);
                 let text = format!("created {} {}", run.kind.kind, run.name);
-                self.context.events.publish(identity, KIND, &Note { warning: false, reason: Reason::RunStarted, action: "Create", text });
+                self.context.events.publish(
+                    identity,
+                    KIND,
+                    &Note { warning: false, reason: Reason::RunStarted, action: "Create", text },
+                );
                 self.context.runs.insert(*stored);
                 PostState::Created
             }
             Created::Refused { reason, message, stalled } => {
-                warn!(object = identity.name, namespace = identity.namespace, run = run.name, reason = reason.as_str(), message, "run refused");
-                let (generation, trigger, at) = (identity.generation, identity.trigger.clone(), self.context.clock.mono());
+                warn!(
+                    object = identity.name,
+                    namespace = identity.namespace,
+                    run = run.name,
+                    reason = reason.as_str(),
+                    message,
+                    "run refused"
+                );
+                let (generation, trigger, at) =
+                    (identity.generation, identity.trigger.clone(), self.context.clock.mono());
                 PostState::Refused(Refusal { reason, message, stalled, generation, trigger, at })
             }
             Created::Unknown(error) => {
@@ -259,10 +280,15 @@ impl ModelSyncController {
         Step::Done
     }
 
-    fn build(&self, object: &ModelSyncRecord, run: &CreateRun) -> Result<(&'static dyn RunBackend, serde_json::Value), String> {
+    fn build(
+        &self,
+        object: &ModelSyncRecord,
+        run: &CreateRun,
+    ) -> Result<(&'static dyn RunBackend, serde_json::Value), String> {
         let spec = object.spec.as_ref().map_err(ToString::to_string)?;
         let template = validate(spec, self.context.backends).map_err(|invalid| invalid.to_string())?.template;
-        let backend = self.backend(run.kind.kind).ok_or_else(|| format!("{} is not supported by this operator", run.kind))?;
+        let backend =
+            self.backend(run.kind.kind).ok_or_else(|| format!("{} is not supported by this operator", run.kind))?;
         let owner = OwnerReference {
             api_version: crate::api::keys::API_VERSION,
             kind: KIND,
@@ -284,11 +310,16 @@ impl ModelSyncController {
     async fn look_up(&self, object: &ModelSyncRecord, slot: &RunSlot) -> Step {
         let identity = &object.identity;
         let Some(backend) = self.backend(&slot.kind) else {
-            warn!(object = identity.name, kind = slot.kind, "the reserved run is of a kind that this operator does not know");
+            warn!(
+                object = identity.name,
+                kind = slot.kind,
+                "the reserved run is of a kind that this operator does not know"
+            );
             return Step::Stop(Next::Failed);
         };
         let sent = self.context.clock.now();
-        let foreign = match self.context.api.find_run(backend, &identity.uid, &identity.namespace, &slot.run_name).await {
+        let foreign = match self.context.api.find_run(backend, &identity.uid, &identity.namespace, &slot.run_name).await
+        {
             Ok(Found::Ours(run)) => {
                 self.context.runs.insert(*run);
                 return Step::Done;
@@ -300,7 +331,8 @@ impl ModelSyncController {
                 return Step::Stop(Next::Failed);
             }
         };
-        let lookup = Lookup { run_name: slot.run_name.clone(), sent_at: sent.server_or_wall(), sent: sent.mono, foreign };
+        let lookup =
+            Lookup { run_name: slot.run_name.clone(), sent_at: sent.server_or_wall(), sent: sent.mono, foreign };
         self.memories().entry(identity.uid.clone()).or_default().lookup = Some(lookup);
         Step::Done
     }

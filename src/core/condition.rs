@@ -29,7 +29,11 @@ pub fn merge(stored: &[Condition], wanted: Vec<Wanted>, generation: i64, now: Ti
     let merged = wanted.into_iter().map(|want| {
         let old = stored.iter().find(|condition| condition.type_ == want.type_);
         match old {
-            Some(old) if old.status == want.status && old.reason == want.reason && old.observed_generation == generation => old.clone(),
+            Some(old)
+                if old.status == want.status && old.reason == want.reason && old.observed_generation == generation =>
+            {
+                old.clone()
+            }
             _ => Condition {
                 type_: want.type_,
                 status: want.status,

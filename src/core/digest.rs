@@ -22,9 +22,10 @@ pub fn hex(bytes: &[u8]) -> String {
 /// keys and no nulls in objects, so that neither makes a difference.
 pub fn target(parameters: &BTreeMap<String, String>, template: &Template<'_>) -> String {
     let spec = serde_json::from_str(template.spec.get()).unwrap_or(Value::Null);
-    let metadata = template.metadata.map_or(Value::Null, |metadata| {
-        serde_json::json!({ "labels": metadata.labels, "annotations": metadata.annotations })
-    });
+    let metadata = template.metadata.map_or(
+        Value::Null,
+        |metadata| serde_json::json!({ "labels": metadata.labels, "annotations": metadata.annotations }),
+    );
     let identity = canonical(serde_json::json!({
         "parameters": parameters,
         "template": { template.field: { "metadata": metadata, "spec": spec } },
@@ -52,12 +53,18 @@ mod tests {
 
     fn digest_of(spec: &str) -> String {
         let spec: RawObject = serde_json::from_str(spec).unwrap();
-        target(&BTreeMap::from([("model".to_owned(), "m1".to_owned())]), &Template { field: "spec.jobTemplate", metadata: None, spec: &spec })
+        target(
+            &BTreeMap::from([("model".to_owned(), "m1".to_owned())]),
+            &Template { field: "spec.jobTemplate", metadata: None, spec: &spec },
+        )
     }
 
     #[test]
     fn is_the_same_whatever_the_order_of_keys_and_the_explicit_nulls() {
-        assert_eq!(digest_of(r#"{"b":[{"y":1,"x":null}],"a":1}"#), digest_of(r#"{ "a": 1, "b": [{"y": 1}], "c": null }"#));
+        assert_eq!(
+            digest_of(r#"{"b":[{"y":1,"x":null}],"a":1}"#),
+            digest_of(r#"{ "a": 1, "b": [{"y": 1}], "c": null }"#)
+        );
     }
 
     #[test]
@@ -69,6 +76,9 @@ mod tests {
     /// A changed digest would re-run every target of every user at an upgrade.
     #[test]
     fn stays_what_it_was_in_earlier_releases() {
-        assert_eq!(digest_of(r#"{"a":1}"#), "v1:sha256:3a7b4e09dd6940cbda8a26085fdfcbb37b93d2fc421282ee63f0d1f8a11a3fd0");
+        assert_eq!(
+            digest_of(r#"{"a":1}"#),
+            "v1:sha256:3a7b4e09dd6940cbda8a26085fdfcbb37b93d2fc421282ee63f0d1f8a11a3fd0"
+        );
     }
 }

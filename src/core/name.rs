@@ -25,7 +25,8 @@ pub fn run_name(object_name: &str, uid: &str, attempt: i64) -> String {
     let prefix = prefix.trim_matches('-');
     // A name must begin with a letter for some kinds (Services of a Job's pods); digits at the start are not worth the
     // exception.
-    let prefix = if prefix.starts_with(|c: char| c.is_ascii_lowercase()) { prefix.to_owned() } else { format!("r{prefix}") };
+    let prefix =
+        if prefix.starts_with(|c: char| c.is_ascii_lowercase()) { prefix.to_owned() } else { format!("r{prefix}") };
     let prefix: String = prefix.chars().take(MAX_PREFIX).collect();
     format!("{}-{}-{attempt}", prefix.trim_end_matches('-'), &hex(&Sha256::digest(uid.as_bytes()))[..16])
 }

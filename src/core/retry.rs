@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 /// First wait after a run that did not succeed, and the longest.
-pub const RUN_BACKOFF: Backoff = Backoff { first: Duration::from_secs(60), longest: Duration::from_secs(3600) };
+pub const RUN_BACKOFF: Backoff = Backoff { first: Duration::from_mins(1), longest: Duration::from_hours(1) };
 /// First wait after a run that succeeded while the endpoint still says that a sync is needed, and the longest.
-pub const SETTLE: Backoff = Backoff { first: Duration::from_secs(600), longest: Duration::from_secs(6 * 3600) };
+pub const SETTLE: Backoff = Backoff { first: Duration::from_mins(10), longest: Duration::from_hours(6) };
 /// First wait after the API server refused to create a run, and the longest: a lifted quota is noticed within a minute.
-pub const CREATE_BACKOFF: Backoff = Backoff { first: Duration::from_secs(5), longest: Duration::from_secs(60) };
+pub const CREATE_BACKOFF: Backoff = Backoff { first: Duration::from_secs(5), longest: Duration::from_mins(1) };
 /// Wait before a run that was refused as invalid is tried once more: policies change without us.
-pub const INVALID_RETRY: Duration = Duration::from_secs(3600);
+pub const INVALID_RETRY: Duration = Duration::from_hours(1);
 
 /// A wait that doubles from `first` to `longest`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use http::{Method, Request};
 use kube::Client;
-use serde_json::{Value, json};
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use super::{
     client::{CallError, Clients, call},
@@ -71,7 +71,12 @@ impl ApiServer {
 
     /// Writes the status as a merge patch that is conditional on uid and resourceVersion: a compare-and-swap as long as it
     /// changes something.
-    pub async fn write_status(&self, object: &ModelSyncRecord, before: &ModelSyncStatus, after: &ModelSyncStatus) -> Written {
+    pub async fn write_status(
+        &self,
+        object: &ModelSyncRecord,
+        before: &ModelSyncStatus,
+        after: &ModelSyncStatus,
+    ) -> Written {
         match self.patch_status(object, before, after).await {
             Ok(record) => Written::Stored(Box::new(record)),
             // A lost reply may hide a stored write, and a conflict a newer object: what the server has now decides.
@@ -82,22 +87,30 @@ impl ApiServer {
         }
     }
 
-    async fn patch_status(&self, object: &ModelSyncRecord, before: &ModelSyncStatus, after: &ModelSyncStatus) -> Result<ModelSyncRecord, CallError> {
+    async fn patch_status(
+        &self,
+        object: &ModelSyncRecord,
+        before: &ModelSyncStatus,
+        after: &ModelSyncStatus,
+    ) -> Result<ModelSyncRecord, CallError> {
         let patch = json!({
             "metadata": { "uid": object.identity.uid, "resourceVersion": object.resource_version },
             "status": merge_patch(&serde_json::to_value(before)?, &serde_json::to_value(after)?),
         });
-        let path = format!("{}/status?fieldManager={}", path_of(&object.identity), keys::MANAGER);
-        let request = Request::patch(path).header("Content-Type", "application/merge-patch+json");
+        let url = format!("{}/status?fieldManager={}", path_of(&object.identity), keys::MANAGER);
+        let request = Request::patch(url).header("Content-Type", "application/merge-patch+json");
         let stored: Box<RawValue> = call(&self.clients.writes, with_body(request, &patch)?).await?;
         Ok(record::model_sync(stored.get())?)
     }
 
     /// Reads an object live. `None` where it, or the uid that is meant, is gone.
     pub async fn get_model_sync(&self, identity: &Identity) -> Result<Option<ModelSyncRecord>, CallError> {
-        let found: Result<Box<RawValue>, _> = call(&self.clients.reads, with_body(Request::get(path_of(identity)), &Value::Null)?).await;
+        let found: Result<Box<RawValue>, _> =
+            call(&self.clients.reads, with_body(Request::get(path_of(identity)), &Value::Null)?).await;
         match found {
-            Ok(object) => Ok(Some(record::model_sync(object.get())?).filter(|record| record.identity.uid == identity.uid)),
+            Ok(object) => {
+                Ok(Some(record::model_sync(object.get())?).filter(|record| record.identity.uid == identity.uid))
+            }
             Err(error) if error.code() == Some(404) => Ok(None),
             Err(error) => Err(error),
         }
@@ -108,7 +121,8 @@ impl ApiServer {
         let kind = backend.kind();
         let name = body["metadata"]["name"].as_str().unwrap_or_default();
         let namespace = body["metadata"]["namespace"].as_str().unwrap_or_default();
-        let path = format!("{}?fieldValidation=Strict&fieldManager={}", collection(kind, Some(namespace)), keys::MANAGER);
+        let path =
+            format!("{}?fieldValidation=Strict&fieldManager={}", collection(kind, Some(namespace)), keys::MANAGER);
         match post(&self.clients.writes, &path, body).await {
             Ok(run) => match record::run(backend, run.get()) {
                 Ok(run) => Created::Ours(Box::new(run)),
@@ -118,7 +132,10 @@ impl ApiServer {
                 Ok(Found::Ours(run)) => Created::Ours(run),
                 Ok(Found::Foreign(owner)) => Created::Refused {
                     reason: Reason::NameConflict,
-                    message: format!("{} {name} is needed for a run but belongs to {owner}: delete it, or rename this object", kind.kind),
+                    message: format!(
+                        "{} {name} is needed for a run but belongs to {owner}: delete it, or rename this object",
+                        kind.kind
+                    ),
                     stalled: true,
                 },
                 Ok(Found::Absent) => Created::Unknown(error),
@@ -130,17 +147,28 @@ impl ApiServer {
     }
 
     /// Looks for a run under its name, live.
-    pub async fn find_run(&self, backend: &dyn RunBackend, owner_uid: &str, namespace: &str, name: &str) -> Result<Found, CallError> {
+    pub async fn find_run(
+        &self,
+        backend: &dyn RunBackend,
+        owner_uid: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Found, CallError> {
         let kind = backend.kind();
         let path = format!("{}/{name}", collection(kind, Some(namespace)));
-        let found: Result<Box<RawValue>, _> = call(&self.clients.reads, with_body(Request::get(path), &Value::Null)?).await;
+        let found: Result<Box<RawValue>, _> =
+            call(&self.clients.reads, with_body(Request::get(path), &Value::Null)?).await;
         match found {
             Ok(object) => {
                 let run = record::run(backend, object.get())?;
                 if run.owner_uid == owner_uid {
                     return Ok(Found::Ours(Box::new(run)));
                 }
-                let owner = if run.owner_name.is_empty() { "nobody that this operator knows".to_owned() } else { format!("{} {}", run.owner_kind, run.owner_name) };
+                let owner = if run.owner_name.is_empty() {
+                    "nobody that this operator knows".to_owned()
+                } else {
+                    format!("{} {}", run.owner_kind, run.owner_name)
+                };
                 Ok(Found::Foreign(owner))
             }
             Err(error) if error.code() == Some(404) => Ok(Found::Absent),
@@ -206,7 +234,11 @@ fn refusal(kind: RunKind, code: u16, message: String) -> Created {
         401 | 403 => refused(Reason::Forbidden, false, message),
         404 => refused(Reason::RunKindMissing, false, format!("{kind} cannot be created: {message}")),
         429 => refused(Reason::ApiUnavailable, false, message),
-        _ => refused(Reason::RunRefused, true, format!("the API server refuses the {} (status {code}): {message}", kind.kind)),
+        _ => refused(
+            Reason::RunRefused,
+            true,
+            format!("the API server refuses the {} (status {code}): {message}", kind.kind),
+        ),
     }
 }
 
@@ -229,7 +261,10 @@ mod tests {
     use super::*;
 
     fn apply(target: &mut Value, patch: &Value) {
-        let Value::Object(patch) = patch else { *target = patch.clone(); return };
+        let Value::Object(patch) = patch else {
+            *target = patch.clone();
+            return;
+        };
         if !target.is_object() {
             *target = json!({});
         }
@@ -247,7 +282,8 @@ mod tests {
         leaf.prop_recursive(3, 24, 4, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
-                prop::collection::btree_map("[a-c]", inner, 0..4).prop_map(|map| Value::Object(map.into_iter().collect())),
+                prop::collection::btree_map("[a-c]", inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
             ]
         })
     }
@@ -276,7 +312,9 @@ mod tests {
             (400, "strict decoding error: unknown field", Reason::RunRefused, true),
             (413, "too large", Reason::RunRefused, true),
         ] {
-            let Created::Refused { reason, stalled, .. } = refusal(kind, code, message.into()) else { panic!("{code}") };
+            let Created::Refused { reason, stalled, .. } = refusal(kind, code, message.into()) else {
+                panic!("{code}")
+            };
             assert_eq!((reason, stalled), (expected, expect_stalled), "{code} {message}");
         }
     }

@@ -99,5 +99,9 @@ async fn exchange(client: &Client, request: Request<Vec<u8>>) -> Result<String, 
         message: format!("status {code}"),
         ..Status::default()
     });
-    if code.is_server_error() { Err(CallError::Unknown(status.message)) } else { Err(CallError::Refused(Box::new(Status { code: code.as_u16(), ..status }))) }
+    if code.is_server_error() {
+        Err(CallError::Unknown(status.message))
+    } else {
+        Err(CallError::Refused(Box::new(Status { code: code.as_u16(), ..status })))
+    }
 }

@@ -29,21 +29,31 @@ impl FenceState {
     ///
     /// An error leaves the state as it was, but for the first look: without the right to look, the fence counts as absent.
     pub async fn refresh(&self, clients: &Clients) {
-        let found = match (exists(clients, "validatingadmissionpolicies").await, exists(clients, "validatingadmissionpolicybindings").await) {
-            (Ok(policy), Ok(binding)) => if policy && binding { Fence::Installed } else { Fence::Absent },
+        let found = match (
+            exists(clients, "validatingadmissionpolicies").await,
+            exists(clients, "validatingadmissionpolicybindings").await,
+        ) {
+            (Ok(policy), Ok(binding)) => {
+                if policy && binding {
+                    Fence::Installed
+                } else {
+                    Fence::Absent
+                }
+            }
             _ if self.get() == Fence::Unknown => Fence::Absent,
             _ => return,
         };
         let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if *state != found {
             *state = found;
-            match found {
-                Fence::Installed => info!(policy = keys::FENCE, "the fence is installed: late creates are refused"),
-                _ => warn!(
+            if found == Fence::Installed {
+                info!(policy = keys::FENCE, "the fence is installed: late creates are refused");
+            } else {
+                warn!(
                     policy = keys::FENCE,
-                    "the fence is not installed, or may not be read: runs are still started once, but a run that is deleted while its \
-                     creation is on its way may be created again; install config/fence.yaml"
-                ),
+                    "the fence is not installed, or may not be read: runs are still started once, but a run that is deleted \
+                     while its creation is on its way may be created again; install config/fence.yaml"
+                );
             }
         }
     }

@@ -4,7 +4,7 @@ pub mod apply;
 pub mod client;
 pub mod events;
 pub mod fence;
-pub mod record;
 pub mod rbac;
+pub mod record;
 pub mod store;
 pub mod watch;

@@ -104,7 +104,8 @@ pub fn run(backend: &dyn RunBackend, object: &str) -> Result<RunRecord, serde_js
     let owner = metadata.owner_references.into_iter().find(|owner| owner.controller);
     let label = |key: &str| metadata.labels.get(key).cloned();
     let annotation = |key: &str| metadata.annotations.get(key).cloned();
-    let (owner_uid, owner_kind, owner_name) = owner.map(|owner| (owner.uid, owner.kind, owner.name)).unwrap_or_default();
+    let (owner_uid, owner_kind, owner_name) =
+        owner.map(|owner| (owner.uid, owner.kind, owner.name)).unwrap_or_default();
     Ok(RunRecord {
         kind: backend.kind(),
         // A controlling owner cannot be forged by who may only label, so it goes before the label.
@@ -135,5 +136,7 @@ pub fn name_of(object: &str) -> Option<String> {
         namespace: String,
         name: String,
     }
-    serde_json::from_str::<Named>(object).ok().map(|named| format!("{}/{}", named.metadata.namespace, named.metadata.name))
+    serde_json::from_str::<Named>(object)
+        .ok()
+        .map(|named| format!("{}/{}", named.metadata.namespace, named.metadata.name))
 }

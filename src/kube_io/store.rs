@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Knowledge about runs is relied on for this long after its watch was last heard.
-const YOUNG: Duration = Duration::from_secs(120);
+const YOUNG: Duration = Duration::from_mins(2);
 
 /// Told which objects (by uid) a change concerns.
 pub type Wake = Arc<dyn Fn(&str) + Send + Sync>;
@@ -75,7 +75,8 @@ impl ModelSyncs {
     /// How many objects cannot be read, wholly or in part.
     pub fn undecodable(&self) -> usize {
         let inner = read(&self.inner);
-        inner.unreadable.len() + inner.by_uid.values().filter(|record| record.spec.is_err() || record.status.is_err()).count()
+        inner.unreadable.len()
+            + inner.by_uid.values().filter(|record| record.spec.is_err() || record.status.is_err()).count()
     }
 
     /// Whether this many scopes have been listed.
@@ -126,7 +127,8 @@ impl ModelSyncSink {
     fn take(&mut self, object: &str) -> Option<String> {
         match record::model_sync(object) {
             Ok(record) => {
-                let (uid, name) = (record.identity.uid.clone(), format!("{}/{}", record.identity.namespace, record.identity.name));
+                let (uid, name) =
+                    (record.identity.uid.clone(), format!("{}/{}", record.identity.namespace, record.identity.name));
                 for problem in record.spec.as_ref().err().into_iter().chain(record.status.as_ref().err()) {
                     warn!(object = name, %problem, "ModelSync cannot be read");
                 }
@@ -297,7 +299,8 @@ fn owner_name(run: &RunRecord) -> String {
 impl RunsInner {
     fn drop_run(&mut self, uid: &str) {
         let Some(gone) = self.by_uid.remove(uid) else { return };
-        for (index, key) in [(&mut self.by_owner, gone.owner_uid.clone()), (&mut self.by_owner_name, owner_name(&gone))] {
+        for (index, key) in [(&mut self.by_owner, gone.owner_uid.clone()), (&mut self.by_owner_name, owner_name(&gone))]
+        {
             if let Some(uids) = index.get_mut(&key) {
                 uids.remove(uid);
                 if uids.is_empty() {
@@ -336,7 +339,10 @@ impl RunSink {
         match record::run(self.backend, object) {
             Ok(run) => {
                 let uid = run.uid.clone();
-                let known = read(&self.store.inner).by_uid.get(&uid).is_some_and(|old| old.resource_version == run.resource_version);
+                let known = read(&self.store.inner)
+                    .by_uid
+                    .get(&uid)
+                    .is_some_and(|old| old.resource_version == run.resource_version);
                 self.store.insert(run.clone());
                 if !known {
                     (self.wake)(&run);
@@ -363,7 +369,9 @@ impl RunSink {
         let gone: Vec<_> = {
             let inner = read(&self.store.inner);
             let kind = self.backend.kind();
-            let ours = |run: &RunRecord| run.kind == kind && self.namespace.as_ref().is_none_or(|namespace| run.namespace == *namespace);
+            let ours = |run: &RunRecord| {
+                run.kind == kind && self.namespace.as_ref().is_none_or(|namespace| run.namespace == *namespace)
+            };
             inner.by_uid.values().filter(|run| ours(run) && gone(run)).cloned().collect()
         };
         for run in gone {

@@ -136,7 +136,8 @@ async fn watch(client: &Client, scope: &Scope, sink: &mut impl Sink, version: &m
         scope.path, scope.selector
     );
     let silent = |_| CallError::Unknown(format!("the watch was silent for {} s", SILENCE.as_secs()));
-    let started = tokio::time::timeout(SILENCE, client.request_events::<Box<RawValue>>(get(&path)?)).await.map_err(silent)?;
+    let started =
+        tokio::time::timeout(SILENCE, client.request_events::<Box<RawValue>>(get(&path)?)).await.map_err(silent)?;
     let mut events = std::pin::pin!(started.map_err(certain)?);
     sink.contact();
     while let Some(event) = tokio::time::timeout(SILENCE, events.try_next()).await.map_err(silent)?.map_err(certain)? {

@@ -63,7 +63,10 @@ impl Poller {
     pub fn plan(&self, uid: &str, inquiry: Option<Inquiry>) {
         let mut state = self.state();
         let asked_now = |inquiry: &Inquiry| {
-            state.under_way.get(uid).is_some_and(|asked| asked.under == inquiry.under && asked.question == inquiry.question)
+            state
+                .under_way
+                .get(uid)
+                .is_some_and(|asked| asked.under == inquiry.under && asked.question == inquiry.question)
         };
         let inquiry = inquiry.filter(|inquiry| !asked_now(inquiry));
         let old = state.planned.remove(uid);

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use crate::{clock::Clock, core::time::Mono};
 
 /// First and longest pause after a failed pass.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_mins(1));
 
 /// The queue. Cheap to clone; all clones are one queue.
 #[derive(Clone)]
@@ -219,7 +219,10 @@ mod tests {
     #[tokio::test]
     async fn wakes_at_the_moment_asked_for_and_only_the_last_one() {
         let (queue, clock) = queue();
-        let timers = { let queue = queue.clone(); tokio::spawn(async move { queue.run_timers().await }) };
+        let timers = {
+            let queue = queue.clone();
+            tokio::spawn(async move { queue.run_timers().await })
+        };
         queue.wake("a");
         queue.next().await;
         queue.done("a", Next::At(clock.mono() + Duration::from_secs(100)));
@@ -236,10 +239,13 @@ mod tests {
     #[tokio::test]
     async fn holds_a_failing_key_back_whatever_happens_to_it() {
         let (queue, clock) = queue();
-        let timers = { let queue = queue.clone(); tokio::spawn(async move { queue.run_timers().await }) };
+        let timers = {
+            let queue = queue.clone();
+            tokio::spawn(async move { queue.run_timers().await })
+        };
         for _ in 0..3 {
             queue.wake("a");
-            clock.advance(Duration::from_secs(60));
+            clock.advance(Duration::from_mins(1));
             queue.next().await;
             queue.wake("a");
             queue.done("a", Next::Failed);

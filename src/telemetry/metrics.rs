@@ -42,7 +42,11 @@ impl Default for Metrics {
         registry.register("questions", "Questions to endpoints, by outcome", questions.clone());
         registry.register("runs_started", "Runs created, by kind", started.clone());
         registry.register("runs_ended", "Runs whose end was recorded, by outcome", ended.clone());
-        registry.register("undecodable_objects", "Stored objects that cannot be read, wholly or in part", undecodable.clone());
+        registry.register(
+            "undecodable_objects",
+            "Stored objects that cannot be read, wholly or in part",
+            undecodable.clone(),
+        );
         Self { registry, passes, questions, started, ended, undecodable }
     }
 }

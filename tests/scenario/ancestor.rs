@@ -1,22 +1,34 @@
 //! The ancestor's objects, as its users have them.
 
-use std::{path::{Path, PathBuf}, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use modelsync::api::{ConditionStatus::{False, True}, ConditionType::{InSync, Stalled}};
+use modelsync::api::{
+    ConditionStatus::{False, True},
+    ConditionType::{InSync, Stalled},
+};
 use serde_json::{Value, json};
 
-use crate::harness::{Reply, World, cluster::{repository, yaml_file}, scenario, world::parameter};
+use crate::harness::{
+    Reply, World,
+    cluster::{repository, yaml_file},
+    scenario,
+    world::parameter,
+};
 
 /// The ancestor's own files where they are at hand, else objects of ours with the same fields.
 fn files() -> Vec<PathBuf> {
     let real = repository().join("../shared/fixtures/labelbot");
-    let folder = if real.is_dir() { real } else { repository().join("tests/fixtures/ancestor") };
+    let folder = if real.is_dir() { real } else { repository().join("tests/fixtures/templates/pipelinerun/ancestor") };
     ["modelsync", "modelsync_local", "retrain-model"].iter().map(|name| folder.join(format!("{name}.yaml"))).collect()
 }
 
 /// Runs kubectl against the test cluster; returns its exit code and output.
 fn kubectl(world: &World, arguments: &[&str], file: &Path) -> (Option<i32>, String) {
-    let kubeconfig = std::env::var_os("MODELSYNC_TEST_KUBECONFIG").map_or_else(|| repository().join("target/cluster/default/kubeconfig"), PathBuf::from);
+    let kubeconfig = std::env::var_os("MODELSYNC_TEST_KUBECONFIG")
+        .map_or_else(|| repository().join("target/cluster/default/kubeconfig"), PathBuf::from);
     let kubectl = repository().join("target/cluster/bin/kubectl");
     let output = Command::new(&kubectl)
         .args(arguments)
@@ -25,7 +37,10 @@ fn kubectl(world: &World, arguments: &[&str], file: &Path) -> (Option<i32>, Stri
         .env("KUBECONFIG", kubeconfig)
         .output()
         .unwrap_or_else(|error| panic!("{}: {error}", kubectl.display()));
-    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -63,14 +78,22 @@ async fn ancestors_objects_without_pipeline_resources_run() {
             let name = object["metadata"]["name"].as_str().unwrap().to_owned();
             world.endpoint.says(&name, Reply::model("projects/1/models/TCN2"));
             object["spec"]["needsSyncUrl"] = json!(world.endpoint.url(&name));
-            object["spec"]["pipelineRunTemplate"]["spec"].as_object_mut().unwrap().remove("resources").expect("the ancestor's block");
+            object["spec"]["pipelineRunTemplate"]["spec"]
+                .as_object_mut()
+                .unwrap()
+                .remove("resources")
+                .expect("the ancestor's block");
             world.apply(&name, object["spec"].clone()).await;
             let run = world.run(&name, 1).await;
             let given = &object["spec"]["pipelineRunTemplate"]["spec"];
             assert_eq!(run.data["spec"]["pipelineRef"], given["pipelineRef"]);
             assert_eq!(run.data["spec"]["taskRunTemplate"]["serviceAccountName"], given["serviceAccountName"]);
             if given["pipelineRef"]["name"] == "update-model-pr" {
-                assert_eq!(parameter(&run, "automl-model").as_deref(), Some("projects/1/models/TCN2"), "not the placeholder");
+                assert_eq!(
+                    parameter(&run, "automl-model").as_deref(),
+                    Some("projects/1/models/TCN2"),
+                    "not the placeholder"
+                );
             }
             let active = &world.until(&name, InSync, False, "RunActive").await.active[0];
             assert_eq!((active.kind.as_str(), active.namespace.as_str()), ("PipelineRun", world.namespace.as_str()));

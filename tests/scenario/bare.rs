@@ -13,7 +13,11 @@ use modelsync::api::{
 };
 use serde_json::{Value, json};
 
-use crate::harness::{Reply, World, WorldOptions, cluster::{Cluster, api, apply, repository, yaml_file}, world::scenario_with};
+use crate::harness::{
+    Reply, World, WorldOptions,
+    cluster::{Cluster, api, apply, repository, yaml_file},
+    world::scenario_with,
+};
 
 async fn bare_scenario(name: &str, body: impl AsyncFnOnce(&mut World)) {
     let cluster = Cluster::bare().await;
@@ -43,7 +47,10 @@ async fn missing_tekton_hinders_its_own_objects_only_and_is_picked_up_when_it_co
         world.until("job", InSync, True, "UpToDate").await;
         assert_eq!(world.page("/readyz").await, "ok\n", "a missing kind does not make the operator unready");
         let crds = std::env::var_os("MODELSYNC_TEST_BARE_KUBECONFIG")
-            .map_or_else(|| repository().join("target/cluster/bare"), |path| std::path::PathBuf::from(path).parent().unwrap().to_owned())
+            .map_or_else(
+                || repository().join("target/cluster/bare"),
+                |path| std::path::PathBuf::from(path).parent().unwrap().to_owned(),
+            )
             .join("tekton-crds.yaml");
         for crd in yaml_file(&crds) {
             apply(&world.client, &crd).await;
@@ -69,7 +76,13 @@ async fn undecodable_object_is_told_of_on_itself_and_hinders_no_other() {
         let mut bad = job_spec(world, "bad");
         bad["suspend"] = json!("no");
         world.wait("the loose schema is in force", async || world.create_unread("bad", &bad).await.ok()).await;
-        crds.patch(strict["metadata"]["name"].as_str().unwrap(), &PatchParams::apply("scenario").force(), &Patch::Apply(&strict)).await.unwrap();
+        crds.patch(
+            strict["metadata"]["name"].as_str().unwrap(),
+            &PatchParams::apply("scenario").force(),
+            &Patch::Apply(&strict),
+        )
+        .await
+        .unwrap();
         world.endpoint.says("good", Reply::Needed(Vec::new()));
         world.apply("good", job_spec(world, "good")).await;
         world.run("good", 1).await;
@@ -77,14 +90,22 @@ async fn undecodable_object_is_told_of_on_itself_and_hinders_no_other() {
         let message = world
             .wait("the condition of the bad object", async || {
                 let conditions = raw.get("bad").await.unwrap().data["status"]["conditions"].clone();
-                conditions.as_array()?.iter().find(|c| c["type"] == "Stalled" && c["status"] == "True").map(|c| c["message"].as_str().unwrap().to_owned())
+                conditions
+                    .as_array()?
+                    .iter()
+                    .find(|c| c["type"] == "Stalled" && c["status"] == "True")
+                    .map(|c| c["message"].as_str().unwrap().to_owned())
             })
             .await;
         assert!(message.contains("spec.suspend"), "{message}");
         assert!(world.page("/metrics").await.contains("modelsync_undecodable_objects 1"));
         world.stop_operator().await;
         world.start_operator().await;
-        world.wait("it is counted after a list, too", async || world.page("/metrics").await.contains("modelsync_undecodable_objects 1").then_some(())).await;
+        world
+            .wait("it is counted after a list, too", async || {
+                world.page("/metrics").await.contains("modelsync_undecodable_objects 1").then_some(())
+            })
+            .await;
     })
     .await;
 }
@@ -109,9 +130,11 @@ async fn without_the_fence_the_same_attempt_is_reserved_again() {
 impl World {
     /// Creates a ModelSync that the types of this crate may not be able to read.
     async fn create_unread(&self, name: &str, spec: &Value) -> Result<DynamicObject, kube::Error> {
-        let object = json!({ "apiVersion": keys::API_VERSION, "kind": "ModelSync", "metadata": { "name": name }, "spec": spec });
+        let object =
+            json!({ "apiVersion": keys::API_VERSION, "kind": "ModelSync", "metadata": { "name": name }, "spec": spec });
         let object = serde_json::from_value(object).unwrap();
-        api(&self.client, keys::API_VERSION, "ModelSync", Some(&self.namespace)).create(&PostParams::default(), &object).await
+        api(&self.client, keys::API_VERSION, "ModelSync", Some(&self.namespace))
+            .create(&PostParams::default(), &object)
+            .await
     }
 }
-

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use modelsync::api::{ConditionStatus::True, ConditionType::InSync, keys};
 use kube::{ResourceExt, api::ListParams};
+use modelsync::api::{ConditionStatus::True, ConditionType::InSync, keys};
 
 use crate::harness::{Reply, World, audit::Audit, scenario};
 
@@ -14,14 +14,18 @@ async fn many(world: &World, count: usize) {
         spec["interval"] = serde_json::json!("15s");
         world.apply(&format!("a{n}"), spec).await;
     }
-    world.wait("all are in sync", async || {
-        let list = world.model_syncs().list(&ListParams::default()).await.unwrap();
-        let in_sync = |object: &modelsync::api::ModelSync| {
-            object.status.as_ref().is_some_and(|status| status.conditions.iter().any(|c| c.type_ == InSync && c.status == True))
-        };
-        (list.items.len() == count && list.items.iter().all(in_sync)).then_some(())
-    })
-    .await;
+    world
+        .wait("all are in sync", async || {
+            let list = world.model_syncs().list(&ListParams::default()).await.unwrap();
+            let in_sync = |object: &modelsync::api::ModelSync| {
+                object
+                    .status
+                    .as_ref()
+                    .is_some_and(|status| status.conditions.iter().any(|c| c.type_ == InSync && c.status == True))
+            };
+            (list.items.len() == count && list.items.iter().all(in_sync)).then_some(())
+        })
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -32,18 +36,21 @@ async fn two_hundred_objects_that_flip_at_once_get_one_run_each_for_two_writes_e
         let audit = Audit::of(world.operator_user());
         world.endpoint.says("all", Reply::model("m1"));
         world.clock.advance(Duration::from_secs(15));
-        world.wait("a run for each", async || {
-            let runs = world.pipeline_runs().list_metadata(&ListParams::default()).await.unwrap();
-            (runs.items.len() >= COUNT).then_some(())
-        })
-        .await;
+        world
+            .wait("a run for each", async || {
+                let runs = world.pipeline_runs().list_metadata(&ListParams::default()).await.unwrap();
+                (runs.items.len() >= COUNT).then_some(())
+            })
+            .await;
         let runs = world.pipeline_runs().list_metadata(&ListParams::default()).await.unwrap();
         let mut owners: Vec<_> = runs.items.iter().map(|run| run.labels()[keys::OWNER_UID].clone()).collect();
         owners.sort();
         owners.dedup();
         assert_eq!((runs.items.len(), owners.len()), (COUNT, COUNT), "exactly one each");
         let writes = audit.writes();
-        let count = |verb: &str, resource: &str| writes.iter().filter(|write| write.verb == verb && write.resource == resource).count();
+        let count = |verb: &str, resource: &str| {
+            writes.iter().filter(|write| write.verb == verb && write.resource == resource).count()
+        };
         assert_eq!((count("patch", "modelsyncs/status"), count("create", "pipelineruns")), (COUNT, COUNT));
         assert_eq!(writes.len(), 2 * COUNT, "nothing else is written");
         assert!(writes.iter().all(|write| write.code < 300), "no conflict, no refusal: {writes:?}");
@@ -58,7 +65,7 @@ async fn idle_objects_cause_no_write_in_two_minutes_nor_after_a_restart() {
         let audit = Audit::of(world.operator_user());
         let asked = world.endpoint.asked("all");
         // The passing of time is what is tested: watches end and begin anew in it.
-        tokio::time::sleep(Duration::from_secs(120)).await;
+        tokio::time::sleep(Duration::from_mins(2)).await;
         assert!(world.endpoint.asked("all") >= asked + 100 * 7, "every object was asked about every 15 s");
         let reads = audit.requests();
         assert!(reads.iter().any(|request| request.verb == "watch"), "the log is the operator's: {reads:?}");
@@ -66,7 +73,9 @@ async fn idle_objects_cause_no_write_in_two_minutes_nor_after_a_restart() {
         world.stop_operator().await;
         world.start_operator().await;
         let asked = world.endpoint.asked("all");
-        world.wait("every object was asked about", async || (world.endpoint.asked("all") >= asked + 200).then_some(())).await;
+        world
+            .wait("every object was asked about", async || (world.endpoint.asked("all") >= asked + 200).then_some(()))
+            .await;
         assert!(audit.writes().is_empty(), "after a restart: {:?}", audit.writes());
     })
     .await;

@@ -2,8 +2,15 @@
 
 use std::time::Duration;
 
-use kube::{ResourceExt, api::{Api, DeleteParams}};
-use modelsync::api::{ConditionStatus::{False, True, Unknown}, ConditionType::{InSync, Ready, Reconciling}, ModelSync, Outcome, keys};
+use kube::{
+    ResourceExt,
+    api::{Api, DeleteParams},
+};
+use modelsync::api::{
+    ConditionStatus::{False, True, Unknown},
+    ConditionType::{InSync, Ready, Reconciling},
+    ModelSync, Outcome, keys,
+};
 use serde_json::json;
 
 use crate::harness::{Reply, scenario, tekton, world::parameter};
@@ -22,7 +29,12 @@ async fn first_sync_starts_one_run_with_the_answers_parameters_and_comes_to_rest
         let status = world.until("a", InSync, True, "UpToDate").await;
         let last = status.last_run.unwrap();
         assert_eq!((last.attempt, last.outcome, last.uid), (1, Outcome::Succeeded, run.uid()));
-        assert!(status.reservation.is_none() && status.active.is_empty() && status.target.is_none() && status.next_attempt_at.is_none());
+        assert!(
+            status.reservation.is_none()
+                && status.active.is_empty()
+                && status.target.is_none()
+                && status.next_attempt_at.is_none()
+        );
         world.settle("a").await;
         assert_eq!(world.runs("a").await.len(), 1);
         let reasons: Vec<_> = world.events("a").await.into_iter().map(|(reason, _)| reason).collect();
@@ -52,7 +64,7 @@ async fn demand_repeated_while_a_run_is_active_starts_no_second_run() {
         world.set_run_status(&run, tekton::started("2026-01-01T00:00:00Z")).await;
         world.endpoint.says("a", Reply::model("m2"));
         for step in 0..3 {
-            world.clock.advance(Duration::from_secs(60));
+            world.clock.advance(Duration::from_mins(1));
             world.trigger("a", &step.to_string()).await;
         }
         world.until("a", InSync, False, "RunActive").await;
@@ -74,11 +86,18 @@ async fn failed_run_backs_off_and_doubles() {
             let last = world.until_recorded("a", attempt).await;
             assert_eq!(last.outcome, Outcome::Failed);
             let status = world.until("a", InSync, False, "BackingOff").await;
-            assert_eq!(status.conditions.iter().find(|c| c.type_ == Ready).map(|c| (c.status, c.reason.as_str())), Some((False, "RunFailing")));
+            assert_eq!(
+                status.conditions.iter().find(|c| c.type_ == Ready).map(|c| (c.status, c.reason.as_str())),
+                Some((False, "RunFailing"))
+            );
             let next = status.next_attempt_at.unwrap();
             assert_eq!(next.duration_since(last.finished_at).as_secs(), minutes * 60, "after failure {attempt}");
             world.settle("a").await;
-            assert_eq!(world.runs("a").await.len(), usize::try_from(attempt).unwrap(), "no run before the wait is over");
+            assert_eq!(
+                world.runs("a").await.len(),
+                usize::try_from(attempt).unwrap(),
+                "no run before the wait is over"
+            );
             world.clock.advance(Duration::from_secs(60 * u64::try_from(minutes).unwrap()));
         }
         world.run("a", 4).await;
@@ -93,7 +112,11 @@ async fn same_answer_after_success_waits_before_it_runs_again() {
         world.end_run(&world.run("a", 1).await, "Succeeded").await;
         world.until_recorded("a", 1).await;
         let status = world.until("a", InSync, False, "AwaitingEffect").await;
-        assert_eq!(status.conditions.iter().find(|c| c.type_ == Ready).unwrap().status, True, "an unmerged change is ready");
+        assert_eq!(
+            status.conditions.iter().find(|c| c.type_ == Ready).unwrap().status,
+            True,
+            "an unmerged change is ready"
+        );
         assert!(status.next_attempt_at.is_some());
         world.settle("a").await;
         assert_eq!(world.runs("a").await.len(), 1);
@@ -103,7 +126,7 @@ async fn same_answer_after_success_waits_before_it_runs_again() {
         world.end_run(&world.run("a", 2).await, "Succeeded").await;
         world.until_recorded("a", 2).await;
         world.settle("a").await;
-        world.clock.advance(Duration::from_secs(600));
+        world.clock.advance(Duration::from_mins(10));
         world.run("a", 3).await;
     })
     .await;
@@ -114,11 +137,16 @@ async fn spec_edited_mid_run_leaves_the_run_alone_and_counts_for_the_next() {
     scenario("edit_mid_run", async |world| {
         world.model_sync_that_hears("a", Reply::model("m1")).await;
         let run = world.run("a", 1).await;
-        world.patch_spec("a", json!({ "pipelineRunTemplate": { "spec": { "pipelineRef": { "name": "other" } } } })).await;
+        world
+            .patch_spec("a", json!({ "pipelineRunTemplate": { "spec": { "pipelineRef": { "name": "other" } } } }))
+            .await;
         let status = world.until("a", Ready, True, "Operational").await;
         assert_eq!((status.observed_generation, status.attempt), (2, 1));
         let stored = world.run("a", 1).await;
-        assert_eq!((stored.resource_version(), stored.data["spec"]["pipelineRef"]["name"].as_str()), (run.resource_version(), Some("update-model-pr")));
+        assert_eq!(
+            (stored.resource_version(), stored.data["spec"]["pipelineRef"]["name"].as_str()),
+            (run.resource_version(), Some("update-model-pr"))
+        );
         world.end_run(&run, "Succeeded").await;
         // The template belongs to the target: what succeeded was another one.
         let second = world.run("a", 2).await;
@@ -134,8 +162,22 @@ async fn recreated_object_of_the_same_name_waits_for_its_predecessors_run() {
         world.model_sync_that_hears("a", Reply::model("m1")).await;
         let first = world.run("a", 1).await;
         // Orphaned, so that the run outlives its object.
-        world.model_syncs().delete("a", &DeleteParams { propagation_policy: Some(kube::api::PropagationPolicy::Orphan), ..DeleteParams::default() }).await.unwrap();
-        world.wait("the object is gone", async || world.model_syncs().get_opt("a").await.unwrap().is_none().then_some(())).await;
+        world
+            .model_syncs()
+            .delete(
+                "a",
+                &DeleteParams {
+                    propagation_policy: Some(kube::api::PropagationPolicy::Orphan),
+                    ..DeleteParams::default()
+                },
+            )
+            .await
+            .unwrap();
+        world
+            .wait("the object is gone", async || {
+                world.model_syncs().get_opt("a").await.unwrap().is_none().then_some(())
+            })
+            .await;
         world.apply("a", world.spec("a")).await;
         world.until("a", InSync, Unknown, "PredecessorRunning").await;
         assert_eq!(world.runs("a").await.len(), 1);
@@ -179,10 +221,14 @@ async fn suspended_object_starts_nothing_while_its_run_goes_on() {
         world.end_run(&run, "Succeeded").await;
         world.until("a", InSync, Unknown, "Suspended").await;
         let asked = world.endpoint.asked("a");
-        world.clock.advance(Duration::from_secs(3600));
+        world.clock.advance(Duration::from_hours(1));
         world.trigger("a", "now").await;
         tokio::time::sleep(Duration::from_millis(500)).await;
-        assert_eq!((world.endpoint.asked("a"), world.runs("a").await.len()), (asked, 1), "nothing is asked while suspended");
+        assert_eq!(
+            (world.endpoint.asked("a"), world.runs("a").await.len()),
+            (asked, 1),
+            "nothing is asked while suspended"
+        );
         world.endpoint.says("a", Reply::model("m2"));
         world.patch_spec("a", json!({ "suspend": false })).await;
         world.run("a", 2).await;

@@ -83,7 +83,7 @@ async fn reservation_of_a_dead_process_is_given_up_only_when_its_run_cannot_come
         let name = reserve_by_hand(world, "a", "a-dead-process-0").await;
         world.start_operator().await;
         world.until("a", InSync, Unknown, "RunUnconfirmed").await;
-        world.clock.advance(Duration::from_secs(60));
+        world.clock.advance(Duration::from_mins(1));
         world.trigger("a", "now").await;
         assert!(world.runs("a").await.is_empty(), "not even a trigger shortens the wait");
         world.clock.advance(UNTIL_CERTAIN);
@@ -147,7 +147,7 @@ async fn refused_run_stalls_until_the_spec_changes() {
         let status = world.until("a", Stalled, True, "RunRefused").await;
         let message = &status.conditions.iter().find(|condition| condition.type_ == Ready).unwrap().message;
         assert!(message.contains("pipelineReef"), "the API server's words name the field: {message}");
-        world.clock.advance(Duration::from_secs(1800));
+        world.clock.advance(Duration::from_mins(30));
         world.patch_spec("a", json!({ "pipelineRunTemplate": { "spec": { "pipelineReef": null } } })).await;
         world.run("a", 1).await;
         let status = world.until("a", InSync, False, "RunActive").await;
@@ -200,7 +200,11 @@ async fn reserve_by_hand(world: &World, name: &str, nonce: &str) -> String {
         "active": [{ "apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "namespace": world.namespace, "name": run_name }],
         "target": { "digest": "v1:sha256:0", "since": now.to_string() },
     });
-    world.model_syncs().patch_status(name, &PatchParams::default(), &Patch::Merge(json!({ "status": status }))).await.unwrap();
+    world
+        .model_syncs()
+        .patch_status(name, &PatchParams::default(), &Patch::Merge(json!({ "status": status })))
+        .await
+        .unwrap();
     run_name
 }
 

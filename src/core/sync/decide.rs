@@ -187,11 +187,16 @@ pub(super) fn wait(facts: &Facts<'_>, target: &Target) -> Option<(Rule, Timestam
 fn wait_until(facts: &Facts<'_>, valid: &Valid<'_>, target: Target, rule: Rule, at: Timestamp, now: Now) -> Plan {
     let run = facts.status.last_run.as_ref().map_or("", |last| last.name.as_str());
     let situation = if rule == Rule::BackOff {
-        Situation::BackingOff { run, why: facts.status.last_run.as_ref().map_or("", |last| last.reason.as_str()), until: at }
+        Situation::BackingOff {
+            run,
+            why: facts.status.last_run.as_ref().map_or("", |last| last.reason.as_str()),
+            until: at,
+        }
     } else {
         Situation::AwaitingEffect { run, until: at }
     };
-    let status = ModelSyncStatus { target: Some(target), next_attempt_at: Some(at), ..reported(facts, &situation, now) };
+    let status =
+        ModelSyncStatus { target: Some(target), next_attempt_at: Some(at), ..reported(facts, &situation, now) };
     Plan::write(facts, rule, status)
         .asking(facts, valid, next_phase(facts, valid, now), now)
         .waking_at(now.mono + until(now.wall, at))
@@ -205,7 +210,14 @@ fn next_attempt(facts: &Facts<'_>) -> i64 {
 
 /// Claims an attempt. The write is a compare-and-swap on the snapshot that the answer was found usable for; its nonce
 /// makes it differ from any other write.
-pub(super) fn reserve(facts: &Facts<'_>, valid: &Valid<'_>, target: Target, attempt: i64, rule: Rule, now: Now) -> Plan {
+pub(super) fn reserve(
+    facts: &Facts<'_>,
+    valid: &Valid<'_>,
+    target: Target,
+    attempt: i64,
+    rule: Rule,
+    now: Now,
+) -> Plan {
     let run_name = name::run_name(&facts.object.name, &facts.object.uid, attempt);
     let not_after = whole_seconds(after(now.server_or_wall(), CREATE_WINDOW));
     let again = facts.status.reservation.as_ref().filter(|open| open.attempt == attempt);
@@ -217,7 +229,11 @@ pub(super) fn reserve(facts: &Facts<'_>, valid: &Valid<'_>, target: Target, atte
         // Never lowered: an earlier request for this attempt may be on its way until then.
         not_after: again.map_or(not_after, |open| open.not_after.max(not_after)),
         create_failures: again.map_or(0, |open| open.create_failures + i64::from(slot::was_refused(facts, open))),
-        slots: vec![RunSlot { api_version: valid.kind.api_version(), kind: valid.kind.kind.to_owned(), run_name: run_name.clone() }],
+        slots: vec![RunSlot {
+            api_version: valid.kind.api_version(),
+            kind: valid.kind.kind.to_owned(),
+            run_name: run_name.clone(),
+        }],
     };
     let status = ModelSyncStatus {
         attempt,

@@ -46,7 +46,12 @@ pub fn notes(before: &ModelSyncStatus, after: &ModelSyncStatus) -> Vec<Note> {
     // A failed run is told by its own event.
     let unready = turned(Ready, ConditionStatus::False).filter(|ready| ready.reason != Reason::RunFailing);
     if let Some(condition) = turned(Stalled, ConditionStatus::True).or(unready) {
-        notes.push(Note { warning: true, reason: condition.reason, action: "Reconcile", text: condition.message.clone() });
+        notes.push(Note {
+            warning: true,
+            reason: condition.reason,
+            action: "Reconcile",
+            text: condition.message.clone(),
+        });
     }
     notes
 }

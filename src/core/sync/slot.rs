@@ -5,7 +5,6 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-
 use super::{
     decide::{CREATE_WINDOW, fresh_target, next_phase, report, reported, reserve, wait},
     facts::{Facts, Fence},
@@ -17,7 +16,7 @@ use crate::{
     api::{LastRun, ModelSyncStatus, Outcome, Reason, Reservation, RunSlot, Target, keys},
     core::{
         answer::map_parameters,
-            retry::{CREATE_BACKOFF, INVALID_RETRY},
+        retry::{CREATE_BACKOFF, INVALID_RETRY},
         run::{Ending, RunRecord},
         time::{Now, after, until, whole_seconds},
     },
@@ -27,7 +26,7 @@ use crate::{
 const LEAST_LEFT: Duration = Duration::from_secs(10);
 /// The API server's request timeout: a request that it took before the deadline has taken effect, or never will, this
 /// long afterwards.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 /// How soon a look-up that could not decide is repeated while something else is waited for.
 const FENCE_RETRY: Duration = Duration::from_secs(5);
 
@@ -75,7 +74,7 @@ fn record_end(facts: &Facts<'_>, open: &Reservation, run: &RunRecord, ending: &E
         // A clock that runs ahead of ours must not stretch the waits that are counted from here.
         finished_at: whole_seconds(ending.finished_at.unwrap_or(now.wall).min(now.wall)),
     };
-    close(facts, last, Rule::RecordEnd, now)
+    close(facts, &last, Rule::RecordEnd, now)
 }
 
 fn record_gone(facts: &Facts<'_>, open: &Reservation, run_name: &str, now: Now) -> Plan {
@@ -95,12 +94,12 @@ fn record_gone(facts: &Facts<'_>, open: &Reservation, run_name: &str, now: Now) 
         started_at: None,
         finished_at: whole_seconds(now.wall),
     };
-    close(facts, last, Rule::RecordGone, now)
+    close(facts, &last, Rule::RecordGone, now)
 }
 
 /// Status after the end of a run: counted on its target, the reservation closed, the next wait known.
-fn close(facts: &Facts<'_>, last: LastRun, rule: Rule, now: Now) -> Plan {
-    let target = facts.status.target.clone().map(|target| counted(target, &last));
+fn close(facts: &Facts<'_>, last: &LastRun, rule: Rule, now: Now) -> Plan {
+    let target = facts.status.target.clone().map(|target| counted(target, last));
     let ended = ModelSyncStatus {
         reservation: None,
         active: Vec::new(),
@@ -198,7 +197,14 @@ fn again(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Pla
         Some(Ok(answer)) if !answer.needed => lost(facts, open, slot, now),
         Some(Ok(answer)) => match map_parameters(&answer.parameters, valid.mapping, valid.unmapped) {
             Err(_) => waiting(),
-            Ok(parameters) => reserve(facts, valid, fresh_target(facts, valid, parameters, now), open.attempt, Rule::ReserveAgain, now),
+            Ok(parameters) => reserve(
+                facts,
+                valid,
+                fresh_target(facts, valid, parameters, now),
+                open.attempt,
+                Rule::ReserveAgain,
+                now,
+            ),
         },
     }
 }
@@ -218,7 +224,10 @@ fn lost(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Plan
         if due <= now.mono {
             return look_up(slot);
         }
-        let message = format!("{} {} is needed for a run but belongs to {foreign}: delete it, or rename this object", slot.kind, slot.run_name);
+        let message = format!(
+            "{} {} is needed for a run but belongs to {foreign}: delete it, or rename this object",
+            slot.kind, slot.run_name
+        );
         let situation = Situation::Stalled { reason: Reason::NameConflict, message };
         return report(facts, Rule::NameConflict, &situation, now).waking_at(due);
     }
@@ -256,9 +265,12 @@ fn unfenced(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> 
     let under = facts.under();
     let answered = facts.memory.answer.as_ref().filter(|answered| answered.under == under);
     match answered.map(|answered| &answered.result) {
-        Some(Ok(answer)) if !answer.needed => {
-            report(facts, Rule::UpToDate, &Situation::UpToDate, now).asking(facts, valid, next_phase(facts, valid, now), now)
-        }
+        Some(Ok(answer)) if !answer.needed => report(facts, Rule::UpToDate, &Situation::UpToDate, now).asking(
+            facts,
+            valid,
+            next_phase(facts, valid, now),
+            now,
+        ),
         _ => again(facts, open, slot, now),
     }
 }

@@ -64,7 +64,9 @@ impl Situation<'_> {
             Self::AwaitingEffect { run, until } => (
                 ready,
                 (False, Reason::AwaitingEffect),
-                format!("run {run} succeeded; while the endpoint still asks for the same, the next run starts after {until}"),
+                format!(
+                    "run {run} succeeded; while the endpoint still asks for the same, the next run starts after {until}"
+                ),
             ),
             Self::BackingOff { run, why, until } => (
                 (False, Reason::RunFailing),
@@ -74,9 +76,11 @@ impl Situation<'_> {
             Self::EndpointFailing { message } => {
                 ((False, Reason::EndpointFailing), (Unknown, Reason::EndpointFailing), (*message).to_owned())
             }
-            Self::Suspended => {
-                ((True, Reason::Suspended), (Unknown, Reason::Suspended), "spec.suspend is true: nothing is asked, no run is started".into())
-            }
+            Self::Suspended => (
+                (True, Reason::Suspended),
+                (Unknown, Reason::Suspended),
+                "spec.suspend is true: nothing is asked, no run is started".into(),
+            ),
             Self::PredecessorRunning { run } => (
                 ready,
                 (Unknown, Reason::PredecessorRunning),
@@ -113,7 +117,8 @@ pub(super) fn conditions(facts: &Facts<'_>, situation: &Situation<'_>, now: Now)
 
 /// Whether this generation's first answer is still to come.
 pub(super) fn awaits_first_answer(facts: &Facts<'_>) -> bool {
-    let answered_now = facts.memory.answer.as_ref().is_some_and(|answered| answered.under.generation == facts.object.generation);
+    let answered_now =
+        facts.memory.answer.as_ref().is_some_and(|answered| answered.under.generation == facts.object.generation);
     let taken_in = facts.status.observed_generation == facts.object.generation
         && find(&facts.status.conditions, Reconciling).is_none();
     !(answered_now || taken_in)
@@ -123,7 +128,10 @@ pub(super) fn awaits_first_answer(facts: &Facts<'_>) -> bool {
 fn settles_generation(situation: &Situation<'_>) -> bool {
     matches!(
         situation,
-        Situation::Suspended | Situation::UpToDate | Situation::EndpointFailing { .. } | Situation::Hindered { .. }
+        Situation::Suspended
+            | Situation::UpToDate
+            | Situation::EndpointFailing { .. }
+            | Situation::Hindered { .. }
             | Situation::PredecessorRunning { .. }
     )
 }

@@ -15,9 +15,9 @@ use crate::{
 };
 
 /// Time between two questions where the user gave none.
-pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
+pub const DEFAULT_INTERVAL: Duration = Duration::from_mins(1);
 /// Shortest and longest time between two questions.
-const INTERVALS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(720 * 3600));
+const INTERVALS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_hours(720));
 /// Deadline of one question.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest template, in bytes of JSON.
@@ -48,7 +48,10 @@ pub struct Valid<'a> {
 pub fn validate<'a>(spec: &'a ModelSyncSpec, backends: &[&dyn RunBackend]) -> Result<Valid<'a>, Invalid> {
     let template = template(spec)?;
     if template.spec.get().len() > MAX_TEMPLATE {
-        return Err(Invalid::new(template.field, format!("is larger than {MAX_TEMPLATE} bytes: refer to a Pipeline or an image instead of embedding it")));
+        return Err(Invalid::new(
+            template.field,
+            format!("is larger than {MAX_TEMPLATE} bytes: refer to a Pipeline or an image instead of embedding it"),
+        ));
     }
     let run_names = mapping(&spec.parameters)?;
     let backend = backend(template.field, backends)?;
@@ -71,14 +74,20 @@ pub fn validate<'a>(spec: &'a ModelSyncSpec, backends: &[&dyn RunBackend]) -> Re
 /// The template of a spec, and the kind of run that each template field makes.
 fn template(spec: &ModelSyncSpec) -> Result<Template<'_>, Invalid> {
     match (&spec.pipeline_run_template, &spec.job_template) {
-        (Some(template), None) => {
-            Ok(Template { field: "spec.pipelineRunTemplate", metadata: template.metadata.as_ref(), spec: &template.spec })
-        }
+        (Some(template), None) => Ok(Template {
+            field: "spec.pipelineRunTemplate",
+            metadata: template.metadata.as_ref(),
+            spec: &template.spec,
+        }),
         (None, Some(template)) => {
             Ok(Template { field: "spec.jobTemplate", metadata: template.metadata.as_ref(), spec: &template.spec })
         }
-        (None, None) => Err(Invalid::new("spec.pipelineRunTemplate", "and spec.jobTemplate are both missing: set one of them")),
-        (Some(_), Some(_)) => Err(Invalid::new("spec.pipelineRunTemplate", "and spec.jobTemplate are both set: keep one of them")),
+        (None, None) => {
+            Err(Invalid::new("spec.pipelineRunTemplate", "and spec.jobTemplate are both missing: set one of them"))
+        }
+        (Some(_), Some(_)) => {
+            Err(Invalid::new("spec.pipelineRunTemplate", "and spec.jobTemplate are both set: keep one of them"))
+        }
     }
 }
 
@@ -94,9 +103,13 @@ fn backend<'b>(field: &str, backends: &[&'b dyn RunBackend]) -> Result<&'b dyn R
 fn url(given: Option<&str>) -> Result<String, Invalid> {
     let field = "spec.needsSyncUrl";
     let text = given.filter(|text| !text.is_empty()).ok_or_else(|| {
-        Invalid::new(field, "is missing: set it to the http or https URL of the endpoint that answers whether a sync is needed")
+        Invalid::new(
+            field,
+            "is missing: set it to the http or https URL of the endpoint that answers whether a sync is needed",
+        )
     })?;
-    let url = Url::parse(text).map_err(|error| Invalid::new(field, format!("is not a URL ({error}): write it as http://host/path")))?;
+    let url = Url::parse(text)
+        .map_err(|error| Invalid::new(field, format!("is not a URL ({error}): write it as http://host/path")))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(Invalid::new(field, "must begin with http:// or https://"));
     }
@@ -127,10 +140,16 @@ fn mapping(entries: &[ParameterMapping]) -> Result<Vec<&str>, Invalid> {
     for (index, entry) in entries.iter().enumerate() {
         let (_, name) = names(entry);
         if name.is_empty() {
-            return Err(Invalid::new(format!("spec.parameters[{index}]"), "names nothing: set needsSyncName, pipelineName or both"));
+            return Err(Invalid::new(
+                format!("spec.parameters[{index}]"),
+                "names nothing: set needsSyncName, pipelineName or both",
+            ));
         }
         if seen.contains(&name) {
-            return Err(Invalid::new(format!("spec.parameters[{index}]"), format!("sets the run's parameter {name:?} a second time: remove one of the two")));
+            return Err(Invalid::new(
+                format!("spec.parameters[{index}]"),
+                format!("sets the run's parameter {name:?} a second time: remove one of the two"),
+            ));
         }
         seen.push(name);
     }

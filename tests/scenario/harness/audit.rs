@@ -41,7 +41,8 @@ impl Audit {
         file.seek(SeekFrom::Start(self.from)).unwrap();
         let lines = BufReader::new(file).split(b'\n').map_while(Result::ok);
         let events = lines.filter_map(|line| serde_json::from_slice::<Value>(&line).ok());
-        let ours = events.filter(|event| event["user"]["username"] == self.user.as_str() && event["stage"] == "ResponseComplete");
+        let ours = events
+            .filter(|event| event["user"]["username"] == self.user.as_str() && event["stage"] == "ResponseComplete");
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         ours.map(|event| {
             let reference = &event["objectRef"];
@@ -61,7 +62,9 @@ impl Audit {
         let reading = ["get", "list", "watch"];
         self.requests()
             .into_iter()
-            .filter(|request| !reading.contains(&request.verb.as_str()) && !["events", "leases"].contains(&request.resource.as_str()))
+            .filter(|request| {
+                !reading.contains(&request.verb.as_str()) && !["events", "leases"].contains(&request.resource.as_str())
+            })
             .collect()
     }
 }

@@ -130,7 +130,11 @@ pub async fn apply(client: &Client, object: &Value) {
 }
 
 /// Waits until the question has an answer; `None` when the deadline has passed.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, within: Duration, mut ask: impl FnMut() -> F) -> Result<T, String> {
+pub async fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    within: Duration,
+    mut ask: impl FnMut() -> F,
+) -> Result<T, String> {
     let asking = async {
         loop {
             if let Some(answer) = ask().await {

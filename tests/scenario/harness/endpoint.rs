@@ -86,12 +86,16 @@ async fn answer(State(endpoint): State<Endpoint>, Path(name): Path<String>) -> R
     match reply {
         Reply::Needed(parameters) => {
             let parameters: HashMap<_, _> = parameters.into_iter().collect();
-            json(json!({ "apiVersion": "v1alpha1", "kind": "NeedsSync", "metadata": {}, "needsSync": true, "parameters": parameters }))
+            json(
+                json!({ "apiVersion": "v1alpha1", "kind": "NeedsSync", "metadata": {}, "needsSync": true, "parameters": parameters }),
+            )
         }
-        Reply::NotNeeded => json(json!({ "apiVersion": "v1alpha1", "kind": "NeedsSync", "needsSync": false, "parameters": null })),
+        Reply::NotNeeded => {
+            json(json!({ "apiVersion": "v1alpha1", "kind": "NeedsSync", "needsSync": false, "parameters": null }))
+        }
         Reply::Raw(status, body) => respond(status, body),
         Reply::Silence => {
-            tokio::time::sleep(Duration::from_secs(3600)).await;
+            tokio::time::sleep(Duration::from_hours(1)).await;
             respond(500, String::new())
         }
     }

@@ -25,7 +25,7 @@ use super::{
 };
 
 /// How long a scenario waits for anything.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_mins(1);
 
 /// How a world differs from the usual one.
 pub struct WorldOptions {
@@ -72,7 +72,11 @@ pub async fn scenario_with(name: &str, options: WorldOptions, body: impl AsyncFn
 impl World {
     async fn new(name: &str, options: WorldOptions) -> Self {
         let client = options.cluster.client();
-        let namespace = format!("{}-{:x}", name.replace('_', "-").chars().take(40).collect::<String>().trim_end_matches('-'), unique());
+        let namespace = format!(
+            "{}-{:x}",
+            name.replace('_', "-").chars().take(40).collect::<String>().trim_end_matches('-'),
+            unique()
+        );
         let object: Namespace = serde_json::from_value(json!({ "metadata": { "name": namespace } })).unwrap();
         Api::all(client.clone()).create(&PostParams::default(), &object).await.unwrap();
         let token = account(&client, &namespace).await;
@@ -85,7 +89,8 @@ impl World {
             max_polls: 256,
         };
         let (endpoint, clock) = (Endpoint::start().await, Clock::system());
-        let mut world = Self { namespace, client, endpoint, clock, cluster: options.cluster, settings, token, operator: None };
+        let mut world =
+            Self { namespace, client, endpoint, clock, cluster: options.cluster, settings, token, operator: None };
         if options.operator {
             world.start_operator().await;
         }
@@ -148,7 +153,8 @@ impl World {
 
     /// Applies a ModelSync with this spec, or says why it is refused.
     pub async fn try_apply(&self, name: &str, spec: Value) -> Result<ModelSync, String> {
-        let object = json!({ "apiVersion": keys::API_VERSION, "kind": "ModelSync", "metadata": { "name": name }, "spec": spec });
+        let object =
+            json!({ "apiVersion": keys::API_VERSION, "kind": "ModelSync", "metadata": { "name": name }, "spec": spec });
         let applied = api(&self.client, keys::API_VERSION, "ModelSync", Some(&self.namespace))
             .patch(name, &PatchParams::apply("scenario").force(), &Patch::Apply(&object))
             .await;
@@ -177,7 +183,13 @@ impl World {
     }
 
     /// Waits until the condition has this status and reason; returns the status then.
-    pub async fn until(&self, name: &str, type_: ConditionType, status: ConditionStatus, reason: &str) -> ModelSyncStatus {
+    pub async fn until(
+        &self,
+        name: &str,
+        type_: ConditionType,
+        status: ConditionStatus,
+        reason: &str,
+    ) -> ModelSyncStatus {
         self.until_status(name, &format!("{type_:?}={status:?} {reason}"), |found| {
             condition::find(&found.conditions, type_)
                 .is_some_and(|condition| condition.status == status && condition.reason.as_str() == reason)
@@ -186,7 +198,12 @@ impl World {
     }
 
     /// Waits until the status is as wanted.
-    pub async fn until_status(&self, name: &str, what: &str, wanted: impl Fn(&ModelSyncStatus) -> bool) -> ModelSyncStatus {
+    pub async fn until_status(
+        &self,
+        name: &str,
+        what: &str,
+        wanted: impl Fn(&ModelSyncStatus) -> bool,
+    ) -> ModelSyncStatus {
         self.wait(&format!("{name}: {what}"), async || {
             let object = self.model_syncs().get_opt(name).await.unwrap()?;
             let generation = object.metadata.generation;
@@ -216,7 +233,11 @@ impl World {
         for (api_version, kind) in [("tekton.dev/v1", "PipelineRun"), ("batch/v1", "Job")] {
             let api = api(&self.client, api_version, kind, Some(&self.namespace));
             // A kind that is not installed has no runs.
-            let listed = api.list(&ListParams::default().labels(keys::OWNER_UID)).await.map(|list| list.items).unwrap_or_default();
+            let listed = api
+                .list(&ListParams::default().labels(keys::OWNER_UID))
+                .await
+                .map(|list| list.items)
+                .unwrap_or_default();
             // Items of a list do not carry their types.
             let types = TypeMeta { api_version: api_version.into(), kind: kind.into() };
             runs.extend(listed.into_iter().map(|run| DynamicObject { types: Some(types.clone()), ..run }));
@@ -253,7 +274,9 @@ impl World {
     pub async fn set_run_status(&self, run: &DynamicObject, status: Value) {
         let types = run.types.as_ref().expect("listed with types");
         let api = api(&self.client, &types.api_version, &types.kind, Some(&self.namespace));
-        api.patch_status(&run.name_any(), &PatchParams::default(), &Patch::Merge(json!({ "status": status }))).await.unwrap();
+        api.patch_status(&run.name_any(), &PatchParams::default(), &Patch::Merge(json!({ "status": status })))
+            .await
+            .unwrap();
     }
 
     /// Waits until the operator has been quiet: nothing that it decides on may change in the meantime.
@@ -270,13 +293,21 @@ impl World {
         // The last answer's pass needs no more than the time of a request.
         let version = self.model_syncs().get(name).await.unwrap().resource_version();
         tokio::time::sleep(Duration::from_millis(300)).await;
-        assert_eq!(self.model_syncs().get(name).await.unwrap().resource_version(), version, "{name} is still being written");
+        assert_eq!(
+            self.model_syncs().get(name).await.unwrap().resource_version(),
+            version,
+            "{name} is still being written"
+        );
     }
 
     /// Events about an object, oldest first.
     pub async fn events(&self, name: &str) -> Vec<(String, String)> {
-        let events = api(&self.client, "events.k8s.io/v1", "Event", Some(&self.namespace)).list(&ListParams::default()).await.unwrap();
-        let mut about: Vec<_> = events.items.into_iter().filter(|event| event.data["regarding"]["name"] == name).collect();
+        let events = api(&self.client, "events.k8s.io/v1", "Event", Some(&self.namespace))
+            .list(&ListParams::default())
+            .await
+            .unwrap();
+        let mut about: Vec<_> =
+            events.items.into_iter().filter(|event| event.data["regarding"]["name"] == name).collect();
         about.sort_by_key(|event| event.data["eventTime"].as_str().map(str::to_owned));
         let text = |event: &DynamicObject, key: &str| event.data[key].as_str().unwrap_or_default().to_owned();
         about.iter().map(|event| (text(event, "reason"), text(event, "note"))).collect()
@@ -284,8 +315,17 @@ impl World {
 
     async fn show(&self) {
         println!("---- namespace {} ----", self.namespace);
-        for (api_version, kind) in [(keys::API_VERSION, "ModelSync"), ("tekton.dev/v1", "PipelineRun"), ("batch/v1", "Job"), ("events.k8s.io/v1", "Event")] {
-            let Ok(list) = api(&self.client, api_version, kind, Some(&self.namespace)).list(&ListParams::default()).await else { continue };
+        for (api_version, kind) in [
+            (keys::API_VERSION, "ModelSync"),
+            ("tekton.dev/v1", "PipelineRun"),
+            ("batch/v1", "Job"),
+            ("events.k8s.io/v1", "Event"),
+        ] {
+            let Ok(list) =
+                api(&self.client, api_version, kind, Some(&self.namespace)).list(&ListParams::default()).await
+            else {
+                continue;
+            };
             for mut object in list.items {
                 object.managed_fields_mut().clear();
                 println!("{}", serde_json::to_string(&object).unwrap());
@@ -308,7 +348,10 @@ pub fn attempt_of(run: &DynamicObject) -> i64 {
 /// Value of a PipelineRun's parameter.
 pub fn parameter(run: &DynamicObject, name: &str) -> Option<String> {
     let parameters = run.data["spec"]["params"].as_array()?;
-    parameters.iter().find(|parameter| parameter["name"] == name).and_then(|parameter| parameter["value"].as_str().map(str::to_owned))
+    parameters
+        .iter()
+        .find(|parameter| parameter["name"] == name)
+        .and_then(|parameter| parameter["value"].as_str().map(str::to_owned))
 }
 
 /// Makes the operator's account with the shipped roles, and returns a token for it.
@@ -324,10 +367,11 @@ async fn account(client: &Client, namespace: &str) -> String {
     ] {
         apply(client, &object).await;
     }
-    let request = http::Request::post(format!("/api/v1/namespaces/{namespace}/serviceaccounts/modelsync-controller/token"))
-        .header("Content-Type", "application/json")
-        .body(br#"{"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{}}"#.to_vec())
-        .unwrap();
+    let request =
+        http::Request::post(format!("/api/v1/namespaces/{namespace}/serviceaccounts/modelsync-controller/token"))
+            .header("Content-Type", "application/json")
+            .body(br#"{"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{}}"#.to_vec())
+            .unwrap();
     let reply: Value = client.request(request).await.unwrap();
     reply["status"]["token"].as_str().unwrap().to_owned()
 }

@@ -1,0 +1,174 @@
+//! The repository keeps its own promises: documents that name files name real ones, pictures show what is there, and
+//! functions stay short where that matters.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use syn::{spanned::Spanned, visit::Visit};
+
+/// Longest function in the modules that hold the reconcile pipelines, in lines.
+const LONGEST: usize = 60;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf()
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// What stands between backticks.
+fn quoted(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+/// The part of a document below a heading, up to the next heading.
+fn section<'a>(text: &'a str, heading: &str) -> &'a str {
+    let (_, rest) = text.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no heading {heading:?}"));
+    rest.split("\n#").next().unwrap_or(rest)
+}
+
+/// Every file that git has, and those that it would take in.
+fn tracked() -> Vec<String> {
+    let listed = Command::new("git")
+        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+    let names = String::from_utf8(listed.stdout).unwrap();
+    names.split('\0').filter(|name| root().join(name).is_file()).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_table_of_likely_changes_has_ten_rows_and_names_files_that_exist() {
+    let contributing = read("CONTRIBUTING.md");
+    let table = section(&contributing, "## Ten likely changes");
+    let rows: Vec<_> = table.lines().filter(|line| line.starts_with('|')).skip(2).collect();
+    assert_eq!(rows.len(), 10, "{table}");
+    for row in rows {
+        let files = row.split('|').nth(2).unwrap();
+        assert!(!quoted(files).is_empty(), "no file in: {row}");
+        for path in quoted(files) {
+            assert!(root().join(path).exists(), "{path} does not exist: {row}");
+        }
+    }
+}
+
+#[test]
+fn every_link_in_the_documents_leads_to_a_file() {
+    for document in tracked().iter().filter(|name| Path::new(name).extension().is_some_and(|ending| ending == "md")) {
+        let text = read(document);
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let path = link.split('#').next().unwrap_or(link);
+            if path.is_empty() || path.contains("://") {
+                continue;
+            }
+            let target = root().join(document).parent().unwrap().join(path);
+            assert!(target.exists(), "{document} links to {link}");
+        }
+    }
+}
+
+#[test]
+fn the_picture_of_the_modules_names_exactly_the_modules_of_src() {
+    let architecture = read("ARCHITECTURE.md");
+    let picture = section(&architecture, "## Modules");
+    let shown: BTreeSet<String> = picture
+        .split("```")
+        .nth(1)
+        .expect("a picture between ``` lines")
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|word| word.ends_with(".rs") || word.ends_with('/'))
+        .map(|word| word.trim_end_matches('/').to_owned())
+        .collect();
+    let there: BTreeSet<String> = fs::read_dir(root().join("src"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    assert_eq!(shown, there);
+}
+
+#[test]
+fn every_test_that_the_documents_name_exists() {
+    let architecture = read("ARCHITECTURE.md");
+    let invariants = section(&architecture, "## Invariants and the tests that guard them");
+    let names = quoted(invariants).into_iter().filter(|word| word.contains('_') && !word.contains(['.', '/', ' ']));
+    let sources: Vec<_> = tracked().into_iter().filter(|name| name.ends_with(".rs")).map(|name| read(&name)).collect();
+    let mut named = 0;
+    for name in names {
+        named += 1;
+        let definition = format!("fn {name}(");
+        assert!(sources.iter().any(|source| source.contains(&definition)), "no test is named {name}");
+    }
+    assert!(named > 0, "the table names no test");
+}
+
+#[test]
+fn no_function_of_a_controller_is_longer_than_a_screen() {
+    for name in tracked().iter().filter(|name| name.starts_with("src/controller/") && name.ends_with(".rs")) {
+        let file = syn::parse_file(&read(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let mut functions = Functions::default();
+        functions.visit_file(&file);
+        for (function, lines) in functions.0 {
+            assert!(lines <= LONGEST, "{name}: {function} has {lines} lines, more than {LONGEST}");
+        }
+    }
+}
+
+/// Functions and how many lines each has.
+#[derive(Default)]
+struct Functions(Vec<(String, usize)>);
+
+impl Functions {
+    fn take(&mut self, signature: &syn::Signature, block: &syn::Block) {
+        let lines = block.span().end().line - signature.span().start().line + 1;
+        self.0.push((signature.ident.to_string(), lines));
+    }
+}
+
+impl<'ast> Visit<'ast> for Functions {
+    fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
+        self.take(&item.sig, &item.block);
+        syn::visit::visit_item_fn(self, item);
+    }
+
+    fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {
+        self.take(&item.sig, &item.block);
+        syn::visit::visit_impl_item_fn(self, item);
+    }
+}
+
+#[test]
+fn long_functions_are_found_wherever_they_stand() {
+    let file =
+        syn::parse_file("fn a() {\n\n}\nimpl X {\n    async fn b(\n    ) {\n    }\n}\nmod m { fn c() {} }").unwrap();
+    let mut functions = Functions::default();
+    functions.visit_file(&file);
+    assert_eq!(functions.0, [("a".to_owned(), 3), ("b".to_owned(), 3), ("c".to_owned(), 1)]);
+}
+
+#[test]
+fn no_file_names_a_path_of_somebodys_machine() {
+    // Put together here, so that this file does not name them.
+    let places = [["/wo", "rk/"], ["/ro", "ot/."]].map(|parts| parts.concat());
+    for name in tracked() {
+        let Ok(text) = fs::read_to_string(root().join(&name)) else { continue };
+        for (number, line) in text.lines().enumerate() {
+            for place in &places {
+                let at = line.find(place.as_str());
+                // Part of a longer path or URL is something else.
+                let own =
+                    at.is_some_and(|at| !line[..at].ends_with(|c: char| c.is_alphanumeric() || ".-_}".contains(c)));
+                assert!(!own, "{name}:{}: {line}", number + 1);
+            }
+        }
+    }
+}
