@@ -21,6 +21,7 @@ use crate::{
         client::Clients,
         events::Events,
         fence::FenceState,
+        lease::{LeaseSettings, Leadership},
         store::{ModelSyncSink, ModelSyncs, RunSink, Runs},
         watch::{Scope, follow},
     },
@@ -57,6 +58,19 @@ pub struct Settings {
     pub min_run_age: Duration,
     /// Questions under way at once.
     pub max_polls: usize,
+    /// The election to take part in; without one, this replica leads.
+    pub lease: Option<Election>,
+}
+
+/// Which lease replicas take turns by.
+#[derive(Clone, Debug)]
+pub struct Election {
+    /// Name of the Lease.
+    pub name: String,
+    /// Namespace of the Lease; default: the operator's own.
+    pub namespace: Option<String>,
+    /// How long it holds without being renewed.
+    pub duration: Duration,
 }
 
 /// Why the controller could not start or had to end.
@@ -80,6 +94,9 @@ pub enum Error {
 pub struct Operator {
     stop: CancellationToken,
     tasks: TaskTracker,
+    /// Outlives the other tasks: the lease is released when nothing is written any more.
+    campaign: (CancellationToken, TaskTracker),
+    leadership: Leadership,
     address: SocketAddr,
 }
 
@@ -118,9 +135,17 @@ impl Operator {
             tasks.spawn(work(parts.controller.clone(), parts.poller.clone(), parts.queue.clone(), stop.clone()));
         }
         tasks.spawn(serve(listener, parts.pages(scopes(&settings).len()), stop.clone()));
+        tasks.spawn(until(stop.clone(), parts.take_turns()));
         tasks.close();
+        let campaign = (CancellationToken::new(), TaskTracker::new());
+        let leadership = parts.leadership.clone();
+        campaign.1.spawn({
+            let (leadership, stop) = (leadership.clone(), campaign.0.clone());
+            async move { leadership.campaign(clients, stop).await }
+        });
+        campaign.1.close();
         info!(%address, namespaces = ?settings.namespaces, selector = settings.selector, "controller started");
-        Ok(Self { stop, tasks, address })
+        Ok(Self { stop, tasks, campaign, leadership, address })
     }
 
     /// Where health and metrics are served.
@@ -128,10 +153,17 @@ impl Operator {
         self.address
     }
 
-    /// Finishes the passes that are under way and ends every task.
+    /// Whether this replica leads.
+    pub fn leads(&self) -> bool {
+        self.leadership.leads()
+    }
+
+    /// Finishes the passes that are under way, ends every task and releases the lease.
     pub async fn stop(self) {
         self.stop.cancel();
         self.tasks.wait().await;
+        self.campaign.0.cancel();
+        self.campaign.1.wait().await;
     }
 }
 
@@ -168,6 +200,7 @@ struct Parts {
     poller: Poller,
     controller: Arc<ModelSyncController>,
     fence: FenceState,
+    leadership: Leadership,
     metrics: Arc<Metrics>,
 }
 
@@ -179,6 +212,8 @@ impl Parts {
         let (objects, queue) = (Arc::new(ModelSyncs::default()), Queue::new(clock.clone()));
         let runs = Arc::new(Runs::new(clock.clone(), kinds));
         let (fence, metrics) = (FenceState::default(), Arc::new(Metrics::default()));
+        let process = process_id();
+        let leadership = Leadership::new(clock.clone(), lease_settings(settings, config, &process));
         let controller = Arc::new(ModelSyncController::new(Context {
             clock: clock.clone(),
             objects: objects.clone(),
@@ -189,7 +224,8 @@ impl Parts {
             events: Events::start(clients.writes.clone(), std::env::var("HOSTNAME").ok()),
             queue: queue.clone(),
             metrics: metrics.clone(),
-            process: process_id(),
+            leadership: leadership.clone(),
+            process,
             min_run_age: settings.min_run_age,
         }));
         let mut addresses = settings.addresses.clone();
@@ -200,7 +236,22 @@ impl Parts {
             Arc::new(move |uid: &str, answered| controller.take_answer(uid, answered))
         };
         let poller = Poller::new(clock.clone(), asker, settings.max_polls, deliver);
-        Ok(Self { objects, runs, queue, poller, controller, fence, metrics })
+        Ok(Self { objects, runs, queue, poller, controller, fence, leadership, metrics })
+    }
+
+    /// Begins and ends terms of leadership. A standby keeps its stores warm and asks nothing.
+    fn take_turns(&self) -> impl Future<Output = ()> + use<> {
+        let (mut changes, poller, controller, wake_all) =
+            (self.leadership.changes(), self.poller.clone(), self.controller.clone(), self.wake_all());
+        async move {
+            while changes.changed().await.is_ok() {
+                poller.clear();
+                if *changes.borrow_and_update() {
+                    controller.begin_term();
+                    wake_all();
+                }
+            }
+        }
     }
 
     fn start_watches(
@@ -283,6 +334,18 @@ async fn serve(listener: TcpListener, pages: Pages, stop: CancellationToken) {
     if let Err(error) = health::serve(listener, pages, stop).await {
         warn!(%error, "the health pages ended");
     }
+}
+
+/// The lease of this replica's election. The holder's name tells which pod it is, and differs for every process in it.
+fn lease_settings(settings: &Settings, config: &Config, process: &str) -> Option<LeaseSettings> {
+    let election = settings.lease.as_ref()?;
+    let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "modelsync".to_owned());
+    Some(LeaseSettings {
+        name: election.name.clone(),
+        namespace: election.namespace.clone().unwrap_or_else(|| config.default_namespace.clone()),
+        duration: election.duration,
+        identity: format!("{host}_{process}"),
+    })
 }
 
 /// What every nonce of this process begins with: random, because a pid or a start time may come back after a restart.

@@ -50,6 +50,7 @@ fn roles() -> Vec<Value> {
     vec![
         role(CONTROLLER, rbac::namespaced_rules(runs::backends())),
         role(&format!("{CONTROLLER}-cluster"), rbac::cluster_rules()),
+        role(&format!("{CONTROLLER}-lease"), rbac::lease_rules()),
     ]
 }
 

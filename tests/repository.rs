@@ -85,7 +85,7 @@ fn the_picture_of_the_modules_names_exactly_the_modules_of_src() {
         .nth(1)
         .expect("a picture between ``` lines")
         .lines()
-        .filter_map(|line| line.split_whitespace().next())
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
         .filter(|word| word.ends_with(".rs") || word.ends_with('/'))
         .map(|word| word.trim_end_matches('/').to_owned())
         .collect();

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use clap::{ArgAction, Args};
 use ipnet::IpNet;
 
-use crate::{app::Settings, source::address::AddressRules, telemetry::log};
+use crate::{app::{Election, Settings}, source::address::AddressRules, telemetry::log};
 
 /// Flags of the controller.
 #[derive(Debug, Args)]
@@ -18,7 +18,7 @@ pub struct ControllerArgs {
     #[arg(long, env = "MODELSYNC_SELECTOR", value_name = "LABELS", default_value = "")]
     pub selector: String,
 
-    /// Take turns with other replicas by a Lease. Has no effect yet: run one replica with the strategy Recreate.
+    /// Take turns with other replicas by a Lease: one leads, the others stand by with warm stores.
     #[arg(long, env = "MODELSYNC_LEADER_ELECT", default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub leader_elect: bool,
 
@@ -86,6 +86,11 @@ impl ControllerArgs {
             },
             min_run_age: self.min_run_age,
             max_polls: usize::try_from(self.max_polls).unwrap_or(usize::MAX),
+            lease: self.leader_elect.then(|| Election {
+                name: self.lease_name.clone(),
+                namespace: self.lease_namespace.clone(),
+                duration: self.lease_duration,
+            }),
         }
     }
 }

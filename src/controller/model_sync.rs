@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -26,6 +26,7 @@ use crate::{
         apply::{ApiServer, Created, Found, Written},
         events::Events,
         fence::FenceState,
+        lease::Leadership,
         record::ModelSyncRecord,
         store::{ModelSyncs, Runs, RunsOf},
     },
@@ -58,7 +59,9 @@ pub struct Context {
     pub queue: Queue,
     /// Metrics.
     pub metrics: Arc<Metrics>,
-    /// Differs for every process: what its nonces begin with.
+    /// Whether this replica leads.
+    pub leadership: Leadership,
+    /// Differs for every process.
     pub process: String,
     /// Minimum age of a finished run before it is deleted.
     pub min_run_age: Duration,
@@ -69,6 +72,8 @@ pub struct ModelSyncController {
     context: Context,
     memories: Mutex<HashMap<String, Memory>>,
     nonces: AtomicU64,
+    /// What the nonces of the present term of leadership begin with.
+    term: RwLock<Arc<str>>,
 }
 
 /// How one effect went.
@@ -82,7 +87,23 @@ enum Step {
 impl ModelSyncController {
     /// A controller that has seen nothing yet.
     pub fn new(context: Context) -> Self {
-        Self { context, memories: Mutex::default(), nonces: AtomicU64::new(0) }
+        let term = RwLock::new(Arc::from(context.process.as_str()));
+        Self { context, memories: Mutex::default(), nonces: AtomicU64::new(0), term }
+    }
+
+    /// Whether this replica leads.
+    pub fn leads(&self) -> bool {
+        self.context.leadership.leads()
+    }
+
+    /// Begins a term of leadership as if the process had just started.
+    ///
+    /// Whoever led in between may have asked and written. What this process remembers of its own requests would make it
+    /// believe that it knows all of them, so its earlier nonces become those of a stranger.
+    pub fn begin_term(&self) {
+        let term = format!("{}.{}", self.context.process, self.nonces.fetch_add(1, Ordering::Relaxed));
+        *self.term.write().unwrap_or_else(PoisonError::into_inner) = Arc::from(term);
+        self.memories().clear();
     }
 
     /// The metrics that passes count in.
@@ -100,8 +121,9 @@ impl ModelSyncController {
         let now = self.context.clock.now();
         let runs = self.context.runs.of(uid, &object.identity.namespace, KIND, &object.identity.name);
         let memory = self.observe(uid, &runs, status, now);
-        let nonce = format!("{}-{}", self.context.process, self.nonces.fetch_add(1, Ordering::Relaxed));
-        let plan = decide(&self.facts(&object, status, &runs, &memory, &nonce), now);
+        let term = self.term.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let nonce = format!("{term}-{}", self.nonces.fetch_add(1, Ordering::Relaxed));
+        let plan = decide(&self.facts(&object, status, &runs, &memory, (&term, &nonce)), now);
         debug!(object = object.identity.name, namespace = object.identity.namespace, rule = ?plan.rule, effects = plan.effects.len(), "decided");
         poller.plan(uid, plan.inquiry.clone());
         let next = self.apply(&object, status, &plan).await;
@@ -144,7 +166,7 @@ impl ModelSyncController {
         status: &'a ModelSyncStatus,
         runs: &'a RunsOf,
         memory: &'a Memory,
-        nonce: &'a str,
+        (process, nonce): (&'a str, &'a str),
     ) -> Facts<'a> {
         let spec = match &object.spec {
             Ok(spec) => validate(spec, self.context.backends),
@@ -166,7 +188,7 @@ impl ModelSyncController {
             fence: self.context.fence.get(),
             memory,
             nonce,
-            process: &self.context.process,
+            process,
             min_run_age: self.context.min_run_age,
         }
     }
@@ -175,6 +197,9 @@ impl ModelSyncController {
     /// what this one wrote.
     async fn apply(&self, object: &ModelSyncRecord, status: &ModelSyncStatus, plan: &Plan) -> Next {
         for effect in &plan.effects {
+            if !self.leads() {
+                return Next::OnEvent;
+            }
             let step = match effect {
                 Effect::WriteStatus(after) => self.write_status(object, status, after).await,
                 Effect::CreateRun(run) => self.create_run(object, run).await,

@@ -20,6 +20,11 @@ pub async fn work(controller: Arc<ModelSyncController>, poller: Poller, queue: Q
             () = stop.cancelled() => return,
             key = queue.next() => key,
         };
+        if !controller.leads() {
+            // Every object is looked at when this replica begins to lead.
+            queue.done(&key, Next::OnEvent);
+            continue;
+        }
         // A panic is a bug that one object has found; the others have not.
         let next = AssertUnwindSafe(controller.reconcile(&poller, &key)).catch_unwind().await.unwrap_or_else(|_| {
             error!(uid = key, "a pass panicked; the object is looked at again later");

@@ -4,6 +4,7 @@ pub mod answer;
 pub mod condition;
 pub mod digest;
 pub mod invalid;
+pub mod lease;
 pub mod name;
 pub mod retention;
 pub mod retry;

@@ -4,6 +4,7 @@ pub mod apply;
 pub mod client;
 pub mod events;
 pub mod fence;
+pub mod lease;
 pub mod rbac;
 pub mod record;
 pub mod store;

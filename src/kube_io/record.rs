@@ -10,10 +10,14 @@ use crate::{
     api::{ModelSyncSpec, ModelSyncStatus, keys},
     core::{
         invalid::Invalid,
+        name::MAX_ATTEMPT,
         run::{RunBackend, RunRecord},
         sync::Identity,
     },
 };
+
+/// Longest digest that a status can hold. A longer one on a run is not ours.
+const MAX_DIGEST: usize = 128;
 
 /// A ModelSync as it is kept in memory.
 #[derive(Debug)]
@@ -112,8 +116,8 @@ pub fn run(backend: &dyn RunBackend, object: &str) -> Result<RunRecord, serde_js
         owner_uid: if owner_uid.is_empty() { label(keys::OWNER_UID).unwrap_or_default() } else { owner_uid },
         owner_kind: label(keys::OWNER_KIND).unwrap_or(owner_kind),
         owner_name: annotation(keys::OWNER_NAME).unwrap_or(owner_name),
-        attempt: label(keys::ATTEMPT).and_then(|text| text.parse().ok()).filter(|attempt| *attempt > 0).unwrap_or(0),
-        target: annotation(keys::TARGET).unwrap_or_default(),
+        attempt: label(keys::ATTEMPT).and_then(|text| text.parse().ok()).filter(|attempt| (1..=MAX_ATTEMPT).contains(attempt)).unwrap_or(0),
+        target: annotation(keys::TARGET).filter(|digest| digest.len() <= MAX_DIGEST).unwrap_or_default(),
         deleting: metadata.deletion_timestamp.is_some(),
         created_at: metadata.creation_timestamp,
         observed: backend.observe(object)?,

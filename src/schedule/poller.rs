@@ -5,16 +5,18 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use futures::FutureExt;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
 use crate::{
     clock::Clock,
     core::{
-        answer::Question,
+        answer::{NoAnswer, NoAnswerClass, Question},
         sync::{Answered, Inquiry},
         time::Mono,
     },
@@ -83,6 +85,11 @@ impl Poller {
         }
     }
 
+    /// Forgets every question; answers to those under way are dropped.
+    pub fn clear(&self) {
+        *self.state() = State::default();
+    }
+
     /// How many questions are under way.
     pub fn under_way(&self) -> usize {
         self.state().under_way.len()
@@ -124,7 +131,11 @@ impl Poller {
             Some((host, self.pool.clone().acquire_owned().await.ok()?))
         }
         .await;
-        let result = self.asker.ask(&inquiry.question).await;
+        // A panic would leave the question under way for ever, and its object unasked.
+        let result = AssertUnwindSafe(self.asker.ask(&inquiry.question)).catch_unwind().await.unwrap_or_else(|_| {
+            let message = "the operator could not read the answer: this is a bug of the operator".to_owned();
+            Err(NoAnswer { class: NoAnswerClass::Malformed, message })
+        });
         drop(permits);
         let current = {
             let mut state = self.state();

@@ -10,6 +10,7 @@ mod harness;
 mod ancestor;
 mod bare;
 mod burst;
+mod election;
 mod endpoints;
 mod first_sync;
 mod history;

@@ -4,6 +4,7 @@
 //!   `hack/cluster`. Level 1 is a control plane on loopback and needs no root. Level 2 is a whole
 //!   node with containers and Tekton, in namespaces of its own, and needs root on Linux.
 //! - `image`: the operator's container image, written without a container engine.
+//! - `generate`, `test`, `demo`: generated files, every test, and a show.
 //!
 //! `cargo xtask help` and `cargo xtask <task> --help` say the rest. This file only dispatches.
 
@@ -16,13 +17,16 @@ mod binaries;
 #[cfg(target_os = "linux")]
 mod cluster;
 mod command;
+mod demo;
 mod digest;
 mod files;
+mod generate;
 mod image;
 mod lock;
 #[cfg(target_os = "linux")]
 mod process;
 mod progress;
+mod test_run;
 mod workspace;
 
 /// Tasks of this repository.
@@ -47,6 +51,12 @@ enum Task {
     /// The image holds the program, the libraries it is linked to, certificate authorities and nothing
     /// else: no shell, no package manager. It runs as user 65532. The same content gives the same bytes.
     Image(image::operator::Args),
+    /// Show the operator at work: a cluster, Tekton, an endpoint, a run.
+    Demo(demo::Args),
+    /// Write the files that are made from code: CRDs, roles, API reference.
+    Generate,
+    /// Run every test, or some; brings up the clusters that they need and takes them down.
+    Test(test_run::Args),
     /// What `cluster` starts as processes of their own. Not for people.
     #[cfg(target_os = "linux")]
     #[command(hide = true)]
@@ -68,6 +78,9 @@ fn run(cli: Cli) -> Result<ExitCode> {
         #[cfg(target_os = "linux")]
         Task::Cluster(args) => cluster::run(args),
         Task::Image(args) => image::operator::run(&args),
+        Task::Demo(args) => demo::run(&args),
+        Task::Generate => generate::run(),
+        Task::Test(args) => test_run::run(&args),
         #[cfg(target_os = "linux")]
         Task::Internal(args) => cluster::run_internal(args),
     }

@@ -1,6 +1,7 @@
 //! Where things are: the workspace, its target folder, the pinned Go modules. Reads the environment.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
@@ -16,6 +17,13 @@ pub(crate) fn target_dir() -> Result<PathBuf> {
         Some(dir) if !dir.is_empty() => std::path::absolute(&dir).context("CARGO_TARGET_DIR is not a usable path"),
         _ => Ok(root().join("target")),
     }
+}
+
+/// Cargo, in this workspace and with its target folder.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root());
+    cargo
 }
 
 /// The folder of one pinned Go module.

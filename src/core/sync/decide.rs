@@ -94,7 +94,7 @@ fn by_answer(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
     };
     let answer = match &answered.result {
         Ok(answer) => answer,
-        Err(no_answer) => return without_answer(facts, valid, no_answer, now),
+        Err(no_answer) => return without_answer(facts, valid, no_answer, Rule::NoAnswer, now),
     };
     if !answer.needed {
         let status = ModelSyncStatus {
@@ -106,7 +106,7 @@ fn by_answer(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
         return Plan::write(facts, Rule::UpToDate, status).asking(facts, valid, next_phase(facts, valid, now), now);
     }
     match map_parameters(&answer.parameters, valid.mapping, valid.unmapped) {
-        Err(no_answer) => without_answer(facts, valid, &no_answer, now),
+        Err(no_answer) => without_answer(facts, valid, &no_answer, Rule::NoAnswer, now),
         Ok(parameters) => {
             let target = fresh_target(facts, valid, parameters, now);
             match wait(facts, &target) {
@@ -137,15 +137,19 @@ fn await_answer(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
 }
 
 /// No usable answer: shown at once where nothing good was shown for this generation, else after a few in a row.
-fn without_answer(facts: &Facts<'_>, valid: &Valid<'_>, no_answer: &NoAnswer, now: Now) -> Plan {
+pub(super) fn without_answer(facts: &Facts<'_>, valid: &Valid<'_>, no_answer: &NoAnswer, rule: Rule, now: Now) -> Plan {
+    // Reasons that an object can show without ever having been answered.
+    let unasked = |reason| {
+        use Reason::{AwaitingFirstAnswer, EndpointFailing, InvalidSpec, PredecessorRunning, RunKindMissing, Suspended};
+        matches!(reason, AwaitingFirstAnswer | EndpointFailing | InvalidSpec | PredecessorRunning | RunKindMissing | Suspended)
+    };
     let answered_well = facts.status.observed_generation == facts.object.generation
-        && find(&facts.status.conditions, ConditionType::InSync)
-            .is_some_and(|in_sync| !matches!(in_sync.reason, Reason::AwaitingFirstAnswer | Reason::EndpointFailing));
+        && find(&facts.status.conditions, ConditionType::InSync).is_some_and(|in_sync| !unasked(in_sync.reason));
     let passing = facts.memory.unanswered < UNANSWERED_TOLERATED && no_answer.class != NoAnswerClass::Parameters;
     let plan = if answered_well && passing {
-        Plan::idle(Rule::NoAnswer)
+        Plan::idle(rule)
     } else {
-        report(facts, Rule::NoAnswer, &Situation::EndpointFailing { message: &no_answer.message }, now)
+        report(facts, rule, &Situation::EndpointFailing { message: &no_answer.message }, now)
     };
     plan.asking(facts, valid, next_phase(facts, valid, now), now)
 }
@@ -159,13 +163,9 @@ pub(super) fn fresh_target(
 ) -> Target {
     let digest = digest::target(&parameters, &valid.template);
     let known = facts.status.target.as_ref().filter(|known| known.digest == digest);
-    let mut target = known.cloned().unwrap_or_else(|| Target {
-        digest,
-        parameters,
-        failures: 0,
-        successes: 0,
-        since: whole_seconds(now.wall),
-    });
+    let (failures, successes) = known.map_or((0, 0), |known| (known.failures, known.successes));
+    let since = known.map_or_else(|| whole_seconds(now.wall), |known| known.since);
+    let mut target = Target { digest, parameters, failures, successes, since };
     if facts.trigger_pending() {
         (target.failures, target.successes) = (0, 0);
     }
@@ -204,8 +204,8 @@ fn wait_until(facts: &Facts<'_>, valid: &Valid<'_>, target: Target, rule: Rule, 
 
 /// One more than every attempt that status or a run of ours has had.
 fn next_attempt(facts: &Facts<'_>) -> i64 {
-    let RunKnowledge::Known { own, .. } = &facts.runs else { return facts.status.attempt + 1 };
-    own.iter().map(|run| run.attempt).max().unwrap_or(0).max(facts.status.attempt) + 1
+    let own = if let RunKnowledge::Known { own, .. } = &facts.runs { own.as_slice() } else { &[] };
+    own.iter().map(|run| run.attempt).fold(facts.status.attempt, i64::max).saturating_add(1)
 }
 
 /// Claims an attempt. The write is a compare-and-swap on the snapshot that the answer was found usable for; its nonce
@@ -228,7 +228,7 @@ pub(super) fn reserve(
         target: target.digest.clone(),
         // Never lowered: an earlier request for this attempt may be on its way until then.
         not_after: again.map_or(not_after, |open| open.not_after.max(not_after)),
-        create_failures: again.map_or(0, |open| open.create_failures + i64::from(slot::was_refused(facts, open))),
+        create_failures: again.map_or(0, |open| open.create_failures.saturating_add(i64::from(slot::was_refused(facts, open)))),
         slots: vec![RunSlot {
             api_version: valid.kind.api_version(),
             kind: valid.kind.kind.to_owned(),
@@ -236,7 +236,7 @@ pub(super) fn reserve(
         }],
     };
     let status = ModelSyncStatus {
-        attempt,
+        attempt: attempt.max(facts.status.attempt),
         active: vec![active_run(&facts.object.namespace, &valid.kind.api_version(), valid.kind.kind, &run_name)],
         reservation: Some(reservation),
         target: Some(target),

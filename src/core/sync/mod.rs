@@ -13,8 +13,6 @@ mod memory;
 mod plan;
 mod slot;
 mod summarise;
-#[cfg(test)]
-mod tests;
 mod validate;
 
 pub use decide::{decide, first_question};

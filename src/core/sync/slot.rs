@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    decide::{CREATE_WINDOW, fresh_target, next_phase, report, reported, reserve, wait},
+    decide::{CREATE_WINDOW, fresh_target, next_phase, report, reported, reserve, wait, without_answer},
     facts::{Facts, Fence},
     memory::{PostState, Refusal},
     plan::{CreateRun, Effect, Plan, Rule},
@@ -126,9 +126,9 @@ fn close(facts: &Facts<'_>, last: &LastRun, rule: Rule, now: Now) -> Plan {
 fn counted(mut target: Target, last: &LastRun) -> Target {
     if target.digest == last.target {
         match last.outcome {
-            Outcome::Succeeded => (target.failures, target.successes) = (0, target.successes + 1),
+            Outcome::Succeeded => (target.failures, target.successes) = (0, target.successes.saturating_add(1)),
             Outcome::Gone => {}
-            _ => (target.failures, target.successes) = (target.failures + 1, 0),
+            _ => (target.failures, target.successes) = (target.failures.saturating_add(1), 0),
         }
     }
     target
@@ -163,7 +163,7 @@ fn unsent(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Pl
 
 /// The API server said no for certain: the same attempt is tried again, later or once something changed.
 fn refused(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, refusal: &Refusal, now: Now) -> Plan {
-    let pause = if refusal.stalled { INVALID_RETRY } else { CREATE_BACKOFF.after(open.create_failures + 1) };
+    let pause = if refusal.stalled { INVALID_RETRY } else { CREATE_BACKOFF.after(open.create_failures.saturating_add(1)) };
     let due = refusal.at + pause;
     let changed = refusal.generation != facts.object.generation || refusal.trigger != facts.object.trigger;
     if changed || due <= now.mono {
@@ -190,21 +190,20 @@ fn again(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Pla
     };
     let under = facts.under();
     let answered = facts.memory.answer.as_ref().filter(|answered| answered.under == under);
-    let pause = answered.map_or(Duration::ZERO, |_| next_phase(facts, valid, now));
-    let waiting = || Plan::idle(Rule::AwaitReserveAgain).asking(facts, valid, pause, now);
     match answered.map(|answered| &answered.result) {
-        None | Some(Err(_)) => waiting(),
+        None => {
+            let plan = if awaits_first_answer(facts) {
+                report(facts, Rule::AwaitReserveAgain, &Situation::AwaitingFirstAnswer, now)
+            } else {
+                Plan::idle(Rule::AwaitReserveAgain)
+            };
+            plan.asking(facts, valid, Duration::ZERO, now)
+        }
+        Some(Err(no_answer)) => without_answer(facts, valid, no_answer, Rule::AwaitReserveAgain, now),
         Some(Ok(answer)) if !answer.needed => lost(facts, open, slot, now),
         Some(Ok(answer)) => match map_parameters(&answer.parameters, valid.mapping, valid.unmapped) {
-            Err(_) => waiting(),
-            Ok(parameters) => reserve(
-                facts,
-                valid,
-                fresh_target(facts, valid, parameters, now),
-                open.attempt,
-                Rule::ReserveAgain,
-                now,
-            ),
+            Err(no_answer) => without_answer(facts, valid, &no_answer, Rule::AwaitReserveAgain, now),
+            Ok(parameters) => reserve(facts, valid, fresh_target(facts, valid, parameters, now), open.attempt, Rule::ReserveAgain, now),
         },
     }
 }

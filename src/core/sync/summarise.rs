@@ -96,21 +96,27 @@ impl Situation<'_> {
 /// while they are true.
 pub(super) fn conditions(facts: &Facts<'_>, situation: &Situation<'_>, now: Now) -> Vec<Condition> {
     let (mut ready, in_sync, message) = situation.verdict();
-    let stalled = matches!(situation, Situation::Stalled { .. });
+    let mut stalled = matches!(situation, Situation::Stalled { .. }).then_some((in_sync.1, message.clone()));
+    // A spec that no run can be made from is shown beside whatever becomes of the run that is on its way.
+    if let (Err(invalid), None) = (&facts.spec, &stalled) {
+        ready = (False, Reason::InvalidSpec);
+        stalled = Some((Reason::InvalidSpec, invalid.to_string()));
+    }
     let suspended = facts.spec.as_ref().is_ok_and(|valid| valid.suspended);
-    let reconciling = !stalled && !suspended && !settles_generation(situation) && awaits_first_answer(facts);
+    let reconciling = stalled.is_none() && !suspended && !settles_generation(situation) && awaits_first_answer(facts);
     if reconciling {
         ready = (Unknown, Reason::AwaitingFirstAnswer);
     } else if ready.0 == True && suspended {
         ready = (True, Reason::Suspended);
     }
     let want = |type_, (status, reason), message: &str| Wanted { type_, status, reason, message: message.to_owned() };
-    let mut wanted = vec![want(Ready, ready, &message), want(InSync, in_sync, &message)];
+    let why_ready = stalled.as_ref().map_or(&message, |(_, why)| why);
+    let mut wanted = vec![want(Ready, ready, why_ready), want(InSync, in_sync, &message)];
     if reconciling {
         wanted.push(want(Reconciling, (True, Reason::AwaitingFirstAnswer), &message));
     }
-    if stalled {
-        wanted.push(want(Stalled, (True, in_sync.1), &message));
+    if let Some((reason, why)) = &stalled {
+        wanted.push(want(Stalled, (True, *reason), why));
     }
     merge(&facts.status.conditions, wanted, facts.object.generation, now.wall)
 }

@@ -10,7 +10,7 @@ use kube::{
 };
 use modelsync::{
     api::{ConditionStatus, ConditionType, LastRun, ModelSync, ModelSyncStatus, keys},
-    app::{Operator, Settings},
+    app::{Election, Operator, Settings},
     clock::Clock,
     core::condition,
     source::address::AddressRules,
@@ -47,6 +47,7 @@ pub struct World {
     settings: Settings,
     token: String,
     operator: Option<Operator>,
+    threads: Option<tokio::runtime::Runtime>,
 }
 
 /// Runs a scenario in a world of its own; shows the world where it fails.
@@ -87,10 +88,11 @@ impl World {
             addresses: AddressRules { allow: vec!["127.0.0.0/8".parse().unwrap()], ..AddressRules::default() },
             min_run_age: options.min_run_age,
             max_polls: 256,
+            lease: None,
         };
         let (endpoint, clock) = (Endpoint::start().await, Clock::system());
         let mut world =
-            Self { namespace, client, endpoint, clock, cluster: options.cluster, settings, token, operator: None };
+            Self { namespace, client, endpoint, clock, cluster: options.cluster, settings, token, operator: None, threads: None };
         if options.operator {
             world.start_operator().await;
         }
@@ -113,11 +115,44 @@ impl World {
         if let Some(operator) = self.operator.take() {
             operator.stop().await;
         }
+        if let Some(threads) = self.threads.take() {
+            threads.shutdown_background();
+        }
+    }
+
+    /// Starts the operator on threads of its own, so that it can be killed.
+    pub async fn start_mortal_operator(&mut self) {
+        let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (settings, config, clock) = (self.settings.clone(), self.cluster.with_token(&self.token), self.clock.clone());
+        let started = threads.spawn(async move { Operator::start(settings, &config, clock).await.unwrap() });
+        self.operator = Some(started.await.unwrap());
+        self.threads = Some(threads);
+    }
+
+    /// Ends the operator as a SIGKILL would: nothing is finished, nothing is released.
+    pub fn kill_operator(&mut self) {
+        self.threads.take().expect("a mortal operator runs").shutdown_background();
+        self.operator = None;
+    }
+
+    /// From its next start on, the operator is a candidate for this lease, in the world's namespace.
+    pub fn elect(&mut self, election: Election) {
+        self.settings.lease = Some(Election { namespace: Some(self.namespace.clone()), ..election });
+    }
+
+    /// The operator.
+    pub fn operator(&self) -> &Operator {
+        self.operator.as_ref().expect("the operator runs")
+    }
+
+    /// Starts a second replica.
+    pub async fn another_operator(&self) -> Operator {
+        Operator::start(self.settings.clone(), &self.cluster.with_token(&self.token), self.clock.clone()).await.unwrap()
     }
 
     /// The operator's page at this path.
     pub async fn page(&self, path: &str) -> String {
-        let address = self.operator.as_ref().expect("the operator runs").address();
+        let address = self.operator().address();
         reqwest::get(format!("http://{address}{path}")).await.unwrap().text().await.unwrap()
     }
 
@@ -362,6 +397,8 @@ async fn account(client: &Client, namespace: &str) -> String {
         json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "modelsync-controller", "namespace": namespace } }),
         json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": { "name": "modelsync-controller", "namespace": namespace },
             "roleRef": role("modelsync-controller"), "subjects": subject }),
+        json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": { "name": "modelsync-controller-lease", "namespace": namespace },
+            "roleRef": role("modelsync-controller-lease"), "subjects": subject }),
         json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": { "name": format!("modelsync-{namespace}") },
             "roleRef": role("modelsync-controller-cluster"), "subjects": subject }),
     ] {

@@ -13,6 +13,7 @@ use tar::{Builder, EntryType, Header};
 
 use crate::{digest, files};
 
+pub(crate) mod kubectl;
 pub(crate) mod libraries;
 pub(crate) mod operator;
 

@@ -1,0 +1,541 @@
+//! What users and their tools read: for each state of the world, the conditions that the real decision leaves on the
+//! object, and what kstatus (Helm, Flux, Config Sync, `kubectl wait` through Ready) makes of them. No IO.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use modelsync::{
+    api::{
+        ActiveRun, Condition, ConditionStatus, ConditionType, LastRun, ModelSyncSpec, ModelSyncStatus, Outcome, Reason,
+        Reservation, RunSlot, Target,
+    },
+    core::{
+        answer::{Answer, AskedUnder, NoAnswer, NoAnswerClass, map_parameters},
+        digest,
+        name::run_name,
+        run::{Ending, Observed, Phase, RunRecord},
+        sync::{
+            Answered, Effect, Facts, Fence, Identity, Lookup, Memory, Plan, Post, PostState, Refusal, Rule,
+            RunKnowledge, WakeUp, decide, validate,
+        },
+        time::{Mono, Now},
+    },
+    runs,
+};
+use serde_json::{Value, json};
+
+const UID: &str = "6f1c1e0e-0000-4000-8000-000000000001";
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// What kstatus says about an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Current,
+    InProgress,
+    Failed,
+    Terminating,
+}
+
+/// The published rules of kstatus, in their order. It knows no other condition and reads no reason.
+fn kstatus(object: &Value) -> Verdict {
+    if !object["metadata"]["deletionTimestamp"].is_null() {
+        return Verdict::Terminating;
+    }
+    let observed = &object["status"]["observedGeneration"];
+    if !observed.is_null() && *observed != object["metadata"]["generation"] {
+        return Verdict::InProgress;
+    }
+    let conditions = object["status"]["conditions"].as_array().map_or(&[][..], Vec::as_slice);
+    for condition in conditions.iter().filter(|condition| condition["status"] == "True") {
+        match condition["type"].as_str() {
+            Some("Reconciling") => return Verdict::InProgress,
+            Some("Stalled") => return Verdict::Failed,
+            _ => {}
+        }
+    }
+    match conditions.iter().find(|condition| condition["type"] == "Ready") {
+        Some(ready) if ready["status"] != "True" => Verdict::InProgress,
+        _ => Verdict::Current,
+    }
+}
+
+/// One state of the world, owned.
+struct World {
+    spec: Value,
+    object: Identity,
+    status: ModelSyncStatus,
+    own: Vec<RunRecord>,
+    predecessors: Vec<RunRecord>,
+    known: bool,
+    kind_missing: bool,
+    fence: Fence,
+    memory: Memory,
+    now: Now,
+}
+
+fn instant(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+impl World {
+    /// Generation 1 has been answered "no sync is needed", and this process has just started.
+    fn at_rest() -> Self {
+        let wall = instant("2026-03-01T12:00:00Z");
+        let mut world = Self {
+            spec: json!({
+                "needsSyncUrl": "http://labelbot/needsSync",
+                "parameters": [{ "needsSyncName": "name", "pipelineName": "model" }],
+                "pipelineRunTemplate": { "spec": { "pipelineRef": { "name": "update" } } },
+            }),
+            object: Identity {
+                namespace: "label-bot".into(),
+                name: "labelbot".into(),
+                uid: UID.into(),
+                generation: 1,
+                deleting: false,
+                trigger: None,
+            },
+            status: ModelSyncStatus { observed_generation: 1, ..ModelSyncStatus::default() },
+            own: Vec::new(),
+            predecessors: Vec::new(),
+            known: true,
+            kind_missing: false,
+            fence: Fence::Installed,
+            memory: Memory::default(),
+            now: Now { wall, server: Some(wall), mono: Mono::new(60 * MINUTE) },
+        };
+        world.show("True Operational", "True UpToDate");
+        world
+    }
+
+    /// Never seen by the operator.
+    fn fresh() -> Self {
+        Self { status: ModelSyncStatus::default(), ..Self::at_rest() }
+    }
+
+    /// Ready and InSync as an earlier pass left them, for the observed generation.
+    fn show(&mut self, ready: &str, in_sync: &str) {
+        let generation = self.status.observed_generation;
+        let condition = |type_, text: &str| {
+            let (status, reason) = text.split_once(' ').unwrap();
+            Condition {
+                type_,
+                status: serde_json::from_value(json!(status)).unwrap(),
+                reason: serde_json::from_value(json!(reason)).unwrap(),
+                message: "earlier".into(),
+                observed_generation: generation,
+                last_transition_time: instant("2026-03-01T00:00:00Z"),
+            }
+        };
+        self.status.conditions =
+            vec![condition(ConditionType::Ready, ready), condition(ConditionType::InSync, in_sync)];
+    }
+
+    fn edited(mut self) -> Self {
+        self.object.generation += 1;
+        self
+    }
+
+    fn suspended(mut self) -> Self {
+        self.spec["suspend"] = json!(true);
+        self
+    }
+
+    /// With a field that the schema lets pass and no run can be made from.
+    fn broken(mut self) -> Self {
+        self.spec["pipelineRunTemplate"]["spec"]["resources"] = json!([{ "name": "repo" }]);
+        self
+    }
+
+    fn triggered(mut self, value: &str) -> Self {
+        self.object.trigger = Some(value.into());
+        self
+    }
+
+    fn under(&self) -> AskedUnder {
+        AskedUnder {
+            uid: UID.into(),
+            generation: self.object.generation,
+            attempt: self.status.attempt,
+            ended: self.status.reservation.is_none(),
+            trigger: self.object.trigger.clone(),
+        }
+    }
+
+    fn heard(mut self, result: Result<Answer, NoAnswer>) -> Self {
+        let under = self.under();
+        self.memory.take_answer(Answered { under, result });
+        self
+    }
+
+    fn not_needed(self) -> Self {
+        self.heard(Ok(Answer::default()))
+    }
+
+    fn needed(self, model: &str) -> Self {
+        let parameters = BTreeMap::from([("name".to_owned(), model.to_owned())]);
+        self.heard(Ok(Answer { needed: true, parameters }))
+    }
+
+    fn unanswered(self, class: NoAnswerClass) -> Self {
+        self.heard(Err(NoAnswer { class, message: "status 500 Internal Server Error".into() }))
+    }
+
+    /// The target of an answer that names this model.
+    fn target(&self, model: &str) -> Target {
+        let spec: ModelSyncSpec = serde_json::from_value(self.spec.clone()).unwrap();
+        let valid = validate(&spec, runs::backends()).unwrap();
+        let answer = BTreeMap::from([("name".to_owned(), model.to_owned())]);
+        let parameters = map_parameters(&answer, valid.mapping, valid.unmapped).unwrap();
+        let since = instant("2026-03-01T11:00:00Z");
+        Target { digest: digest::target(&parameters, &valid.template), parameters, failures: 0, successes: 0, since }
+    }
+
+    /// Attempt 1 ended so, for model m1, a moment ago.
+    fn after_run(mut self, outcome: Outcome) -> Self {
+        let mut target = self.target("m1");
+        if outcome == Outcome::Succeeded { target.successes = 1 } else { target.failures = 1 }
+        self.status.attempt = 1;
+        self.status.last_run = Some(LastRun {
+            attempt: 1,
+            name: run_name("labelbot", UID, 1),
+            uid: Some("run-1".into()),
+            target: target.digest.clone(),
+            outcome,
+            reason: outcome.as_str().into(),
+            message: String::new(),
+            started_at: None,
+            finished_at: instant("2026-03-01T11:59:30Z"),
+        });
+        self.status.target = Some(target);
+        self.status.next_attempt_at = Some(instant("2026-03-01T12:00:30Z"));
+        if outcome == Outcome::Succeeded {
+            self.show("True Operational", "False AwaitingEffect");
+        } else {
+            self.show("False RunFailing", "False BackingOff");
+        }
+        self
+    }
+
+    /// Attempt 1 is reserved for model m1 by a process of this name, and its run could still be created.
+    fn reserved_by(mut self, process: &str) -> Self {
+        let target = self.target("m1");
+        let name = run_name("labelbot", UID, 1);
+        self.status.attempt = 1;
+        self.status.reservation = Some(Reservation {
+            attempt: 1,
+            nonce: format!("{process}-1"),
+            generation: 1,
+            target: target.digest.clone(),
+            not_after: instant("2026-03-01T12:00:30Z"),
+            create_failures: 0,
+            slots: vec![RunSlot { api_version: "tekton.dev/v1".into(), kind: "PipelineRun".into(), run_name: name.clone() }],
+        });
+        self.status.active = vec![ActiveRun {
+            api_version: "tekton.dev/v1".into(),
+            kind: "PipelineRun".into(),
+            namespace: "label-bot".into(),
+            name,
+        }];
+        self.status.target = Some(target);
+        self.show("True Operational", "False RunActive");
+        self
+    }
+
+    fn reserved(self) -> Self {
+        self.reserved_by("me")
+    }
+
+    /// The run of attempt 1, in this phase.
+    fn with_run(mut self, phase: Phase) -> Self {
+        let run = self.run(UID, 1, phase);
+        self.own.push(run);
+        self
+    }
+
+    fn run(&self, owner: &str, attempt: i64, phase: Phase) -> RunRecord {
+        RunRecord {
+            kind: runs::backends()[0].kind(),
+            namespace: "label-bot".into(),
+            name: run_name("labelbot", owner, attempt),
+            uid: format!("run-{attempt}"),
+            resource_version: "7".into(),
+            owner_uid: owner.into(),
+            owner_kind: "ModelSync".into(),
+            owner_name: "labelbot".into(),
+            attempt,
+            target: self.status.target.as_ref().map_or_else(String::new, |target| target.digest.clone()),
+            deleting: false,
+            created_at: Some(instant("2026-03-01T11:58:00Z")),
+            observed: Observed { phase, started_at: Some(instant("2026-03-01T11:58:00Z")) },
+        }
+    }
+
+    fn posted(mut self, state: PostState) -> Self {
+        let nonce = self.status.reservation.as_ref().unwrap().nonce.clone();
+        self.memory.post = Some(Post { nonce, state });
+        self
+    }
+
+    fn refused(self, reason: Reason, stalled: bool) -> Self {
+        let refusal = Refusal {
+            reason,
+            message: "the API server's words".into(),
+            stalled,
+            generation: self.object.generation,
+            trigger: None,
+            at: self.now.mono,
+        };
+        self.posted(PostState::Refused(refusal))
+    }
+
+    /// A live look that was sent now found nothing, or somebody else's object.
+    fn looked(mut self, foreign: Option<&str>) -> Self {
+        self.memory.lookup = Some(Lookup {
+            run_name: run_name("labelbot", UID, 1),
+            sent_at: self.now.wall,
+            sent: self.now.mono,
+            foreign: foreign.map(str::to_owned),
+        });
+        self
+    }
+
+    fn later(mut self, by: Duration) -> Self {
+        let by_wall = jiff::SignedDuration::try_from(by).unwrap();
+        self.now.wall += by_wall;
+        self.now.server = Some(self.now.wall);
+        self.now.mono = self.now.mono + by;
+        self
+    }
+
+    /// Lost, and so late that a request for it cannot take effect any more.
+    fn certainly_gone(self) -> Self {
+        self.reserved_by("other").later(2 * MINUTE).looked(None)
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
+    fn decide(&self) -> Plan {
+        let spec: ModelSyncSpec = serde_json::from_value(self.spec.clone()).unwrap();
+        let runs = if self.known {
+            RunKnowledge::Known {
+                own: self.own.iter().collect(),
+                predecessors: self.predecessors.iter().collect(),
+                kind_missing: self.kind_missing,
+            }
+        } else {
+            RunKnowledge::Unknown
+        };
+        let facts = Facts {
+            object: &self.object,
+            spec: validate(&spec, runs::backends()),
+            status: &self.status,
+            runs,
+            fence: self.fence,
+            memory: &self.memory,
+            nonce: "me-2",
+            process: "me",
+            min_run_age: Duration::ZERO,
+        };
+        decide(&facts, self.now)
+    }
+
+    /// The object as the API server would have it after this plan.
+    fn object_after(&self, plan: &Plan) -> (ModelSyncStatus, Value) {
+        let written = plan.effects.iter().find_map(|effect| match effect {
+            Effect::WriteStatus(status) => Some(status.as_ref().clone()),
+            _ => None,
+        });
+        let status = written.unwrap_or_else(|| self.status.clone());
+        let deletion = self.object.deleting.then_some("2026-03-01T12:00:00Z");
+        let metadata = json!({ "generation": self.object.generation, "deletionTimestamp": deletion });
+        let object = json!({ "metadata": metadata, "status": status });
+        (status, object)
+    }
+}
+
+fn ended(outcome: Outcome) -> Phase {
+    Phase::Ended(Ending {
+        outcome,
+        reason: outcome.as_str().into(),
+        message: String::new(),
+        finished_at: Some(instant("2026-03-01T11:59:59Z")),
+    })
+}
+
+/// A state, and what is to be read from the object afterwards: `Ready`, `InSync` (status and reason), then
+/// `Reconciling` or `Stalled` where they are there.
+struct Row(&'static str, World, Rule, &'static str, Verdict);
+
+fn rows() -> Vec<Row> {
+    use NoAnswerClass::{Parameters, Status};
+    use Verdict::{Current, Failed, InProgress, Terminating};
+    let rest = World::at_rest;
+    vec![
+        // Taking in.
+        Row("new object", World::fresh(), Rule::AwaitAnswer, "Ready=Unknown AwaitingFirstAnswer, InSync=Unknown AwaitingFirstAnswer, Reconciling=True AwaitingFirstAnswer", InProgress),
+        Row("changed spec", rest().edited(), Rule::AwaitAnswer, "Ready=Unknown AwaitingFirstAnswer, InSync=Unknown AwaitingFirstAnswer, Reconciling=True AwaitingFirstAnswer", InProgress),
+        Row("an answer to the question of before the change", rest().needed("m1").edited(), Rule::AwaitAnswer, "Ready=Unknown AwaitingFirstAnswer, InSync=Unknown AwaitingFirstAnswer, Reconciling=True AwaitingFirstAnswer", InProgress),
+        Row("a changed spec ends a stalled state", rest().with(|w| w.show("False InvalidSpec", "Unknown InvalidSpec")).edited(), Rule::AwaitAnswer, "Ready=Unknown AwaitingFirstAnswer, InSync=Unknown AwaitingFirstAnswer, Reconciling=True AwaitingFirstAnswer", InProgress),
+        Row("restart in sync", rest(), Rule::AwaitAnswer, "Ready=True Operational, InSync=True UpToDate", Current),
+        Row("restart while the endpoint fails", rest().with(|w| w.show("False EndpointFailing", "Unknown EndpointFailing")), Rule::AwaitAnswer, "Ready=False EndpointFailing, InSync=Unknown EndpointFailing", InProgress),
+        // Answers.
+        Row("first answer: nothing to do", World::fresh().not_needed(), Rule::UpToDate, "Ready=True Operational, InSync=True UpToDate", Current),
+        Row("recovery is shown at once", rest().with(|w| w.show("False EndpointFailing", "Unknown EndpointFailing")).not_needed(), Rule::UpToDate, "Ready=True Operational, InSync=True UpToDate", Current),
+        Row("first answer: a run is needed", World::fresh().needed("m1"), Rule::Reserve, "Ready=True Operational, InSync=False RunActive", Current),
+        Row("not even the first question is answered", World::fresh().unanswered(Status), Rule::NoAnswer, "Ready=False EndpointFailing, InSync=Unknown EndpointFailing", InProgress),
+        Row("a changed spec is not answered", rest().edited().unanswered(Status), Rule::NoAnswer, "Ready=False EndpointFailing, InSync=Unknown EndpointFailing", InProgress),
+        Row("one failure after a good answer", rest().unanswered(Status), Rule::NoAnswer, "Ready=True Operational, InSync=True UpToDate", Current),
+        Row("two failures after a good answer", rest().unanswered(Status).unanswered(Status), Rule::NoAnswer, "Ready=True Operational, InSync=True UpToDate", Current),
+        Row("three failures after a good answer", rest().unanswered(Status).unanswered(Status).unanswered(Status), Rule::NoAnswer, "Ready=False EndpointFailing, InSync=Unknown EndpointFailing", InProgress),
+        Row("needed, without a mapped parameter", rest().heard(Ok(Answer { needed: true, parameters: BTreeMap::new() })), Rule::NoAnswer, "Ready=False EndpointFailing, InSync=Unknown EndpointFailing", InProgress),
+        Row("a failure where nothing was ever asked", rest().with(|w| w.show("True Operational", "Unknown PredecessorRunning")).unanswered(Parameters), Rule::NoAnswer, "Ready=False EndpointFailing, InSync=Unknown EndpointFailing", InProgress),
+        Row("the first failure after a predecessor's end", rest().with(|w| w.show("True Operational", "Unknown PredecessorRunning")).unanswered(Status), Rule::NoAnswer, "Ready=False EndpointFailing, InSync=Unknown EndpointFailing", InProgress),
+        // Waiting for the same target.
+        Row("same target after a failure", rest().after_run(Outcome::Failed).needed("m1"), Rule::BackOff, "Ready=False RunFailing, InSync=False BackingOff", InProgress),
+        Row("same target after a success", rest().after_run(Outcome::Succeeded).needed("m1"), Rule::Settle, "Ready=True Operational, InSync=False AwaitingEffect", Current),
+        Row("same target, the wait is over", rest().after_run(Outcome::Failed).later(MINUTE).needed("m1"), Rule::Reserve, "Ready=True Operational, InSync=False RunActive", Current),
+        Row("another target does not wait", rest().after_run(Outcome::Failed).needed("m2"), Rule::Reserve, "Ready=True Operational, InSync=False RunActive", Current),
+        Row("a trigger does not wait", rest().after_run(Outcome::Failed).triggered("now").needed("m1"), Rule::Reserve, "Ready=True Operational, InSync=False RunActive", Current),
+        Row("the failing target is not wanted any more", rest().after_run(Outcome::Failed).not_needed(), Rule::UpToDate, "Ready=True Operational, InSync=True UpToDate", Current),
+        Row("the endpoint fails while a target waits", rest().after_run(Outcome::Failed).unanswered(Status), Rule::NoAnswer, "Ready=False RunFailing, InSync=False BackingOff", InProgress),
+        // A run.
+        Row("reserved, not sent", rest().reserved(), Rule::CreateRun, "Ready=True Operational, InSync=False RunActive", Current),
+        Row("run on its way", rest().reserved().with_run(Phase::Active), Rule::RunActive, "Ready=True Operational, InSync=False RunActive", Current),
+        Row("run on its way, spec changed", rest().reserved().with_run(Phase::Active).edited(), Rule::RunActive, "Ready=Unknown AwaitingFirstAnswer, InSync=False RunActive, Reconciling=True AwaitingFirstAnswer", InProgress),
+        Row("run on its way, changed spec answered", rest().reserved().with_run(Phase::Active).edited().needed("m2"), Rule::RunActive, "Ready=True Operational, InSync=False RunActive", Current),
+        Row("run succeeded", rest().reserved().with_run(ended(Outcome::Succeeded)), Rule::RecordEnd, "Ready=True Operational, InSync=False AwaitingEffect", Current),
+        Row("run failed", rest().reserved().with_run(ended(Outcome::Failed)), Rule::RecordEnd, "Ready=False RunFailing, InSync=False BackingOff", InProgress),
+        Row("run timed out", rest().reserved().with_run(ended(Outcome::TimedOut)), Rule::RecordEnd, "Ready=False RunFailing, InSync=False BackingOff", InProgress),
+        Row("run cancelled", rest().reserved().with_run(ended(Outcome::Cancelled)), Rule::RecordEnd, "Ready=False RunFailing, InSync=False BackingOff", InProgress),
+        Row("a run beside the protocol", rest().with_run(Phase::Active), Rule::UnreservedRunActive, "Ready=True Operational, InSync=False RunActive", Current),
+        // Nobody sees the run.
+        Row("no reply to the create", rest().reserved().posted(PostState::Unknown), Rule::LookUpRun, "Ready=True Operational, InSync=False RunActive", Current),
+        Row("not found, but too early to say", rest().reserved().posted(PostState::Unknown).looked(None), Rule::AwaitDeadline, "Ready=True Operational, InSync=Unknown RunUnconfirmed", Current),
+        Row("gone for certain", rest().certainly_gone(), Rule::RecordGone, "Ready=False RunFailing, InSync=False BackingOff", InProgress),
+        Row("gone, but the fence is not known", rest().certainly_gone().with(|w| w.fence = Fence::Unknown), Rule::AwaitDeadline, "Ready=True Operational, InSync=False RunActive", Current),
+        Row("gone, without the fence, still needed", rest().certainly_gone().with(|w| w.fence = Fence::Absent).needed("m1"), Rule::ReserveAgain, "Ready=True Operational, InSync=False RunActive", Current),
+        Row("gone, without the fence, not needed", rest().certainly_gone().with(|w| w.fence = Fence::Absent).not_needed(), Rule::UpToDate, "Ready=True Operational, InSync=True UpToDate", Current),
+        Row("gone, without the fence, not asked yet", rest().certainly_gone().with(|w| w.fence = Fence::Absent), Rule::AwaitReserveAgain, "Ready=True Operational, InSync=False RunActive", Current),
+        Row("somebody else's object under the run's name", rest().reserved_by("other").looked(Some("ModelSync x")), Rule::NameConflict, "Ready=False NameConflict, InSync=Unknown NameConflict, Stalled=True NameConflict", Failed),
+        // The run is refused.
+        Row("quota", rest().reserved().refused(Reason::QuotaExceeded, false), Rule::CreateRefused, "Ready=False QuotaExceeded, InSync=Unknown QuotaExceeded", InProgress),
+        Row("policy", rest().reserved().refused(Reason::Forbidden, false), Rule::CreateRefused, "Ready=False Forbidden, InSync=Unknown Forbidden", InProgress),
+        Row("invalid run", rest().reserved().refused(Reason::RunRefused, true), Rule::CreateRefused, "Ready=False RunRefused, InSync=Unknown RunRefused, Stalled=True RunRefused", Failed),
+        Row("409, not ours", rest().reserved().refused(Reason::NameConflict, true), Rule::NameConflict, "Ready=False NameConflict, InSync=Unknown NameConflict, Stalled=True NameConflict", Failed),
+        Row("refused, and it is time to try again", rest().reserved().refused(Reason::QuotaExceeded, false).later(MINUTE).needed("m1"), Rule::ReserveAgain, "Ready=True Operational, InSync=False RunActive", Current),
+        Row("refused, and the spec changed", rest().reserved().refused(Reason::RunRefused, true).edited(), Rule::AwaitReserveAgain, "Ready=Unknown AwaitingFirstAnswer, InSync=Unknown AwaitingFirstAnswer, Reconciling=True AwaitingFirstAnswer", InProgress),
+        Row("refused, the spec changed, and the endpoint fails", rest().reserved().refused(Reason::RunRefused, true).edited().unanswered(Status), Rule::AwaitReserveAgain, "Ready=False EndpointFailing, InSync=Unknown EndpointFailing", InProgress),
+        Row("refused, time to try again, one failure of the endpoint", rest().reserved().refused(Reason::QuotaExceeded, false).with(|w| w.show("False QuotaExceeded", "Unknown QuotaExceeded")).later(MINUTE).unanswered(Status), Rule::AwaitReserveAgain, "Ready=False QuotaExceeded, InSync=Unknown QuotaExceeded", InProgress),
+        // Hindrances before anything is asked.
+        Row("invalid spec", World::fresh().broken(), Rule::InvalidSpec, "Ready=False InvalidSpec, InSync=Unknown InvalidSpec, Stalled=True InvalidSpec", Failed),
+        Row("invalid spec after a good one", rest().edited().broken().needed("m1"), Rule::InvalidSpec, "Ready=False InvalidSpec, InSync=Unknown InvalidSpec, Stalled=True InvalidSpec", Failed),
+        Row("invalid spec while a run is on its way", rest().reserved().with_run(Phase::Active).edited().broken(), Rule::RunActive, "Ready=False InvalidSpec, InSync=False RunActive, Stalled=True InvalidSpec", Failed),
+        Row("invalid spec when a run ends", rest().reserved().with_run(ended(Outcome::Succeeded)).edited().broken(), Rule::RecordEnd, "Ready=False InvalidSpec, InSync=False AwaitingEffect, Stalled=True InvalidSpec", Failed),
+        Row("invalid spec beats suspend", World::fresh().broken().suspended(), Rule::InvalidSpec, "Ready=False InvalidSpec, InSync=Unknown InvalidSpec, Stalled=True InvalidSpec", Failed),
+        Row("kind not installed", World::fresh().with(|w| w.kind_missing = true), Rule::RunKindMissing, "Ready=False RunKindMissing, InSync=Unknown RunKindMissing", InProgress),
+        Row("predecessor's run", World::fresh().with(|w| w.predecessors = vec![w.run("an-earlier-uid", 1, Phase::Active)]), Rule::PredecessorRunning, "Ready=True Operational, InSync=Unknown PredecessorRunning", Current),
+        Row("suspended from the start", World::fresh().suspended(), Rule::Suspended, "Ready=True Suspended, InSync=Unknown Suspended", Current),
+        Row("suspended whatever the answer was", rest().suspended().edited().needed("m1"), Rule::Suspended, "Ready=True Suspended, InSync=Unknown Suspended", Current),
+        Row("suspended while a run is on its way", rest().reserved().with_run(Phase::Active).suspended().edited(), Rule::RunActive, "Ready=True Suspended, InSync=False RunActive", Current),
+        Row("suspended while a run is uncertain", rest().reserved().suspended().edited().looked(None), Rule::AwaitDeadline, "Ready=True Suspended, InSync=Unknown RunUnconfirmed", Current),
+        // Nothing may be said.
+        Row("runs are not known", rest().with(|w| w.known = false).edited().needed("m1"), Rule::RunsUnknown, "Ready=True Operational, InSync=True UpToDate", InProgress),
+        Row("being deleted", rest().with(|w| w.object.deleting = true).needed("m1"), Rule::Deleting, "Ready=True Operational, InSync=True UpToDate", Terminating),
+    ]
+}
+
+fn shown(status: &ModelSyncStatus) -> String {
+    let words = status.conditions.iter().map(|c| format!("{:?}={:?} {}", c.type_, c.status, c.reason.as_str()));
+    words.collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn every_state_reads_right_for_users_and_for_kstatus() {
+    let rows = rows();
+    assert!(rows.len() >= 50, "{}", rows.len());
+    let mut wrong = Vec::new();
+    for Row(name, world, rule, expected, verdict) in &rows {
+        let plan = world.decide();
+        let (status, object) = world.object_after(&plan);
+        let found = (plan.rule, shown(&status), kstatus(&object));
+        if found != (*rule, (*expected).to_owned(), *verdict) {
+            wrong.push(format!("{name}:\n  expected {rule:?}: {expected}: {verdict:?}\n  found    {:?}: {}: {:?}", found.0, found.1, found.2));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_rule_is_reached() {
+    let reached: BTreeSet<Rule> = rows().iter().map(|Row(_, world, ..)| world.decide().rule).collect();
+    assert_eq!(reached, Rule::ALL.iter().copied().collect());
+}
+
+#[test]
+fn what_is_written_speaks_of_the_generation_decided_on_and_has_words() {
+    for Row(name, world, ..) in rows() {
+        let plan = world.decide();
+        let (status, _) = world.object_after(&plan);
+        if status == world.status {
+            continue;
+        }
+        assert_eq!(status.observed_generation, world.object.generation, "{name}");
+        for condition in &status.conditions {
+            let earlier = world.status.conditions.contains(condition);
+            assert_eq!(condition.observed_generation, world.object.generation, "{name}: {condition:?}");
+            assert!(earlier || (!condition.message.is_empty() && condition.message != "earlier"), "{name}: {condition:?}");
+        }
+        let true_only = [ConditionType::Reconciling, ConditionType::Stalled];
+        let lingers = |c: &Condition| true_only.contains(&c.type_) && c.status != ConditionStatus::True;
+        assert!(!status.conditions.iter().any(lingers), "{name}: {}", shown(&status));
+    }
+}
+
+/// The transition time tells since when, so it must not move with every pass.
+#[test]
+fn the_same_state_decided_again_leaves_every_condition_as_it_is() {
+    for Row(name, mut world, ..) in rows() {
+        let (status, _) = world.object_after(&world.decide());
+        if status.reservation == world.status.reservation {
+            world.status = status.clone();
+            let (again, _) = world.later(Duration::from_secs(1)).object_and_status();
+            assert_eq!(again.conditions, status.conditions, "{name}");
+        }
+    }
+}
+
+impl World {
+    fn object_and_status(&self) -> (ModelSyncStatus, Value) {
+        self.object_after(&self.decide())
+    }
+}
+
+#[test]
+fn waiting_states_name_the_moment_they_end() {
+    for Row(name, world, rule, ..) in rows() {
+        let plan = world.decide();
+        let waits = matches!(rule, Rule::BackOff | Rule::Settle | Rule::AwaitDeadline | Rule::CreateRefused | Rule::NameConflict | Rule::RunsUnknown);
+        assert_eq!(waits, matches!(plan.wake_up, WakeUp::At(_)), "{name}: {:?}", plan.wake_up);
+        let (status, _) = world.object_after(&plan);
+        if matches!(rule, Rule::BackOff | Rule::Settle) {
+            let WakeUp::At(at) = plan.wake_up else { panic!("{name}") };
+            let left = status.next_attempt_at.unwrap().duration_since(world.now.wall);
+            assert_eq!(Duration::try_from(left).unwrap(), at.since(world.now.mono), "{name}");
+        }
+    }
+}
+
+#[test]
+fn an_object_that_no_operator_has_seen_is_not_taken_for_ready() {
+    let object = json!({ "metadata": { "generation": 1 }, "status": ModelSyncStatus::default() });
+    assert_eq!(kstatus(&object), Verdict::InProgress);
+}

@@ -1,0 +1,759 @@
+//! Generated objects, statuses, runs and memories through decode, validate and decide: nothing panics, and every plan
+//! keeps the promises that hold whatever the world looks like. The same cases on every machine. No IO.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use modelsync::{
+    api::{ConditionStatus, ConditionType, ModelSyncStatus, Outcome, Reason, crd},
+    core::{
+        answer::{Answer, AskedUnder, NoAnswer, NoAnswerClass, map_parameters},
+        condition::find,
+        digest,
+        name::run_name,
+        retention::surplus,
+        run::RunRecord,
+        sync::{
+            Answered, Effect, Facts, Fence, Identity, Lookup, Memory, Plan, Post, PostState, Refusal, Rule,
+            RunKnowledge, Valid, WakeUp, decide, validate,
+        },
+        time::{Mono, Now},
+    },
+    kube_io::record::{self, ModelSyncRecord},
+    runs,
+};
+use serde_json::{Map, Value, json};
+
+/// Generated worlds in all.
+const GENERATED: usize = 120_000;
+const UIDS: [&str; 2] = ["6f1c1e0e-0000-4000-8000-000000000001", "6f1c1e0e-0000-4000-8000-000000000002"];
+const NAME: &str = "labelbot";
+/// What the nonces of the process under test begin with.
+const PROCESS: &str = "me";
+const NONCE: &str = "me-1000";
+
+/// SplitMix64: small, and the same worlds on every machine.
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next() % u64::try_from(bound.max(1)).unwrap()).unwrap()
+    }
+
+    /// True once in `times`.
+    fn once_in(&mut self, times: usize) -> bool {
+        self.below(times) == 0
+    }
+
+    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.below(from.len())]
+    }
+
+    /// A value that no careful writer would put anywhere.
+    fn junk(&mut self) -> Value {
+        let long = "x".repeat(300);
+        let junk = [
+            Value::Null,
+            json!(true),
+            json!(-1),
+            json!(0),
+            json!(1.5),
+            json!(i64::MAX),
+            json!(i64::MIN),
+            json!(u64::MAX),
+            json!(""),
+            json!("\u{0}\u{202e}ü"),
+            json!(long),
+            json!([]),
+            json!([null, {}]),
+            json!({}),
+            json!({ "name": "x" }),
+            json!("9999-12-31T23:59:59Z"),
+            json!("-009999-01-01T00:00:00Z"),
+            json!("0s"),
+            json!("1000000h"),
+        ];
+        self.pick(&junk).clone()
+    }
+
+    /// Puts junk somewhere into the document, or takes something out.
+    fn damage(&mut self, document: &mut Value) {
+        let depth = self.below(6);
+        let mut at = document;
+        for _ in 0..depth {
+            let size = at.as_object().map_or_else(|| at.as_array().map_or(0, Vec::len), Map::len);
+            if size == 0 {
+                break;
+            }
+            let index = self.below(size);
+            at = match at {
+                Value::Object(members) => members.values_mut().nth(index).unwrap(),
+                Value::Array(items) => &mut items[index],
+                _ => unreachable!("only these have members"),
+            };
+        }
+        match at {
+            Value::Object(members) if !members.is_empty() && self.once_in(2) => {
+                let index = self.below(members.len());
+                let key = members.keys().nth(index).unwrap().clone();
+                members.remove(&key);
+            }
+            other => *other = self.junk(),
+        }
+    }
+
+    fn time(&mut self) -> Timestamp {
+        const TIMES: [&str; 8] = [
+            "2026-03-01T11:00:00Z",
+            "2026-03-01T11:58:00Z",
+            "2026-03-01T11:59:30Z",
+            "2026-03-01T12:00:00Z",
+            "2026-03-01T12:00:25.5Z",
+            "2026-03-01T13:00:00Z",
+            "2036-01-01T00:00:00Z",
+            "-009999-01-02T01:59:59Z",
+        ];
+        self.pick(&TIMES[..]).parse().unwrap()
+    }
+
+    fn now(&mut self) -> Now {
+        let server = if self.once_in(8) { None } else { Some(self.time()) };
+        Now { wall: self.time(), server, mono: Mono::new(Duration::from_secs(*self.pick(&[0, 1, 60, 3600, 1_000_000]))) }
+    }
+
+    fn spec(&mut self) -> Value {
+        let mut spec = json!({ "needsSyncUrl": "http://labelbot/needsSync" });
+        if self.once_in(2) {
+            spec["interval"] = json!(self.pick(&["5s", "1m", "1h30m", "720h", "4s", "-5s", "1d", "0s"]));
+        }
+        if self.once_in(2) {
+            spec["parameters"] = self
+                .pick(&[
+                    json!([{ "needsSyncName": "name", "pipelineName": "model" }]),
+                    json!([{ "needsSyncName": "name" }, { "pipelineName": "data" }]),
+                    json!([{ "needsSyncName": "", "pipelineName": "name" }]),
+                    json!([{ "needsSyncName": "name" }, { "pipelineName": "name" }]),
+                    json!([{}]),
+                ])
+                .clone();
+        }
+        if self.once_in(2) {
+            spec["unmappedParameters"] = json!(self.pick(&["Ignore", "Pass", "Reject", "Keep"]));
+        }
+        if self.once_in(2) {
+            spec["suspend"] = json!(self.once_in(3));
+        }
+        for limit in ["successfulPipelineRunsHistoryLimit", "failedPipelineRunsHistoryLimit"] {
+            if self.once_in(2) {
+                spec[limit] = json!(self.pick(&[0, 1, 2, 100, -1]));
+            }
+        }
+        let pipeline = [
+            json!({ "pipelineRef": { "name": "update" } }),
+            json!({ "pipelineRef": { "name": "update" }, "params": [{ "name": "model", "value": "m0" }], "timeout": "1h" }),
+            json!({ "pipelineRef": { "name": "update" }, "resources": [{ "name": "repo" }] }),
+            json!({ "pipelineSpec": { "tasks": [] } }),
+        ];
+        let container = json!({ "name": "a", "command": ["sh", "-c", "echo $(params.model) $$(params.x)"] });
+        let job = json!({ "template": { "spec": { "restartPolicy": "Never", "containers": [container] } } });
+        match self.below(8) {
+            0..=4 => spec["pipelineRunTemplate"] = json!({ "spec": self.pick(&pipeline) }),
+            5 | 6 => spec["jobTemplate"] = json!({ "metadata": { "labels": { "team": "x" } }, "spec": job }),
+            _ => {
+                spec["pipelineRunTemplate"] = json!({ "spec": pipeline[0] });
+                spec["jobTemplate"] = json!({ "spec": job });
+            }
+        }
+        spec
+    }
+
+    fn digest(&mut self, known: &[String]) -> String {
+        if known.is_empty() || self.once_in(4) { "v1:sha256:other".to_owned() } else { self.pick(known).clone() }
+    }
+
+    fn count(&mut self) -> i64 {
+        *self.pick(&[0, 0, 1, 2, 7, 99_999_998, i64::MAX])
+    }
+
+    fn attempt(&mut self) -> i64 {
+        *self.pick(&[1, 1, 2, 2, 3, 7, 99_999_998])
+    }
+
+    fn condition(&mut self, type_: &str, generation: i64) -> Value {
+        let reason = if self.once_in(12) { "FromAnotherRelease" } else { self.pick(Reason::ALL).as_str() };
+        json!({
+            "type": if self.once_in(20) { "FromAnotherRelease" } else { type_ },
+            "status": self.pick(&["True", "False", "Unknown"]),
+            "reason": reason,
+            "message": "earlier",
+            "observedGeneration": generation,
+            "lastTransitionTime": self.time(),
+        })
+    }
+
+    fn status(&mut self, uid: &str, generation: i64, digests: &[String]) -> Value {
+        if self.once_in(6) {
+            return json!({ "observedGeneration": -1 });
+        }
+        let observed = if self.once_in(3) { generation - 1 } else { generation };
+        let mut status = json!({ "observedGeneration": observed, "conditions": [] });
+        for (type_, often) in [("Ready", 1), ("InSync", 1), ("Reconciling", 3), ("Stalled", 4)] {
+            if self.once_in(often) {
+                let condition = self.condition(type_, observed);
+                status["conditions"].as_array_mut().unwrap().push(condition);
+            }
+        }
+        let attempt = self.attempt();
+        if !self.once_in(3) {
+            status["attempt"] = json!(attempt);
+        }
+        let target = self.digest(digests);
+        if self.once_in(2) {
+            let attempt = if self.once_in(20) { self.attempt() } else { attempt };
+            let name = if self.once_in(20) { "odd".to_owned() } else { run_name(NAME, uid, attempt) };
+            let slot = json!({ "apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "runName": name });
+            status["reservation"] = json!({
+                "attempt": attempt,
+                "nonce": format!("{}-{}", self.pick(&[PROCESS, "other"]), self.below(3)),
+                "generation": if self.once_in(4) { generation - 1 } else { generation },
+                "target": target,
+                "notAfter": self.time(),
+                "createFailures": self.count(),
+                "slots": if self.once_in(20) { json!([]) } else { json!([slot]) },
+            });
+            status["active"] = json!([{ "apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "namespace": "ns", "name": name }]);
+        }
+        if self.once_in(2) {
+            let (failures, successes) = (self.count(), self.count());
+            let parameters = json!({ "model": "m1" });
+            status["target"] = json!({ "digest": target, "parameters": parameters, "failures": failures, "successes": successes, "since": self.time() });
+        }
+        if self.once_in(2) {
+            let outcome = if self.once_in(10) { "Other" } else { *self.pick(&["Succeeded", "Failed", "TimedOut", "Cancelled", "Gone"]) };
+            let (target, finished) = (self.digest(digests), self.time());
+            status["lastRun"] = json!({ "attempt": attempt, "name": "run", "target": target, "outcome": outcome, "reason": "R", "finishedAt": finished });
+        }
+        if self.once_in(5) {
+            status["nextAttemptAt"] = json!(self.time());
+        }
+        if self.once_in(3) {
+            status["lastHandledTrigger"] = json!(self.pick(&["one", "two"]));
+        }
+        status
+    }
+
+    fn run(&mut self, uid: &str, digests: &[String], n: usize) -> Value {
+        let owner = if self.once_in(5) { UIDS[1] } else { uid };
+        let attempt = self.attempt();
+        let at = self.time();
+        let good = self.once_in(2);
+        let mut run = json!({
+            "metadata": {
+                "namespace": "ns",
+                "name": run_name(NAME, owner, attempt),
+                "uid": format!("run-{n}"),
+                "resourceVersion": "7",
+                "creationTimestamp": at,
+                "labels": {
+                    "automl.cloudai.kubeflow.org/owner-uid": owner,
+                    "automl.cloudai.kubeflow.org/owner-kind": "ModelSync",
+                    "automl.cloudai.kubeflow.org/attempt": attempt.to_string(),
+                },
+                "annotations": {
+                    "automl.cloudai.kubeflow.org/owner-name": NAME,
+                    "automl.cloudai.kubeflow.org/target": self.digest(digests),
+                },
+            },
+            "status": {},
+        });
+        if self.once_in(2) {
+            run["metadata"]["ownerReferences"] = json!([{ "uid": owner, "kind": "ModelSync", "name": NAME, "controller": true }]);
+        }
+        if self.once_in(10) {
+            run["metadata"]["deletionTimestamp"] = json!(at);
+        }
+        if self.once_in(20) {
+            run["metadata"]["labels"]["automl.cloudai.kubeflow.org/attempt"] = json!(self.pick(&["9223372036854775807", "-1", "x", "100000000"]));
+        }
+        if !self.once_in(3) {
+            run["status"]["startTime"] = json!(at);
+        }
+        if !self.once_in(3) {
+            let reason = *self.pick(&["Succeeded", "Failed", "PipelineRunTimeout", "Cancelled"]);
+            let conditions = json!([
+                { "type": "Succeeded", "status": if good { "True" } else { "False" }, "reason": reason, "message": "m".repeat(self.below(2000)), "lastTransitionTime": at },
+                { "type": if good { "Complete" } else { "Failed" }, "status": "True" },
+            ]);
+            run["status"]["conditions"] = conditions;
+        }
+        run
+    }
+
+    fn answer(&mut self) -> Result<Answer, NoAnswer> {
+        use NoAnswerClass::{Errors, Malformed, Refused, Timeout};
+        let text = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        match self.below(7) {
+            0 => Ok(Answer::default()),
+            1 => Err(NoAnswer { class: *self.pick(&[Errors, Malformed, Refused, Timeout]), message: "status 500".repeat(self.below(300)) }),
+            2 => Ok(Answer { needed: true, parameters: BTreeMap::new() }),
+            // Many are rare, because they take long.
+            3 if self.once_in(20) => Ok(Answer { needed: true, parameters: (0..self.below(400)).map(|n| (format!("p{n}"), String::new())).chain([text("name", "m1")]).collect() }),
+            4 => Ok(Answer { needed: true, parameters: BTreeMap::from([text("name", "m2"), text("data", "d")]) }),
+            _ => Ok(Answer { needed: true, parameters: BTreeMap::from([text("name", "m1"), text("data", "d")]) }),
+        }
+    }
+
+    /// What a process could remember of this object.
+    fn memory(&mut self, object: &Identity, status: &ModelSyncStatus, own: &[&RunRecord], heard: &Result<Answer, NoAnswer>, now: Now) -> Memory {
+        let mut memory = Memory::default();
+        let earlier = Mono::new(Duration::from_secs(now.mono.since_start().as_secs() / 2));
+        if !self.once_in(5) {
+            memory.unanswered = u32::try_from(self.below(6)).unwrap();
+            let mut under = AskedUnder {
+                uid: object.uid.clone(),
+                generation: object.generation,
+                attempt: status.attempt,
+                ended: status.reservation.is_none(),
+                trigger: object.trigger.clone(),
+            };
+            match self.below(16) {
+                0 => under.generation -= 1,
+                1 => under.attempt = under.attempt.wrapping_sub(1),
+                2 => under.ended = !under.ended,
+                3 => under.trigger = Some("an older one".into()),
+                4 => under.uid = UIDS[1].into(),
+                _ => {}
+            }
+            memory.answer = Some(Answered { under, result: heard.clone() });
+        }
+        let open = status.reservation.as_ref();
+        let slot = open.and_then(|open| open.slots.first());
+        if let Some(open) = open.filter(|_| self.once_in(2)) {
+            let refusal = Refusal {
+                reason: *self.pick(&[Reason::QuotaExceeded, Reason::NameConflict, Reason::RunRefused, Reason::ApiUnavailable]),
+                message: "no".into(),
+                stalled: self.once_in(2),
+                generation: if self.once_in(4) { object.generation - 1 } else { object.generation },
+                trigger: if self.once_in(4) { None } else { object.trigger.clone() },
+                at: earlier,
+            };
+            let nonce = if self.once_in(6) { "me-older".to_owned() } else { open.nonce.clone() };
+            let state = match self.below(4) {
+                0 => PostState::Created,
+                1 => PostState::Unknown,
+                _ => PostState::Refused(refusal),
+            };
+            memory.post = Some(Post { nonce, state });
+        }
+        if let Some(slot) = slot.filter(|_| !self.once_in(4)) {
+            let foreign = self.once_in(4).then(|| "ModelSync other".to_owned());
+            memory.lookup = Some(Lookup { run_name: slot.run_name.clone(), sent_at: self.time(), sent: earlier, foreign });
+        }
+        if let Some(slot) = slot.filter(|_| self.once_in(3)) {
+            memory.sighted = Some((slot.run_name.clone(), "seen".into(), *self.pick(&[earlier, now.mono])));
+        }
+        memory.observe(own, status, *self.pick(&[earlier, now.mono]));
+        memory
+    }
+}
+
+/// One generated world, owned, with what it was made from.
+struct World {
+    object: String,
+    record: ModelSyncRecord,
+    status: ModelSyncStatus,
+    own: Vec<RunRecord>,
+    predecessors: Vec<RunRecord>,
+    known: bool,
+    kind_missing: bool,
+    fence: Fence,
+    memory: Memory,
+    min_run_age: Duration,
+    now: Now,
+}
+
+impl World {
+    /// `None` where the object or its status cannot be read: then nothing is decided.
+    fn generate(dice: &mut Dice) -> Option<Self> {
+        let generation = i64::try_from(dice.below(3)).unwrap() + 1;
+        let mut metadata = json!({ "namespace": "ns", "name": NAME, "uid": UIDS[0], "resourceVersion": "5", "generation": generation });
+        if dice.once_in(40) {
+            metadata["deletionTimestamp"] = json!(dice.time());
+        }
+        if dice.once_in(4) {
+            let long = "t".repeat(2000);
+            let value = *dice.pick(&["one", "two", "", long.as_str()]);
+            metadata["annotations"] = json!({ "automl.cloudai.kubeflow.org/trigger": value });
+        }
+        let spec = dice.spec();
+        let heard = dice.answer();
+        let digests = digests_of(&spec, &heard);
+        let mut object = json!({ "metadata": metadata, "spec": spec, "status": dice.status(UIDS[0], generation, &digests) });
+        if dice.once_in(3) {
+            for _ in 0..=dice.below(3) {
+                let part = *dice.pick(&["spec", "spec", "status"]);
+                dice.damage(&mut object[part]);
+            }
+        }
+        if dice.once_in(50) {
+            // The API server keeps metadata sound, so beyond decode nothing relies on more.
+            let mut broken = object.clone();
+            dice.damage(&mut broken);
+            drop(record::model_sync(&broken.to_string()));
+        }
+        let object = object.to_string();
+        let record = record::model_sync(&object).ok()?;
+        let status = record.status.as_ref().ok()?.clone();
+        let mut runs = Vec::new();
+        for n in 0..dice.below(7) {
+            let mut run = dice.run(&record.identity.uid, &digests, n);
+            if dice.once_in(10) {
+                let part = *dice.pick(&["/status", "/metadata/labels", "/metadata/annotations"]);
+                dice.damage(run.pointer_mut(part).unwrap());
+            }
+            let backend = *dice.pick(runs::backends());
+            runs.extend(record::run(backend, &run.to_string()).ok());
+        }
+        // As the store of runs hands them out: each uid once.
+        let mut seen = BTreeSet::new();
+        runs.retain(|run| seen.insert(run.uid.clone()));
+        let (own, others): (Vec<_>, Vec<_>) = runs.into_iter().partition(|run| run.owner_uid == record.identity.uid);
+        let predecessors = others.into_iter().filter(|run| run.owner_name == NAME && run.is_active()).collect();
+        let now = dice.now();
+        let memory = dice.memory(&record.identity, &status, &own.iter().collect::<Vec<_>>(), &heard, now);
+        Some(Self {
+            object,
+            status,
+            own,
+            predecessors,
+            known: !dice.once_in(20),
+            kind_missing: dice.once_in(20),
+            fence: *dice.pick(&[Fence::Installed, Fence::Installed, Fence::Absent, Fence::Unknown]),
+            memory,
+            min_run_age: Duration::from_secs(*dice.pick(&[0, 0, 600])),
+            now,
+            record,
+        })
+    }
+
+    fn show(&self) -> String {
+        let Self { object, memory, own, fence, now, .. } = self;
+        format!("{object}\nmemory {memory:?}\nown {own:?}\nfence {fence:?} at {now:?}")
+    }
+
+    fn facts<'a>(&'a self, status: &'a ModelSyncStatus) -> Facts<'a> {
+        let spec = match &self.record.spec {
+            Ok(spec) => validate(spec, runs::backends()),
+            Err(invalid) => Err(invalid.clone()),
+        };
+        let runs = if self.known {
+            RunKnowledge::Known {
+                own: self.own.iter().collect(),
+                predecessors: self.predecessors.iter().collect(),
+                kind_missing: self.kind_missing,
+            }
+        } else {
+            RunKnowledge::Unknown
+        };
+        Facts {
+            object: &self.record.identity,
+            spec,
+            status,
+            runs,
+            fence: self.fence,
+            memory: &self.memory,
+            nonce: NONCE,
+            process: PROCESS,
+            min_run_age: self.min_run_age,
+        }
+    }
+}
+
+/// Digests of targets that this answer, and a little different one, would have.
+fn digests_of(spec: &Value, heard: &Result<Answer, NoAnswer>) -> Vec<String> {
+    let (Ok(spec), Ok(answer)) = (serde_json::from_value(spec.clone()), heard) else { return Vec::new() };
+    let Ok(valid) = validate(&spec, runs::backends()) else { return Vec::new() };
+    let mapped = map_parameters(&answer.parameters, valid.mapping, valid.unmapped);
+    mapped.map(|parameters| vec![digest::target(&parameters, &valid.template)]).unwrap_or_default()
+}
+
+fn written(plan: &Plan) -> Vec<&ModelSyncStatus> {
+    let status = |effect: &'_ Effect| matches!(effect, Effect::WriteStatus(_));
+    plan.effects
+        .iter()
+        .filter(|effect| status(effect))
+        .map(|effect| match effect {
+            Effect::WriteStatus(status) => status.as_ref(),
+            _ => unreachable!("filtered"),
+        })
+        .collect()
+}
+
+/// A status that claims an attempt which the one before did not.
+fn reserves(before: &ModelSyncStatus, after: &ModelSyncStatus) -> bool {
+    let nonce = |status: &ModelSyncStatus| status.reservation.as_ref().map(|open| open.nonce.clone());
+    after.reservation.is_some() && nonce(before) != nonce(after)
+}
+
+/// The promises of every plan.
+fn check(facts: &Facts<'_>, plan: &Plan, now: Now, schema: &Value) -> Result<(), String> {
+    let wrong = |what: &str| Err(format!("{what}: {plan:#?}"));
+    let before = facts.status;
+    let writes = written(plan);
+    let creates = plan.effects.iter().filter(|effect| matches!(effect, Effect::CreateRun(_))).count();
+    let claims = writes.iter().filter(|after| reserves(before, after)).count();
+    if writes.len() > 1 || creates + claims > 1 {
+        return wrong("more than one write, reserve or create");
+    }
+    for after in &writes {
+        if *after == before {
+            return wrong("a write that changes nothing");
+        }
+        if after.attempt < before.attempt {
+            return wrong("the attempt shrinks");
+        }
+        if reserves(before, after) {
+            check_reserve(facts, after)?;
+        }
+        check_conditions(facts, after)?;
+        let read: ModelSyncStatus = serde_json::from_str(&serde_json::to_string(after).unwrap()).unwrap();
+        if read != **after {
+            return wrong("the status reads back as another");
+        }
+        let json = serde_json::to_value(after).unwrap();
+        // What was outside the schema before may stay so; a write may not leave it.
+        if conforms(&serde_json::to_value(before).unwrap(), schema, "status").is_ok() {
+            conforms(&json, schema, "status").map_err(|problem| format!("the API server would refuse it: {problem}"))?;
+        }
+    }
+    check_effects(facts, plan, now)?;
+    // Every way out sets a wake-up or names the event that it waits for.
+    let waits_for_an_event = matches!(
+        plan.rule,
+        Rule::Deleting | Rule::InvalidSpec | Rule::RunKindMissing | Rule::RunActive | Rule::UnreservedRunActive
+            | Rule::PredecessorRunning | Rule::Suspended
+    );
+    if plan.effects.is_empty() && plan.inquiry.is_none() && plan.wake_up == WakeUp::OnEvent && !waits_for_an_event {
+        return wrong("nothing will ever wake this object");
+    }
+    let longest = Duration::from_secs(720 * 3600);
+    if plan.inquiry.as_ref().is_some_and(|inquiry| inquiry.at.since(now.mono) > longest || inquiry.under != facts.under()) {
+        return wrong("a question too far away, or under other facts");
+    }
+    if plan.inquiry.is_some() && facts.spec.as_ref().map_or(true, |valid| valid.suspended) {
+        return wrong("a question for a spec that must not be asked for");
+    }
+    Ok(())
+}
+
+fn check_reserve(facts: &Facts<'_>, after: &ModelSyncStatus) -> Result<(), String> {
+    let wrong = |what: &str| Err(format!("a reserve {what}: {after:#?}"));
+    let RunKnowledge::Known { own, .. } = &facts.runs else { return wrong("without knowing the runs") };
+    if own.iter().any(|run| run.is_active()) {
+        return wrong("beside an active run");
+    }
+    let usable = facts.memory.answer.as_ref().filter(|answered| answered.under == facts.under());
+    let Some(Ok(answer)) = usable.map(|answered| &answered.result) else { return wrong("without a usable answer") };
+    let Ok(Valid { mapping, unmapped, suspended: false, template, .. }) = &facts.spec else { return wrong("of an invalid or suspended spec") };
+    let parameters = map_parameters(&answer.parameters, mapping, *unmapped);
+    let open = after.reservation.as_ref().unwrap();
+    let (Some(target), Ok(parameters), true) = (&after.target, parameters, answer.needed) else { return wrong("that nobody asked for") };
+    if target.parameters != parameters || target.digest != digest::target(&parameters, template) || open.target != target.digest {
+        return wrong("with another target than the answer's");
+    }
+    let earlier = facts.status.reservation.as_ref();
+    let fresh = earlier.is_none() && open.attempt > facts.status.attempt && own.iter().all(|run| run.attempt < open.attempt);
+    let again = earlier.is_some_and(|earlier| earlier.attempt == open.attempt && earlier.not_after <= open.not_after);
+    if !(fresh || again) || open.attempt > after.attempt || open.nonce != NONCE {
+        return wrong("of an attempt that is not the next one");
+    }
+    let name = run_name(&facts.object.name, &facts.object.uid, open.attempt);
+    if open.slots.len() != 1 || open.slots[0].run_name != name {
+        return wrong("under another name");
+    }
+    Ok(())
+}
+
+fn check_conditions(facts: &Facts<'_>, after: &ModelSyncStatus) -> Result<(), String> {
+    let is_true = |type_| find(&after.conditions, type_).is_some_and(|condition| condition.status == ConditionStatus::True);
+    let wrong = |what: &str| Err(format!("{what}: {after:#?}"));
+    if after.observed_generation != facts.object.generation {
+        return wrong("a status of another generation");
+    }
+    if is_true(ConditionType::Reconciling) && is_true(ConditionType::Stalled) {
+        return wrong("reconciling and stalled");
+    }
+    if is_true(ConditionType::Ready) && is_true(ConditionType::Stalled) {
+        return wrong("ready and stalled");
+    }
+    for type_ in [ConditionType::Ready, ConditionType::InSync] {
+        if find(&after.conditions, type_).is_none() {
+            return wrong("no verdict");
+        }
+    }
+    let ours = |condition: &modelsync::api::Condition| condition.type_ != ConditionType::Unrecognised && condition.reason != Reason::Unrecognised;
+    if !after.conditions.iter().all(ours) {
+        return wrong("words of another release");
+    }
+    Ok(())
+}
+
+fn check_effects(facts: &Facts<'_>, plan: &Plan, now: Now) -> Result<(), String> {
+    let wrong = |what: &str| Err(format!("{what}: {plan:#?}"));
+    let (RunKnowledge::Known { own, .. }, Ok(valid)) = (&facts.runs, &facts.spec) else {
+        let risky = |effect: &Effect| matches!(effect, Effect::CreateRun(_) | Effect::DeleteRun(_));
+        return if plan.effects.iter().any(risky) { wrong("a create or delete without knowledge or spec") } else { Ok(()) };
+    };
+    let surplus: Vec<_> = surplus(own.iter().copied(), valid.limits).into_iter().map(|run| &run.uid).collect();
+    for effect in &plan.effects {
+        match effect {
+            Effect::DeleteRun(delete) => {
+                let run = own.iter().find(|run| run.uid == delete.uid);
+                let recorded = facts.memory.recorded_since.get(&delete.uid);
+                let old = recorded.is_some_and(|since| now.mono.since(*since) >= facts.min_run_age);
+                let open = facts.status.reservation.as_ref().map(|open| open.attempt);
+                let allowed = run.is_some_and(|run| {
+                    run.owner_uid == facts.object.uid && !run.is_active() && !run.deleting && run.attempt <= facts.status.attempt && open != Some(run.attempt)
+                });
+                if !allowed || !old || !surplus.contains(&&delete.uid) || facts.object.deleting {
+                    return wrong("a run deleted that must stay");
+                }
+            }
+            Effect::CreateRun(create) => {
+                let open = facts.status.reservation.as_ref();
+                let ours = open.is_some_and(|open| open.nonce == create.nonce && open.not_after == create.not_after && create.nonce.starts_with(PROCESS));
+                if !ours || facts.memory.post_of(&create.nonce).is_some() || own.iter().any(|run| run.is_active()) || valid.suspended {
+                    return wrong("a create without its reservation, or for the second time");
+                }
+            }
+            Effect::WriteStatus(_) | Effect::LookUpRun(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// What of a structural schema bears on what we write.
+fn conforms(value: &Value, schema: &Value, at: &str) -> Result<(), String> {
+    let number = |key: &str| schema[key].as_u64().and_then(|bound| usize::try_from(bound).ok());
+    let bounded = |size: usize, least: &str, most: &str| {
+        number(least).is_none_or(|least| size >= least) && number(most).is_none_or(|most| size <= most)
+    };
+    let fits = match value {
+        Value::Null => false,
+        Value::Bool(_) => schema["type"] == "boolean",
+        Value::Number(number) => {
+            let within = |key: &str, holds: fn(i64, i64) -> bool| match (schema[key].as_i64(), number.as_i64()) {
+                (Some(bound), Some(number)) => holds(number, bound),
+                _ => true,
+            };
+            schema["type"] == "integer" && number.is_i64() && within("minimum", |n, b| n >= b) && within("maximum", |n, b| n <= b)
+        }
+        Value::String(text) => {
+            let listed = schema["enum"].as_array().is_none_or(|values| values.contains(value));
+            schema["type"] == "string" && listed && bounded(text.chars().count(), "minLength", "maxLength")
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                conforms(item, &schema["items"], &format!("{at}[{index}]"))?;
+            }
+            schema["type"] == "array" && bounded(items.len(), "minItems", "maxItems")
+        }
+        Value::Object(members) => {
+            for (name, member) in members {
+                let property = schema["properties"].get(name).or_else(|| schema.get("additionalProperties"));
+                let Some(property) = property else { return Err(format!("{at}.{name} is unknown")) };
+                conforms(member, property, &format!("{at}.{name}"))?;
+            }
+            let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            let all = required.into_iter().all(|name| members.contains_key(name));
+            schema["type"] == "object" && all && bounded(members.len(), "minProperties", "maxProperties")
+        }
+    };
+    if fits { Ok(()) } else { Err(format!("{at} is {value}")) }
+}
+
+/// Passes follow each other until one changes nothing: with the same facts that must be soon, or writes would never end.
+fn check_rest(world: &World, first: &Plan, schema: &Value) -> Result<(), String> {
+    let mut rules = vec![first.rule];
+    let Some(mut status) = written(first).first().map(|status| (*status).clone()) else { return Ok(()) };
+    loop {
+        let facts = world.facts(&status);
+        let plan = decide(&facts, world.now);
+        check(&facts, &plan, world.now, schema)?;
+        let Some(next) = written(&plan).first().map(|status| (*status).clone()) else { return Ok(()) };
+        if rules.contains(&plan.rule) {
+            return Err(format!("writes go round: {rules:?}, then {plan:#?}"));
+        }
+        // A mere report says all there is to say at once.
+        let changed_the_slot = rules.iter().any(|rule| {
+            matches!(rule, Rule::Reserve | Rule::ReserveAgain | Rule::RecordEnd | Rule::RecordGone)
+        });
+        if !changed_the_slot {
+            return Err(format!("a report is followed by another: {rules:?}, then {plan:#?}"));
+        }
+        rules.push(plan.rule);
+        status = next;
+    }
+}
+
+fn schema() -> Value {
+    crd::all()[0]["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"].clone()
+}
+
+#[test]
+fn no_generated_world_makes_decide_panic_or_break_a_promise() {
+    let (mut dice, schema) = (Dice(20_260_301), schema());
+    let mut rules: BTreeMap<Rule, usize> = BTreeMap::new();
+    let (mut undecided, mut deletes, mut creates, mut claims, mut invalid) = (0, 0, 0, 0, 0);
+    for n in 0..GENERATED {
+        let seed = dice.next();
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let world = World::generate(&mut Dice(seed))?;
+            let facts = world.facts(&world.status);
+            let plan = decide(&facts, world.now);
+            let result = check(&facts, &plan, world.now, &schema).and_then(|()| check_rest(&world, &plan, &schema));
+            let result = result.map_err(|problem| format!("{problem}\n{}", world.show()));
+            Some((result, facts.spec.is_err(), world.status.clone(), plan))
+        }));
+        let Ok(outcome) = outcome else { panic!("world {n} (seed {seed}): panicked") };
+        let Some((result, spec_invalid, status, plan)) = outcome else { undecided += 1; continue };
+        if let Err(problem) = result {
+            panic!("world {n} (seed {seed}): {problem}");
+        }
+        *rules.entry(plan.rule).or_default() += 1;
+        invalid += usize::from(spec_invalid);
+        deletes += plan.effects.iter().filter(|effect| matches!(effect, Effect::DeleteRun(_))).count();
+        creates += plan.effects.iter().filter(|effect| matches!(effect, Effect::CreateRun(_))).count();
+        claims += written(&plan).iter().filter(|after| reserves(&status, after)).count();
+    }
+    println!("{GENERATED} worlds: {undecided} unreadable, {invalid} with an invalid spec, {claims} reserves, {creates} creates, {deletes} deletions; {rules:?}");
+    // A generator that reaches nothing tests nothing.
+    assert!(undecided < GENERATED / 5, "{undecided} cannot be read");
+    assert!([claims, creates, deletes].iter().all(|count| *count > GENERATED / 200), "{claims} reserves, {creates} creates, {deletes} deletions");
+    for rule in Rule::ALL {
+        assert!(rules.get(rule).copied().unwrap_or(0) >= 20, "{rule:?} was hardly reached: {rules:?}");
+    }
+}
+
+/// Whatever the run's words are, recording an end is one write that the API server takes.
+#[test]
+fn every_outcome_has_a_stable_word() {
+    let outcomes = [Outcome::Succeeded, Outcome::Failed, Outcome::TimedOut, Outcome::Cancelled, Outcome::Gone];
+    for outcome in outcomes {
+        assert_eq!(serde_json::to_value(outcome).unwrap(), outcome.as_str());
+    }
+}

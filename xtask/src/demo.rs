@@ -1,0 +1,373 @@
+//! `cargo xtask demo`: the operator at work, from nothing. Runs cargo, kubectl and this program again.
+//!
+//! As root on Linux, with no cluster named in `KUBECONFIG`: a level 2 cluster with Tekton, the operator installed from
+//! `config/`, and the label bot of `examples/`. Elsewhere it does what can be done there and says what it left out.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::progress::Progress;
+use crate::{command, image, test_run, workspace};
+
+const CLUSTER: &str = "demo";
+const NAMESPACE: &str = "label-bot-prod";
+const OBJECT: &str = "labelbot-deploy";
+/// How long the show may take once everything stands.
+const PATIENCE: Duration = Duration::from_mins(3);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(300);
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+#[derive(clap::Subcommand)]
+enum Action {
+    /// Take the demo's cluster down.
+    Down,
+}
+
+/// Shows the operator, or takes the cluster down again.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let stage = Stage { program: env::current_exe()?, progress: Progress::start() };
+    if matches!(args.action, Some(Action::Down)) {
+        let mut down = Command::new(&stage.program);
+        say(down.args(["cluster", "down", "--name", CLUSTER]))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    match env::var_os("KUBECONFIG").filter(|path| !path.is_empty()) {
+        Some(_) => stage.on_the_users_cluster()?,
+        None if test_run::is_root() => stage.whole()?,
+        None => stage.without_a_node()?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+struct Stage {
+    program: PathBuf,
+    progress: Progress,
+}
+
+impl Stage {
+    /// Everything, on a cluster of our own.
+    fn whole(&self) -> Result<()> {
+        self.progress.step("cluster");
+        say(Command::new(&self.program).args(["cluster", "up", "--name", CLUSTER, "--level", "2"]))?;
+        let kubectl = Kubectl::inside(&self.program);
+        self.progress.step("images");
+        self.load_images()?;
+        self.progress.step("operator");
+        self.install(&kubectl)?;
+        self.progress.step("label bot");
+        let example = example();
+        kubectl.apply(&example.join("namespace.yaml"))?;
+        for part in ["endpoint.yaml", "pipeline.yaml"] {
+            kubectl.apply(&example.join(part))?;
+        }
+        kubectl.rolled_out(NAMESPACE, "labelbot-diff")?;
+        let before = kubectl.attempt();
+        let wanted = kubectl.want_something_new()?;
+        self.progress.say(&format!("wanted model: {wanted}; deployed model: {}", or_none(&kubectl.deployed())));
+        kubectl.apply(&example.join("modelsync.yaml"))?;
+        self.watch(&kubectl, &wanted, before)?;
+        println!("{}", what_next(&wanted));
+        Ok(())
+    }
+
+    fn load_images(&self) -> Result<()> {
+        let folder = workspace::target_dir()?.join("image");
+        let operator = folder.join("modelsync.tar");
+        say(Command::new(&self.program).args(["image", "--output"]).arg(&operator))?;
+        let kubectl = image::kubectl::write(&workspace::target_dir()?.join("cluster/bin/kubectl"), &folder)?;
+        say(Command::new(&self.program).args(["cluster", "load", "--name", CLUSTER]).arg(operator).arg(kubectl))
+    }
+
+    fn install(&self, kubectl: &Kubectl) -> Result<()> {
+        let config = workspace::root().join("config");
+        let there = kubectl.ask(&["get", "deployment", "-n", "modelsync-system", "modelsync-controller"]).is_ok();
+        kubectl.ask(&["apply", "--server-side", "-k", &config.to_string_lossy()])?;
+        if there {
+            // The image may have changed, and its tag has not.
+            kubectl.ask(&["rollout", "restart", "-n", "modelsync-system", "deployment/modelsync-controller"])?;
+        }
+        kubectl.rolled_out("modelsync-system", "modelsync-controller")?;
+        self.progress.say("the operator is ready");
+        Ok(())
+    }
+
+    /// Tells what happens to the object until it is in sync with the wanted model.
+    fn watch(&self, kubectl: &Kubectl, wanted: &str, before: i64) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut told = String::new();
+        loop {
+            let object = kubectl.object().unwrap_or_default();
+            let (line, done) = told_of(&object, before);
+            if line != told {
+                self.progress.say(&line);
+                told = line;
+            }
+            if done && kubectl.deployed() == wanted {
+                self.progress.say(&format!("deployed model: {wanted}"));
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                let events = kubectl.ask(&["get", "events", "-n", NAMESPACE, "--sort-by=.lastTimestamp"]);
+                bail!(
+                    "not in sync within {} s\n{object:#}\n{}\nThe cluster is still up: `cargo xtask cluster exec --name \
+                     {CLUSTER} -- sh`",
+                    PATIENCE.as_secs(),
+                    events.unwrap_or_default()
+                );
+            }
+            thread::sleep(BETWEEN_LOOKS);
+        }
+    }
+
+    /// What a cluster can be used for that we know nothing of: nothing is installed that would run by itself.
+    fn on_the_users_cluster(&self) -> Result<()> {
+        let kubectl = Kubectl::users()?;
+        self.progress.step("your cluster");
+        kubectl.ask(&["get", "--raw=/readyz"]).context("the cluster that KUBECONFIG names cannot be reached")?;
+        let root = workspace::root();
+        kubectl.ask(&["apply", "--server-side", "-k", &root.join("crds").to_string_lossy()])?;
+        self.progress.say("installed: the CRDs");
+        kubectl.ask(&["apply", "--server-side", "-f", &root.join("config/fence.yaml").to_string_lossy()])?;
+        self.progress.say("installed: the admission policy modelsync-run-not-after");
+        kubectl.ask(&["wait", "--for=condition=Established", "--timeout=30s", "crd/modelsyncs.automl.cloudai.kubeflow.org"])?;
+        kubectl.apply(&example().join("namespace.yaml"))?;
+        kubectl.apply(&example().join("modelsync.yaml"))?;
+        self.progress.say(&format!("applied: the ModelSync {OBJECT} in the namespace {NAMESPACE}"));
+        println!("{USERS_CLUSTER}");
+        Ok(())
+    }
+
+    /// Without root there is a control plane and no node.
+    fn without_a_node(&self) -> Result<()> {
+        self.progress.step("cluster");
+        say(Command::new(&self.program).args(["cluster", "up", "--name", CLUSTER]))?;
+        let kubectl = Kubectl::inside(&self.program);
+        self.progress.step("operator and label bot");
+        let config = workspace::root().join("config");
+        kubectl.ask(&["apply", "--server-side", "-k", &config.to_string_lossy()])?;
+        kubectl.ask(&["wait", "--for=condition=Established", "--timeout=30s", "crd/modelsyncs.automl.cloudai.kubeflow.org"])?;
+        for part in ["namespace.yaml", "endpoint.yaml", "pipeline.yaml", "modelsync.yaml"] {
+            kubectl.apply(&example().join(part))?;
+        }
+        println!("{WITHOUT_A_NODE}");
+        Ok(())
+    }
+}
+
+/// kubectl, and the way to the cluster that it talks to.
+struct Kubectl(Vec<OsString>);
+
+impl Kubectl {
+    fn inside(program: &Path) -> Self {
+        let way = ["cluster", "exec", "--name", CLUSTER, "--", "kubectl"].map(OsString::from);
+        Self([vec![program.into()], way.to_vec()].concat())
+    }
+
+    fn users() -> Result<Self> {
+        let kubectl = command::find("kubectl").context("kubectl is not in PATH")?;
+        Ok(Self(vec![kubectl.into()]))
+    }
+
+    fn ask(&self, arguments: &[&str]) -> Result<String> {
+        let [program, way @ ..] = self.0.as_slice() else { bail!("no kubectl") };
+        command::output(Command::new(program).args(way).args(arguments))
+    }
+
+    /// The object of the file, in the namespace of the show.
+    fn apply(&self, file: &Path) -> Result<()> {
+        self.ask(&["apply", "--namespace", NAMESPACE, "-f", &file.to_string_lossy()]).map(drop)
+    }
+
+    fn rolled_out(&self, namespace: &str, deployment: &str) -> Result<()> {
+        let deployment = format!("deployment/{deployment}");
+        self.ask(&["rollout", "status", "-n", namespace, "--timeout=120s", &deployment]).map(drop)
+    }
+
+    fn object(&self) -> Option<Value> {
+        let text = self.ask(&["get", "modelsync", "-n", NAMESPACE, OBJECT, "--ignore-not-found", "-o", "json"]).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+
+    /// Number of the object's last run; zero where there was none.
+    fn attempt(&self) -> i64 {
+        self.object().and_then(|object| object["status"]["attempt"].as_i64()).unwrap_or(0)
+    }
+
+    fn model(&self, configmap: &str) -> String {
+        let path = "jsonpath={.data.model}";
+        self.ask(&["get", "configmap", "-n", NAMESPACE, configmap, "--ignore-not-found", "-o", path]).unwrap_or_default()
+    }
+
+    fn deployed(&self) -> String {
+        self.model("labelbot-deployed")
+    }
+
+    /// The wanted model; another one where the present one is deployed already, as at the second show.
+    fn want_something_new(&self) -> Result<String> {
+        let deployed = self.deployed();
+        if self.model("labelbot-wanted") != deployed {
+            return Ok(self.model("labelbot-wanted"));
+        }
+        let wanted = successor(&deployed);
+        let patch = format!(r#"{{"data":{{"model":"{wanted}"}}}}"#);
+        self.ask(&["patch", "configmap", "-n", NAMESPACE, "labelbot-wanted", "--type=merge", "-p", &patch])?;
+        Ok(wanted)
+    }
+}
+
+/// What is to be said of the object, and whether it is in sync after a run later than `before`.
+fn told_of(object: &Value, before: i64) -> (String, bool) {
+    let status = &object["status"];
+    let none = Vec::new();
+    let in_sync = status["conditions"].as_array().unwrap_or(&none).iter().find(|one| one["type"] == "InSync");
+    let Some(in_sync) = in_sync else { return ("waiting for the operator to see the object".to_owned(), false) };
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let head = match in_sync["status"].as_str() {
+        Some("True") => "in sync",
+        Some("False") => "out of sync",
+        _ => "not known yet",
+    };
+    let ended = status["lastRun"]["attempt"].as_i64().is_some_and(|attempt| attempt > before);
+    let outcome = if ended { format!(" [last run: {}]", text(&status["lastRun"]["outcome"])) } else { String::new() };
+    let line = format!("{head}: {} ({}){outcome}", text(&in_sync["reason"]), text(&in_sync["message"]));
+    let done = ended && in_sync["status"] == "True" && status["lastRun"]["outcome"] == "Succeeded";
+    (line, done)
+}
+
+/// The next name: `model-2` after `model-1`.
+fn successor(model: &str) -> String {
+    match model.rsplit_once('-').and_then(|(name, number)| Some((name, number.parse::<u32>().ok()?))) {
+        Some((name, number)) => format!("{name}-{}", number.saturating_add(1)),
+        None => format!("{}-2", or_model(model)),
+    }
+}
+
+fn or_model(model: &str) -> &str {
+    if model.is_empty() { "model" } else { model }
+}
+
+fn or_none(model: &str) -> &str {
+    if model.is_empty() { "none" } else { model }
+}
+
+fn example() -> PathBuf {
+    workspace::root().join("examples/label-bot")
+}
+
+/// Runs a program that speaks for itself.
+fn say(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("cannot run {}", command.get_program().display()))?;
+    if !status.success() {
+        bail!("{} ended with {status}; what it said is above", command.get_program().display());
+    }
+    Ok(())
+}
+
+fn what_next(wanted: &str) -> String {
+    let next = successor(wanted);
+    format!(
+        "
+What you can type now:
+
+  cargo xtask cluster exec --name {CLUSTER} -- bash      a shell in the cluster's network; in it:
+
+  kubectl get modelsync -n {NAMESPACE}                   is the model in sync, and why
+  kubectl get pipelineruns -n {NAMESPACE}                the runs
+  kubectl describe modelsync -n {NAMESPACE} {OBJECT}     conditions and events
+
+  kubectl patch configmap -n {NAMESPACE} labelbot-wanted --type=merge -p '{{\"data\":{{\"model\":\"{next}\"}}}}'
+  kubectl get modelsync -n {NAMESPACE} -w                want another model, and watch it being deployed
+
+How to stop:
+
+  make demo-down"
+    )
+}
+
+const USERS_CLUSTER: &str = "
+Left out, because KUBECONFIG names a cluster of yours, and there is no registry to push images to: the operator's
+Deployment, the endpoint and the pipeline. To go on:
+
+  cargo run --release -- controller                      run the operator here, as you
+  kubectl get modelsync -n label-bot-prod -w             see what it says: its endpoint is missing
+
+  cargo xtask image                                      write the operator's image to target/image/modelsync.tar;
+                                                         push it to your registry, name it in config/deployment.yaml
+  kubectl apply --server-side -k config                  install the operator in the cluster
+
+How to remove it all:
+
+  kubectl delete namespace label-bot-prod
+  kubectl delete -f config/fence.yaml
+  kubectl delete -k crds
+
+To see the whole demo on a cluster made for it: as root on Linux, with KUBECONFIG unset, `make demo`.";
+
+const WITHOUT_A_NODE: &str = "
+Left out, because a node with containers needs root on Linux: pods. The operator's Deployment, the endpoint and the
+pipeline are stored and nothing runs them. To see the operator decide, run it here:
+
+  cargo xtask cluster exec --name demo -- cargo run -- controller --listen 127.0.0.1:8080 --allow-address 127.0.0.0/8
+
+and in another terminal give it an endpoint that says that a sync is needed:
+
+  mkdir -p target/demo && printf '{\"needsSync\":true,\"parameters\":{\"name\":\"model-1\"}}' > target/demo/needsSync
+  python3 -m http.server --bind 127.0.0.1 --directory target/demo 8099 &
+  cargo xtask cluster exec --name demo -- kubectl patch modelsync -n label-bot-prod labelbot-deploy --type=merge \\
+    -p '{\"spec\":{\"needsSyncUrl\":\"http://127.0.0.1:8099/needsSync\"}}'
+  cargo xtask cluster exec --name demo -- kubectl get modelsync,pipelineruns -n label-bot-prod
+
+How to stop:
+
+  make demo-down
+
+To see the whole demo: as root on Linux, `make demo`.";
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_next_model_is_another_one() {
+        for (model, next) in [("model-1", "model-2"), ("a-b-9", "a-b-10"), ("", "model-2"), ("x", "x-2")] {
+            assert_eq!(successor(model), next);
+        }
+    }
+
+    #[test]
+    fn the_show_is_over_only_after_a_run_of_its_own() {
+        let object = |attempt: i64, outcome: &str, in_sync: &str| {
+            json!({ "status": {
+                "conditions": [{ "type": "InSync", "status": in_sync, "reason": "R", "message": "m" }],
+                "lastRun": { "attempt": attempt, "outcome": outcome },
+            }})
+        };
+        assert!(told_of(&object(2, "Succeeded", "True"), 1).1);
+        assert!(!told_of(&object(1, "Succeeded", "True"), 1).1);
+        assert!(!told_of(&object(2, "Failed", "True"), 1).1);
+        assert!(!told_of(&object(2, "Succeeded", "False"), 1).1);
+        assert!(!told_of(&Value::Null, 0).1);
+    }
+
+    #[test]
+    fn the_example_uses_the_image_that_is_made_for_it() {
+        for part in ["endpoint.yaml", "pipeline.yaml"] {
+            let text = std::fs::read_to_string(example().join(part)).unwrap();
+            assert!(text.contains(image::kubectl::REFERENCE), "{part}");
+        }
+    }
+}
