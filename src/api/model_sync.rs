@@ -7,7 +7,7 @@ use kube::{CustomResource, KubeSchema, core::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{condition::Condition, raw::RawObject};
+use super::{condition::Condition, needs_sync::MAX_PARAMETER_COUNT, raw::RawObject};
 
 /// Keeps what is deployed equal to what is desired: asks an endpoint whether they differ, and starts exactly one
 /// run when they do.
@@ -146,11 +146,11 @@ pub struct JobTemplate {
 pub struct TemplateMetadata {
     /// Labels of the run. Keys below `automl.cloudai.kubeflow.org/` are the operator's.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(length(max = 64))]
+    #[schemars(extend("maxProperties" = 64))]
     pub labels: BTreeMap<String, String>,
     /// Annotations of the run. Keys below `automl.cloudai.kubeflow.org/` are the operator's.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(length(max = 64))]
+    #[schemars(extend("maxProperties" = 64))]
     pub annotations: BTreeMap<String, String>,
     /// Accepted and ignored: runs are named by the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -284,7 +284,7 @@ pub struct Target {
     pub digest: String,
     /// Parameters that the run gets.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(length(max = 256))]
+    #[schemars(extend("maxProperties" = MAX_PARAMETER_COUNT))]
     pub parameters: BTreeMap<String, String>,
     /// Consecutive runs for this target that did not succeed.
     #[serde(default, skip_serializing_if = "is_zero")]

@@ -10,3 +10,5 @@ pub const MAX_BODY: usize = 64 * 1024;
 pub const MAX_HEADERS: usize = 16 * 1024;
 /// Largest sum of all names and values of the parameters that go into a run, in bytes.
 pub const MAX_PARAMETERS: usize = 16 * 1024;
+/// Most parameters that go into a run: `status.target.parameters` holds as many.
+pub const MAX_PARAMETER_COUNT: usize = 256;

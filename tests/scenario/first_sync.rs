@@ -220,10 +220,10 @@ async fn suspended_object_starts_nothing_while_its_run_goes_on() {
         world.until("a", Ready, True, "Suspended").await;
         world.end_run(&run, "Succeeded").await;
         world.until("a", InSync, Unknown, "Suspended").await;
-        let asked = world.endpoint.asked("a");
+        let (asked, passes) = (world.endpoint.asked("a"), world.passes().await);
         world.clock.advance(Duration::from_hours(1));
         world.trigger("a", "now").await;
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        world.wait("a pass", async || (world.passes().await > passes).then_some(())).await;
         assert_eq!(
             (world.endpoint.asked("a"), world.runs("a").await.len()),
             (asked, 1),

@@ -84,7 +84,9 @@ async fn reservation_of_a_dead_process_is_given_up_only_when_its_run_cannot_come
         world.start_operator().await;
         world.until("a", InSync, Unknown, "RunUnconfirmed").await;
         world.clock.advance(Duration::from_mins(1));
+        let passes = world.passes().await;
         world.trigger("a", "now").await;
+        world.wait("a pass", async || (world.passes().await > passes).then_some(())).await;
         assert!(world.runs("a").await.is_empty(), "not even a trigger shortens the wait");
         world.clock.advance(UNTIL_CERTAIN);
         world.run("a", 2).await;

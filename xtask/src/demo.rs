@@ -17,6 +17,8 @@ use crate::progress::Progress;
 use crate::{command, image, test_run, workspace};
 
 const CLUSTER: &str = "demo";
+const SYSTEM: &str = "modelsync-system";
+const OPERATOR: &str = "deployment/modelsync-controller";
 const NAMESPACE: &str = "label-bot-prod";
 const OBJECT: &str = "labelbot-deploy";
 /// How long the show may take once everything stands.
@@ -72,7 +74,7 @@ impl Stage {
         for part in ["endpoint.yaml", "pipeline.yaml"] {
             kubectl.apply(&example.join(part))?;
         }
-        kubectl.rolled_out(NAMESPACE, "labelbot-diff")?;
+        kubectl.rolled_out(NAMESPACE, "deployment/labelbot-diff")?;
         let before = kubectl.attempt();
         let wanted = kubectl.want_something_new()?;
         self.progress.say(&format!("wanted model: {wanted}; deployed model: {}", or_none(&kubectl.deployed())));
@@ -92,13 +94,13 @@ impl Stage {
 
     fn install(&self, kubectl: &Kubectl) -> Result<()> {
         let config = workspace::root().join("config");
-        let there = kubectl.ask(&["get", "deployment", "-n", "modelsync-system", "modelsync-controller"]).is_ok();
+        let there = kubectl.ask(&["get", "-n", SYSTEM, OPERATOR]).is_ok();
         kubectl.ask(&["apply", "--server-side", "-k", &config.to_string_lossy()])?;
         if there {
             // The image may have changed, and its tag has not.
-            kubectl.ask(&["rollout", "restart", "-n", "modelsync-system", "deployment/modelsync-controller"])?;
+            kubectl.ask(&["rollout", "restart", "-n", SYSTEM, OPERATOR])?;
         }
-        kubectl.rolled_out("modelsync-system", "modelsync-controller")?;
+        kubectl.rolled_out(SYSTEM, OPERATOR)?;
         self.progress.say("the operator is ready");
         Ok(())
     }
@@ -120,11 +122,13 @@ impl Stage {
             }
             if Instant::now() > deadline {
                 let events = kubectl.ask(&["get", "events", "-n", NAMESPACE, "--sort-by=.lastTimestamp"]);
+                let log = kubectl.ask(&["logs", "-n", SYSTEM, "--tail=20", OPERATOR]);
                 bail!(
-                    "not in sync within {} s\n{object:#}\n{}\nThe cluster is still up: `cargo xtask cluster exec --name \
+                    "not in sync within {} s\n{object:#}\n{}\n{}\nThe cluster is still up: `cargo xtask cluster exec --name \
                      {CLUSTER} -- sh`",
                     PATIENCE.as_secs(),
-                    events.unwrap_or_default()
+                    events.unwrap_or_default(),
+                    log.unwrap_or_default()
                 );
             }
             thread::sleep(BETWEEN_LOOKS);
@@ -141,7 +145,12 @@ impl Stage {
         self.progress.say("installed: the CRDs");
         kubectl.ask(&["apply", "--server-side", "-f", &root.join("config/fence.yaml").to_string_lossy()])?;
         self.progress.say("installed: the admission policy modelsync-run-not-after");
-        kubectl.ask(&["wait", "--for=condition=Established", "--timeout=30s", "crd/modelsyncs.automl.cloudai.kubeflow.org"])?;
+        kubectl.ask(&[
+            "wait",
+            "--for=condition=Established",
+            "--timeout=30s",
+            "crd/modelsyncs.automl.cloudai.kubeflow.org",
+        ])?;
         kubectl.apply(&example().join("namespace.yaml"))?;
         kubectl.apply(&example().join("modelsync.yaml"))?;
         self.progress.say(&format!("applied: the ModelSync {OBJECT} in the namespace {NAMESPACE}"));
@@ -157,7 +166,12 @@ impl Stage {
         self.progress.step("operator and label bot");
         let config = workspace::root().join("config");
         kubectl.ask(&["apply", "--server-side", "-k", &config.to_string_lossy()])?;
-        kubectl.ask(&["wait", "--for=condition=Established", "--timeout=30s", "crd/modelsyncs.automl.cloudai.kubeflow.org"])?;
+        kubectl.ask(&[
+            "wait",
+            "--for=condition=Established",
+            "--timeout=30s",
+            "crd/modelsyncs.automl.cloudai.kubeflow.org",
+        ])?;
         for part in ["namespace.yaml", "endpoint.yaml", "pipeline.yaml", "modelsync.yaml"] {
             kubectl.apply(&example().join(part))?;
         }
@@ -191,8 +205,7 @@ impl Kubectl {
     }
 
     fn rolled_out(&self, namespace: &str, deployment: &str) -> Result<()> {
-        let deployment = format!("deployment/{deployment}");
-        self.ask(&["rollout", "status", "-n", namespace, "--timeout=120s", &deployment]).map(drop)
+        self.ask(&["rollout", "status", "-n", namespace, "--timeout=120s", deployment]).map(drop)
     }
 
     fn object(&self) -> Option<Value> {
@@ -207,7 +220,8 @@ impl Kubectl {
 
     fn model(&self, configmap: &str) -> String {
         let path = "jsonpath={.data.model}";
-        self.ask(&["get", "configmap", "-n", NAMESPACE, configmap, "--ignore-not-found", "-o", path]).unwrap_or_default()
+        self.ask(&["get", "configmap", "-n", NAMESPACE, configmap, "--ignore-not-found", "-o", path])
+            .unwrap_or_default()
     }
 
     fn deployed(&self) -> String {
@@ -281,14 +295,18 @@ fn what_next(wanted: &str) -> String {
         "
 What you can type now:
 
-  cargo xtask cluster exec --name {CLUSTER} -- bash      a shell in the cluster's network; in it:
+  cargo xtask cluster exec --name {CLUSTER} -- bash
+      a shell in the cluster's network; in it:
 
-  kubectl get modelsync -n {NAMESPACE}                   is the model in sync, and why
-  kubectl get pipelineruns -n {NAMESPACE}                the runs
-  kubectl describe modelsync -n {NAMESPACE} {OBJECT}     conditions and events
-
+  kubectl get modelsync -n {NAMESPACE}
+      is the model in sync, and why
+  kubectl describe modelsync -n {NAMESPACE} {OBJECT}
+      conditions and events
+  kubectl get pipelineruns -n {NAMESPACE}
+      the runs
   kubectl patch configmap -n {NAMESPACE} labelbot-wanted --type=merge -p '{{\"data\":{{\"model\":\"{next}\"}}}}'
-  kubectl get modelsync -n {NAMESPACE} -w                want another model, and watch it being deployed
+  kubectl get modelsync -n {NAMESPACE} -w
+      want another model, and watch it being deployed
 
 How to stop:
 

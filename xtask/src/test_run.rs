@@ -242,15 +242,15 @@ fn check(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// The test programs of `tests/` that need no cluster.
+/// The test programs of `tests/` that need no cluster: files, and folders with a `main.rs`.
 fn without_cluster() -> Result<Vec<String>> {
-    let names = files::names_in(&workspace::root().join("tests"))?;
-    Ok(names
-        .iter()
-        .filter_map(|name| name.strip_suffix(".rs"))
-        .filter(|name| !WITH_CLUSTER.contains(name))
-        .map(str::to_owned)
-        .collect())
+    let folder = workspace::root().join("tests");
+    let names = files::names_in(&folder)?;
+    let program = |name: &String| match name.strip_suffix(".rs") {
+        Some(name) => Some(name.to_owned()),
+        None => folder.join(name).join("main.rs").is_file().then(|| name.clone()),
+    };
+    Ok(names.iter().filter_map(program).filter(|name| !WITH_CLUSTER.contains(&name.as_str())).collect())
 }
 
 #[cfg(target_os = "linux")]

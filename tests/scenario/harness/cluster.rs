@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use kube::{
     Api, Client, Config,
-    api::{DynamicObject, Patch, PatchParams},
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams},
     config::{KubeConfigOptions, Kubeconfig},
     core::{ApiResource, GroupVersionKind},
 };
@@ -66,6 +66,15 @@ impl Cluster {
         config
     }
 
+    /// A bare cluster that served before has Tekton's PipelineRuns from then.
+    async fn remove_tekton(&self, client: &Client) {
+        let crds = api(client, "apiextensions.k8s.io/v1", "CustomResourceDefinition", None);
+        let _ = crds.delete("pipelineruns.tekton.dev", &DeleteParams::default()).await;
+        let runs = api(client, "tekton.dev/v1", "PipelineRun", None);
+        let gone = || async { runs.list(&ListParams::default()).await.is_err().then_some(()) };
+        eventually("PipelineRuns are gone", Duration::from_secs(30), gone).await.unwrap();
+    }
+
     async fn install(&self, fence: bool) {
         let client = self.client();
         for crd in modelsync::api::crd::all() {
@@ -79,6 +88,9 @@ impl Cluster {
             for object in yaml_file(&repository().join(file)) {
                 apply(&client, &object).await;
             }
+        }
+        if !fence {
+            self.remove_tekton(&client).await;
         }
         let established = || async {
             let crd = api(&client, "apiextensions.k8s.io/v1", "CustomResourceDefinition", None)

@@ -1,0 +1,259 @@
+//! One test's world: a namespace, an endpoint on the node's address, and the operator that all tests share. IO.
+
+use std::{
+    collections::HashMap,
+    panic::AssertUnwindSafe,
+    path::PathBuf,
+    process::Command,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::{Path, State},
+    routing::get,
+};
+use futures::FutureExt;
+use kube::{
+    Api, Client,
+    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams},
+};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, sync::OnceCell};
+
+/// An image with a shell that every level 2 cluster has.
+pub const BUSYBOX: &str = "local.test/busybox:1.35";
+const SYSTEM: &str = "modelsync-system";
+const OPERATOR: &str = "modelsync-controller";
+/// How long anything may take.
+const DEADLINE: Duration = Duration::from_mins(2);
+
+/// Which model each name wants, and which it has.
+type Models = Arc<Mutex<HashMap<String, (String, String)>>>;
+
+pub struct World {
+    pub namespace: String,
+    client: Client,
+    models: Models,
+    endpoint: (String, u16),
+}
+
+/// Runs a test in a world of its own; shows the world where it fails.
+pub async fn node_test(name: &str, body: impl AsyncFnOnce(&World)) {
+    assert!(
+        std::env::var_os("MODELSYNC_TEST_NODE").is_some_and(|value| value == "1"),
+        "these tests need a cluster made for them: run `cargo xtask test node`"
+    );
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    static INSTALLED: OnceCell<()> = OnceCell::const_new();
+    INSTALLED.get_or_init(install).await;
+    let world = World::new(name).await;
+    let ended = AssertUnwindSafe(body(&world)).catch_unwind().await;
+    if let Err(panic) = ended {
+        world.show();
+        std::panic::resume_unwind(panic);
+    }
+    kubectl(&["delete", "namespace", "--wait=false", &world.namespace]);
+}
+
+/// The operator, as a user installs it.
+async fn install() {
+    let config = repository().join("config");
+    kubectl(&["apply", "--server-side", "-k", &config.to_string_lossy()]);
+    kubectl(&["rollout", "status", "-n", SYSTEM, "--timeout=120s", &format!("deployment/{OPERATOR}")]);
+}
+
+/// Root of the repository.
+pub fn repository() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Runs kubectl, which must succeed, and returns what it says.
+pub fn kubectl(arguments: &[&str]) -> String {
+    let ran = Command::new("kubectl").args(arguments).output().unwrap();
+    let words = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "kubectl {arguments:?}: {words}");
+    String::from_utf8_lossy(&ran.stdout).into_owned()
+}
+
+/// A dynamic API of any kind whose plural is regular.
+fn api(client: &Client, api_version: &str, kind: &str, namespace: Option<&str>) -> Api<DynamicObject> {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+    match namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    }
+}
+
+impl World {
+    async fn new(name: &str) -> Self {
+        let client = Client::try_default().await.unwrap();
+        let namespace = format!("node-{name}-{}", std::process::id());
+        kubectl(&["create", "namespace", &namespace]);
+        let models = Models::default();
+        let endpoint = (node_address(&client).await, serve(models.clone()).await);
+        Self { namespace, client, models, endpoint }
+    }
+
+    /// URL of the endpoint for this name.
+    pub fn url(&self, name: &str) -> String {
+        format!("http://{}:{}/{name}", self.endpoint.0, self.endpoint.1)
+    }
+
+    /// From now on this model is wanted under this name.
+    pub fn wants(&self, name: &str, model: &str) {
+        self.models.lock().unwrap().entry(name.into()).or_default().0 = model.into();
+    }
+
+    /// From now on this model is deployed under this name.
+    pub fn has(&self, name: &str, model: &str) {
+        self.models.lock().unwrap().entry(name.into()).or_default().1 = model.into();
+    }
+
+    /// Makes `name.namespace`, port 80, a Service that leads to the endpoint.
+    pub fn publish(&self, name: &str, namespace: &str) {
+        let (address, port) = &self.endpoint;
+        let objects = json!({ "apiVersion": "v1", "kind": "List", "items": [
+            { "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } },
+            {
+                "apiVersion": "v1", "kind": "Service", "metadata": { "name": name, "namespace": namespace },
+                "spec": { "ports": [{ "name": "http", "port": 80, "targetPort": port }] },
+            },
+            {
+                "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+                "metadata": { "name": name, "namespace": namespace, "labels": { "kubernetes.io/service-name": name } },
+                "addressType": "IPv4",
+                "ports": [{ "name": "http", "port": port }],
+                "endpoints": [{ "addresses": [address] }],
+            },
+        ]});
+        let file = std::env::temp_dir().join(format!("{}-{name}.json", self.namespace));
+        std::fs::write(&file, objects.to_string()).unwrap();
+        kubectl(&["apply", "-f", &file.to_string_lossy()]);
+        std::fs::remove_file(file).unwrap();
+    }
+
+    /// Server-side apply in the test's namespace.
+    pub async fn apply(&self, object: &Value) {
+        let (api_version, kind) = (object["apiVersion"].as_str().unwrap(), object["kind"].as_str().unwrap());
+        let name = object["metadata"]["name"].as_str().unwrap();
+        let applied = api(&self.client, api_version, kind, Some(&self.namespace))
+            .patch(name, &PatchParams::apply("node-test").force(), &Patch::Apply(object))
+            .await;
+        applied.unwrap_or_else(|error| panic!("{kind} {name}: {error}"));
+    }
+
+    pub async fn get(&self, api_version: &str, kind: &str, name: &str) -> Option<Value> {
+        let found = api(&self.client, api_version, kind, Some(&self.namespace)).get_opt(name).await.unwrap();
+        found.map(|object| serde_json::to_value(object).unwrap())
+    }
+
+    pub async fn status(&self, name: &str) -> Value {
+        let object = self.get("automl.cloudai.kubeflow.org/v1alpha1", "ModelSync", name).await;
+        object.map(|object| object["status"].clone()).unwrap_or_default()
+    }
+
+    /// Names of every run that was made for the object, of whatever kind.
+    pub async fn runs(&self, name: &str) -> Vec<String> {
+        let mut names = Vec::new();
+        for (api_version, kind) in [("tekton.dev/v1", "PipelineRun"), ("batch/v1", "Job")] {
+            let all = api(&self.client, api_version, kind, Some(&self.namespace)).list(&ListParams::default()).await;
+            let ours = all.unwrap().items.into_iter().filter(|run| {
+                let owners = run.metadata.owner_references.as_deref().unwrap_or_default();
+                owners.iter().any(|owner| owner.kind == "ModelSync" && owner.name == name)
+            });
+            names.extend(ours.filter_map(|run| run.metadata.name));
+        }
+        names
+    }
+
+    /// Waits until a run of the object exists and returns its name.
+    pub async fn exists(&self, name: &str) -> String {
+        self.eventually(&format!("a run of {name}"), async || self.runs(name).await.into_iter().next()).await
+    }
+
+    /// Waits until the attempt has ended, which must be with this outcome, and returns the run's name.
+    pub async fn run_ended(&self, name: &str, attempt: i64, outcome: &str) -> String {
+        let what = format!("attempt {attempt} of {name} to end");
+        let last = self
+            .eventually(&what, async || {
+                let last = self.status(name).await["lastRun"].clone();
+                (last["attempt"] == attempt).then_some(last)
+            })
+            .await;
+        assert_eq!(last["outcome"], outcome, "{last:#}");
+        last["name"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits for a condition.
+    pub async fn condition(&self, name: &str, type_: &str, status: &str, reason: &str) {
+        let what = format!("{name} to be {type_}={status} {reason}");
+        self.eventually(&what, async || {
+            let conditions = self.status(name).await["conditions"].as_array().cloned().unwrap_or_default();
+            let found = conditions.into_iter().find(|condition| condition["type"] == type_)?;
+            (found["status"] == status && found["reason"] == reason).then_some(())
+        })
+        .await;
+    }
+
+    /// Deletes the operator's pod and waits until another one is ready.
+    pub async fn restart_operator(&self) {
+        let selector = "app.kubernetes.io/component=controller";
+        kubectl(&["delete", "pod", "-n", SYSTEM, "-l", selector, "--wait=true"]);
+        kubectl(&["rollout", "status", "-n", SYSTEM, "--timeout=60s", &format!("deployment/{OPERATOR}")]);
+    }
+
+    async fn eventually<T>(&self, what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
+        let asking = async {
+            loop {
+                if let Some(answer) = ask().await {
+                    return answer;
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        };
+        let answer = tokio::time::timeout(DEADLINE, asking).await;
+        answer.unwrap_or_else(|_| panic!("waited {} s in vain for {what}", DEADLINE.as_secs()))
+    }
+
+    /// Prints what somebody would look at who wonders why the test failed.
+    fn show(&self) {
+        let namespace = self.namespace.as_str();
+        for question in [
+            vec!["get", "modelsyncs,pipelineruns,jobs", "-n", namespace, "-o", "yaml"],
+            vec!["get", "taskruns,pods", "-n", namespace, "-o", "wide"],
+            vec!["get", "events", "-n", namespace, "--sort-by=.lastTimestamp"],
+            vec!["get", "pods", "-n", SYSTEM, "-o", "wide"],
+            vec!["logs", "-n", SYSTEM, "--tail=60", "deployment/modelsync-controller"],
+        ] {
+            let ran = Command::new("kubectl").args(&question).output().unwrap();
+            let said = [ran.stdout, ran.stderr].map(|words| String::from_utf8_lossy(&words).into_owned());
+            println!("--- kubectl {}\n{}", question.join(" "), said.concat());
+        }
+    }
+}
+
+async fn node_address(client: &Client) -> String {
+    let nodes = api(client, "v1", "Node", None).list(&ListParams::default()).await.unwrap();
+    let addresses = nodes.items[0].data["status"]["addresses"].as_array().unwrap().clone();
+    let internal = addresses.iter().find(|address| address["type"] == "InternalIP").unwrap();
+    internal["address"].as_str().unwrap().to_owned()
+}
+
+/// Serves the endpoint on every address, which in the cluster's network are the node's, and returns its port.
+async fn serve(models: Models) -> u16 {
+    let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let router = Router::new().route("/{name}", get(answer)).with_state(models);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    port
+}
+
+async fn answer(State(models): State<Models>, Path(name): Path<String>) -> String {
+    let (wanted, deployed) = models.lock().unwrap().get(&name).cloned().unwrap_or_default();
+    let parameters = json!({ "name": wanted });
+    json!({ "apiVersion": "v1alpha1", "kind": "NeedsSync", "needsSync": wanted != deployed, "parameters": parameters })
+        .to_string()
+}
