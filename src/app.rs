@@ -262,12 +262,12 @@ impl Parts {
         stop: &CancellationToken,
         tasks: &TaskTracker,
     ) {
-        for (number, namespace) in scopes(settings).into_iter().enumerate() {
+        for namespace in scopes(settings) {
             let wake = {
                 let queue = self.queue.clone();
                 Arc::new(move |uid: &str| queue.wake(uid))
             };
-            let sink = ModelSyncSink::new(self.objects.clone(), number, namespace.clone(), wake);
+            let sink = ModelSyncSink::new(self.objects.clone(), namespace.clone(), wake);
             let scope = Scope { path: model_syncs(namespace.as_deref()), selector: encode(&settings.selector) };
             tasks.spawn(follow(clients.reads.clone(), clock.clone(), scope, sink, stop.clone()));
             for backend in runs::backends() {

@@ -17,7 +17,7 @@ use modelsync::{
         answer::{Answer, AskedUnder, NoAnswer, NoAnswerClass, map_parameters},
         condition::find,
         digest,
-        name::run_name,
+        name::{MAX_ATTEMPT, run_name},
         retention::surplus,
         run::RunRecord,
         sync::{
@@ -582,7 +582,9 @@ fn check_reserve(facts: &Facts<'_>, after: &ModelSyncStatus) -> Result<(), Strin
         return wrong("with another target than the answer's");
     }
     let earlier = facts.status.reservation.as_ref();
-    let fresh = earlier.is_none() && open.attempt > facts.status.attempt && own.iter().all(|run| run.attempt < open.attempt);
+    // No attempt comes after the last; the schema keeps statuses from getting there.
+    let last = facts.status.attempt >= MAX_ATTEMPT;
+    let fresh = earlier.is_none() && (last || open.attempt > facts.status.attempt) && own.iter().all(|run| run.attempt < open.attempt);
     let again = earlier.is_some_and(|earlier| earlier.attempt == open.attempt && earlier.not_after <= open.not_after);
     if !(fresh || again) || open.attempt > after.attempt || open.nonce != NONCE {
         return wrong("of an attempt that is not the next one");

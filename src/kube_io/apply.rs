@@ -161,8 +161,13 @@ impl ApiServer {
         match found {
             Ok(object) => {
                 let run = record::run(backend, object.get())?;
-                if run.owner_uid == owner_uid {
+                let ours = run.owner_uid == owner_uid;
+                if ours && record::carries_label(object.get(), keys::OWNER_UID, owner_uid) {
                     return Ok(Found::Ours(Box::new(run)));
+                }
+                if ours {
+                    // The watch selects by this label, so it would never tell how the run goes on.
+                    return Ok(Found::Foreign(format!("nobody: its label {} is gone, put back {owner_uid}", keys::OWNER_UID)));
                 }
                 let owner = if run.owner_name.is_empty() {
                     "nobody that this operator knows".to_owned()

@@ -93,7 +93,7 @@ impl Leadership {
     }
 
     /// Campaigns until it is cancelled, then releases the lease.
-    pub async fn campaign(&self, clients: Clients, stop: CancellationToken) {
+    pub async fn campaign(&self, clients: Clients, ended: CancellationToken) {
         let Some(candidacy) = &self.candidacy else { return };
         loop {
             let now = self.clock.uptime();
@@ -102,7 +102,7 @@ impl Leadership {
                 Step::Claim(stored) => self.claim(candidacy, &clients, stored).await,
                 Step::Wait(at) => {
                     tokio::select! {
-                        () = stop.cancelled() => break,
+                        () = ended.cancelled() => break,
                         () = tokio::time::sleep(at.since(now)) => {}
                     }
                     if !self.leads() {
@@ -111,7 +111,7 @@ impl Leadership {
                 }
             }
             self.publish();
-            if stop.is_cancelled() {
+            if ended.is_cancelled() {
                 break;
             }
         }

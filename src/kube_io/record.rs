@@ -128,6 +128,15 @@ pub fn run(backend: &dyn RunBackend, object: &str) -> Result<RunRecord, serde_js
     })
 }
 
+/// Whether the object has this label with this value.
+pub fn carries_label(object: &str, key: &str, value: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Object {
+        metadata: Meta,
+    }
+    serde_json::from_str::<Object>(object).is_ok_and(|object| object.metadata.labels.get(key).is_some_and(|found| found == value))
+}
+
 /// Name of an object whose rest cannot be read, for messages.
 pub fn name_of(object: &str) -> Option<String> {
     #[derive(Deserialize)]

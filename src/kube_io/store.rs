@@ -52,8 +52,8 @@ struct Objects {
     by_name: HashMap<String, String>,
     /// namespace/name of objects that cannot be read.
     unreadable: BTreeSet<String>,
-    /// Scopes that have been listed.
-    listed: BTreeSet<usize>,
+    /// Scopes that have been listed, and up to which version their watch has told of everything.
+    seen: HashMap<Option<String>, u64>,
 }
 
 impl ModelSyncs {
@@ -81,22 +81,27 @@ impl ModelSyncs {
 
     /// Whether this many scopes have been listed.
     pub fn is_known(&self, scopes: usize) -> bool {
-        read(&self.inner).listed.len() >= scopes
+        read(&self.inner).seen.len() >= scopes
     }
 
-    /// Takes in what a write of ours returned, unless something newer is there already. Reading our own writes keeps the
-    /// next pass from deciding on what it has just changed.
+    /// Takes in what a request of ours returned, unless the watch has told of something newer. Reading our own writes
+    /// keeps the next pass from deciding on what it has just changed.
     pub fn insert(&self, record: ModelSyncRecord) {
         let mut inner = write(&self.inner);
-        let newer = |old: &Arc<ModelSyncRecord>| version(&old.resource_version) > version(&record.resource_version);
-        if inner.by_uid.get(&record.identity.uid).is_some_and(newer) {
+        let scope = Some(record.identity.namespace.clone());
+        let seen = inner.seen.get(&scope).or_else(|| inner.seen.get(&None)).copied();
+        // Without this, a reply that is read after the object's deletion was seen would bring it back for good.
+        if seen.is_some_and(|seen| version(&record.resource_version) <= seen) {
             return;
         }
-        let identity = &record.identity;
-        inner.by_name.insert(format!("{}/{}", identity.namespace, identity.name), identity.uid.clone());
-        inner.by_uid.insert(identity.uid.clone(), Arc::new(record));
+        inner.take(record);
     }
 
+    fn watched(&self, scope: Option<&str>, record: ModelSyncRecord) {
+        let mut inner = write(&self.inner);
+        inner.see(scope, &record.resource_version);
+        inner.take(record);
+    }
     /// Forgets an object that a live read did not find.
     pub fn remove(&self, uid: &str) {
         let mut inner = write(&self.inner);
@@ -109,19 +114,36 @@ impl ModelSyncs {
     }
 }
 
+impl Objects {
+    fn take(&mut self, record: ModelSyncRecord) {
+        let newer = |old: &Arc<ModelSyncRecord>| version(&old.resource_version) > version(&record.resource_version);
+        if self.by_uid.get(&record.identity.uid).is_some_and(newer) {
+            return;
+        }
+        let identity = &record.identity;
+        self.by_name.insert(format!("{}/{}", identity.namespace, identity.name), identity.uid.clone());
+        self.by_uid.insert(identity.uid.clone(), Arc::new(record));
+    }
+
+    fn see(&mut self, scope: Option<&str>, resource_version: &str) {
+        if let Some(seen) = self.seen.get_mut(&scope.map(str::to_owned)) {
+            *seen = version(resource_version).max(*seen);
+        }
+    }
+}
+
 /// Feeds the ModelSyncs of one scope into their store.
 pub struct ModelSyncSink {
     store: Arc<ModelSyncs>,
-    scope: usize,
     namespace: Option<String>,
     wake: Wake,
     listing: HashSet<String>,
 }
 
 impl ModelSyncSink {
-    /// `scope` numbers the scopes; `namespace` bounds what a complete list replaces.
-    pub fn new(store: Arc<ModelSyncs>, scope: usize, namespace: Option<String>, wake: Wake) -> Self {
-        Self { store, scope, namespace, wake, listing: HashSet::new() }
+    /// `namespace` is the scope: it bounds what a complete list replaces.
+    pub fn new(store: Arc<ModelSyncs>, namespace: Option<String>, wake: Wake) -> Self {
+        Self { store, namespace, wake, listing: HashSet::new() }
     }
 
     fn take(&mut self, object: &str) -> Option<String> {
@@ -133,7 +155,7 @@ impl ModelSyncSink {
                     warn!(object = name, %problem, "ModelSync cannot be read");
                 }
                 write(&self.store.inner).unreadable.remove(&name);
-                self.store.insert(record);
+                self.store.watched(self.namespace.as_deref(), record);
                 (self.wake)(&uid);
                 Some(uid)
             }
@@ -173,7 +195,7 @@ impl Sink for ModelSyncSink {
             self.store.remove(&uid);
             (self.wake)(&uid);
         }
-        write(&self.store.inner).listed.insert(self.scope);
+        write(&self.store.inner).seen.insert(self.namespace.clone(), version(listed_at));
         self.listing = HashSet::new();
     }
 
@@ -183,6 +205,7 @@ impl Sink for ModelSyncSink {
 
     fn deleted(&mut self, object: &str) {
         if let Ok(record) = record::model_sync(object) {
+            write(&self.store.inner).see(self.namespace.as_deref(), &record.resource_version);
             self.store.remove(&record.identity.uid);
             (self.wake)(&record.identity.uid);
         }
@@ -203,8 +226,8 @@ impl Sink for ModelSyncSink {
 enum Knowledge {
     /// Not listed yet.
     Unlisted,
-    /// Listed; last heard then.
-    Listed(Mono),
+    /// Listed; last heard then, and told of everything up to this version.
+    Listed { heard: Mono, seen: u64 },
     /// The kind is not installed.
     Missing(Mono),
 }
@@ -260,9 +283,9 @@ impl Runs {
                 continue;
             }
             match knowledge {
-                Knowledge::Listed(heard) if now.since(*heard) <= YOUNG => {}
+                Knowledge::Listed { heard, .. } if now.since(*heard) <= YOUNG => {}
                 Knowledge::Missing(heard) if now.since(*heard) <= YOUNG => missing.push(*kind),
-                Knowledge::Unlisted | Knowledge::Listed(_) | Knowledge::Missing(_) => return RunsOf::Unknown,
+                Knowledge::Unlisted | Knowledge::Listed { .. } | Knowledge::Missing(_) => return RunsOf::Unknown,
             }
         }
         let resolve = |uids: Option<&BTreeSet<String>>| -> Vec<Arc<RunRecord>> {
@@ -273,17 +296,19 @@ impl Runs {
         RunsOf::Known { own: resolve(inner.by_owner.get(uid)), predecessors, missing }
     }
 
-    /// Takes in a run that a request of ours returned, unless something newer is there already.
+    /// Takes in a run that a request of ours returned, unless its watch has told of something newer: a reply that is read
+    /// after the run's deletion was seen would bring it back for good.
     pub fn insert(&self, run: RunRecord) {
         let mut inner = write(&self.inner);
-        let newer = |old: &Arc<RunRecord>| version(&old.resource_version) > version(&run.resource_version);
-        if inner.by_uid.get(&run.uid).is_some_and(newer) {
+        let told = |scope: Option<String>| match inner.scopes.get(&(run.kind, scope)) {
+            Some(Knowledge::Listed { seen, .. }) => Some(*seen),
+            _ => None,
+        };
+        let seen = told(Some(run.namespace.clone())).or_else(|| told(None));
+        if seen.is_some_and(|seen| version(&run.resource_version) <= seen) {
             return;
         }
-        inner.drop_run(&run.uid.clone());
-        inner.by_owner.entry(run.owner_uid.clone()).or_default().insert(run.uid.clone());
-        inner.by_owner_name.entry(owner_name(&run)).or_default().insert(run.uid.clone());
-        inner.by_uid.insert(run.uid.clone(), Arc::new(run));
+        inner.take(run);
     }
 
     /// Forgets a run.
@@ -297,6 +322,17 @@ fn owner_name(run: &RunRecord) -> String {
 }
 
 impl RunsInner {
+    fn take(&mut self, run: RunRecord) {
+        let newer = |old: &Arc<RunRecord>| version(&old.resource_version) > version(&run.resource_version);
+        if self.by_uid.get(&run.uid).is_some_and(newer) {
+            return;
+        }
+        self.drop_run(&run.uid);
+        self.by_owner.entry(run.owner_uid.clone()).or_default().insert(run.uid.clone());
+        self.by_owner_name.entry(owner_name(&run)).or_default().insert(run.uid.clone());
+        self.by_uid.insert(run.uid.clone(), Arc::new(run));
+    }
+
     fn drop_run(&mut self, uid: &str) {
         let Some(gone) = self.by_uid.remove(uid) else { return };
         for (index, key) in [(&mut self.by_owner, gone.owner_uid.clone()), (&mut self.by_owner_name, owner_name(&gone))]
@@ -338,12 +374,12 @@ impl RunSink {
     fn take(&mut self, object: &str) -> Option<String> {
         match record::run(self.backend, object) {
             Ok(run) => {
-                let uid = run.uid.clone();
-                let known = read(&self.store.inner)
-                    .by_uid
-                    .get(&uid)
-                    .is_some_and(|old| old.resource_version == run.resource_version);
-                self.store.insert(run.clone());
+                let (uid, seen) = (run.uid.clone(), version(&run.resource_version));
+                let mut inner = write(&self.store.inner);
+                let known = inner.by_uid.get(&uid).is_some_and(|old| old.resource_version == run.resource_version);
+                inner.take(run.clone());
+                drop(inner);
+                self.see(seen);
                 if !known {
                     (self.wake)(&run);
                 }
@@ -354,6 +390,14 @@ impl RunSink {
                 warn!(run = name, kind = %self.backend.kind(), %error, "run cannot be read");
                 None
             }
+        }
+    }
+
+    /// The watch has told of everything up to this version.
+    fn see(&self, version: u64) {
+        let mut inner = write(&self.store.inner);
+        if let Some(Knowledge::Listed { heard, seen }) = inner.scopes.get_mut(&(self.backend.kind(), self.namespace.clone())) {
+            (*heard, *seen) = (self.store.clock.uptime(), version.max(*seen));
         }
     }
 
@@ -396,7 +440,7 @@ impl Sink for RunSink {
         let listed_at = version(listed_at);
         self.forget(|run| !self.listing.contains(&run.uid) && version(&run.resource_version) <= listed_at);
         self.listing = HashSet::new();
-        self.know(Knowledge::Listed(self.store.clock.uptime()));
+        self.know(Knowledge::Listed { heard: self.store.clock.uptime(), seen: listed_at });
     }
 
     fn applied(&mut self, object: &str) {
@@ -405,13 +449,14 @@ impl Sink for RunSink {
 
     fn deleted(&mut self, object: &str) {
         if let Ok(run) = record::run(self.backend, object) {
+            self.see(version(&run.resource_version));
             self.store.remove(&run.uid);
             (self.wake)(&run);
         }
     }
 
     fn contact(&mut self) {
-        self.know(Knowledge::Listed(self.store.clock.uptime()));
+        self.see(0);
     }
 
     fn missing(&mut self) {

@@ -72,7 +72,9 @@ async fn ancestors_objects_run_on_pipelines_of_their_names_and_parameters() {
         world.apply(&pipeline("update-model-pr", &parameters, "automl-model")).await;
         world.apply(&pipeline("run-notebook", &["notebook-path", "output", "requirements"], "notebook-path")).await;
         for account in ["auto-update", "default-editor"] {
-            world.apply(&json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": account } })).await;
+            world
+                .apply(&json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": account } }))
+                .await;
         }
         for question in ["needsSync", "needsTrain"] {
             world.wants(question, MODEL);

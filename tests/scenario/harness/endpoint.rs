@@ -25,6 +25,8 @@ pub enum Reply {
     NotNeeded,
     /// Anything else: status and body.
     Raw(u16, String),
+    /// A redirect with this status to this URL.
+    Redirect(u16, String),
     /// Nothing, ever.
     Silence,
 }
@@ -94,6 +96,11 @@ async fn answer(State(endpoint): State<Endpoint>, Path(name): Path<String>) -> R
             json(json!({ "apiVersion": "v1alpha1", "kind": "NeedsSync", "needsSync": false, "parameters": null }))
         }
         Reply::Raw(status, body) => respond(status, body),
+        Reply::Redirect(status, to) => {
+            let mut redirect = respond(status, String::new());
+            redirect.headers_mut().insert("Location", to.parse().unwrap());
+            redirect
+        }
         Reply::Silence => {
             tokio::time::sleep(Duration::from_hours(1)).await;
             respond(500, String::new())

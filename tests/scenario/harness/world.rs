@@ -140,6 +140,11 @@ impl World {
         self.settings.lease = Some(Election { namespace: Some(self.namespace.clone()), ..election });
     }
 
+    /// From its next start on, the operator runs without `--allow-address`.
+    pub fn refuse_loopback(&mut self) {
+        self.settings.addresses = AddressRules::default();
+    }
+
     /// The operator.
     pub fn operator(&self) -> &Operator {
         self.operator.as_ref().expect("the operator runs")
@@ -328,15 +333,28 @@ impl World {
     pub async fn settle(&self, name: &str) {
         let mut version = None;
         for question in 1..=4 {
-            let asked = self.endpoint.asked(name);
-            self.clock.advance(Duration::from_secs(5));
-            self.wait("a question", async || (self.endpoint.asked(name) > asked).then_some(())).await;
+            self.next_question(name, Duration::from_secs(5)).await;
             if question == 3 {
                 version = self.model_syncs().get(name).await.unwrap().resource_version();
             }
         }
         let now = self.model_syncs().get(name).await.unwrap().resource_version();
         assert_eq!(now, version, "{name} is still being written");
+    }
+
+    /// Waits until two more questions, an interval apart, have been asked and the answers decided on.
+    pub async fn settle_every(&self, name: &str, interval: Duration) {
+        for _ in 0..2 {
+            let passes = self.passes().await;
+            self.next_question(name, interval).await;
+            self.wait("the answer's pass", async || (self.passes().await > passes).then_some(())).await;
+        }
+    }
+
+    async fn next_question(&self, name: &str, interval: Duration) {
+        let asked = self.endpoint.asked(name);
+        self.clock.advance(interval);
+        self.wait("a question", async || (self.endpoint.asked(name) > asked).then_some(())).await;
     }
 
     /// Events about an object, oldest first.
