@@ -199,7 +199,11 @@ impl World {
     /// Attempt 1 ended so, for model m1, a moment ago.
     fn after_run(mut self, outcome: Outcome) -> Self {
         let mut target = self.target("m1");
-        if outcome == Outcome::Succeeded { target.successes = 1 } else { target.failures = 1 }
+        if outcome == Outcome::Succeeded {
+            target.successes = 1
+        } else {
+            target.failures = 1
+        }
         self.status.attempt = 1;
         self.status.last_run = Some(LastRun {
             attempt: 1,
@@ -234,7 +238,11 @@ impl World {
             target: target.digest.clone(),
             not_after: instant("2026-03-01T12:00:30Z"),
             create_failures: 0,
-            slots: vec![RunSlot { api_version: "tekton.dev/v1".into(), kind: "PipelineRun".into(), run_name: name.clone() }],
+            slots: vec![RunSlot {
+                api_version: "tekton.dev/v1".into(),
+                kind: "PipelineRun".into(),
+                run_name: name.clone(),
+            }],
         });
         self.status.active = vec![ActiveRun {
             api_version: "tekton.dev/v1".into(),
@@ -360,6 +368,10 @@ impl World {
         let object = json!({ "metadata": metadata, "status": status });
         (status, object)
     }
+
+    fn object_and_status(&self) -> (ModelSyncStatus, Value) {
+        self.object_after(&self.decide())
+    }
 }
 
 fn ended(outcome: Outcome) -> Phase {
@@ -375,6 +387,7 @@ fn ended(outcome: Outcome) -> Phase {
 /// `Reconciling` or `Stalled` where they are there.
 struct Row(&'static str, World, Rule, &'static str, Verdict);
 
+#[rustfmt::skip] // A table: one row, one line.
 fn rows() -> Vec<Row> {
     use NoAnswerClass::{Parameters, Status};
     use Verdict::{Current, Failed, InProgress, Terminating};
@@ -403,6 +416,7 @@ fn rows() -> Vec<Row> {
         Row("same target after a failure", rest().after_run(Outcome::Failed).needed("m1"), Rule::BackOff, "Ready=False RunFailing, InSync=False BackingOff", InProgress),
         Row("same target after a success", rest().after_run(Outcome::Succeeded).needed("m1"), Rule::Settle, "Ready=True Operational, InSync=False AwaitingEffect", Current),
         Row("same target, the wait is over", rest().after_run(Outcome::Failed).later(MINUTE).needed("m1"), Rule::Reserve, "Ready=True Operational, InSync=False RunActive", Current),
+        Row("the last end lies in a far future, by a clock's mistake", rest().after_run(Outcome::Failed).with(|w| w.status.last_run.as_mut().unwrap().finished_at = instant("2036-01-01T00:00:00Z")).needed("m1"), Rule::Reserve, "Ready=True Operational, InSync=False RunActive", Current),
         Row("another target does not wait", rest().after_run(Outcome::Failed).needed("m2"), Rule::Reserve, "Ready=True Operational, InSync=False RunActive", Current),
         Row("a trigger does not wait", rest().after_run(Outcome::Failed).triggered("now").needed("m1"), Rule::Reserve, "Ready=True Operational, InSync=False RunActive", Current),
         Row("the failing target is not wanted any more", rest().after_run(Outcome::Failed).not_needed(), Rule::UpToDate, "Ready=True Operational, InSync=True UpToDate", Current),
@@ -468,7 +482,10 @@ fn every_state_reads_right_for_users_and_for_kstatus() {
         let (status, object) = world.object_after(&plan);
         let found = (plan.rule, shown(&status), kstatus(&object));
         if found != (*rule, (*expected).to_owned(), *verdict) {
-            wrong.push(format!("{name}:\n  expected {rule:?}: {expected}: {verdict:?}\n  found    {:?}: {}: {:?}", found.0, found.1, found.2));
+            wrong.push(format!(
+                "{name}:\n  expected {rule:?}: {expected}: {verdict:?}\n  found    {:?}: {}: {:?}",
+                found.0, found.1, found.2
+            ));
         }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
@@ -492,7 +509,10 @@ fn what_is_written_speaks_of_the_generation_decided_on_and_has_words() {
         for condition in &status.conditions {
             let earlier = world.status.conditions.contains(condition);
             assert_eq!(condition.observed_generation, world.object.generation, "{name}: {condition:?}");
-            assert!(earlier || (!condition.message.is_empty() && condition.message != "earlier"), "{name}: {condition:?}");
+            assert!(
+                earlier || (!condition.message.is_empty() && condition.message != "earlier"),
+                "{name}: {condition:?}"
+            );
         }
         let true_only = [ConditionType::Reconciling, ConditionType::Stalled];
         let lingers = |c: &Condition| true_only.contains(&c.type_) && c.status != ConditionStatus::True;
@@ -513,17 +533,19 @@ fn the_same_state_decided_again_leaves_every_condition_as_it_is() {
     }
 }
 
-impl World {
-    fn object_and_status(&self) -> (ModelSyncStatus, Value) {
-        self.object_after(&self.decide())
-    }
-}
-
 #[test]
 fn waiting_states_name_the_moment_they_end() {
     for Row(name, world, rule, ..) in rows() {
         let plan = world.decide();
-        let waits = matches!(rule, Rule::BackOff | Rule::Settle | Rule::AwaitDeadline | Rule::CreateRefused | Rule::NameConflict | Rule::RunsUnknown);
+        let waits = matches!(
+            rule,
+            Rule::BackOff
+                | Rule::Settle
+                | Rule::AwaitDeadline
+                | Rule::CreateRefused
+                | Rule::NameConflict
+                | Rule::RunsUnknown
+        );
         assert_eq!(waits, matches!(plan.wake_up, WakeUp::At(_)), "{name}: {:?}", plan.wake_up);
         let (status, _) = world.object_after(&plan);
         if matches!(rule, Rule::BackOff | Rule::Settle) {
@@ -532,6 +554,17 @@ fn waiting_states_name_the_moment_they_end() {
             assert_eq!(Duration::try_from(left).unwrap(), at.since(world.now.mono), "{name}");
         }
     }
+}
+
+#[test]
+fn parameters_of_a_run_come_from_the_answer_whatever_status_says() {
+    let forged = |world: &mut World| {
+        let parameters = BTreeMap::from([("model".to_owned(), "forged".to_owned())]);
+        world.status.target = Some(Target { parameters, failures: 0, ..world.target("m1") });
+    };
+    let (status, _) = World::at_rest().with(forged).needed("m1").object_and_status();
+    assert!(status.reservation.is_some());
+    assert_eq!(status.target.unwrap().parameters["model"], "m1");
 }
 
 #[test]

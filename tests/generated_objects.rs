@@ -65,6 +65,12 @@ impl Dice {
         &from[self.below(from.len())]
     }
 
+    /// Of a text: mostly short, because long ones take long.
+    fn length(&mut self) -> usize {
+        let most = if self.once_in(10) { 3000 } else { 8 };
+        self.below(most)
+    }
+
     /// A value that no careful writer would put anywhere.
     fn junk(&mut self) -> Value {
         let long = "x".repeat(300);
@@ -134,7 +140,11 @@ impl Dice {
 
     fn now(&mut self) -> Now {
         let server = if self.once_in(8) { None } else { Some(self.time()) };
-        Now { wall: self.time(), server, mono: Mono::new(Duration::from_secs(*self.pick(&[0, 1, 60, 3600, 1_000_000]))) }
+        Now {
+            wall: self.time(),
+            server,
+            mono: Mono::new(Duration::from_secs(*self.pick(&[0, 1, 60, 3600, 1_000_000]))),
+        }
     }
 
     /// Mostly one that can be carried out.
@@ -157,7 +167,8 @@ impl Dice {
             spec["parameters"] = serde_json::from_str(mapping).unwrap();
         }
         if self.once_in(2) {
-            spec["unmappedParameters"] = json!(self.pick(&["Ignore", "Pass", "Reject", "Keep"][..if odd { 4 } else { 3 }]));
+            spec["unmappedParameters"] =
+                json!(self.pick(&["Ignore", "Pass", "Reject", "Keep"][..if odd { 4 } else { 3 }]));
         }
         if self.once_in(3) {
             spec["suspend"] = json!(self.once_in(3));
@@ -175,7 +186,8 @@ impl Dice {
         ];
         let pipeline = self.pick(&pipelines[..if odd { 4 } else { 3 }]);
         let job = r#"{ "template": { "spec": { "restartPolicy": "Never", "containers": [{ "name": "a", "command": ["echo", "$$(params.x)"] }] } } }"#;
-        let (pipeline, job): (Value, Value) = (serde_json::from_str(pipeline).unwrap(), serde_json::from_str(job).unwrap());
+        let (pipeline, job): (Value, Value) =
+            (serde_json::from_str(pipeline).unwrap(), serde_json::from_str(job).unwrap());
         let kind = self.below(7);
         if kind != 0 || odd {
             spec["pipelineRunTemplate"] = json!({ "spec": pipeline });
@@ -240,7 +252,8 @@ impl Dice {
                 "createFailures": self.count(),
                 "slots": if self.once_in(20) { json!([]) } else { json!([slot]) },
             });
-            status["active"] = json!([{ "apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "namespace": "ns", "name": name }]);
+            status["active"] =
+                json!([{ "apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "namespace": "ns", "name": name }]);
         }
         if self.once_in(2) {
             let (failures, successes) = (self.count(), self.count());
@@ -248,7 +261,11 @@ impl Dice {
             status["target"] = json!({ "digest": target, "parameters": parameters, "failures": failures, "successes": successes, "since": self.time() });
         }
         if self.once_in(2) {
-            let outcome = if self.once_in(10) { "Other" } else { *self.pick(&["Succeeded", "Failed", "TimedOut", "Cancelled", "Gone"]) };
+            let outcome = if self.once_in(10) {
+                "Other"
+            } else {
+                *self.pick(&["Succeeded", "Failed", "TimedOut", "Cancelled", "Gone"])
+            };
             let (target, finished) = (self.digest(digests), self.time());
             status["lastRun"] = json!({ "attempt": attempt, "name": "run", "target": target, "outcome": outcome, "reason": "R", "finishedAt": finished });
         }
@@ -286,13 +303,15 @@ impl Dice {
             "status": {},
         });
         if self.once_in(2) {
-            run["metadata"]["ownerReferences"] = json!([{ "uid": owner, "kind": "ModelSync", "name": NAME, "controller": true }]);
+            run["metadata"]["ownerReferences"] =
+                json!([{ "uid": owner, "kind": "ModelSync", "name": NAME, "controller": true }]);
         }
         if self.once_in(10) {
             run["metadata"]["deletionTimestamp"] = json!(at);
         }
         if self.once_in(20) {
-            run["metadata"]["labels"]["automl.cloudai.kubeflow.org/attempt"] = json!(self.pick(&["9223372036854775807", "-1", "x", "100000000"]));
+            run["metadata"]["labels"]["automl.cloudai.kubeflow.org/attempt"] =
+                json!(self.pick(&["9223372036854775807", "-1", "x", "100000000"]));
         }
         if !self.once_in(3) {
             run["status"]["startTime"] = json!(at);
@@ -300,7 +319,7 @@ impl Dice {
         if !self.once_in(3) {
             let reason = *self.pick(&["Succeeded", "Failed", "PipelineRunTimeout", "Cancelled"]);
             let conditions = json!([
-                { "type": "Succeeded", "status": if good { "True" } else { "False" }, "reason": reason, "message": "m".repeat(self.below(2000)), "lastTransitionTime": at },
+                { "type": "Succeeded", "status": if good { "True" } else { "False" }, "reason": reason, "message": "m".repeat(self.length()), "lastTransitionTime": at },
                 { "type": if good { "Complete" } else { "Failed" }, "status": "True" },
             ]);
             run["status"]["conditions"] = conditions;
@@ -313,17 +332,33 @@ impl Dice {
         let text = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         match self.below(7) {
             0 => Ok(Answer::default()),
-            1 => Err(NoAnswer { class: *self.pick(&[Errors, Malformed, Refused, Timeout]), message: "status 500".repeat(self.below(300)) }),
+            1 => Err(NoAnswer {
+                class: *self.pick(&[Errors, Malformed, Refused, Timeout]),
+                message: "s".repeat(self.length()),
+            }),
             2 => Ok(Answer { needed: true, parameters: BTreeMap::new() }),
             // Many are rare, because they take long.
-            3 if self.once_in(20) => Ok(Answer { needed: true, parameters: (0..self.below(400)).map(|n| (format!("p{n}"), String::new())).chain([text("name", "m1")]).collect() }),
+            3 if self.once_in(20) => Ok(Answer {
+                needed: true,
+                parameters: (0..self.below(400))
+                    .map(|n| (format!("p{n}"), String::new()))
+                    .chain([text("name", "m1")])
+                    .collect(),
+            }),
             4 => Ok(Answer { needed: true, parameters: BTreeMap::from([text("name", "m2"), text("data", "d")]) }),
             _ => Ok(Answer { needed: true, parameters: BTreeMap::from([text("name", "m1"), text("data", "d")]) }),
         }
     }
 
     /// What a process could remember of this object.
-    fn memory(&mut self, object: &Identity, status: &ModelSyncStatus, own: &[&RunRecord], heard: &Result<Answer, NoAnswer>, now: Now) -> Memory {
+    fn memory(
+        &mut self,
+        object: &Identity,
+        status: &ModelSyncStatus,
+        own: &[&RunRecord],
+        heard: &Result<Answer, NoAnswer>,
+        now: Now,
+    ) -> Memory {
         let mut memory = Memory::default();
         let earlier = Mono::new(Duration::from_secs(now.mono.since_start().as_secs() / 2));
         if !self.once_in(5) {
@@ -349,7 +384,12 @@ impl Dice {
         let slot = open.and_then(|open| open.slots.first());
         if let Some(open) = open.filter(|_| self.once_in(2)) {
             let refusal = Refusal {
-                reason: *self.pick(&[Reason::QuotaExceeded, Reason::NameConflict, Reason::RunRefused, Reason::ApiUnavailable]),
+                reason: *self.pick(&[
+                    Reason::QuotaExceeded,
+                    Reason::NameConflict,
+                    Reason::RunRefused,
+                    Reason::ApiUnavailable,
+                ]),
                 message: "no".into(),
                 stalled: self.once_in(2),
                 generation: if self.once_in(4) { object.generation - 1 } else { object.generation },
@@ -366,7 +406,8 @@ impl Dice {
         }
         if let Some(slot) = slot.filter(|_| !self.once_in(4)) {
             let foreign = self.once_in(4).then(|| "ModelSync other".to_owned());
-            memory.lookup = Some(Lookup { run_name: slot.run_name.clone(), sent_at: self.time(), sent: earlier, foreign });
+            memory.lookup =
+                Some(Lookup { run_name: slot.run_name.clone(), sent_at: self.time(), sent: earlier, foreign });
         }
         if let Some(slot) = slot.filter(|_| self.once_in(3)) {
             memory.sighted = Some((slot.run_name.clone(), "seen".into(), *self.pick(&[earlier, now.mono])));
@@ -400,14 +441,14 @@ impl World {
             metadata["deletionTimestamp"] = json!(dice.time());
         }
         if dice.once_in(4) {
-            let long = "t".repeat(2000);
-            let value = *dice.pick(&["one", "two", "", long.as_str()]);
+            let value = if dice.once_in(10) { "t".repeat(2000) } else { (*dice.pick(&["one", "two", ""])).to_owned() };
             metadata["annotations"] = json!({ "automl.cloudai.kubeflow.org/trigger": value });
         }
         let spec = dice.spec();
         let heard = dice.answer();
         let digests = digests_of(&spec, &heard);
-        let mut object = json!({ "metadata": metadata, "spec": spec, "status": dice.status(UIDS[0], generation, &digests) });
+        let mut object =
+            json!({ "metadata": metadata, "spec": spec, "status": dice.status(UIDS[0], generation, &digests) });
         if dice.once_in(3) {
             for _ in 0..=dice.below(3) {
                 let part = *dice.pick(&["spec", "spec", "status"]);
@@ -424,7 +465,8 @@ impl World {
         let record = record::model_sync(&object).ok()?;
         let status = record.status.as_ref().ok()?.clone();
         let mut runs = Vec::new();
-        for n in 0..dice.below(5) {
+        let number = if dice.once_in(2) { 0 } else { dice.below(5) };
+        for n in 0..number {
             let mut run = dice.run(&record.identity.uid, &digests, n);
             if dice.once_in(10) {
                 let part = *dice.pick(&["/status", "/metadata/labels", "/metadata/annotations"]);
@@ -550,15 +592,30 @@ fn check(facts: &Facts<'_>, plan: &Plan, now: Now, schema: &Value) -> Result<(),
     // Every way out sets a wake-up or names the event that it waits for.
     let waits_for_an_event = matches!(
         plan.rule,
-        Rule::Deleting | Rule::InvalidSpec | Rule::RunKindMissing | Rule::RunActive | Rule::UnreservedRunActive
-            | Rule::PredecessorRunning | Rule::Suspended
+        Rule::Deleting
+            | Rule::InvalidSpec
+            | Rule::RunKindMissing
+            | Rule::RunActive
+            | Rule::UnreservedRunActive
+            | Rule::PredecessorRunning
+            | Rule::Suspended
     );
     if plan.effects.is_empty() && plan.inquiry.is_none() && plan.wake_up == WakeUp::OnEvent && !waits_for_an_event {
         return wrong("nothing will ever wake this object");
     }
     let longest = Duration::from_secs(720 * 3600);
-    if plan.inquiry.as_ref().is_some_and(|inquiry| inquiry.at.since(now.mono) > longest || inquiry.under != facts.under()) {
+    if plan
+        .inquiry
+        .as_ref()
+        .is_some_and(|inquiry| inquiry.at.since(now.mono) > longest || inquiry.under != facts.under())
+    {
         return wrong("a question too far away, or under other facts");
+    }
+    let longest = 2 * Duration::from_hours(6);
+    if let WakeUp::At(at) = plan.wake_up
+        && at.since(now.mono) > longest
+    {
+        return wrong("a wait without a bound");
     }
     if plan.inquiry.is_some() && facts.spec.as_ref().map_or(true, |valid| valid.suspended) {
         return wrong("a question for a spec that must not be asked for");
@@ -574,17 +631,26 @@ fn check_reserve(facts: &Facts<'_>, after: &ModelSyncStatus) -> Result<(), Strin
     }
     let usable = facts.memory.answer.as_ref().filter(|answered| answered.under == facts.under());
     let Some(Ok(answer)) = usable.map(|answered| &answered.result) else { return wrong("without a usable answer") };
-    let Ok(Valid { mapping, unmapped, suspended: false, template, .. }) = &facts.spec else { return wrong("of an invalid or suspended spec") };
+    let Ok(Valid { mapping, unmapped, suspended: false, template, .. }) = &facts.spec else {
+        return wrong("of an invalid or suspended spec");
+    };
     let parameters = map_parameters(&answer.parameters, mapping, *unmapped);
     let open = after.reservation.as_ref().unwrap();
-    let (Some(target), Ok(parameters), true) = (&after.target, parameters, answer.needed) else { return wrong("that nobody asked for") };
-    if target.parameters != parameters || target.digest != digest::target(&parameters, template) || open.target != target.digest {
+    let (Some(target), Ok(parameters), true) = (&after.target, parameters, answer.needed) else {
+        return wrong("that nobody asked for");
+    };
+    if target.parameters != parameters
+        || target.digest != digest::target(&parameters, template)
+        || open.target != target.digest
+    {
         return wrong("with another target than the answer's");
     }
     let earlier = facts.status.reservation.as_ref();
     // No attempt comes after the last; the schema keeps statuses from getting there.
     let last = facts.status.attempt >= MAX_ATTEMPT;
-    let fresh = earlier.is_none() && (last || open.attempt > facts.status.attempt) && own.iter().all(|run| run.attempt < open.attempt);
+    let fresh = earlier.is_none()
+        && (last || open.attempt > facts.status.attempt)
+        && own.iter().all(|run| run.attempt < open.attempt);
     let again = earlier.is_some_and(|earlier| earlier.attempt == open.attempt && earlier.not_after <= open.not_after);
     if !(fresh || again) || open.attempt > after.attempt || open.nonce != NONCE {
         return wrong("of an attempt that is not the next one");
@@ -597,7 +663,8 @@ fn check_reserve(facts: &Facts<'_>, after: &ModelSyncStatus) -> Result<(), Strin
 }
 
 fn check_conditions(facts: &Facts<'_>, after: &ModelSyncStatus) -> Result<(), String> {
-    let is_true = |type_| find(&after.conditions, type_).is_some_and(|condition| condition.status == ConditionStatus::True);
+    let is_true =
+        |type_| find(&after.conditions, type_).is_some_and(|condition| condition.status == ConditionStatus::True);
     let wrong = |what: &str| Err(format!("{what}: {after:#?}"));
     if after.observed_generation != facts.object.generation {
         return wrong("a status of another generation");
@@ -613,7 +680,9 @@ fn check_conditions(facts: &Facts<'_>, after: &ModelSyncStatus) -> Result<(), St
             return wrong("no verdict");
         }
     }
-    let ours = |condition: &modelsync::api::Condition| condition.type_ != ConditionType::Unrecognised && condition.reason != Reason::Unrecognised;
+    let ours = |condition: &modelsync::api::Condition| {
+        condition.type_ != ConditionType::Unrecognised && condition.reason != Reason::Unrecognised
+    };
     if !after.conditions.iter().all(ours) {
         return wrong("words of another release");
     }
@@ -624,7 +693,11 @@ fn check_effects(facts: &Facts<'_>, plan: &Plan, now: Now) -> Result<(), String>
     let wrong = |what: &str| Err(format!("{what}: {plan:#?}"));
     let (RunKnowledge::Known { own, .. }, Ok(valid)) = (&facts.runs, &facts.spec) else {
         let risky = |effect: &Effect| matches!(effect, Effect::CreateRun(_) | Effect::DeleteRun(_));
-        return if plan.effects.iter().any(risky) { wrong("a create or delete without knowledge or spec") } else { Ok(()) };
+        return if plan.effects.iter().any(risky) {
+            wrong("a create or delete without knowledge or spec")
+        } else {
+            Ok(())
+        };
     };
     let surplus: Vec<_> = surplus(own.iter().copied(), valid.limits).into_iter().map(|run| &run.uid).collect();
     for effect in &plan.effects {
@@ -635,7 +708,11 @@ fn check_effects(facts: &Facts<'_>, plan: &Plan, now: Now) -> Result<(), String>
                 let old = recorded.is_some_and(|since| now.mono.since(*since) >= facts.min_run_age);
                 let open = facts.status.reservation.as_ref().map(|open| open.attempt);
                 let allowed = run.is_some_and(|run| {
-                    run.owner_uid == facts.object.uid && !run.is_active() && !run.deleting && run.attempt <= facts.status.attempt && open != Some(run.attempt)
+                    run.owner_uid == facts.object.uid
+                        && !run.is_active()
+                        && !run.deleting
+                        && run.attempt <= facts.status.attempt
+                        && open != Some(run.attempt)
                 });
                 if !allowed || !old || !surplus.contains(&&delete.uid) || facts.object.deleting {
                     return wrong("a run deleted that must stay");
@@ -643,8 +720,16 @@ fn check_effects(facts: &Facts<'_>, plan: &Plan, now: Now) -> Result<(), String>
             }
             Effect::CreateRun(create) => {
                 let open = facts.status.reservation.as_ref();
-                let ours = open.is_some_and(|open| open.nonce == create.nonce && open.not_after == create.not_after && create.nonce.starts_with(PROCESS));
-                if !ours || facts.memory.post_of(&create.nonce).is_some() || own.iter().any(|run| run.is_active()) || valid.suspended {
+                let ours = open.is_some_and(|open| {
+                    open.nonce == create.nonce
+                        && open.not_after == create.not_after
+                        && create.nonce.starts_with(PROCESS)
+                });
+                if !ours
+                    || facts.memory.post_of(&create.nonce).is_some()
+                    || own.iter().any(|run| run.is_active())
+                    || valid.suspended
+                {
                     return wrong("a create without its reservation, or for the second time");
                 }
             }
@@ -668,7 +753,10 @@ fn conforms(value: &Value, schema: &Value, at: &str) -> Result<(), String> {
                 (Some(bound), Some(number)) => holds(number, bound),
                 _ => true,
             };
-            schema["type"] == "integer" && number.is_i64() && within("minimum", |n, b| n >= b) && within("maximum", |n, b| n <= b)
+            schema["type"] == "integer"
+                && number.is_i64()
+                && within("minimum", |n, b| n >= b)
+                && within("maximum", |n, b| n <= b)
         }
         Value::String(text) => {
             let listed = schema["enum"].as_array().is_none_or(|values| values.contains(value));
@@ -694,28 +782,25 @@ fn conforms(value: &Value, schema: &Value, at: &str) -> Result<(), String> {
     if fits { Ok(()) } else { Err(format!("{at} is {value}")) }
 }
 
-/// Passes follow each other until one changes nothing: with the same facts that must be soon, or writes would never end.
+/// Passes follow each other until one writes nothing. With the same facts that must be soon: a report says all there is to
+/// say at once, and only what opens or closes a reservation gives cause for another.
 fn check_rest(world: &World, first: &Plan, schema: &Value) -> Result<(), String> {
     let mut rules = vec![first.rule];
-    let Some(mut status) = written(first).first().map(|status| (*status).clone()) else { return Ok(()) };
-    loop {
-        let facts = world.facts(&status);
-        let plan = decide(&facts, world.now);
-        check(&facts, &plan, world.now, schema)?;
-        let Some(next) = written(&plan).first().map(|status| (*status).clone()) else { return Ok(()) };
-        if rules.contains(&plan.rule) {
-            return Err(format!("writes go round: {rules:?}, then {plan:#?}"));
+    let (mut before, mut plan) = (world.status.clone(), first.clone());
+    let mut moved = true;
+    while let Some(after) = written(&plan).first().map(|status| (*status).clone()) {
+        if !moved || rules.len() > 12 {
+            return Err(format!("writes follow writes: {rules:?}: {plan:#?}"));
         }
-        // A mere report says all there is to say at once.
-        let changed_the_slot = rules.iter().any(|rule| {
-            matches!(rule, Rule::Reserve | Rule::ReserveAgain | Rule::RecordEnd | Rule::RecordGone)
-        });
-        if !changed_the_slot {
-            return Err(format!("a report is followed by another: {rules:?}, then {plan:#?}"));
-        }
+        moved = after.reservation != before.reservation;
+        before = after;
+        let facts = world.facts(&before);
+        let next = decide(&facts, world.now);
+        check(&facts, &next, world.now, schema)?;
+        plan = next;
         rules.push(plan.rule);
-        status = next;
     }
+    Ok(())
 }
 
 fn schema() -> Value {
@@ -794,8 +879,28 @@ fn no_generated_world_makes_decide_panic_or_break_a_promise() {
     // A generator that reaches nothing tests nothing.
     assert_eq!(u64::try_from(rules.values().sum::<usize>() + undecided).unwrap(), GENERATED);
     assert!(undecided < 20_000 && invalid < 60_000, "{undecided} cannot be read, {invalid} not be carried out");
-    assert!([reserves, creates, deletions].iter().all(|count| *count > 500), "{reserves}, {creates}, {deletions}");
+    assert!([reserves, creates, deletions].iter().all(|count| *count > 200), "{reserves}, {creates}, {deletions}");
     for rule in Rule::ALL {
         assert!(rules.get(rule).copied().unwrap_or(0) >= 20, "{rule:?} was hardly reached: {rules:?}");
+    }
+}
+
+/// Whoever may write to a run can put anything into its metadata. It must not stop the object that the run belongs to.
+#[test]
+fn words_on_a_run_that_no_operator_writes_count_as_missing() {
+    let read = |attempt: &str, target: &str| {
+        let run = json!({
+            "metadata": {
+                "name": "a", "uid": "u", "resourceVersion": "1",
+                "labels": { "automl.cloudai.kubeflow.org/owner-uid": "o", "automl.cloudai.kubeflow.org/attempt": attempt },
+                "annotations": { "automl.cloudai.kubeflow.org/target": target },
+            },
+        });
+        let run = record::run(runs::backends()[0], &run.to_string()).unwrap();
+        (run.attempt, run.target)
+    };
+    assert_eq!(read("99999999", "v1:sha256:00"), (99_999_999, "v1:sha256:00".to_owned()));
+    for attempt in ["100000000", "9223372036854775807", "-1", "0", "1e3", ""] {
+        assert_eq!(read(attempt, &"x".repeat(129)), (0, String::new()), "{attempt}");
     }
 }

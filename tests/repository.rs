@@ -10,6 +10,8 @@ use std::{
     process::Command,
 };
 
+use clap::CommandFactory;
+use modelsync::{api::Reason, cli::Cli};
 use syn::{spanned::Spanned, visit::Visit};
 
 /// Longest function in the modules that hold the reconcile pipelines, in lines.
@@ -107,13 +109,35 @@ fn every_test_that_the_documents_name_exists() {
     let names = quoted(invariants).into_iter().filter(|word| word.contains('_') && !word.contains(['.', '/', ' ']));
     let sources: Vec<_> =
         tracked().into_iter().filter(|name| has_extension(name, "rs")).map(|name| read(&name)).collect();
-    let mut named = 0;
+    let mut count = 0;
     for name in names {
-        named += 1;
+        count += 1;
         let definition = format!("fn {name}(");
         assert!(sources.iter().any(|source| source.contains(&definition)), "no test is named {name}");
     }
-    assert!(named > 0, "the table names no test");
+    assert!(count > 0, "the table names no test");
+}
+
+#[test]
+fn every_reason_that_users_may_see_is_documented() {
+    let text = read("docs/modelsync.md");
+    let words = quoted(&text);
+    // A pass that stops over a bug cannot say so yet.
+    for reason in Reason::ALL.iter().filter(|reason| **reason != Reason::InternalError) {
+        assert!(words.contains(&reason.as_str()), "docs/modelsync.md does not name the reason {}", reason.as_str());
+    }
+}
+
+#[test]
+fn every_flag_of_the_controller_is_documented() {
+    let text = read("docs/install.md");
+    let words: Vec<_> = quoted(&text).into_iter().filter_map(|word| word.split(' ').next()).collect();
+    let cli = Cli::command();
+    let controller = cli.get_subcommands().find(|command| command.get_name() == "controller").unwrap();
+    for flag in controller.get_arguments().filter_map(clap::Arg::get_long).filter(|flag| *flag != "help") {
+        let flag = format!("--{flag}");
+        assert!(words.contains(&flag.as_str()), "docs/install.md does not name {flag}");
+    }
 }
 
 #[test]

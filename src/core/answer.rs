@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::api::{ParameterMapping, UnmappedParameters, needs_sync::{MAX_PARAMETER_COUNT, MAX_PARAMETERS}};
+use crate::api::{
+    ParameterMapping, UnmappedParameters,
+    needs_sync::{MAX_PARAMETER_COUNT, MAX_PARAMETERS},
+};
 
 /// What is asked, and of whom.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -126,7 +129,9 @@ pub fn map_parameters(
     }
     if mapped.len() > MAX_PARAMETER_COUNT {
         let count = mapped.len();
-        return refuse(format!("the answer gives the run {count} parameters; at most {MAX_PARAMETER_COUNT} are allowed"));
+        return refuse(format!(
+            "the answer gives the run {count} parameters; at most {MAX_PARAMETER_COUNT} are allowed"
+        ));
     }
     let size: usize = mapped.iter().map(|(name, value)| name.len() + value.len()).sum();
     if size > MAX_PARAMETERS {

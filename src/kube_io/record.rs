@@ -116,7 +116,10 @@ pub fn run(backend: &dyn RunBackend, object: &str) -> Result<RunRecord, serde_js
         owner_uid: if owner_uid.is_empty() { label(keys::OWNER_UID).unwrap_or_default() } else { owner_uid },
         owner_kind: label(keys::OWNER_KIND).unwrap_or(owner_kind),
         owner_name: annotation(keys::OWNER_NAME).unwrap_or(owner_name),
-        attempt: label(keys::ATTEMPT).and_then(|text| text.parse().ok()).filter(|attempt| (1..=MAX_ATTEMPT).contains(attempt)).unwrap_or(0),
+        attempt: label(keys::ATTEMPT)
+            .and_then(|text| text.parse().ok())
+            .filter(|attempt| (1..=MAX_ATTEMPT).contains(attempt))
+            .unwrap_or(0),
         target: annotation(keys::TARGET).filter(|digest| digest.len() <= MAX_DIGEST).unwrap_or_default(),
         deleting: metadata.deletion_timestamp.is_some(),
         created_at: metadata.creation_timestamp,
@@ -134,7 +137,8 @@ pub fn carries_label(object: &str, key: &str, value: &str) -> bool {
     struct Object {
         metadata: Meta,
     }
-    serde_json::from_str::<Object>(object).is_ok_and(|object| object.metadata.labels.get(key).is_some_and(|found| found == value))
+    serde_json::from_str::<Object>(object)
+        .is_ok_and(|object| object.metadata.labels.get(key).is_some_and(|found| found == value))
 }
 
 /// Name of an object whose rest cannot be read, for messages.

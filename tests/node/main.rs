@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use world::{BUSYBOX, World, node_test};
+use world::{BUSYBOX, World, node_test, restart_operator};
 
 /// A PipelineRun's spec: one step, which takes the model's name from the parameter.
 fn pipeline_spec(script: &str) -> Value {
@@ -119,7 +119,7 @@ async fn operator_that_is_restarted_mid_run_adopts_the_run_and_starts_no_other()
         world.apply(&model_sync(world, "long", "pipelineRunTemplate", &pipeline_spec("sleep 20"))).await;
         world.condition("long", "InSync", "False", "RunActive").await;
         let run = world.exists("long").await;
-        world.restart_operator().await;
+        restart_operator();
         assert_eq!(world.run_ended("long", 1, "Succeeded").await, run);
         world.has("long", "model-1");
         world.condition("long", "InSync", "True", "UpToDate").await;

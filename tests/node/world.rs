@@ -41,13 +41,13 @@ pub struct World {
 
 /// Runs a test in a world of its own; shows the world where it fails.
 pub async fn node_test(name: &str, body: impl AsyncFnOnce(&World)) {
+    static INSTALLED: OnceCell<()> = OnceCell::const_new();
     assert!(
         std::env::var_os("MODELSYNC_TEST_NODE").is_some_and(|value| value == "1"),
         "these tests need a cluster made for them: run `cargo xtask test node`"
     );
     let _ = rustls::crypto::ring::default_provider().install_default();
-    static INSTALLED: OnceCell<()> = OnceCell::const_new();
-    INSTALLED.get_or_init(install).await;
+    INSTALLED.get_or_init(async || install()).await;
     let world = World::new(name).await;
     let ended = AssertUnwindSafe(body(&world)).catch_unwind().await;
     if let Err(panic) = ended {
@@ -58,10 +58,17 @@ pub async fn node_test(name: &str, body: impl AsyncFnOnce(&World)) {
 }
 
 /// The operator, as a user installs it.
-async fn install() {
+fn install() {
     let config = repository().join("config");
     kubectl(&["apply", "--server-side", "-k", &config.to_string_lossy()]);
     kubectl(&["rollout", "status", "-n", SYSTEM, "--timeout=120s", &format!("deployment/{OPERATOR}")]);
+}
+
+/// Deletes the operator's pod and waits until another one is ready.
+pub fn restart_operator() {
+    let selector = "app.kubernetes.io/component=controller";
+    kubectl(&["delete", "pod", "-n", SYSTEM, "-l", selector, "--wait=true"]);
+    kubectl(&["rollout", "status", "-n", SYSTEM, "--timeout=60s", &format!("deployment/{OPERATOR}")]);
 }
 
 /// Root of the repository.
@@ -196,13 +203,6 @@ impl World {
             (found["status"] == status && found["reason"] == reason).then_some(())
         })
         .await;
-    }
-
-    /// Deletes the operator's pod and waits until another one is ready.
-    pub async fn restart_operator(&self) {
-        let selector = "app.kubernetes.io/component=controller";
-        kubectl(&["delete", "pod", "-n", SYSTEM, "-l", selector, "--wait=true"]);
-        kubectl(&["rollout", "status", "-n", SYSTEM, "--timeout=60s", &format!("deployment/{OPERATOR}")]);
     }
 
     async fn eventually<T>(&self, what: &str, ask: impl AsyncFn() -> Option<T>) -> T {

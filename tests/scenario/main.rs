@@ -7,6 +7,7 @@
 
 mod harness;
 
+mod admission;
 mod ancestor;
 mod bare;
 mod burst;

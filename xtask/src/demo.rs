@@ -140,11 +140,9 @@ impl Stage {
         let kubectl = Kubectl::users()?;
         self.progress.step("your cluster");
         kubectl.ask(&["get", "--raw=/readyz"]).context("the cluster that KUBECONFIG names cannot be reached")?;
-        let root = workspace::root();
-        kubectl.ask(&["apply", "--server-side", "-k", &root.join("crds").to_string_lossy()])?;
+        let crds = workspace::root().join("crds");
+        kubectl.ask(&["apply", "--server-side", "-k", &crds.to_string_lossy()])?;
         self.progress.say("installed: the CRDs");
-        kubectl.ask(&["apply", "--server-side", "-f", &root.join("config/fence.yaml").to_string_lossy()])?;
-        self.progress.say("installed: the admission policy modelsync-run-not-after");
         kubectl.ask(&[
             "wait",
             "--for=condition=Established",
@@ -316,7 +314,7 @@ How to stop:
 
 const USERS_CLUSTER: &str = "
 Left out, because KUBECONFIG names a cluster of yours, and there is no registry to push images to: the operator's
-Deployment, the endpoint and the pipeline. To go on:
+Deployment with its roles and its admission policy, the endpoint and the pipeline. To go on:
 
   cargo run --release -- controller                      run the operator here, as you
   kubectl get modelsync -n label-bot-prod -w             see what it says: its endpoint is missing
@@ -328,7 +326,6 @@ Deployment, the endpoint and the pipeline. To go on:
 How to remove it all:
 
   kubectl delete namespace label-bot-prod
-  kubectl delete -f config/fence.yaml
   kubectl delete -k crds
 
 To see the whole demo on a cluster made for it: as root on Linux, with KUBECONFIG unset, `make demo`.";

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         let started = Instant::now();
         println!("\n==> {}", step.title());
         let end = if STOP.load(Ordering::SeqCst) { End::Failed(INTERRUPTED) } else { runner.step(step) };
-        println!("<== {}: {} ({:.0?})", step.title(), end.words(), round(started.elapsed()));
+        println!("<== {}: {} ({} s)", step.title(), end.words(), started.elapsed().as_secs());
         ends.push(end);
     }
     let ci = env::var("CI").is_ok_and(|value| value == "true");
@@ -136,7 +136,7 @@ impl Runner {
     }
 
     fn unit(&self) -> Result<()> {
-        let mut arguments = vec!["--workspace", "--lib", "--bins"];
+        let mut arguments = vec!["--no-fail-fast", "--workspace", "--lib", "--bins"];
         let names = without_cluster()?;
         for name in &names {
             arguments.extend(["--test", name]);
@@ -261,10 +261,6 @@ pub(crate) fn is_root() -> bool {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn is_root() -> bool {
     false
-}
-
-fn round(time: Duration) -> Duration {
-    Duration::from_secs(time.as_secs())
 }
 
 #[cfg(test)]

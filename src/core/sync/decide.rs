@@ -109,7 +109,7 @@ fn by_answer(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
         Err(no_answer) => without_answer(facts, valid, &no_answer, Rule::NoAnswer, now),
         Ok(parameters) => {
             let target = fresh_target(facts, valid, parameters, now);
-            match wait(facts, &target) {
+            match wait(facts, &target, now) {
                 Some((rule, at)) if at > now.wall => wait_until(facts, valid, target, rule, at, now),
                 _ => reserve(facts, valid, target, next_attempt(facts), Rule::Reserve, now),
             }
@@ -140,8 +140,13 @@ fn await_answer(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
 pub(super) fn without_answer(facts: &Facts<'_>, valid: &Valid<'_>, no_answer: &NoAnswer, rule: Rule, now: Now) -> Plan {
     // Reasons that an object can show without ever having been answered.
     let unasked = |reason| {
-        use Reason::{AwaitingFirstAnswer, EndpointFailing, InvalidSpec, PredecessorRunning, RunKindMissing, Suspended};
-        matches!(reason, AwaitingFirstAnswer | EndpointFailing | InvalidSpec | PredecessorRunning | RunKindMissing | Suspended)
+        use Reason::{
+            AwaitingFirstAnswer, EndpointFailing, InvalidSpec, PredecessorRunning, RunKindMissing, Suspended,
+        };
+        matches!(
+            reason,
+            AwaitingFirstAnswer | EndpointFailing | InvalidSpec | PredecessorRunning | RunKindMissing | Suspended
+        )
     };
     let answered_well = facts.status.observed_generation == facts.object.generation
         && find(&facts.status.conditions, ConditionType::InSync).is_some_and(|in_sync| !unasked(in_sync.reason));
@@ -173,15 +178,16 @@ pub(super) fn fresh_target(
 }
 
 /// Until when the target is left alone, and by which rule.
-pub(super) fn wait(facts: &Facts<'_>, target: &Target) -> Option<(Rule, Timestamp)> {
+///
+/// An end that lies further ahead than the whole wait is the mistake of some clock, and is not waited for.
+pub(super) fn wait(facts: &Facts<'_>, target: &Target, now: Now) -> Option<(Rule, Timestamp)> {
     let last = facts.status.last_run.as_ref().filter(|last| last.target == target.digest)?;
-    if target.failures > 0 {
-        Some((Rule::BackOff, after(last.finished_at, RUN_BACKOFF.after(target.failures))))
-    } else if target.successes > 0 {
-        Some((Rule::Settle, after(last.finished_at, SETTLE.after(target.successes))))
-    } else {
-        None
-    }
+    let (rule, pause) = match (target.failures, target.successes) {
+        (failures, _) if failures > 0 => (Rule::BackOff, RUN_BACKOFF.after(failures)),
+        (_, successes) if successes > 0 => (Rule::Settle, SETTLE.after(successes)),
+        _ => return None,
+    };
+    (until(now.wall, last.finished_at) <= pause).then(|| (rule, after(last.finished_at, pause)))
 }
 
 fn wait_until(facts: &Facts<'_>, valid: &Valid<'_>, target: Target, rule: Rule, at: Timestamp, now: Now) -> Plan {
@@ -228,7 +234,8 @@ pub(super) fn reserve(
         target: target.digest.clone(),
         // Never lowered: an earlier request for this attempt may be on its way until then.
         not_after: again.map_or(not_after, |open| open.not_after.max(not_after)),
-        create_failures: again.map_or(0, |open| open.create_failures.saturating_add(i64::from(slot::was_refused(facts, open)))),
+        create_failures: again
+            .map_or(0, |open| open.create_failures.saturating_add(i64::from(slot::was_refused(facts, open)))),
         slots: vec![RunSlot {
             api_version: valid.kind.api_version(),
             kind: valid.kind.kind.to_owned(),

@@ -109,7 +109,7 @@ fn close(facts: &Facts<'_>, last: &LastRun, rule: Rule, now: Now) -> Plan {
         ..facts.status.clone()
     };
     let facts = &Facts { status: &ended, ..facts.clone() };
-    let next = target.as_ref().and_then(|target| wait(facts, target));
+    let next = target.as_ref().and_then(|target| wait(facts, target, now));
     let situation = match (last.outcome, next) {
         (Outcome::Succeeded, Some((_, until))) => Situation::AwaitingEffect { run: &last.name, until },
         (Outcome::Succeeded, None) => Situation::AwaitingEffect { run: &last.name, until: now.wall },
@@ -163,7 +163,8 @@ fn unsent(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Pl
 
 /// The API server said no for certain: the same attempt is tried again, later or once something changed.
 fn refused(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, refusal: &Refusal, now: Now) -> Plan {
-    let pause = if refusal.stalled { INVALID_RETRY } else { CREATE_BACKOFF.after(open.create_failures.saturating_add(1)) };
+    let pause =
+        if refusal.stalled { INVALID_RETRY } else { CREATE_BACKOFF.after(open.create_failures.saturating_add(1)) };
     let due = refusal.at + pause;
     let changed = refusal.generation != facts.object.generation || refusal.trigger != facts.object.trigger;
     if changed || due <= now.mono {
@@ -203,7 +204,14 @@ fn again(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Pla
         Some(Ok(answer)) if !answer.needed => lost(facts, open, slot, now),
         Some(Ok(answer)) => match map_parameters(&answer.parameters, valid.mapping, valid.unmapped) {
             Err(no_answer) => without_answer(facts, valid, &no_answer, Rule::AwaitReserveAgain, now),
-            Ok(parameters) => reserve(facts, valid, fresh_target(facts, valid, parameters, now), open.attempt, Rule::ReserveAgain, now),
+            Ok(parameters) => reserve(
+                facts,
+                valid,
+                fresh_target(facts, valid, parameters, now),
+                open.attempt,
+                Rule::ReserveAgain,
+                now,
+            ),
         },
     }
 }

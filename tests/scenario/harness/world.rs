@@ -135,14 +135,14 @@ impl World {
         self.operator = None;
     }
 
+    /// From its next start on, the operator dials only what it dials without a flag.
+    pub fn refuse_loopback(&mut self) {
+        self.settings.addresses = AddressRules::default();
+    }
+
     /// From its next start on, the operator is a candidate for this lease, in the world's namespace.
     pub fn elect(&mut self, election: Election) {
         self.settings.lease = Some(Election { namespace: Some(self.namespace.clone()), ..election });
-    }
-
-    /// From its next start on, the operator runs without `--allow-address`.
-    pub fn refuse_loopback(&mut self) {
-        self.settings.addresses = AddressRules::default();
     }
 
     /// The operator.
