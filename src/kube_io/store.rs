@@ -97,11 +97,6 @@ impl ModelSyncs {
         inner.take(record);
     }
 
-    fn watched(&self, scope: Option<&str>, record: ModelSyncRecord) {
-        let mut inner = write(&self.inner);
-        inner.see(scope, &record.resource_version);
-        inner.take(record);
-    }
     /// Forgets an object that a live read did not find.
     pub fn remove(&self, uid: &str) {
         let mut inner = write(&self.inner);
@@ -125,9 +120,9 @@ impl Objects {
         self.by_uid.insert(identity.uid.clone(), Arc::new(record));
     }
 
-    fn see(&mut self, scope: Option<&str>, resource_version: &str) {
+    fn see(&mut self, scope: Option<&str>, version: u64) {
         if let Some(seen) = self.seen.get_mut(&scope.map(str::to_owned)) {
-            *seen = version(resource_version).max(*seen);
+            *seen = version.max(*seen);
         }
     }
 }
@@ -138,31 +133,37 @@ pub struct ModelSyncSink {
     namespace: Option<String>,
     wake: Wake,
     listing: HashSet<String>,
+    /// Objects of the present list that cannot be read.
+    unreadable: BTreeSet<String>,
 }
 
 impl ModelSyncSink {
     /// `namespace` is the scope: it bounds what a complete list replaces.
     pub fn new(store: Arc<ModelSyncs>, namespace: Option<String>, wake: Wake) -> Self {
-        Self { store, namespace, wake, listing: HashSet::new() }
+        Self { store, namespace, wake, listing: HashSet::new(), unreadable: BTreeSet::new() }
     }
 
-    fn take(&mut self, object: &str) -> Option<String> {
+    /// Stores the object; returns its uid and version.
+    fn take(&mut self, object: &str) -> Option<(String, u64)> {
         match record::model_sync(object) {
             Ok(record) => {
-                let (uid, name) =
-                    (record.identity.uid.clone(), format!("{}/{}", record.identity.namespace, record.identity.name));
+                let taken = (record.identity.uid.clone(), version(&record.resource_version));
+                let name = format!("{}/{}", record.identity.namespace, record.identity.name);
                 for problem in record.spec.as_ref().err().into_iter().chain(record.status.as_ref().err()) {
                     warn!(object = name, %problem, "ModelSync cannot be read");
                 }
-                write(&self.store.inner).unreadable.remove(&name);
-                self.store.watched(self.namespace.as_deref(), record);
-                (self.wake)(&uid);
-                Some(uid)
+                let mut inner = write(&self.store.inner);
+                inner.unreadable.remove(&name);
+                inner.take(record);
+                drop(inner);
+                (self.wake)(&taken.0);
+                Some(taken)
             }
             Err(error) => {
                 let name = record::name_of(object).unwrap_or_else(|| "?".into());
                 warn!(object = name, %error, "ModelSync cannot be read at all");
-                write(&self.store.inner).unreadable.insert(name);
+                write(&self.store.inner).unreadable.insert(name.clone());
+                self.unreadable.insert(name);
                 None
             }
         }
@@ -172,10 +173,11 @@ impl ModelSyncSink {
 impl Sink for ModelSyncSink {
     fn begin(&mut self) {
         self.listing.clear();
+        self.unreadable.clear();
     }
 
     fn listed(&mut self, object: &str) {
-        if let Some(uid) = self.take(object) {
+        if let Some((uid, _)) = self.take(object) {
             self.listing.insert(uid);
         }
     }
@@ -195,17 +197,24 @@ impl Sink for ModelSyncSink {
             self.store.remove(&uid);
             (self.wake)(&uid);
         }
-        write(&self.store.inner).seen.insert(self.namespace.clone(), version(listed_at));
+        let mut inner = write(&self.store.inner);
+        inner.seen.insert(self.namespace.clone(), version(listed_at));
+        let prefix = self.namespace.as_ref().map_or_else(String::new, |namespace| format!("{namespace}/"));
+        inner.unreadable.retain(|name| !name.starts_with(&prefix) || self.unreadable.contains(name));
+        drop(inner);
         self.listing = HashSet::new();
     }
 
     fn applied(&mut self, object: &str) {
-        self.take(object);
+        // Events come in the order of their versions; an item of a list says nothing about what else has happened.
+        if let Some((_, version)) = self.take(object) {
+            write(&self.store.inner).see(self.namespace.as_deref(), version);
+        }
     }
 
     fn deleted(&mut self, object: &str) {
         if let Ok(record) = record::model_sync(object) {
-            write(&self.store.inner).see(self.namespace.as_deref(), &record.resource_version);
+            write(&self.store.inner).see(self.namespace.as_deref(), version(&record.resource_version));
             self.store.remove(&record.identity.uid);
             (self.wake)(&record.identity.uid);
         }
@@ -371,19 +380,19 @@ impl RunSink {
         Self { store, backend, namespace, wake, wake_all, listing: HashSet::new() }
     }
 
-    fn take(&mut self, object: &str) -> Option<String> {
+    /// Stores the object; returns its uid and version.
+    fn take(&mut self, object: &str) -> Option<(String, u64)> {
         match record::run(self.backend, object) {
             Ok(run) => {
-                let (uid, seen) = (run.uid.clone(), version(&run.resource_version));
+                let taken = (run.uid.clone(), version(&run.resource_version));
                 let mut inner = write(&self.store.inner);
-                let known = inner.by_uid.get(&uid).is_some_and(|old| old.resource_version == run.resource_version);
+                let known = inner.by_uid.get(&taken.0).is_some_and(|old| old.resource_version == run.resource_version);
                 inner.take(run.clone());
                 drop(inner);
-                self.see(seen);
                 if !known {
                     (self.wake)(&run);
                 }
-                Some(uid)
+                Some(taken)
             }
             Err(error) => {
                 let name = record::name_of(object).unwrap_or_else(|| "?".into());
@@ -396,7 +405,9 @@ impl RunSink {
     /// The watch has told of everything up to this version.
     fn see(&self, version: u64) {
         let mut inner = write(&self.store.inner);
-        if let Some(Knowledge::Listed { heard, seen }) = inner.scopes.get_mut(&(self.backend.kind(), self.namespace.clone())) {
+        if let Some(Knowledge::Listed { heard, seen }) =
+            inner.scopes.get_mut(&(self.backend.kind(), self.namespace.clone()))
+        {
             (*heard, *seen) = (self.store.clock.uptime(), version.max(*seen));
         }
     }
@@ -431,7 +442,7 @@ impl Sink for RunSink {
     }
 
     fn listed(&mut self, object: &str) {
-        if let Some(uid) = self.take(object) {
+        if let Some((uid, _)) = self.take(object) {
             self.listing.insert(uid);
         }
     }
@@ -444,7 +455,9 @@ impl Sink for RunSink {
     }
 
     fn applied(&mut self, object: &str) {
-        self.take(object);
+        if let Some((_, version)) = self.take(object) {
+            self.see(version);
+        }
     }
 
     fn deleted(&mut self, object: &str) {
