@@ -21,7 +21,7 @@ use crate::{
         client::Clients,
         events::Events,
         fence::FenceState,
-        lease::{LeaseSettings, Leadership},
+        lease::{Leadership, LeaseSettings},
         store::{ModelSyncSink, ModelSyncs, RunSink, Runs},
         watch::{Scope, follow},
     },

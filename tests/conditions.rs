@@ -30,7 +30,7 @@ use modelsync::{
 use serde_json::{Value, json};
 
 const UID: &str = "6f1c1e0e-0000-4000-8000-000000000001";
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// What kstatus says about an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,9 +200,9 @@ impl World {
     fn after_run(mut self, outcome: Outcome) -> Self {
         let mut target = self.target("m1");
         if outcome == Outcome::Succeeded {
-            target.successes = 1
+            target.successes = 1;
         } else {
-            target.failures = 1
+            target.failures = 1;
         }
         self.status.attempt = 1;
         self.status.last_run = Some(LastRun {

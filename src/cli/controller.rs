@@ -5,7 +5,11 @@ use std::{net::SocketAddr, time::Duration};
 use clap::{ArgAction, Args};
 use ipnet::IpNet;
 
-use crate::{app::{Election, Settings}, source::address::AddressRules, telemetry::log};
+use crate::{
+    app::{Election, Settings},
+    source::address::AddressRules,
+    telemetry::log,
+};
 
 /// Flags of the controller.
 #[derive(Debug, Args)]

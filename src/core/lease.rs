@@ -141,8 +141,8 @@ mod tests {
         // The other replica can have seen the lease no earlier than it was sent.
         let mut other = Election::default();
         other.observe(Some(lease("1", Some("a"))), at(100));
-        let begins = (100..).find(|second| matches!(other.next("b", TERMS, at(*second)), Step::Claim(_))).unwrap();
-        let ends = (100..).find(|second| !leader.leads(TERMS, at(*second))).unwrap();
+        let begins = (100..200).find(|second| matches!(other.next("b", TERMS, at(*second)), Step::Claim(_))).unwrap();
+        let ends = (100..200).find(|second| !leader.leads(TERMS, at(*second))).unwrap();
         assert_eq!((ends, begins), (110, 115));
     }
 

@@ -167,7 +167,10 @@ impl ApiServer {
                 }
                 if ours {
                     // The watch selects by this label, so it would never tell how the run goes on.
-                    return Ok(Found::Foreign(format!("nobody: its label {} is gone, put back {owner_uid}", keys::OWNER_UID)));
+                    return Ok(Found::Foreign(format!(
+                        "nobody: its label {} is gone, put back {owner_uid}",
+                        keys::OWNER_UID
+                    )));
                 }
                 let owner = if run.owner_name.is_empty() {
                     "nobody that this operator knows".to_owned()

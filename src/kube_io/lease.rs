@@ -84,7 +84,9 @@ impl Leadership {
 
     /// Whether this replica leads at this moment. Turns false by the clock alone, without any reply.
     pub fn leads(&self) -> bool {
-        self.candidacy.as_ref().is_none_or(|candidacy| candidacy.election().leads(candidacy.terms(), self.clock.uptime()))
+        self.candidacy
+            .as_ref()
+            .is_none_or(|candidacy| candidacy.election().leads(candidacy.terms(), self.clock.uptime()))
     }
 
     /// Tells of every change.
@@ -120,7 +122,8 @@ impl Leadership {
 
     async fn claim(&self, candidacy: &Candidacy, clients: &Clients, stored: Option<Stored>) {
         let sent = self.clock.uptime();
-        match candidacy.write(clients, stored.as_ref(), Some(&candidacy.settings.identity), self.clock.now().wall).await {
+        match candidacy.write(clients, stored.as_ref(), Some(&candidacy.settings.identity), self.clock.now().wall).await
+        {
             Ok(claimed) => candidacy.election().claimed(claimed, sent),
             Err(error) => {
                 debug!(%error, "the lease could not be claimed");

@@ -67,7 +67,7 @@ fn name(object: &Value) -> &str {
 #[tokio::test]
 async fn ancestors_objects_run_on_pipelines_of_their_names_and_parameters() {
     node_test("ancestor", async |world| {
-        world.publish("labelbot-diff", "label-bot-prod");
+        world.publish("labelbot-diff", "label-bot-prod").await;
         let parameters = ["automl-model", "branchName", "fork", "forkName", "upstreamName"];
         world.apply(&pipeline("update-model-pr", &parameters, "automl-model")).await;
         world.apply(&pipeline("run-notebook", &["notebook-path", "output", "requirements"], "notebook-path")).await;

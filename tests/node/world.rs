@@ -119,8 +119,8 @@ impl World {
         self.models.lock().unwrap().entry(name.into()).or_default().1 = model.into();
     }
 
-    /// Makes `name.namespace`, port 80, a Service that leads to the endpoint.
-    pub fn publish(&self, name: &str, namespace: &str) {
+    /// Makes `name.namespace`, port 80, a Service that leads to the endpoint, and waits until it does.
+    pub async fn publish(&self, name: &str, namespace: &str) {
         let (address, port) = &self.endpoint;
         let objects = json!({ "apiVersion": "v1", "kind": "List", "items": [
             { "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } },
@@ -140,6 +140,11 @@ impl World {
         std::fs::write(&file, objects.to_string()).unwrap();
         kubectl(&["apply", "-f", &file.to_string_lossy()]);
         std::fs::remove_file(file).unwrap();
+        let address = kubectl(&["get", "service", "-n", namespace, name, "-o", "jsonpath={.spec.clusterIP}:80"]);
+        self.eventually(&format!("{address} to lead to the endpoint"), async || {
+            tokio::net::TcpStream::connect(&address).await.ok().map(drop)
+        })
+        .await;
     }
 
     /// Server-side apply in the test's namespace.

@@ -165,7 +165,7 @@ async fn every_bad_object_is_refused_or_stalled_with_the_field_and_the_remedy() 
                 (Err(message), Where::Admission) if message.contains(&case.says) => {}
                 (Ok(_), Where::Admission) => wrong.push(format!("{}: accepted", case.name)),
                 (Err(message), _) => {
-                    wrong.push(format!("{}: refused with: {message}\n    expected {:?}", case.name, case.says))
+                    wrong.push(format!("{}: refused with: {message}\n    expected {:?}", case.name, case.says));
                 }
             }
         }

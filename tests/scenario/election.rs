@@ -37,9 +37,12 @@ async fn standby_takes_over_at_once_where_the_leader_stops_in_order() {
         let run = world.run("a", 1).await;
         world.until("a", InSync, False, "RunActive").await;
         world.stop_operator().await;
-        tokio::time::timeout(Duration::from_secs(2), world.wait("the standby leads", async || standby.leads().then_some(())))
-            .await
-            .expect("a released lease is taken within 2 s");
+        tokio::time::timeout(
+            Duration::from_secs(2),
+            world.wait("the standby leads", async || standby.leads().then_some(())),
+        )
+        .await
+        .expect("a released lease is taken within 2 s");
         world.endpoint.says("a", Reply::NotNeeded);
         world.end_run(&run, "Succeeded").await;
         world.until("a", InSync, True, "UpToDate").await;
@@ -74,9 +77,12 @@ async fn standby_takes_over_when_the_lease_runs_out_and_starts_no_second_run() {
         let run = world.run("a", 1).await;
         world.until("a", InSync, False, "RunActive").await;
         world.kill_operator();
-        tokio::time::timeout(Duration::from_secs(5), world.wait("the standby leads", async || standby.leads().then_some(())))
-            .await
-            .expect("an abandoned lease is taken within its duration and 2 s");
+        tokio::time::timeout(
+            Duration::from_secs(5),
+            world.wait("the standby leads", async || standby.leads().then_some(())),
+        )
+        .await
+        .expect("an abandoned lease is taken within its duration and 2 s");
         world.end_run(&run, "Succeeded").await;
         let last = world.until_recorded("a", 1).await;
         assert_eq!(last.uid, run.uid());

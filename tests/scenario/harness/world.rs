@@ -91,8 +91,17 @@ impl World {
             lease: None,
         };
         let (endpoint, clock) = (Endpoint::start().await, Clock::system());
-        let mut world =
-            Self { namespace, client, endpoint, clock, cluster: options.cluster, settings, token, operator: None, threads: None };
+        let mut world = Self {
+            namespace,
+            client,
+            endpoint,
+            clock,
+            cluster: options.cluster,
+            settings,
+            token,
+            operator: None,
+            threads: None,
+        };
         if options.operator {
             world.start_operator().await;
         }
@@ -123,7 +132,8 @@ impl World {
     /// Starts the operator on threads of its own, so that it can be killed.
     pub async fn start_mortal_operator(&mut self) {
         let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let (settings, config, clock) = (self.settings.clone(), self.cluster.with_token(&self.token), self.clock.clone());
+        let (settings, config, clock) =
+            (self.settings.clone(), self.cluster.with_token(&self.token), self.clock.clone());
         let started = threads.spawn(async move { Operator::start(settings, &config, clock).await.unwrap() });
         self.operator = Some(started.await.unwrap());
         self.threads = Some(threads);
@@ -333,7 +343,7 @@ impl World {
     pub async fn settle(&self, name: &str) {
         let mut version = None;
         for question in 1..=4 {
-            self.next_question(name, Duration::from_secs(5)).await;
+            self.next_question(name).await;
             if question == 3 {
                 version = self.model_syncs().get(name).await.unwrap().resource_version();
             }
@@ -342,18 +352,9 @@ impl World {
         assert_eq!(now, version, "{name} is still being written");
     }
 
-    /// Waits until two more questions, an interval apart, have been asked and the answers decided on.
-    pub async fn settle_every(&self, name: &str, interval: Duration) {
-        for _ in 0..2 {
-            let passes = self.passes().await;
-            self.next_question(name, interval).await;
-            self.wait("the answer's pass", async || (self.passes().await > passes).then_some(())).await;
-        }
-    }
-
-    async fn next_question(&self, name: &str, interval: Duration) {
+    async fn next_question(&self, name: &str) {
         let asked = self.endpoint.asked(name);
-        self.clock.advance(interval);
+        self.clock.advance(Duration::from_secs(5));
         self.wait("a question", async || (self.endpoint.asked(name) > asked).then_some(())).await;
     }
 
