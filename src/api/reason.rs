@@ -72,8 +72,6 @@ reasons! {
     ApiUnavailable,
     /// It is not known yet whether the reserved run exists.
     RunUnconfirmed,
-    /// A bug in the operator stopped this object's pass.
-    InternalError,
     /// Event: a run was created.
     RunStarted,
     /// Event: a run succeeded.

@@ -29,12 +29,12 @@ fn files() -> Vec<PathBuf> {
 fn kubectl(world: &World, arguments: &[&str], file: &Path) -> (Option<i32>, String) {
     let kubeconfig = std::env::var_os("MODELSYNC_TEST_KUBECONFIG")
         .map_or_else(|| repository().join("target/cluster/default/kubeconfig"), PathBuf::from);
-    let kubectl = repository().join("target/cluster/bin/kubectl");
+    let kubectl = kubeconfig.parent().unwrap().join("../bin/kubectl");
     let output = Command::new(&kubectl)
         .args(arguments)
         .args(["--namespace", &world.namespace, "--filename"])
         .arg(file)
-        .env("KUBECONFIG", kubeconfig)
+        .env("KUBECONFIG", &kubeconfig)
         .output()
         .unwrap_or_else(|error| panic!("{}: {error}", kubectl.display()));
     (

@@ -23,6 +23,7 @@ mod files;
 mod generate;
 mod image;
 mod lock;
+mod model;
 #[cfg(target_os = "linux")]
 mod process;
 mod progress;
@@ -55,6 +56,8 @@ enum Task {
     Demo(demo::Args),
     /// Write the files that are made from code: CRDs, roles, API reference.
     Generate,
+    /// Explore the worlds of tests/model, the large ones included: some ten minutes.
+    Model,
     /// Run every test, or some; brings up the clusters that they need and takes them down.
     Test(test_run::Args),
     /// What `cluster` starts as processes of their own. Not for people.
@@ -80,6 +83,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Task::Image(args) => image::operator::run(&args),
         Task::Demo(args) => demo::run(&args),
         Task::Generate => generate::run(),
+        Task::Model => model::run(),
         Task::Test(args) => test_run::run(&args),
         #[cfg(target_os = "linux")]
         Task::Internal(args) => cluster::run_internal(args),

@@ -191,6 +191,7 @@ impl Runner {
     fn xtask(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(arguments);
+        workspace::without_package(&mut command);
         command
     }
 

@@ -23,7 +23,19 @@ pub(crate) fn target_dir() -> Result<PathBuf> {
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(root());
+    without_package(&mut cargo);
     cargo
+}
+
+/// Takes away what `cargo run` tells this program about its own package. Build scripts of dependencies look at it, and
+/// would be run again, and all that hangs on them built again, whenever cargo is started now from here and now by hand.
+pub(crate) fn without_package(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
 }
 
 /// The folder of one pinned Go module.

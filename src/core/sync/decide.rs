@@ -117,15 +117,14 @@ fn by_answer(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
     }
 }
 
-/// Asks at once where something changed since the last answer; after a restart into an unchanged world, in phase.
+/// Asks at once where something changed since the last answer; after a restart into an unchanged world, in phase. Whether
+/// a run's end came after the last answer is not in status, so where a run's effect is awaited it is asked at once.
 fn await_answer(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
     let unchanged = facts.memory.answer.is_none()
         && !facts.trigger_pending()
         && !awaits_first_answer(facts)
-        && find(&facts.status.conditions, ConditionType::InSync).is_some_and(|in_sync| {
-            use Reason::{AwaitingEffect, BackingOff, EndpointFailing, UpToDate};
-            matches!(in_sync.reason, UpToDate | AwaitingEffect | BackingOff | EndpointFailing)
-        });
+        && find(&facts.status.conditions, ConditionType::InSync)
+            .is_some_and(|in_sync| matches!(in_sync.reason, Reason::UpToDate | Reason::EndpointFailing));
     let wait = if unchanged { next_phase(facts, valid, now) } else { Duration::ZERO };
     let plan = if awaits_first_answer(facts) {
         report(facts, Rule::AwaitAnswer, &Situation::AwaitingFirstAnswer, now)

@@ -42,10 +42,11 @@ pub(super) fn reserved(facts: &Facts<'_>, open: &Reservation, own: &[&RunRecord]
     if let Some(run) = own.iter().find(|run| run.is_active()) {
         return active(facts, &run.name, now);
     }
-    let suspended = facts.spec.as_ref().is_ok_and(|valid| valid.suspended);
+    // A spec that starts nothing gives the attempt up, as any other process would: what this one knows does not matter.
+    let starts = facts.spec.as_ref().is_ok_and(|valid| !valid.suspended);
     match facts.memory.post_of(&open.nonce) {
-        None if open.nonce.starts_with(facts.process) && !suspended => unsent(facts, open, slot, now),
-        Some(PostState::Refused(refusal)) if !suspended => refused(facts, open, slot, refusal, now),
+        None if open.nonce.starts_with(facts.process) && starts => unsent(facts, open, slot, now),
+        Some(PostState::Refused(refusal)) if starts => refused(facts, open, slot, refusal, now),
         _ => lost(facts, open, slot, now),
     }
 }

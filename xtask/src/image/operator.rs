@@ -1,7 +1,7 @@
 //! `cargo xtask image`: the operator's image. Runs cargo, writes an archive.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
@@ -51,10 +51,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn build() -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
+    let status = workspace::cargo()
         .args(["build", "--release", "--locked", "--bin", BINARY])
-        .current_dir(workspace::root())
         .env("CARGO_TARGET_DIR", workspace::target_dir()?)
         .status()
         .context("cannot run cargo")?;

@@ -1,0 +1,120 @@
+//! What is explored: how long, with which faults, and what is to be found there.
+
+use std::time::Duration;
+
+use modelsync::{api::ModelSyncSpec, core::sync::Rule};
+
+use super::{
+    machine::TICK,
+    mutant::Mutant,
+    world::{Budget, Tick},
+};
+
+/// Kinds of spec that an object can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spec {
+    Plain,
+    /// Another template: another target.
+    Changed,
+    Suspended,
+    Invalid,
+}
+
+/// One bounded world.
+#[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+pub struct Configuration {
+    pub name: &'static str,
+    pub mutant: Mutant,
+    pub fenced: bool,
+    /// Replicas that act; the others are not started.
+    pub replicas: u8,
+    /// Last moment of the exploration.
+    pub horizon: Tick,
+    /// Attempts beyond this one are not explored.
+    pub attempts: i64,
+    pub budget: Budget,
+    /// The first spec is the object's; the others are what users edit it to.
+    pub specs: &'static [Spec],
+    /// History limits, or the default of 100.
+    pub limits: Option<i32>,
+    /// Whether the run's success makes the endpoint say that nothing is needed any more.
+    pub success_serves: bool,
+    /// Whether somebody else's object stands under the first run's name.
+    pub foreign: bool,
+    /// Whether the run's kind is missing at first.
+    pub kind_missing: bool,
+    /// Whether the object is there already, with both replicas knowing it: saves the steps of a start.
+    pub warm: bool,
+    /// Whether other things may happen between a question's effect and its answer's arrival.
+    pub split_answers: bool,
+    /// Whether the one exception to invariants 1 and 2 must be found.
+    pub exception: bool,
+    /// Rules that must be reached.
+    pub rules: &'static [Rule],
+}
+
+impl Configuration {
+    pub const QUIET: Self = Self {
+        name: "quiet",
+        mutant: Mutant::None,
+        fenced: true,
+        replicas: 2,
+        horizon: 4,
+        attempts: 2,
+        budget: Budget {
+            crashes: 0,
+            terms: 0,
+            lost: 0,
+            retries: 0,
+            refusals: 0,
+            run_deletions: 0,
+            run_failures: 0,
+            edits: 0,
+            triggers: 0,
+            flips: 0,
+            endpoint_failures: 0,
+            object_deletions: 0,
+            silences: 0,
+            old_lists: 0,
+            slow_clocks: 0,
+            second_passes: 0,
+        },
+        specs: &[Spec::Plain],
+        limits: None,
+        success_serves: true,
+        foreign: false,
+        kind_missing: false,
+        warm: false,
+        split_answers: true,
+        exception: false,
+        rules: &[],
+    };
+
+    /// Older than any request that is on its way: the reservation's window and the server's timeout.
+    pub const MIN_AGE: Tick = 4;
+
+    pub fn min_run_age() -> Duration {
+        TICK * u32::try_from(Self::MIN_AGE).unwrap()
+    }
+
+    pub fn specs(&self) -> Vec<ModelSyncSpec> {
+        self.specs
+            .iter()
+            .map(|spec| {
+                let pipeline = if *spec == Spec::Changed { "other" } else { "deploy" };
+                let mut text = serde_json::json!({
+                    "needsSyncUrl": if *spec == Spec::Invalid { "ftp://endpoint" } else { "http://endpoint/" },
+                    "interval": "10m",
+                    "suspend": *spec == Spec::Suspended,
+                    "pipelineRunTemplate": { "spec": { "pipelineRef": { "name": pipeline } } },
+                });
+                if let Some(limit) = self.limits {
+                    text["successfulPipelineRunsHistoryLimit"] = limit.into();
+                    text["failedPipelineRunsHistoryLimit"] = limit.into();
+                }
+                serde_json::from_value(text).unwrap()
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,230 @@
+//! From any state, without further faults and with one replica leading, the operator comes to rest: what was demanded is
+//! served, and nothing more is to do.
+//!
+//! The way there is the same for equal states, so each state on it is judged once.
+
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use modelsync::core::sync::Rule;
+
+use super::{
+    configuration::Configuration,
+    machine::Machine,
+    steps::Action,
+    world::{Broken, Budget, Evidence, Replica, Request, RunPhase, Stage, World},
+};
+
+/// Most steps that a drain may take.
+pub const LONGEST: usize = 60;
+
+/// What is known about drains.
+#[derive(Default)]
+pub struct Drains {
+    /// Steps left, by the hash of the state.
+    known: Mutex<HashMap<u64, usize>>,
+    longest: AtomicUsize,
+}
+
+impl Drains {
+    pub fn longest(&self) -> usize {
+        self.longest.load(Ordering::Relaxed)
+    }
+}
+
+impl Machine {
+    /// Whether the drain from here, with this replica leading, ends well.
+    pub fn drains(&self, world: &World, leader: u8) -> Result<(), String> {
+        let mut world = self.without_faults(world, leader);
+        let mut path = Vec::new();
+        let left = loop {
+            let key = hash(&world, leader);
+            if let Some(left) = self.drains.known.lock().unwrap().get(&key) {
+                break *left;
+            }
+            path.push(key);
+            if self.is_done(&world, leader) {
+                self.stays_quiet(world.clone(), leader)?;
+                let mut restarted = world.clone();
+                restarted.replicas[usize::from(leader)] = Replica::started(99);
+                self.stays_quiet(restarted, leader).map_err(|why| format!("after a restart, {why}"))?;
+                break 0;
+            }
+            if path.len() > LONGEST {
+                return Err(format!("it is not done after {LONGEST} steps: {}", self.describe(&world, leader)));
+            }
+            self.advance(&mut world, leader)?;
+        };
+        let mut known = self.drains.known.lock().unwrap();
+        let steps = path.len().saturating_sub(usize::from(left == 0)) + left;
+        for (back, key) in path.iter().rev().enumerate() {
+            known.insert(*key, left + back + usize::from(left > 0));
+        }
+        self.drains.longest.fetch_max(steps, Ordering::Relaxed);
+        if steps > LONGEST { Err(format!("it takes {steps} steps")) } else { Ok(()) }
+    }
+
+    /// The steps of a drain in words, for a failure's report.
+    pub fn tell_drain(&self, world: &World, leader: u8) -> Vec<String> {
+        let mut world = self.without_faults(world, leader);
+        let mut told = Vec::new();
+        while told.len() <= LONGEST && !self.is_done(&world, leader) {
+            match Self::next_of_drain(&world, leader) {
+                Some(action) => told.push(action.to_string()),
+                None => told.push(format!("time passes after tick {}", world.tick)),
+            }
+            if let Err(why) = self.advance(&mut world, leader) {
+                told.push(why);
+                break;
+            }
+        }
+        told.push(self.describe(&world, leader));
+        told
+    }
+
+    fn describe(&self, world: &World, leader: u8) -> String {
+        let replica = &world.replicas[usize::from(leader)];
+        let rules: Vec<_> = replica
+            .views
+            .iter()
+            .filter_map(|view| self.pass(world.tick, leader, replica, view))
+            .map(|pass| pass.rule)
+            .collect();
+        let status = world.object.map(|object| self.statuses.get(object.status));
+        format!(
+            "tick {}, rules {rules:?}, runs {:?}, seen {:?}, status {status:?}",
+            world.tick, world.runs, replica.runs
+        )
+    }
+
+    fn without_faults(&self, world: &World, leader: u8) -> World {
+        let mut world = world.clone();
+        world.budget = Budget::default();
+        (world.endpoint_up, world.kind_installed, world.foreign, world.old) = (true, true, false, None);
+        (world.ends, world.exception) = ([0; 2], false);
+        world.end_since = Default::default();
+        world.broken = Broken::default();
+        let standby = 1 - leader;
+        world.replicas[usize::from(standby)] = Replica::started(0);
+        for flight in &mut world.flights {
+            flight.waiting = flight.waiting.filter(|waiting| *waiting == leader);
+        }
+        for view in &mut world.replicas[usize::from(leader)].views {
+            view.evidence = None;
+            view.under_way = view.under_way.map(|(under, said, _)| (under, said, Evidence::default()));
+        }
+        world.canonical(self.configuration.fenced, Configuration::MIN_AGE);
+        world
+    }
+
+    fn next_of_drain(world: &World, leader: u8) -> Option<Action> {
+        if let Some(flight) = world.flights.first() {
+            return Some(match flight.stage {
+                Stage::Replied(_) => Action::Reply(*flight),
+                Stage::Sent | Stage::Admitted(_) => Action::Deliver(*flight),
+            });
+        }
+        if world.object.is_some_and(|object| object.deleting) {
+            return Some(Action::ObjectGone);
+        }
+        if let Some(run) = world.runs.iter().find(|run| Self::is_garbage(world, **run)) {
+            return Some(Action::CollectGarbage(*run));
+        }
+        if Self::object_news(world, leader) {
+            return Some(Action::SeeObject(leader));
+        }
+        if Self::run_news(world, leader) {
+            return Some(Action::SeeRuns(leader));
+        }
+        for (incarnation, view) in (0..).zip(&world.replicas[usize::from(leader)].views) {
+            if view.pass.is_none() && (view.woken || view.timer.is_some_and(|at| at <= world.tick)) {
+                return Some(Action::Pass(leader, incarnation));
+            }
+            if view.under_way.is_some() {
+                return Some(Action::Answer(leader, incarnation));
+            }
+            if view.planned.is_some_and(|(at, _)| at <= world.tick) {
+                return Some(Action::Ask(leader, incarnation));
+            }
+        }
+        let active = world.runs.iter().find(|run| run.phase == RunPhase::Active);
+        active.map(|run| Action::EndRun(*run, RunPhase::Succeeded))
+    }
+
+    fn advance(&self, world: &mut World, leader: u8) -> Result<(), String> {
+        match Self::next_of_drain(world, leader) {
+            Some(action) => {
+                *world = self.after(world, &action);
+                if matches!(action, Action::EndRun(..)) {
+                    world.needed = false;
+                }
+            }
+            None => match Self::next_timer(world, leader) {
+                Some(at) => world.tick = at.max(world.tick + 1),
+                None => return Err(format!("nothing will ever happen again: {}", self.describe(world, leader))),
+            },
+        }
+        world.ends = [0; 2];
+        world.end_since = Default::default();
+        for view in &mut world.replicas[usize::from(leader)].views {
+            view.evidence = None;
+            view.under_way = view.under_way.map(|(under, said, _)| (under, said, Evidence::default()));
+        }
+        world.broken = Broken::default();
+        world.exception = false;
+        world.canonical(self.configuration.fenced, Configuration::MIN_AGE);
+        Ok(())
+    }
+
+    /// Whether nothing is under way, nothing is demanded that could be served, and only questions are planned.
+    fn is_done(&self, world: &World, leader: u8) -> bool {
+        if Self::next_of_drain(world, leader).is_some() {
+            return false;
+        }
+        let replica = &world.replicas[usize::from(leader)];
+        let Some(object) = world.object else {
+            return replica.views.iter().all(|view| view.object.is_none());
+        };
+        let view = &replica.views[usize::from(object.incarnation)];
+        let Some(pass) = self.pass(world.tick, leader, replica, view) else { return false };
+        pass.requests.is_empty()
+            && view.timer.is_none()
+            && match pass.rule {
+                Rule::UpToDate => !world.needed,
+                Rule::Suspended => self.suspends(object.spec),
+                Rule::InvalidSpec => !self.is_valid(object.spec),
+                _ => false,
+            }
+    }
+
+    /// An unchanged world causes no write: not while time passes, and not after a restart.
+    fn stays_quiet(&self, mut world: World, leader: u8) -> Result<(), String> {
+        for _ in 0..24 {
+            if Self::next_of_drain(&world, leader).is_none() && Self::next_timer(&world, leader).is_none() {
+                return Ok(());
+            }
+            self.advance(&mut world, leader)?;
+            let writes = |request: Request| !matches!(request, Request::Get { .. });
+            if world.flights.iter().any(|flight| writes(flight.request)) {
+                return Err(format!(
+                    "an unchanged world causes {}: {}",
+                    world.flights[0],
+                    self.describe(&world, leader)
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn hash(world: &World, leader: u8) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (world, leader).hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,45 @@
+//! Numbers for large values: equal values get equal numbers, so that states stay small and cheap to compare.
+
+use std::{
+    collections::HashMap,
+    fmt::Debug,
+    sync::{Arc, RwLock},
+};
+
+use super::world::Id;
+
+/// A table of values. Their `Debug` text is their identity.
+pub struct Interner<T> {
+    inner: RwLock<Table<T>>,
+}
+
+/// Numbers by text, values by number.
+type Table<T> = (HashMap<String, Id>, Vec<Arc<T>>);
+
+impl<T: Debug> Interner<T> {
+    /// A table whose number 0 is `first`.
+    pub fn new(first: T) -> Self {
+        let table = Self { inner: RwLock::default() };
+        table.put(first);
+        table
+    }
+
+    pub fn put(&self, value: T) -> Id {
+        let key = format!("{value:?}");
+        if let Some(id) = self.inner.read().unwrap().0.get(&key) {
+            return *id;
+        }
+        let mut inner = self.inner.write().unwrap();
+        if let Some(id) = inner.0.get(&key) {
+            return *id;
+        }
+        let id = Id::try_from(inner.1.len()).unwrap();
+        inner.0.insert(key, id);
+        inner.1.push(Arc::new(value));
+        id
+    }
+
+    pub fn get(&self, id: Id) -> Arc<T> {
+        self.inner.read().unwrap().1[usize::try_from(id).unwrap()].clone()
+    }
+}

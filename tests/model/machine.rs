@@ -1,0 +1,471 @@
+//! One pass of the operator: the facts built by hand, the shipped `decide`, and its plan as requests of the model.
+//!
+//! Passes are pure, so each is made once for each set of facts.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{Arc, RwLock},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use modelsync::{
+    api::{ConditionStatus, ConditionType, ModelSyncSpec, ModelSyncStatus, Outcome, keys},
+    core::{
+        answer::AskedUnder,
+        condition::find,
+        digest, name,
+        run::{Ending, Observed, Phase, RunRecord},
+        sync::{Effect, Facts, Fence, Identity, Memory, Plan, PostState, Rule, RunKnowledge, WakeUp, decide, validate},
+        time::{Mono, Now},
+    },
+    runs::backends,
+};
+
+use super::{
+    configuration::Configuration,
+    drain::Drains,
+    intern::Interner,
+    mutant::{Altered, Mutant},
+    world::{Broken, Evidence, Id, Incarnation, Knowledge, Object, Replica, Request, Run, RunPhase, Tick, Under, View},
+};
+
+/// One step of time.
+pub const TICK: Duration = Duration::from_secs(30);
+/// Where every process' monotonic clock begins: far enough that "long ago" is a moment.
+const PROCESS_START: Duration = Duration::from_secs(1_000_000);
+/// The longest wait that a plan may set: the longest settle.
+const LONGEST_WAIT: Duration = Duration::from_hours(6);
+
+/// What a pass came to.
+#[derive(Clone, Debug)]
+pub struct Pass {
+    pub rule: Rule,
+    pub memory: Id,
+    pub requests: Vec<Request>,
+    pub inquiry: Option<(Tick, Under)>,
+    pub wake_up: Option<Tick>,
+    /// Whether the pass used its nonce.
+    pub used_nonce: bool,
+    pub broken: Broken,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    object: Object,
+    runs: Vec<Run>,
+    knowledge: Knowledge,
+    memory: Id,
+    replica: u8,
+    term: u8,
+    nonces: u8,
+    tick: Tick,
+    lag: Tick,
+}
+
+const SHARDS: usize = 16;
+
+/// The operator's code, with the values that it works on.
+pub struct Machine {
+    pub configuration: Configuration,
+    pub statuses: Interner<ModelSyncStatus>,
+    pub memories: Interner<Memory>,
+    pub nonces: Interner<String>,
+    pub drains: Drains,
+    specs: Vec<ModelSyncSpec>,
+    /// Digests of the targets of the specs.
+    targets: Vec<String>,
+    passes: Vec<RwLock<HashMap<Key, Arc<Pass>>>>,
+}
+
+pub fn moment(tick: Tick) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + i64::from(tick) * 30).unwrap()
+}
+
+fn tick_of(at: Timestamp) -> Tick {
+    Tick::try_from((at.as_second() - 1_800_000_000).div_euclid(30)).unwrap()
+}
+
+pub fn mono(tick: Tick) -> Mono {
+    Mono::new(PROCESS_START + TICK * u32::try_from(tick).unwrap())
+}
+
+/// The first tick at which `at` has come.
+fn tick_from(at: Mono) -> Tick {
+    let seconds = at.since(Mono::new(PROCESS_START)).as_millis().div_ceil(TICK.as_millis());
+    Tick::try_from(seconds).unwrap_or(Tick::MAX)
+}
+
+pub fn uid(incarnation: Incarnation) -> String {
+    format!("uid-{incarnation}")
+}
+
+pub fn run_uid(run: Run) -> String {
+    format!("{}-{}-{}-{}", uid(run.owner), run.attempt, run.name, run.copy)
+}
+
+pub fn run_name(run: Run) -> String {
+    let name = name::run_name("model", &uid(run.owner), i64::from(run.attempt));
+    if run.name == 0 { name } else { format!("{name}-x{}", run.name) }
+}
+
+fn trigger(value: u8) -> Option<String> {
+    (value > 0).then(|| format!("t{value}"))
+}
+
+fn small(number: i64) -> u8 {
+    u8::try_from(number).unwrap()
+}
+
+impl Machine {
+    pub fn new(configuration: Configuration) -> Self {
+        let specs = configuration.specs();
+        let targets = specs
+            .iter()
+            .map(|spec| {
+                validate(spec, backends())
+                    .map_or_else(|_| String::new(), |valid| digest::target(&BTreeMap::default(), &valid.template))
+            })
+            .collect();
+        Self {
+            specs,
+            targets,
+            statuses: Interner::new(ModelSyncStatus::default()),
+            memories: Interner::new(Memory::default()),
+            nonces: Interner::new(String::new()),
+            drains: Drains::default(),
+            passes: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            configuration,
+        }
+    }
+
+    pub fn asked_under(under: Under) -> AskedUnder {
+        AskedUnder {
+            uid: uid(under.incarnation),
+            generation: i64::from(under.generation),
+            attempt: i64::from(under.attempt),
+            ended: under.ended,
+            trigger: trigger(under.trigger),
+        }
+    }
+
+    pub fn suspends(&self, spec: u8) -> bool {
+        self.specs[usize::from(spec)].suspend == Some(true)
+    }
+
+    pub fn is_valid(&self, spec: u8) -> bool {
+        !self.targets[usize::from(spec)].is_empty()
+    }
+
+    pub fn trigger(value: u8) -> Option<String> {
+        trigger(value)
+    }
+
+    /// The pass that this replica would make now.
+    pub fn pass(&self, tick: Tick, index: u8, replica: &Replica, view: &View) -> Option<Arc<Pass>> {
+        let object = view.object?;
+        let key = Key {
+            object: Object { version: 0, ..object },
+            runs: if replica.knowledge == Knowledge::Unknown && self.configuration.mutant != Mutant::UnknownAsEmpty {
+                Vec::new()
+            } else {
+                replica
+                    .runs
+                    .iter()
+                    .filter(|run| run.owner == object.incarnation || run.phase == RunPhase::Active)
+                    .copied()
+                    .collect()
+            },
+            knowledge: replica.knowledge,
+            memory: view.memory,
+            replica: index,
+            term: replica.term,
+            nonces: replica.nonces,
+            tick,
+            lag: replica.lag,
+        };
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        let shard = &self.passes[usize::try_from(hasher.finish() % 16).unwrap()];
+        if let Some(pass) = shard.read().unwrap().get(&key) {
+            return Some(pass.clone());
+        }
+        let pass = Arc::new(self.make(&key));
+        shard.write().unwrap().insert(key, pass.clone());
+        Some(pass)
+    }
+
+    fn make(&self, key: &Key) -> Pass {
+        let object = key.object;
+        let stored = self.statuses.get(object.status);
+        let now = Now { wall: moment(key.tick), server: Some(moment(key.tick - key.lag)), mono: mono(key.tick) };
+        let identity = Identity {
+            namespace: "ns".into(),
+            name: "model".into(),
+            uid: uid(object.incarnation),
+            generation: i64::from(object.generation),
+            deleting: object.deleting,
+            trigger: trigger(object.trigger),
+        };
+        let records: Vec<RunRecord> = key.runs.iter().map(|run| self.record(*run)).collect();
+        let own: Vec<&RunRecord> = records.iter().filter(|run| run.owner_uid == identity.uid).collect();
+        let predecessors: Vec<&RunRecord> =
+            records.iter().filter(|run| run.owner_uid != identity.uid && run.is_active()).collect();
+
+        let mut memory = (*self.memories.get(key.memory)).clone();
+        if key.knowledge != Knowledge::Unknown {
+            memory.observe(&own, &stored, now.mono);
+        }
+        self.canonical_memory(&mut memory, &stored, now.mono);
+        let remembered = self.memories.put(memory.clone());
+
+        let process = format!("{}.{}", key.replica, key.term);
+        let mut altered = Altered {
+            status: (*stored).clone(),
+            nonce: format!("{process}-{}", key.nonces),
+            process,
+            memory,
+            unknown: key.knowledge == Knowledge::Unknown,
+        };
+        let truth = altered.clone();
+        self.configuration.mutant.alter(&mut altered, &own, now, Configuration::min_run_age());
+        let facts = Facts {
+            object: &identity,
+            spec: validate(&self.specs[usize::from(object.spec)], backends()),
+            status: &altered.status,
+            runs: if altered.unknown {
+                RunKnowledge::Unknown
+            } else {
+                RunKnowledge::Known {
+                    own: own.clone(),
+                    predecessors,
+                    kind_missing: key.knowledge == Knowledge::Missing,
+                }
+            },
+            fence: if self.configuration.fenced { Fence::Installed } else { Fence::Absent },
+            memory: &altered.memory,
+            nonce: &altered.nonce,
+            process: &altered.process,
+            min_run_age: Configuration::min_run_age(),
+        };
+        let plan = decide(&facts, now);
+        let broken = Self::judge(&plan, &truth, now);
+        let mut requests: Vec<Request> =
+            plan.effects.iter().map(|effect| self.request(effect, key, &stored, &altered, plan.rule, now)).collect();
+        self.configuration
+            .mutant
+            .requests(plan.rule, key.replica, &mut requests, |patch| self.premature_post(patch, key));
+        let inquiry = plan.inquiry.map(|inquiry| {
+            let under = inquiry.under;
+            (
+                tick_from(inquiry.at).max(key.tick),
+                Under {
+                    incarnation: object.incarnation,
+                    generation: small(under.generation),
+                    attempt: small(under.attempt),
+                    ended: under.ended,
+                    trigger: under.trigger.map_or(0, |text| text[1..].parse().unwrap()),
+                },
+            )
+        });
+        let wake_up = match plan.wake_up {
+            WakeUp::At(at) => Some(tick_from(at).max(key.tick)),
+            WakeUp::OnEvent => None,
+        };
+        let used_nonce = matches!(plan.rule, Rule::Reserve | Rule::ReserveAgain);
+        Pass { rule: plan.rule, memory: remembered, requests, inquiry, wake_up, used_nonce, broken }
+    }
+
+    fn record(&self, run: Run) -> RunRecord {
+        let ended = |outcome: Outcome| {
+            Phase::Ended(Ending { outcome, reason: outcome.as_str().into(), message: String::new(), finished_at: None })
+        };
+        RunRecord {
+            kind: backends()[0].kind(),
+            namespace: "ns".into(),
+            name: run_name(run),
+            uid: run_uid(run),
+            resource_version: format!("{:?}", run.phase),
+            owner_uid: uid(run.owner),
+            owner_kind: "ModelSync".into(),
+            owner_name: "model".into(),
+            attempt: i64::from(run.attempt),
+            target: self.targets[usize::from(run.target)].clone(),
+            deleting: false,
+            created_at: None,
+            observed: Observed {
+                phase: match run.phase {
+                    RunPhase::Active => Phase::Active,
+                    RunPhase::Succeeded => ended(Outcome::Succeeded),
+                    RunPhase::Failed => ended(Outcome::Failed),
+                },
+                started_at: None,
+            },
+        }
+    }
+
+    /// Keeps of a memory what later passes can tell apart. Moments that are only ever compared keep their order.
+    fn canonical_memory(&self, memory: &mut Memory, status: &ModelSyncStatus, now: Mono) {
+        let open = status.reservation.as_ref();
+        let slot = open.and_then(|open| open.slots.first()).map(|slot| slot.run_name.as_str());
+        memory.unanswered = memory.unanswered.min(3);
+        memory.post = memory.post.take().filter(|post| open.is_some_and(|open| open.nonce == post.nonce));
+        memory.lookup = memory.lookup.take().filter(|lookup| slot == Some(lookup.run_name.as_str()));
+        memory.sighted = memory.sighted.take().filter(|(name, ..)| slot == Some(name.as_str()));
+        let (long_ago, then) = (Mono::default(), Mono::new(Duration::from_nanos(1)));
+        if let Some(lookup) = &mut memory.lookup
+            && lookup.foreign.is_none()
+        {
+            let fresh = memory.sighted.as_ref().is_none_or(|(.., at)| lookup.sent > *at);
+            lookup.sent = then;
+            if let Some((.., at)) = &mut memory.sighted {
+                *at = if fresh { long_ago } else { then };
+            }
+        } else if let (None, Some((.., at))) = (&memory.lookup, &mut memory.sighted) {
+            *at = long_ago;
+        }
+        for since in memory.recorded_since.values_mut() {
+            if self.configuration.limits.is_none() || *since + Configuration::min_run_age() <= now {
+                *since = long_ago;
+            }
+        }
+    }
+
+    /// What can be said against a plan by looking at it alone.
+    fn judge(plan: &Plan, truth: &Altered, now: Now) -> Broken {
+        let mut broken = Broken::default();
+        let reserves = matches!(plan.rule, Rule::Reserve | Rule::ReserveAgain);
+        if reserves && truth.unknown {
+            broken.add(Broken::UNKNOWN_RUNS);
+        }
+        // Rules that wait for an event of the object, of its runs or of the knowledge about them.
+        let named = matches!(
+            plan.rule,
+            Rule::Deleting
+                | Rule::InvalidSpec
+                | Rule::RunKindMissing
+                | Rule::RunActive
+                | Rule::UnreservedRunActive
+                | Rule::PredecessorRunning
+                | Rule::Suspended
+        );
+        let waits = |at: Mono| at.since(now.mono) <= LONGEST_WAIT;
+        let woken = match plan.wake_up {
+            WakeUp::At(at) => waits(at),
+            WakeUp::OnEvent => named || plan.inquiry.is_some() || !plan.effects.is_empty(),
+        };
+        if !woken || !plan.inquiry.as_ref().is_none_or(|inquiry| waits(inquiry.at)) {
+            broken.add(Broken::NO_WAKE_UP);
+        }
+        let open = truth.status.reservation.as_ref();
+        let certain = open.is_some_and(|open| {
+            open.nonce.starts_with(&truth.process)
+                && !matches!(truth.memory.post_of(&open.nonce), Some(PostState::Unknown | PostState::Created))
+        });
+        if plan.rule == Rule::RecordGone || (plan.rule == Rule::ReserveAgain && !certain) {
+            let sighted = truth.memory.sighted.as_ref().map(|(.., at)| *at);
+            let counts = truth.memory.lookup.as_ref().is_some_and(|lookup| sighted.is_none_or(|at| lookup.sent > at));
+            if !counts {
+                broken.add(Broken::OLD_LOOK_UP);
+            }
+        }
+        broken
+    }
+
+    fn request(
+        &self,
+        effect: &Effect,
+        key: &Key,
+        stored: &ModelSyncStatus,
+        altered: &Altered,
+        rule: Rule,
+        now: Now,
+    ) -> Request {
+        match effect {
+            Effect::WriteStatus(status) => {
+                let mut status = (**status).clone();
+                altered.restore(stored, &mut status);
+                if matches!(rule, Rule::Reserve | Rule::ReserveAgain) {
+                    self.configuration.mutant.reserve(&mut status, now);
+                }
+                normalise(&mut status);
+                Request::Patch {
+                    version: 0,
+                    before: key.object.status,
+                    after: self.statuses.put(status),
+                    conditional: self.configuration.mutant.is_conditional(rule),
+                    evidence: matches!(rule, Rule::Reserve | Rule::ReserveAgain).then(Evidence::default),
+                }
+            }
+            Effect::CreateRun(run) => Request::Post {
+                run: Run {
+                    owner: key.object.incarnation,
+                    attempt: run.labels[keys::ATTEMPT].parse().unwrap(),
+                    name: 0,
+                    copy: 0,
+                    target: self.target(&run.annotations[keys::TARGET]),
+                    phase: RunPhase::Active,
+                },
+                not_after: tick_of(run.not_after),
+                nonce: self.nonces.put(run.nonce.clone()),
+                generation: key.object.generation,
+                trigger: key.object.trigger,
+            },
+            Effect::LookUpRun(slot) => Request::Get {
+                attempt: slot.run_name.rsplit('-').next().unwrap().parse().unwrap(),
+                sent: key.tick - key.lag,
+                at: key.tick,
+            },
+            Effect::DeleteRun(gone) => {
+                Request::Delete { run: *key.runs.iter().find(|run| run_uid(**run) == gone.uid).unwrap() }
+            }
+        }
+    }
+
+    fn target(&self, digest: &str) -> u8 {
+        u8::try_from(self.targets.iter().position(|known| known == digest).unwrap()).unwrap()
+    }
+
+    /// For the mutant that creates before it reserves: the POST of a reserve that is not written yet.
+    fn premature_post(&self, patch: Id, key: &Key) -> Request {
+        let open = self.statuses.get(patch).reservation.clone().unwrap();
+        Request::Post {
+            run: Run {
+                owner: key.object.incarnation,
+                attempt: small(open.attempt),
+                name: 0,
+                copy: 0,
+                target: self.target(&open.target),
+                phase: RunPhase::Active,
+            },
+            not_after: tick_of(open.not_after),
+            nonce: self.nonces.put(open.nonce),
+            generation: key.object.generation,
+            trigger: key.object.trigger,
+        }
+    }
+}
+
+/// Takes out of a status what no decision reads: words, and moments that are only shown.
+fn normalise(status: &mut ModelSyncStatus) {
+    for condition in &mut status.conditions {
+        condition.message.clear();
+        condition.last_transition_time = moment(0);
+    }
+    if let Some(target) = &mut status.target {
+        target.since = moment(0);
+    }
+    if let Some(last) = &mut status.last_run {
+        last.message.clear();
+    }
+}
+
+/// Whether a status says Ready of another generation than `generation`.
+pub fn is_ready_of_another(status: &ModelSyncStatus, generation: u8) -> bool {
+    find(&status.conditions, ConditionType::Ready).is_some_and(|ready| {
+        ready.status == ConditionStatus::True
+            && (status.observed_generation != i64::from(generation)
+                || ready.observed_generation != i64::from(generation))
+    })
+}

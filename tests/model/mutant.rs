@@ -1,0 +1,163 @@
+//! The designs that fail. Each alters what `decide` is told, what becomes of its plan, or how it is sent; the shipped code
+//! has no switch for any of them.
+
+use std::time::Duration;
+
+use modelsync::{
+    api::ModelSyncStatus,
+    core::{
+        run::RunRecord,
+        sync::{Memory, Rule},
+        time::{Mono, Now},
+    },
+};
+
+use super::world::{Id, Request};
+
+/// A design.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// The shipped one.
+    None,
+    RandomRunNames,
+    CreateBeforeReserve,
+    ReserveWithoutVersion,
+    EndWithoutVersion,
+    SameNonce,
+    NextFromRunStore,
+    SameAtOnceAfter404,
+    LowersNotAfter,
+    OldLookUpCounts,
+    ClearsEarly,
+    DeletesByAgeSinceCreation,
+    UnknownAsEmpty,
+}
+
+/// What `decide` is told, as far as mutants change it.
+#[derive(Clone)]
+pub struct Altered {
+    pub status: ModelSyncStatus,
+    pub memory: Memory,
+    pub nonce: String,
+    pub process: String,
+    pub unknown: bool,
+}
+
+impl Altered {
+    /// Takes back what was altered in the stored status and came through to the one to be written.
+    pub fn restore(&self, stored: &ModelSyncStatus, written: &mut ModelSyncStatus) {
+        if let (Some(shown), Some(stored), Some(written)) =
+            (&self.status.reservation, &stored.reservation, &mut written.reservation)
+            && written.nonce == shown.nonce
+        {
+            *written = stored.clone();
+        }
+    }
+}
+
+impl Mutant {
+    pub const ALL: [Self; 12] = [
+        Self::RandomRunNames,
+        Self::CreateBeforeReserve,
+        Self::ReserveWithoutVersion,
+        Self::EndWithoutVersion,
+        Self::SameNonce,
+        Self::NextFromRunStore,
+        Self::SameAtOnceAfter404,
+        Self::LowersNotAfter,
+        Self::OldLookUpCounts,
+        Self::ClearsEarly,
+        Self::DeletesByAgeSinceCreation,
+        Self::UnknownAsEmpty,
+    ];
+
+    /// Alters the facts.
+    pub fn alter(self, facts: &mut Altered, own: &[&RunRecord], now: Now, min_age: Duration) {
+        let slot =
+            facts.status.reservation.as_ref().and_then(|open| open.slots.first()).map(|slot| slot.run_name.clone());
+        match self {
+            Self::SameNonce => {
+                "same".clone_into(&mut facts.process);
+                "same-nonce".clone_into(&mut facts.nonce);
+            }
+            Self::NextFromRunStore => {
+                let ended = own.iter().any(|run| Some(&run.name) == slot.as_ref() && !run.is_active());
+                if ended && let Some(open) = facts.status.reservation.take() {
+                    // The answer was asked while the run was active or before: take it as one that came after.
+                    if let Some(answered) = &mut facts.memory.answer
+                        && answered.under.attempt == open.attempt
+                    {
+                        answered.under.ended = true;
+                    }
+                }
+            }
+            Self::SameAtOnceAfter404 => {
+                let absent = facts.memory.lookup.as_ref().is_some_and(|lookup| lookup.foreign.is_none());
+                if let (true, Some(open)) = (absent, &mut facts.status.reservation) {
+                    // As if this process had reserved, had not sent anything, and had no time left to do so.
+                    open.nonce = format!("{}-unsent", facts.process);
+                    open.not_after = now.server_or_wall();
+                    facts.memory.post = None;
+                }
+            }
+            Self::OldLookUpCounts => facts.memory.sighted = None,
+            Self::ClearsEarly => {
+                if let Some(open) = &mut facts.status.reservation
+                    && (facts.memory.post_of(&open.nonce).is_some() || !open.nonce.starts_with(&facts.process))
+                {
+                    open.not_after -= jiff::SignedDuration::from_mins(1);
+                }
+            }
+            Self::DeletesByAgeSinceCreation => {
+                for run in own.iter().filter(|run| !run.is_active()) {
+                    // The model's runs are old enough since their creation once they have ended.
+                    let long_ago = Mono::new(now.mono.since_start().saturating_sub(min_age));
+                    facts.memory.recorded_since.insert(run.uid.clone(), long_ago);
+                }
+            }
+            Self::UnknownAsEmpty => facts.unknown = false,
+            Self::None
+            | Self::RandomRunNames
+            | Self::CreateBeforeReserve
+            | Self::ReserveWithoutVersion
+            | Self::EndWithoutVersion
+            | Self::LowersNotAfter => {}
+        }
+    }
+
+    /// Alters the status that a reserve writes.
+    pub fn reserve(self, status: &mut ModelSyncStatus, now: Now) {
+        if self == Self::LowersNotAfter
+            && let Some(open) = &mut status.reservation
+        {
+            open.not_after = now.server_or_wall() + jiff::SignedDuration::from_secs(30);
+        }
+    }
+
+    /// Alters what is sent.
+    pub fn requests(self, rule: Rule, replica: u8, requests: &mut Vec<Request>, post: impl Fn(Id) -> Request) {
+        if self == Self::CreateBeforeReserve
+            && rule == Rule::Reserve
+            && let Some(Request::Patch { after, .. }) = requests.first()
+        {
+            let post = post(*after);
+            requests.insert(0, post);
+        }
+        if self == Self::RandomRunNames {
+            for request in requests {
+                if let Request::Post { run, .. } = request {
+                    run.name = replica + 1;
+                }
+            }
+        }
+    }
+
+    /// Whether a write by this rule carries the resourceVersion.
+    pub const fn is_conditional(self, rule: Rule) -> bool {
+        match self {
+            Self::ReserveWithoutVersion => !matches!(rule, Rule::Reserve | Rule::ReserveAgain),
+            Self::EndWithoutVersion => !matches!(rule, Rule::RecordEnd | Rule::RecordGone),
+            _ => true,
+        }
+    }
+}

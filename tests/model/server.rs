@@ -1,0 +1,198 @@
+//! What the API server does, and what a property has to say about it.
+
+use modelsync::api::ModelSyncStatus;
+
+use super::{
+    machine::{self, Machine},
+    world::{ATTEMPTS, Broken, Evidence, Flight, Object, Refused, Reply, Request, Run, RunPhase, Stage, World},
+};
+
+impl Machine {
+    /// The API server handles a request.
+    pub fn at_server(&self, world: &mut World, flight: Flight) -> Flight {
+        let replied = |reply| Flight { stage: Stage::Replied(reply), ..flight };
+        match flight.request {
+            Request::Patch { version, before, after, conditional, evidence } => {
+                let Some(object) = world.object.filter(|object| object.incarnation == flight.owner) else {
+                    return replied(Reply::Conflict);
+                };
+                if conditional && object.version != version {
+                    return replied(Reply::Conflict);
+                }
+                let after = if object.status == before { after } else { self.merged(object.status, before, after) };
+                replied(Reply::Stored(self.store(world, object, after, evidence, conditional)))
+            }
+            Request::Post { run, not_after, .. } => match flight.stage {
+                Stage::Sent if !world.kind_installed => replied(Reply::Refused(Refused::KindMissing)),
+                Stage::Sent if self.configuration.fenced && world.tick > not_after => {
+                    replied(Reply::Refused(Refused::Fence))
+                }
+                Stage::Sent if self.configuration.fenced => Flight { stage: Stage::Admitted(world.tick), ..flight },
+                // The server's own timeout: what was admitted a minute ago and is not stored never will be.
+                Stage::Admitted(at) if world.tick >= at + 2 => replied(Reply::Unknown),
+                Stage::Sent | Stage::Admitted(_) => replied(self.create(world, run)),
+                Stage::Replied(_) => flight,
+            },
+            Request::Get { attempt, .. } => {
+                let found =
+                    world.runs.iter().find(|run| run.owner == flight.owner && run.attempt == attempt && run.name == 0);
+                replied(match found {
+                    Some(run) => Reply::Ours(*run),
+                    None if world.foreign && attempt == 1 && flight.owner == 0 => Reply::Foreign,
+                    None => Reply::Absent,
+                })
+            }
+            Request::Delete { run } => {
+                if world.runs.contains(&run) {
+                    self.judge_deletion(world, run);
+                    Self::remove_run(world, run);
+                    return replied(Reply::Deleted);
+                }
+                let there = world.runs.iter().any(|stored| stored.same_name(run));
+                replied(if there { Reply::Conflict } else { Reply::Deleted })
+            }
+        }
+    }
+
+    fn create(&self, world: &mut World, run: Run) -> Reply {
+        // A generated name is never taken.
+        if run.name == 0 {
+            if let Some(there) = world.runs.iter().find(|there| there.same_name(run)) {
+                return Reply::Ours(*there);
+            }
+            if world.foreign && run.attempt == 1 && run.owner == 0 {
+                return Reply::Refused(Refused::Foreign);
+            }
+        }
+        let created = &mut world.created[usize::from(run.owner)][usize::from(run.attempt).min(ATTEMPTS - 1)];
+        let run = Run { copy: *created, ..run };
+        *created += 1;
+        // Without the fence the name is the only lock, and a run that was deleted is made again under it. With the fence
+        // that takes a request that was delivered twice.
+        let retried = world.budget.retries < self.configuration.budget.retries;
+        if *created > 1 && self.configuration.fenced && !retried {
+            world.broken.add(Broken::TWICE);
+        }
+        world.runs.push(run);
+        Reply::Ours(run)
+    }
+
+    /// Stores a status, after looking at what it changes.
+    fn store(
+        &self,
+        world: &mut World,
+        object: Object,
+        after: u32,
+        evidence: Option<Evidence>,
+        conditional: bool,
+    ) -> Object {
+        if object.status == after {
+            if conditional {
+                world.broken.add(Broken::EMPTY_WRITE);
+            }
+            return object;
+        }
+        let (old, new) = (self.statuses.get(object.status), self.statuses.get(after));
+        self.judge_write(world, object, &old, &new, evidence);
+        let version = world.next_version();
+        let stored = Object { status: after, version, ..object };
+        world.object = Some(stored);
+        stored
+    }
+
+    fn judge_write(
+        &self,
+        world: &mut World,
+        object: Object,
+        old: &ModelSyncStatus,
+        new: &ModelSyncStatus,
+        evidence: Option<Evidence>,
+    ) {
+        let owner = usize::from(object.incarnation);
+        let mut broken = world.broken;
+        if new.attempt < old.attempt {
+            broken.add(Broken::SHRUNK);
+        }
+        let ended = old.reservation.is_none()
+            && (old.attempt == 0 || old.last_run.as_ref().is_some_and(|last| last.attempt == old.attempt));
+        if new.attempt > old.attempt && !ended {
+            broken.add(Broken::END_NOT_DURABLE);
+        }
+        if let (Some(old), Some(new)) = (&old.reservation, &new.reservation)
+            && old.attempt == new.attempt
+            && new.not_after < old.not_after
+        {
+            broken.add(Broken::DEADLINE_LOWERED);
+        }
+        let nonce = |status: &ModelSyncStatus| status.reservation.as_ref().map(|open| open.nonce.clone());
+        let reserves = new.reservation.is_some() && (nonce(old) != nonce(new) || evidence.is_some());
+        if reserves {
+            let usable = evidence.is_some_and(|evidence| {
+                evidence.needed
+                    && evidence.ends == world.ends[owner]
+                    && evidence.generation == object.generation
+                    && evidence.trigger == object.trigger
+            });
+            if !usable || object.deleting || self.suspends(object.spec) || !self.is_valid(object.spec) {
+                broken.add(Broken::NO_ANSWER);
+            }
+        }
+        if machine::is_ready_of_another(new, object.generation) {
+            broken.add(Broken::READY);
+        }
+        if let (Some(open), None) = (&old.reservation, &new.reservation) {
+            let attempt = u8::try_from(open.attempt).unwrap();
+            let active =
+                |run: &Run| run.attempt == attempt && usize::from(run.owner) == owner && run.phase == RunPhase::Active;
+            if world.runs.iter().any(active) {
+                broken.add(Broken::END_UNTRUE);
+            }
+            world.ends[owner] += 1;
+            world.end_since[owner][usize::from(attempt).min(ATTEMPTS - 1)] =
+                u8::try_from(world.tick + 2).unwrap_or(u8::MAX);
+        }
+        world.broken = broken;
+    }
+
+    fn judge_deletion(&self, world: &mut World, run: Run) {
+        let since = world.end_since[usize::from(run.owner)][usize::from(run.attempt).min(ATTEMPTS - 1)];
+        let class = |run: &Run| run.phase == RunPhase::Succeeded;
+        let kept = world.runs.iter().filter(|kept| {
+            kept.owner == run.owner && !kept.same(run) && kept.phase != RunPhase::Active && class(kept) == class(&run)
+        });
+        let limit = self.configuration.limits.map_or(100, |limit| usize::try_from(limit).unwrap());
+        let enough = kept.count() >= limit || self.configuration.budget.run_deletions > world.budget.run_deletions;
+        if run.phase == RunPhase::Active || since != 1 || !enough {
+            world.broken.add(Broken::DELETION);
+        }
+    }
+
+    /// RFC 7396, for writes that do not carry the resourceVersion: the members that the writer changed.
+    fn merged(&self, stored: u32, before: u32, after: u32) -> u32 {
+        let text = |id| serde_json::to_value(&*self.statuses.get(id)).unwrap();
+        let mut merged = text(stored);
+        merge(&mut merged, &text(before), &text(after));
+        self.statuses.put(serde_json::from_value(merged).unwrap())
+    }
+}
+
+fn merge(stored: &mut serde_json::Value, before: &serde_json::Value, after: &serde_json::Value) {
+    use serde_json::Value;
+    let (Value::Object(stored), Value::Object(before), Value::Object(after)) = (&mut *stored, before, after) else {
+        if before != after {
+            stored.clone_from(after);
+        }
+        return;
+    };
+    for key in before.keys().filter(|key| !after.contains_key(*key)) {
+        stored.remove(key);
+    }
+    for (key, value) in after.iter().filter(|(key, value)| before.get(*key) != Some(value)) {
+        match (stored.get_mut(key), before.get(key)) {
+            (Some(stored), Some(before)) => merge(stored, before, value),
+            _ => {
+                stored.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}

@@ -1,0 +1,466 @@
+//! What can happen. What users, Tekton, time and faults do is done here; the rest in `server.rs` and `replica.rs`.
+
+use std::fmt;
+
+use super::{
+    configuration::Configuration,
+    machine::Machine,
+    world::{
+        ATTEMPTS, Broken, Flight, Incarnation, Knowledge, Object, Refused, Replica, Reply, Request, Run, RunPhase,
+        Stage, World,
+    },
+};
+
+/// One thing that happens.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// The watch of objects catches up.
+    SeeObject(u8),
+    /// The watch of runs catches up.
+    SeeRuns(u8),
+    /// A pass over one object, up to its first request.
+    Pass(u8, Incarnation),
+    /// A due question is asked; the endpoint makes up its mind.
+    Ask(u8, Incarnation),
+    /// The answer arrives.
+    Answer(u8, Incarnation),
+    /// A request takes effect, or passes admission.
+    Deliver(Flight),
+    /// A reply reaches the pass that waits for it.
+    Reply(Flight),
+    /// The pass gives up waiting. The request stays on its way.
+    GiveUp(Flight),
+    /// The request is on its way twice.
+    Duplicate(Flight),
+    /// The API server refuses a POST.
+    Refuse(Flight, Refused),
+    Tick,
+    EndRun(Run, RunPhase),
+    /// The process dies and starts again.
+    Crash(u8),
+    /// The same, and the first lists come from a server that lags.
+    CrashIntoThePast(u8),
+    /// A server begins to lag.
+    KeepOldState,
+    /// The replica leads again after another might have.
+    NewTerm(u8),
+    /// The replica hears a server whose clock is slow.
+    HearSlowServer(u8),
+    /// The watch of runs has been silent for too long.
+    Silence(u8),
+    DeleteRun(Run),
+    CollectGarbage(Run),
+    Edit(u8),
+    Trigger,
+    FlipAnswer,
+    FlipEndpoint,
+    DeleteObject,
+    ObjectGone,
+    Recreate,
+    RemoveForeign,
+    InstallKind,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = |incarnation: &Incarnation| if *incarnation == 0 { "the object" } else { "the later object" };
+        match self {
+            Self::SeeObject(replica) => write!(f, "replica {replica} sees the object as it is"),
+            Self::SeeRuns(replica) => write!(f, "replica {replica} sees the runs as they are"),
+            Self::Pass(replica, incarnation) => write!(f, "replica {replica} makes a pass over {}", of(incarnation)),
+            Self::Ask(replica, incarnation) => write!(f, "replica {replica} asks for {}", of(incarnation)),
+            Self::Answer(replica, incarnation) => {
+                write!(f, "replica {replica} gets the answer for {}", of(incarnation))
+            }
+            Self::Deliver(flight) if matches!(flight.stage, Stage::Admitted(_)) => write!(f, "{flight}: stored"),
+            Self::Deliver(flight) => write!(f, "{flight}: at the server"),
+            Self::Reply(flight) => match flight.stage {
+                Stage::Replied(reply) => write!(f, "{flight}: the reply {} arrives", word(reply)),
+                Stage::Sent | Stage::Admitted(_) => write!(f, "{flight}: no reply"),
+            },
+            Self::GiveUp(flight) => write!(f, "{flight}: the sender gives up waiting"),
+            Self::Duplicate(flight) => write!(f, "{flight}: sent a second time on the way"),
+            Self::Refuse(flight, why) => write!(f, "{flight}: refused ({why:?})"),
+            Self::Tick => write!(f, "30 seconds pass"),
+            Self::EndRun(run, phase) => write!(f, "{run} ends: {phase:?}"),
+            Self::Crash(replica) => write!(f, "replica {replica} dies and starts again"),
+            Self::CrashIntoThePast(replica) => {
+                write!(f, "replica {replica} dies, starts again and is shown an older state")
+            }
+            Self::KeepOldState => write!(f, "a server of the control plane begins to lag"),
+            Self::NewTerm(replica) => write!(f, "replica {replica} begins another term of leadership"),
+            Self::HearSlowServer(replica) => write!(f, "replica {replica} hears a server whose clock is slow"),
+            Self::Silence(replica) => write!(f, "replica {replica}'s watch of runs falls silent"),
+            Self::DeleteRun(run) => write!(f, "a user deletes {run}"),
+            Self::CollectGarbage(run) => write!(f, "the garbage collector deletes {run}"),
+            Self::Edit(spec) => write!(f, "a user edits the spec (to #{spec})"),
+            Self::Trigger => write!(f, "a user sets the trigger"),
+            Self::FlipAnswer => write!(f, "the endpoint changes its mind"),
+            Self::FlipEndpoint => write!(f, "the endpoint breaks or mends"),
+            Self::DeleteObject => write!(f, "a user deletes the object"),
+            Self::ObjectGone => write!(f, "the object is gone"),
+            Self::Recreate => write!(f, "a user creates an object of the same name"),
+            Self::RemoveForeign => write!(f, "somebody removes the foreign object"),
+            Self::InstallKind => write!(f, "the run's kind is installed"),
+        }
+    }
+}
+
+fn word(reply: Reply) -> String {
+    match reply {
+        Reply::Stored(_) => "\"stored\"".into(),
+        Reply::Conflict => "\"conflict\"".into(),
+        Reply::Ours(run) => format!("with {run}, {:?},", run.phase),
+        Reply::Refused(why) => format!("\"refused: {why:?}\""),
+        Reply::Absent => "\"404\"".into(),
+        Reply::Foreign => "\"somebody else's\"".into(),
+        Reply::Deleted => "\"deleted\"".into(),
+        Reply::Unknown => "\"no certain outcome\"".into(),
+    }
+}
+
+impl Machine {
+    pub fn first_world(&self) -> World {
+        let object =
+            Object { incarnation: 0, version: 1, generation: 1, spec: 0, trigger: 0, deleting: false, status: 0 };
+        let mut world = World {
+            tick: 0,
+            object: Some(object),
+            incarnation: 0,
+            runs: Vec::new(),
+            foreign: self.configuration.foreign,
+            kind_installed: !self.configuration.kind_missing,
+            needed: true,
+            endpoint_up: true,
+            flights: Vec::new(),
+            replicas: [Replica::started(0), Replica::started(0)],
+            old: None,
+            budget: self.configuration.budget,
+            created: [[0; ATTEMPTS]; 2],
+            ends: [0; 2],
+            end_since: [[0; ATTEMPTS]; 2],
+            exception: false,
+            broken: Broken::default(),
+        };
+        if self.configuration.warm {
+            for replica in 0..self.configuration.replicas {
+                Self::see_object(&mut world, replica);
+                Self::see_runs(&mut world, replica);
+            }
+            // The first pass of either has written that the object awaits its first answer, and has asked.
+            for replica in 0..self.configuration.replicas {
+                for _ in 0..2 {
+                    self.start_pass(&mut world, replica, 0);
+                    if let Some(flight) = world.flights.pop() {
+                        let done = self.at_server(&mut world, flight);
+                        self.reply(&mut world, done);
+                    }
+                    Self::see_object(&mut world, replica);
+                }
+            }
+        }
+        world.canonical(self.configuration.fenced, Configuration::MIN_AGE);
+        world
+    }
+
+    /// Everything that can happen now.
+    #[expect(clippy::too_many_lines, reason = "one line for each kind of action")]
+    pub fn possible(&self, world: &World, actions: &mut Vec<Action>) {
+        let (budget, configuration) = (&world.budget, &self.configuration);
+        for index in 0..configuration.replicas {
+            let replica = &world.replicas[usize::from(index)];
+            if Self::object_news(world, index) {
+                actions.push(Action::SeeObject(index));
+            }
+            if Self::run_news(world, index) {
+                actions.push(Action::SeeRuns(index));
+            }
+            for incarnation in 0..2 {
+                let view = &replica.views[usize::from(incarnation)];
+                let rested = index > 0 && budget.second_passes == 0;
+                if !rested && view.pass.is_none() && (view.woken || view.timer.is_some_and(|at| at <= world.tick)) {
+                    actions.push(Action::Pass(index, incarnation));
+                }
+                if view.planned.is_some_and(|(at, _)| at <= world.tick) {
+                    actions.push(Action::Ask(index, incarnation));
+                }
+                if view.under_way.is_some() {
+                    actions.push(Action::Answer(index, incarnation));
+                }
+            }
+            if budget.crashes > 0 {
+                actions.push(Action::Crash(index));
+                if world.old.is_some() {
+                    actions.push(Action::CrashIntoThePast(index));
+                }
+            }
+            if budget.terms > 0 {
+                actions.push(Action::NewTerm(index));
+            }
+            if budget.slow_clocks > 0 {
+                actions.push(Action::HearSlowServer(index));
+            }
+            if budget.silences > 0 && replica.knowledge != Knowledge::Unknown {
+                actions.push(Action::Silence(index));
+            }
+        }
+        for flight in &world.flights {
+            if let Stage::Replied(_) = flight.stage {
+                actions.push(Action::Reply(*flight));
+            } else {
+                actions.push(Action::Deliver(*flight));
+            }
+            if flight.waiting.is_some() && budget.lost > 0 {
+                actions.push(Action::GiveUp(*flight));
+            }
+            if flight.stage == Stage::Sent {
+                if budget.retries > 0 && !matches!(flight.request, Request::Get { .. }) {
+                    actions.push(Action::Duplicate(*flight));
+                }
+                if budget.refusals > 0 && matches!(flight.request, Request::Post { .. }) {
+                    actions.push(Action::Refuse(*flight, Refused::Quota));
+                    actions.push(Action::Refuse(*flight, Refused::Invalid));
+                }
+            }
+        }
+        if world.tick < configuration.horizon {
+            actions.push(Action::Tick);
+        }
+        for run in &world.runs {
+            if run.phase == RunPhase::Active {
+                actions.push(Action::EndRun(*run, RunPhase::Succeeded));
+                if budget.run_failures > 0 {
+                    actions.push(Action::EndRun(*run, RunPhase::Failed));
+                }
+            }
+            if budget.run_deletions > 0 {
+                actions.push(Action::DeleteRun(*run));
+            }
+            if Self::is_garbage(world, *run) {
+                actions.push(Action::CollectGarbage(*run));
+            }
+        }
+        if budget.old_lists > 0 {
+            actions.push(Action::KeepOldState);
+        }
+        if let Some(object) = world.object {
+            if budget.edits > 0 && !object.deleting {
+                for spec in 0..u8::try_from(configuration.specs.len()).unwrap() {
+                    if spec != object.spec {
+                        actions.push(Action::Edit(spec));
+                    }
+                }
+            }
+            if budget.triggers > 0 {
+                actions.push(Action::Trigger);
+            }
+            if object.deleting {
+                actions.push(Action::ObjectGone);
+            } else if budget.object_deletions > 0 {
+                actions.push(Action::DeleteObject);
+            }
+        } else if world.incarnation == 0 {
+            actions.push(Action::Recreate);
+        }
+        if budget.flips > 0 {
+            actions.push(Action::FlipAnswer);
+        }
+        if budget.endpoint_failures > 0 || !world.endpoint_up {
+            actions.push(Action::FlipEndpoint);
+        }
+        if world.foreign {
+            actions.push(Action::RemoveForeign);
+        }
+        if !world.kind_installed {
+            actions.push(Action::InstallKind);
+        }
+    }
+
+    /// The state after an action.
+    pub fn after(&self, before: &World, action: &Action) -> World {
+        let mut world = before.clone();
+        self.act(&mut world, action);
+        world.canonical(self.configuration.fenced, Configuration::MIN_AGE);
+        world
+    }
+
+    #[expect(clippy::too_many_lines, reason = "one arm for each kind of action")]
+    fn act(&self, world: &mut World, action: &Action) {
+        match action {
+            Action::SeeObject(replica) => Self::see_object(world, *replica),
+            Action::SeeRuns(replica) => Self::see_runs(world, *replica),
+            Action::Pass(replica, incarnation) => {
+                if *replica > 0 {
+                    world.budget.second_passes = world.budget.second_passes.saturating_sub(1);
+                }
+                self.start_pass(world, *replica, *incarnation);
+            }
+            Action::Ask(replica, incarnation) => {
+                Self::ask(world, *replica, *incarnation);
+                if !self.configuration.split_answers {
+                    self.answer(world, *replica, *incarnation);
+                }
+            }
+            Action::Answer(replica, incarnation) => self.answer(world, *replica, *incarnation),
+            Action::Deliver(flight) => {
+                take(world, flight);
+                let done = self.at_server(world, *flight);
+                world.flights.push(done);
+            }
+            Action::Reply(flight) => {
+                take(world, flight);
+                self.reply(world, *flight);
+            }
+            Action::GiveUp(flight) => {
+                world.budget.lost -= 1;
+                take(world, flight);
+                world.flights.push(Flight { waiting: None, ..*flight });
+                self.reply(world, Flight { stage: Stage::Replied(Reply::Unknown), ..*flight });
+            }
+            Action::Duplicate(flight) => {
+                world.budget.retries -= 1;
+                world.flights.push(Flight { waiting: None, ..*flight });
+            }
+            Action::Refuse(flight, why) => {
+                world.budget.refusals -= 1;
+                take(world, flight);
+                world.flights.push(Flight { stage: Stage::Replied(Reply::Refused(*why)), ..*flight });
+            }
+            Action::Tick => world.tick += 1,
+            Action::EndRun(run, phase) => {
+                if *phase == RunPhase::Failed {
+                    world.budget.run_failures -= 1;
+                } else if self.configuration.success_serves {
+                    world.needed = false;
+                }
+                for stored in world.runs.iter_mut().filter(|stored| stored.same(*run)) {
+                    stored.phase = *phase;
+                }
+            }
+            Action::Crash(replica) => {
+                world.budget.crashes -= 1;
+                Self::restart(world, *replica);
+            }
+            Action::CrashIntoThePast(index) => {
+                world.budget.crashes -= 1;
+                Self::restart(world, *index);
+                let Some((object, runs)) = world.old.clone() else { return };
+                let replica = &mut world.replicas[usize::from(*index)];
+                if let Some(object) = object {
+                    let view = &mut replica.views[usize::from(object.incarnation)];
+                    (view.object, view.woken) = (Some(object), true);
+                }
+                replica.deletions =
+                    runs.iter().filter(|run| !world.runs.iter().any(|live| live.same(**run))).copied().collect();
+                replica.runs = runs;
+                replica.knowledge = Knowledge::Known;
+            }
+            Action::KeepOldState => {
+                world.budget.old_lists -= 1;
+                world.old = Some((world.object, world.runs.clone()));
+            }
+            Action::NewTerm(index) => {
+                world.budget.terms -= 1;
+                let replica = &mut world.replicas[usize::from(*index)];
+                replica.term += 1;
+                replica.nonces = 0;
+                for view in &mut replica.views {
+                    view.memory = 0;
+                    (view.planned, view.under_way, view.evidence) = (None, None, None);
+                    view.woken = view.object.is_some();
+                }
+            }
+            Action::HearSlowServer(replica) => {
+                world.budget.slow_clocks -= 1;
+                world.replicas[usize::from(*replica)].lag += 1;
+            }
+            Action::Silence(replica) => {
+                world.budget.silences -= 1;
+                world.replicas[usize::from(*replica)].knowledge = Knowledge::Unknown;
+            }
+            Action::DeleteRun(run) => {
+                world.budget.run_deletions -= 1;
+                Self::remove_run(world, *run);
+            }
+            Action::CollectGarbage(run) => Self::remove_run(world, *run),
+            Action::Edit(spec) => {
+                world.budget.edits -= 1;
+                let (spec, version) = (*spec, world.next_version());
+                if let Some(object) = &mut world.object {
+                    (object.spec, object.version, object.generation) = (spec, version, object.generation + 1);
+                }
+            }
+            Action::Trigger => {
+                world.budget.triggers -= 1;
+                let version = world.next_version();
+                if let Some(object) = &mut world.object {
+                    (object.trigger, object.version) = (object.trigger + 1, version);
+                }
+            }
+            Action::FlipAnswer => {
+                world.budget.flips -= 1;
+                world.needed = !world.needed;
+            }
+            Action::FlipEndpoint => {
+                if world.endpoint_up {
+                    world.budget.endpoint_failures -= 1;
+                }
+                world.endpoint_up = !world.endpoint_up;
+            }
+            Action::DeleteObject => {
+                world.budget.object_deletions -= 1;
+                let version = world.next_version();
+                if let Some(object) = &mut world.object {
+                    (object.deleting, object.version, object.generation) = (true, version, object.generation + 1);
+                }
+            }
+            Action::ObjectGone => world.object = None,
+            Action::Recreate => {
+                world.incarnation = 1;
+                let version = world.next_version();
+                world.object = Some(Object {
+                    incarnation: 1,
+                    version,
+                    generation: 1,
+                    spec: 0,
+                    trigger: 0,
+                    deleting: false,
+                    status: 0,
+                });
+            }
+            Action::RemoveForeign => world.foreign = false,
+            Action::InstallKind => world.kind_installed = true,
+        }
+    }
+
+    pub fn is_garbage(world: &World, run: Run) -> bool {
+        run.owner < world.incarnation
+            || world.object.is_none_or(|object| object.deleting && object.incarnation == run.owner)
+    }
+
+    fn restart(world: &mut World, index: u8) {
+        let term = world.replicas[usize::from(index)].term;
+        world.replicas[usize::from(index)] = Replica::started(term + 1);
+        for flight in world.flights.iter_mut().filter(|flight| flight.waiting == Some(index)) {
+            flight.waiting = None;
+        }
+    }
+
+    /// A run goes. Whoever could still create it again makes this the one exception of a cluster without the fence.
+    pub fn remove_run(world: &mut World, run: Run) {
+        world.runs.retain(|stored| !stored.same(run));
+        for replica in &mut world.replicas {
+            replica.deletions.push(run);
+        }
+        let posts = |request: &Request| matches!(request, Request::Post { run: posted, .. } if posted.same_name(run));
+        let flying =
+            world.flights.iter().any(|flight| posts(&flight.request) && !matches!(flight.stage, Stage::Replied(_)));
+        let waiting = world.replicas.iter().flat_map(|replica| &replica.views);
+        world.exception |= flying || waiting.filter_map(|view| view.pass.as_ref()).flatten().any(posts);
+    }
+}
+
+fn take(world: &mut World, flight: &Flight) {
+    let at = world.flights.iter().position(|known| known == flight).unwrap();
+    world.flights.remove(at);
+}
