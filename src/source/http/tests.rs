@@ -9,7 +9,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use rustls::RootCertStore;
 
-use self::server::Server;
+use self::server::{Server, gzipped, gzipped_answer};
 use super::{GuardedClient, Limits, Lookup, Reply, Setup};
 use crate::{
     core::answer::{Answer, NoAnswer, NoAnswerClass, Question},
@@ -93,7 +93,7 @@ async fn reads_chunked_and_compressed_answers() {
     )
     .await;
     assert!(!ask(&chunked.url("/")).await.unwrap().needed);
-    let packed = Server::gzip(include_bytes!("../../../tests/fixtures/answers/good.json.gz")).await;
+    let packed = Server::gzip(&gzipped_answer()).await;
     assert!(ask(&packed.url("/")).await.unwrap().needed);
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    io::Write,
     net::SocketAddr,
     sync::{
         Arc, Mutex,
@@ -66,7 +67,7 @@ impl Server {
     }
 
     /// Answers with a gzip body.
-    pub(super) async fn gzip(body: &'static [u8]) -> Self {
+    pub(super) async fn gzip(body: &[u8]) -> Self {
         let head = format!("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n", body.len());
         let answer = [head.as_bytes(), body].concat();
         Self::at("127.0.0.1:0", move |stream, seen| answer_all(stream, seen, answer.clone())).await
@@ -138,4 +139,16 @@ async fn read_request(stream: &mut TcpStream, seen: &Seen) -> bool {
     seen.requests.fetch_add(1, Ordering::SeqCst);
     *seen.last_request.lock().unwrap() = String::from_utf8_lossy(&request).into_owned();
     true
+}
+
+/// `text`, compressed.
+pub(super) fn gzipped(text: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A valid answer, compressed.
+pub(super) fn gzipped_answer() -> Vec<u8> {
+    gzipped(br#"{"needsSync":true,"parameters":{"epochs":"3"}}"#)
 }
