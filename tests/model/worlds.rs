@@ -137,7 +137,7 @@ pub fn large() -> Vec<Configuration> {
         },
         Configuration {
             name: "large: two leaders, a lost request, a run deleted",
-            horizon: 0,
+            horizon: 1,
             budget: Budget { second_passes: 2, lost: 1, run_deletions: 1, ..NONE },
             ..TWO
         },
@@ -151,12 +151,12 @@ pub fn large() -> Vec<Configuration> {
             name: "large: edits, triggers, a lost request",
             horizon: 1,
             specs: &[Spec::Plain, Spec::Changed, Spec::Suspended, Spec::Invalid],
-            budget: Budget { edits: 1, triggers: 1, lost: 1, ..NONE },
+            budget: Budget { edits: 2, triggers: 1, lost: 1, ..NONE },
             ..ONE
         },
         Configuration {
             name: "large: deleted and created again, a lost request",
-            horizon: 1,
+            horizon: 2,
             budget: Budget { object_deletions: 1, lost: 1, ..NONE },
             rules: &[Rule::Deleting, Rule::PredecessorRunning],
             ..ONE

@@ -5,6 +5,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use jiff::Timestamp;
+
 use super::{
     decide::{CREATE_WINDOW, fresh_target, next_phase, report, reported, reserve, wait, without_answer},
     facts::{Facts, Fence},
@@ -156,10 +158,16 @@ fn unsent(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Pl
             (keys::OWNER_NAME.to_owned(), facts.object.name.clone()),
             (keys::TARGET.to_owned(), open.target.clone()),
             (keys::GENERATION.to_owned(), open.generation.to_string()),
-            (keys::NOT_AFTER.to_owned(), open.not_after.to_string()),
+            (keys::NOT_AFTER.to_owned(), fence_deadline(open.not_after).to_string()),
         ]),
     }));
     plan
+}
+
+/// What the fence compares with. It sees the moment of admission cut to whole seconds, so a deadline of the same second
+/// would admit what comes up to a second after it.
+fn fence_deadline(not_after: Timestamp) -> Timestamp {
+    not_after.checked_sub(Duration::from_secs(1)).unwrap_or(not_after)
 }
 
 /// The API server said no for certain: the same attempt is tried again, later or once something changed.
