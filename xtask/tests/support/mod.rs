@@ -233,7 +233,8 @@ fn parent_and_start(pid: u32) -> Option<(u32, String)> {
 fn clusters_dir() -> PathBuf {
     let target = match std::env::var_os("CARGO_TARGET_DIR") {
         Some(dir) => PathBuf::from(dir),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
+        // Not `../target`: the paths of processes are compared with it, and they have no dots.
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace").join("target"),
     };
     std::path::absolute(target).expect("a path").join("cluster")
 }
