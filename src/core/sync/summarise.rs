@@ -1,6 +1,6 @@
 //! From a situation to the conditions that users and tools read. Pure.
 //!
-//! The table of `docs/modelsync.md` is this file in words; `tests/conditions.rs` compares the two.
+//! The table of `docs/modelsync.md` is this file in words. `tests/conditions.rs` holds every row of it through `decide`.
 
 use jiff::Timestamp;
 
