@@ -2,10 +2,53 @@
 
 use futures::future::BoxFuture;
 
-use crate::core::answer::{Answer, NoAnswer, Question};
+use crate::core::{
+    answer::{Answer, NoAnswer},
+    sync::Inquiry,
+};
 
-/// Asks an endpoint whether a sync is needed.
+/// Answers questions: asks an endpoint, or reads and compares values.
 pub trait Ask: Send + Sync {
-    /// One exchange, within the question's deadline. Never panics; whatever is not a valid answer is a [`NoAnswer`].
-    fn ask<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Answer, NoAnswer>>;
+    /// One question, within its deadlines. Never panics; whatever is not a valid answer is a [`NoAnswer`].
+    fn ask<'a>(&'a self, inquiry: &'a Inquiry) -> BoxFuture<'a, Result<Answer, NoAnswer>>;
+}
+
+/// What questions carry that is not in their object: keys of Secrets and ConfigMaps, tokens. All of the object's namespace.
+pub trait Credentials: Send + Sync {
+    /// The bytes of a key of a Secret.
+    fn secret<'a>(
+        &'a self,
+        namespace: &'a str,
+        name: &'a str,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<u8>, NoAnswer>>;
+
+    /// The bytes of a key of a ConfigMap.
+    fn config_map<'a>(
+        &'a self,
+        namespace: &'a str,
+        name: &'a str,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<u8>, NoAnswer>>;
+
+    /// A token of a service account for this audience. Refused where the API server itself would accept it.
+    fn token<'a>(
+        &'a self,
+        namespace: &'a str,
+        service_account: &'a str,
+        audience: &'a str,
+    ) -> BoxFuture<'a, Result<String, NoAnswer>>;
+}
+
+/// Reads objects of the object's own namespace, live.
+pub trait ReadObjects: Send + Sync {
+    /// The object as JSON text; `None` where there is no such object. The kind may be any but Secret. A kind that is not
+    /// installed, or not permitted, is a [`NoAnswer`] that says what to do.
+    fn read<'a>(
+        &'a self,
+        namespace: &'a str,
+        api_version: &'a str,
+        kind: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<String>, NoAnswer>>;
 }

@@ -13,6 +13,9 @@ pub const MANAGER: &str = "modelsync";
 /// Annotation on our objects: a new value means "ask now, forget backoff and settle".
 pub const TRIGGER: &str = "automl.cloudai.kubeflow.org/trigger";
 
+/// Annotation on our objects: the name of a run of theirs that is to be ended.
+pub const CANCEL: &str = "automl.cloudai.kubeflow.org/cancel";
+
 /// Label on a run: uid of the object that it was made for. Every run of ours carries it; it selects our watches.
 pub const OWNER_UID: &str = "automl.cloudai.kubeflow.org/owner-uid";
 /// Label on a run: kind of the object that it was made for.
@@ -27,6 +30,9 @@ pub const TARGET: &str = "automl.cloudai.kubeflow.org/target";
 pub const GENERATION: &str = "automl.cloudai.kubeflow.org/generation";
 /// Annotation on a run: RFC 3339 moment after which the fence refuses its creation.
 pub const NOT_AFTER: &str = "automl.cloudai.kubeflow.org/not-after";
+
+/// Annotation on a run: why the operator ended it.
+pub const STOPPED: &str = "automl.cloudai.kubeflow.org/stopped";
 
 /// Prefix of every key of ours; templates may not set such labels or annotations.
 pub const KEY_PREFIX: &str = "automl.cloudai.kubeflow.org/";

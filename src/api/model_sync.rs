@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use kube::{CustomResource, KubeSchema, core::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{condition::Condition, needs_sync::MAX_PARAMETER_COUNT, raw::RawObject};
+use super::{raw::RawObject, request::Request, source::Source, status::ModelSyncStatus};
 
-/// Keeps what is deployed equal to what is desired: asks an endpoint whether they differ, and starts exactly one
-/// run when they do.
+/// Keeps what is deployed equal to what is desired: asks an endpoint whether they differ, or compares two values, and
+/// starts exactly one run when they do.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "automl.cloudai.kubeflow.org",
@@ -23,10 +22,12 @@ use super::{condition::Condition, needs_sync::MAX_PARAMETER_COUNT, raw::RawObjec
     namespaced,
     derive = "PartialEq",
     status = "ModelSyncStatus",
-    doc = "Keeps what is deployed equal to what is desired: asks an endpoint whether they differ, and starts exactly one run when they do.",
+    doc = "Keeps what is deployed equal to what is desired: asks an endpoint whether they differ, or compares two values, and starts exactly one run when they do.",
     printcolumn = r#"{"name":"In-Sync","type":"string","jsonPath":".status.conditions[?(@.type==\"InSync\")].status","description":"Do desired and actual agree?"}"#,
     printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".status.conditions[?(@.type==\"InSync\")].reason","description":"Why In-Sync has its value"}"#,
     printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status","description":"Can the operator do its job for this object?","priority":1}"#,
+    printcolumn = r#"{"name":"Desired","type":"string","jsonPath":".status.desired","description":"The desired value of spec.compare"}"#,
+    printcolumn = r#"{"name":"Actual","type":"string","jsonPath":".status.actual","description":"The actual value of spec.compare"}"#,
     printcolumn = r#"{"name":"Last-Run","type":"string","jsonPath":".status.lastRun.outcome","description":"How the last run ended"}"#,
     printcolumn = r#"{"name":"Attempt","type":"integer","jsonPath":".status.attempt","description":"Runs started so far","priority":1}"#,
     printcolumn = r#"{"name":"Next-Attempt","type":"date","jsonPath":".status.nextAttemptAt","description":"When the same target is tried again","priority":1}"#,
@@ -34,7 +35,9 @@ use super::{condition::Condition, needs_sync::MAX_PARAMETER_COUNT, raw::RawObjec
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.needsSyncUrl)").message("spec.needsSyncUrl is missing: set it to the http or https URL of the endpoint that answers whether a sync is needed"),
+    validation = Rule::new("has(self.needsSyncUrl) || has(self.compare)").message("spec.needsSyncUrl is missing: set it to the http or https URL of the endpoint that answers whether a sync is needed, or set spec.compare to compare two values"),
+    validation = Rule::new("!(has(self.needsSyncUrl) && has(self.compare))").message("spec.needsSyncUrl and spec.compare are both set: keep one of them"),
+    validation = Rule::new("!has(self.request) || has(self.needsSyncUrl)").message("spec.request is for spec.needsSyncUrl: a source of spec.compare has a request of its own"),
     validation = Rule::new("has(self.pipelineRunTemplate) || has(self.jobTemplate)").message("spec.pipelineRunTemplate and spec.jobTemplate are both missing: set one of them to say what is to be run"),
     validation = Rule::new("!(has(self.pipelineRunTemplate) && has(self.jobTemplate))").message("spec.pipelineRunTemplate and spec.jobTemplate are both set: keep one of them"),
 )]
@@ -45,6 +48,15 @@ pub struct ModelSyncSpec {
     #[schemars(length(max = 2048))]
     #[x_kube(validation = Rule::new(r"self.matches('^[hH][tT][tT][pP][sS]?://[^/?#@\\s\\\\]+([/?#][^\\s]*)?$')").message("spec.needsSyncUrl must be an http:// or https:// URL with a host, and without user information: put credentials nowhere in the URL"))]
     pub needs_sync_url: Option<String>,
+
+    /// Two values to compare instead of asking an endpoint: out of sync while they differ. The parameters of the answer
+    /// are `desired`, `actual` and the attributes of the desired source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compare: Option<Box<Compare>>,
+
+    /// How the endpoint of `needsSyncUrl` is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Box<Request>>,
 
     /// Time between two questions. Default 1m; at least 5s, at most 720h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -84,6 +96,97 @@ pub struct ModelSyncSpec {
     /// Stop asking and starting. A run that is on its way goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
+
+    /// How long a run may take, counted from its start; at least 10s, at most 8760h. It is written into the run where the
+    /// template has no bound of its own; past it the run is stopped. Unset: the run's own bound holds (one hour for a
+    /// PipelineRun unless Tekton is configured otherwise, none for a Job).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", length(max = 32))]
+    #[x_kube(validation = Rule::new(r"self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('10s') && duration(self) <= duration('8760h')").message("spec.runTimeout must be a duration such as 90s, 30m or 12h, at least 10s and at most 8760h"))]
+    pub run_timeout: Option<Duration>,
+
+    /// When a target whose run did not succeed is tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Box<Retry>>,
+
+    /// How long a target is left alone after a run that succeeded, while a sync is still needed: the pull request is not
+    /// merged yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settle: Option<Box<Settle>>,
+
+    /// What becomes of the runs when this object is deleted: `Delete` (default) removes them with it, `Orphan` keeps them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
+}
+
+/// Two values that ought to be equal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Compare {
+    /// The value that ought to be. Where there is none yet, nothing is started.
+    pub desired: Source,
+    /// The value that is. Where there is none, it is the empty text.
+    pub actual: Source,
+}
+
+/// Trying again after runs that did not succeed.
+#[derive(KubeSchema, Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Retry {
+    /// How many runs in a row may fail for one target before the object is stalled. Default 5. A new target, an edit of
+    /// the spec or the trigger annotation revives it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_attempts: Option<i32>,
+    /// Wait after the first failure; doubles with each. Default 1m; at least 1s, at most 720h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", length(max = 32))]
+    #[x_kube(validation = Rule::new(r"self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('720h')").message("minBackoff must be a duration such as 30s or 5m, at least 1s and at most 720h"))]
+    pub min_backoff: Option<Duration>,
+    /// Longest wait. Default 1h; at least 1s, at most 720h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", length(max = 32))]
+    #[x_kube(validation = Rule::new(r"self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('720h')").message("maxBackoff must be a duration such as 30m or 6h, at least 1s and at most 720h"))]
+    pub max_backoff: Option<Duration>,
+}
+
+/// Leaving a target alone after a run that succeeded.
+#[derive(KubeSchema, Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Settle {
+    /// Wait after the first success; doubles with each. Default 10m; at least 1s, at most 720h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", length(max = 32))]
+    #[x_kube(validation = Rule::new(r"self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('720h')").message("initial must be a duration such as 10m or 2h, at least 1s and at most 720h"))]
+    pub initial: Option<Duration>,
+    /// Longest wait. Default 6h; at least 1s, at most 720h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", length(max = 32))]
+    #[x_kube(validation = Rule::new(r"self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('720h')").message("max must be a duration such as 6h or 24h, at least 1s and at most 720h"))]
+    pub max: Option<Duration>,
+    /// `Backoff` (default) runs the same target again after the wait, `Never` does not: it waits for another target, or
+    /// for the trigger annotation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<Repeat>,
+}
+
+/// Whether a target that was reached by a run is run again while a sync is still needed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Repeat {
+    /// After the wait.
+    #[default]
+    Backoff,
+    /// Not by itself.
+    Never,
+}
+
+/// What becomes of runs whose object is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DeletionPolicy {
+    /// They go with it.
+    #[default]
+    Delete,
+    /// They stay.
+    Orphan,
 }
 
 /// One parameter of the answer and the parameter of the run that it becomes. Either name may be left out when
@@ -168,218 +271,4 @@ pub struct TemplateMetadata {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub namespace: Option<String>,
-}
-
-/// What the operator knows and has done. Written by the operator alone.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("!has(oldSelf.attempt) || (has(self.attempt) && self.attempt >= oldSelf.attempt)").message("status.attempt never shrinks"),
-)]
-pub struct ModelSyncStatus {
-    /// Generation of the spec that this status speaks of; -1 before the first pass.
-    #[serde(default = "unobserved")]
-    pub observed_generation: i64,
-    /// Ready, InSync, Reconciling, Stalled.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_string()]))]
-    pub conditions: Vec<Condition>,
-    /// Number of the last reservation of a run. Never shrinks.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    #[schemars(range(min = 0, max = 99_999_999))]
-    pub attempt: i64,
-    /// The run that is reserved or on its way. Only while open.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reservation: Option<Reservation>,
-    /// What the object is working towards, while a sync is needed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target: Option<Target>,
-    /// Runs that are on their way.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
-    pub active: Vec<ActiveRun>,
-    /// The run that ended last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_run: Option<LastRun>,
-    /// When the same target is tried again. Only while it waits.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next_attempt_at: Option<Timestamp>,
-    /// Value of the trigger annotation that was handled last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1024))]
-    pub last_handled_trigger: Option<String>,
-}
-
-impl Default for ModelSyncStatus {
-    fn default() -> Self {
-        Self {
-            observed_generation: unobserved(),
-            conditions: Vec::new(),
-            attempt: 0,
-            reservation: None,
-            target: None,
-            active: Vec::new(),
-            last_run: None,
-            next_attempt_at: None,
-            last_handled_trigger: None,
-        }
-    }
-}
-
-const fn unobserved() -> i64 {
-    -1
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]
-const fn is_zero(value: &i64) -> bool {
-    *value == 0
-}
-
-/// A claim on one attempt, made by a compare-and-swap before its run is created.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Reservation {
-    /// The attempt that is reserved.
-    pub attempt: i64,
-    /// Differs for every reservation, so that two writers never write the same thing.
-    #[schemars(length(max = 64))]
-    pub nonce: String,
-    /// Generation of the spec that the run is made from.
-    pub generation: i64,
-    /// Digest of the target that the run is to bring about.
-    #[schemars(length(max = 128))]
-    pub target: String,
-    /// After this moment the admission policy refuses to create the run.
-    pub not_after: Timestamp,
-    /// How often the creation of this attempt was refused.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub create_failures: i64,
-    /// The runs of this attempt.
-    #[schemars(length(max = 16))]
-    pub slots: Vec<RunSlot>,
-}
-
-/// One run of an attempt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RunSlot {
-    /// `apiVersion` of the run.
-    #[schemars(length(max = 128))]
-    pub api_version: String,
-    /// Kind of the run.
-    #[schemars(length(max = 64))]
-    pub kind: String,
-    /// Name of the run, in the object's namespace.
-    #[schemars(length(max = 63))]
-    pub run_name: String,
-}
-
-/// What is to be brought about, and how it has gone so far.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Target {
-    /// Identity of the target: digest of the mapped parameters and of the template.
-    #[schemars(length(max = 128))]
-    pub digest: String,
-    /// Parameters that the run gets.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = MAX_PARAMETER_COUNT))]
-    pub parameters: BTreeMap<String, String>,
-    /// Consecutive runs for this target that did not succeed.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub failures: i64,
-    /// Consecutive runs for this target that succeeded while a sync was still needed afterwards.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub successes: i64,
-    /// When this target was first seen.
-    pub since: Timestamp,
-}
-
-/// A run that is on its way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ActiveRun {
-    /// `apiVersion` of the run.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 128))]
-    pub api_version: String,
-    /// Kind of the run.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 64))]
-    pub kind: String,
-    /// Namespace of the run.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 63))]
-    pub namespace: String,
-    /// Name of the run.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 253))]
-    pub name: String,
-}
-
-/// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum Outcome {
-    /// It did what it was to do.
-    Succeeded,
-    /// It failed.
-    Failed,
-    /// It took longer than allowed.
-    TimedOut,
-    /// Somebody cancelled it.
-    Cancelled,
-    /// It disappeared before its end was seen, or was never created.
-    Gone,
-    /// Written by another release of this operator.
-    #[serde(other)]
-    #[schemars(skip)]
-    Unrecognised,
-}
-
-impl Outcome {
-    /// The stable string.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Succeeded => "Succeeded",
-            Self::Failed => "Failed",
-            Self::TimedOut => "TimedOut",
-            Self::Cancelled => "Cancelled",
-            Self::Gone => "Gone",
-            Self::Unrecognised => "Unrecognised",
-        }
-    }
-}
-
-/// The run that ended last.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct LastRun {
-    /// Its attempt.
-    pub attempt: i64,
-    /// Its name.
-    #[schemars(length(max = 253))]
-    pub name: String,
-    /// Its uid; absent when it was never seen.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64))]
-    pub uid: Option<String>,
-    /// Digest of the target that it was to bring about.
-    #[schemars(length(max = 128))]
-    pub target: String,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// The run's own reason.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 256))]
-    pub reason: String,
-    /// The run's own message.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 1024))]
-    pub message: String,
-    /// When it started.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub started_at: Option<Timestamp>,
-    /// When it ended.
-    pub finished_at: Timestamp,
 }

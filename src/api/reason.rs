@@ -52,6 +52,14 @@ reasons! {
     RunFailing,
     /// The endpoint gives no usable answer.
     EndpointFailing,
+    /// A value that is compared cannot be read.
+    SourceFailing,
+    /// There is nothing desired yet: the desired value of `spec.compare` does not exist.
+    DesiredUnknown,
+    /// Runs for the same target failed too often in a row.
+    RetriesExhausted,
+    /// The last run for this target was cancelled.
+    RunCancelled,
     /// `spec.suspend` is true.
     Suspended,
     /// A run of a deleted object of the same name has not ended yet.
@@ -62,6 +70,8 @@ reasons! {
     RunRefused,
     /// Something else owns the name of the run.
     NameConflict,
+    /// Every number of an attempt is used up.
+    NoAttemptLeft,
     /// The run's kind is not installed in this cluster.
     RunKindMissing,
     /// A quota forbids another run.
@@ -72,12 +82,16 @@ reasons! {
     ApiUnavailable,
     /// It is not known yet whether the reserved run exists.
     RunUnconfirmed,
+    /// The operator itself fails on this object.
+    InternalError,
     /// Event: a run was created.
     RunStarted,
     /// Event: a run succeeded.
     RunSucceeded,
     /// Event: a run ended without success.
     RunFailed,
+    /// Event: a run is being ended before its time.
+    RunStopped,
 }
 
 impl Serialize for Reason {

@@ -15,10 +15,11 @@ use crate::{
     api::{ModelSyncStatus, Reason, RunSlot},
     clock::Clock,
     core::{
-        run::{OwnerReference, RunBackend, RunRequest},
+        answer::Demand,
+        run::{OwnerReference, RunBackend, RunKind, RunRequest},
         sync::{
             Answered, CreateRun, DeleteRun, Effect, Facts, Lookup, Memory, Note, Plan, Post, PostState, Refusal,
-            RunKnowledge, WakeUp, decide, notes, validate,
+            RunKnowledge, StopRun, Unlabelled, WakeUp, decide, notes, validate,
         },
         time::Now,
     },
@@ -29,6 +30,7 @@ use crate::{
         lease::Leadership,
         record::ModelSyncRecord,
         store::{ModelSyncs, Runs, RunsOf},
+        unlabelled::UnlabelledRuns,
     },
     schedule::{
         poller::Poller,
@@ -51,6 +53,8 @@ pub struct Context {
     pub backends: &'static [&'static dyn RunBackend],
     /// Reads and writes.
     pub api: ApiServer,
+    /// Runs of an earlier operator.
+    pub unlabelled: UnlabelledRuns,
     /// The fence.
     pub fence: FenceState,
     /// Events.
@@ -124,7 +128,7 @@ impl ModelSyncController {
         let term = self.term.read().unwrap_or_else(PoisonError::into_inner).clone();
         let nonce = format!("{term}-{}", self.nonces.fetch_add(1, Ordering::Relaxed));
         let plan = decide(&self.facts(&object, status, &runs, &memory, (&term, &nonce)), now);
-        debug!(object = object.identity.name, namespace = object.identity.namespace, rule = ?plan.rule, effects = plan.effects.len(), "decided");
+        debug!(object = &*object.identity.name, namespace = &*object.identity.namespace, rule = ?plan.rule, effects = plan.effects.len(), "decided");
         poller.plan(uid, plan.inquiry.clone());
         let next = self.apply(&object, status, &plan).await;
         self.context.metrics.pass(if next == Next::Failed { "failed" } else { "ok" });
@@ -134,8 +138,11 @@ impl ModelSyncController {
     /// Takes in an answer to the question of the object with this uid.
     pub fn take_answer(&self, uid: &str, answered: Answered) {
         self.context.metrics.question(match &answered.result {
-            Ok(answer) if answer.needed => "needed",
-            Ok(_) => "not_needed",
+            Ok(answer) => match answer.demand {
+                Demand::Needed => "needed",
+                Demand::NotNeeded => "not_needed",
+                Demand::DesiredUnknown => "desired_unknown",
+            },
             Err(no_answer) => no_answer.class.as_str(),
         });
         if self.context.objects.get(uid).is_some() {
@@ -204,6 +211,8 @@ impl ModelSyncController {
                 Effect::WriteStatus(after) => self.write_status(object, status, after).await,
                 Effect::CreateRun(run) => self.create_run(object, run).await,
                 Effect::LookUpRun(slot) => self.look_up(object, slot).await,
+                Effect::StopRun(run) => self.stop_run(object, run).await,
+                Effect::FindUnlabelledRun(kind) => self.find_unlabelled(object, *kind).await,
                 Effect::DeleteRun(run) => self.delete_run(object, run).await,
             };
             if let Step::Stop(next) = step {
@@ -218,7 +227,7 @@ impl ModelSyncController {
     }
 
     async fn write_status(&self, object: &ModelSyncRecord, before: &ModelSyncStatus, after: &ModelSyncStatus) -> Step {
-        let name = &object.identity.name;
+        let name = &*object.identity.name;
         match self.context.api.write_status(object, before, after).await {
             Written::Stored(record) => {
                 self.tell(object, before, after);
@@ -252,8 +261,8 @@ impl ModelSyncController {
         }
         if let Some(last) = after.last_run.as_ref().filter(|last| before.last_run.as_ref() != Some(last)) {
             info!(
-                object = object.identity.name,
-                namespace = object.identity.namespace,
+                object = &*object.identity.name,
+                namespace = &*object.identity.namespace,
                 run = last.name,
                 outcome = last.outcome.as_str(),
                 "run ended"
@@ -265,14 +274,14 @@ impl ModelSyncController {
     async fn create_run(&self, object: &ModelSyncRecord, run: &CreateRun) -> Step {
         let identity = &object.identity;
         // From here until the reply nobody can say whether the run exists; a crash in between leaves it at that.
-        self.remember_post(identity.uid.as_str(), &run.nonce, PostState::Unknown);
+        self.remember_post(&identity.uid, &run.nonce, PostState::Unknown);
         let created = match self.build(object, run) {
             Ok((backend, body)) => self.context.api.create_run(backend, &identity.uid, &body).await,
             Err(message) => Created::Refused { reason: Reason::RunRefused, message, stalled: true },
         };
         let state = match created {
             Created::Ours(stored) => {
-                info!(object = identity.name, namespace = identity.namespace, run = run.name, "run created");
+                info!(object = &*identity.name, namespace = &*identity.namespace, run = run.name, "run created");
                 self.context.metrics.run_started(run.kind.kind);
                 let text = format!("created {} {}", run.kind.kind, run.name);
                 self.context.events.publish(
@@ -285,8 +294,8 @@ impl ModelSyncController {
             }
             Created::Refused { reason, message, stalled } => {
                 warn!(
-                    object = identity.name,
-                    namespace = identity.namespace,
+                    object = &*identity.name,
+                    namespace = &*identity.namespace,
                     run = run.name,
                     reason = reason.as_str(),
                     message,
@@ -297,7 +306,7 @@ impl ModelSyncController {
                 PostState::Refused(Refusal { reason, message, stalled, generation, trigger, at })
             }
             Created::Unknown(error) => {
-                warn!(object = identity.name, namespace = identity.namespace, run = run.name, %error, "it is not known whether the run was created");
+                warn!(object = &*identity.name, namespace = &*identity.namespace, run = run.name, %error, "it is not known whether the run was created");
                 PostState::Unknown
             }
         };
@@ -317,8 +326,8 @@ impl ModelSyncController {
         let owner = OwnerReference {
             api_version: crate::api::keys::API_VERSION,
             kind: KIND,
-            name: object.identity.name.clone(),
-            uid: object.identity.uid.clone(),
+            name: object.identity.name.to_string(),
+            uid: object.identity.uid.to_string(),
         };
         let request = RunRequest {
             name: &run.name,
@@ -327,7 +336,8 @@ impl ModelSyncController {
             parameters: &run.parameters,
             labels: &run.labels,
             annotations: &run.annotations,
-            owner: Some(&owner),
+            owner: run.owned.then_some(&owner),
+            timeout: run.timeout,
         };
         backend.build(&request).map(|body| (backend, body)).map_err(|invalid| invalid.to_string())
     }
@@ -336,7 +346,7 @@ impl ModelSyncController {
         let identity = &object.identity;
         let Some(backend) = self.backend(&slot.kind) else {
             warn!(
-                object = identity.name,
+                object = &*identity.name,
                 kind = slot.kind,
                 "the reserved run is of a kind that this operator does not know"
             );
@@ -352,25 +362,60 @@ impl ModelSyncController {
             Ok(Found::Absent) => None,
             Ok(Found::Foreign(owner)) => Some(owner),
             Err(error) => {
-                warn!(object = identity.name, run = slot.run_name, %error, "the reserved run could not be looked up; trying again");
+                warn!(object = &*identity.name, run = slot.run_name, %error, "the reserved run could not be looked up; trying again");
                 return Step::Stop(Next::Failed);
             }
         };
         let lookup =
             Lookup { run_name: slot.run_name.clone(), sent_at: sent.server_or_wall(), sent: sent.mono, foreign };
-        self.memories().entry(identity.uid.clone()).or_default().lookup = Some(lookup);
+        self.memories().entry(identity.uid.to_string()).or_default().lookup = Some(lookup);
         Step::Done
+    }
+
+    async fn stop_run(&self, object: &ModelSyncRecord, run: &StopRun) -> Step {
+        let identity = &object.identity;
+        let Some(backend) = self.backend(run.kind.kind) else { return Step::Stop(Next::Failed) };
+        match self.context.api.stop_run(backend, &identity.namespace, run).await {
+            Ok(stored) => {
+                info!(object = &*identity.name, run = run.name, cause = run.cause.as_str(), "run is being ended");
+                let text = format!("{} {} is being ended: {}", run.kind.kind, run.name, run.cause.as_str());
+                let note = Note { warning: true, reason: Reason::RunStopped, action: "Stop", text };
+                self.context.events.publish(identity, KIND, &note);
+                self.context.runs.insert(stored);
+                Step::Done
+            }
+            Err(error) => {
+                warn!(object = &*identity.name, run = run.name, %error, "the run could not be ended; trying again");
+                Step::Stop(Next::Failed)
+            }
+        }
+    }
+
+    async fn find_unlabelled(&self, object: &ModelSyncRecord, kind: RunKind) -> Step {
+        let identity = &object.identity;
+        let Some(backend) = self.backend(kind.kind) else { return Step::Stop(Next::Failed) };
+        match self.context.unlabelled.find(backend, &identity.namespace, &identity.uid).await {
+            Ok(run) => {
+                let seen = Unlabelled { run, at: self.context.clock.mono() };
+                self.memories().entry(identity.uid.to_string()).or_default().unlabelled = Some(seen);
+                Step::Done
+            }
+            Err(error) => {
+                warn!(object = &*identity.name, %error, "runs of an earlier operator could not be looked for; trying again");
+                Step::Stop(Next::Failed)
+            }
+        }
     }
 
     async fn delete_run(&self, object: &ModelSyncRecord, run: &DeleteRun) -> Step {
         match self.context.api.delete_run(&object.identity.namespace, run).await {
             Ok(()) => {
-                debug!(object = object.identity.name, run = run.name, "deleted a run beyond the history limit");
+                debug!(object = &*object.identity.name, run = run.name, "deleted a run beyond the history limit");
                 self.context.runs.remove(&run.uid);
                 Step::Done
             }
             Err(error) => {
-                warn!(object = object.identity.name, run = run.name, %error, "a run beyond the history limit could not be deleted");
+                warn!(object = &*object.identity.name, run = run.name, %error, "a run beyond the history limit could not be deleted");
                 Step::Stop(Next::Failed)
             }
         }

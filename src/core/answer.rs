@@ -1,28 +1,74 @@
 //! What an endpoint said, and what that is good for (see `docs/modelsync.md`). Pure.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::api::{
-    ParameterMapping, UnmappedParameters,
+    Compare, ParameterMapping, Request, UnmappedParameters,
     needs_sync::{MAX_PARAMETER_COUNT, MAX_PARAMETERS},
 };
 
-/// What is asked, and of whom.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Question {
-    /// URL of the endpoint.
-    pub url: String,
-    /// Deadline of the whole exchange.
-    pub timeout: Duration,
+/// What is asked. Checked by `validate`: whoever asks relies on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Whether an endpoint says that a sync is needed.
+    NeedsSync {
+        /// URL of the endpoint.
+        url: String,
+        /// How it is asked.
+        request: Request,
+    },
+    /// Whether two values differ.
+    Compare(Compare),
 }
 
-/// A valid answer of an endpoint.
+/// Deadline of one exchange where the user gave none.
+pub const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest deadline of one exchange.
+pub const MAX_QUESTION_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Deadline of one exchange.
+pub fn timeout(request: &Request) -> Duration {
+    request.timeout.map_or(QUESTION_TIMEOUT, |given| Duration::from(given).min(MAX_QUESTION_TIMEOUT))
+}
+
+/// What an answer says about the need for a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Demand {
+    /// Desired and actual agree.
+    #[default]
+    NotNeeded,
+    /// They differ.
+    Needed,
+    /// There is nothing desired yet.
+    DesiredUnknown,
+}
+
+/// A valid answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     /// Whether a sync is needed.
-    pub needed: bool,
+    pub demand: Demand,
     /// Parameters by the endpoint's names.
     pub parameters: BTreeMap<String, String>,
+    /// Identity of what is to be reached, where the endpoint names one or values are compared.
+    pub target: Option<String>,
+    /// When the endpoint wants to be asked again, counted from the question; ≤ 1 h.
+    pub poll_after: Option<Duration>,
+    /// Why, in the endpoint's words: sanitised, ≤ 256 bytes.
+    pub reason: Option<String>,
+    /// The values that were compared.
+    pub values: Option<Values>,
+    /// The answer's entity tag: a later question may ask whether it still holds.
+    pub etag: Option<String>,
+}
+
+/// The two values of a comparison.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Values {
+    /// What ought to be; `None` where there is nothing yet.
+    pub desired: Option<String>,
+    /// What is; empty where there is nothing.
+    pub actual: String,
 }
 
 /// Why there is no answer. Never starts a run.
@@ -55,6 +101,12 @@ pub enum NoAnswerClass {
     Errors,
     /// A valid answer whose parameters do not fit the object's mapping.
     Parameters,
+    /// A Secret, a certificate or a token that the question needs is missing or refused.
+    Credentials,
+    /// A source cannot be read: the object is not permitted, its kind is not installed, its value has no use.
+    Source,
+    /// Not asked now: the endpoint has failed too often in a row.
+    Paused,
 }
 
 impl NoAnswerClass {
@@ -70,6 +122,9 @@ impl NoAnswerClass {
             Self::Malformed => "malformed",
             Self::Errors => "errors",
             Self::Parameters => "parameters",
+            Self::Credentials => "credentials",
+            Self::Source => "source",
+            Self::Paused => "paused",
         }
     }
 }
@@ -77,11 +132,11 @@ impl NoAnswerClass {
 /// The facts under which an answer was asked for. It is usable only while all of them still hold.
 ///
 /// `ended` stands beside `attempt` so that what was asked while a run was active is not taken for news about the world
-/// after it.
+/// after it; `revision` so that an answer does not outlive a change of what it was read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AskedUnder {
     /// The object's uid.
-    pub uid: String,
+    pub uid: Arc<str>,
     /// The object's generation.
     pub generation: i64,
     /// `status.attempt`.
@@ -89,7 +144,9 @@ pub struct AskedUnder {
     /// Whether the reservation of that attempt was closed.
     pub ended: bool,
     /// Value of the trigger annotation.
-    pub trigger: Option<String>,
+    pub trigger: Option<Arc<str>>,
+    /// How often a watched source of the object has changed since this process began.
+    pub revision: u64,
 }
 
 /// Maps an answer's parameters to the run's.

@@ -21,13 +21,23 @@ pub fn hex(bytes: &[u8]) -> String {
 /// objects with sorted keys and normalised numbers, and appliers differ in explicit nulls: the canonical form has sorted
 /// keys and no nulls in objects, so that neither makes a difference.
 pub fn target(parameters: &BTreeMap<String, String>, template: &Template<'_>) -> String {
+    identity("parameters", &serde_json::json!(parameters), template)
+}
+
+/// Digest of what a run is to bring about, where it has a name of its own: what an endpoint calls its target, or the
+/// desired value of a comparison. Form as in [`target`].
+pub fn named_target(name: &str, template: &Template<'_>) -> String {
+    identity("target", &serde_json::json!(name), template)
+}
+
+fn identity(member: &str, what: &Value, template: &Template<'_>) -> String {
     let spec = serde_json::from_str(template.spec.get()).unwrap_or(Value::Null);
     let metadata = template.metadata.map_or(
         Value::Null,
         |metadata| serde_json::json!({ "labels": metadata.labels, "annotations": metadata.annotations }),
     );
     let identity = canonical(serde_json::json!({
-        "parameters": parameters,
+        member: what,
         "template": { template.field: { "metadata": metadata, "spec": spec } },
     }));
     format!("v1:sha256:{}", hex(&Sha256::digest(identity.to_string().as_bytes())))

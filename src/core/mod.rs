@@ -6,6 +6,7 @@ pub mod digest;
 pub mod invalid;
 pub mod lease;
 pub mod name;
+pub mod path;
 pub mod retention;
 pub mod retry;
 pub mod run;

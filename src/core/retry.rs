@@ -3,12 +3,15 @@
 
 use std::time::Duration;
 
-/// First wait after a run that did not succeed, and the longest.
+/// First wait after a run that did not succeed, and the longest, where the user gave none.
 pub const RUN_BACKOFF: Backoff = Backoff { first: Duration::from_mins(1), longest: Duration::from_hours(1) };
-/// First wait after a run that succeeded while the endpoint still says that a sync is needed, and the longest.
+/// First wait after a run that succeeded while the endpoint still says that a sync is needed, and the longest, where the
+/// user gave none.
 pub const SETTLE: Backoff = Backoff { first: Duration::from_mins(10), longest: Duration::from_hours(6) };
 /// First wait after the API server refused to create a run, and the longest: a lifted quota is noticed within a minute.
 pub const CREATE_BACKOFF: Backoff = Backoff { first: Duration::from_secs(5), longest: Duration::from_mins(1) };
+/// How many runs in a row may fail for one target where the user gave no number.
+pub const MAX_ATTEMPTS: i64 = 5;
 /// Wait before a run that was refused as invalid is tried once more: policies change without us.
 pub const INVALID_RETRY: Duration = Duration::from_hours(1);
 

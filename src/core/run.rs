@@ -1,11 +1,11 @@
 //! What a run is, whatever runs it: the trait of a run backend and the facts that decisions need. Pure.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use jiff::Timestamp;
 
 use super::invalid::Invalid;
-use crate::api::{Outcome, RawObject, TemplateMetadata};
+use crate::api::{Outcome, Output, RawObject, TemplateMetadata};
 
 /// A kind of object that can be a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -61,6 +61,8 @@ pub struct RunRequest<'a> {
     pub annotations: &'a BTreeMap<String, String>,
     /// `metadata.ownerReferences`, if the run is to go with its object.
     pub owner: Option<&'a OwnerReference>,
+    /// How long the run may take, where the template has no bound of its own.
+    pub timeout: Option<Duration>,
 }
 
 /// The object that a run belongs to, as an owner reference that controls it.
@@ -96,6 +98,8 @@ pub struct Ending {
     pub message: String,
     /// When it ended, if it says so.
     pub finished_at: Option<Timestamp>,
+    /// What it gave out: the first 8, names ≤ 128 and values ≤ 256 bytes.
+    pub outputs: Vec<Output>,
 }
 
 /// What a backend reads from a run's status.
@@ -134,6 +138,8 @@ pub struct RunRecord {
     pub deleting: bool,
     /// When the API server stored it.
     pub created_at: Option<Timestamp>,
+    /// Why the operator ended it, if it did: [`STOPPED`](crate::api::keys::STOPPED).
+    pub stopped: Option<String>,
     /// What its status says.
     pub observed: Observed,
 }
@@ -158,13 +164,17 @@ pub trait RunBackend: Send + Sync {
     /// The kind that it creates and reads.
     fn kind(&self) -> RunKind;
 
-    /// Whether runs can be made from this template with parameters of these names. Names are the run's; the values
-    /// are not known yet. An error names the field below `template.field` and the remedy.
-    fn check(&self, template: Template<'_>, parameters: &[&str]) -> Result<(), Invalid>;
+    /// Whether runs can be made from this template with parameters of these names and this bound. Names are the run's; the
+    /// values are not known yet. An error names the field below `template.field` and the remedy.
+    fn check(&self, template: Template<'_>, parameters: &[&str], timeout: Option<Duration>) -> Result<(), Invalid>;
 
     /// The complete object to POST. The user's spec is kept; only what this trait's documentation of the backend names
     /// is moved or added. Fails only where `check` would, or where values make it impossible.
     fn build(&self, request: &RunRequest<'_>) -> Result<serde_json::Value, Invalid>;
+
+    /// The merge patch of a run's `spec` that ends it, so that its own cleanup still runs. `timeout` is what the run was
+    /// allowed, if that is why.
+    fn stop(&self, timeout: Option<Duration>) -> serde_json::Value;
 
     /// Reads `status` (and what of `spec` bears on it) of a run of this kind from the object's JSON text.
     fn observe(&self, object: &str) -> Result<Observed, serde_json::Error>;

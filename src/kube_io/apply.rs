@@ -13,7 +13,7 @@ use crate::{
     api::{ModelSyncStatus, Reason, keys},
     core::{
         run::{RunBackend, RunKind, RunRecord},
-        sync::{DeleteRun, Identity},
+        sync::{DeleteRun, Identity, StopRun},
     },
 };
 
@@ -94,7 +94,7 @@ impl ApiServer {
         after: &ModelSyncStatus,
     ) -> Result<ModelSyncRecord, CallError> {
         let patch = json!({
-            "metadata": { "uid": object.identity.uid, "resourceVersion": object.resource_version },
+            "metadata": { "uid": &*object.identity.uid, "resourceVersion": object.resource_version },
             "status": merge_patch(&serde_json::to_value(before)?, &serde_json::to_value(after)?),
         });
         let url = format!("{}/status?fieldManager={}", path_of(&object.identity), keys::MANAGER);
@@ -182,6 +182,27 @@ impl ApiServer {
             Err(error) if error.code() == Some(404) => Ok(Found::Absent),
             Err(error) => Err(error),
         }
+    }
+
+    /// Ends a run in its backend's own way, if it is still the one that was decided on, and marks why. Returns the run.
+    pub async fn stop_run(
+        &self,
+        backend: &dyn RunBackend,
+        namespace: &str,
+        run: &StopRun,
+    ) -> Result<RunRecord, CallError> {
+        let patch = json!({
+            "metadata": {
+                "uid": run.uid,
+                "resourceVersion": run.resource_version,
+                "annotations": { keys::STOPPED: run.cause.as_str() },
+            },
+            "spec": backend.stop(run.timeout),
+        });
+        let path = format!("{}/{}?fieldManager={}", collection(run.kind, Some(namespace)), run.name, keys::MANAGER);
+        let request = Request::patch(path).header("Content-Type", "application/merge-patch+json");
+        let stored: Box<RawValue> = call(&self.clients.writes, with_body(request, &patch)?).await?;
+        Ok(record::run(backend, stored.get())?)
     }
 
     /// Deletes a finished run, if it is still the one that was decided on. Its children go in the background.

@@ -46,13 +46,13 @@ impl Events {
         let about = ObjectReference {
             api_version: Some(keys::API_VERSION.into()),
             kind: Some(kind.into()),
-            namespace: Some(object.namespace.clone()),
-            name: Some(object.name.clone()),
-            uid: Some(object.uid.clone()),
+            namespace: Some(object.namespace.to_string()),
+            name: Some(object.name.to_string()),
+            uid: Some(object.uid.to_string()),
             ..ObjectReference::default()
         };
         if self.0.try_send((event, about)).is_err() {
-            debug!(object = object.name, reason = note.reason.as_str(), "too many events wait; dropped one");
+            debug!(object = &*object.name, reason = note.reason.as_str(), "too many events wait; dropped one");
         }
     }
 }

@@ -8,4 +8,5 @@ pub mod lease;
 pub mod rbac;
 pub mod record;
 pub mod store;
+pub mod unlabelled;
 pub mod watch;

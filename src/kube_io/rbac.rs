@@ -14,7 +14,7 @@ pub fn namespaced_rules(backends: &[&dyn RunBackend]) -> Vec<Value> {
     ];
     rules.extend(backends.iter().map(|backend| {
         let kind = backend.kind();
-        json!({ "apiGroups": [kind.group], "resources": [kind.plural], "verbs": ["create", "delete", "get", "list", "watch"] })
+        json!({ "apiGroups": [kind.group], "resources": [kind.plural], "verbs": ["create", "delete", "get", "list", "patch", "watch"] })
     }));
     rules.push(json!({ "apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"] }));
     rules

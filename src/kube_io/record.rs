@@ -19,6 +19,9 @@ use crate::{
 /// Longest digest that a status can hold. A longer one on a run is not ours.
 const MAX_DIGEST: usize = 128;
 
+/// Longest mark of a stopped run that is ours.
+const MAX_CAUSE: usize = 32;
+
 /// A ModelSync as it is kept in memory.
 #[derive(Debug)]
 pub struct ModelSyncRecord {
@@ -76,12 +79,13 @@ pub fn model_sync(object: &str) -> Result<ModelSyncRecord, serde_json::Error> {
     let Envelope { metadata, spec, status } = serde_json::from_str(object)?;
     Ok(ModelSyncRecord {
         identity: Identity {
-            namespace: metadata.namespace,
-            name: metadata.name,
-            uid: metadata.uid,
+            namespace: metadata.namespace.into(),
+            name: metadata.name.into(),
+            uid: metadata.uid.into(),
             generation: metadata.generation,
             deleting: metadata.deletion_timestamp.is_some(),
-            trigger: metadata.annotations.get(keys::TRIGGER).cloned(),
+            trigger: metadata.annotations.get(keys::TRIGGER).map(|value| value.as_str().into()),
+            cancel: metadata.annotations.get(keys::CANCEL).map(|value| value.as_str().into()),
         },
         resource_version: metadata.resource_version,
         spec: part("spec", spec.map_or("{}", RawValue::get)),
@@ -123,6 +127,7 @@ pub fn run(backend: &dyn RunBackend, object: &str) -> Result<RunRecord, serde_js
         target: annotation(keys::TARGET).filter(|digest| digest.len() <= MAX_DIGEST).unwrap_or_default(),
         deleting: metadata.deletion_timestamp.is_some(),
         created_at: metadata.creation_timestamp,
+        stopped: annotation(keys::STOPPED).filter(|cause| cause.len() <= MAX_CAUSE),
         observed: backend.observe(object)?,
         namespace: metadata.namespace,
         name: metadata.name,

@@ -88,7 +88,7 @@ impl ModelSyncs {
     /// keeps the next pass from deciding on what it has just changed.
     pub fn insert(&self, record: ModelSyncRecord) {
         let mut inner = write(&self.inner);
-        let scope = Some(record.identity.namespace.clone());
+        let scope = Some(record.identity.namespace.to_string());
         let seen = inner.seen.get(&scope).or_else(|| inner.seen.get(&None)).copied();
         // Without this, a reply that is read after the object's deletion was seen would bring it back for good.
         if seen.is_some_and(|seen| version(&record.resource_version) <= seen) {
@@ -112,12 +112,12 @@ impl ModelSyncs {
 impl Objects {
     fn take(&mut self, record: ModelSyncRecord) {
         let newer = |old: &Arc<ModelSyncRecord>| version(&old.resource_version) > version(&record.resource_version);
-        if self.by_uid.get(&record.identity.uid).is_some_and(newer) {
+        if self.by_uid.get(&*record.identity.uid).is_some_and(newer) {
             return;
         }
         let identity = &record.identity;
-        self.by_name.insert(format!("{}/{}", identity.namespace, identity.name), identity.uid.clone());
-        self.by_uid.insert(identity.uid.clone(), Arc::new(record));
+        self.by_name.insert(format!("{}/{}", identity.namespace, identity.name), identity.uid.to_string());
+        self.by_uid.insert(identity.uid.to_string(), Arc::new(record));
     }
 
     fn see(&mut self, scope: Option<&str>, version: u64) {
@@ -147,7 +147,7 @@ impl ModelSyncSink {
     fn take(&mut self, object: &str) -> Option<(String, u64)> {
         match record::model_sync(object) {
             Ok(record) => {
-                let taken = (record.identity.uid.clone(), version(&record.resource_version));
+                let taken = (record.identity.uid.to_string(), version(&record.resource_version));
                 let name = format!("{}/{}", record.identity.namespace, record.identity.name);
                 for problem in record.spec.as_ref().err().into_iter().chain(record.status.as_ref().err()) {
                     warn!(object = name, %problem, "ModelSync cannot be read");
@@ -186,12 +186,17 @@ impl Sink for ModelSyncSink {
         let gone: Vec<String> = {
             let inner = read(&self.store.inner);
             let unlisted = |record: &ModelSyncRecord| {
-                self.namespace.as_ref().is_none_or(|namespace| record.identity.namespace == *namespace)
-                    && !self.listing.contains(&record.identity.uid)
+                self.namespace.as_ref().is_none_or(|namespace| *record.identity.namespace == **namespace)
+                    && !self.listing.contains(&*record.identity.uid)
                     // What a write of ours returned since then is newer than the list, not gone.
                     && version(&record.resource_version) <= version(listed_at)
             };
-            inner.by_uid.values().filter(|record| unlisted(record)).map(|record| record.identity.uid.clone()).collect()
+            inner
+                .by_uid
+                .values()
+                .filter(|record| unlisted(record))
+                .map(|record| record.identity.uid.to_string())
+                .collect()
         };
         for uid in gone {
             self.store.remove(&uid);

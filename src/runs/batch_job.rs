@@ -6,7 +6,10 @@
 
 mod placeholder;
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
@@ -39,13 +42,18 @@ impl RunBackend for BatchJob {
         KIND
     }
 
-    fn check(&self, template: Template<'_>, parameters: &[&str]) -> Result<(), Invalid> {
-        spec(template, &parameters::named(parameters)?).map(drop)
+    fn check(&self, template: Template<'_>, parameters: &[&str], timeout: Option<Duration>) -> Result<(), Invalid> {
+        spec(template, &parameters::named(parameters)?, timeout).map(drop)
     }
 
     fn build(&self, request: &RunRequest<'_>) -> Result<Value, Invalid> {
-        let spec = spec(request.template, &parameters::valued(request.parameters)?)?;
+        let spec = spec(request.template, &parameters::valued(request.parameters)?, request.timeout)?;
         Ok(metadata::object(KIND, request, spec))
+    }
+
+    /// A deadline that has passed: the Job controller ends the pods and keeps the Job.
+    fn stop(&self, timeout: Option<Duration>) -> Value {
+        json!({ "activeDeadlineSeconds": timeout.map_or(1, |timeout| timeout.as_secs().max(1)) })
     }
 
     fn observe(&self, object: &str) -> Result<Observed, serde_json::Error> {
@@ -64,7 +72,7 @@ fn outcome(condition: &Condition<'_>) -> Option<Outcome> {
 }
 
 /// The spec of a run. `check` makes it too and drops it: what can be checked can be built.
-fn spec(template: Template<'_>, parameters: &Parameters<'_>) -> Result<Object, Invalid> {
+fn spec(template: Template<'_>, parameters: &Parameters<'_>, timeout: Option<Duration>) -> Result<Object, Invalid> {
     metadata::check(template, &[])?;
     let mut spec = json::spec(template)?;
     let at = json::spec_path(template);
@@ -81,6 +89,10 @@ fn spec(template: Template<'_>, parameters: &Parameters<'_>) -> Result<Object, I
     }
     for list in ["initContainers", "containers"] {
         json::each(pod, list, &at, |container, at| fill_container(container, at, parameters, &environment))?;
+    }
+    if let Some(timeout) = timeout.filter(|_| json::present(&spec, "activeDeadlineSeconds").is_none()) {
+        let seconds = timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0);
+        spec.insert("activeDeadlineSeconds".to_owned(), Value::from(seconds));
     }
     Ok(spec)
 }

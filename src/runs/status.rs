@@ -13,12 +13,15 @@ use serde::{
 use serde_json::value::RawValue;
 
 use crate::{
-    api::Outcome,
+    api::{Outcome, Output},
     core::run::{Ending, Observed, Phase},
 };
 
 const MAX_REASON: usize = 256;
 const MAX_MESSAGE: usize = 1024;
+const MAX_OUTPUTS: usize = 8;
+const MAX_OUTPUT_NAME: usize = 128;
+const MAX_OUTPUT_VALUE: usize = 256;
 
 /// `text`, cut at a character's boundary to at most `max` bytes.
 pub(super) fn cut(text: &str, max: usize) -> &str {
@@ -35,6 +38,17 @@ pub(super) struct Status<'a> {
     start_time: Lenient<Timestamp>,
     #[serde(default)]
     completion_time: Lenient<Timestamp>,
+    #[serde(borrow, default)]
+    results: Lenient<Vec<Lenient<Members<Given<'a>>>>>,
+}
+
+/// One result of a run. Lists and objects are no outputs.
+#[derive(Deserialize)]
+struct Given<'a> {
+    #[serde(borrow)]
+    name: Text<'a>,
+    #[serde(borrow)]
+    value: Text<'a>,
 }
 
 /// One condition of a status.
@@ -85,7 +99,17 @@ impl<'a> Status<'a> {
             reason: cut(condition.reason(), MAX_REASON).to_owned(),
             message: cut(condition.message(), MAX_MESSAGE).to_owned(),
             finished_at: self.completion_time.0.or(condition.last_transition_time.0),
+            outputs: self.outputs(),
         }
+    }
+
+    fn outputs(&self) -> Vec<Output> {
+        let given = self.results.0.iter().flatten().filter_map(|given| given.0.as_ref());
+        let output = |Members(given): &Members<Given<'_>>| Output {
+            name: cut(&given.name.0, MAX_OUTPUT_NAME).to_owned(),
+            value: cut(&given.value.0, MAX_OUTPUT_VALUE).to_owned(),
+        };
+        given.map(output).take(MAX_OUTPUTS).collect()
     }
 }
 

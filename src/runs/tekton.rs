@@ -5,7 +5,7 @@
 
 mod v1beta1;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -40,13 +40,18 @@ impl RunBackend for PipelineRun {
         KIND
     }
 
-    fn check(&self, template: Template<'_>, parameters: &[&str]) -> Result<(), Invalid> {
-        spec(template, &parameters::named(parameters)?).map(drop)
+    fn check(&self, template: Template<'_>, parameters: &[&str], timeout: Option<Duration>) -> Result<(), Invalid> {
+        spec(template, &parameters::named(parameters)?, timeout).map(drop)
     }
 
     fn build(&self, request: &RunRequest<'_>) -> Result<Value, Invalid> {
-        let spec = spec(request.template, &parameters::valued(request.parameters)?)?;
+        let spec = spec(request.template, &parameters::valued(request.parameters)?, request.timeout)?;
         Ok(metadata::object(KIND, request, spec))
+    }
+
+    /// `finally` tasks still run: they are where a pipeline cleans up.
+    fn stop(&self, _: Option<Duration>) -> Value {
+        json!({ "status": "CancelledRunFinally" })
     }
 
     fn observe(&self, object: &str) -> Result<Observed, serde_json::Error> {
@@ -69,7 +74,7 @@ fn outcome(condition: &Condition<'_>) -> Option<Outcome> {
 }
 
 /// The spec of a run. `check` makes it too and drops it: what can be checked can be built.
-fn spec(template: Template<'_>, parameters: &Parameters<'_>) -> Result<Object, Invalid> {
+fn spec(template: Template<'_>, parameters: &Parameters<'_>, timeout: Option<Duration>) -> Result<Object, Invalid> {
     metadata::check(template, RESERVED_LABELS)?;
     let mut spec = json::spec(template)?;
     let at = json::spec_path(template);
@@ -78,7 +83,44 @@ fn spec(template: Template<'_>, parameters: &Parameters<'_>) -> Result<Object, I
     check_pipeline(&mut spec, &at)?;
     check_declared(&mut spec, &at, parameters)?;
     set_parameters(&mut spec, &at, parameters)?;
+    if let Some(timeout) = timeout {
+        set_timeout(&mut spec, &at, timeout)?;
+    }
     Ok(spec)
+}
+
+/// Bounds the run where the template does not. Tekton refuses a run whose parts may take longer than the whole.
+fn set_timeout(spec: &mut Object, at: &str, timeout: Duration) -> Result<(), Invalid> {
+    let timeouts = spec.entry("timeouts").or_insert_with(|| json!({}));
+    if timeouts.is_null() {
+        *timeouts = json!({});
+    }
+    let Some(timeouts) = timeouts.as_object_mut() else {
+        return Err(Invalid::new(format!("{at}.timeouts"), "must be an object"));
+    };
+    if json::present(timeouts, "pipeline").is_some() {
+        return Ok(());
+    }
+    let mut parts = Duration::ZERO;
+    for part in ["tasks", "finally"] {
+        let Some(given) = json::present(timeouts, part) else { continue };
+        let given = given.as_str().and_then(|text| text.parse::<kube::core::Duration>().ok());
+        let Some(given) = given.filter(|given| !given.is_negative()) else {
+            return Err(Invalid::new(format!("{at}.timeouts.{part}"), "must be a duration such as 30m or 1h"));
+        };
+        parts += Duration::from(given);
+    }
+    if parts > timeout {
+        let problem = "allows more time than spec.runTimeout: make runTimeout longer, or tasks and finally shorter";
+        return Err(Invalid::new(format!("{at}.timeouts"), problem));
+    }
+    timeouts.insert("pipeline".to_owned(), Value::from(format!("{}s", whole_seconds(timeout))));
+    Ok(())
+}
+
+/// At least as long, in whole seconds.
+fn whole_seconds(timeout: Duration) -> u64 {
+    timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0)
 }
 
 /// A run may be created pending: queues and approvers release such runs, and until then it is active like any other.

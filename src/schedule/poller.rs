@@ -131,8 +131,9 @@ impl Poller {
             Some((host, self.pool.clone().acquire_owned().await.ok()?))
         }
         .await;
+        let asked = self.clock.mono();
         // A panic would leave the question under way for ever, and its object unasked.
-        let result = AssertUnwindSafe(self.asker.ask(&inquiry.question)).catch_unwind().await.unwrap_or_else(|_| {
+        let result = AssertUnwindSafe(self.asker.ask(&inquiry)).catch_unwind().await.unwrap_or_else(|_| {
             let message = "the operator could not read the answer: this is a bug of the operator".to_owned();
             Err(NoAnswer { class: NoAnswerClass::Malformed, message })
         });
@@ -148,7 +149,7 @@ impl Poller {
             current
         };
         if current {
-            (self.deliver)(&uid, Answered { under: inquiry.under, result });
+            (self.deliver)(&uid, Answered { under: inquiry.under, asked, result: result.map(Arc::new) });
         }
     }
 
@@ -159,7 +160,10 @@ impl Poller {
 
 impl State {
     fn host(&mut self, question: &Question) -> Arc<Semaphore> {
-        let host = Url::parse(&question.url).ok().map_or_else(String::new, |url| url.authority().to_owned());
-        self.hosts.entry(host).or_insert_with(|| Arc::new(Semaphore::new(PER_HOST))).clone()
+        let host = match question {
+            Question::NeedsSync { url, .. } => Url::parse(url).ok().map(|url| url.authority().to_owned()),
+            Question::Compare(_) => None,
+        };
+        self.hosts.entry(host.unwrap_or_default()).or_insert_with(|| Arc::new(Semaphore::new(PER_HOST))).clone()
     }
 }

@@ -15,7 +15,10 @@ use super::{
 };
 use crate::{
     api::needs_sync::{API_VERSION, KIND, MAX_BODY, MAX_HEADERS},
-    core::answer::{Answer, NoAnswer, NoAnswerClass, Question},
+    core::{
+        answer::{Answer, Demand, NoAnswer, NoAnswerClass, Question, timeout},
+        sync::Inquiry,
+    },
     port::Ask,
 };
 
@@ -38,9 +41,12 @@ impl NeedsSyncClient {
 }
 
 impl Ask for NeedsSyncClient {
-    fn ask<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
+    fn ask<'a>(&'a self, inquiry: &'a Inquiry) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
         Box::pin(async move {
-            let reply = self.http.get(&question.url, question.timeout, &LIMITS).await?;
+            let Question::NeedsSync { url, request } = &*inquiry.question else {
+                return Err(no_answer(NoAnswerClass::Refused, "values are not compared here"));
+            };
+            let reply = self.http.get(url, timeout(request), &LIMITS).await?;
             parse(&reply.head, &reply.body).map_err(|failure| reply.blame(&failure))
         })
     }
@@ -82,7 +88,8 @@ fn interpret(body: Json) -> Result<(Answer, Vec<String>), String> {
     must_be(&members, "apiVersion", API_VERSION)?;
     let parameters = parameters(members.remove("parameters"))?;
     let errors = errors(members.remove("errors"))?;
-    Ok((Answer { needed, parameters }, errors))
+    let demand = if needed { Demand::Needed } else { Demand::NotNeeded };
+    Ok((Answer { demand, parameters, ..Answer::default() }, errors))
 }
 
 /// A member that may be absent but, if present, has one possible value.

@@ -12,13 +12,13 @@ use super::{
     validate::Valid,
 };
 use crate::{
-    api::{ActiveRun, ConditionType, ModelSyncStatus, Reason, Reservation, RunSlot, Target},
+    api::{ActiveRun, ConditionType, ModelSyncStatus, Outcome, Reason, Repeat, Reservation, RunSlot, Target},
     core::{
-        answer::{NoAnswer, NoAnswerClass, map_parameters},
-        condition::find,
-        digest, name,
+        answer::{Answer, Demand, NoAnswer, NoAnswerClass, Question, Values, map_parameters},
+        condition::{find, truncated},
+        digest,
+        name::{self, MAX_ATTEMPT},
         retention::surplus,
-        retry::{RUN_BACKOFF, SETTLE},
         run::RunRecord,
         time::{Mono, Now, after, until, whole_seconds},
     },
@@ -28,6 +28,12 @@ use crate::{
 pub(super) const CREATE_WINDOW: Duration = Duration::from_secs(30);
 /// How soon run knowledge that has become too old is looked at again.
 const UNKNOWN_RETRY: Duration = Duration::from_secs(5);
+/// How soon an earlier operator's run is looked at again.
+const UNLABELLED_RETRY: Duration = Duration::from_secs(15);
+/// Longest value that status shows, in bytes.
+const MAX_SHOWN_VALUE: usize = 256;
+/// Shortest and longest time that an endpoint may ask for until the next question.
+const POLL_AFTER: (Duration, Duration) = (Duration::from_secs(5), Duration::from_hours(1));
 /// How many unanswered questions in a row change conditions that an answer had set.
 const UNANSWERED_TOLERATED: u32 = 3;
 
@@ -81,12 +87,12 @@ fn unreserved_run(facts: &Facts<'_>, run: &RunRecord, now: Now) -> Plan {
     let status = ModelSyncStatus {
         active: vec![active_run(&facts.object.namespace, &run.kind.api_version(), run.kind.kind, &run.name)],
         next_attempt_at: None,
-        ..reported(facts, &Situation::RunActive { run: &run.name }, now)
+        ..reported(facts, &Situation::RunActive { run: &run.name, stopping: None }, now)
     };
     Plan::write(facts, Rule::UnreservedRunActive, status)
 }
 
-/// Nothing is on its way: what the endpoint says decides.
+/// Nothing is on its way: what the answer says decides.
 fn by_answer(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
     let under = facts.under();
     let Some(answered) = facts.memory.answer.as_ref().filter(|answered| answered.under == under) else {
@@ -96,23 +102,89 @@ fn by_answer(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
         Ok(answer) => answer,
         Err(no_answer) => return without_answer(facts, valid, no_answer, Rule::NoAnswer, now),
     };
-    if !answer.needed {
-        let status = ModelSyncStatus {
-            target: None,
-            next_attempt_at: None,
-            last_handled_trigger: handled(facts),
-            ..reported(facts, &Situation::UpToDate, now)
-        };
-        return Plan::write(facts, Rule::UpToDate, status).asking(facts, valid, next_phase(facts, valid, now), now);
+    match answer.demand {
+        Demand::NotNeeded => up_to_date(facts, valid, answer, now),
+        Demand::DesiredUnknown => desired_unknown(facts, valid, answer, now),
+        Demand::Needed => match map_parameters(&answer.parameters, valid.mapping, valid.unmapped) {
+            Err(no_answer) => without_answer(facts, valid, &no_answer, Rule::NoAnswer, now),
+            Ok(parameters) => needed(facts, valid, (answer, answered.asked), parameters, now),
+        },
     }
-    match map_parameters(&answer.parameters, valid.mapping, valid.unmapped) {
-        Err(no_answer) => without_answer(facts, valid, &no_answer, Rule::NoAnswer, now),
-        Ok(parameters) => {
-            let target = fresh_target(facts, valid, parameters, now);
-            match wait(facts, &target, now) {
-                Some((rule, at)) if at > now.wall => wait_until(facts, valid, target, rule, at, now),
-                _ => reserve(facts, valid, target, next_attempt(facts), Rule::Reserve, now),
-            }
+}
+
+fn up_to_date(facts: &Facts<'_>, valid: &Valid<'_>, answer: &Answer, now: Now) -> Plan {
+    let situation = Situation::UpToDate { compared: answer.values.is_some() };
+    let status = ModelSyncStatus {
+        target: None,
+        next_attempt_at: None,
+        last_handled_trigger: handled(facts),
+        ..compared(answer, reported(facts, &situation, now))
+    };
+    Plan::write(facts, Rule::UpToDate, status).asking(facts, valid, next_question(facts, valid, now), now)
+}
+
+/// Nobody has said yet what ought to be: not a failure, and nothing to start.
+pub(super) fn desired_unknown(facts: &Facts<'_>, valid: &Valid<'_>, answer: &Answer, now: Now) -> Plan {
+    let status = ModelSyncStatus {
+        next_attempt_at: None,
+        last_handled_trigger: handled(facts),
+        ..compared(answer, reported(facts, &Situation::DesiredUnknown, now))
+    };
+    Plan::write(facts, Rule::DesiredUnknown, status).asking(facts, valid, next_question(facts, valid, now), now)
+}
+
+/// A sync is needed: start it, unless its target has to wait.
+fn needed(
+    facts: &Facts<'_>,
+    valid: &Valid<'_>,
+    (answer, asked): (&Answer, Mono),
+    parameters: BTreeMap<String, String>,
+    now: Now,
+) -> Plan {
+    let target = fresh_target(facts, valid, answer, parameters, now);
+    match pause(facts, valid, &target, now) {
+        Some(Pause { rule, until: None }) => return parked(facts, valid, target, (answer, rule), now),
+        Some(Pause { rule, until: Some(at) }) if at > now.wall => {
+            return wait_until(facts, valid, target, (answer, rule, at), now);
+        }
+        // What was heard while the target waited is not news about the moment at which it may run again.
+        Some(Pause { until: Some(at), .. }) if now.mono.since(asked) > until(at, now.wall) => {
+            return Plan::idle(Rule::AskAgain).asking(facts, valid, Duration::ZERO, now);
+        }
+        _ => {}
+    }
+    if facts.status.attempt == 0
+        && let Some(plan) = unlabelled(facts, valid, now)
+    {
+        return plan;
+    }
+    let attempt = next_attempt(facts);
+    if attempt > MAX_ATTEMPT {
+        let message = format!(
+            "attempt {} is the last that can be: a run of this object carries a label with that number; delete the run, \
+             or make the object anew under another name",
+            attempt - 1
+        );
+        let situation = Situation::Stalled { reason: Reason::NoAttemptLeft, message };
+        return report(facts, Rule::NoAttemptLeft, &situation, now);
+    }
+    reserve(facts, valid, (target, answer), attempt, Rule::Reserve, now)
+}
+
+/// The controller that this one succeeds gave its runs no label, so no watch of ours shows them. Before the first attempt
+/// they are looked for live.
+fn unlabelled(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Option<Plan> {
+    match &facts.memory.unlabelled {
+        Some(seen) if seen.run.is_none() => None,
+        Some(seen) if now.mono.since(seen.at) < UNLABELLED_RETRY => {
+            let run = seen.run.as_deref().unwrap_or_default();
+            let status = reported(facts, &Situation::RunActive { run, stopping: None }, now);
+            Some(Plan::write(facts, Rule::UnlabelledRunActive, status).waking_at(seen.at + UNLABELLED_RETRY))
+        }
+        _ => {
+            let mut plan = Plan::idle(Rule::FindUnlabelledRun);
+            plan.effects.push(Effect::FindUnlabelledRun(valid.kind));
+            Some(plan)
         }
     }
 }
@@ -123,8 +195,10 @@ fn await_answer(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
     let unchanged = facts.memory.answer.is_none()
         && !facts.trigger_pending()
         && !awaits_first_answer(facts)
-        && find(&facts.status.conditions, ConditionType::InSync)
-            .is_some_and(|in_sync| matches!(in_sync.reason, Reason::UpToDate | Reason::EndpointFailing));
+        && find(&facts.status.conditions, ConditionType::InSync).is_some_and(|in_sync| {
+            use Reason::{DesiredUnknown, EndpointFailing, SourceFailing, UpToDate};
+            matches!(in_sync.reason, UpToDate | EndpointFailing | SourceFailing | DesiredUnknown)
+        });
     let wait = if unchanged { next_phase(facts, valid, now) } else { Duration::ZERO };
     let plan = if awaits_first_answer(facts) {
         report(facts, Rule::AwaitAnswer, &Situation::AwaitingFirstAnswer, now)
@@ -140,11 +214,19 @@ pub(super) fn without_answer(facts: &Facts<'_>, valid: &Valid<'_>, no_answer: &N
     // Reasons that an object can show without ever having been answered.
     let unasked = |reason| {
         use Reason::{
-            AwaitingFirstAnswer, EndpointFailing, InvalidSpec, PredecessorRunning, RunKindMissing, Suspended,
+            AwaitingFirstAnswer, EndpointFailing, InternalError, InvalidSpec, PredecessorRunning, RunKindMissing,
+            SourceFailing, Suspended,
         };
         matches!(
             reason,
-            AwaitingFirstAnswer | EndpointFailing | InvalidSpec | PredecessorRunning | RunKindMissing | Suspended
+            AwaitingFirstAnswer
+                | EndpointFailing
+                | InternalError
+                | InvalidSpec
+                | PredecessorRunning
+                | RunKindMissing
+                | SourceFailing
+                | Suspended
         )
     };
     let answered_well = facts.status.observed_generation == facts.object.generation
@@ -153,58 +235,145 @@ pub(super) fn without_answer(facts: &Facts<'_>, valid: &Valid<'_>, no_answer: &N
     let plan = if answered_well && passing {
         Plan::idle(rule)
     } else {
-        report(facts, rule, &Situation::EndpointFailing { message: &no_answer.message }, now)
+        let reason = match *valid.question {
+            Question::NeedsSync { .. } => Reason::EndpointFailing,
+            Question::Compare(_) => Reason::SourceFailing,
+        };
+        report(facts, rule, &Situation::Unanswered { reason, message: &no_answer.message }, now)
     };
     plan.asking(facts, valid, next_phase(facts, valid, now), now)
 }
 
-/// The target of these parameters, with what is known of its past.
+/// The target of this answer, with what is known of its past.
 pub(super) fn fresh_target(
     facts: &Facts<'_>,
     valid: &Valid<'_>,
+    answer: &Answer,
     parameters: BTreeMap<String, String>,
     now: Now,
-) -> Target {
-    let digest = digest::target(&parameters, &valid.template);
+) -> Box<Target> {
+    let digest = match &answer.target {
+        Some(named) => digest::named_target(named, &valid.template),
+        None => digest::target(&parameters, &valid.template),
+    };
     let known = facts.status.target.as_ref().filter(|known| known.digest == digest);
     let (failures, successes) = known.map_or((0, 0), |known| (known.failures, known.successes));
     let since = known.map_or_else(|| whole_seconds(now.wall), |known| known.since);
-    let mut target = Target { digest, parameters, failures, successes, since };
-    if facts.trigger_pending() {
+    let mut target = Box::new(Target { digest, parameters, failures, successes, since });
+    if facts.trigger_pending() || revived(facts, valid, &target) {
         (target.failures, target.successes) = (0, 0);
     }
     target
 }
 
-/// Until when the target is left alone, and by which rule.
-///
-/// An end that lies further ahead than the whole wait is the mistake of some clock, and is not waited for.
-pub(super) fn wait(facts: &Facts<'_>, target: &Target, now: Now) -> Option<(Rule, Timestamp)> {
-    let last = facts.status.last_run.as_ref().filter(|last| last.target == target.digest)?;
-    let (rule, pause) = match (target.failures, target.successes) {
-        (failures, _) if failures > 0 => (Rule::BackOff, RUN_BACKOFF.after(failures)),
-        (_, successes) if successes > 0 => (Rule::Settle, SETTLE.after(successes)),
-        _ => return None,
-    };
-    (until(now.wall, last.finished_at) <= pause).then(|| (rule, after(last.finished_at, pause)))
+/// An edit of the spec revives a target that a person had to look at.
+fn revived(facts: &Facts<'_>, valid: &Valid<'_>, target: &Target) -> bool {
+    facts.status.last_run.as_ref().is_some_and(|last| {
+        last.target == target.digest
+            && last.generation != facts.object.generation
+            && (target.failures >= valid.max_attempts || (last.outcome == Outcome::Cancelled && target.failures > 0))
+    })
 }
 
-fn wait_until(facts: &Facts<'_>, valid: &Valid<'_>, target: Target, rule: Rule, at: Timestamp, now: Now) -> Plan {
-    let run = facts.status.last_run.as_ref().map_or("", |last| last.name.as_str());
-    let situation = if rule == Rule::BackOff {
-        Situation::BackingOff {
-            run,
-            why: facts.status.last_run.as_ref().map_or("", |last| last.reason.as_str()),
-            until: at,
+/// A target that is left alone: by which rule, and until when. Without an end it takes a person, or another target.
+pub(super) struct Pause {
+    pub(super) rule: Rule,
+    pub(super) until: Option<Timestamp>,
+}
+
+/// Whether the target is left alone.
+///
+/// An end that lies further ahead than the whole pause is the mistake of some clock, and is not waited for.
+pub(super) fn pause(facts: &Facts<'_>, valid: &Valid<'_>, target: &Target, now: Now) -> Option<Pause> {
+    let last = facts.status.last_run.as_ref().filter(|last| last.target == target.digest)?;
+    let (rule, pause) = match (target.failures, target.successes) {
+        (failures, _) if failures > 0 => {
+            if last.outcome == Outcome::Cancelled {
+                return Some(Pause { rule: Rule::Cancelled, until: None });
+            }
+            if failures >= valid.max_attempts {
+                return Some(Pause { rule: Rule::RetriesExhausted, until: None });
+            }
+            (Rule::BackOff, valid.backoff.after(failures))
         }
-    } else {
-        Situation::AwaitingEffect { run, until: at }
+        (_, successes) if successes > 0 => {
+            if valid.repeat == Repeat::Never {
+                return Some(Pause { rule: Rule::SettledForGood, until: None });
+            }
+            (Rule::Settle, valid.settle.after(successes))
+        }
+        _ => return None,
     };
-    let status =
-        ModelSyncStatus { target: Some(target), next_attempt_at: Some(at), ..reported(facts, &situation, now) };
+    let at = after(last.finished_at, pause);
+    (until(now.wall, last.finished_at) <= pause).then_some(Pause { rule, until: Some(at) })
+}
+
+fn wait_until(
+    facts: &Facts<'_>,
+    valid: &Valid<'_>,
+    target: Box<Target>,
+    (answer, rule, at): (&Answer, Rule, Timestamp),
+    now: Now,
+) -> Plan {
+    let situation = paused(facts.status, &Pause { rule, until: Some(at) });
+    let status = ModelSyncStatus {
+        target: Some(target),
+        next_attempt_at: Some(at),
+        ..compared(answer, reported(facts, &situation, now))
+    };
+    // The question for the end of the wait is planned with it: its answer is what the next attempt is decided on.
+    let left = until(now.wall, at);
     Plan::write(facts, rule, status)
-        .asking(facts, valid, next_phase(facts, valid, now), now)
-        .waking_at(now.mono + until(now.wall, at))
+        .asking(facts, valid, next_question(facts, valid, now).min(left), now)
+        .waking_at(now.mono + left)
+}
+
+/// The target waits for a person, for another target, or for nothing at all.
+fn parked(
+    facts: &Facts<'_>,
+    valid: &Valid<'_>,
+    target: Box<Target>,
+    (answer, rule): (&Answer, Rule),
+    now: Now,
+) -> Plan {
+    let situation = paused(facts.status, &Pause { rule, until: None });
+    let status = ModelSyncStatus {
+        target: Some(target),
+        next_attempt_at: None,
+        ..compared(answer, reported(facts, &situation, now))
+    };
+    Plan::write(facts, rule, status).asking(facts, valid, next_question(facts, valid, now), now)
+}
+
+/// What a pause is to the user.
+pub(super) fn paused<'a>(status: &'a ModelSyncStatus, pause: &Pause) -> Situation<'a> {
+    let (run, why) = status.last_run.as_ref().map_or(("", ""), |last| (last.name.as_str(), last.reason.as_str()));
+    let failures = status.target.as_ref().map_or(0, |target| target.failures);
+    match pause.rule {
+        Rule::Cancelled => {
+            Situation::Exhausted { reason: Reason::RunCancelled, message: format!("run {run} was cancelled; {REVIVE}") }
+        }
+        Rule::RetriesExhausted => Situation::Exhausted {
+            reason: Reason::RetriesExhausted,
+            message: format!("{failures} runs in a row did not succeed, the last was {run} ({why}); {REVIVE}"),
+        },
+        Rule::BackOff => Situation::BackingOff { run, why, until: pause.until.unwrap_or(Timestamp::MIN) },
+        _ => Situation::AwaitingEffect { run, until: pause.until },
+    }
+}
+
+/// What revives a target that waits for a person.
+const REVIVE: &str = "the same target is tried again after an edit of the spec or a new value of the annotation \
+                      automl.cloudai.kubeflow.org/trigger";
+
+/// Status with the values that were compared.
+fn compared(answer: &Answer, status: ModelSyncStatus) -> ModelSyncStatus {
+    let shown = |value: &str| truncated(value, MAX_SHOWN_VALUE);
+    let (desired, actual) = match &answer.values {
+        Some(Values { desired, actual }) => (desired.as_deref().map(shown), Some(shown(actual))),
+        None => (None, None),
+    };
+    ModelSyncStatus { desired, actual, ..status }
 }
 
 /// One more than every attempt that status or a run of ours has had.
@@ -218,7 +387,7 @@ fn next_attempt(facts: &Facts<'_>) -> i64 {
 pub(super) fn reserve(
     facts: &Facts<'_>,
     valid: &Valid<'_>,
-    target: Target,
+    (target, answer): (Box<Target>, &Answer),
     attempt: i64,
     rule: Rule,
     now: Now,
@@ -244,11 +413,11 @@ pub(super) fn reserve(
     let status = ModelSyncStatus {
         attempt: attempt.max(facts.status.attempt),
         active: vec![active_run(&facts.object.namespace, &valid.kind.api_version(), valid.kind.kind, &run_name)],
-        reservation: Some(reservation),
+        reservation: Some(Box::new(reservation)),
         target: Some(target),
         next_attempt_at: None,
         last_handled_trigger: handled(facts),
-        ..reported(facts, &Situation::RunActive { run: &run_name }, now)
+        ..compared(answer, reported(facts, &Situation::RunActive { run: &run_name, stopping: None }, now))
     };
     Plan::write(facts, rule, status)
 }
@@ -305,6 +474,15 @@ pub(super) fn next_phase(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Dura
     first_question(&facts.object.uid, valid.interval, now.wall)
 }
 
+/// Time until the next question after a good answer: when the endpoint asked for it, else the object's next turn.
+fn next_question(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Duration {
+    let wanted = facts.memory.answer.as_ref().and_then(|answered| {
+        let after = answered.result.as_ref().ok()?.poll_after?.clamp(POLL_AFTER.0, POLL_AFTER.1);
+        Some((answered.asked + after).since(now.mono))
+    });
+    wanted.unwrap_or_else(|| next_phase(facts, valid, now))
+}
+
 /// Time from `wall` until the next turn of the object with this uid.
 pub fn first_question(uid: &str, interval: Duration, wall: Timestamp) -> Duration {
     use sha2::{Digest, Sha256};
@@ -333,7 +511,15 @@ impl Plan {
 
     /// Asks the endpoint after `wait`.
     pub(super) fn asking(mut self, facts: &Facts<'_>, valid: &Valid<'_>, wait: Duration, now: Now) -> Self {
-        self.inquiry = Some(Inquiry { at: now.mono + wait, question: valid.question.clone(), under: facts.under() });
+        let kept = facts.memory.answer.as_ref().filter(|last| last.under.generation == facts.object.generation);
+        self.inquiry = Some(Inquiry {
+            at: now.mono + wait,
+            question: valid.question.clone(),
+            namespace: facts.object.namespace.clone(),
+            name: facts.object.name.clone(),
+            under: facts.under(),
+            kept: kept.and_then(|last| last.result.as_ref().ok()).filter(|answer| answer.etag.is_some()).cloned(),
+        });
         self
     }
 

@@ -1,6 +1,6 @@
 //! Everything that a decision about a ModelSync may look at. Pure.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{memory::Memory, validate::Valid};
 use crate::{
@@ -12,17 +12,19 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// `metadata.namespace`.
-    pub namespace: String,
+    pub namespace: Arc<str>,
     /// `metadata.name`.
-    pub name: String,
+    pub name: Arc<str>,
     /// `metadata.uid`.
-    pub uid: String,
+    pub uid: Arc<str>,
     /// `metadata.generation`.
     pub generation: i64,
     /// Whether it has a deletion timestamp.
     pub deleting: bool,
     /// Value of the trigger annotation.
-    pub trigger: Option<String>,
+    pub trigger: Option<Arc<str>>,
+    /// Value of the cancel annotation: the name of a run that is to be ended.
+    pub cancel: Option<Arc<str>>,
 }
 
 /// What is known of runs. Unknown means: no reserve, no deletion, no "gone".
@@ -84,6 +86,7 @@ impl Facts<'_> {
             attempt: self.status.attempt,
             ended: self.status.reservation.is_none(),
             trigger: self.object.trigger.clone(),
+            revision: self.memory.revision,
         }
     }
 

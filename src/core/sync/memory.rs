@@ -1,6 +1,6 @@
 //! What this process alone knows of an object: its requests and what came back. Lost at a restart, and safe to lose. Pure.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 
@@ -18,8 +18,10 @@ use crate::{
 pub struct Answered {
     /// The facts.
     pub under: AskedUnder,
+    /// When the question was sent.
+    pub asked: Mono,
     /// What came back.
-    pub result: Result<Answer, NoAnswer>,
+    pub result: Result<Arc<Answer>, NoAnswer>,
 }
 
 /// A refusal to create a run: certain, so that the same attempt may be tried again.
@@ -34,7 +36,7 @@ pub struct Refusal {
     /// Generation that was refused.
     pub generation: i64,
     /// Trigger that stood when it was refused.
-    pub trigger: Option<String>,
+    pub trigger: Option<Arc<str>>,
     /// When it was refused.
     pub at: Mono,
 }
@@ -72,6 +74,15 @@ pub struct Lookup {
     pub foreign: Option<String>,
 }
 
+/// A live look for an unfinished run that an earlier operator started for the object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unlabelled {
+    /// Name of the run; `None` when there is none.
+    pub run: Option<String>,
+    /// When it was looked for.
+    pub at: Mono,
+}
+
 /// What this process knows of one object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
@@ -85,6 +96,10 @@ pub struct Memory {
     pub lookup: Option<Lookup>,
     /// When the reserved run was last seen: its name, its uid and the moment.
     pub sighted: Option<(String, String, Mono)>,
+    /// How often a watched source of the object has changed.
+    pub revision: u64,
+    /// The last look for a run of an earlier operator.
+    pub unlabelled: Option<Unlabelled>,
     /// Since when the recorded end of a finished run is known, by the run's uid.
     pub recorded_since: BTreeMap<String, Mono>,
 }

@@ -1,13 +1,13 @@
 //! What a decision about a ModelSync says: effects as data, and when to look again. Pure.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
 use crate::{
     api::{ModelSyncStatus, RunSlot},
     core::{
-        answer::{AskedUnder, Question},
+        answer::{Answer, AskedUnder, Question},
         run::RunKind,
         time::Mono,
     },
@@ -26,6 +26,8 @@ pub enum Rule {
     RunKindMissing,
     /// The reserved run is active.
     RunActive,
+    /// The reserved run is active, and is to be ended now.
+    StopRun,
     /// An unfinished run of ours stands beside the protocol.
     UnreservedRunActive,
     /// The reserved run has ended: record that.
@@ -50,16 +52,32 @@ pub enum Rule {
     PredecessorRunning,
     /// Suspended.
     Suspended,
+    /// No run was ever reserved: an earlier operator's unfinished one is looked for.
+    FindUnlabelledRun,
+    /// An earlier operator's run has not ended.
+    UnlabelledRunActive,
     /// No usable answer yet.
     AwaitAnswer,
     /// The endpoint did not give a usable answer.
     NoAnswer,
+    /// There is nothing desired yet.
+    DesiredUnknown,
     /// Nothing needs to be done.
     UpToDate,
+    /// A wait is over: the last answer is from before its end.
+    AskAgain,
     /// The last run for this target failed a short while ago.
     BackOff,
+    /// Runs for this target failed too often in a row.
+    RetriesExhausted,
+    /// The last run for this target was cancelled by somebody.
+    Cancelled,
     /// The last run for this target succeeded a short while ago.
     Settle,
+    /// A run for this target succeeded, and it is not to be repeated.
+    SettledForGood,
+    /// Every number of an attempt is used up.
+    NoAttemptLeft,
     /// A run is needed: reserve it.
     Reserve,
 }
@@ -72,6 +90,7 @@ impl Rule {
         Self::InvalidSpec,
         Self::RunKindMissing,
         Self::RunActive,
+        Self::StopRun,
         Self::UnreservedRunActive,
         Self::RecordEnd,
         Self::CreateRun,
@@ -84,11 +103,19 @@ impl Rule {
         Self::ReserveAgain,
         Self::PredecessorRunning,
         Self::Suspended,
+        Self::FindUnlabelledRun,
+        Self::UnlabelledRunActive,
         Self::AwaitAnswer,
         Self::NoAnswer,
+        Self::DesiredUnknown,
         Self::UpToDate,
+        Self::AskAgain,
         Self::BackOff,
+        Self::RetriesExhausted,
+        Self::Cancelled,
         Self::Settle,
+        Self::SettledForGood,
+        Self::NoAttemptLeft,
         Self::Reserve,
     ];
 }
@@ -110,6 +137,10 @@ pub struct CreateRun {
     pub labels: BTreeMap<String, String>,
     /// The operator's annotations.
     pub annotations: BTreeMap<String, String>,
+    /// How long it may take, where the template does not say.
+    pub timeout: Option<Duration>,
+    /// Whether it goes when its object goes.
+    pub owned: bool,
 }
 
 /// A finished run to be deleted, with preconditions.
@@ -134,6 +165,10 @@ pub enum Effect {
     CreateRun(CreateRun),
     /// Look for a run, live.
     LookUpRun(RunSlot),
+    /// End a run that is on its way.
+    StopRun(StopRun),
+    /// Look, live, for an unfinished run of this object that an earlier operator started.
+    FindUnlabelledRun(RunKind),
     /// Delete a finished run.
     DeleteRun(DeleteRun),
 }
@@ -144,9 +179,51 @@ pub struct Inquiry {
     /// When.
     pub at: Mono,
     /// What.
-    pub question: Question,
+    pub question: Arc<Question>,
+    /// Namespace of the object that asks.
+    pub namespace: Arc<str>,
+    /// Name of the object that asks.
+    pub name: Arc<str>,
     /// The facts that the answer is good for.
     pub under: AskedUnder,
+    /// The last answer to the same question, for endpoints that can say that it still holds.
+    pub kept: Option<Arc<Answer>>,
+}
+
+/// Why a run is ended before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StopCause {
+    /// It takes longer than `spec.runTimeout`.
+    TimedOut,
+    /// The cancel annotation names it.
+    Cancelled,
+}
+
+impl StopCause {
+    /// The stable string, as the run is annotated with it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TimedOut => "TimedOut",
+            Self::Cancelled => "Cancelled",
+        }
+    }
+}
+
+/// A run to be ended in its backend's own way, never by deletion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StopRun {
+    /// Its kind.
+    pub kind: RunKind,
+    /// Its name.
+    pub name: String,
+    /// Its uid: a run of the same name that came later goes on.
+    pub uid: String,
+    /// Its resourceVersion: a run that has changed meanwhile is looked at again first.
+    pub resource_version: String,
+    /// Why.
+    pub cause: StopCause,
+    /// How long it was allowed to take.
+    pub timeout: Option<Duration>,
 }
 
 /// When the object is looked at again. There is no "never": whoever waits says for what.

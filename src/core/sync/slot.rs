@@ -8,16 +8,19 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    decide::{CREATE_WINDOW, fresh_target, next_phase, report, reported, reserve, wait, without_answer},
+    decide::{
+        CREATE_WINDOW, Pause, desired_unknown, fresh_target, next_phase, pause, paused, report, reported, reserve,
+        without_answer,
+    },
     facts::{Facts, Fence},
     memory::{PostState, Refusal},
-    plan::{CreateRun, Effect, Plan, Rule},
+    plan::{CreateRun, Effect, Plan, Rule, StopCause, StopRun},
     summarise::{Situation, awaits_first_answer},
 };
 use crate::{
-    api::{LastRun, ModelSyncStatus, Outcome, Reason, Reservation, RunSlot, Target, keys},
+    api::{LastRun, ModelSyncStatus, Outcome, Reason, Reservation, RunSlot, SuccessfulRun, Target, keys},
     core::{
-        answer::map_parameters,
+        answer::{Demand, map_parameters},
         retry::{CREATE_BACKOFF, INVALID_RETRY},
         run::{Ending, RunRecord},
         time::{Now, after, until, whole_seconds},
@@ -37,12 +40,12 @@ pub(super) fn reserved(facts: &Facts<'_>, open: &Reservation, own: &[&RunRecord]
     let Some(slot) = open.slots.first() else { return record_gone(facts, open, "", now) };
     if let Some(run) = own.iter().find(|run| run.name == slot.run_name) {
         return match run.ending() {
-            None => active(facts, &run.name, now),
+            None => running(facts, run, now),
             Some(ending) => record_end(facts, open, run, ending, now),
         };
     }
     if let Some(run) = own.iter().find(|run| run.is_active()) {
-        return active(facts, &run.name, now);
+        return active(facts, run, now);
     }
     // A spec that starts nothing gives the attempt up, as any other process would: what this one knows does not matter.
     let starts = facts.spec.as_ref().is_ok_and(|valid| !valid.suspended);
@@ -53,9 +56,41 @@ pub(super) fn reserved(facts: &Facts<'_>, open: &Reservation, own: &[&RunRecord]
     }
 }
 
+/// The reserved run is on its way: end it where it takes too long or is to be cancelled, else let it run.
+fn running(facts: &Facts<'_>, run: &RunRecord, now: Now) -> Plan {
+    if run.stopped.is_some() || run.deleting {
+        return active(facts, run, now);
+    }
+    let timeout = facts.spec.as_ref().ok().and_then(|valid| valid.run_timeout);
+    let due = timeout.zip(run.observed.started_at).map(|(timeout, started)| after(started, timeout));
+    let cause = if facts.object.cancel.as_deref() == Some(run.name.as_str()) {
+        Some(StopCause::Cancelled)
+    } else {
+        due.filter(|due| *due <= now.server_or_wall()).map(|_| StopCause::TimedOut)
+    };
+    let Some(cause) = cause else {
+        let plan = active(facts, run, now);
+        return match due {
+            Some(due) => plan.waking_at(now.mono + until(now.server_or_wall(), due)),
+            None => plan,
+        };
+    };
+    let mut plan = Plan::idle(Rule::StopRun);
+    plan.effects.push(Effect::StopRun(StopRun {
+        kind: run.kind,
+        name: run.name.clone(),
+        uid: run.uid.clone(),
+        resource_version: run.resource_version.clone(),
+        cause,
+        timeout: timeout.filter(|_| cause == StopCause::TimedOut),
+    }));
+    plan
+}
+
 /// The run is on its way. A spec that changed meanwhile is asked for, so that its generation gets its first answer.
-fn active(facts: &Facts<'_>, run: &str, now: Now) -> Plan {
-    let plan = report(facts, Rule::RunActive, &Situation::RunActive { run }, now);
+fn active(facts: &Facts<'_>, run: &RunRecord, now: Now) -> Plan {
+    let situation = Situation::RunActive { run: &run.name, stopping: run.stopped.as_deref() };
+    let plan = report(facts, Rule::RunActive, &situation, now);
     match &facts.spec {
         Ok(valid) if awaits_first_answer(facts) && !valid.suspended => plan.asking(facts, valid, Duration::ZERO, now),
         _ => plan,
@@ -65,19 +100,27 @@ fn active(facts: &Facts<'_>, run: &str, now: Now) -> Plan {
 /// The write that records the end closes the reservation: only after it is durable may the next attempt be reserved.
 fn record_end(facts: &Facts<'_>, open: &Reservation, run: &RunRecord, ending: &Ending, now: Now) -> Plan {
     let digest = if run.target.is_empty() { open.target.clone() } else { run.target.clone() };
+    // We end a run by cancelling it; what it says of itself then is not why it ended.
+    let outcome = match (ending.outcome, run.stopped.as_deref()) {
+        (Outcome::Succeeded, _) | (_, None) => ending.outcome,
+        (_, Some(cause)) if cause == StopCause::TimedOut.as_str() => Outcome::TimedOut,
+        (_, Some(_)) => Outcome::Cancelled,
+    };
     let last = LastRun {
         attempt: open.attempt,
         name: run.name.clone(),
         uid: Some(run.uid.clone()),
         target: digest,
-        outcome: ending.outcome,
+        outcome,
         reason: ending.reason.clone(),
         message: ending.message.clone(),
+        generation: open.generation,
+        outputs: ending.outputs.clone(),
         started_at: run.observed.started_at,
         // A clock that runs ahead of ours must not stretch the waits that are counted from here.
         finished_at: whole_seconds(ending.finished_at.unwrap_or(now.wall).min(now.wall)),
     };
-    close(facts, &last, Rule::RecordEnd, now)
+    close(facts, last, Rule::RecordEnd, now)
 }
 
 fn record_gone(facts: &Facts<'_>, open: &Reservation, run_name: &str, now: Now) -> Plan {
@@ -94,39 +137,49 @@ fn record_gone(facts: &Facts<'_>, open: &Reservation, run_name: &str, now: Now) 
         } else {
             "the run was never created, or was deleted before it was seen".to_owned()
         },
+        generation: open.generation,
+        outputs: Vec::new(),
         started_at: None,
         finished_at: whole_seconds(now.wall),
     };
-    close(facts, &last, Rule::RecordGone, now)
+    close(facts, last, Rule::RecordGone, now)
 }
 
 /// Status after the end of a run: counted on its target, the reservation closed, the next wait known.
-fn close(facts: &Facts<'_>, last: &LastRun, rule: Rule, now: Now) -> Plan {
-    let target = facts.status.target.clone().map(|target| counted(target, last));
-    let ended = ModelSyncStatus {
-        reservation: None,
-        active: Vec::new(),
-        target: target.clone(),
-        last_run: Some(last.clone()),
-        next_attempt_at: None,
-        ..facts.status.clone()
-    };
+fn close(facts: &Facts<'_>, last: LastRun, rule: Rule, now: Now) -> Plan {
+    let mut ended = facts.status.clone();
+    ended.reservation = None;
+    ended.active = Vec::new();
+    ended.next_attempt_at = None;
+    if let Some(target) = &mut ended.target {
+        count(target, &last);
+    }
+    if last.outcome == Outcome::Succeeded {
+        ended.last_successful_run = Some(Box::new(SuccessfulRun {
+            attempt: last.attempt,
+            name: last.name.clone(),
+            target: last.target.clone(),
+            finished_at: last.finished_at,
+        }));
+    }
+    // Where nothing has to wait, the rule names only what kind of end it was.
+    let plain = if last.outcome == Outcome::Succeeded { Rule::Settle } else { Rule::BackOff };
+    ended.last_run = Some(Box::new(last));
     let facts = &Facts { status: &ended, ..facts.clone() };
-    let next = target.as_ref().and_then(|target| wait(facts, target, now));
-    let situation = match (last.outcome, next) {
-        (Outcome::Succeeded, Some((_, until))) => Situation::AwaitingEffect { run: &last.name, until },
-        (Outcome::Succeeded, None) => Situation::AwaitingEffect { run: &last.name, until: now.wall },
-        (_, Some((_, until))) => Situation::BackingOff { run: &last.name, why: &last.reason, until },
-        (_, None) => Situation::BackingOff { run: &last.name, why: &last.reason, until: now.wall },
+    let next = match (&facts.spec, &ended.target) {
+        (Ok(valid), Some(target)) => pause(facts, valid, target, now),
+        _ => None,
     };
-    let status = ModelSyncStatus { next_attempt_at: next.map(|(_, at)| at), ..reported(facts, &situation, now) };
+    let next = next.unwrap_or(Pause { rule: plain, until: Some(now.wall) });
+    let waits = next.until.filter(|at| *at > now.wall);
+    let status = ModelSyncStatus { next_attempt_at: waits, ..reported(facts, &paused(&ended, &next), now) };
     let mut plan = Plan::idle(rule);
     plan.effects.push(Effect::WriteStatus(Box::new(status)));
     plan
 }
 
 /// Failures and successes count on the target that the run was for. A run that is gone says nothing about its target.
-fn counted(mut target: Target, last: &LastRun) -> Target {
+fn count(target: &mut Target, last: &LastRun) {
     if target.digest == last.target {
         match last.outcome {
             Outcome::Succeeded => (target.failures, target.successes) = (0, target.successes.saturating_add(1)),
@@ -134,7 +187,6 @@ fn counted(mut target: Target, last: &LastRun) -> Target {
             _ => (target.failures, target.successes) = (target.failures.saturating_add(1), 0),
         }
     }
-    target
 }
 
 /// This process reserved and has not sent the POST: nobody else will.
@@ -142,7 +194,7 @@ fn unsent(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Pl
     let stale = open.generation != facts.object.generation || until(now.server_or_wall(), open.not_after) < LEAST_LEFT;
     let (Ok(valid), false) = (&facts.spec, stale) else { return again(facts, open, slot, now) };
     let target = facts.status.target.as_ref();
-    let mut plan = report(facts, Rule::CreateRun, &Situation::RunActive { run: &slot.run_name }, now);
+    let mut plan = report(facts, Rule::CreateRun, &Situation::RunActive { run: &slot.run_name, stopping: None }, now);
     plan.effects.push(Effect::CreateRun(CreateRun {
         kind: valid.kind,
         name: slot.run_name.clone(),
@@ -150,16 +202,18 @@ fn unsent(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Pl
         not_after: open.not_after,
         parameters: target.map(|target| target.parameters.clone()).unwrap_or_default(),
         labels: BTreeMap::from([
-            (keys::OWNER_UID.to_owned(), facts.object.uid.clone()),
+            (keys::OWNER_UID.to_owned(), facts.object.uid.to_string()),
             (keys::OWNER_KIND.to_owned(), "ModelSync".to_owned()),
             (keys::ATTEMPT.to_owned(), open.attempt.to_string()),
         ]),
         annotations: BTreeMap::from([
-            (keys::OWNER_NAME.to_owned(), facts.object.name.clone()),
+            (keys::OWNER_NAME.to_owned(), facts.object.name.to_string()),
             (keys::TARGET.to_owned(), open.target.clone()),
             (keys::GENERATION.to_owned(), open.generation.to_string()),
             (keys::NOT_AFTER.to_owned(), fence_deadline(open.not_after).to_string()),
         ]),
+        timeout: valid.run_timeout,
+        owned: valid.owned,
     }));
     plan
 }
@@ -210,17 +264,14 @@ fn again(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Pla
             plan.asking(facts, valid, Duration::ZERO, now)
         }
         Some(Err(no_answer)) => without_answer(facts, valid, no_answer, Rule::AwaitReserveAgain, now),
-        Some(Ok(answer)) if !answer.needed => lost(facts, open, slot, now),
+        Some(Ok(answer)) if answer.demand == Demand::NotNeeded => lost(facts, open, slot, now),
+        Some(Ok(answer)) if answer.demand == Demand::DesiredUnknown => desired_unknown(facts, valid, answer, now),
         Some(Ok(answer)) => match map_parameters(&answer.parameters, valid.mapping, valid.unmapped) {
             Err(no_answer) => without_answer(facts, valid, &no_answer, Rule::AwaitReserveAgain, now),
-            Ok(parameters) => reserve(
-                facts,
-                valid,
-                fresh_target(facts, valid, parameters, now),
-                open.attempt,
-                Rule::ReserveAgain,
-                now,
-            ),
+            Ok(parameters) => {
+                let target = fresh_target(facts, valid, answer, parameters, now);
+                reserve(facts, valid, (target, answer), open.attempt, Rule::ReserveAgain, now)
+            }
         },
     }
 }
@@ -281,12 +332,10 @@ fn unfenced(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> 
     let under = facts.under();
     let answered = facts.memory.answer.as_ref().filter(|answered| answered.under == under);
     match answered.map(|answered| &answered.result) {
-        Some(Ok(answer)) if !answer.needed => report(facts, Rule::UpToDate, &Situation::UpToDate, now).asking(
-            facts,
-            valid,
-            next_phase(facts, valid, now),
-            now,
-        ),
+        Some(Ok(answer)) if answer.demand == Demand::NotNeeded => {
+            let situation = Situation::UpToDate { compared: answer.values.is_some() };
+            report(facts, Rule::UpToDate, &situation, now).asking(facts, valid, next_phase(facts, valid, now), now)
+        }
         _ => again(facts, open, slot, now),
     }
 }

@@ -24,17 +24,21 @@ pub(super) enum Situation<'a> {
     /// New or changed, and not answered yet.
     AwaitingFirstAnswer,
     /// Nothing to do.
-    UpToDate,
-    /// A run is reserved, being created or on its way.
-    RunActive { run: &'a str },
+    UpToDate { compared: bool },
+    /// A run is reserved, being created or on its way; perhaps it is being ended before its time.
+    RunActive { run: &'a str, stopping: Option<&'a str> },
     /// A run is reserved, and nobody sees it.
     Unconfirmed { run: &'a str, until: Timestamp },
-    /// A run succeeded; the endpoint has not confirmed its effect.
-    AwaitingEffect { run: &'a str, until: Timestamp },
+    /// A run succeeded; its effect is not to be seen yet. Without a moment it is not repeated.
+    AwaitingEffect { run: &'a str, until: Option<Timestamp> },
     /// A run failed; the target waits.
     BackingOff { run: &'a str, why: &'a str, until: Timestamp },
+    /// A person has to look at the runs of this target.
+    Exhausted { reason: Reason, message: String },
+    /// There is nothing desired yet.
+    DesiredUnknown,
     /// No usable answer.
-    EndpointFailing { message: &'a str },
+    Unanswered { reason: Reason, message: &'a str },
     /// Suspended by the user.
     Suspended,
     /// A run of a deleted object of the same name is not finished.
@@ -52,30 +56,43 @@ impl Situation<'_> {
         match self {
             Self::AwaitingFirstAnswer => {
                 let unknown = (Unknown, Reason::AwaitingFirstAnswer);
-                (unknown, unknown, "the endpoint has not answered for this generation yet".into())
+                (unknown, unknown, "there is no answer for this generation yet".into())
             }
-            Self::UpToDate => (ready, (True, Reason::UpToDate), "the endpoint says that no sync is needed".into()),
-            Self::RunActive { run } => (ready, (False, Reason::RunActive), format!("run {run} is on its way")),
+            Self::UpToDate { compared } => {
+                let message =
+                    if *compared { "desired and actual are equal" } else { "the endpoint says that no sync is needed" };
+                (ready, (True, Reason::UpToDate), message.into())
+            }
+            Self::RunActive { run, stopping: None } => {
+                (ready, (False, Reason::RunActive), format!("run {run} is on its way"))
+            }
+            Self::RunActive { run, stopping: Some(cause) } => {
+                (ready, (False, Reason::RunActive), format!("run {run} is being ended ({cause})"))
+            }
             Self::Unconfirmed { run, until } => (
                 ready,
                 (Unknown, Reason::RunUnconfirmed),
                 format!("run {run} is reserved but not to be seen; whether it exists is certain after {until}"),
             ),
-            Self::AwaitingEffect { run, until } => (
+            Self::AwaitingEffect { run, until } => {
+                let next = until.map_or_else(
+                    || "the same target is not run again (spec.settle.repeat is Never)".to_owned(),
+                    |until| format!("while the same is still needed, the next run starts after {until}"),
+                );
+                (ready, (False, Reason::AwaitingEffect), format!("run {run} succeeded; {next}"))
+            }
+            Self::Exhausted { reason, message } => ((False, *reason), (False, *reason), message.clone()),
+            Self::DesiredUnknown => (
                 ready,
-                (False, Reason::AwaitingEffect),
-                format!(
-                    "run {run} succeeded; while the endpoint still asks for the same, the next run starts after {until}"
-                ),
+                (Unknown, Reason::DesiredUnknown),
+                "there is no desired value yet: nothing is started until there is one".into(),
             ),
             Self::BackingOff { run, why, until } => (
                 (False, Reason::RunFailing),
                 (False, Reason::BackingOff),
                 format!("run {run} did not succeed ({why}); the same target is tried again after {until}"),
             ),
-            Self::EndpointFailing { message } => {
-                ((False, Reason::EndpointFailing), (Unknown, Reason::EndpointFailing), (*message).to_owned())
-            }
+            Self::Unanswered { reason, message } => ((False, *reason), (Unknown, *reason), (*message).to_owned()),
             Self::Suspended => (
                 (True, Reason::Suspended),
                 (Unknown, Reason::Suspended),
@@ -96,7 +113,8 @@ impl Situation<'_> {
 /// while they are true.
 pub(super) fn conditions(facts: &Facts<'_>, situation: &Situation<'_>, now: Now) -> Vec<Condition> {
     let (mut ready, in_sync, message) = situation.verdict();
-    let mut stalled = matches!(situation, Situation::Stalled { .. }).then_some((in_sync.1, message.clone()));
+    let mut stalled = matches!(situation, Situation::Stalled { .. } | Situation::Exhausted { .. })
+        .then_some((in_sync.1, message.clone()));
     // A spec that no run can be made from is shown beside whatever becomes of the run that is on its way.
     if let (Err(invalid), None) = (&facts.spec, &stalled) {
         ready = (False, Reason::InvalidSpec);
@@ -135,8 +153,9 @@ fn settles_generation(situation: &Situation<'_>) -> bool {
     matches!(
         situation,
         Situation::Suspended
-            | Situation::UpToDate
-            | Situation::EndpointFailing { .. }
+            | Situation::UpToDate { .. }
+            | Situation::DesiredUnknown
+            | Situation::Unanswered { .. }
             | Situation::Hindered { .. }
             | Situation::PredecessorRunning { .. }
     )

@@ -1,15 +1,17 @@
 //! From a spec to one that can be carried out. Pure.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use url::Url;
+use kube::core::Duration as GoDuration;
 
+use super::question::question;
 use crate::{
-    api::{ModelSyncSpec, ParameterMapping, UnmappedParameters},
+    api::{DeletionPolicy, ModelSyncSpec, ParameterMapping, Repeat, UnmappedParameters},
     core::{
         answer::{Question, names},
         invalid::Invalid,
         retention::{DEFAULT_LIMIT, Limits},
+        retry::{Backoff, MAX_ATTEMPTS, RUN_BACKOFF, SETTLE},
         run::{RunBackend, RunKind, Template},
     },
 };
@@ -18,8 +20,10 @@ use crate::{
 pub const DEFAULT_INTERVAL: Duration = Duration::from_mins(1);
 /// Shortest and longest time between two questions.
 const INTERVALS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_hours(720));
-/// Deadline of one question.
-const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// Shortest and longest bound of a run.
+const RUN_TIMEOUTS: (Duration, Duration) = (Duration::from_secs(10), Duration::from_hours(8760));
+/// Shortest and longest pause between runs.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(720));
 /// Largest template, in bytes of JSON.
 const MAX_TEMPLATE: usize = 256 * 1024;
 
@@ -27,7 +31,7 @@ const MAX_TEMPLATE: usize = 256 * 1024;
 #[derive(Clone, Debug)]
 pub struct Valid<'a> {
     /// What is asked.
-    pub question: Question,
+    pub question: Arc<Question>,
     /// How often.
     pub interval: Duration,
     /// How parameters are renamed.
@@ -42,6 +46,18 @@ pub struct Valid<'a> {
     pub limits: Limits,
     /// Whether asking and starting are stopped.
     pub suspended: bool,
+    /// How long a run may take.
+    pub run_timeout: Option<Duration>,
+    /// How many runs in a row may fail for one target.
+    pub max_attempts: i64,
+    /// Pauses after runs that did not succeed.
+    pub backoff: Backoff,
+    /// Pauses after runs that succeeded while a sync is still needed.
+    pub settle: Backoff,
+    /// Whether such a target is run again at all.
+    pub repeat: Repeat,
+    /// Whether runs go when their object goes.
+    pub owned: bool,
 }
 
 /// Checks what the CRD's schema checks (an object may be older than the schema), and what only its run's kind knows.
@@ -55,10 +71,13 @@ pub fn validate<'a>(spec: &'a ModelSyncSpec, backends: &[&dyn RunBackend]) -> Re
     }
     let run_names = mapping(&spec.parameters)?;
     let backend = backend(template.field, backends)?;
-    backend.check(template, &run_names)?;
+    let run_timeout = optional("spec.runTimeout", spec.run_timeout, RUN_TIMEOUTS)?;
+    backend.check(template, &run_names, run_timeout)?;
+    let retry = spec.retry.as_deref().copied().unwrap_or_default();
+    let settle = spec.settle.as_deref().copied().unwrap_or_default();
     Ok(Valid {
-        question: Question { url: url(spec.needs_sync_url.as_deref())?, timeout: QUESTION_TIMEOUT },
-        interval: interval(spec)?,
+        question: Arc::new(question(spec)?),
+        interval: optional("spec.interval", spec.interval, INTERVALS)?.unwrap_or(DEFAULT_INTERVAL),
         mapping: &spec.parameters,
         unmapped: spec.unmapped_parameters.unwrap_or_default(),
         template,
@@ -68,6 +87,16 @@ pub fn validate<'a>(spec: &'a ModelSyncSpec, backends: &[&dyn RunBackend]) -> Re
             failed: limit(spec.failed_pipeline_runs_history_limit, "spec.failedPipelineRunsHistoryLimit")?,
         },
         suspended: spec.suspend.unwrap_or_default(),
+        run_timeout,
+        max_attempts: max_attempts(retry.max_attempts)?,
+        backoff: backoff(
+            ("spec.retry.minBackoff", retry.min_backoff),
+            ("spec.retry.maxBackoff", retry.max_backoff),
+            RUN_BACKOFF,
+        )?,
+        settle: backoff(("spec.settle.initial", settle.initial), ("spec.settle.max", settle.max), SETTLE)?,
+        repeat: settle.repeat.unwrap_or_default(),
+        owned: spec.deletion_policy.unwrap_or_default() == DeletionPolicy::Delete,
     })
 }
 
@@ -100,32 +129,50 @@ fn backend<'b>(field: &str, backends: &[&'b dyn RunBackend]) -> Result<&'b dyn R
         .ok_or_else(|| Invalid::new(field, "is not supported by this operator: use another template"))
 }
 
-fn url(given: Option<&str>) -> Result<String, Invalid> {
-    let field = "spec.needsSyncUrl";
-    let text = given.filter(|text| !text.is_empty()).ok_or_else(|| {
-        Invalid::new(
-            field,
-            "is missing: set it to the http or https URL of the endpoint that answers whether a sync is needed",
-        )
-    })?;
-    let url = Url::parse(text)
-        .map_err(|error| Invalid::new(field, format!("is not a URL ({error}): write it as http://host/path")))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(Invalid::new(field, "must begin with http:// or https://"));
+/// A duration within its bounds, if there is one.
+fn optional(
+    field: &str,
+    given: Option<GoDuration>,
+    (least, most): (Duration, Duration),
+) -> Result<Option<Duration>, Invalid> {
+    let Some(given) = given else { return Ok(None) };
+    let duration = Duration::from(given);
+    if given.is_negative() || duration < least || duration > most {
+        return Err(Invalid::new(field, format!("must be at least {} and at most {}", show(least), show(most))));
     }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(Invalid::new(field, "must not carry user information: remove what stands before the @"));
-    }
-    Ok(url.into())
+    Ok(Some(duration))
 }
 
-fn interval(spec: &ModelSyncSpec) -> Result<Duration, Invalid> {
-    let Some(given) = spec.interval else { return Ok(DEFAULT_INTERVAL) };
-    let interval = Duration::from(given);
-    if given.is_negative() || interval < INTERVALS.0 || interval > INTERVALS.1 {
-        return Err(Invalid::new("spec.interval", "must be at least 5s and at most 720h"));
+fn show(bound: Duration) -> String {
+    let seconds = bound.as_secs();
+    if seconds >= 3600 { format!("{}h", seconds / 3600) } else { format!("{seconds}s") }
+}
+
+fn max_attempts(given: Option<i32>) -> Result<i64, Invalid> {
+    match given {
+        None => Ok(MAX_ATTEMPTS),
+        Some(given) if (1..=1000).contains(&given) => Ok(given.into()),
+        Some(_) => Err(Invalid::new("spec.retry.maxAttempts", "must be at least 1 and at most 1000")),
     }
-    Ok(interval)
+}
+
+/// A doubling pause. A first one that was given alone may be longer than the longest that holds by default: it then is
+/// the longest as well.
+fn backoff(
+    (first_field, first): (&str, Option<GoDuration>),
+    (longest_field, longest): (&str, Option<GoDuration>),
+    default: Backoff,
+) -> Result<Backoff, Invalid> {
+    let first = optional(first_field, first, PAUSES)?;
+    let longest = optional(longest_field, longest, PAUSES)?;
+    match (first, longest) {
+        (Some(first), Some(longest)) if first > longest => {
+            Err(Invalid::new(first_field, format!("is longer than {longest_field}: make it at most as long")))
+        }
+        (first, Some(longest)) => Ok(Backoff { first: first.unwrap_or(default.first).min(longest), longest }),
+        (Some(first), None) => Ok(Backoff { first, longest: default.longest.max(first) }),
+        (None, None) => Ok(default),
+    }
 }
 
 fn limit(given: Option<i32>, field: &str) -> Result<usize, Invalid> {

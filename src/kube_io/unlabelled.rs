@@ -1,0 +1,113 @@
+//! Runs that the controller before this one started: they carry an owner reference and none of our labels. IO.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use http::Request;
+use kube::Client;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{
+    apply::collection,
+    client::{CallError, call},
+    record,
+};
+use crate::{
+    api::keys,
+    clock::Clock,
+    core::{
+        run::{RunBackend, RunKind},
+        time::Mono,
+    },
+};
+
+/// How long one list serves every object of its namespace: many objects that are new at once cost one list.
+const LIFE: Duration = Duration::from_secs(10);
+/// Items of one page.
+const PAGE: u32 = 100;
+
+/// Finds unfinished runs without our label. Cheap to clone; clones share what was listed.
+#[derive(Clone)]
+pub struct UnlabelledRuns {
+    client: Client,
+    clock: Arc<Clock>,
+    lists: Arc<Mutex<HashMap<(RunKind, String), Arc<Listed>>>>,
+}
+
+/// The last list of one kind and namespace. Held locked while it is made, so that it is made once.
+type Listed = tokio::sync::Mutex<Option<(Mono, HashMap<String, String>)>>;
+
+impl UnlabelledRuns {
+    /// Reads through this client.
+    pub fn new(client: Client, clock: Arc<Clock>) -> Self {
+        Self { client, clock, lists: Arc::default() }
+    }
+
+    /// Name of an unfinished run of this kind that the object with this uid controls. At most ten seconds old.
+    pub async fn find(
+        &self,
+        backend: &dyn RunBackend,
+        namespace: &str,
+        uid: &str,
+    ) -> Result<Option<String>, CallError> {
+        let listed = self.listed(backend.kind(), namespace);
+        let mut listed = listed.lock().await;
+        let now = self.clock.mono();
+        if let Some((at, runs)) = &*listed
+            && now.since(*at) < LIFE
+        {
+            return Ok(runs.get(uid).cloned());
+        }
+        let runs = self.list(backend, namespace).await?;
+        let found = runs.get(uid).cloned();
+        *listed = Some((now, runs));
+        Ok(found)
+    }
+
+    fn listed(&self, kind: RunKind, namespace: &str) -> Arc<Listed> {
+        let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        lists.entry((kind, namespace.to_owned())).or_default().clone()
+    }
+
+    /// Unfinished runs by the uid of the ModelSync that controls them.
+    async fn list(&self, backend: &dyn RunBackend, namespace: &str) -> Result<HashMap<String, String>, CallError> {
+        let mut runs = HashMap::new();
+        let mut next = String::new();
+        loop {
+            let path = format!(
+                "{}?limit={PAGE}&labelSelector=%21{}&continue={next}",
+                collection(backend.kind(), Some(namespace)),
+                keys::OWNER_UID.replace('/', "%2F"),
+            );
+            let request = Request::get(path).body(Vec::new()).map_err(|error| CallError::Unknown(error.to_string()))?;
+            let page: Page = call(&self.client, request).await?;
+            for item in &page.items {
+                // What cannot be read is not a run of ours.
+                let Ok(run) = record::run(backend, item.get()) else { continue };
+                if run.is_active() && run.owner_kind == "ModelSync" {
+                    runs.insert(run.owner_uid, run.name);
+                }
+            }
+            if page.metadata.next.is_empty() {
+                return Ok(runs);
+            }
+            next = page.metadata.next;
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Page {
+    metadata: PageMeta,
+    items: Vec<Box<RawValue>>,
+}
+
+#[derive(Deserialize)]
+struct PageMeta {
+    #[serde(default, rename = "continue")]
+    next: String,
+}
