@@ -50,7 +50,13 @@ mod tests {
 
     fn run(attempt: i64, outcome: Option<Outcome>, start: Option<i64>, deleting: bool) -> RunRecord {
         let phase = outcome.map_or(Phase::Active, |outcome| {
-            Phase::Ended(Ending { outcome, reason: String::new(), message: String::new(), finished_at: None })
+            Phase::Ended(Ending {
+                outcome,
+                reason: String::new(),
+                message: String::new(),
+                finished_at: None,
+                outputs: Vec::new(),
+            })
         });
         RunRecord {
             kind: RunKind { group: "batch", version: "v1", kind: "Job", plural: "jobs" },
@@ -65,6 +71,7 @@ mod tests {
             target: String::new(),
             deleting,
             created_at: None,
+            stopped: None,
             observed: Observed { phase, started_at: start.map(|second| Timestamp::from_second(second).unwrap()) },
         }
     }
