@@ -9,6 +9,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -32,6 +33,7 @@ struct Case<P> {
     metadata: Option<TemplateMetadata>,
     #[serde(default)]
     parameters: P,
+    timeout: Option<kube::core::Duration>,
     spec: Value,
     #[serde(default)]
     run: Value,
@@ -73,6 +75,7 @@ struct Ask {
     metadata: Option<TemplateMetadata>,
     spec: RawObject,
     parameters: BTreeMap<String, String>,
+    timeout: Option<Duration>,
     labels: BTreeMap<String, String>,
     annotations: BTreeMap<String, String>,
     owner: Option<OwnerReference>,
@@ -85,6 +88,7 @@ impl Ask {
             metadata: None,
             spec: RawObject::try_from(spec).unwrap(),
             parameters: BTreeMap::new(),
+            timeout: None,
             labels: map(&[("automl.cloudai.kubeflow.org/owner-uid", "u"), ("team", "operator")]),
             annotations: map(&[("automl.cloudai.kubeflow.org/target", "v1:sha256:00")]),
             owner: Some(OwnerReference {
@@ -102,7 +106,7 @@ impl Ask {
 
     fn check(&self, backend: &dyn RunBackend) -> Result<(), modelsync::core::invalid::Invalid> {
         let names: Vec<_> = self.parameters.keys().map(String::as_str).collect();
-        backend.check(self.template(), &names)
+        backend.check(self.template(), &names, self.timeout)
     }
 
     fn build(&self, backend: &dyn RunBackend) -> Result<Value, modelsync::core::invalid::Invalid> {
@@ -114,6 +118,7 @@ impl Ask {
             labels: &self.labels,
             annotations: &self.annotations,
             owner: self.owner.as_ref(),
+            timeout: self.timeout,
         })
     }
 }
@@ -178,10 +183,37 @@ fn every_run_is_in_the_phase_that_its_fixture_is_named_after() {
 }
 
 #[test]
+fn a_run_without_an_owner_stays_when_its_object_goes() {
+    for backend in runs::backends() {
+        let good = cases::<BTreeMap<String, String>>(*backend, "good.yaml").remove(0);
+        let run = Ask { owner: None, ..Ask::new(*backend, good.spec) }.build(*backend).unwrap();
+        assert_eq!(run["metadata"].get("ownerReferences"), None);
+    }
+}
+
+#[test]
+fn the_results_of_a_pipeline_run_are_its_outputs_as_far_as_they_are_texts_and_few() {
+    let result = |name: &str, value: Value| json!({ "name": name, "value": value });
+    let mut results = vec![result("url", json!("http://pull/1")), result("list", json!(["a"])), json!("nonsense")];
+    results.extend((0..20).map(|number| result(&format!("r{number}"), json!("ä".repeat(200)))));
+    let status = json!({
+        "conditions": [{ "type": "Succeeded", "status": "True", "lastTransitionTime": "2026-11-02T10:05:01Z" }],
+        "results": results,
+    });
+    let observed = runs::PipelineRun.observe(&json!({ "status": status }).to_string()).unwrap();
+    let Phase::Ended(ending) = observed.phase else { panic!("{observed:?}") };
+    assert_eq!((ending.outputs[0].name.as_str(), ending.outputs[0].value.as_str()), ("url", "http://pull/1"));
+    assert_eq!(ending.outputs[1].name, "r0");
+    assert_eq!((ending.outputs.len(), ending.outputs[1].value.len()), (8, 256));
+}
+
+#[test]
 fn a_good_template_comes_out_as_its_fixture_says() {
     for backend in runs::backends() {
         for case in cases::<BTreeMap<String, String>>(*backend, "good.yaml") {
-            let ask = Ask { metadata: case.metadata, parameters: case.parameters, ..Ask::new(*backend, case.spec) };
+            let timeout = case.timeout.map(Duration::from);
+            let ask =
+                Ask { metadata: case.metadata, parameters: case.parameters, timeout, ..Ask::new(*backend, case.spec) };
             ask.check(*backend).unwrap_or_else(|invalid| panic!("{}: {invalid}", case.name));
             let run = ask.build(*backend).unwrap_or_else(|invalid| panic!("{}: {invalid}", case.name));
             assert_eq!(run["spec"], case.run, "{}", case.name);
@@ -197,7 +229,8 @@ fn a_bad_template_is_refused_with_its_field_and_the_remedy() {
     for backend in runs::backends() {
         for case in cases::<Vec<String>>(*backend, "bad.yaml") {
             let parameters = case.parameters.into_iter().map(|name| (name, "value".to_owned())).collect();
-            let ask = Ask { metadata: case.metadata, parameters, ..Ask::new(*backend, case.spec) };
+            let timeout = case.timeout.map(Duration::from);
+            let ask = Ask { metadata: case.metadata, parameters, timeout, ..Ask::new(*backend, case.spec) };
             let invalid = ask.check(*backend).expect_err(&case.name);
             assert_eq!(invalid.field, case.field, "{}: {invalid}", case.name);
             assert!(invalid.problem.contains(&case.problem), "{}: {invalid}", case.name);
@@ -341,7 +374,7 @@ fn a_value_that_no_run_can_take_is_refused_when_it_is_known() {
     for backend in runs::backends() {
         let mut ask = Ask::new(*backend, cases::<BTreeMap<String, String>>(*backend, "good.yaml").remove(0).spec);
         ask.parameters = map(&[("model", "a\0b")]);
-        assert_eq!(backend.check(ask.template(), &["model"]), Ok(()));
+        assert_eq!(backend.check(ask.template(), &["model"], None), Ok(()));
         assert_eq!(ask.build(*backend).unwrap_err().field, "spec.parameters");
     }
 }

@@ -276,7 +276,7 @@ impl World {
                 status.last_run.as_ref().is_some_and(|last| last.attempt == attempt) && status.reservation.is_none()
             })
             .await;
-        status.last_run.unwrap()
+        *status.last_run.unwrap()
     }
 
     /// Waits until the question has an answer.
