@@ -231,7 +231,7 @@ pub struct LastRun {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 1024))]
     pub message: String,
-    /// Generation of the spec that it was made from.
+    /// Generation of the spec that its end counts for: the one that it was made from, or that stood when it was cancelled.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub generation: i64,
     /// When it started.

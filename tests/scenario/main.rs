@@ -9,6 +9,7 @@ mod harness;
 
 mod admission;
 mod ancestor;
+mod attempts;
 mod bare;
 mod burst;
 mod election;

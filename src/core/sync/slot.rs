@@ -114,7 +114,9 @@ fn record_end(facts: &Facts<'_>, open: &Reservation, run: &RunRecord, ending: &E
         outcome,
         reason: ending.reason.clone(),
         message: ending.message.clone(),
-        generation: open.generation,
+        // Whoever cancels a run has seen the spec of that moment; a failure says nothing about an edit that came after
+        // the run was made.
+        generation: if outcome == Outcome::Cancelled { facts.object.generation } else { open.generation },
         outputs: ending.outputs.clone(),
         started_at: run.observed.started_at,
         // A clock that runs ahead of ours must not stretch the waits that are counted from here.
