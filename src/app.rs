@@ -22,7 +22,7 @@ use crate::{
         events::Events,
         fence::FenceState,
         lease::{Leadership, LeaseSettings},
-        store::{ModelSyncSink, ModelSyncs, RunSink, Runs},
+        store::{ModelSyncSink, ModelSyncs, RunSink, Runs, YOUNG},
         unlabelled::UnlabelledRuns,
         watch::{Scope, follow},
     },
@@ -35,7 +35,7 @@ use crate::{
     },
     telemetry::{
         health::{self, Pages},
-        metrics::Metrics,
+        metrics::{Metrics, Snapshot},
     },
 };
 
@@ -210,7 +210,7 @@ impl Parts {
         let kinds = runs::backends().iter().flat_map(|backend| {
             scopes(settings).into_iter().map(|namespace| (backend.kind(), namespace)).collect::<Vec<_>>()
         });
-        let (objects, queue) = (Arc::new(ModelSyncs::default()), Queue::new(clock.clone()));
+        let (objects, queue) = (Arc::new(ModelSyncs::new(clock.clone())), Queue::new(clock.clone()));
         let runs = Arc::new(Runs::new(clock.clone(), kinds));
         let (fence, metrics) = (FenceState::default(), Arc::new(Metrics::default()));
         let process = process_id();
@@ -302,15 +302,39 @@ impl Parts {
 
     fn pages(&self, scopes: usize) -> Pages {
         let (objects, runs) = (self.objects.clone(), self.runs.clone());
-        let not_ready = move || match (objects.is_known(scopes), runs.is_known()) {
-            (false, _) => Some("ModelSyncs are not listed yet; are the CRDs installed?".to_owned()),
-            (_, false) => Some("runs are not listed yet; may the operator list them?".to_owned()),
-            (true, true) => None,
+        let not_ready = move || {
+            if !objects.is_known(scopes) {
+                return Some("ModelSyncs are not listed yet; are the CRDs installed?".to_owned());
+            }
+            if !runs.is_known() {
+                return Some("runs are not listed yet; may the operator list them?".to_owned());
+            }
+            let silent = watch_ages(&objects, &runs).into_iter().find(|(_, age)| *age > YOUNG);
+            silent.map(|(kind, age)| format!("the watch of {kind}s has been silent for {} s", age.as_secs()))
         };
-        let (objects, metrics) = (self.objects.clone(), self.metrics.clone());
-        let refresh = move || metrics.set_undecodable(objects.undecodable());
-        Pages { not_ready: Arc::new(not_ready), refresh: Arc::new(refresh), metrics: self.metrics.clone() }
+        let (objects, runs, queue) = (self.objects.clone(), self.runs.clone(), self.queue.clone());
+        let (poller, controller, leadership) = (self.poller.clone(), self.controller.clone(), self.leadership.clone());
+        let snapshot = move || {
+            let (last_answer_age, oldest_demand_age) = controller.ages();
+            Snapshot {
+                undecodable: objects.undecodable(),
+                queue_depth: queue.depth(),
+                questions_under_way: poller.under_way(),
+                leads: leadership.leads(),
+                last_answer_age,
+                oldest_demand_age,
+                watch_ages: watch_ages(&objects, &runs),
+            }
+        };
+        Pages { not_ready: Arc::new(not_ready), snapshot: Arc::new(snapshot), metrics: self.metrics.clone() }
     }
+}
+
+/// Time since each watch was heard.
+fn watch_ages(objects: &ModelSyncs, runs: &Runs) -> Vec<(&'static str, Duration)> {
+    let mut ages = runs.watch_ages();
+    ages.extend(objects.watch_age().map(|age| ("ModelSync", age)));
+    ages
 }
 
 /// The namespaces that watches are made for; `None` stands for all.

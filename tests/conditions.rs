@@ -30,40 +30,13 @@ use modelsync::{
 };
 use serde_json::{Value, json};
 
+#[path = "kstatus/mod.rs"]
+mod kstatus;
+
+use kstatus::{Verdict, kstatus};
+
 const UID: &str = "6f1c1e0e-0000-4000-8000-000000000001";
 const MINUTE: Duration = Duration::from_mins(1);
-
-/// What kstatus says about an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Current,
-    InProgress,
-    Failed,
-    Terminating,
-}
-
-/// The published rules of kstatus, in their order. It knows no other condition and reads no reason.
-fn kstatus(object: &Value) -> Verdict {
-    if !object["metadata"]["deletionTimestamp"].is_null() {
-        return Verdict::Terminating;
-    }
-    let observed = &object["status"]["observedGeneration"];
-    if !observed.is_null() && *observed != object["metadata"]["generation"] {
-        return Verdict::InProgress;
-    }
-    let conditions = object["status"]["conditions"].as_array().map_or(&[][..], Vec::as_slice);
-    for condition in conditions.iter().filter(|condition| condition["status"] == "True") {
-        match condition["type"].as_str() {
-            Some("Reconciling") => return Verdict::InProgress,
-            Some("Stalled") => return Verdict::Failed,
-            _ => {}
-        }
-    }
-    match conditions.iter().find(|condition| condition["type"] == "Ready") {
-        Some(ready) if ready["status"] != "True" => Verdict::InProgress,
-        _ => Verdict::Current,
-    }
-}
 
 /// One state of the world, owned.
 struct World {
@@ -182,7 +155,8 @@ impl World {
     }
 
     fn heard(mut self, result: Result<Answer, NoAnswer>) -> Self {
-        let answered = Answered { under: self.under(), asked: self.now.mono, result: result.map(Arc::new) };
+        let answered =
+            Answered { under: self.under(), asked: self.now.mono, took: Duration::ZERO, result: result.map(Arc::new) };
         self.memory.take_answer(answered);
         self
     }

@@ -8,10 +8,15 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use clap::CommandFactory;
-use modelsync::{api::Reason, cli::Cli};
+use modelsync::{
+    api::Reason,
+    cli::Cli,
+    telemetry::metrics::{Metrics, Snapshot},
+};
 use syn::{spanned::Spanned, visit::Visit};
 
 /// Longest function in the modules that hold the reconcile pipelines, in lines.
@@ -137,6 +142,30 @@ fn every_flag_of_the_controller_is_documented() {
         let flag = format!("--{flag}");
         assert!(words.contains(&flag.as_str()), "docs/install.md does not name {flag}");
     }
+}
+
+#[test]
+fn every_metric_is_documented_and_every_documented_metric_exists() {
+    let text = read("docs/operations.md");
+    let documented: BTreeSet<&str> = section(&text, "## Metrics")
+        .lines()
+        .filter_map(|line| quoted(line.strip_prefix("| `").map(|_| line)?).first().copied())
+        .collect();
+    let metrics = Metrics::default();
+    // A family is on the page once it has a member.
+    metrics.pass("ok", Duration::ZERO);
+    metrics.question("needed", Duration::ZERO);
+    metrics.run_started("Job");
+    metrics.run_ended("Failed");
+    let watch_ages = vec![("Job", Duration::ZERO)];
+    let page = metrics.text(&Snapshot { watch_ages, ..Snapshot::default() });
+    let registered: BTreeSet<String> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "))
+        .filter_map(|line| line.split_once(' '))
+        .map(|(name, kind)| if kind == "counter" { format!("{name}_total") } else { name.to_owned() })
+        .collect();
+    assert_eq!(documented, registered.iter().map(String::as_str).collect());
 }
 
 #[test]

@@ -3,10 +3,13 @@
 use kube::CustomResourceExt;
 use serde_json::{Map, Value, json};
 
-use super::model_sync::ModelSync;
+use super::{model_sync::ModelSync, needs_sync::MAX_PARAMETERS};
 
 /// Largest CRD that client-side `kubectl apply` can handle, with room to spare.
 pub const MAX_BYTES: usize = 200 * 1024;
+
+/// Longest annotation of a template, in bytes.
+const MAX_ANNOTATION: usize = 64 * 1024;
 
 /// Every CRD of this operator, as JSON with sorted keys, in the order of their names.
 pub fn all() -> Vec<Value> {
@@ -20,6 +23,7 @@ fn mended(derived: Result<Value, serde_json::Error>) -> Value {
         for version in versions {
             let Some(schema) = version.pointer_mut("/schema/openAPIV3Schema") else { continue };
             drop_nulls(schema);
+            bound_maps(schema);
             // Without a status a fresh object counts as ready for every waiter.
             if let Some(status) = schema.pointer_mut("/properties/status").and_then(Value::as_object_mut) {
                 status.insert("default".into(), json!({ "observedGeneration": -1 }));
@@ -46,6 +50,26 @@ fn drop_nulls(schema: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(drop_nulls),
         _ => {}
+    }
+}
+
+/// Values of maps of text have no bound of their own in the types.
+fn bound_maps(schema: &mut Value) {
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        for (name, property) in properties {
+            let longest = match name.as_str() {
+                "labels" => 63,
+                "parameters" => MAX_PARAMETERS,
+                _ => MAX_ANNOTATION,
+            };
+            if let Some(values) = property.get_mut("additionalProperties").and_then(Value::as_object_mut) {
+                values.insert("maxLength".into(), json!(longest));
+            }
+            bound_maps(property);
+        }
+    }
+    if let Some(items) = schema.get_mut("items") {
+        bound_maps(items);
     }
 }
 

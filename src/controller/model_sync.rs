@@ -19,9 +19,9 @@ use crate::{
         run::{OwnerReference, RunBackend, RunKind, RunRequest},
         sync::{
             Answered, CreateRun, DeleteRun, Effect, Facts, Lookup, Memory, Note, Plan, Post, PostState, Refusal,
-            RunKnowledge, StopRun, Unlabelled, WakeUp, decide, notes, validate,
+            RunKnowledge, StopRun, Unlabelled, WakeUp, broken_off, decide, notes, validate,
         },
-        time::Now,
+        time::{Now, until},
     },
     kube_io::{
         apply::{ApiServer, Created, Found, Written},
@@ -110,11 +110,6 @@ impl ModelSyncController {
         self.memories().clear();
     }
 
-    /// The metrics that passes count in.
-    pub fn metrics(&self) -> &Metrics {
-        &self.context.metrics
-    }
-
     /// One pass over the object with this uid.
     pub async fn reconcile(&self, poller: &Poller, uid: &str) -> Next {
         let Some(object) = self.context.objects.get(uid) else { return self.forget(poller, uid) };
@@ -131,20 +126,44 @@ impl ModelSyncController {
         debug!(object = &*object.identity.name, namespace = &*object.identity.namespace, rule = ?plan.rule, effects = plan.effects.len(), "decided");
         poller.plan(uid, plan.inquiry.clone());
         let next = self.apply(&object, status, &plan).await;
-        self.context.metrics.pass(if next == Next::Failed { "failed" } else { "ok" });
+        let took = self.context.clock.mono().since(now.mono);
+        self.context.metrics.pass(if next == Next::Failed { "failed" } else { "ok" }, took);
         next
+    }
+
+    /// Shows on the object with this uid that a pass over it broke off by a panic. The next pass says what is the case.
+    pub async fn show_panic(&self, uid: &str) {
+        self.context.metrics.pass("panic", Duration::ZERO);
+        let Some(object) = self.context.objects.get(uid).filter(|_| self.leads()) else { return };
+        let Ok(status) = &object.status else { return };
+        let after = broken_off(&object.identity, status, self.context.clock.now());
+        if after != *status {
+            // Whatever comes of the write, the object is looked at again.
+            let _ = self.write_status(&object, status, &after).await;
+        }
+    }
+
+    /// Since when any object has had its last good answer, and the longest-standing demand that is not served.
+    pub fn ages(&self) -> (Option<Duration>, Option<Duration>) {
+        let now = self.context.clock.now();
+        let memories = self.memories();
+        let answered = memories.values().filter_map(|memory| memory.answer.as_ref().filter(|last| last.result.is_ok()));
+        let last = answered.map(|last| last.asked).max().map(|asked| now.mono.since(asked));
+        let oldest = memories.values().filter_map(|memory| memory.demand_since).min();
+        (last, oldest.map(|since| until(since, now.wall)))
     }
 
     /// Takes in an answer to the question of the object with this uid.
     pub fn take_answer(&self, uid: &str, answered: Answered) {
-        self.context.metrics.question(match &answered.result {
+        let outcome = match &answered.result {
             Ok(answer) => match answer.demand {
                 Demand::Needed => "needed",
                 Demand::NotNeeded => "not_needed",
                 Demand::DesiredUnknown => "desired_unknown",
             },
             Err(no_answer) => no_answer.class.as_str(),
-        });
+        };
+        self.context.metrics.question(outcome, answered.took);
         if self.context.objects.get(uid).is_some() {
             self.memories().entry(uid.to_owned()).or_default().take_answer(answered);
             self.context.queue.wake(uid);

@@ -26,11 +26,15 @@ pub async fn work(controller: Arc<ModelSyncController>, poller: Poller, queue: Q
             continue;
         }
         // A panic is a bug that one object has found; the others have not.
-        let next = AssertUnwindSafe(controller.reconcile(&poller, &key)).catch_unwind().await.unwrap_or_else(|_| {
-            error!(uid = key, "a pass panicked; the object is looked at again later");
-            controller.metrics().pass("panic");
-            Next::Failed
-        });
+        let pass = AssertUnwindSafe(controller.reconcile(&poller, &key)).catch_unwind().await;
+        let next = match pass {
+            Ok(next) => next,
+            Err(_) => {
+                error!(uid = key, "a pass panicked; the object is looked at again later");
+                let _ = AssertUnwindSafe(controller.show_panic(&key)).catch_unwind().await;
+                Next::Failed
+            }
+        };
         queue.done(&key, next);
     }
 }

@@ -199,8 +199,8 @@ impl ApiServer {
             },
             "spec": backend.stop(run.timeout),
         });
-        let path = format!("{}/{}?fieldManager={}", collection(run.kind, Some(namespace)), run.name, keys::MANAGER);
-        let request = Request::patch(path).header("Content-Type", "application/merge-patch+json");
+        let url = format!("{}/{}?fieldManager={}", collection(run.kind, Some(namespace)), run.name, keys::MANAGER);
+        let request = Request::patch(url).header("Content-Type", "application/merge-patch+json");
         let stored: Box<RawValue> = call(&self.clients.writes, with_body(request, &patch)?).await?;
         Ok(record::run(backend, stored.get())?)
     }

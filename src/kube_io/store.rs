@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Knowledge about runs is relied on for this long after its watch was last heard.
-const YOUNG: Duration = Duration::from_mins(2);
+pub const YOUNG: Duration = Duration::from_mins(2);
 
 /// Told which objects (by uid) a change concerns.
 pub type Wake = Arc<dyn Fn(&str) + Send + Sync>;
@@ -40,8 +40,8 @@ fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
 }
 
 /// The ModelSyncs.
-#[derive(Default)]
 pub struct ModelSyncs {
+    clock: Arc<Clock>,
     inner: RwLock<Objects>,
 }
 
@@ -54,9 +54,22 @@ struct Objects {
     unreadable: BTreeSet<String>,
     /// Scopes that have been listed, and up to which version their watch has told of everything.
     seen: HashMap<Option<String>, u64>,
+    /// When the watch of each scope was last heard.
+    heard: HashMap<Option<String>, Mono>,
 }
 
 impl ModelSyncs {
+    /// An empty store.
+    pub fn new(clock: Arc<Clock>) -> Self {
+        Self { clock, inner: RwLock::default() }
+    }
+
+    /// Time since the watch that has been silent for longest was heard.
+    pub fn watch_age(&self) -> Option<Duration> {
+        let oldest = read(&self.inner).heard.values().min().copied()?;
+        Some(self.clock.uptime().since(oldest))
+    }
+
     /// The object with this uid.
     pub fn get(&self, uid: &str) -> Option<Arc<ModelSyncRecord>> {
         read(&self.inner).by_uid.get(uid).cloned()
@@ -228,7 +241,10 @@ impl Sink for ModelSyncSink {
         }
     }
 
-    fn contact(&mut self) {}
+    fn contact(&mut self) {
+        let now = self.store.clock.uptime();
+        write(&self.store.inner).heard.insert(self.namespace.clone(), now);
+    }
 
     fn missing(&mut self) {}
 
@@ -286,6 +302,19 @@ impl Runs {
     /// Whether every kind is listed or known to be missing.
     pub fn is_known(&self) -> bool {
         read(&self.inner).scopes.values().all(|knowledge| *knowledge != Knowledge::Unlisted)
+    }
+
+    /// Time since the watch of each kind was heard, the longest of its scopes.
+    pub fn watch_ages(&self) -> Vec<(&'static str, Duration)> {
+        let (inner, now) = (read(&self.inner), self.clock.uptime());
+        let mut ages = BTreeMap::new();
+        for ((kind, _), knowledge) in &inner.scopes {
+            if let Knowledge::Listed { heard, .. } | Knowledge::Missing(heard) = knowledge {
+                let age = ages.entry(kind.kind).or_insert(Duration::ZERO);
+                *age = now.since(*heard).max(*age);
+            }
+        }
+        ages.into_iter().collect()
     }
 
     /// Everything about the runs of the object with this uid, and of earlier objects of its name.

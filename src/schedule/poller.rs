@@ -137,6 +137,7 @@ impl Poller {
             let message = "the operator could not read the answer: this is a bug of the operator".to_owned();
             Err(NoAnswer { class: NoAnswerClass::Malformed, message })
         });
+        let took = self.clock.mono().since(asked);
         drop(permits);
         let current = {
             let mut state = self.state();
@@ -149,7 +150,7 @@ impl Poller {
             current
         };
         if current {
-            (self.deliver)(&uid, Answered { under: inquiry.under, asked, result: result.map(Arc::new) });
+            (self.deliver)(&uid, Answered { under: inquiry.under, asked, took, result: result.map(Arc::new) });
         }
     }
 

@@ -6,15 +6,15 @@ use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, rou
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::metrics::Metrics;
+use super::metrics::{Metrics, Snapshot};
 
 /// What the pages report.
 #[derive(Clone)]
 pub struct Pages {
     /// Says what is missing before the operator is ready; `None` once it is.
     pub not_ready: Arc<dyn Fn() -> Option<String> + Send + Sync>,
-    /// Brings the gauges up to date.
-    pub refresh: Arc<dyn Fn() + Send + Sync>,
+    /// Gathers what is true now.
+    pub snapshot: Arc<dyn Fn() -> Snapshot + Send + Sync>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
 }
@@ -37,6 +37,6 @@ async fn readyz(State(pages): State<Pages>) -> impl IntoResponse {
 }
 
 async fn metrics(State(pages): State<Pages>) -> impl IntoResponse {
-    (pages.refresh)();
-    ([("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")], pages.metrics.text())
+    let text = pages.metrics.text(&(pages.snapshot)());
+    ([("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
 }

@@ -1,8 +1,12 @@
 //! Metrics, all with labels from closed sets. No IO.
+//!
+//! `docs/operations.md` has the list for users; a test holds it against what is registered here.
+
+use std::time::Duration;
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 
@@ -22,44 +26,116 @@ struct KindLabel {
     kind: &'static str,
 }
 
+/// Upper bounds of the buckets of a pass, in seconds.
+const PASS_BUCKETS: [f64; 9] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0];
+/// Upper bounds of the buckets of a question, in seconds; the longest deadline is 60.
+const QUESTION_BUCKETS: [f64; 10] = [0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0];
+
+/// What is true at the moment of a scrape, gathered when somebody asks.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Stored objects that cannot be read, wholly or in part.
+    pub undecodable: usize,
+    /// Keys that wait for a pass.
+    pub queue_depth: usize,
+    /// Questions under way.
+    pub questions_under_way: usize,
+    /// Whether this replica leads.
+    pub leads: bool,
+    /// Time since any object last had a good answer.
+    pub last_answer_age: Option<Duration>,
+    /// Longest time that some object has been needing a run without one that succeeded or is on its way.
+    pub oldest_demand_age: Option<Duration>,
+    /// Time since each watch was last heard, by the kind that it watches.
+    pub watch_ages: Vec<(&'static str, Duration)>,
+}
+
 /// The operator's metrics.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     passes: Family<ResultLabel, Counter>,
+    pass_seconds: Histogram,
     questions: Family<OutcomeLabel, Counter>,
+    question_seconds: Family<OutcomeLabel, Histogram>,
     started: Family<KindLabel, Counter>,
     ended: Family<OutcomeLabel, Counter>,
     undecodable: Gauge,
+    queue_depth: Gauge,
+    under_way: Gauge,
+    leader: Gauge,
+    last_answer_age: Gauge<f64, std::sync::atomic::AtomicU64>,
+    oldest_demand_age: Gauge<f64, std::sync::atomic::AtomicU64>,
+    watch_age: Family<KindLabel, Gauge<f64, std::sync::atomic::AtomicU64>>,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::with_prefix("modelsync");
-        let (passes, questions, started, ended, undecodable) =
-            (Family::default(), Family::default(), Family::default(), Family::default(), Gauge::default());
-        registry.register("reconcile", "Passes over an object, by result: ok, failed, panic", passes.clone());
-        registry.register("questions", "Questions to endpoints, by outcome", questions.clone());
-        registry.register("runs_started", "Runs created, by kind", started.clone());
-        registry.register("runs_ended", "Runs whose end was recorded, by outcome", ended.clone());
-        registry.register(
-            "undecodable_objects",
-            "Stored objects that cannot be read, wholly or in part",
-            undecodable.clone(),
-        );
-        Self { registry, passes, questions, started, ended, undecodable }
+        let metrics = Self {
+            registry: Registry::with_prefix("modelsync"),
+            passes: Family::default(),
+            pass_seconds: Histogram::new(PASS_BUCKETS),
+            questions: Family::default(),
+            question_seconds: Family::new_with_constructor(|| Histogram::new(QUESTION_BUCKETS)),
+            started: Family::default(),
+            ended: Family::default(),
+            undecodable: Gauge::default(),
+            queue_depth: Gauge::default(),
+            under_way: Gauge::default(),
+            leader: Gauge::default(),
+            last_answer_age: Gauge::default(),
+            oldest_demand_age: Gauge::default(),
+            watch_age: Family::default(),
+        };
+        metrics.registered()
     }
 }
 
 impl Metrics {
-    /// A pass ended: `ok`, `failed` or `panic`.
-    pub fn pass(&self, result: &'static str) {
-        self.passes.get_or_create(&ResultLabel { result }).inc();
+    fn registered(mut self) -> Self {
+        let registry = &mut self.registry;
+        registry.register("reconcile", "Passes over an object, by result: ok, failed, panic", self.passes.clone());
+        registry.register("reconcile_seconds", "Time of a pass over an object", self.pass_seconds.clone());
+        registry.register("questions", "Questions, by outcome", self.questions.clone());
+        registry.register("question_seconds", "Time of a question, by outcome", self.question_seconds.clone());
+        registry.register("runs_started", "Runs created, by kind", self.started.clone());
+        registry.register("runs_ended", "Runs whose end was recorded, by outcome", self.ended.clone());
+        registry.register(
+            "undecodable_objects",
+            "Stored objects that cannot be read, wholly or in part",
+            self.undecodable.clone(),
+        );
+        registry.register("queue_depth", "Objects that wait for a pass", self.queue_depth.clone());
+        registry.register("questions_under_way", "Questions that wait for their answer", self.under_way.clone());
+        registry.register("leader", "1 while this replica leads, else 0", self.leader.clone());
+        registry.register(
+            "last_answer_age_seconds",
+            "Time since any object last had a good answer; -1 before the first",
+            self.last_answer_age.clone(),
+        );
+        registry.register(
+            "oldest_demand_age_seconds",
+            "Longest time that some object has been needing a run that is neither on its way nor has succeeded",
+            self.oldest_demand_age.clone(),
+        );
+        registry.register(
+            "watch_age_seconds",
+            "Time since the watch of a kind was last heard, the longest of its namespaces",
+            self.watch_age.clone(),
+        );
+        self
     }
 
-    /// A question was answered (`needed`, `not_needed`) or not (a class).
-    pub fn question(&self, outcome: &'static str) {
+    /// A pass ended: `ok`, `failed` or `panic`.
+    pub fn pass(&self, result: &'static str, took: Duration) {
+        self.passes.get_or_create(&ResultLabel { result }).inc();
+        self.pass_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A question was answered (`needed`, `not_needed`, `desired_unknown`) or not (a class).
+    pub fn question(&self, outcome: &'static str, took: Duration) {
         self.questions.get_or_create(&OutcomeLabel { outcome }).inc();
+        self.question_seconds.get_or_create(&OutcomeLabel { outcome }).observe(took.as_secs_f64());
     }
 
     /// A run was created.
@@ -72,13 +148,18 @@ impl Metrics {
         self.ended.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
-    /// How many objects cannot be read now.
-    pub fn set_undecodable(&self, count: usize) {
-        self.undecodable.set(i64::try_from(count).unwrap_or(i64::MAX));
-    }
-
-    /// All metrics, in the OpenMetrics text format.
-    pub fn text(&self) -> String {
+    /// All metrics, in the OpenMetrics text format, with the gauges as they are now.
+    pub fn text(&self, now: &Snapshot) -> String {
+        let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.undecodable.set(whole(now.undecodable));
+        self.queue_depth.set(whole(now.queue_depth));
+        self.under_way.set(whole(now.questions_under_way));
+        self.leader.set(now.leads.into());
+        self.last_answer_age.set(now.last_answer_age.map_or(-1.0, |age| age.as_secs_f64()));
+        self.oldest_demand_age.set(now.oldest_demand_age.unwrap_or_default().as_secs_f64());
+        for (kind, age) in &now.watch_ages {
+            self.watch_age.get_or_create(&KindLabel { kind }).set(age.as_secs_f64());
+        }
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = encode(&mut text, &self.registry);

@@ -1,11 +1,11 @@
 //! What this process alone knows of an object: its requests and what came back. Lost at a restart, and safe to lose. Pure.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
 use crate::{
-    api::{ModelSyncStatus, Reason},
+    api::{ModelSyncStatus, Reason, Target},
     core::{
         answer::{Answer, AskedUnder, NoAnswer},
         run::RunRecord,
@@ -20,6 +20,8 @@ pub struct Answered {
     pub under: AskedUnder,
     /// When the question was sent.
     pub asked: Mono,
+    /// How long the exchange took.
+    pub took: Duration,
     /// What came back.
     pub result: Result<Arc<Answer>, NoAnswer>,
 }
@@ -90,6 +92,8 @@ pub struct Memory {
     pub answer: Option<Answered>,
     /// How many questions in a row were not answered.
     pub unanswered: u32,
+    /// Since when a run has been needed that is neither on its way nor has succeeded; for a metric.
+    pub demand_since: Option<Timestamp>,
     /// The last POST.
     pub post: Option<Post>,
     /// The last look-up.
@@ -122,6 +126,8 @@ impl Memory {
         let recorded = |run: &RunRecord| {
             !run.is_active() && run.attempt <= status.attempt && open.is_none_or(|open| open.attempt != run.attempt)
         };
+        let unserved = |target: &&Box<Target>| open.is_none() && target.successes == 0;
+        self.demand_since = status.target.as_ref().filter(unserved).map(|target| target.since);
         self.recorded_since.retain(|uid, _| own.iter().any(|run| run.uid == *uid));
         for run in own.iter().filter(|run| recorded(run)) {
             self.recorded_since.entry(run.uid.clone()).or_insert(now);

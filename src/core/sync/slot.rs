@@ -165,14 +165,14 @@ fn close(facts: &Facts<'_>, last: LastRun, rule: Rule, now: Now) -> Plan {
         }));
     }
     // Where nothing has to wait, the rule names only what kind of end it was.
-    let plain = if last.outcome == Outcome::Succeeded { Rule::Settle } else { Rule::BackOff };
+    let by_outcome = if last.outcome == Outcome::Succeeded { Rule::Settle } else { Rule::BackOff };
     ended.last_run = Some(Box::new(last));
     let facts = &Facts { status: &ended, ..facts.clone() };
     let next = match (&facts.spec, &ended.target) {
         (Ok(valid), Some(target)) => pause(facts, valid, target, now),
         _ => None,
     };
-    let next = next.unwrap_or(Pause { rule: plain, until: Some(now.wall) });
+    let next = next.unwrap_or(Pause { rule: by_outcome, until: Some(now.wall) });
     let waits = next.until.filter(|at| *at > now.wall);
     let status = ModelSyncStatus { next_attempt_at: waits, ..reported(facts, &paused(&ended, &next), now) };
     let mut plan = Plan::idle(rule);

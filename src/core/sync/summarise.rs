@@ -4,13 +4,13 @@
 
 use jiff::Timestamp;
 
-use super::facts::Facts;
+use super::facts::{Facts, Identity};
 use crate::{
     api::{
         Condition,
         ConditionStatus::{self, False, True, Unknown},
         ConditionType::{InSync, Ready, Reconciling, Stalled},
-        Reason,
+        ModelSyncStatus, Reason,
     },
     core::{
         condition::{Wanted, find, merge},
@@ -137,6 +137,17 @@ pub(super) fn conditions(facts: &Facts<'_>, situation: &Situation<'_>, now: Now)
         wanted.push(want(Stalled, (True, *reason), why));
     }
     merge(&facts.status.conditions, wanted, facts.object.generation, now.wall)
+}
+
+/// Status of an object on which a pass broke off by a panic. Nothing was decided, so everything but the conditions is as
+/// stored; the next pass that ends says again what is the case.
+pub fn broken_off(object: &Identity, status: &ModelSyncStatus, now: Now) -> ModelSyncStatus {
+    let message = "the operator failed while it looked at this object; this is a bug of the operator, whose log says \
+                   where; it is tried again, at longer and longer intervals";
+    let want = |type_, status| Wanted { type_, status, reason: Reason::InternalError, message: message.into() };
+    let wanted = vec![want(Ready, False), want(InSync, Unknown)];
+    let conditions = merge(&status.conditions, wanted, object.generation, now.wall);
+    ModelSyncStatus { conditions, ..status.clone() }
 }
 
 /// Whether this generation's first answer is still to come.

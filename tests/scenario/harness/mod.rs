@@ -3,6 +3,8 @@
 pub mod audit;
 pub mod cluster;
 pub mod endpoint;
+#[path = "../../kstatus/mod.rs"]
+pub mod kstatus;
 pub mod tekton;
 pub mod world;
 

@@ -21,6 +21,7 @@ use super::{
     Reply,
     cluster::{Cluster, api, apply, eventually},
     endpoint::Endpoint,
+    kstatus::{Verdict, kstatus},
     tekton,
 };
 
@@ -60,7 +61,11 @@ pub async fn scenario(name: &str, body: impl AsyncFnOnce(&mut World)) {
 pub async fn scenario_with(name: &str, options: WorldOptions, body: impl AsyncFnOnce(&mut World)) {
     let _ = tracing_subscriber::fmt().with_env_filter("modelsync=debug").with_test_writer().with_ansi(false).try_init();
     let mut world = World::new(name, options).await;
-    let outcome = AssertUnwindSafe(body(&mut world)).catch_unwind().await;
+    let story = async {
+        body(&mut world).await;
+        world.check_what_tools_read().await;
+    };
+    let outcome = AssertUnwindSafe(story).catch_unwind().await;
     if outcome.is_err() {
         world.show().await;
     }
@@ -153,6 +158,17 @@ impl World {
     /// From its next start on, the operator is a candidate for this lease, in the world's namespace.
     pub fn elect(&mut self, election: Election) {
         self.settings.lease = Some(Election { namespace: Some(self.namespace.clone()), ..election });
+    }
+
+    /// From its next start on, the operator looks after the objects with these labels only.
+    pub fn select(&mut self, labels: &str) {
+        labels.clone_into(&mut self.settings.selector);
+    }
+
+    /// Starts a copy that looks after other objects.
+    pub async fn another_operator_that_selects(&self, labels: &str) -> Operator {
+        let settings = Settings { selector: labels.to_owned(), ..self.settings.clone() };
+        Operator::start(settings, &self.cluster.with_token(&self.token), self.clock.clone()).await.unwrap()
     }
 
     /// The operator.
@@ -369,6 +385,27 @@ impl World {
         about.sort_by_key(|event| event.data["eventTime"].as_str().map(str::to_owned));
         let text = |event: &DynamicObject, key: &str| event.data[key].as_str().unwrap_or_default().to_owned();
         about.iter().map(|event| (text(event, "reason"), text(event, "note"))).collect()
+    }
+
+    /// Whatever a scenario ends with, tools must read it right.
+    async fn check_what_tools_read(&self) {
+        for object in self.model_syncs().list(&ListParams::default()).await.unwrap().items {
+            let (name, status) = (object.name_any(), object.status.clone().unwrap_or_default());
+            let holds =
+                |type_| condition::find(&status.conditions, type_).is_some_and(|c| c.status == ConditionStatus::True);
+            let (ready, stalled) = (holds(ConditionType::Ready), holds(ConditionType::Stalled));
+            assert!(!(stalled && (ready || holds(ConditionType::Reconciling))), "{name}: {status:?}");
+            let taken_in = object.metadata.generation == Some(status.observed_generation);
+            let expected = match () {
+                () if object.metadata.deletion_timestamp.is_some() => Verdict::Terminating,
+                () if !taken_in => Verdict::InProgress,
+                () if stalled => Verdict::Failed,
+                () if ready => Verdict::Current,
+                () => Verdict::InProgress,
+            };
+            let read = kstatus(&serde_json::to_value(&object).unwrap());
+            assert_eq!(read, expected, "{name}: {status:?}");
+        }
     }
 
     async fn show(&self) {

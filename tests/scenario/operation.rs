@@ -1,0 +1,81 @@
+//! How an operator shows how it is, and how two copies keep apart.
+
+use modelsync::api::{
+    ConditionStatus::{False, True},
+    ConditionType::InSync,
+    keys,
+};
+use serde_json::json;
+
+use crate::harness::{Reply, World, cluster::api, scenario};
+use kube::api::{Patch, PatchParams};
+
+/// The value of a metric on the operator's page; `series` with its labels.
+async fn metric(world: &World, series: &str) -> Option<f64> {
+    let page = world.page("/metrics").await;
+    page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
+}
+
+async fn until_metric(world: &World, series: &str, wanted: impl Fn(f64) -> bool) {
+    world.wait(series, async || metric(world, series).await.filter(|value| wanted(*value))).await;
+}
+
+#[tokio::test]
+async fn metrics_follow_a_demand_from_question_to_run() {
+    scenario("metrics", async |world| {
+        until_metric(world, "modelsync_leader", |leader| leader == 1.0).await;
+        assert_eq!(metric(world, "modelsync_last_answer_age_seconds").await, Some(-1.0));
+        world.model_sync_that_hears("a", Reply::model("m1")).await;
+        let run = world.run("a", 1).await;
+        until_metric(world, "modelsync_runs_started_total{kind=\"PipelineRun\"}", |count| count == 1.0).await;
+        until_metric(world, "modelsync_oldest_demand_age_seconds", |age| age == 0.0).await;
+        world.end_run(&run, "Failed").await;
+        world.until("a", InSync, False, "BackingOff").await;
+        world.clock.advance(std::time::Duration::from_secs(50));
+        until_metric(world, "modelsync_runs_ended_total{outcome=\"Failed\"}", |count| count == 1.0).await;
+        until_metric(world, "modelsync_oldest_demand_age_seconds", |age| age >= 50.0).await;
+        until_metric(world, "modelsync_questions_total{outcome=\"needed\"}", |count| count >= 2.0).await;
+        until_metric(world, "modelsync_last_answer_age_seconds", |age| (0.0..60.0).contains(&age)).await;
+        until_metric(world, "modelsync_watch_age_seconds{kind=\"ModelSync\"}", |age| age < 60.0).await;
+        world.endpoint.says("a", Reply::NotNeeded);
+        world.clock.advance(std::time::Duration::from_secs(10));
+        world.until("a", InSync, True, "UpToDate").await;
+        until_metric(world, "modelsync_oldest_demand_age_seconds", |age| age == 0.0).await;
+        let page = world.page("/metrics").await;
+        assert!(!page.contains(&world.namespace), "an object is named: {page}");
+        assert_eq!(world.page("/readyz").await, "ok\n");
+        assert_eq!(world.page("/healthz").await, "ok\n");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_copies_share_a_namespace_by_labels_and_hand_objects_over() {
+    scenario("two_copies", async |world| {
+        world.stop_operator().await;
+        world.select("tier!=canary");
+        world.start_operator().await;
+        let canary = world.another_operator_that_selects("tier=canary").await;
+        world.model_sync_that_hears("stable", Reply::model("m1")).await;
+        world.endpoint.says("canary", Reply::model("m1"));
+        let object = json!({
+            "apiVersion": keys::API_VERSION, "kind": "ModelSync",
+            "metadata": { "name": "canary", "labels": { "tier": "canary" } },
+            "spec": world.spec("canary"),
+        });
+        let objects = api(&world.client, keys::API_VERSION, "ModelSync", Some(&world.namespace));
+        objects.patch("canary", &PatchParams::apply("scenario"), &Patch::Apply(&object)).await.unwrap();
+        world.run("stable", 1).await;
+        let run = world.run("canary", 1).await;
+        until_metric(world, "modelsync_runs_started_total{kind=\"PipelineRun\"}", |count| count == 1.0).await;
+        // The object goes over to the other copy while its run is on its way.
+        let patch = json!({ "metadata": { "labels": { "tier": "stable" } } });
+        objects.patch("canary", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+        canary.stop().await;
+        world.endpoint.says("canary", Reply::NotNeeded);
+        world.end_run(&run, "Succeeded").await;
+        world.until("canary", InSync, True, "UpToDate").await;
+        assert_eq!((world.runs("canary").await.len(), world.runs("stable").await.len()), (1, 1));
+    })
+    .await;
+}
