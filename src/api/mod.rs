@@ -10,6 +10,7 @@ pub mod reason;
 pub mod request;
 pub mod source;
 pub mod status;
+pub mod window;
 
 pub use condition::{Condition, ConditionStatus, ConditionType};
 pub use model_sync::{
@@ -21,3 +22,4 @@ pub use reason::Reason;
 pub use request::{CertificateAuthority, HeaderFrom, KeyRef, Request, ServiceAccountToken};
 pub use source::{ConfigMapKey, GitSource, HttpSource, ObjectField, Source};
 pub use status::{ActiveRun, LastRun, ModelSyncStatus, Outcome, Output, Reservation, RunSlot, SuccessfulRun, Target};
+pub use window::{Window, WindowKind};

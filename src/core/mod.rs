@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod condition;
+pub mod cron;
 pub mod digest;
 pub mod invalid;
 pub mod lease;
@@ -12,3 +13,4 @@ pub mod retry;
 pub mod run;
 pub mod sync;
 pub mod time;
+pub mod window;
