@@ -74,6 +74,7 @@ impl World {
                 deleting: false,
                 trigger: None,
                 cancel: None,
+                override_window: None,
             },
             status: ModelSyncStatus { observed_generation: 1, ..ModelSyncStatus::default() },
             own: Vec::new(),
@@ -213,6 +214,12 @@ impl World {
         } else {
             self.show("False RunFailing", "False BackingOff");
         }
+        self
+    }
+
+    /// Runs may start from 22:00 to 23:00; it is 12:00.
+    fn windowed(mut self) -> Self {
+        self.spec["windows"] = json!([{ "kind": "Allow", "cron": "0 22 * * *", "duration": "1h" }]);
         self
     }
 
@@ -491,6 +498,14 @@ fn rows() -> Vec<Row> {
         Row("a trigger does not wait", rest().after_run(Outcome::Failed).triggered("now").needed("m1"), Rule::Reserve),
         Row("the failing target is not wanted any more", rest().after_run(Outcome::Failed).not_needed(), Rule::UpToDate),
         Row("the endpoint fails while a target waits", rest().after_run(Outcome::Failed).unanswered(Status), Rule::NoAnswer),
+        // Windows.
+        Row("needed, and no window is open", rest().windowed().needed("m1"), Rule::OutsideWindow),
+        Row("needed, no window is open, triggered", rest().windowed().triggered("now").needed("m1"), Rule::OutsideWindow),
+        Row("needed, no window is open, triggered for all that", rest().windowed().triggered("now").with(|w| w.object.override_window = Some("now".into())).needed("m1"), Rule::Reserve),
+        Row("a window has opened, the answer is older", rest().windowed().with(|w| w.status.next_attempt_at = Some(instant("2026-03-01T22:00:00Z"))).needed("m1").later(600 * MINUTE), Rule::AskAgain),
+        Row("a window has opened", rest().windowed().with(|w| w.status.next_attempt_at = Some(instant("2026-03-01T22:00:00Z"))).later(600 * MINUTE).needed("m1"), Rule::Reserve),
+        Row("no window opens any more", rest().with(|w| w.spec["windows"] = json!([{ "kind": "Deny", "cron": "* * * * *", "duration": "1h" }])).needed("m1"), Rule::OutsideWindow),
+        Row("refused, time to try again, and the window has closed", rest().windowed().reserved().refused(Reason::QuotaExceeded, false).later(MINUTE).needed("m1"), Rule::OutsideWindow),
         // A run.
         Row("reserved, not sent", rest().reserved(), Rule::CreateRun),
         Row("run on its way", rest().reserved().with_run(Phase::Active), Rule::RunActive),
@@ -627,9 +642,10 @@ fn waiting_states_name_the_moment_they_end() {
                 | Rule::RunsUnknown
                 | Rule::UnlabelledRunActive
         );
-        assert_eq!(waits, matches!(plan.wake_up, WakeUp::At(_)), "{name}: {:?}", plan.wake_up);
         let (status, _) = world.object_after(&plan);
-        if matches!(rule, Rule::BackOff | Rule::Settle) {
+        let waits = waits || (rule == Rule::OutsideWindow && status.next_attempt_at.is_some());
+        assert_eq!(waits, matches!(plan.wake_up, WakeUp::At(_)), "{name}: {:?}", plan.wake_up);
+        if status.next_attempt_at.is_some() && matches!(rule, Rule::BackOff | Rule::Settle | Rule::OutsideWindow) {
             let WakeUp::At(at) = plan.wake_up else { panic!("{name}") };
             let left = status.next_attempt_at.unwrap().duration_since(world.now.wall);
             assert_eq!(Duration::try_from(left).unwrap(), at.since(world.now.mono), "{name}");

@@ -16,6 +16,9 @@ pub const TRIGGER: &str = "automl.cloudai.kubeflow.org/trigger";
 /// Annotation on our objects: the name of a run of theirs that is to be ended.
 pub const CANCEL: &str = "automl.cloudai.kubeflow.org/cancel";
 
+/// Annotation on our objects: the value of a trigger that may start a run outside every window.
+pub const OVERRIDE_WINDOW: &str = "automl.cloudai.kubeflow.org/override-window";
+
 /// Label on a run: uid of the object that it was made for. Every run of ours carries it; it selects our watches.
 pub const OWNER_UID: &str = "automl.cloudai.kubeflow.org/owner-uid";
 /// Label on a run: kind of the object that it was made for.

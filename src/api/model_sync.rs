@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema, core::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{raw::RawObject, request::Request, source::Source, status::ModelSyncStatus};
+use super::{raw::RawObject, request::Request, source::Source, status::ModelSyncStatus, window::Window};
 
 /// Keeps what is deployed equal to what is desired: asks an endpoint whether they differ, or compares two values, and
 /// starts exactly one run when they do.
@@ -113,6 +113,11 @@ pub struct ModelSyncSpec {
     /// merged yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settle: Option<Box<Settle>>,
+
+    /// When runs may be started. Without windows, at any time; a run that is on its way goes on whatever they say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub windows: Vec<Window>,
 
     /// What becomes of the runs when this object is deleted: `Delete` (default) removes them with it, `Orphan` keeps them.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -60,6 +60,8 @@ reasons! {
     RetriesExhausted,
     /// The last run for this target was cancelled.
     RunCancelled,
+    /// A sync is needed, and no window of `spec.windows` lets a run start now.
+    OutsideWindow,
     /// `spec.suspend` is true.
     Suspended,
     /// A run of a deleted object of the same name has not ended yet.

@@ -52,7 +52,7 @@ pub struct ModelSyncStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub actual: Option<String>,
-    /// When the same target is tried again. Only while it waits.
+    /// When the same target is tried again, or the next window opens. Only while that is waited for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_attempt_at: Option<Timestamp>,
     /// Value of the trigger annotation that was handled last.

@@ -85,6 +85,7 @@ pub fn model_sync(object: &str) -> Result<ModelSyncRecord, serde_json::Error> {
             generation: metadata.generation,
             deleting: metadata.deletion_timestamp.is_some(),
             trigger: metadata.annotations.get(keys::TRIGGER).map(|value| value.as_str().into()),
+            override_window: metadata.annotations.get(keys::OVERRIDE_WINDOW).map(|value| value.as_str().into()),
             cancel: metadata.annotations.get(keys::CANCEL).map(|value| value.as_str().into()),
         },
         resource_version: metadata.resource_version,

@@ -283,3 +283,34 @@ async fn unfinished_run_of_the_ancestor_blocks_the_first_run_until_it_ends() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn closed_window_holds_runs_back_until_it_opens_or_is_overridden() {
+    scenario("windows", async |world| {
+        let now = modelsync::core::time::whole_seconds(world.clock.now().wall);
+        let opens = modelsync::core::time::after(now, Duration::from_mins(30));
+        let freeze = json!([{ "kind": "Deny", "from": "2020-01-01T00:00:00Z", "to": opens.to_string() }]);
+        for name in ["a", "b"] {
+            world.endpoint.says(name, Reply::model("m1"));
+            let mut spec = world.spec(name);
+            (spec["windows"], spec["interval"]) = (freeze.clone(), json!("1h"));
+            world.apply(name, spec).await;
+            let status = world.until(name, InSync, False, "OutsideWindow").await;
+            assert_eq!(status.next_attempt_at, Some(opens));
+        }
+        world.trigger("b", "now").await;
+        world.wait("the trigger is asked about", async || (world.endpoint.asked("b") == 2).then_some(())).await;
+        assert!(world.runs("b").await.is_empty(), "a trigger waits for a window too");
+        annotate(world, "b", keys::OVERRIDE_WINDOW, "now").await;
+        world.run("b", 1).await;
+        world.end_run(&world.run("b", 1).await, "Failed").await;
+        world.until_recorded("b", 1).await;
+        // What was needed when the window was closed is asked about again when it opens.
+        world.endpoint.says("a", Reply::model("m2"));
+        world.clock.advance(Duration::from_secs(30 * 60 + 1));
+        let run = world.run("a", 1).await;
+        assert_eq!(crate::harness::world::parameter(&run, "automl-model").as_deref(), Some("m2"));
+        world.run("b", 2).await;
+    })
+    .await;
+}

@@ -21,6 +21,7 @@ use crate::{
         retention::surplus,
         run::RunRecord,
         time::{Mono, Now, after, until, whole_seconds},
+        window::Permission,
     },
 };
 
@@ -147,11 +148,15 @@ fn needed(
         Some(Pause { rule, until: Some(at) }) if at > now.wall => {
             return wait_until(facts, valid, target, (answer, rule, at), now);
         }
-        // What was heard while the target waited is not news about the moment at which it may run again.
-        Some(Pause { until: Some(at), .. }) if now.mono.since(asked) > until(at, now.wall) => {
-            return Plan::idle(Rule::AskAgain).asking(facts, valid, Duration::ZERO, now);
-        }
         _ => {}
+    }
+    if let Some(plan) = outside_window(facts, valid, (&target, answer), now) {
+        return plan;
+    }
+    // What was heard during a wait is not news about the moment at which it ends.
+    let waited = facts.status.next_attempt_at.filter(|at| *at <= now.wall);
+    if waited.is_some_and(|at| now.mono.since(asked) > until(at, now.wall)) {
+        return Plan::idle(Rule::AskAgain).asking(facts, valid, Duration::ZERO, now);
     }
     if facts.status.attempt == 0
         && let Some(plan) = unlabelled(facts, valid, now)
@@ -169,6 +174,31 @@ fn needed(
         return report(facts, Rule::NoAttemptLeft, &situation, now);
     }
     reserve(facts, valid, (target, answer), attempt, Rule::Reserve, now)
+}
+
+/// Waits for a window, where there are any and none is open.
+pub(super) fn outside_window(
+    facts: &Facts<'_>,
+    valid: &Valid<'_>,
+    (target, answer): (&Target, &Answer),
+    now: Now,
+) -> Option<Plan> {
+    let Permission::Closed(opens) = valid.windows.permission(now.wall) else { return None };
+    if facts.overrides_windows() {
+        return None;
+    }
+    let status = ModelSyncStatus {
+        target: Some(Box::new(target.clone())),
+        next_attempt_at: opens,
+        ..compared(answer, reported(facts, &Situation::OutsideWindow { opens }, now))
+    };
+    let plan = Plan::write(facts, Rule::OutsideWindow, status);
+    let next = next_question(facts, valid, now);
+    Some(match opens.map(|at| until(now.wall, at)) {
+        // As at the end of any wait, the question comes before the run.
+        Some(left) => plan.asking(facts, valid, next.min(left), now).waking_at(now.mono + left),
+        None => plan.asking(facts, valid, next, now),
+    })
 }
 
 /// The controller that this one succeeds gave its runs no label, so no watch of ours shows them. Before the first attempt

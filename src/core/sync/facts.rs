@@ -23,6 +23,8 @@ pub struct Identity {
     pub deleting: bool,
     /// Value of the trigger annotation.
     pub trigger: Option<Arc<str>>,
+    /// Value of the annotation that lets a trigger start a run outside every window.
+    pub override_window: Option<Arc<str>>,
     /// Value of the cancel annotation: the name of a run that is to be ended.
     pub cancel: Option<Arc<str>>,
 }
@@ -93,6 +95,11 @@ impl Facts<'_> {
     /// Whether the trigger annotation has a value that was not handled yet.
     pub fn trigger_pending(&self) -> bool {
         self.object.trigger.is_some() && self.handled_trigger() != self.status.last_handled_trigger
+    }
+
+    /// Whether a trigger that is not handled yet may start a run outside every window.
+    pub fn overrides_windows(&self) -> bool {
+        self.trigger_pending() && self.object.override_window == self.object.trigger
     }
 
     /// What `status.lastHandledTrigger` says once the present trigger is handled.

@@ -76,6 +76,8 @@ pub enum Rule {
     Settle,
     /// A run for this target succeeded, and it is not to be repeated.
     SettledForGood,
+    /// No window is open.
+    OutsideWindow,
     /// Every number of an attempt is used up.
     NoAttemptLeft,
     /// A run is needed: reserve it.
@@ -115,6 +117,7 @@ impl Rule {
         Self::Cancelled,
         Self::Settle,
         Self::SettledForGood,
+        Self::OutsideWindow,
         Self::NoAttemptLeft,
         Self::Reserve,
     ];

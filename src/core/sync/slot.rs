@@ -9,8 +9,8 @@ use jiff::Timestamp;
 
 use super::{
     decide::{
-        CREATE_WINDOW, Pause, desired_unknown, fresh_target, next_phase, pause, paused, report, reported, reserve,
-        without_answer,
+        CREATE_WINDOW, Pause, desired_unknown, fresh_target, next_phase, outside_window, pause, paused, report,
+        reported, reserve, without_answer,
     },
     facts::{Facts, Fence},
     memory::{PostState, Refusal},
@@ -272,6 +272,9 @@ fn again(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Pla
             Err(no_answer) => without_answer(facts, valid, &no_answer, Rule::AwaitReserveAgain, now),
             Ok(parameters) => {
                 let target = fresh_target(facts, valid, answer, parameters, now);
+                if let Some(plan) = outside_window(facts, valid, (&target, answer), now) {
+                    return plan;
+                }
                 reserve(facts, valid, (target, answer), open.attempt, Rule::ReserveAgain, now)
             }
         },

@@ -33,6 +33,8 @@ pub(super) enum Situation<'a> {
     AwaitingEffect { run: &'a str, until: Option<Timestamp> },
     /// A run failed; the target waits.
     BackingOff { run: &'a str, why: &'a str, until: Timestamp },
+    /// A sync is needed, and no run may start now.
+    OutsideWindow { opens: Option<Timestamp> },
     /// A person has to look at the runs of this target.
     Exhausted { reason: Reason, message: String },
     /// There is nothing desired yet.
@@ -80,6 +82,13 @@ impl Situation<'_> {
                     |until| format!("while the same is still needed, the next run starts after {until}"),
                 );
                 (ready, (False, Reason::AwaitingEffect), format!("run {run} succeeded; {next}"))
+            }
+            Self::OutsideWindow { opens } => {
+                let when = opens.map_or_else(
+                    || "no window of spec.windows opens any more".to_owned(),
+                    |opens| format!("the next window of spec.windows opens at {opens}"),
+                );
+                (ready, (False, Reason::OutsideWindow), format!("a sync is needed; {when}"))
             }
             Self::Exhausted { reason, message } => ((False, *reason), (False, *reason), message.clone()),
             Self::DesiredUnknown => (

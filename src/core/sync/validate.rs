@@ -13,6 +13,7 @@ use crate::{
         retention::{DEFAULT_LIMIT, Limits},
         retry::{Backoff, MAX_ATTEMPTS, RUN_BACKOFF, SETTLE},
         run::{RunBackend, RunKind, Template},
+        window::Windows,
     },
 };
 
@@ -56,6 +57,8 @@ pub struct Valid<'a> {
     pub settle: Backoff,
     /// Whether such a target is run again at all.
     pub repeat: Repeat,
+    /// When runs may be started.
+    pub windows: Windows,
     /// Whether runs go when their object goes.
     pub owned: bool,
 }
@@ -96,6 +99,7 @@ pub fn validate<'a>(spec: &'a ModelSyncSpec, backends: &[&dyn RunBackend]) -> Re
         )?,
         settle: backoff(("spec.settle.initial", settle.initial), ("spec.settle.max", settle.max), SETTLE)?,
         repeat: settle.repeat.unwrap_or_default(),
+        windows: Windows::parse(&spec.windows)?,
         owned: spec.deletion_policy.unwrap_or_default() == DeletionPolicy::Delete,
     })
 }
