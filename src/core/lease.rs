@@ -87,7 +87,7 @@ pub enum Step {
     Claim(Option<Stored>),
     /// Nothing until this moment: a leader renews then, and a call that failed is followed by a pause.
     Rest(Mono),
-    /// Nothing until this moment, or look as soon as the lease seems to be free.
+    /// Nothing until this moment, or look as soon as the lease seems to have changed.
     Watch(Mono),
 }
 
@@ -148,6 +148,11 @@ impl Election {
     pub fn held(&self) -> Option<&Stored> {
         let stored = self.seen.as_ref().and_then(|seen| seen.stored.as_ref());
         stored.filter(|stored| stored.holder.as_ref() == Some(&self.identity))
+    }
+
+    /// Whether this is what was seen last: then there is nothing to look at.
+    pub fn knows(&self, found: Option<&Stored>) -> bool {
+        self.seen.as_ref().is_some_and(|seen| seen.stored.as_ref() == found)
     }
 
     /// How long a call that is sent at `now` may take. A leader is back when its belief ends.

@@ -11,7 +11,7 @@ use http::Request;
 use kube::core::WatchEvent;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -113,13 +113,21 @@ impl Leadership {
     /// Campaigns until it is cancelled, then releases the lease.
     pub async fn campaign(&self, clients: Clients, ended: CancellationToken) {
         let Some(candidacy) = &self.candidacy else { return };
-        let mut released = pin!(candidacy.released(&clients));
+        let changed = Notify::new();
+        tokio::select! {
+            () = self.take_part(candidacy, &clients, &changed, &ended) => {}
+            () = candidacy.follow(&clients, &changed) => {}
+        }
+        self.release(candidacy, &clients).await;
+    }
+
+    async fn take_part(&self, candidacy: &Candidacy, clients: &Clients, changed: &Notify, ended: &CancellationToken) {
         while !ended.is_cancelled() {
             let now = self.clock.uptime();
             let step = candidacy.election().next(candidacy.terms(), now);
             match step {
-                Step::Look => self.look(candidacy, &clients).await,
-                Step::Claim(stored) => self.claim(candidacy, &clients, stored).await,
+                Step::Look => self.look(candidacy, clients).await,
+                Step::Claim(stored) => self.claim(candidacy, clients, stored).await,
                 Step::Rest(at) => tokio::select! {
                     () = ended.cancelled() => {}
                     () = tokio::time::sleep(at.since(now)) => {}
@@ -127,15 +135,11 @@ impl Leadership {
                 Step::Watch(at) => tokio::select! {
                     () = ended.cancelled() => {}
                     () = tokio::time::sleep(at.since(now)) => {}
-                    () = released.as_mut() => {
-                        released.set(candidacy.released(&clients));
-                        self.look(candidacy, &clients).await;
-                    }
+                    () = changed.notified() => self.look(candidacy, clients).await,
                 },
             }
             self.publish();
         }
-        self.release(candidacy, &clients).await;
     }
 
     async fn look(&self, candidacy: &Candidacy, clients: &Clients) {
@@ -250,19 +254,18 @@ impl Candidacy {
         tokio::time::timeout(deadline, call).await.unwrap_or_else(|_| Err(CallError::Unknown("none in time".into())))
     }
 
-    /// Returns when nobody holds the lease, or when it is deleted. Only a hint to look at once: whoever relied on it alone
-    /// would take a broken watch for a quiet lease.
-    async fn released(&self, clients: &Clients) {
+    /// Tells of changes of the lease, for ever. Only a hint to look at once: whoever relied on it alone would take a broken
+    /// watch for a quiet lease.
+    async fn follow(&self, clients: &Clients, changed: &Notify) {
         loop {
-            match self.watch(clients).await {
-                Ok(()) => return,
-                Err(error) => debug!(%error, "the watch of the lease ended"),
+            if let Err(error) = self.watch(clients, changed).await {
+                debug!(%error, "the watch of the lease ended");
             }
             tokio::time::sleep(self.terms().retry()).await;
         }
     }
 
-    async fn watch(&self, clients: &Clients) -> Result<(), CallError> {
+    async fn watch(&self, clients: &Clients, changed: &Notify) -> Result<(), CallError> {
         let broken = |error: kube::Error| CallError::Unknown(error.to_string());
         let path = format!(
             "{}?watch=true&timeoutSeconds={WATCH_SECONDS}&fieldSelector=metadata.name%3D{}",
@@ -271,18 +274,17 @@ impl Candidacy {
         );
         let mut events = pin!(clients.reads.request_events::<Lease>(get(path)?).await.map_err(broken)?);
         while let Some(event) = events.try_next().await.map_err(broken)? {
-            match event {
-                WatchEvent::Added(lease) | WatchEvent::Modified(lease) => {
-                    if Stored::from(lease).holder.is_none() {
-                        return Ok(());
-                    }
-                }
-                WatchEvent::Deleted(_) => return Ok(()),
-                WatchEvent::Bookmark(_) => {}
+            let found = match event {
+                WatchEvent::Added(lease) | WatchEvent::Modified(lease) => Some(lease.into()),
+                WatchEvent::Deleted(_) => None,
+                WatchEvent::Bookmark(_) => continue,
                 WatchEvent::Error(status) => return Err(CallError::Refused(status.boxed())),
+            };
+            if !self.election().knows(found.as_ref()) {
+                changed.notify_one();
             }
         }
-        Err(CallError::Unknown("the server ended it".into()))
+        Ok(())
     }
 }
 

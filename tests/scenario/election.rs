@@ -58,6 +58,35 @@ async fn standby_takes_over_at_once_where_the_leader_stops_in_order() {
     .await;
 }
 
+/// Twenty objects want a run at once, and the replica is told to stop among them.
+#[tokio::test]
+async fn replica_that_ends_finishes_its_passes_and_then_releases_the_lease_within_five_seconds() {
+    scenario("orderly-end", async |world| {
+        world.stop_operator().await;
+        for number in 0..20 {
+            world.model_sync_that_hears(&format!("a{number}"), Reply::model("m1")).await;
+        }
+        world.elect(election());
+        let audit = Audit::of(world.operator_user());
+        world.start_operator().await;
+        world
+            .wait("passes to be under way", async || {
+                audit.writes().iter().any(|write| write.verb == "create").then_some(())
+            })
+            .await;
+        tokio::time::timeout(Duration::from_secs(5), world.stop_operator()).await.expect("a replica ends within 5 s");
+        let reads = ["get", "list", "watch"];
+        let requests = audit.requests().into_iter().filter(|request| request.resource != "events");
+        let writes: Vec<_> = requests.filter(|request| !reads.contains(&request.verb.as_str())).collect();
+        let last = writes.last().unwrap();
+        assert_eq!((last.verb.as_str(), last.resource.as_str(), last.code), ("update", "leases", 200), "{writes:#?}");
+        let leases: Api<Lease> = Api::namespaced(world.client.clone(), &world.namespace);
+        let lease = leases.get(LEASE).await.unwrap().spec.unwrap();
+        assert_eq!(lease.holder_identity.as_deref(), Some(""));
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn standby_asks_nothing_and_writes_nothing() {
     scenario("standby", async |world| {

@@ -40,7 +40,7 @@ pub enum Action {
     Tick,
     /// A replica does what is next.
     Act(u8),
-    /// A standby's watch tells that the lease is free.
+    /// A standby's watch tells that the lease has changed.
     Hint(u8),
     /// A request takes effect or is refused.
     Arrive(Flight),
@@ -113,7 +113,7 @@ impl Machine {
                 Some(_) => {}
                 None => match self.next(world, index) {
                     Step::Look | Step::Claim(_) => actions.push(Action::Act(index)),
-                    Step::Watch(_) if world.lease.is_none_or(|lease| lease.holder.is_none()) => {
+                    Step::Watch(_) if world.lease != replica.sight => {
                         actions.push(Action::Hint(index));
                     }
                     Step::Rest(_) | Step::Watch(_) => {}
@@ -280,7 +280,7 @@ impl Machine {
                     let counts = self.mutant.renewed(moment, replica.now());
                     replica.election.claimed(stored(lease), counts);
                     replica.met = true;
-                    replica.sight = None;
+                    replica.sight = Some(lease);
                 }
             }
             (_, Stage::Sent) => unreachable!("a reply comes after its request"),
@@ -331,7 +331,7 @@ impl fmt::Display for Action {
         match self {
             Self::Tick => write!(f, "time passes"),
             Self::Act(replica) => write!(f, "replica {replica} sends its next call"),
-            Self::Hint(replica) => write!(f, "replica {replica} hears that the lease is free, and looks"),
+            Self::Hint(replica) => write!(f, "replica {replica} hears that the lease has changed, and looks"),
             Self::Arrive(flight) => write!(f, "{flight} arrives"),
             Self::Reply(flight) if flight.stage == Stage::Refused => write!(f, "{flight} is refused"),
             Self::Reply(flight) => write!(f, "{flight} is answered"),

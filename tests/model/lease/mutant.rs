@@ -83,9 +83,7 @@ impl Mutant {
             Self::WaitsAnewWithEachLook if !leads => replica.election = Election::new(identity),
             _ => {}
         }
-        if self.has_sight() {
-            replica.sight = found;
-        }
+        replica.sight = found;
         replica.election.observe(lease, now);
     }
 
@@ -105,10 +103,5 @@ impl Mutant {
             (Self::ReleaseUnchecked, None) => replica.sight.map(stored),
             (_, held) => held.cloned(),
         }
-    }
-
-    /// Whether replicas remember the lease as they saw it.
-    const fn has_sight(self) -> bool {
-        matches!(self, Self::ExpiryByWallClock | Self::ReleaseUnchecked)
     }
 }

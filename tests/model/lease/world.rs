@@ -78,7 +78,7 @@ pub struct Replica {
     pub stopping: bool,
     /// It has seen the lease in this life.
     pub met: bool,
-    /// The lease as it last saw it; kept only where a mutant reads it.
+    /// The lease as it last saw it.
     pub sight: Option<Lease>,
 }
 
