@@ -7,7 +7,7 @@ use std::{
 };
 
 use kube::{Config, config::KubeConfigOptions};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 use url::Url;
@@ -157,6 +157,11 @@ impl Operator {
     /// Whether this replica leads.
     pub fn leads(&self) -> bool {
         self.leadership.leads()
+    }
+
+    /// Tells of every change of who leads, as far as this replica is concerned.
+    pub fn leadership(&self) -> watch::Receiver<bool> {
+        self.leadership.changes()
     }
 
     /// Finishes the passes that are under way, ends every task and releases the lease.

@@ -1,22 +1,31 @@
 //! Takes part in the election of a leader over a Lease. IO; [`crate::core::lease`] decides.
 
 use std::{
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use futures::TryStreamExt;
 use http::Request;
+use kube::core::WatchEvent;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::client::{CallError, Clients, call};
 use crate::{
     clock::Clock,
-    core::lease::{Election, Step, Stored, Terms},
+    core::{
+        lease::{Election, Step, Stored, Terms},
+        time::Mono,
+    },
 };
+
+/// After this the server ends a watch of the lease: how long a dead connection may keep a hint back.
+const WATCH_SECONDS: u32 = 60;
 
 /// Which lease, and as whom.
 #[derive(Clone, Debug)]
@@ -44,31 +53,35 @@ struct Candidacy {
     election: Mutex<Election>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 struct Lease {
     metadata: Meta,
     #[serde(default)]
     spec: Spec,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Meta {
+    uid: String,
     resource_version: String,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Spec {
     holder_identity: Option<String>,
+    lease_duration_seconds: Option<u32>,
     lease_transitions: Option<i32>,
 }
 
 impl From<Lease> for Stored {
     fn from(lease: Lease) -> Self {
         Self {
+            uid: lease.metadata.uid,
             version: lease.metadata.resource_version,
             holder: lease.spec.holder_identity.filter(|holder| !holder.is_empty()),
+            duration: Duration::from_secs(lease.spec.lease_duration_seconds.unwrap_or(0).into()),
             transitions: lease.spec.lease_transitions.unwrap_or(0),
         }
     }
@@ -78,7 +91,10 @@ impl Leadership {
     /// A candidate for this lease; without one, a replica that always leads.
     pub fn new(clock: Arc<Clock>, settings: Option<LeaseSettings>) -> Self {
         let leading = watch::Sender::new(settings.is_none());
-        let candidacy = settings.map(|settings| Arc::new(Candidacy { settings, election: Mutex::default() }));
+        let candidacy = settings.map(|settings| {
+            let election = Mutex::new(Election::new(settings.identity.clone()));
+            Arc::new(Candidacy { settings, election })
+        });
         Self { clock, candidacy, leading }
     }
 
@@ -97,55 +113,66 @@ impl Leadership {
     /// Campaigns until it is cancelled, then releases the lease.
     pub async fn campaign(&self, clients: Clients, ended: CancellationToken) {
         let Some(candidacy) = &self.candidacy else { return };
-        loop {
-            let now = self.clock.uptime();
-            let step = candidacy.election().next(&candidacy.settings.identity, candidacy.terms(), now);
-            match step {
-                Step::Claim(stored) => self.claim(candidacy, &clients, stored).await,
-                Step::Wait(at) => {
-                    tokio::select! {
-                        () = ended.cancelled() => break,
-                        () = tokio::time::sleep(at.since(now)) => {}
-                    }
-                    if !self.leads() {
-                        self.look(candidacy, &clients).await;
-                    }
-                }
-            }
-            self.publish();
-            if ended.is_cancelled() {
-                break;
-            }
+        let changed = Notify::new();
+        tokio::select! {
+            () = self.take_part(candidacy, &clients, &changed, &ended) => {}
+            () = candidacy.follow(&clients, &changed) => {}
         }
         self.release(candidacy, &clients).await;
     }
 
-    async fn claim(&self, candidacy: &Candidacy, clients: &Clients, stored: Option<Stored>) {
-        let sent = self.clock.uptime();
-        match candidacy.write(clients, stored.as_ref(), Some(&candidacy.settings.identity), self.clock.now().wall).await
-        {
-            Ok(claimed) => candidacy.election().claimed(claimed, sent),
-            Err(error) => {
-                debug!(%error, "the lease could not be claimed");
-                // A failed claim is followed by a pause, or a server that refuses it would be asked without end.
-                tokio::time::sleep(candidacy.terms().retry()).await;
-                self.look(candidacy, clients).await;
+    async fn take_part(&self, candidacy: &Candidacy, clients: &Clients, changed: &Notify, ended: &CancellationToken) {
+        while !ended.is_cancelled() {
+            let now = self.clock.uptime();
+            let step = candidacy.election().next(candidacy.terms(), now);
+            match step {
+                Step::Look => self.look(candidacy, clients).await,
+                Step::Claim(stored) => self.claim(candidacy, clients, stored).await,
+                Step::Rest(at) => tokio::select! {
+                    () = ended.cancelled() => {}
+                    () = tokio::time::sleep(at.since(now)) => {}
+                },
+                Step::Watch(at) => tokio::select! {
+                    () = ended.cancelled() => {}
+                    () = tokio::time::sleep(at.since(now)) => {}
+                    () = changed.notified() => self.look(candidacy, clients).await,
+                },
             }
+            self.publish();
         }
     }
 
     async fn look(&self, candidacy: &Candidacy, clients: &Clients) {
-        match candidacy.read(clients).await {
-            Ok(found) => candidacy.election().observe(found, self.clock.uptime()),
-            Err(error) => warn!(%error, "the lease could not be read"),
+        let sent = self.clock.uptime();
+        let found = candidacy.read(clients, sent).await;
+        let mut election = candidacy.election();
+        match found {
+            Ok(found) => election.observe(found, self.clock.uptime()),
+            Err(error) => {
+                warn!(%error, "the lease could not be read");
+                election.failed(sent);
+            }
+        }
+    }
+
+    async fn claim(&self, candidacy: &Candidacy, clients: &Clients, stored: Option<Stored>) {
+        let sent = self.clock.uptime();
+        let claimed = candidacy.write(clients, stored.as_ref(), true, &self.clock, sent).await;
+        let mut election = candidacy.election();
+        match claimed {
+            Ok(claimed) => election.claimed(claimed, sent),
+            Err(error) => {
+                debug!(%error, "the lease could not be claimed");
+                election.failed(sent);
+            }
         }
     }
 
     async fn release(&self, candidacy: &Candidacy, clients: &Clients) {
         candidacy.election().resign();
         self.publish();
-        let Some(held) = candidacy.election().held(&candidacy.settings.identity).cloned() else { return };
-        match candidacy.write(clients, Some(&held), None, self.clock.now().wall).await {
+        let Some(held) = candidacy.election().held().cloned() else { return };
+        match candidacy.write(clients, Some(&held), false, &self.clock, self.clock.uptime()).await {
             Ok(_) => info!("released the lease"),
             Err(error) => warn!(%error, "the lease could not be released; the next leader waits until it ends"),
         }
@@ -173,33 +200,39 @@ impl Candidacy {
         format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases", self.settings.namespace)
     }
 
-    async fn read(&self, clients: &Clients) -> Result<Option<Stored>, CallError> {
-        let request = Request::get(format!("{}/{}", self.path(), self.settings.name)).body(Vec::new());
-        let request = request.map_err(|error| CallError::Unknown(error.to_string()))?;
-        match self.in_time(call::<Lease>(&clients.reads, request)).await {
+    async fn read(&self, clients: &Clients, sent: Mono) -> Result<Option<Stored>, CallError> {
+        let request = get(format!("{}/{}", self.path(), self.settings.name))?;
+        match self.in_time(sent, call::<Lease>(&clients.reads, request)).await {
             Ok(lease) => Ok(Some(lease.into())),
             Err(error) if error.code() == Some(404) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Creates the lease, or replaces exactly the one that was seen.
+    /// Creates the lease, or replaces exactly the one that was seen, as held by us or by nobody.
     async fn write(
         &self,
         clients: &Clients,
         old: Option<&Stored>,
-        holder: Option<&str>,
-        wall: jiff::Timestamp,
+        hold: bool,
+        clock: &Clock,
+        sent: Mono,
     ) -> Result<Stored, CallError> {
-        let changes_hands = old.is_some_and(|old| old.holder.as_deref() != holder && holder.is_some());
-        let now = format!("{wall:.6}");
+        let holder = hold.then_some(self.settings.identity.as_str());
+        let changes_hands = old.is_some_and(|old| old.holder.as_deref() != holder && hold);
+        let now = format!("{:.6}", clock.now().wall);
         let lease = json!({
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
-            "metadata": { "name": self.settings.name, "namespace": self.settings.namespace, "resourceVersion": old.map(|old| &old.version) },
+            "metadata": {
+                "name": self.settings.name,
+                "namespace": self.settings.namespace,
+                "uid": old.map(|old| &old.uid),
+                "resourceVersion": old.map(|old| &old.version),
+            },
             "spec": {
                 "holderIdentity": holder.unwrap_or_default(),
-                "leaseDurationSeconds": self.settings.duration.as_secs().max(1),
+                "leaseDurationSeconds": self.settings.duration.as_millis().div_ceil(1000),
                 "acquireTime": now,
                 "renewTime": now,
                 "leaseTransitions": old.map_or(0, |old| old.transitions.saturating_add(i32::from(changes_hands))),
@@ -212,12 +245,49 @@ impl Candidacy {
         let body = serde_json::to_vec::<Value>(&lease)?;
         let request = request.header("Content-Type", "application/json").body(body);
         let request = request.map_err(|error| CallError::Unknown(error.to_string()))?;
-        self.in_time(call::<Lease>(&clients.writes, request)).await.map(Into::into)
+        self.in_time(sent, call::<Lease>(&clients.writes, request)).await.map(Into::into)
     }
 
     /// A reply that comes too late to act on is none.
-    async fn in_time<T>(&self, call: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
-        let deadline = self.settings.duration / 3;
+    async fn in_time<T>(&self, sent: Mono, call: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
+        let deadline = self.election().patience(self.terms(), sent);
         tokio::time::timeout(deadline, call).await.unwrap_or_else(|_| Err(CallError::Unknown("none in time".into())))
     }
+
+    /// Tells of changes of the lease, for ever. Only a hint to look at once: whoever relied on it alone would take a broken
+    /// watch for a quiet lease.
+    async fn follow(&self, clients: &Clients, changed: &Notify) {
+        loop {
+            if let Err(error) = self.watch(clients, changed).await {
+                debug!(%error, "the watch of the lease ended");
+            }
+            tokio::time::sleep(self.terms().retry()).await;
+        }
+    }
+
+    async fn watch(&self, clients: &Clients, changed: &Notify) -> Result<(), CallError> {
+        let broken = |error: kube::Error| CallError::Unknown(error.to_string());
+        let path = format!(
+            "{}?watch=true&timeoutSeconds={WATCH_SECONDS}&fieldSelector=metadata.name%3D{}",
+            self.path(),
+            self.settings.name
+        );
+        let mut events = pin!(clients.reads.request_events::<Lease>(get(path)?).await.map_err(broken)?);
+        while let Some(event) = events.try_next().await.map_err(broken)? {
+            let found = match event {
+                WatchEvent::Added(lease) | WatchEvent::Modified(lease) => Some(lease.into()),
+                WatchEvent::Deleted(_) => None,
+                WatchEvent::Bookmark(_) => continue,
+                WatchEvent::Error(status) => return Err(CallError::Refused(status.boxed())),
+            };
+            if !self.election().knows(found.as_ref()) {
+                changed.notify_one();
+            }
+        }
+        Ok(())
+    }
+}
+
+fn get(path: String) -> Result<Request<Vec<u8>>, CallError> {
+    Request::get(path).body(Vec::new()).map_err(|error| CallError::Unknown(error.to_string()))
 }

@@ -32,5 +32,7 @@ pub fn cluster_rules() -> Vec<Value> {
 
 /// Rules for taking turns, within the operator's own namespace. A create cannot be bound to a name.
 pub fn lease_rules() -> Vec<Value> {
-    vec![json!({ "apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create", "get", "update"] })]
+    vec![
+        json!({ "apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create", "get", "update", "watch"] }),
+    ]
 }

@@ -16,6 +16,7 @@ mod check;
 mod configuration;
 mod drain;
 mod intern;
+mod lease;
 mod machine;
 mod mutant;
 mod replica;

@@ -4,13 +4,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests fail by panicking")]
 
 mod ancestor;
+mod failover;
+mod leader;
 mod world;
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use world::{BUSYBOX, World, node_test, restart_operator};
+use world::{BUSYBOX, World, node_test, operator_alone, restart_operator};
 
 /// A PipelineRun's spec: one step, which takes the model's name from the parameter.
 fn pipeline_spec(script: &str) -> Value {
@@ -115,6 +117,7 @@ async fn job_gets_its_parameter_as_a_variable_and_as_text() {
 #[tokio::test]
 async fn operator_that_is_restarted_mid_run_adopts_the_run_and_starts_no_other() {
     node_test("restart", async |world| {
+        let _alone = operator_alone().await;
         world.wants("long", "model-1");
         world.apply(&model_sync(world, "long", "pipelineRunTemplate", &pipeline_spec("sleep 20"))).await;
         world.condition("long", "InSync", "False", "RunActive").await;

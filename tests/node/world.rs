@@ -24,7 +24,8 @@ use tokio::{net::TcpListener, sync::OnceCell};
 
 /// An image with a shell that every level 2 cluster has.
 pub const BUSYBOX: &str = "local.test/busybox:1.35";
-const SYSTEM: &str = "modelsync-system";
+/// Namespace of the operator.
+pub const SYSTEM: &str = "modelsync-system";
 const OPERATOR: &str = "modelsync-controller";
 /// How long anything may take.
 const DEADLINE: Duration = Duration::from_mins(2);
@@ -64,11 +65,22 @@ fn install() {
     kubectl(&["rollout", "status", "-n", SYSTEM, "--timeout=120s", &format!("deployment/{OPERATOR}")]);
 }
 
-/// Deletes the operator's pod and waits until another one is ready.
+/// Deletes the operator's pods and waits until others are ready.
 pub fn restart_operator() {
     let selector = "app.kubernetes.io/component=controller";
     kubectl(&["delete", "pod", "-n", SYSTEM, "-l", selector, "--wait=true"]);
+    operator_is_complete();
+}
+
+/// Waits until every replica is ready.
+pub fn operator_is_complete() {
     kubectl(&["rollout", "status", "-n", SYSTEM, "--timeout=60s", &format!("deployment/{OPERATOR}")]);
+}
+
+/// Holds off the other tests that end replicas.
+pub async fn operator_alone() -> tokio::sync::MutexGuard<'static, ()> {
+    static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    ALONE.lock().await
 }
 
 /// Root of the repository.
@@ -158,7 +170,12 @@ impl World {
     }
 
     pub async fn get(&self, api_version: &str, kind: &str, name: &str) -> Option<Value> {
-        let found = api(&self.client, api_version, kind, Some(&self.namespace)).get_opt(name).await.unwrap();
+        self.get_in(&self.namespace, api_version, kind, name).await
+    }
+
+    /// An object of another namespace.
+    pub async fn get_in(&self, namespace: &str, api_version: &str, kind: &str, name: &str) -> Option<Value> {
+        let found = api(&self.client, api_version, kind, Some(namespace)).get_opt(name).await.unwrap();
         found.map(|object| serde_json::to_value(object).unwrap())
     }
 
@@ -210,13 +227,14 @@ impl World {
         .await;
     }
 
-    async fn eventually<T>(&self, what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
+    /// Waits until there is an answer.
+    pub async fn eventually<T>(&self, what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
         let asking = async {
             loop {
                 if let Some(answer) = ask().await {
                     return answer;
                 }
-                tokio::time::sleep(Duration::from_millis(200)).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
         let answer = tokio::time::timeout(DEADLINE, asking).await;
@@ -231,7 +249,7 @@ impl World {
             vec!["get", "taskruns,pods", "-n", namespace, "-o", "wide"],
             vec!["get", "events", "-n", namespace, "--sort-by=.lastTimestamp"],
             vec!["get", "pods", "-n", SYSTEM, "-o", "wide"],
-            vec!["logs", "-n", SYSTEM, "--tail=60", "deployment/modelsync-controller"],
+            vec!["logs", "-n", SYSTEM, "--tail=60", "--prefix", "-l", "app.kubernetes.io/component=controller"],
         ] {
             let ran = Command::new("kubectl").args(&question).output().unwrap();
             let said = [ran.stdout, ran.stderr].map(|words| String::from_utf8_lossy(&words).into_owned());

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use kube::ResourceExt;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, ObjectMeta, PostParams},
+};
 use modelsync::{
     api::{
         ConditionStatus::{False, True},
@@ -11,11 +15,13 @@ use modelsync::{
     app::Election,
 };
 
-use crate::harness::{Reply, World, scenario};
+use crate::harness::{Reply, World, audit::Audit, scenario};
+
+const LEASE: &str = "modelsync-controller";
 
 /// Short, so that a takeover is seen soon; a second replica starts beside the world's own.
 fn election() -> Election {
-    Election { name: "modelsync-controller".into(), namespace: None, duration: Duration::from_secs(3) }
+    Election { name: LEASE.into(), namespace: None, duration: Duration::from_secs(3) }
 }
 
 /// Starts the world's operator and another replica, both candidates; returns the standby.
@@ -36,18 +42,47 @@ async fn standby_takes_over_at_once_where_the_leader_stops_in_order() {
         world.model_sync_that_hears("a", Reply::model("m1")).await;
         let run = world.run("a", 1).await;
         world.until("a", InSync, False, "RunActive").await;
-        world.stop_operator().await;
+        tokio::time::timeout(Duration::from_secs(5), world.stop_operator()).await.expect("a replica ends within 5 s");
         tokio::time::timeout(
-            Duration::from_secs(2),
+            Duration::from_secs(1),
             world.wait("the standby leads", async || standby.leads().then_some(())),
         )
         .await
-        .expect("a released lease is taken within 2 s");
+        .expect("a released lease is taken within 1 s");
         world.endpoint.says("a", Reply::NotNeeded);
         world.end_run(&run, "Succeeded").await;
         world.until("a", InSync, True, "UpToDate").await;
         assert_eq!(world.runs("a").await.len(), 1);
         standby.stop().await;
+    })
+    .await;
+}
+
+/// Twenty objects want a run at once, and the replica is told to stop among them.
+#[tokio::test]
+async fn replica_that_ends_finishes_its_passes_and_then_releases_the_lease_within_five_seconds() {
+    scenario("orderly-end", async |world| {
+        world.stop_operator().await;
+        for number in 0..20 {
+            world.model_sync_that_hears(&format!("a{number}"), Reply::model("m1")).await;
+        }
+        world.elect(election());
+        let audit = Audit::of(world.operator_user());
+        world.start_operator().await;
+        world
+            .wait("passes to be under way", async || {
+                audit.writes().iter().any(|write| write.verb == "create").then_some(())
+            })
+            .await;
+        tokio::time::timeout(Duration::from_secs(5), world.stop_operator()).await.expect("a replica ends within 5 s");
+        let reads = ["get", "list", "watch"];
+        let requests = audit.requests().into_iter().filter(|request| request.resource != "events");
+        let writes: Vec<_> = requests.filter(|request| !reads.contains(&request.verb.as_str())).collect();
+        let last = writes.last().unwrap();
+        assert_eq!((last.verb.as_str(), last.resource.as_str(), last.code), ("update", "leases", 200), "{writes:#?}");
+        let leases: Api<Lease> = Api::namespaced(world.client.clone(), &world.namespace);
+        let lease = leases.get(LEASE).await.unwrap().spec.unwrap();
+        assert_eq!(lease.holder_identity.as_deref(), Some(""));
     })
     .await;
 }
@@ -89,6 +124,52 @@ async fn standby_takes_over_when_the_lease_runs_out_and_starts_no_second_run() {
         world.until("a", InSync, False, "AwaitingEffect").await;
         assert_eq!(world.runs("a").await.len(), 1);
         standby.stop().await;
+    })
+    .await;
+}
+
+/// Somebody deletes the lease. Its holder does not know yet and leads on: nobody else may take it as free.
+#[tokio::test]
+async fn leader_makes_its_deleted_lease_again_and_the_standby_goes_on_standing_by() {
+    scenario("deleted-lease", async |world| {
+        let audit = Audit::of(world.operator_user());
+        let standby = two_replicas(world).await;
+        // Its second look comes after the first was answered and taken in. The leader does not look.
+        world
+            .wait("the standby has seen the lease", async || {
+                let requests = audit.requests();
+                let looks = requests
+                    .iter()
+                    .filter(|r| (r.verb.as_str(), r.resource.as_str(), r.code) == ("get", "leases", 200));
+                (looks.count() >= 2).then_some(())
+            })
+            .await;
+        let leases: Api<Lease> = Api::namespaced(world.client.clone(), &world.namespace);
+        let holder = async || leases.get_opt(LEASE).await.unwrap().and_then(|lease| lease.spec?.holder_identity);
+        let (before, changes) = (holder().await, standby.leadership());
+        leases.delete(LEASE, &DeleteParams::default()).await.unwrap();
+        let after = world.wait("the lease is there again", holder).await;
+        assert_eq!(Some(after), before);
+        assert!(world.operator().leads() && !standby.leads());
+        assert!(!changes.has_changed().unwrap(), "the standby has led in between");
+        standby.stop().await;
+    })
+    .await;
+}
+
+/// What the model of the lease rests on: without the uid, a late update would create the lease anew.
+#[tokio::test]
+async fn update_with_the_uid_of_a_deleted_lease_is_refused() {
+    scenario("late-update", async |world| {
+        let leases: Api<Lease> = Api::namespaced(world.client.clone(), &world.namespace);
+        let lease = Lease { metadata: ObjectMeta { name: Some(LEASE.into()), ..ObjectMeta::default() }, spec: None };
+        let created = leases.create(&PostParams::default(), &lease).await.unwrap();
+        leases.delete(LEASE, &DeleteParams::default()).await.unwrap();
+        let late = leases.replace(LEASE, &PostParams::default(), &created).await;
+        assert!(matches!(&late, Err(kube::Error::Api(status)) if status.code == 409), "{late:?}");
+        let mut without_uid = created;
+        without_uid.metadata.uid = None;
+        leases.replace(LEASE, &PostParams::default(), &without_uid).await.expect("an update creates a lease");
     })
     .await;
 }

@@ -1,0 +1,89 @@
+//! Two replicas as they are installed: one ends, the other takes over, and a demand that arises meanwhile is served once.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    job_spec,
+    leader::{Audit, DURATION, Leader, lives, signal},
+    model_sync,
+    world::{SYSTEM, World, kubectl, node_test, operator_alone, operator_is_complete},
+};
+
+/// How much longer a takeover may take than it must.
+const MARGIN: Duration = Duration::from_secs(2);
+/// How long a replica may take to end in order.
+const ORDERLY: Duration = Duration::from_secs(5);
+
+/// Ends the leader in this way, with a demand arising at that moment, and does the rest when the other replica leads. Says
+/// and returns how long it took until it did.
+#[expect(clippy::disallowed_methods, reason = "what is measured is real time")]
+async fn ends(world: &World, how: &str, end: impl AsyncFnOnce(&Leader, u32), then: impl FnOnce(u32)) -> Duration {
+    operator_is_complete();
+    world.apply(&model_sync(world, "failover", "jobTemplate", &job_spec("true"))).await;
+    world.condition("failover", "InSync", "True", "UpToDate").await;
+    let former = Leader::other_than(world, None).await;
+    let (audit, pid) = (Audit::from_now(), former.pid());
+    let ended = Instant::now();
+    world.wants("failover", "model-1");
+    end(&former, pid).await;
+    let leader = Leader::other_than(world, Some(&former)).await;
+    let took = ended.elapsed();
+    then(pid);
+    println!("{how}: {} leads {} ms after {} was ended", leader.pod, took.as_millis(), former.pod);
+    assert_ne!(leader.pod, former.pod, "the standby leads");
+
+    let run = world.run_ended("failover", 1, "Succeeded").await;
+    println!("{how}: the demand was served after {} ms", ended.elapsed().as_millis());
+    world.has("failover", "model-1");
+    world.condition("failover", "InSync", "True", "UpToDate").await;
+    assert_eq!(world.runs("failover").await, [run]);
+    let writes = audit.writes();
+    let takeover = writes.iter().position(|write| write.resource == "leases" && write.pod == leader.pod);
+    let (before, after) = writes.split_at(takeover.expect("the audit log shows the takeover"));
+    assert!(after.iter().all(|write| write.pod == leader.pod), "written by another after the takeover: {after:#?}");
+    assert!(before.iter().all(|write| write.pod == former.pod), "written by another before it: {before:#?}");
+    let created = writes
+        .iter()
+        .filter(|write| write.verb == "create" && write.resource == "jobs" && write.namespace == world.namespace);
+    assert_eq!(created.count(), 1, "{writes:#?}");
+    operator_is_complete();
+    took
+}
+
+#[tokio::test]
+async fn standby_takes_over_from_a_killed_leader_within_the_lease_and_starts_one_run() {
+    node_test("killed", async |world| {
+        let _alone = operator_alone().await;
+        let took = ends(world, "SIGKILL", async |_, pid| signal(pid, "KILL"), drop).await;
+        assert!(took <= DURATION + MARGIN, "{took:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn leader_that_stood_still_is_replaced_and_writes_nothing_when_it_goes_on() {
+    node_test("stopped", async |world| {
+        let _alone = operator_alone().await;
+        let took = ends(world, "SIGSTOP", async |_, pid| signal(pid, "STOP"), |pid| signal(pid, "CONT")).await;
+        assert!(took <= DURATION + MARGIN, "{took:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "what is measured is real time")]
+async fn standby_takes_over_at_once_from_a_leader_whose_pod_is_deleted_and_starts_one_run() {
+    node_test("deleted", async |world| {
+        let _alone = operator_alone().await;
+        let end = async |leader: &Leader, pid| {
+            let told = Instant::now();
+            kubectl(&["delete", "pod", "-n", SYSTEM, "--wait=false", &leader.pod]);
+            world.eventually("the process to end", async || (!lives(pid)).then_some(())).await;
+            println!("SIGTERM: the process ended after {} ms", told.elapsed().as_millis());
+            assert!(told.elapsed() <= ORDERLY, "{:?}", told.elapsed());
+        };
+        let took = ends(world, "SIGTERM", end, drop).await;
+        assert!(took <= MARGIN, "{took:?}");
+    })
+    .await;
+}
