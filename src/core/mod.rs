@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod condition;
+pub mod confidential;
 pub mod digest;
 pub mod invalid;
 pub mod lease;
