@@ -19,6 +19,7 @@ use crate::{
     kube_io::{
         apply::{ApiServer, collection, model_syncs},
         client::Clients,
+        credentials::ApiCredentials,
         events::Events,
         fence::FenceState,
         lease::{Leadership, LeaseSettings},
@@ -32,6 +33,7 @@ use crate::{
         address::AddressRules,
         http::{GuardedClient, Setup, SetupError},
         needs_sync::NeedsSyncClient,
+        request::Requester,
     },
     telemetry::{
         health::{self, Pages},
@@ -55,9 +57,11 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Which addresses endpoints may have.
     pub addresses: AddressRules,
+    /// DNS domain of this cluster.
+    pub cluster_domain: String,
     /// Minimum age of a finished run before it is deleted.
     pub min_run_age: Duration,
-    /// Questions under way at once.
+    /// Requests of questions under way at once.
     pub max_polls: usize,
     /// The election to take part in; without one, this replica leads.
     pub lease: Option<Election>,
@@ -235,14 +239,12 @@ impl Parts {
             process,
             min_run_age: settings.min_run_age,
         }));
-        let mut addresses = settings.addresses.clone();
-        addresses.api_server.extend(api_server_addresses(config).await);
-        let asker = Arc::new(NeedsSyncClient::new(GuardedClient::new(Setup::system(addresses))?));
+        let asker = Arc::new(NeedsSyncClient::new(requester(settings, config, clients, clock).await?));
         let deliver = {
             let controller = controller.clone();
             Arc::new(move |uid: &str, answered| controller.take_answer(uid, answered))
         };
-        let poller = Poller::new(clock.clone(), asker, settings.max_polls, deliver);
+        let poller = Poller::new(clock.clone(), asker, deliver);
         Ok(Self { objects, runs, queue, poller, controller, fence, leadership, metrics })
     }
 
@@ -377,6 +379,20 @@ fn lease_settings(settings: &Settings, config: &Config, process: &str) -> Option
         duration: election.duration,
         identity: format!("{host}_{process}"),
     })
+}
+
+/// What sends the requests whose URLs come from objects.
+async fn requester(
+    settings: &Settings,
+    config: &Config,
+    clients: &Clients,
+    clock: &Arc<Clock>,
+) -> Result<Requester, SetupError> {
+    let mut addresses = settings.addresses.clone();
+    addresses.api_server.extend(api_server_addresses(config).await);
+    let setup = Setup::system(clock.clone(), addresses, settings.cluster_domain.clone(), settings.max_polls);
+    let credentials = ApiCredentials::new(clients.reads.clone(), clock.clone());
+    Ok(Requester::new(GuardedClient::new(setup)?, Arc::new(credentials)))
 }
 
 /// What every nonce of this process begins with: random, because a pid or a start time may come back after a restart.

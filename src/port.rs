@@ -2,9 +2,13 @@
 
 use futures::future::BoxFuture;
 
-use crate::core::{
-    answer::{Answer, NoAnswer},
-    sync::Inquiry,
+use crate::{
+    api::Request,
+    core::{
+        answer::{Answer, NoAnswer},
+        confidential::Confidential,
+        sync::Inquiry,
+    },
 };
 
 /// Answers questions: asks an endpoint, or reads and compares values.
@@ -14,6 +18,8 @@ pub trait Ask: Send + Sync {
 }
 
 /// What questions carry that is not in their object: keys of Secrets and ConfigMaps, tokens. All of the object's namespace.
+///
+/// What it gives may be a minute old. Its failures name the object and the key, never a value.
 pub trait Credentials: Send + Sync {
     /// The bytes of a key of a Secret.
     fn secret<'a>(
@@ -21,7 +27,7 @@ pub trait Credentials: Send + Sync {
         namespace: &'a str,
         name: &'a str,
         key: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<u8>, NoAnswer>>;
+    ) -> BoxFuture<'a, Result<Confidential, NoAnswer>>;
 
     /// The bytes of a key of a ConfigMap.
     fn config_map<'a>(
@@ -29,7 +35,7 @@ pub trait Credentials: Send + Sync {
         namespace: &'a str,
         name: &'a str,
         key: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<u8>, NoAnswer>>;
+    ) -> BoxFuture<'a, Result<Confidential, NoAnswer>>;
 
     /// A token of a service account for this audience. Refused where the API server itself would accept it.
     fn token<'a>(
@@ -37,7 +43,10 @@ pub trait Credentials: Send + Sync {
         namespace: &'a str,
         service_account: &'a str,
         audience: &'a str,
-    ) -> BoxFuture<'a, Result<String, NoAnswer>>;
+    ) -> BoxFuture<'a, Result<Confidential, NoAnswer>>;
+
+    /// A service turned away what this request carries: the next use of it is read anew, so that a rotation counts at once.
+    fn turned_away(&self, namespace: &str, request: &Request);
 }
 
 /// Reads objects of the object's own namespace, live.

@@ -16,7 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("port", &["api", "core"]),
     ("clock", &["core"]),
     ("runs", &["api", "core"]),
-    ("source", &["api", "core", "port"]),
+    ("source", &["api", "core", "port", "clock"]),
     ("kube_io", &["api", "core", "port", "clock"]),
     ("schedule", &["api", "core", "port", "clock"]),
     ("telemetry", &["api", "core"]),

@@ -1,5 +1,7 @@
 //! The diff endpoint's vocabulary, shared by the client and by whoever serves it. No IO.
 
+use std::time::Duration;
+
 /// `apiVersion` of an answer, if it names one.
 pub const API_VERSION: &str = "v1alpha1";
 /// `kind` of an answer, if it names one.
@@ -12,3 +14,9 @@ pub const MAX_HEADERS: usize = 16 * 1024;
 pub const MAX_PARAMETERS: usize = 16 * 1024;
 /// Most parameters that go into a run: `status.target.parameters` holds as many.
 pub const MAX_PARAMETER_COUNT: usize = 256;
+/// Largest `target` of an answer, in bytes.
+pub const MAX_TARGET: usize = 512;
+/// Largest part of an answer's `reason` that is kept, in bytes.
+pub const MAX_REASON: usize = 256;
+/// Longest time until the next question that an answer can ask for.
+pub const MAX_POLL_AFTER: Duration = Duration::from_hours(1);

@@ -55,7 +55,7 @@ pub struct ControllerArgs {
     #[arg(long = "deny-address", env = "MODELSYNC_DENY_ADDRESS", value_name = "CIDR", value_delimiter = ',')]
     pub deny_addresses: Vec<IpNet>,
 
-    /// DNS domain of this cluster.
+    /// DNS domain of this cluster: secrets may go to NAME.NAMESPACE.svc.DOMAIN without https.
     #[arg(long, env = "MODELSYNC_CLUSTER_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local")]
     pub cluster_domain: String,
 
@@ -63,7 +63,7 @@ pub struct ControllerArgs {
     #[arg(long, env = "MODELSYNC_MIN_RUN_AGE", value_name = "DURATION", default_value = "10m", value_parser = between("0s", "24h"))]
     pub min_run_age: Duration,
 
-    /// Questions to endpoints under way at once: 1 to 4096.
+    /// Requests of questions under way at once: 1 to 4096.
     #[arg(long, env = "MODELSYNC_MAX_POLLS", value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub max_polls: u32,
 
@@ -88,6 +88,7 @@ impl ControllerArgs {
                 deny: self.deny_addresses.clone(),
                 api_server: Vec::new(),
             },
+            cluster_domain: self.cluster_domain.clone(),
             min_run_age: self.min_run_age,
             max_polls: usize::try_from(self.max_polls).unwrap_or(usize::MAX),
             lease: self.leader_elect.then(|| Election {

@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod condition;
+pub mod confidential;
 pub mod cron;
 pub mod digest;
 pub mod invalid;

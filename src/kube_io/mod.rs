@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod client;
+pub mod credentials;
 pub mod events;
 pub mod fence;
 pub mod lease;

@@ -16,6 +16,10 @@ pub fn namespaced_rules(backends: &[&dyn RunBackend]) -> Vec<Value> {
         let kind = backend.kind();
         json!({ "apiGroups": [kind.group], "resources": [kind.plural], "verbs": ["create", "delete", "get", "list", "patch", "watch"] })
     }));
+    // What `request` names: read when a question needs it, never listed or watched.
+    rules.push(json!({ "apiGroups": [""], "resources": ["secrets"], "verbs": ["get"] }));
+    rules.push(json!({ "apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"] }));
+    rules.push(json!({ "apiGroups": [""], "resources": ["serviceaccounts/token"], "verbs": ["create"] }));
     rules.push(json!({ "apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"] }));
     rules
 }

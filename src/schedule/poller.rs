@@ -1,7 +1,7 @@
-//! Asks the questions that plans name, when they name them, in a bounded pool of its own. IO through [`Ask`] only.
+//! Asks the questions that plans name, when they name them. IO through [`Ask`] only.
 //!
-//! A slow endpoint holds up its own objects and nobody else: no pass waits for an answer, and one host gets a bounded
-//! share of the pool.
+//! A slow endpoint holds up its own objects and nobody else: no pass waits for an answer, and a question waits for its turn
+//! where its requests are sent. There the bounds are, for one question may have several hosts, or none.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -10,21 +10,17 @@ use std::{
 };
 
 use futures::FutureExt;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use url::Url;
+use tokio::sync::Notify;
 
 use crate::{
     clock::Clock,
     core::{
-        answer::{NoAnswer, NoAnswerClass, Question},
+        answer::{NoAnswer, NoAnswerClass},
         sync::{Answered, Inquiry},
         time::Mono,
     },
     port::Ask,
 };
-
-/// Questions under way to one host.
-const PER_HOST: usize = 32;
 
 /// Takes in the answer to the question of the object with this uid.
 pub type Deliver = Arc<dyn Fn(&str, Answered) + Send + Sync>;
@@ -35,7 +31,6 @@ pub struct Poller {
     clock: Arc<Clock>,
     asker: Arc<dyn Ask>,
     deliver: Deliver,
-    pool: Arc<Semaphore>,
     shared: Arc<Shared>,
 }
 
@@ -50,13 +45,12 @@ struct State {
     planned: HashMap<String, Inquiry>,
     timers: BTreeSet<(Mono, String)>,
     under_way: HashMap<String, Inquiry>,
-    hosts: HashMap<String, Arc<Semaphore>>,
 }
 
 impl Poller {
-    /// Asks through `asker`, at most `most` questions at once.
-    pub fn new(clock: Arc<Clock>, asker: Arc<dyn Ask>, most: usize, deliver: Deliver) -> Self {
-        Self { clock, asker, deliver, pool: Arc::new(Semaphore::new(most)), shared: Arc::default() }
+    /// Asks through `asker`, which bounds how many requests are under way.
+    pub fn new(clock: Arc<Clock>, asker: Arc<dyn Ask>, deliver: Deliver) -> Self {
+        Self { clock, asker, deliver, shared: Arc::default() }
     }
 
     /// Replaces what is to be asked for the object with this uid; `None` stops its questions.
@@ -118,19 +112,12 @@ impl Poller {
         while let Some((at, uid)) = state.timers.first().cloned().filter(|(at, _)| *at <= now) {
             state.timers.remove(&(at, uid.clone()));
             let Some(inquiry) = state.planned.remove(&uid) else { continue };
-            let host = state.host(&inquiry.question);
             state.under_way.insert(uid.clone(), inquiry.clone());
-            tokio::spawn(self.clone().ask(uid, inquiry, host));
+            tokio::spawn(self.clone().ask(uid, inquiry));
         }
     }
 
-    async fn ask(self, uid: String, inquiry: Inquiry, host: Arc<Semaphore>) {
-        // The host's turn comes first, so that those who wait for a slow host hold no place in the pool.
-        let permits: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> = async {
-            let host = host.acquire_owned().await.ok()?;
-            Some((host, self.pool.clone().acquire_owned().await.ok()?))
-        }
-        .await;
+    async fn ask(self, uid: String, inquiry: Inquiry) {
         let asked = self.clock.mono();
         // A panic would leave the question under way for ever, and its object unasked.
         let result = AssertUnwindSafe(self.asker.ask(&inquiry)).catch_unwind().await.unwrap_or_else(|_| {
@@ -138,7 +125,6 @@ impl Poller {
             Err(NoAnswer { class: NoAnswerClass::Malformed, message })
         });
         let took = self.clock.mono().since(asked);
-        drop(permits);
         let current = {
             let mut state = self.state();
             // A newer question may have taken this one's place meanwhile; its answer is the one that counts.
@@ -146,7 +132,6 @@ impl Poller {
             if current {
                 state.under_way.remove(&uid);
             }
-            state.hosts.retain(|_, host| Arc::strong_count(host) > 1);
             current
         };
         if current {
@@ -156,15 +141,5 @@ impl Poller {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn host(&mut self, question: &Question) -> Arc<Semaphore> {
-        let host = match question {
-            Question::NeedsSync { url, .. } => Url::parse(url).ok().map(|url| url.authority().to_owned()),
-            Question::Compare(_) => None,
-        };
-        self.hosts.entry(host.unwrap_or_default()).or_insert_with(|| Arc::new(Semaphore::new(PER_HOST))).clone()
     }
 }

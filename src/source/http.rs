@@ -2,13 +2,19 @@
 //!
 //! What it guarantees, whatever the other side does: only permitted addresses are dialled; one deadline spans lookup,
 //! connection, TLS, headers and body; redirects are not followed and proxy variables are ignored; the body is read up to
-//! its limit and no further, counted after decompression. Failures are sentences for the user, never foreign content.
+//! its limit and no further, counted after decompression. Headers that are marked as sensitive leave over https only, or
+//! to a Service of this cluster. One host gets a bounded share of the requests, and an endpoint that cannot be reached is
+//! paused. Failures are sentences for the user, never foreign content.
 
+mod breaker;
+mod clients;
 mod failure;
 mod head;
 mod resolver;
+mod turns;
 
 use std::{
+    fmt,
     net::IpAddr,
     sync::{
         Arc,
@@ -17,19 +23,29 @@ use std::{
     time::Duration,
 };
 
-use reqwest::{Client, Response, Url, header, redirect, retry};
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use reqwest::{Client, Response, Url};
+use rustls::RootCertStore;
 use url::Host;
 
+use self::{
+    breaker::{Endpoint, Outcome},
+    clients::Clients,
+    turns::Turns,
+};
 pub use self::{
     head::Head,
     resolver::{Lookup, system_lookup},
 };
 use super::{
     address::AddressRules,
+    cluster_host::is_service,
     text::{at, no_answer, show_url},
 };
-use crate::core::answer::{NoAnswer, NoAnswerClass};
+use crate::{
+    clock::Clock,
+    core::answer::{NoAnswer, NoAnswerClass, QUESTION_TIMEOUT},
+};
 
 /// Sent with every request, so that a service's log tells who asks.
 const USER_AGENT: &str = concat!("modelsync/", env!("CARGO_PKG_VERSION"));
@@ -39,6 +55,8 @@ const IDLE_PER_HOST: usize = 8;
 const IDLE_FOR: Duration = Duration::from_secs(90);
 /// Ends connection attempts that outlive the request they were made for; the deadline of a request is its own.
 const CONNECT_TIMEOUT: Duration = Duration::from_mins(1);
+/// Largest entity tag that is kept, in bytes.
+const MAX_ETAG: usize = 256;
 
 /// Bounds of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,22 +67,61 @@ pub struct Limits {
     pub headers: usize,
 }
 
-/// A complete answer of status 200 within its limits.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Certificate authorities that are trusted instead of the operator's own.
+#[derive(Clone, Copy)]
+pub struct Authorities<'a> {
+    /// Where they come from, for messages: `ConfigMap trust, key ca.crt`.
+    pub from: &'a str,
+    /// Their certificates. Text around them is ignored.
+    pub pem: &'a [u8],
+}
+
+/// One request and what its answer may cost.
+pub struct Exchange<'a> {
+    /// Namespace of the object that asks. What fails for one namespace is not held against another.
+    pub namespace: &'a str,
+    /// The method.
+    pub method: Method,
+    /// An `http` or `https` URL without user information.
+    pub url: &'a str,
+    /// Headers beside `User-Agent` and `Accept-Encoding`. Those that nobody but the receiver may see are marked sensitive.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Vec<u8>,
+    /// Deadline, from looking up the name to the last byte. Waiting for a turn comes before it.
+    pub timeout: Duration,
+    /// Bounds of the answer.
+    pub limits: Limits,
+    /// Whom to trust instead of the operator's own authorities.
+    pub authorities: Option<Authorities<'a>>,
+    /// Whether "nobody there" is an answer to this question. Then it does not pause the endpoint.
+    pub absent_is_fine: bool,
+}
+
+/// What came back, within its limits.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Reply {
     /// The URL as messages may show it: without query, fragment and user.
     pub url: String,
-    /// Status and headers.
+    /// Status and headers, as far as they decide.
     pub head: Head,
-    /// The body, decompressed.
+    /// All headers. None where the status is not 200.
+    pub headers: HeaderMap,
+    /// The body, decompressed. Empty where the status is not 200: such a body is not even read.
     pub body: Vec<u8>,
 }
 
 /// What a [`GuardedClient`] is made of.
 pub struct Setup {
+    /// Time, for pauses.
+    pub clock: Arc<Clock>,
     /// Which addresses may be dialled.
     pub rules: AddressRules,
-    /// Who may vouch for a server. Empty is fine; then no `https` URL can be asked.
+    /// DNS domain of this cluster.
+    pub cluster_domain: String,
+    /// Requests under way at once, in all.
+    pub most: usize,
+    /// Who may vouch for a server. Empty is fine; then no `https` URL can be asked without authorities of its own.
     pub roots: RootCertStore,
     /// How names become addresses.
     pub lookup: Lookup,
@@ -81,17 +138,58 @@ pub enum SetupError {
     Client(#[from] reqwest::Error),
 }
 
-/// Sends requests to URLs that come from objects. Cheap to clone; clones share connections.
+/// Sends requests to URLs that come from objects. Cheap to clone; clones share connections and limits.
 #[derive(Clone, Debug)]
 pub struct GuardedClient {
-    client: Client,
+    clock: Arc<Clock>,
     rules: Arc<AddressRules>,
+    cluster_domain: Arc<str>,
+    clients: Arc<Clients>,
+    turns: Turns,
+}
+
+impl<'a> Exchange<'a> {
+    /// `GET url`, accepting JSON, with the usual deadline and the operator's own authorities.
+    pub fn get(namespace: &'a str, url: &'a str, limits: Limits) -> Self {
+        Self {
+            namespace,
+            method: Method::GET,
+            url,
+            headers: HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("application/json"))]),
+            body: Vec::new(),
+            timeout: QUESTION_TIMEOUT,
+            limits,
+            authorities: None,
+            absent_is_fine: false,
+        }
+    }
 }
 
 impl Reply {
+    /// The strict reading: only status 200 is an answer.
+    pub fn ok(self) -> Result<Self, NoAnswer> {
+        match self.head.must_be_ok() {
+            Ok(()) => Ok(self),
+            Err(failure) => Err(self.blame(&failure)),
+        }
+    }
+
     /// `failure` as one of this answer: with the URL in front.
     pub fn blame(&self, failure: &NoAnswer) -> NoAnswer {
         at(&self.url, failure)
+    }
+
+    /// The entity tag, where there is one that can be sent back: at most 256 visible ASCII characters.
+    pub fn etag(&self) -> Option<String> {
+        let tag = self.headers.get(header::ETAG)?.to_str().ok()?;
+        (!tag.is_empty() && tag.len() <= MAX_ETAG).then(|| tag.to_owned())
+    }
+}
+
+/// A body and headers may repeat what was sent, so they are left out.
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply").field("url", &self.url).field("head", &self.head).finish_non_exhaustive()
     }
 }
 
@@ -100,59 +198,48 @@ impl Setup {
     ///
     /// An image without CA certificates is no error, only a warning in the log: endpoints inside a cluster mostly speak
     /// plain HTTP.
-    pub fn system(rules: AddressRules) -> Self {
+    pub fn system(clock: Arc<Clock>, rules: AddressRules, cluster_domain: String, most: usize) -> Self {
         let found = rustls_native_certs::load_native_certs();
         let mut roots = RootCertStore::empty();
         let (added, ignored) = roots.add_parsable_certificates(found.certs);
         if added == 0 {
             tracing::warn!(ignored, errors = ?found.errors, "no CA certificates found: https endpoints cannot be asked");
         }
-        Self { rules, roots, lookup: system_lookup() }
+        Self { clock, rules, cluster_domain, most, roots, lookup: system_lookup() }
     }
 }
 
 impl GuardedClient {
     /// A client of these parts. No IO.
     pub fn new(setup: Setup) -> Result<Self, SetupError> {
-        let Setup { rules, roots, lookup } = setup;
+        let Setup { clock, rules, cluster_domain, most, roots, lookup } = setup;
         let rules = Arc::new(rules);
-        let mut tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls)
-            .dns_resolver(resolver::Guarded::new(Arc::clone(&rules), lookup))
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .retry(retry::never())
-            .referer(false)
-            .gzip(true)
-            .user_agent(USER_AGENT)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_max_idle_per_host(IDLE_PER_HOST)
-            .pool_idle_timeout(IDLE_FOR)
-            .build()?;
-        Ok(Self { client, rules })
+        let clients = Arc::new(Clients::new(Arc::clone(&rules), lookup, roots)?);
+        let turns = Turns::new(clock.clone(), most);
+        Ok(Self { clock, rules, cluster_domain: cluster_domain.into(), clients, turns })
     }
 
-    /// `GET url`, accepting JSON, within `timeout` in all. Only status 200 is a [`Reply`]; the body of any other status is
-    /// not even read.
+    /// Sends one request and reads its answer. Any status is a [`Reply`]; the body is read of status 200 only.
     ///
-    /// The message of a failure names the URL without its query.
-    pub async fn get(&self, url: &str, timeout: Duration, limits: &Limits) -> Result<Reply, NoAnswer> {
-        let parsed = parse(url)?;
-        let shown = show_url(&parsed);
-        let answering = AtomicBool::new(false);
-        let exchange = async {
-            self.check_literal(&parsed)?;
-            self.exchange(parsed, limits, &answering).await
+    /// The message of a failure names the URL without its query. A client that is paused, or whose host is busy, is not
+    /// dialled: the first fails at once, the second waits for its turn.
+    pub async fn send(&self, exchange: Exchange<'_>) -> Result<Reply, NoAnswer> {
+        let url = parse(exchange.url)?;
+        let shown = show_url(&url);
+        let sent = async {
+            self.check_literal(&url)?;
+            self.check_confidential(&url, &exchange.headers)?;
+            let (client, authorities) = self.clients.trusting(exchange.authorities.as_ref(), self.clock.mono())?;
+            let turn = self.turns.take(host(&url), endpoint(&url, &exchange, authorities)).await?;
+            let absent_is_fine = exchange.absent_is_fine;
+            // Boxed, because many questions may wait for their turn and need no room for an answer yet.
+            let result = Box::pin(within_deadline(client, url, exchange)).await;
+            turn.settle(Outcome::of(&result, absent_is_fine));
+            result
         };
-        match tokio::time::timeout(timeout, exchange).await {
-            Ok(Ok((head, body))) => Ok(Reply { url: shown, head, body }),
-            Ok(Err(failure)) => Err(at(&shown, &failure)),
-            Err(_) => Err(at(&shown, &late(timeout, answering.load(Ordering::Relaxed)))),
+        match sent.await {
+            Ok((head, headers, body)) => Ok(Reply { url: shown, head, headers, body }),
+            Err(failure) => Err(at(&shown, &failure)),
         }
     }
 
@@ -166,16 +253,58 @@ impl GuardedClient {
         self.rules.check(address).map_err(|refusal| failure::refused(&refusal))
     }
 
-    /// Request, headers, body. Sets `answering` when the headers are there.
-    async fn exchange(&self, url: Url, limits: &Limits, answering: &AtomicBool) -> Result<(Head, Vec<u8>), NoAnswer> {
-        let request = self.client.get(url).header(header::ACCEPT, "application/json");
-        let response = request.send().await.map_err(|error| failure::classify(&error))?;
-        answering.store(true, Ordering::Relaxed);
-        let head = Head::new(response.status(), response.headers());
-        head.check(limits)?;
-        let body = read(response, &head, limits.body).await?;
-        Ok((head, body))
+    /// Refuses to send what is confidential where others may read it.
+    fn check_confidential(&self, url: &Url, headers: &HeaderMap) -> Result<(), NoAnswer> {
+        let confidential = headers.values().any(HeaderValue::is_sensitive);
+        if !confidential || url.scheme() == "https" || is_service(url, &self.cluster_domain) {
+            return Ok(());
+        }
+        let message = format!(
+            "headers from Secrets and tokens are sent over https only, or to a Service of this cluster, written as \
+             NAME.NAMESPACE.svc or NAME.NAMESPACE.svc.{}",
+            self.cluster_domain
+        );
+        Err(no_answer(NoAnswerClass::Refused, &message))
     }
+}
+
+type Answered = (Head, HeaderMap, Vec<u8>);
+
+async fn within_deadline(client: Client, url: Url, exchange: Exchange<'_>) -> Result<Answered, NoAnswer> {
+    let (timeout, answering) = (exchange.timeout, AtomicBool::new(false));
+    tokio::time::timeout(timeout, send(client, url, exchange, &answering))
+        .await
+        .unwrap_or_else(|_| Err(late(timeout, answering.load(Ordering::Relaxed))))
+}
+
+/// Request, headers, body. Sets `answering` when the headers are there.
+async fn send(client: Client, url: Url, exchange: Exchange<'_>, answering: &AtomicBool) -> Result<Answered, NoAnswer> {
+    let mut request = client.request(exchange.method, url).headers(exchange.headers);
+    if !exchange.body.is_empty() {
+        request = request.body(exchange.body);
+    }
+    let response = request.send().await.map_err(|error| failure::classify(&error))?;
+    answering.store(true, Ordering::Relaxed);
+    let head = Head::new(response.status(), response.headers());
+    if head.status != StatusCode::OK {
+        return Ok((head, HeaderMap::new(), Vec::new()));
+    }
+    head.check(&exchange.limits)?;
+    let headers = response.headers().clone();
+    let body = read(response, &head, exchange.limits.body).await?;
+    Ok((head, headers, body))
+}
+
+/// The host with its port, as the limits count it.
+fn host(url: &Url) -> String {
+    format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default())
+}
+
+fn endpoint(url: &Url, exchange: &Exchange<'_>, authorities: Option<[u8; 32]>) -> Endpoint {
+    let mut bare = url.clone();
+    bare.set_query(None);
+    bare.set_fragment(None);
+    Endpoint { namespace: exchange.namespace.to_owned(), url: bare.into(), timeout: exchange.timeout, authorities }
 }
 
 /// The URL, if it is of a kind that can be asked. The message does not repeat it: what does not parse cannot be masked.
@@ -210,4 +339,4 @@ fn late(timeout: Duration, answering: bool) -> NoAnswer {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::source) mod tests;

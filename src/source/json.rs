@@ -23,7 +23,7 @@ pub(super) enum Json {
 }
 
 /// Words that may be repeated to users: they are ours. Any other text could be another service's secret.
-const WORDS: [&str; 14] = [
+const WORDS: [&str; 17] = [
     "apiVersion",
     "errors",
     "kind",
@@ -31,6 +31,9 @@ const WORDS: [&str; 14] = [
     "metadata",
     "needsSync",
     "parameters",
+    "pollAfter",
+    "reason",
+    "target",
     "true",
     "false",
     "True",

@@ -1,22 +1,27 @@
-//! The diff endpoint: its protocol, version 1, and its parser. The parser is pure; the client's IO is in [`super::http`].
+//! The diff endpoint: its protocol, version 2, and its parser. The parser is pure; the client's IO is in [`super::request`].
 //!
 //! An answer may start a training run, so it has one reading or none. Strictness ends where it would protect nothing:
 //! unknown members are ignored, for an endpoint may tell others more, and so is the content type, which small servers get
-//! wrong.
+//! wrong. An endpoint of version 1 ignores what version 2 sends and leaves out what it adds.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::future::BoxFuture;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use jiff::SignedDuration;
+use rustls::crypto::ring;
 
 use super::{
-    http::{GuardedClient, Head, Limits},
+    http::{Exchange, Head, Limits},
     json::Json,
+    request::Requester,
     text::{no_answer, sanitise},
 };
 use crate::{
-    api::needs_sync::{API_VERSION, KIND, MAX_BODY, MAX_HEADERS},
+    api::needs_sync::{API_VERSION, KIND, MAX_BODY, MAX_HEADERS, MAX_POLL_AFTER, MAX_REASON, MAX_TARGET},
     core::{
-        answer::{Answer, Demand, NoAnswer, NoAnswerClass, Question, timeout},
+        answer::{Answer, Demand, NoAnswer, NoAnswerClass, Question},
+        digest::hex,
         sync::Inquiry,
     },
     port::Ask,
@@ -26,37 +31,86 @@ use crate::{
 const LIMITS: Limits = Limits { body: MAX_BODY, headers: MAX_HEADERS };
 /// Largest part of a parameter's name that a message shows, in bytes.
 const MAX_NAME: usize = 64;
+/// Longest text that is read as a duration, in bytes.
+const MAX_DURATION: usize = 32;
 
 /// Asks diff endpoints. Cheap to clone; clones share connections.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct NeedsSyncClient {
-    http: GuardedClient,
+    requests: Requester,
 }
 
 impl NeedsSyncClient {
-    /// A client that asks through `http`.
-    pub fn new(http: GuardedClient) -> Self {
-        Self { http }
+    /// A client that asks through `requests`.
+    pub fn new(requests: Requester) -> Self {
+        Self { requests }
+    }
+
+    async fn exchange(&self, inquiry: &Inquiry) -> Result<Answer, NoAnswer> {
+        let Question::NeedsSync { url, request } = &*inquiry.question else {
+            return Err(no_answer(NoAnswerClass::Refused, "values are not compared here"));
+        };
+        let mut exchange = Exchange::get(&inquiry.namespace, url, LIMITS);
+        exchange.headers.extend(headers(inquiry)?);
+        let reply = self.requests.send(request, exchange).await?;
+        if reply.head.status == StatusCode::NOT_MODIFIED
+            && let Some(kept) = inquiry.kept.as_ref().filter(|kept| kept.etag.is_some())
+        {
+            return Ok(Answer::clone(kept));
+        }
+        let reply = reply.ok()?;
+        let answer = parse(&reply.head, &reply.body).map_err(|failure| reply.blame(&failure))?;
+        Ok(Answer { etag: reply.etag(), ..answer })
     }
 }
 
 impl Ask for NeedsSyncClient {
     fn ask<'a>(&'a self, inquiry: &'a Inquiry) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
-        Box::pin(async move {
-            let Question::NeedsSync { url, request } = &*inquiry.question else {
-                return Err(no_answer(NoAnswerClass::Refused, "values are not compared here"));
-            };
-            let reply = self.http.get(url, timeout(request), &LIMITS).await?;
-            parse(&reply.head, &reply.body).map_err(|failure| reply.blame(&failure))
-        })
+        Box::pin(self.exchange(inquiry))
     }
 }
 
-/// Reads an answer of version 1.
+/// What version 2 tells the endpoint: who asks, a trace of its own, and which answer is known already.
+fn headers(inquiry: &Inquiry) -> Result<HeaderMap, NoAnswer> {
+    let attempt = inquiry.under.attempt.to_string();
+    let trace = traceparent()?;
+    tracing::debug!(namespace = &*inquiry.namespace, object = &*inquiry.name, traceparent = trace, "asking");
+    let mut headers = HeaderMap::new();
+    for (name, text) in [
+        (HeaderName::from_static("modelsync-name"), &*inquiry.name),
+        (HeaderName::from_static("modelsync-namespace"), &*inquiry.namespace),
+        (HeaderName::from_static("modelsync-uid"), &*inquiry.under.uid),
+        (HeaderName::from_static("modelsync-attempt"), attempt.as_str()),
+        (HeaderName::from_static("traceparent"), trace.as_str()),
+        (header::IF_NONE_MATCH, inquiry.kept.as_ref().and_then(|kept| kept.etag.as_deref()).unwrap_or_default()),
+    ] {
+        if text.is_empty() {
+            continue;
+        }
+        let value = HeaderValue::from_str(text)
+            .map_err(|_| no_answer(NoAnswerClass::Refused, &format!("{name} cannot be sent as a header")))?;
+        headers.insert(name, value);
+    }
+    Ok(headers)
+}
+
+/// A trace context (W3C, version 00) of this question alone. Marked as recorded: the log at level debug has it.
+fn traceparent() -> Result<String, NoAnswer> {
+    let mut random = [0; 24];
+    ring::default_provider().secure_random.fill(&mut random).map_err(|_| {
+        no_answer(NoAnswerClass::Refused, "the operating system gives no random bytes for the question's trace")
+    })?;
+    let (trace, parent) = random.split_at(16);
+    Ok(format!("00-{}-{}-01", hex(trace), hex(parent)))
+}
+
+/// Reads an answer of version 2, which an answer of version 1 is too.
 ///
 /// Accepted is status 200 with one JSON object, at most 64 KiB after at most 16 KiB of header lines, in which no name
 /// occurs twice: `needsSync` is a boolean; `kind` and `apiVersion`, if present, are ours; `parameters` is absent, null or
-/// an object of strings; `errors` is absent, null or empty.
+/// an object of strings; `errors` is absent, null or empty; `target` and `reason` are absent, null or strings, `target` not
+/// empty and at most 512 bytes; `pollAfter` is absent, null or a duration as in `1m30s`. A longer wait than an hour is an
+/// hour; a longer reason is cut to 256 bytes.
 ///
 /// An answer that is valid but for its `errors` is [`NoAnswerClass::Errors`] and tells their messages. Every other failure
 /// tells status, content type, length and what is wrong. Of the body it may repeat names of parameters, once `needsSync`
@@ -88,8 +142,48 @@ fn interpret(body: Json) -> Result<(Answer, Vec<String>), String> {
     must_be(&members, "apiVersion", API_VERSION)?;
     let parameters = parameters(members.remove("parameters"))?;
     let errors = errors(members.remove("errors"))?;
-    let demand = if needed { Demand::Needed } else { Demand::NotNeeded };
-    Ok((Answer { demand, parameters, ..Answer::default() }, errors))
+    let answer = Answer {
+        demand: if needed { Demand::Needed } else { Demand::NotNeeded },
+        parameters,
+        target: text("target", members.remove("target"))?.map(target).transpose()?,
+        poll_after: text("pollAfter", members.remove("pollAfter"))?.map(|text| poll_after(&text)).transpose()?,
+        reason: text("reason", members.remove("reason"))?
+            .map(|words| sanitise(&words, MAX_REASON))
+            .filter(|words| !words.is_empty()),
+        ..Answer::default()
+    };
+    Ok((answer, errors))
+}
+
+/// A member that may be absent but, if present, is a string.
+fn text(name: &str, member: Option<Json>) -> Result<Option<String>, String> {
+    match member {
+        None | Some(Json::Null) => Ok(None),
+        Some(Json::String(text)) => Ok(Some(text)),
+        Some(other) => Err(format!("{name} must be a string, not {}", other.describe())),
+    }
+}
+
+fn target(target: String) -> Result<String, String> {
+    match target.len() {
+        0 => Err("target must not be empty: leave it out instead".to_owned()),
+        1..=MAX_TARGET => Ok(target),
+        size => Err(format!("target takes {size} bytes; at most {MAX_TARGET} are allowed")),
+    }
+}
+
+/// A duration in Go's grammar without a sign, at most an hour.
+///
+/// The library reads more than that grammar (`PT1M`, `1 minute`), so anything but digits, points and units is refused first.
+fn poll_after(text: &str) -> Result<Duration, String> {
+    let plain = |c: char| c.is_ascii_digit() || matches!(c, '.' | 'h' | 'm' | 's' | 'u' | 'µ' | 'n');
+    let parsed = Some(text)
+        .filter(|text| text.len() <= MAX_DURATION && text.chars().all(plain))
+        .and_then(|text| text.parse::<SignedDuration>().ok())
+        .and_then(|duration| Duration::try_from(duration).ok());
+    parsed
+        .map(|duration| duration.min(MAX_POLL_AFTER))
+        .ok_or_else(|| "pollAfter must be a duration such as 30s, 5m or 1m30s".to_owned())
 }
 
 /// A member that may be absent but, if present, has one possible value.

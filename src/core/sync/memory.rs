@@ -20,7 +20,7 @@ pub struct Answered {
     pub under: AskedUnder,
     /// When the question was sent.
     pub asked: Mono,
-    /// How long the exchange took.
+    /// How long the answer took, waiting for its turn included.
     pub took: Duration,
     /// What came back.
     pub result: Result<Arc<Answer>, NoAnswer>,

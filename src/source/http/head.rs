@@ -46,13 +46,18 @@ impl Head {
         }
     }
 
+    /// Whether this is an answer: only status 200 is.
+    pub fn must_be_ok(&self) -> Result<(), NoAnswer> {
+        if self.status == StatusCode::OK {
+            return Ok(());
+        }
+        let hint = if self.status.is_redirection() { "redirects are not followed" } else { "only 200 is an answer" };
+        Err(self.fail(NoAnswerClass::Status, self.length, hint))
+    }
+
     /// Whether a body is worth reading: status 200, in an encoding that is understood, nothing over its limit.
     pub fn check(&self, limits: &Limits) -> Result<(), NoAnswer> {
-        if self.status != StatusCode::OK {
-            let hint =
-                if self.status.is_redirection() { "redirects are not followed" } else { "only 200 is an answer" };
-            return Err(self.fail(NoAnswerClass::Status, self.length, hint));
-        }
+        self.must_be_ok()?;
         if self.header_bytes > limits.headers {
             let reason =
                 format!("the headers take {}; at most {} are allowed", bytes(self.header_bytes), limits.headers);

@@ -1,20 +1,30 @@
 //! The client against real servers on loopback that misbehave on the wire.
 
 mod addresses;
+mod exchanges;
 mod hostile;
-mod server;
+mod protocol;
+pub(in crate::source) mod server;
 mod tls;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
+use futures::future::BoxFuture;
 use rustls::RootCertStore;
 
 use self::server::{Server, gzipped, gzipped_answer};
-use super::{GuardedClient, Limits, Lookup, Reply, Setup};
+use super::{Exchange, GuardedClient, Limits, Lookup, Reply, Setup};
 use crate::{
-    core::answer::{Answer, NoAnswer, NoAnswerClass, Question},
-    port::Ask,
-    source::{address::AddressRules, needs_sync::NeedsSyncClient},
+    api::Request,
+    clock::Clock,
+    core::{
+        answer::{Answer, AskedUnder, Demand, NoAnswer, NoAnswerClass, Question},
+        confidential::Confidential,
+        sync::Inquiry,
+        time::Mono,
+    },
+    port::{Ask, Credentials},
+    source::{address::AddressRules, needs_sync::NeedsSyncClient, request::Requester},
 };
 
 const BOUNDS: Limits = Limits { body: 64 * 1024, headers: 16 * 1024 };
@@ -36,21 +46,78 @@ fn rules(allow: &[&str]) -> AddressRules {
     AddressRules { allow: allow.iter().map(|net| net.parse().unwrap()).collect(), ..AddressRules::default() }
 }
 
+fn setup(rules: AddressRules, lookup: Lookup) -> Setup {
+    let (clock, roots) = (Clock::system(), RootCertStore::empty());
+    Setup { clock, rules, cluster_domain: "cluster.local".into(), most: 256, roots, lookup }
+}
+
 fn client_of(rules: AddressRules, lookup: Lookup) -> GuardedClient {
-    GuardedClient::new(Setup { rules, roots: RootCertStore::empty(), lookup }).unwrap()
+    GuardedClient::new(setup(rules, lookup)).unwrap()
 }
 
 /// A client for which loopback is open and every name is loopback.
-fn client() -> GuardedClient {
+pub(in crate::source) fn client() -> GuardedClient {
     client_of(rules(&["127.0.0.0/8"]), names(&["127.0.0.1"]))
+}
+
+impl GuardedClient {
+    /// `GET url`, for which only status 200 is an answer.
+    async fn get(&self, url: &str, timeout: Duration, limits: &Limits) -> Result<Reply, NoAnswer> {
+        self.send(Exchange { timeout, ..Exchange::get("team", url, *limits) }).await?.ok()
+    }
 }
 
 async fn get(url: &str) -> Result<Reply, NoAnswer> {
     client().get(url, AMPLE, &BOUNDS).await
 }
 
+/// The credentials of requests that need none.
+pub(in crate::source) struct NoCredentials;
+
+impl Credentials for NoCredentials {
+    fn secret<'a>(&'a self, _: &'a str, name: &'a str, _: &'a str) -> BoxFuture<'a, Result<Confidential, NoAnswer>> {
+        panic!("the Secret {name} is not needed")
+    }
+
+    fn config_map<'a>(
+        &'a self,
+        _: &'a str,
+        name: &'a str,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<Confidential, NoAnswer>> {
+        panic!("the ConfigMap {name} is not needed")
+    }
+
+    fn token<'a>(&'a self, _: &'a str, name: &'a str, _: &'a str) -> BoxFuture<'a, Result<Confidential, NoAnswer>> {
+        panic!("a token of {name} is not needed")
+    }
+
+    fn turned_away(&self, _: &str, _: &Request) {}
+}
+
+fn needs_sync() -> NeedsSyncClient {
+    NeedsSyncClient::new(Requester::new(client(), Arc::new(NoCredentials)))
+}
+
+fn inquiry(url: &str) -> Inquiry {
+    let request = Request { timeout: Some(AMPLE.into()), ..Request::default() };
+    let under = AskedUnder { uid: "u-1".into(), generation: 3, attempt: 7, ended: true, trigger: None, revision: 0 };
+    Inquiry {
+        at: Mono::default(),
+        question: Arc::new(Question::NeedsSync { url: url.to_owned(), request }),
+        namespace: "team".into(),
+        name: "deployer".into(),
+        under,
+        kept: None,
+    }
+}
+
 async fn ask(url: &str) -> Result<Answer, NoAnswer> {
-    NeedsSyncClient::new(client()).ask(&Question { url: url.to_owned(), timeout: AMPLE }).await
+    needs_sync().ask(&inquiry(url)).await
+}
+
+fn needed(answer: &Answer) -> bool {
+    answer.demand == Demand::Needed
 }
 
 #[track_caller]
@@ -72,7 +139,7 @@ content-length: 46
     )
     .await;
     let answer = ask(&server.url("/diff?token=s3cret")).await.unwrap();
-    assert!(answer.needed);
+    assert!(needed(&answer));
     assert_eq!(answer.parameters["epochs"], "3");
     let request = server.last_request().to_ascii_lowercase();
     assert!(request.starts_with("get /diff?token=s3cret http/1.1\r\n"), "{request}");
@@ -92,9 +159,9 @@ async fn reads_chunked_and_compressed_answers() {
         "HTTP/1.1 200 OK\ntransfer-encoding: chunked\n\n7\n{\"needs\n0c;x=y\nSync\":false}\n0\ntrailer: x\n\n",
     )
     .await;
-    assert!(!ask(&chunked.url("/")).await.unwrap().needed);
+    assert!(!needed(&ask(&chunked.url("/")).await.unwrap()));
     let packed = Server::gzip(&gzipped_answer()).await;
-    assert!(ask(&packed.url("/")).await.unwrap().needed);
+    assert!(needed(&ask(&packed.url("/")).await.unwrap()));
 }
 
 #[tokio::test]

@@ -91,6 +91,7 @@ impl World {
             selector: String::new(),
             listen: "127.0.0.1:0".parse().unwrap(),
             addresses: AddressRules { allow: vec!["127.0.0.0/8".parse().unwrap()], ..AddressRules::default() },
+            cluster_domain: "cluster.local".into(),
             min_run_age: options.min_run_age,
             max_polls: 256,
             lease: None,

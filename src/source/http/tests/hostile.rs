@@ -135,7 +135,7 @@ async fn interim_responses_before_an_answer_are_skipped() {
     let interim = "HTTP/1.1 100 Continue\n\nHTTP/1.1 102 X\n\nHTTP/1.1 103 X\nlink: y\n\n";
     let server =
         Server::fixed(&format!("{interim}HTTP/1.1 200 OK\ncontent-length: 18\n\n{{\"needsSync\":true}}")).await;
-    assert!(ask(&server.url("/")).await.unwrap().needed);
+    assert!(needed(&ask(&server.url("/")).await.unwrap()));
 }
 
 #[tokio::test]
@@ -151,7 +151,7 @@ async fn header_floods_are_too_large() {
         until_dropped(&written).await;
     }
     let fits = format!("HTTP/1.1 200 OK\nx: {}\n{body}", "y".repeat(BOUNDS.headers - 40));
-    assert!(ask(&Server::fixed(&fits).await.url("/")).await.unwrap().needed);
+    assert!(needed(&ask(&Server::fixed(&fits).await.url("/")).await.unwrap()));
 }
 
 #[tokio::test]
@@ -199,11 +199,10 @@ async fn an_answer_that_contradicts_http_is_malformed() {
 #[tokio::test]
 async fn a_length_shorter_than_the_body_cuts_the_answer_and_spoils_nothing_after_it() {
     let server = Server::fixed("HTTP/1.1 200 OK\ncontent-length: 10\n\n{\"needsSync\":true}").await;
-    let client = NeedsSyncClient::new(client());
+    let client = needs_sync();
     for _ in 0..5 {
-        let question = Question { url: server.url("/"), timeout: AMPLE };
         assert_fails(
-            client.ask(&question).await,
+            client.ask(&inquiry(&server.url("/"))).await,
             NoAnswerClass::Malformed,
             "200 OK, no content type, 10 bytes: the body is not valid JSON",
         );

@@ -16,14 +16,14 @@ use tokio::{
 };
 
 /// A server on loopback that lives as long as the test's runtime.
-pub(super) struct Server {
+pub(in crate::source) struct Server {
     address: SocketAddr,
     seen: Arc<Seen>,
 }
 
 /// What a server saw so far.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(in crate::source) struct Seen {
     connections: AtomicUsize,
     requests: AtomicUsize,
     last_request: Mutex<String>,
@@ -31,7 +31,7 @@ pub(super) struct Seen {
 
 impl Server {
     /// Answers every connection with `serve`, on this address (port 0 = any).
-    pub(super) async fn at<F, Fut>(address: &str, serve: F) -> Self
+    pub(in crate::source) async fn at<F, Fut>(address: &str, serve: F) -> Self
     where
         F: Fn(TcpStream, Arc<Seen>) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
@@ -49,13 +49,13 @@ impl Server {
     }
 
     /// Answers every request with these bytes and keeps the connection. In head and chunk lines `\n` stands for `\r\n`.
-    pub(super) async fn fixed(answer: &str) -> Self {
+    pub(in crate::source) async fn fixed(answer: &str) -> Self {
         let answer = answer.replace('\n', "\r\n").into_bytes();
         Self::at("127.0.0.1:0", move |stream, seen| answer_all(stream, seen, answer.clone())).await
     }
 
     /// Answers one request with these bytes and closes the connection.
-    pub(super) async fn closing(answer: &str) -> Self {
+    pub(in crate::source) async fn closing(answer: &str) -> Self {
         let answer = answer.replace('\n', "\r\n");
         Self::raw(move |mut stream| {
             let answer = answer.clone();
@@ -67,14 +67,14 @@ impl Server {
     }
 
     /// Answers with a gzip body.
-    pub(super) async fn gzip(body: &[u8]) -> Self {
+    pub(in crate::source) async fn gzip(body: &[u8]) -> Self {
         let head = format!("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n", body.len());
         let answer = [head.as_bytes(), body].concat();
         Self::at("127.0.0.1:0", move |stream, seen| answer_all(stream, seen, answer.clone())).await
     }
 
     /// Reads one request, then hands the connection to `serve`.
-    pub(super) async fn raw<F, Fut>(serve: F) -> Self
+    pub(in crate::source) async fn raw<F, Fut>(serve: F) -> Self
     where
         F: Fn(TcpStream) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
@@ -92,34 +92,34 @@ impl Server {
     }
 
     /// The URL of a path.
-    pub(super) fn url(&self, path: &str) -> String {
+    pub(in crate::source) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    pub(super) fn port(&self) -> u16 {
+    pub(in crate::source) fn port(&self) -> u16 {
         self.address.port()
     }
 
-    pub(super) fn connections(&self) -> usize {
+    pub(in crate::source) fn connections(&self) -> usize {
         self.seen.connections.load(Ordering::SeqCst)
     }
 
-    pub(super) fn requests(&self) -> usize {
+    pub(in crate::source) fn requests(&self) -> usize {
         self.seen.requests.load(Ordering::SeqCst)
     }
 
-    pub(super) fn last_request(&self) -> String {
+    pub(in crate::source) fn last_request(&self) -> String {
         self.seen.last_request.lock().unwrap().clone()
     }
 }
 
 /// A port on which nobody listens.
-pub(super) async fn closed_port() -> u16 {
+pub(in crate::source) async fn closed_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
 }
 
 /// Answers each request of a connection with the same bytes.
-pub(super) async fn answer_all(mut stream: TcpStream, seen: Arc<Seen>, answer: Vec<u8>) {
+pub(in crate::source) async fn answer_all(mut stream: TcpStream, seen: Arc<Seen>, answer: Vec<u8>) {
     while read_request(&mut stream, &seen).await {
         if stream.write_all(&answer).await.is_err() {
             return;
@@ -127,7 +127,7 @@ pub(super) async fn answer_all(mut stream: TcpStream, seen: Arc<Seen>, answer: V
     }
 }
 
-/// Reads one request's head; `false` at the end of the connection.
+/// Reads one request, with the body that its length announces; `false` at the end of the connection.
 async fn read_request(stream: &mut TcpStream, seen: &Seen) -> bool {
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n") {
@@ -136,19 +136,26 @@ async fn read_request(stream: &mut TcpStream, seen: &Seen) -> bool {
             Err(_) => return false,
         }
     }
+    let head = String::from_utf8_lossy(&request).to_ascii_lowercase();
+    let length = head.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next()?.parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    if stream.read_exact(&mut body).await.is_err() {
+        return false;
+    }
+    request.extend_from_slice(&body);
     seen.requests.fetch_add(1, Ordering::SeqCst);
     *seen.last_request.lock().unwrap() = String::from_utf8_lossy(&request).into_owned();
     true
 }
 
 /// `text`, compressed.
-pub(super) fn gzipped(text: &[u8]) -> Vec<u8> {
+pub(in crate::source) fn gzipped(text: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     encoder.write_all(text).unwrap();
     encoder.finish().unwrap()
 }
 
 /// A valid answer, compressed.
-pub(super) fn gzipped_answer() -> Vec<u8> {
+pub(in crate::source) fn gzipped_answer() -> Vec<u8> {
     gzipped(br#"{"needsSync":true,"parameters":{"epochs":"3"}}"#)
 }

@@ -1,21 +1,35 @@
 //! Who is trusted, and how TLS failures are told.
 
-use std::{io::Write as _, net::TcpListener, sync::Arc};
+use std::{
+    io::Write as _,
+    net::{TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use rustls::{
-    ServerConfig, ServerConnection, Stream,
+    ServerConfig, ServerConnection, StreamOwned,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 
 use super::*;
+use crate::source::http::Authorities;
 
 fn certificate(pem: &[u8]) -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(pem).unwrap()
 }
 
-/// A TLS server for `trainer.test` that answers one request with "not needed"; its port.
-fn serve() -> u16 {
+/// A TLS server for `trainer.test`.
+struct Trainer {
+    port: u16,
+    connections: Arc<AtomicUsize>,
+}
+
+/// Starts a server that answers every request with "not needed".
+fn serve() -> Trainer {
     let key =
         PrivateKeyDer::from_pem_slice(include_bytes!("../../../../tests/fixtures/answers/tls/server.key")).unwrap();
     let chain = vec![certificate(include_bytes!("../../../../tests/fixtures/answers/tls/server.pem"))];
@@ -25,43 +39,69 @@ fn serve() -> u16 {
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .unwrap();
+    let (config, connections) = (Arc::new(config), Arc::new(AtomicUsize::new(0)));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
+    let count = connections.clone();
     std::thread::spawn(move || {
-        let (mut socket, _) = listener.accept().unwrap();
-        let mut session = ServerConnection::new(Arc::new(config)).unwrap();
-        let mut stream = Stream::new(&mut session, &mut socket);
-        let mut request = [0; 1024];
-        if std::io::Read::read(&mut stream, &mut request).is_ok() {
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 19\r\n\r\n{\"needsSync\":false}");
+        for socket in listener.incoming() {
+            count.fetch_add(1, Ordering::SeqCst);
+            let session = ServerConnection::new(config.clone()).unwrap();
+            std::thread::spawn(move || answer_all(StreamOwned::new(session, socket.unwrap())));
         }
     });
-    port
+    Trainer { port, connections }
+}
+
+fn answer_all(mut stream: StreamOwned<ServerConnection, TcpStream>) {
+    let mut request = [0; 4096];
+    while std::io::Read::read(&mut stream, &mut request).is_ok_and(|read| read > 0) {
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 19\r\n\r\n{\"needsSync\":false}";
+        if stream.write_all(answer).is_err() {
+            return;
+        }
+    }
+}
+
+impl Trainer {
+    fn url(&self) -> String {
+        format!("https://trainer.test:{}/?s3cret", self.port)
+    }
 }
 
 fn trusting(roots: RootCertStore) -> GuardedClient {
-    let (rules, lookup) = (rules(&["127.0.0.0/8"]), names(&["127.0.0.1"]));
-    GuardedClient::new(Setup { rules, roots, lookup }).unwrap()
+    GuardedClient::new(Setup { roots, ..setup(rules(&["127.0.0.0/8"]), names(&["127.0.0.1"])) }).unwrap()
+}
+
+const CA: &[u8] = include_bytes!("../../../../tests/fixtures/answers/tls/ca.pem");
+
+/// Asks as an object that brings these authorities.
+async fn ask_with(client: &GuardedClient, url: &str, pem: &[u8]) -> Result<Reply, NoAnswer> {
+    let authorities = Some(Authorities { from: "ConfigMap ca, key x", pem });
+    client.send(Exchange { authorities, timeout: AMPLE, ..Exchange::get("team", url, BOUNDS) }).await
 }
 
 fn test_ca() -> RootCertStore {
     let mut roots = RootCertStore::empty();
-    roots.add(certificate(include_bytes!("../../../../tests/fixtures/answers/tls/ca.pem"))).unwrap();
+    roots.add(certificate(CA)).unwrap();
     roots
+}
+
+fn system() -> Setup {
+    Setup::system(Clock::system(), AddressRules::default(), "cluster.local".into(), 1)
 }
 
 #[tokio::test]
 async fn trusts_a_server_whose_ca_is_known() {
-    let url = format!("https://trainer.test:{}/", serve());
-    assert_eq!(trusting(test_ca()).get(&url, AMPLE, &BOUNDS).await.unwrap().body, b"{\"needsSync\":false}");
+    let reply = trusting(test_ca()).get(&serve().url(), AMPLE, &BOUNDS).await.unwrap();
+    assert_eq!(reply.body, b"{\"needsSync\":false}");
 }
 
 #[tokio::test]
 async fn refuses_a_server_that_nobody_vouches_for() {
-    for roots in [RootCertStore::empty(), Setup::system(AddressRules::default()).roots] {
-        let url = format!("https://trainer.test:{}/?s3cret", serve());
+    for roots in [RootCertStore::empty(), system().roots] {
         assert_fails(
-            trusting(roots).get(&url, AMPLE, &BOUNDS).await,
+            trusting(roots).get(&serve().url(), AMPLE, &BOUNDS).await,
             NoAnswerClass::Tls,
             "TLS failed: invalid peer certificate",
         );
@@ -71,7 +111,7 @@ async fn refuses_a_server_that_nobody_vouches_for() {
 #[tokio::test]
 async fn refuses_a_certificate_of_another_name() {
     for host in ["other.test", "127.0.0.1"] {
-        let url = format!("https://{host}:{}/?s3cret", serve());
+        let url = format!("https://{host}:{}/?s3cret", serve().port);
         assert_fails(trusting(test_ca()).get(&url, AMPLE, &BOUNDS).await, NoAnswerClass::Tls, "not valid for name");
     }
 }
@@ -96,6 +136,34 @@ async fn a_server_without_tls_is_a_tls_failure() {
 
 #[test]
 fn an_image_without_ca_certificates_still_asks_plain_http() {
-    let setup = Setup { roots: RootCertStore::empty(), ..Setup::system(AddressRules::default()) };
-    assert!(GuardedClient::new(setup).is_ok());
+    assert!(GuardedClient::new(Setup { roots: RootCertStore::empty(), ..system() }).is_ok());
+}
+
+#[tokio::test]
+async fn authorities_of_an_object_stand_instead_of_the_operators_own() {
+    let (trainer, client) = (serve(), trusting(test_ca()));
+    let other = rcgen::generate_simple_self_signed(["other.test".to_owned()]).unwrap().cert.pem();
+    assert_fails(ask_with(&client, &trainer.url(), other.as_bytes()).await, NoAnswerClass::Tls, "TLS failed: invalid");
+    assert!(client.get(&trainer.url(), AMPLE, &BOUNDS).await.is_ok(), "nobody else is told to mistrust");
+    let stranger = trusting(RootCertStore::empty());
+    assert!(ask_with(&stranger, &trainer.url(), CA).await.is_ok());
+    assert_fails(stranger.get(&trainer.url(), AMPLE, &BOUNDS).await, NoAnswerClass::Tls, "TLS failed: invalid");
+}
+
+#[tokio::test]
+async fn questions_with_the_same_authorities_share_connections_and_no_others() {
+    let (trainer, client) = (serve(), trusting(test_ca()));
+    for _ in 0..10 {
+        ask_with(&client, &trainer.url(), CA).await.unwrap();
+    }
+    assert_eq!(trainer.connections.load(Ordering::SeqCst), 1);
+    client.get(&trainer.url(), AMPLE, &BOUNDS).await.unwrap();
+    ask_with(&client, &trainer.url(), &[b"# another set\n", CA].concat()).await.unwrap();
+    assert_eq!(trainer.connections.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn authorities_that_cannot_be_read_are_told_by_where_they_come_from() {
+    let result = ask_with(&client(), "https://trainer.test/?s3cret", b"s3cret").await;
+    assert_fails(result, NoAnswerClass::Credentials, "https://trainer.test/?…: ConfigMap ca, key x: it holds no");
 }

@@ -1,0 +1,346 @@
+//! What questions carry of the cluster: keys of Secrets and ConfigMaps, tokens of service accounts. IO.
+//!
+//! Nothing is listed or watched: what an object names is read when it is needed and kept for a minute, so that a rotated
+//! value is used within a minute. No value is ever part of a message, and none is logged.
+
+mod cache;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures::future::BoxFuture;
+use http::Request;
+use jiff::Timestamp;
+use k8s_openapi::ByteString;
+use kube::Client;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use self::cache::Cache;
+use super::client::{CallError, call};
+use crate::{
+    api,
+    clock::Clock,
+    core::{
+        answer::{NoAnswer, NoAnswerClass},
+        condition::truncated,
+        confidential::Confidential,
+        time::{Mono, until},
+    },
+    port::Credentials,
+};
+
+/// How long a Secret or ConfigMap is kept.
+const LIFE: Duration = Duration::from_mins(1);
+/// How long the API server's own audiences are kept. They change with its command line only.
+const AUDIENCES_LIFE: Duration = Duration::from_mins(10);
+/// Life that is asked for a token: the shortest that the API server gives.
+const TOKEN_SECONDS: u32 = 600;
+/// Objects and tokens that are kept at once, and bytes of all objects together.
+const MOST: (usize, usize) = (1024, 16 * 1024 * 1024);
+/// Reads under way at once: many objects that ask at the same moment must not crowd out the operator's other reads.
+const READS: usize = 16;
+/// Longest message of a failure, in bytes.
+const MAX_MESSAGE: usize = 512;
+
+/// Reads credentials from the API server.
+pub struct ApiCredentials {
+    client: Client,
+    clock: Arc<Clock>,
+    reads: Semaphore,
+    kept: Mutex<Kept>,
+}
+
+struct Kept {
+    objects: Cache<ObjectKey, Arc<Data>>,
+    /// By namespace, service account and audience.
+    tokens: Cache<(String, String, String), Confidential>,
+    audiences: Option<(Mono, Arc<[String]>)>,
+}
+
+type Data = BTreeMap<String, Confidential>;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct ObjectKey {
+    kind: Kind,
+    namespace: String,
+    name: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    Secret,
+    ConfigMap,
+}
+
+/// The part of a Secret that is read. Its `Debug` output shows no values.
+#[derive(Deserialize)]
+struct SecretData {
+    #[serde(default)]
+    data: Option<BTreeMap<String, ByteString>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ConfigMapData {
+    #[serde(default)]
+    data: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    binary_data: Option<BTreeMap<String, ByteString>>,
+}
+
+/// What a TokenRequest comes back as.
+#[derive(Deserialize)]
+struct Issued {
+    spec: IssuedSpec,
+    status: IssuedStatus,
+}
+
+#[derive(Deserialize)]
+struct IssuedSpec {
+    #[serde(default)]
+    audiences: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct IssuedStatus {
+    #[serde(default)]
+    token: String,
+    expiration_timestamp: Option<Timestamp>,
+}
+
+impl ApiCredentials {
+    /// Reads through this client.
+    pub fn new(client: Client, clock: Arc<Clock>) -> Self {
+        let kept = Kept { objects: Cache::new(MOST.0, MOST.1), tokens: Cache::new(MOST.0, MOST.1), audiences: None };
+        Self { client, clock, reads: Semaphore::new(READS), kept: Mutex::new(kept) }
+    }
+
+    async fn key(&self, kind: Kind, namespace: &str, name: &str, key: &str) -> Result<Confidential, NoAnswer> {
+        let what = kind.word();
+        check_name(what, name)?;
+        let object = self.object(ObjectKey { kind, namespace: namespace.to_owned(), name: name.to_owned() }).await?;
+        object
+            .get(key)
+            .cloned()
+            .ok_or_else(|| refuse(&format!("{what} {name} of namespace {namespace} has no key {key}")))
+    }
+
+    async fn object(&self, key: ObjectKey) -> Result<Arc<Data>, NoAnswer> {
+        let _turn = self.reads.acquire().await;
+        // Whoever waited may find what another has read meanwhile.
+        if let Some(kept) = self.kept().objects.get(&key, self.clock.mono()) {
+            return Ok(kept);
+        }
+        let read = self.clock.mono();
+        let data: Data = match key.kind {
+            Kind::Secret => {
+                let SecretData { data } = self.get("secrets", &key).await?;
+                data.into_iter().flatten().map(|(name, ByteString(bytes))| (name, bytes.into())).collect()
+            }
+            Kind::ConfigMap => {
+                let ConfigMapData { data, binary_data } = self.get("configmaps", &key).await?;
+                let text = data.into_iter().flatten().map(|(name, text)| (name, text.into_bytes().into()));
+                let binary = binary_data.into_iter().flatten().map(|(name, ByteString(bytes))| (name, bytes.into()));
+                text.chain(binary).collect()
+            }
+        };
+        let (bytes, data) = (size(&data), Arc::new(data));
+        self.kept().objects.put(key, data.clone(), bytes, read + LIFE, read);
+        Ok(data)
+    }
+
+    async fn get<T: DeserializeOwned>(&self, plural: &str, key: &ObjectKey) -> Result<T, NoAnswer> {
+        let ObjectKey { kind, namespace, name } = key;
+        let what = format!("{} {name} of namespace {namespace}", kind.word());
+        let request = Request::get(format!("/api/v1/namespaces/{namespace}/{plural}/{name}"));
+        self.call(&what, request, Vec::new()).await
+    }
+
+    async fn issue(&self, namespace: &str, account: &str, audience: &str) -> Result<Confidential, NoAnswer> {
+        check_name("service account", account)?;
+        let _turn = self.reads.acquire().await;
+        let key = (namespace.to_owned(), account.to_owned(), audience.to_owned());
+        let now = self.clock.now();
+        if let Some(kept) = self.kept().tokens.get(&key, now.mono) {
+            return Ok(kept);
+        }
+        if self.own_audiences(namespace, account).await?.iter().any(|own| own == audience) {
+            let message = format!(
+                "the audience {audience} is one of the API server's own: whoever receives such a token could use the \
+                 cluster as the service account. Choose the receiver's own"
+            );
+            return Err(refuse(&message));
+        }
+        let issued = self.request_token(namespace, account, Some(audience)).await?;
+        let expires = issued.status.expiration_timestamp.ok_or_else(|| refuse("the API server gave no token"))?;
+        let token = Confidential::from(issued.status.token.into_bytes());
+        // A fifth of its life is left for its way and for clocks that differ.
+        let life = until(now.server_or_wall(), expires).mul_f64(0.8);
+        self.kept().tokens.put(key, token.clone(), token.expose().len(), now.mono + life, now.mono);
+        Ok(token)
+    }
+
+    /// The audiences that the API server takes for its own: those of a token for which none was asked.
+    ///
+    /// A dry run tells them: no token that the API server accepts need exist for this.
+    async fn own_audiences(&self, namespace: &str, account: &str) -> Result<Arc<[String]>, NoAnswer> {
+        let now = self.clock.mono();
+        if let Some((read, known)) = &self.kept().audiences
+            && now.since(*read) < AUDIENCES_LIFE
+        {
+            return Ok(known.clone());
+        }
+        let told: Arc<[String]> = self.request_token(namespace, account, None).await?.spec.audiences.into();
+        if told.is_empty() {
+            return Err(refuse("the API server does not tell its own audiences, so none can be told from them"));
+        }
+        self.kept().audiences = Some((now, told.clone()));
+        Ok(told)
+    }
+
+    async fn request_token(&self, namespace: &str, account: &str, audience: Option<&str>) -> Result<Issued, NoAnswer> {
+        let dry = if audience.is_some() { "" } else { "?dryRun=All" };
+        let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token{dry}");
+        let body: Value = json!({
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": { "audiences": audience.into_iter().collect::<Vec<_>>(), "expirationSeconds": TOKEN_SECONDS },
+        });
+        let what = format!("a token of service account {account} of namespace {namespace}");
+        let request = Request::post(path).header("Content-Type", "application/json");
+        self.call(&what, request, body.to_string().into_bytes()).await
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        what: &str,
+        request: http::request::Builder,
+        body: Vec<u8>,
+    ) -> Result<T, NoAnswer> {
+        let request = request.body(body).map_err(|_| refuse(&format!("{what} cannot be asked for")))?;
+        call(&self.client, request).await.map_err(|error| match error {
+            CallError::Refused(status) if status.code == 404 => refuse(&format!("{what} does not exist")),
+            CallError::Refused(status) => refuse(&format!("{what} is refused: {}", status.message)),
+            CallError::Unknown(_) => refuse(&format!("{what} cannot be read now: the API server gives no reply")),
+            // The parser's words may repeat what it read.
+            CallError::Unreadable(_) => refuse(&format!("{what} cannot be read: the reply is of another form")),
+        })
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Credentials for ApiCredentials {
+    fn secret<'a>(
+        &'a self,
+        namespace: &'a str,
+        name: &'a str,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Confidential, NoAnswer>> {
+        Box::pin(self.key(Kind::Secret, namespace, name, key))
+    }
+
+    fn config_map<'a>(
+        &'a self,
+        namespace: &'a str,
+        name: &'a str,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Confidential, NoAnswer>> {
+        Box::pin(self.key(Kind::ConfigMap, namespace, name, key))
+    }
+
+    fn token<'a>(
+        &'a self,
+        namespace: &'a str,
+        service_account: &'a str,
+        audience: &'a str,
+    ) -> BoxFuture<'a, Result<Confidential, NoAnswer>> {
+        Box::pin(self.issue(namespace, service_account, audience))
+    }
+
+    fn turned_away(&self, namespace: &str, request: &api::Request) {
+        let mut kept = self.kept();
+        for key in objects_of(namespace, request) {
+            kept.objects.remove(&key);
+        }
+        if let Some(token) = &request.service_account_token {
+            let key = (namespace.to_owned(), token.service_account_name.clone(), token.audience.clone());
+            kept.tokens.remove(&key);
+        }
+    }
+}
+
+impl Kind {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Secret => "Secret",
+            Self::ConfigMap => "ConfigMap",
+        }
+    }
+}
+
+/// The objects that a request names.
+fn objects_of(namespace: &str, request: &api::Request) -> Vec<ObjectKey> {
+    let key = |kind, name: &str| ObjectKey { kind, namespace: namespace.to_owned(), name: name.to_owned() };
+    let headers = request.headers_from.iter().map(|header| key(Kind::Secret, &header.secret_key_ref.name));
+    let ca = request.ca.iter().flat_map(|ca| {
+        let secret = ca.secret_key_ref.iter().map(|secret| key(Kind::Secret, &secret.name));
+        secret.chain(ca.config_map_key_ref.iter().map(|map| key(Kind::ConfigMap, &map.name)))
+    });
+    headers.chain(ca).collect()
+}
+
+/// Refuses what is no name of an object: it becomes part of a URL's path, and must not lead anywhere else.
+fn check_name(what: &str, name: &str) -> Result<(), NoAnswer> {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let valid = name.len() <= 253
+        && name.bytes().all(|byte| inner(byte) || byte == b'-' || byte == b'.')
+        && name.bytes().next().is_some_and(inner)
+        && name.bytes().last().is_some_and(inner);
+    if valid { Ok(()) } else { Err(refuse(&format!("{name:?} is not the name of a {what}"))) }
+}
+
+fn size(data: &Data) -> usize {
+    data.iter().map(|(key, value)| key.len() + value.expose().len()).sum()
+}
+
+fn refuse(message: &str) -> NoAnswer {
+    NoAnswer { class: NoAnswerClass::Credentials, message: truncated(message, MAX_MESSAGE) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_lead_to_another_object() {
+        for name in ["a", "a-b.c", "0", &"x".repeat(253)] {
+            assert_eq!(check_name("Secret", name), Ok(()), "{name}");
+        }
+        for name in
+            ["", ".", "..", "../b", "a/../../b", "a?x=y", "a%2fb", "a#b", "A", "a b", "-a", "a.", &"x".repeat(254)]
+        {
+            let refusal = check_name("Secret", name).unwrap_err();
+            assert!(refusal.message.ends_with("is not the name of a Secret"), "{}", refusal.message);
+        }
+    }
+
+    #[test]
+    fn a_request_names_its_secrets_and_its_authorities() {
+        let request: api::Request = serde_json::from_value(json!({
+            "headersFrom": [{ "name": "X", "secretKeyRef": { "name": "one", "key": "k" } }],
+            "ca": { "configMapKeyRef": { "name": "two", "key": "k" } },
+        }))
+        .unwrap();
+        let named: Vec<_> = objects_of("a", &request).into_iter().map(|key| (key.kind, key.name)).collect();
+        assert_eq!(named, [(Kind::Secret, "one".to_owned()), (Kind::ConfigMap, "two".to_owned())]);
+    }
+}

@@ -1,0 +1,93 @@
+//! A small cache with a life for each entry and a bound on all. Pure: `now` is passed in.
+
+use std::{collections::HashMap, hash::Hash};
+
+use crate::core::time::Mono;
+
+/// Entries by key, at most `most` of them, with at most `most_bytes` in all.
+pub(super) struct Cache<K, V> {
+    entries: HashMap<K, Entry<V>>,
+    bytes: usize,
+    most: usize,
+    most_bytes: usize,
+}
+
+struct Entry<V> {
+    value: V,
+    bytes: usize,
+    until: Mono,
+}
+
+impl<K: Eq + Hash + Clone, V: Clone> Cache<K, V> {
+    pub(super) fn new(most: usize, most_bytes: usize) -> Self {
+        Self { entries: HashMap::new(), bytes: 0, most, most_bytes }
+    }
+
+    pub(super) fn get(&self, key: &K, now: Mono) -> Option<V> {
+        self.entries.get(key).filter(|entry| now < entry.until).map(|entry| entry.value.clone())
+    }
+
+    /// Keeps `value` until that moment, if there is room after those have gone that end sooner.
+    pub(super) fn put(&mut self, key: K, value: V, bytes: usize, until: Mono, now: Mono) {
+        self.remove(&key);
+        if bytes > self.most_bytes {
+            return;
+        }
+        if self.entries.len() >= self.most || self.bytes + bytes > self.most_bytes {
+            let past: Vec<K> =
+                self.entries.iter().filter(|(_, entry)| entry.until <= now).map(|(key, _)| key.clone()).collect();
+            past.iter().for_each(|key| self.remove(key));
+        }
+        while self.entries.len() >= self.most || self.bytes + bytes > self.most_bytes {
+            let Some(first) = self.entries.iter().min_by_key(|(_, entry)| entry.until).map(|(key, _)| key.clone())
+            else {
+                return;
+            };
+            self.remove(&first);
+        }
+        self.bytes += bytes;
+        self.entries.insert(key, Entry { value, bytes, until });
+    }
+
+    pub(super) fn remove(&mut self, key: &K) {
+        if let Some(entry) = self.entries.remove(key) {
+            self.bytes -= entry.bytes;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(second: u64) -> Mono {
+        Mono::new(Duration::from_secs(second))
+    }
+
+    #[test]
+    fn forgets_at_the_end_of_an_entrys_life_and_when_told() {
+        let mut cache = Cache::new(10, 100);
+        cache.put("a", 1, 10, at(60), at(0));
+        assert_eq!((cache.get(&"a", at(59)), cache.get(&"a", at(60))), (Some(1), None));
+        cache.put("a", 2, 10, at(120), at(60));
+        assert_eq!(cache.get(&"a", at(60)), Some(2));
+        cache.remove(&"a");
+        assert_eq!((cache.get(&"a", at(60)), cache.bytes), (None, 0));
+    }
+
+    #[test]
+    fn makes_room_by_number_and_by_size_for_what_comes() {
+        let mut cache = Cache::new(3, 100);
+        for (n, key) in ["a", "b", "c", "d"].into_iter().enumerate() {
+            cache.put(key, n, 10, at(10 + u64::try_from(n).unwrap()), at(0));
+        }
+        assert_eq!((cache.get(&"a", at(0)), cache.get(&"d", at(0))), (None, Some(3)));
+        cache.put("large", 9, 90, at(60), at(0));
+        assert_eq!((cache.entries.len(), cache.bytes), (2, 100), "only what ends last stays beside it");
+        cache.put("too large", 9, 101, at(60), at(0));
+        assert_eq!(cache.get(&"too large", at(0)), None);
+        assert_eq!(cache.get(&"large", at(0)), Some(9));
+    }
+}

@@ -1,0 +1,84 @@
+//! Version 2 of the endpoint's protocol, on the wire.
+
+use super::*;
+
+fn header(request: &str, name: &str) -> Option<String> {
+    let mut lines = request.lines().filter_map(|line| line.split_once(": "));
+    lines.find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned())
+}
+
+async fn server_saying(head: &str) -> Server {
+    let body = r#"{"needsSync":true,"parameters":{"name":"m2"}}"#;
+    Server::fixed(&format!("HTTP/1.1 200 OK\n{head}content-length: {}\n\n{body}", body.len())).await
+}
+
+#[tokio::test]
+async fn tells_who_asks_and_gives_each_question_a_trace_of_its_own() {
+    let (server, client) = (server_saying("").await, needs_sync());
+    let mut traces = std::collections::BTreeSet::new();
+    for _ in 0..10 {
+        client.ask(&inquiry(&server.url("/"))).await.unwrap();
+        let request = server.last_request();
+        for (name, value) in [
+            ("modelsync-name", "deployer"),
+            ("modelsync-namespace", "team"),
+            ("modelsync-uid", "u-1"),
+            ("modelsync-attempt", "7"),
+        ] {
+            assert_eq!(header(&request, name).as_deref(), Some(value), "{request}");
+        }
+        assert_eq!(header(&request, "if-none-match"), None);
+        let trace = header(&request, "traceparent").unwrap();
+        let parts: Vec<_> = trace.split('-').collect();
+        let hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), [2, 32, 16, 2], "{trace}");
+        assert!(parts.iter().all(|part| hex(part)) && parts[0] == "00" && parts[3] == "01", "{trace}");
+        traces.insert(trace);
+    }
+    assert_eq!(traces.len(), 10);
+}
+
+#[tokio::test]
+async fn an_entity_tag_is_kept_if_it_can_be_sent_back() {
+    let long = format!("etag: \"{}\"\n", "x".repeat(300));
+    for (head, expected) in [
+        ("etag: \"v1\"\n", Some("\"v1\"")),
+        ("ETag: W/\"v 1\"\n", Some("W/\"v 1\"")),
+        ("etag: \n", None),
+        ("etag: ü\n", None),
+        (long.as_str(), None),
+        ("", None),
+    ] {
+        let answer = ask(&server_saying(head).await.url("/")).await.unwrap();
+        assert_eq!(answer.etag.as_deref(), expected, "{head}");
+    }
+}
+
+#[tokio::test]
+async fn not_modified_gives_the_kept_answer_again() {
+    let server = Server::fixed("HTTP/1.1 304 Not Modified\netag: \"v2\"\n\n").await;
+    let kept = Answer { demand: Demand::Needed, etag: Some("\"v1\"".into()), ..Answer::default() };
+    let question = Inquiry { kept: Some(Arc::new(kept.clone())), ..inquiry(&server.url("/")) };
+    assert_eq!(needs_sync().ask(&question).await, Ok(kept));
+    assert_eq!(header(&server.last_request(), "if-none-match").as_deref(), Some("\"v1\""));
+}
+
+#[tokio::test]
+async fn not_modified_without_a_kept_answer_is_no_answer() {
+    let server = Server::fixed("HTTP/1.1 304 Not Modified\n\n").await;
+    let no_tag = Inquiry { kept: Some(Arc::default()), ..inquiry(&server.url("/")) };
+    for question in [inquiry(&server.url("/")), no_tag] {
+        let result = needs_sync().ask(&question).await;
+        assert_fails(result, NoAnswerClass::Status, "status 304 Not Modified");
+        assert_eq!(header(&server.last_request(), "if-none-match"), None);
+    }
+}
+
+#[tokio::test]
+async fn a_good_answer_replaces_the_kept_one() {
+    let server = server_saying("").await;
+    let kept = Answer { etag: Some("\"v1\"".into()), ..Answer::default() };
+    let question = Inquiry { kept: Some(Arc::new(kept)), ..inquiry(&server.url("/")) };
+    let answer = needs_sync().ask(&question).await.unwrap();
+    assert_eq!((answer.demand, answer.etag), (Demand::Needed, None));
+}
