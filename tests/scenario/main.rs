@@ -13,6 +13,7 @@ mod bare;
 mod burst;
 mod election;
 mod endpoints;
+mod faults;
 mod first_sync;
 mod history;
 mod lost_runs;

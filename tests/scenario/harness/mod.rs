@@ -3,6 +3,8 @@
 pub mod audit;
 pub mod cluster;
 pub mod endpoint;
+pub mod fault;
+pub mod proxy;
 pub mod tekton;
 pub mod world;
 
