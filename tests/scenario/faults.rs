@@ -14,11 +14,7 @@ use kube::{
     api::{DynamicObject, ListParams},
 };
 use modelsync::{
-    api::{
-        ConditionStatus::{False, True},
-        ConditionType::{InSync, Stalled},
-        ModelSync, ModelSyncStatus,
-    },
+    api::{ConditionType::InSync, ModelSync},
     core::{condition::find, time::Mono},
 };
 use serde_json::Value;
@@ -47,6 +43,9 @@ const FAULTS: [Fault; 9] = [
 const LONGEST: Duration = Duration::from_mins(6);
 /// An answer to a create that says that the run itself is wrong is believed for an hour.
 const LONGEST_REFUSED: Duration = Duration::from_mins(66);
+
+/// What passes before an attempt that nobody sees counts as gone: the creation window and the API server's timeout.
+const UNTIL_CERTAIN: Duration = Duration::from_secs(30 + 60 + 1);
 
 /// The reservation of an attempt.
 fn reserve() -> Call {
@@ -109,11 +108,12 @@ async fn play(world: &World) {
             if left.is_empty() {
                 return Some(());
             }
-            let stalled = |object: &&ModelSync| {
-                object.status.as_ref().is_some_and(|status| find(&status.conditions, Stalled).is_some())
-            };
-            world.clock.advance(if left.iter().all(stalled) {
+            let all = |wait: &str| left.iter().all(|object| shows(object, wait));
+            // Where all wait for one and the same thing, there is nothing to see until it comes.
+            world.clock.advance(if all("RunRefused") {
                 Duration::from_hours(1)
+            } else if all("RunUnconfirmed") {
+                UNTIL_CERTAIN
             } else {
                 Duration::from_secs(1)
             });
@@ -124,12 +124,13 @@ async fn play(world: &World) {
 
 /// Whether its one run is recorded and nothing more is needed.
 fn in_sync(object: &ModelSync) -> bool {
-    object.status.as_ref().is_some_and(|status: &ModelSyncStatus| {
-        status.last_run.is_some()
-            && find(&status.conditions, InSync)
-                .is_some_and(|shown| shown.status == True && shown.reason.as_str() == "UpToDate")
-            && find(&status.conditions, Stalled).is_none_or(|shown| shown.status == False)
-    })
+    shows(object, "UpToDate") && object.status.as_ref().is_some_and(|status| status.last_run.is_some())
+}
+
+/// Whether its condition InSync has this reason.
+fn shows(object: &ModelSync, reason: &str) -> bool {
+    let in_sync = object.status.as_ref().and_then(|status| find(&status.conditions, InSync));
+    in_sync.is_some_and(|shown| shown.reason.as_str() == reason)
 }
 
 impl World {

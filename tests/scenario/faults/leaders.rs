@@ -7,16 +7,13 @@ use modelsync::{
     clock::Clock,
 };
 
-use super::{create, play, reserve};
+use super::{UNTIL_CERTAIN, create, play, reserve};
 use crate::harness::{
     Reply,
     fault::Fault,
     proxy::Proxy,
     world::{attempt_of, faulty_scenario},
 };
-
-/// What passes before an attempt that nobody sees counts as gone: the creation window and the API server's timeout.
-const UNTIL_CERTAIN: Duration = Duration::from_secs(30 + 60 + 1);
 
 #[tokio::test]
 async fn two_leaders_whose_reservations_cross_start_one_run() {
@@ -46,11 +43,11 @@ async fn two_leaders_whose_reservations_cross_start_one_run() {
 }
 
 #[tokio::test]
-async fn two_leaders_of_twenty_objects_start_one_run_for_each() {
+async fn two_leaders_of_ten_objects_start_one_run_for_each() {
     faulty_scenario("leaders_race", async |world, proxy| {
         let other_proxy = Proxy::start(&world.cluster).await;
         let other = world.another_operator_behind(&other_proxy).await;
-        let objects: Vec<_> = (0..20).map(|n| format!("row{n}")).collect();
+        let objects: Vec<_> = (0..10).map(|n| format!("row{n}")).collect();
         for object in &objects {
             world.model_sync_that_hears(object, Reply::model("m1")).await;
         }

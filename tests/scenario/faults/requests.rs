@@ -1,13 +1,13 @@
 //! Every kind of request, and every answer to it that the API server or the network may give.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use modelsync::app::Election;
+use modelsync::{app::Election, kube_io::client::Safeguards};
 use serde_json::json;
 
 use super::{FAULTS, LONGEST, LONGEST_REFUSED, Row, create, play, record_end, reserve};
 use crate::harness::{
-    World,
+    Reply, World,
     fault::{Call, Fault, call},
     proxy::Proxy,
     world::faulty_scenario,
@@ -64,14 +64,10 @@ async fn create_that_meets_any_fault_leads_to_one_run() {
         judge(world, &proxy, &rows, LONGEST_REFUSED * 2).await;
         for row in &rows {
             let sent = proxy.seen(&create().of(&row.object));
-            let names: std::collections::BTreeSet<_> = sent.iter().map(|seen| seen.request.name.clone()).collect();
+            let names: BTreeSet<_> = sent.iter().map(|seen| seen.request.name.as_str()).collect();
+            // Only a certain refusal is followed by a second request for the same attempt.
             let refused = matches!(row.rule.fault, Fault::Answer(410 | 429));
-            assert_eq!(
-                names.len() == sent.len(),
-                !refused,
-                "{:?}: only a certain refusal is followed by a second request for the same attempt: {sent:#?}",
-                row.rule.fault
-            );
+            assert_eq!(names.len() < sent.len(), refused, "{:?}: {sent:#?}", row.rule.fault);
         }
     })
     .await;
@@ -144,10 +140,13 @@ async fn event_that_meets_any_fault_hinders_nothing_and_is_not_repeated() {
     .await;
 }
 
-/// Nine seconds of real time pass until a call is given up.
+/// The real deadline is 9 s; here it is short.
 #[tokio::test]
 async fn answers_that_never_come_hold_up_no_demand_for_longer_than_the_deadline() {
     faulty_scenario("fault_hang", async |world, proxy| {
+        world.stop_operator().await;
+        let call_deadline = Some(Duration::from_secs(1));
+        world.start_guarded_operator(Safeguards { call_deadline, ..Safeguards::default() }).await;
         let kinds = [
             ("reserve", reserve()),
             ("create", create()),
@@ -159,15 +158,15 @@ async fn answers_that_never_come_hold_up_no_demand_for_longer_than_the_deadline(
         let mut rules = Vec::new();
         for (object, kind) in kinds {
             rules.push((object, proxy.once(kind.of(object), Fault::Hang)));
-            world.model_sync_that_hears(object, crate::harness::Reply::model("m1")).await;
+            world.model_sync_that_hears(object, Reply::model("m1")).await;
         }
         play(world).await;
         for (object, rule) in rules {
             assert_eq!(rule.hits(), 1, "{object}");
             assert_eq!(proxy.done(&create().of(object)).len(), 1, "{object}: one run");
-            let after = proxy.seen(&call("create", "events").of("event")).len();
-            assert!(after > 1, "events go on after one that was not answered");
         }
+        let published = async || (!proxy.done(&call("create", "events").of("event")).is_empty()).then_some(());
+        world.wait("events go on after one that was not answered", published).await;
     })
     .await;
 }
@@ -176,9 +175,7 @@ async fn answers_that_never_come_hold_up_no_demand_for_longer_than_the_deadline(
 async fn lists_that_meet_any_fault_delay_a_demand_and_repeat_nothing() {
     faulty_scenario("fault_list", async |world, proxy| {
         for (n, fault) in FAULTS.into_iter().enumerate() {
-            for resource in ["modelsyncs", "pipelineruns"] {
-                restart_into(world, &proxy, call("list", resource), fault.clone(), &format!("{resource}{n}")).await;
-            }
+            restart_into(world, &proxy, "list", fault, &format!("row{n}")).await;
         }
     })
     .await;
@@ -188,44 +185,52 @@ async fn lists_that_meet_any_fault_delay_a_demand_and_repeat_nothing() {
 async fn watches_that_meet_any_fault_at_their_start_delay_a_demand_and_repeat_nothing() {
     faulty_scenario("fault_watch", async |world, proxy| {
         for (n, code) in [409, 410, 429, 503, 504].into_iter().enumerate() {
-            for resource in ["modelsyncs", "pipelineruns"] {
-                let fault = Fault::Answer(code);
-                restart_into(world, &proxy, call("watch", resource), fault, &format!("{resource}{n}")).await;
-            }
+            restart_into(world, &proxy, "watch", Fault::Answer(code), &format!("row{n}")).await;
         }
     })
     .await;
 }
 
-/// A new operator meets the fault, and then a new demand.
-async fn restart_into(world: &mut World, proxy: &Proxy, kind: Call, fault: Fault, object: &str) {
+/// A new operator meets the fault at objects and at runs, and then a new demand.
+async fn restart_into(world: &mut World, proxy: &Proxy, verb: &'static str, fault: Fault, object: &str) {
     world.stop_operator().await;
-    let before = proxy.seen(&kind).len();
-    let rule = proxy.times(2, kind.clone(), fault);
+    let kinds = ["modelsyncs", "pipelineruns"].map(|resource| call(verb, resource));
+    let before = kinds.each_ref().map(|kind| proxy.seen(kind).len());
+    let rules = kinds.each_ref().map(|kind| proxy.times(2, kind.clone(), fault.clone()));
+    let began = world.clock.mono();
     world.start_operator().await;
-    let row = Row { object: object.to_owned(), rule, began: world.clock.mono() };
-    world.model_sync_that_hears(object, crate::harness::Reply::model("m1")).await;
+    world.model_sync_that_hears(object, Reply::model("m1")).await;
+    world
+        .wait("both meet it", async || {
+            // Pauses are on the clock that can be set forward.
+            world.clock.advance(Duration::from_secs(1));
+            rules.iter().all(|rule| rule.hits() == 2).then_some(())
+        })
+        .await;
     play(world).await;
-    row.judge(world, proxy, LONGEST).await;
-    let asked = proxy.seen(&kind).len() - before;
-    assert!(asked <= 10, "{object}: {:?}: asked {asked} times", row.rule.fault);
+    for (n, rule) in rules.into_iter().enumerate() {
+        let asked = proxy.seen(&kinds[n]).len() - before[n];
+        assert!(asked <= 10, "{object}: {fault:?}: {:?} {asked} times", kinds[n]);
+        Row { object: object.to_owned(), rule, began }.judge(world, proxy, LONGEST).await;
+    }
 }
 
 #[tokio::test]
 async fn renewal_of_the_lease_that_meets_any_fault_costs_no_run_and_no_flood() {
     faulty_scenario("fault_lease", async |world, proxy| {
         world.stop_operator().await;
-        let duration = Duration::from_secs(3);
+        let duration = Duration::from_secs(2);
         world.elect(Election { name: "modelsync-controller".into(), namespace: None, duration });
         world.start_operator().await;
         for (n, fault) in FAULTS.into_iter().enumerate() {
             let before = proxy.requests().len();
             let object = format!("row{n}");
             let row = Row::begin(world, &proxy, &object, call("update", "leases"), fault).await;
-            row.rule.hit(2).await;
+            row.rule.hit(1).await;
             world.wait("it leads again", async || world.operator().leads().then_some(())).await;
             play(world).await;
             row.judge(world, &proxy, LONGEST).await;
+            row.rule.release();
             let lease = |seen: &crate::harness::proxy::Seen| seen.request.resource == "leases";
             let asked = proxy.requests().into_iter().skip(before).filter(lease).count();
             assert!(asked <= 20, "{object}: {:?}: {asked} requests for the lease", row.rule.fault);

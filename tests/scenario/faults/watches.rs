@@ -69,9 +69,9 @@ async fn watches_that_end_at_once_are_begun_anew_with_growing_pauses() {
             let rule = proxy.always(call("watch", RUNS), fault.clone());
             let before = proxy.seen(&call("watch", RUNS)).len();
             world.start_operator().await;
-            rule.hit(4).await;
+            rule.hit(3).await;
             let begun: Vec<_> = proxy.seen(&call("watch", RUNS)).into_iter().skip(before).map(|seen| seen.at).collect();
-            let pauses = begun.windows(2).zip([250, 500, 1000]);
+            let pauses = begun.windows(2).zip([250, 500]);
             for (pair, least) in pauses {
                 let pause = pair[1].since(pair[0]);
                 assert!(pause >= Duration::from_millis(least), "{fault:?}: {pause:?}, not {least} ms");
@@ -124,7 +124,7 @@ async fn operator_that_starts_into_the_past_starts_no_second_run() {
     .await;
 }
 
-/// K6. The real limit is a minute; here it is short.
+/// The real limit is a minute; here it is short.
 #[tokio::test]
 async fn watch_that_falls_silent_is_noticed_and_without_the_limit_is_not() {
     const SHORT: Duration = Duration::from_secs(2);

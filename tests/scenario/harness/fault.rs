@@ -59,7 +59,7 @@ impl Request {
 }
 
 /// Which requests a rule is for.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Call {
     verb: &'static str,
     resource: &'static str,
