@@ -18,7 +18,7 @@ use crate::{
     core::run::RunRecord,
     kube_io::{
         apply::{ApiServer, collection, model_syncs},
-        client::Clients,
+        client::{Clients, Safeguards},
         credentials::ApiCredentials,
         events::Events,
         fence::FenceState,
@@ -118,10 +118,21 @@ pub async fn cluster_config() -> Result<Config, Error> {
 impl Operator {
     /// Starts every task. They run until [`Operator::stop`].
     pub async fn start(settings: Settings, config: &Config, clock: Arc<Clock>) -> Result<Self, Error> {
+        Self::start_guarded(settings, config, clock, Safeguards::default()).await
+    }
+
+    /// The same with safeguards that a test has chosen.
+    #[doc(hidden)]
+    pub async fn start_guarded(
+        settings: Settings,
+        config: &Config,
+        clock: Arc<Clock>,
+        safeguards: Safeguards,
+    ) -> Result<Self, Error> {
         let listener =
             TcpListener::bind(settings.listen).await.map_err(|error| Error::Listen(settings.listen, error))?;
         let address = listener.local_addr().map_err(|error| Error::Listen(settings.listen, error))?;
-        let clients = Clients::new(config, &clock)?;
+        let clients = Clients::new(config, &clock, safeguards)?;
         let parts = Parts::new(&settings, config, &clients, &clock).await?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         // The first look comes before the first decision: an object with a lost run would else wait for it.

@@ -1,12 +1,11 @@
 //! Every read and write that a decision asks for, each with a deadline and without a retry. IO.
 
 use http::{Method, Request};
-use kube::Client;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::{
-    client::{CallError, Clients, call},
+    client::{CallError, Clients, Guarded, call},
     record::{self, ModelSyncRecord},
 };
 use crate::{
@@ -244,7 +243,7 @@ fn path_of(identity: &Identity) -> String {
     format!("{}/{}", model_syncs(Some(&identity.namespace)), identity.name)
 }
 
-async fn post(client: &Client, path: &str, body: &Value) -> Result<Box<RawValue>, CallError> {
+async fn post(client: &Guarded, path: &str, body: &Value) -> Result<Box<RawValue>, CallError> {
     call(client, with_body(Request::post(path).header("Content-Type", "application/json"), body)?).await
 }
 

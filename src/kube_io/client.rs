@@ -12,30 +12,64 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tower::util::MapResponseLayer;
 
+use super::watch::SILENCE;
 use crate::clock::Clock;
 
 /// Deadline of every call but watches. Shorter than the time that a create has at least left when it is sent.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(9);
 
+/// Measures against defaults of kube that would hurt us. All are on; a test turns one off to show what it is good for.
+#[derive(Clone, Copy, Debug)]
+pub struct Safeguards {
+    /// A client repeats nothing by itself. Kube's default repeats a POST up to fifteen times and obeys any `Retry-After`
+    /// (kube-rs/kube#2082).
+    pub no_repeats: bool,
+    /// Deadline of every call but watches. Kube's default is none.
+    pub call_deadline: Option<Duration>,
+    /// Longest silence on a watch. Without it a dead connection is never noticed.
+    pub watch_silence: Option<Duration>,
+}
+
+impl Default for Safeguards {
+    fn default() -> Self {
+        Self { no_repeats: true, call_deadline: Some(CALL_DEADLINE), watch_silence: Some(SILENCE) }
+    }
+}
+
+/// A client and what guards its calls.
+#[derive(Clone)]
+pub struct Guarded {
+    pub(super) client: Client,
+    pub(super) safeguards: Safeguards,
+}
+
 /// Two clients of one API server, so that slow reads hold up no write.
 #[derive(Clone)]
 pub struct Clients {
     /// For gets, lists and watches.
-    pub reads: Client,
+    pub reads: Guarded,
     /// For creates, patches and deletes.
-    pub writes: Client,
+    pub writes: Guarded,
 }
 
 impl Clients {
-    /// Builds both. Neither retries by itself: kube's default repeats a POST up to fifteen times and obeys any
-    /// `Retry-After` (kube-rs/kube#2082).
-    pub fn new(config: &Config, clock: &Arc<Clock>) -> Result<Self, kube::Error> {
-        Ok(Self { reads: client(config.clone(), clock.clone())?, writes: client(config.clone(), clock.clone())? })
+    /// Builds both.
+    pub fn new(config: &Config, clock: &Arc<Clock>, safeguards: Safeguards) -> Result<Self, kube::Error> {
+        Ok(Self {
+            reads: Guarded::new(config.clone(), clock.clone(), safeguards)?,
+            writes: Guarded::new(config.clone(), clock.clone(), safeguards)?,
+        })
     }
 }
 
-fn client(mut config: Config, clock: Arc<Clock>) -> Result<Client, kube::Error> {
-    config.default_retry = false;
+impl Guarded {
+    fn new(config: Config, clock: Arc<Clock>, safeguards: Safeguards) -> Result<Self, kube::Error> {
+        Ok(Self { client: client(config, clock, safeguards)?, safeguards })
+    }
+}
+
+fn client(mut config: Config, clock: Arc<Clock>, safeguards: Safeguards) -> Result<Client, kube::Error> {
+    config.default_retry = !safeguards.no_repeats;
     let hear = MapResponseLayer::new(move |response: Response<_>| {
         if let Some(date) = server_date(response.headers()) {
             clock.heard_server(date);
@@ -74,12 +108,17 @@ impl CallError {
     }
 }
 
-/// One call, within [`CALL_DEADLINE`].
-pub async fn call<T: DeserializeOwned>(client: &Client, request: Request<Vec<u8>>) -> Result<T, CallError> {
-    let text = tokio::time::timeout(CALL_DEADLINE, exchange(client, request))
-        .await
-        .map_err(|_| CallError::Unknown(format!("none within {} s", CALL_DEADLINE.as_secs())))??;
+/// One call, within its deadline ([`CALL_DEADLINE`]).
+pub async fn call<T: DeserializeOwned>(client: &Guarded, request: Request<Vec<u8>>) -> Result<T, CallError> {
+    let text = within(client.safeguards.call_deadline, exchange(&client.client, request)).await??;
     Ok(serde_json::from_str(&text)?)
+}
+
+/// Waits no longer than this.
+pub(super) async fn within<T>(limit: Option<Duration>, work: impl Future<Output = T>) -> Result<T, CallError> {
+    let Some(limit) = limit else { return Ok(work.await) };
+    let late = |_| CallError::Unknown(format!("nothing was heard within {} s", limit.as_secs()));
+    tokio::time::timeout(limit, work).await.map_err(late)
 }
 
 async fn exchange(client: &Client, request: Request<Vec<u8>>) -> Result<String, CallError> {

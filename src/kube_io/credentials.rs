@@ -15,13 +15,12 @@ use futures::future::BoxFuture;
 use http::Request;
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
-use kube::Client;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use self::cache::Cache;
-use super::client::{CallError, call};
+use super::client::{CallError, Guarded, call};
 use crate::{
     api,
     clock::Clock,
@@ -49,7 +48,7 @@ const MAX_MESSAGE: usize = 512;
 
 /// Reads credentials from the API server.
 pub struct ApiCredentials {
-    client: Client,
+    client: Guarded,
     clock: Arc<Clock>,
     reads: Semaphore,
     kept: Mutex<Kept>,
@@ -116,7 +115,7 @@ struct IssuedStatus {
 
 impl ApiCredentials {
     /// Reads through this client.
-    pub fn new(client: Client, clock: Arc<Clock>) -> Self {
+    pub fn new(client: Guarded, clock: Arc<Clock>) -> Self {
         let kept = Kept { objects: Cache::new(MOST.0, MOST.1), tokens: Cache::new(MOST.0, MOST.1), audiences: None };
         Self { client, clock, reads: Semaphore::new(READS), kept: Mutex::new(kept) }
     }

@@ -5,6 +5,7 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tokio::sync::mpsc;
 use tracing::debug;
 
+use super::client::{Guarded, within};
 use crate::{
     api::keys,
     core::sync::{Identity, Note},
@@ -21,13 +22,17 @@ pub struct Events(mpsc::Sender<(Event, ObjectReference)>);
 
 impl Events {
     /// Starts the publishing task; it ends when the last handle is gone.
-    pub fn start(client: kube::Client, instance: Option<String>) -> Self {
-        let recorder = Recorder::new(client, Reporter { controller: keys::MANAGER.into(), instance });
+    pub fn start(client: Guarded, instance: Option<String>) -> Self {
+        let deadline = client.safeguards.call_deadline;
+        let recorder = Recorder::new(client.client, Reporter { controller: keys::MANAGER.into(), instance });
         let (sender, mut events) = mpsc::channel::<(Event, ObjectReference)>(QUEUE);
         tokio::spawn(async move {
             while let Some((event, about)) = events.recv().await {
-                if let Err(error) = recorder.publish(&event, &about).await {
-                    debug!(%error, reason = event.reason, "event was not published");
+                // Without a deadline one lost answer would end all events.
+                match within(deadline, recorder.publish(&event, &about)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => debug!(%error, reason = event.reason, "event was not published"),
+                    Err(late) => debug!(error = %late, reason = event.reason, "event may not have been published"),
                 }
             }
         });

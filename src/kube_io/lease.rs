@@ -272,7 +272,7 @@ impl Candidacy {
             self.path(),
             self.settings.name
         );
-        let mut events = pin!(clients.reads.request_events::<Lease>(get(path)?).await.map_err(broken)?);
+        let mut events = pin!(clients.reads.client.request_events::<Lease>(get(path)?).await.map_err(broken)?);
         while let Some(event) = events.try_next().await.map_err(broken)? {
             let found = match event {
                 WatchEvent::Added(lease) | WatchEvent::Modified(lease) => Some(lease.into()),

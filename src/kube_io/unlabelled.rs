@@ -7,13 +7,12 @@ use std::{
 };
 
 use http::Request;
-use kube::Client;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
     apply::collection,
-    client::{CallError, call},
+    client::{CallError, Guarded, call},
     record,
 };
 use crate::{
@@ -33,7 +32,7 @@ const PAGE: u32 = 100;
 /// Finds unfinished runs without our label. Cheap to clone; clones share what was listed.
 #[derive(Clone)]
 pub struct UnlabelledRuns {
-    client: Client,
+    client: Guarded,
     clock: Arc<Clock>,
     lists: Arc<Mutex<HashMap<(RunKind, String), Arc<Listed>>>>,
 }
@@ -43,7 +42,7 @@ type Listed = tokio::sync::Mutex<Option<(Mono, HashMap<String, String>)>>;
 
 impl UnlabelledRuns {
     /// Reads through this client.
-    pub fn new(client: Client, clock: Arc<Clock>) -> Self {
+    pub fn new(client: Guarded, clock: Arc<Clock>) -> Self {
         Self { client, clock, lists: Arc::default() }
     }
 

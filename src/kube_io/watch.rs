@@ -8,13 +8,13 @@ use std::{sync::Arc, time::Duration};
 
 use futures::TryStreamExt;
 use http::Request;
-use kube::{Client, core::WatchEvent};
+use kube::core::WatchEvent;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::client::{CallError, call};
+use super::client::{CallError, Guarded, call, within};
 use crate::clock::Clock;
 
 /// Items of one page: small, because a page is held as text while it is read.
@@ -22,8 +22,8 @@ const PAGE: u32 = 100;
 /// After this the server ends a watch, and it is begun anew: a dead connection is noticed at the latest then.
 const WATCH_SECONDS: u64 = 45;
 /// Longest silence on a watch that the server should have ended.
-const SILENCE: Duration = Duration::from_secs(WATCH_SECONDS + 15);
-/// First and longest pause after a failure.
+pub(super) const SILENCE: Duration = Duration::from_secs(WATCH_SECONDS + 15);
+/// First and longest pause after a failure. A watch that lasted longer than the longest did not fail.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
 
 /// What a watch is to follow.
@@ -72,47 +72,77 @@ struct ListMeta {
 }
 
 /// Follows the scope until it is cancelled.
-pub async fn follow(client: Client, clock: Arc<Clock>, scope: Scope, mut sink: impl Sink, stop: CancellationToken) {
-    let mut pause = PAUSES.0;
+pub async fn follow(client: Guarded, clock: Arc<Clock>, scope: Scope, mut sink: impl Sink, stop: CancellationToken) {
+    let mut pauses = Pauses { clock, next: PAUSES.0 };
     while !stop.is_cancelled() {
         let ended = tokio::select! {
             () = stop.cancelled() => return,
-            ended = session(&client, &scope, &mut sink, &mut pause) => ended,
+            ended = session(&client, &scope, &mut sink, &mut pauses) => ended,
         };
         match ended {
-            Ok(()) => continue,
-            Err(CallError::Refused(status)) if status.code == 404 => {
+            CallError::Refused(status) if status.code == 404 => {
                 debug!(path = scope.path, "the kind is not installed");
                 sink.missing();
             }
-            Err(error) => {
+            // Our version is too old for the server, as an event or as a status.
+            CallError::Refused(status) if status.code == 410 => {
+                debug!(path = scope.path, "the version is gone; listing anew");
+            }
+            error => {
                 warn!(path = scope.path, %error, "watch failed; trying again");
                 sink.failed(&error.to_string());
             }
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = clock.sleep_until(clock.mono() + pause) => {}
+            () = pauses.pause() => {}
         }
-        pause = (pause * 2).min(PAUSES.1);
     }
 }
 
-/// One complete list and the watches that continue it. Ends well where only a new list helps.
-async fn session(client: &Client, scope: &Scope, sink: &mut impl Sink, pause: &mut Duration) -> Result<(), CallError> {
-    let mut version = list(client, scope, sink).await?;
-    *pause = PAUSES.0;
+/// How long to wait before the server is asked again: longer and longer, until a watch works.
+struct Pauses {
+    clock: Arc<Clock>,
+    next: Duration,
+}
+
+impl Pauses {
+    async fn pause(&mut self) {
+        let pause = self.next;
+        self.next = (pause * 2).min(PAUSES.1);
+        self.clock.sleep_until(self.clock.mono() + pause).await;
+    }
+
+    /// A watch works. A list that succeeds is no sign of that: a watch that fails after each would have the server list
+    /// without end.
+    fn reset(&mut self) {
+        self.next = PAUSES.0;
+    }
+}
+
+/// One complete list and the watches that continue it, up to an error that only a new list helps against.
+async fn session(client: &Guarded, scope: &Scope, sink: &mut impl Sink, pauses: &mut Pauses) -> CallError {
+    let mut version = match list(client, scope, sink).await {
+        Ok(version) => version,
+        Err(error) => return error,
+    };
     loop {
-        match watch(client, scope, sink, &mut version).await {
-            Ok(()) => *pause = PAUSES.0,
-            // Our version is too old for the server, as an event or as a status.
-            Err(CallError::Refused(status)) if status.code == 410 => return Ok(()),
-            Err(error) => return Err(error),
+        let began = pauses.clock.uptime();
+        let ended = watch(client, scope, sink, &mut version, pauses).await;
+        let lasted = pauses.clock.uptime().since(began) > PAUSES.1;
+        if lasted {
+            pauses.reset();
+        }
+        match ended {
+            Err(error) => return error,
+            Ok(()) if lasted => {}
+            // A server that ends every watch at once must not be asked without end.
+            Ok(()) => pauses.pause().await,
         }
     }
 }
 
-async fn list(client: &Client, scope: &Scope, sink: &mut impl Sink) -> Result<String, CallError> {
+async fn list(client: &Guarded, scope: &Scope, sink: &mut impl Sink) -> Result<String, CallError> {
     sink.begin();
     let mut next = String::new();
     loop {
@@ -130,17 +160,22 @@ async fn list(client: &Client, scope: &Scope, sink: &mut impl Sink) -> Result<St
 }
 
 /// One watch request, to its regular end. A version that is gone, and any other error, is returned.
-async fn watch(client: &Client, scope: &Scope, sink: &mut impl Sink, version: &mut String) -> Result<(), CallError> {
+async fn watch(
+    client: &Guarded,
+    scope: &Scope,
+    sink: &mut impl Sink,
+    version: &mut String,
+    pauses: &mut Pauses,
+) -> Result<(), CallError> {
     let path = format!(
         "{}?watch=true&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}&resourceVersion={version}&labelSelector={}",
         scope.path, scope.selector
     );
-    let silent = |_| CallError::Unknown(format!("the watch was silent for {} s", SILENCE.as_secs()));
-    let started =
-        tokio::time::timeout(SILENCE, client.request_events::<Box<RawValue>>(get(&path)?)).await.map_err(silent)?;
+    let silence = client.safeguards.watch_silence;
+    let started = within(silence, client.client.request_events::<Box<RawValue>>(get(&path)?)).await?;
     let mut events = std::pin::pin!(started.map_err(certain)?);
     sink.contact();
-    while let Some(event) = tokio::time::timeout(SILENCE, events.try_next()).await.map_err(silent)?.map_err(certain)? {
+    while let Some(event) = within(silence, events.try_next()).await?.map_err(certain)? {
         sink.contact();
         match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
@@ -154,6 +189,7 @@ async fn watch(client: &Client, scope: &Scope, sink: &mut impl Sink, version: &m
             WatchEvent::Bookmark(bookmark) => *version = bookmark.metadata.resource_version,
             WatchEvent::Error(status) => return Err(CallError::Refused(status.boxed())),
         }
+        pauses.reset();
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ mod burst;
 mod documents;
 mod election;
 mod endpoints;
+mod faults;
 mod first_sync;
 mod history;
 mod lost_runs;

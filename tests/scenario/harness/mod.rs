@@ -3,8 +3,10 @@
 pub mod audit;
 pub mod cluster;
 pub mod endpoint;
+pub mod fault;
 #[path = "../../kstatus/mod.rs"]
 pub mod kstatus;
+pub mod proxy;
 pub mod tekton;
 pub mod world;
 

@@ -13,6 +13,7 @@ use modelsync::{
     app::{Election, Operator, Settings},
     clock::Clock,
     core::condition,
+    kube_io::client::Safeguards,
     source::address::AddressRules,
 };
 use serde_json::{Value, json};
@@ -22,6 +23,7 @@ use super::{
     cluster::{Cluster, api, apply, eventually},
     endpoint::Endpoint,
     kstatus::{Verdict, kstatus},
+    proxy::Proxy,
     tekton,
 };
 
@@ -47,6 +49,8 @@ pub struct World {
     pub cluster: Cluster,
     settings: Settings,
     token: String,
+    /// What stands between the operator and the API server.
+    proxy: Option<Proxy>,
     operator: Option<Operator>,
     threads: Option<tokio::runtime::Runtime>,
 }
@@ -55,6 +59,19 @@ pub struct World {
 pub async fn scenario(name: &str, body: impl AsyncFnOnce(&mut World)) {
     let cluster = Cluster::complete().await;
     scenario_with(name, WorldOptions { cluster, operator: true, min_run_age: Duration::ZERO }, body).await;
+}
+
+/// Runs a scenario whose operator speaks to the API server through a proxy.
+pub async fn faulty_scenario(name: &str, body: impl AsyncFnOnce(&mut World, Proxy)) {
+    let cluster = Cluster::complete().await;
+    let options = WorldOptions { cluster, operator: false, min_run_age: Duration::ZERO };
+    scenario_with(name, options, async |world| {
+        let proxy = Proxy::start(&world.cluster).await;
+        world.proxy = Some(proxy.clone());
+        world.start_operator().await;
+        body(world, proxy).await;
+    })
+    .await;
 }
 
 /// Runs a scenario in a world with options.
@@ -105,6 +122,7 @@ impl World {
             cluster: options.cluster,
             settings,
             token,
+            proxy: None,
             operator: None,
             threads: None,
         };
@@ -121,8 +139,14 @@ impl World {
 
     /// Starts an operator that knows nothing.
     pub async fn start_operator(&mut self) {
-        let config = self.cluster.with_token(&self.token);
-        self.operator = Some(Operator::start(self.settings.clone(), &config, self.clock.clone()).await.unwrap());
+        self.operator =
+            Some(Operator::start(self.settings.clone(), &self.operator_config(), self.clock.clone()).await.unwrap());
+    }
+
+    /// Starts an operator with these safeguards.
+    pub async fn start_guarded_operator(&mut self, safeguards: Safeguards) {
+        let (settings, config, clock) = (self.settings.clone(), self.operator_config(), self.clock.clone());
+        self.operator = Some(Operator::start_guarded(settings, &config, clock, safeguards).await.unwrap());
     }
 
     /// Stops the operator; what it had in memory is gone.
@@ -138,8 +162,7 @@ impl World {
     /// Starts the operator on threads of its own, so that it can be killed.
     pub async fn start_mortal_operator(&mut self) {
         let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let (settings, config, clock) =
-            (self.settings.clone(), self.cluster.with_token(&self.token), self.clock.clone());
+        let (settings, config, clock) = (self.settings.clone(), self.operator_config(), self.clock.clone());
         let started = threads.spawn(async move { Operator::start(settings, &config, clock).await.unwrap() });
         self.operator = Some(started.await.unwrap());
         self.threads = Some(threads);
@@ -179,7 +202,25 @@ impl World {
 
     /// Starts a second replica.
     pub async fn another_operator(&self) -> Operator {
-        Operator::start(self.settings.clone(), &self.cluster.with_token(&self.token), self.clock.clone()).await.unwrap()
+        Operator::start(self.settings.clone(), &self.operator_config(), self.clock.clone()).await.unwrap()
+    }
+
+    /// Starts a second replica behind a proxy of its own.
+    pub async fn another_operator_behind(&self, proxy: &Proxy) -> Operator {
+        Operator::start(self.settings.clone(), &self.config_behind(proxy), self.clock.clone()).await.unwrap()
+    }
+
+    /// The operator's account behind this proxy.
+    pub fn config_behind(&self, proxy: &Proxy) -> kube::Config {
+        proxy.before(self.cluster.with_token(&self.token))
+    }
+
+    /// How the operator reaches the API server.
+    pub fn operator_config(&self) -> kube::Config {
+        match &self.proxy {
+            Some(proxy) => self.config_behind(proxy),
+            None => self.cluster.with_token(&self.token),
+        }
     }
 
     /// The operator's page at this path.
@@ -430,6 +471,9 @@ impl World {
     }
 
     async fn end(mut self) {
+        if let Some(proxy) = &self.proxy {
+            proxy.release();
+        }
         self.stop_operator().await;
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let _ = namespaces.delete(&self.namespace, &DeleteParams::background()).await;

@@ -1,0 +1,324 @@
+//! Defaults of kube that would hurt us. Each is shown twice: what we have in its place holds, and without that the fault is
+//! there. Where this operator has a part of its own, kube's own part is what shows the fault.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::StreamExt;
+use http::Request;
+use kube::{
+    Api, Client,
+    api::ListParams,
+    runtime::{
+        Controller, WatchStreamExt,
+        controller::Action,
+        watcher::{self, Event},
+    },
+};
+use modelsync::{
+    api::{
+        ConditionStatus::True,
+        ConditionType::{InSync, Stalled},
+        ModelSync,
+    },
+    clock::Clock,
+    core::time::Mono,
+    kube_io::client::{CallError, Clients, Safeguards, call as send},
+};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+use tracing::field::{Field, Visit};
+use tracing_subscriber::{Layer, layer::SubscriberExt};
+
+use super::play;
+use crate::harness::{
+    Reply, World,
+    cluster::api,
+    fault::{Fault, call},
+    proxy::Proxy,
+    world::faulty_scenario,
+};
+
+/// How long a call is waited for that is not to come back.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+fn clients(world: &World, safeguards: Safeguards) -> Clients {
+    Clients::new(&world.operator_config(), &world.clock, safeguards).unwrap()
+}
+
+/// A client with kube's own defaults, behind a proxy of its own.
+async fn kubes_own(world: &World) -> (Client, Proxy) {
+    let proxy = Proxy::start(&world.cluster).await;
+    (Client::try_from(world.config_behind(&proxy)).unwrap(), proxy)
+}
+
+fn get_job(world: &World) -> Request<Vec<u8>> {
+    Request::get(format!("/apis/batch/v1/namespaces/{}/jobs/none", world.namespace)).body(Vec::new()).unwrap()
+}
+
+/// A POST that was carried out and answered with 503 is sent again.
+#[tokio::test]
+async fn create_is_sent_once_and_without_the_safeguard_makes_two_objects() {
+    faulty_scenario("default_post", async |world, proxy| {
+        for (safe, expected) in [(true, 1), (false, 2)] {
+            let clients = clients(world, Safeguards { no_repeats: safe, ..Safeguards::default() });
+            let name = format!("safe-{safe}-");
+            let body = json!({ "apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "metadata": { "generateName": name },
+                "spec": { "pipelineRef": { "name": "p" } } });
+            let path = format!("/apis/tekton.dev/v1/namespaces/{}/pipelineruns", world.namespace);
+            let request = Request::post(path).header("Content-Type", "application/json");
+            let rule = proxy.once(call("create", "pipelineruns"), Fault::AnswerLate(503));
+            let sent: Result<Value, CallError> =
+                send(&clients.writes, request.body(serde_json::to_vec(&body).unwrap()).unwrap()).await;
+            assert_eq!((rule.hits(), sent.is_ok()), (1, !safe), "{sent:?}");
+            let stored = world.pipeline_runs().list(&ListParams::default()).await.unwrap().items;
+            let made = stored.iter().filter(|run| run.metadata.generate_name.as_ref() == Some(&name)).count();
+            assert_eq!(made, expected, "no_repeats: {safe}");
+        }
+    })
+    .await;
+}
+
+/// A call stays in the client as long as the server says 503, or for a whole `Retry-After`.
+#[tokio::test]
+async fn refused_call_comes_back_at_once_and_without_the_safeguards_does_not() {
+    faulty_scenario("default_retry", async |world, proxy| {
+        for (code, fewest) in [(503, 5), (429, 1)] {
+            for safe in [true, false] {
+                let call_deadline = if safe { Safeguards::default().call_deadline } else { None };
+                let clients = clients(world, Safeguards { no_repeats: safe, call_deadline, ..Safeguards::default() });
+                let (kind, before) = (call("get", "jobs"), proxy.seen(&call("get", "jobs")).len());
+                let rule = proxy.always(kind.clone(), Fault::Answer(code));
+                let answer = timeout(PATIENCE, send::<Value>(&clients.reads, get_job(world))).await;
+                rule.release();
+                let asked = proxy.seen(&kind).len() - before;
+                assert_eq!(answer.is_ok(), safe, "{code}: {answer:?}");
+                assert!(if safe { asked == 1 } else { asked >= fewest }, "{code}: {asked} requests");
+            }
+        }
+    })
+    .await;
+}
+
+/// A call that is never answered never ends.
+#[tokio::test]
+async fn call_without_an_answer_ends_at_its_deadline_and_without_one_does_not() {
+    faulty_scenario("default_deadline", async |world, proxy| {
+        assert_eq!(Safeguards::default().call_deadline, Some(Duration::from_secs(9)));
+        for limit in [Some(Duration::from_secs(1)), None] {
+            let clients = clients(world, Safeguards { call_deadline: limit, ..Safeguards::default() });
+            let rule = proxy.once(call("get", "jobs"), Fault::Hang);
+            let answer = timeout(PATIENCE, send::<Value>(&clients.reads, get_job(world))).await;
+            assert_eq!((rule.hits(), answer.is_ok()), (1, limit.is_some()), "{answer:?}");
+            rule.release();
+        }
+    })
+    .await;
+}
+
+/// After HTTP 410 as a status, kube's watcher asks for the same version for ever.
+#[tokio::test]
+async fn version_that_is_refused_by_a_status_is_given_up_and_by_kubes_watcher_is_not() {
+    faulty_scenario("default_gone", async |world, proxy| {
+        let (list, watch) = (call("list", "modelsyncs"), call("watch", "modelsyncs"));
+        world.stop_operator().await;
+        let before = (proxy.seen(&list).len(), proxy.done(&watch).len());
+        let rule = proxy.times(3, watch.clone(), Fault::Answer(410));
+        world.start_operator().await;
+        world.wait("a watch works", async || (proxy.done(&watch).len() > before.1).then_some(())).await;
+        assert_eq!((rule.hits(), proxy.seen(&list).len() - before.0), (3, 4), "each refusal is followed by a list");
+        world.model_sync_that_hears("a", Reply::model("m1")).await;
+        play(world).await;
+
+        let (client, library) = kubes_own(world).await;
+        library.always(watch.clone(), Fault::Answer(410));
+        let objects = Api::<ModelSync>::namespaced(client, &world.namespace);
+        let mut events = watcher::watcher(objects, watcher::Config::default()).boxed();
+        let _ = timeout(Duration::from_secs(1), async { while events.next().await.is_some() {} }).await;
+        let (lists, watches) = (library.seen(&list).len(), library.seen(&watch));
+        assert_eq!(lists, 1, "it never lists again");
+        assert!(watches.len() >= 10 && watches.iter().all(|seen| seen.uri == watches[0].uri), "{}", watches.len());
+    })
+    .await;
+}
+
+/// This default is mended: kube's watcher has a limit of its own, though a long one (295 s by default). Ours is tested among
+/// the watches.
+#[tokio::test]
+async fn kubes_watcher_notices_a_silent_watch_after_its_time_out_and_five_seconds() {
+    faulty_scenario("default_silence", async |world, _| {
+        let (client, library) = kubes_own(world).await;
+        let objects = Api::<ModelSync>::namespaced(client, &world.namespace);
+        let watch = call("watch", "modelsyncs");
+        library.always(watch.clone(), Fault::Silence);
+        let mut events = watcher::watcher(objects, watcher::Config::default().timeout(1)).boxed();
+        let _ = timeout(Duration::from_secs(8), async { while events.next().await.is_some() {} }).await;
+        assert_eq!(library.seen(&watch).len(), 2);
+    })
+    .await;
+}
+
+/// How long it takes until something has reacted to each of some changes of an object, one after the other.
+async fn reaction(world: &World, reactions: impl Fn() -> usize) -> Duration {
+    let (clock, mut total) = (Clock::system(), Duration::ZERO);
+    for n in 0..4 {
+        let (before, began): (_, Mono) = (reactions(), clock.mono());
+        world.trigger("healthy", &n.to_string()).await;
+        world.wait("a reaction", async || (reactions() > before).then_some(())).await;
+        total += clock.mono().since(began);
+    }
+    total
+}
+
+/// A kind that is not installed slows the watch of every other kind of the same controller.
+#[tokio::test]
+async fn missing_kind_slows_no_other_and_in_kubes_controller_does() {
+    const SLOW: Duration = Duration::from_secs(2);
+    faulty_scenario("default_missing", async |world, proxy| {
+        let missing = call("list", "pipelineruns");
+        world.stop_operator().await;
+        proxy.always(missing.clone(), Fault::Answer(404));
+        world.start_operator().await;
+        world.endpoint.says("healthy", Reply::NotNeeded);
+        let container = json!({ "name": "c", "image": "i" });
+        let job =
+            json!({ "spec": { "template": { "spec": { "restartPolicy": "Never", "containers": [container] } } } });
+        let mut spec = world.spec("healthy");
+        spec["interval"] = json!("1h");
+        spec.as_object_mut().unwrap().remove("pipelineRunTemplate");
+        spec["jobTemplate"] = job;
+        world.apply("healthy", spec).await;
+        world.until("healthy", InSync, True, "UpToDate").await;
+        let took = reaction(world, || world.endpoint.asked("healthy")).await;
+        assert!(took < SLOW, "{took:?}");
+
+        let (client, library) = kubes_own(world).await;
+        library.always(missing, Fault::Answer(404));
+        let objects = Api::<ModelSync>::namespaced(client.clone(), &world.namespace);
+        let runs = api(&client, "tekton.dev/v1", "PipelineRun", Some(&world.namespace));
+        let kind =
+            kube::core::ApiResource::from_gvk(&kube::core::GroupVersionKind::gvk("tekton.dev", "v1", "PipelineRun"));
+        let reconciled = Arc::new(AtomicUsize::new(0));
+        let count = |_: Arc<ModelSync>, count: Arc<AtomicUsize>| async move {
+            count.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, kube::Error>(Action::await_change())
+        };
+        let controller = Controller::new(objects, watcher::Config::default())
+            .owns_with(runs, kind, watcher::Config::default())
+            .run(count, |_, _, _| Action::await_change(), reconciled.clone());
+        let task = tokio::spawn(controller.for_each(async |_| ()));
+        world.wait("it reconciles", async || (reconciled.load(Ordering::Relaxed) > 0).then_some(())).await;
+        let took = reaction(world, || reconciled.load(Ordering::Relaxed)).await;
+        assert!(took > SLOW, "kube's controller took {took:?}");
+        task.abort();
+    })
+    .await;
+}
+
+/// Panics in the middle of each pass over the object `bad`: where the decision is logged.
+struct Panics;
+
+impl<S: tracing::Subscriber> Layer<S> for Panics {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        struct IsBad(bool);
+        impl Visit for IsBad {
+            fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+                self.0 |= field.name() == "object" && format!("{value:?}") == "\"bad\"";
+            }
+        }
+        let mut bad = IsBad(false);
+        if event.metadata().fields().field("rule").is_some() {
+            event.record(&mut bad);
+        }
+        assert!(!bad.0, "a pass panics, as this test wants");
+    }
+}
+
+/// A panic in one pass ends kube's controller for every object.
+#[tokio::test]
+async fn panic_in_one_pass_stops_no_other_and_stops_kubes_controller() {
+    // For this thread only, on which the operator of this test runs.
+    let logging = tracing::subscriber::set_default(tracing_subscriber::registry().with(Panics));
+    faulty_scenario("default_panic", async |world, _| {
+        world.model_sync_that_hears("bad", Reply::model("m1")).await;
+        let panics = async || world.page("/metrics").await.contains(r#"modelsync_reconcile_total{result="panic"}"#);
+        world.wait("a pass panics", async || panics().await.then_some(())).await;
+        world.model_sync_that_hears("good", Reply::model("m1")).await;
+        world.run("good", 1).await;
+        assert!(world.runs("bad").await.is_empty());
+
+        let (client, _) = kubes_own(world).await;
+        let objects = Api::<ModelSync>::namespaced(client, &world.namespace);
+        let reconcile = |object: Arc<ModelSync>, _: Arc<()>| async move {
+            assert!(object.metadata.name.as_deref() != Some("bad"), "a reconcile panics, as this test wants");
+            Ok::<_, kube::Error>(Action::await_change())
+        };
+        let controller = Controller::new(objects, watcher::Config::default()).run(
+            reconcile,
+            |_, _, _| Action::await_change(),
+            Arc::new(()),
+        );
+        let ended = timeout(Duration::from_secs(10), tokio::spawn(controller.for_each(async |_| ()))).await;
+        assert!(ended.expect("it ends").is_err_and(|error| error.is_panic()), "by the panic");
+    })
+    .await;
+    drop(logging);
+}
+
+/// One object that cannot be read keeps kube's watcher from all others.
+#[tokio::test]
+async fn unreadable_object_hides_no_other_and_from_kubes_watcher_hides_all() {
+    const BAD: Fault = Fault::Rewrite(r#""suspend":true"#, r#""suspend":"no""#);
+    faulty_scenario("default_unreadable", async |world, proxy| {
+        world.stop_operator().await;
+        for verb in ["list", "watch", "get"] {
+            proxy.always(call(verb, "modelsyncs"), BAD);
+        }
+        let mut spec = world.spec("bad");
+        spec["suspend"] = json!(true);
+        world.apply("bad", spec).await;
+        world.start_operator().await;
+        world.model_sync_that_hears("good", Reply::model("m1")).await;
+        world.run("good", 1).await;
+        world.until("bad", Stalled, True, "InvalidSpec").await;
+
+        let (client, library) = kubes_own(world).await;
+        library.always(call("list", "modelsyncs"), BAD);
+        let objects = Api::<ModelSync>::namespaced(client, &world.namespace);
+        let mut events = watcher::watcher(objects, watcher::Config::default()).default_backoff().boxed();
+        let seen = async { while !matches!(events.next().await, Some(Ok(Event::InitApply(_) | Event::Apply(_)))) {} };
+        assert!(timeout(PATIENCE, seen).await.is_err(), "it sees no object at all");
+    })
+    .await;
+}
+
+/// A streaming list whose last bookmark is lost is begun again and again, and never falls back to a plain list.
+#[tokio::test]
+async fn lost_bookmarks_hold_up_nothing_and_hold_up_kubes_streaming_lists_for_ever() {
+    faulty_scenario("default_bookmark", async |world, proxy| {
+        world.stop_operator().await;
+        for resource in ["modelsyncs", "pipelineruns", "jobs"] {
+            proxy.always(call("watch", resource), Fault::NoBookmarks);
+        }
+        world.start_operator().await;
+        world.model_sync_that_hears("a", Reply::model("m1")).await;
+        play(world).await;
+
+        let (client, library) = kubes_own(world).await;
+        let (list, watch) = (call("list", "modelsyncs"), call("watch", "modelsyncs"));
+        library.always(watch.clone(), Fault::NoBookmarks);
+        let objects = Api::<ModelSync>::namespaced(client, &world.namespace);
+        let config = watcher::Config::default().streaming_lists().timeout(1);
+        let mut events = watcher::watcher(objects, config).boxed();
+        let done = async { while !matches!(events.next().await, Some(Ok(Event::InitDone))) {} };
+        assert!(timeout(PATIENCE, done).await.is_err(), "it is never complete");
+        assert!(library.seen(&list).is_empty(), "it does not fall back");
+        assert!(library.seen(&watch).len() >= 2, "it begins again and again");
+    })
+    .await;
+}

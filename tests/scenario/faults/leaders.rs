@@ -1,0 +1,101 @@
+//! Two operators that both believe that they lead: the compare-and-swap and the name keep them apart, and the fence.
+
+use std::time::Duration;
+
+use modelsync::{
+    api::{ConditionStatus::Unknown, ConditionType::InSync, keys},
+    clock::Clock,
+};
+
+use super::{UNTIL_CERTAIN, create, play, reserve};
+use crate::harness::{
+    Reply,
+    fault::Fault,
+    proxy::Proxy,
+    world::{attempt_of, faulty_scenario},
+};
+
+#[tokio::test]
+async fn two_leaders_whose_reservations_cross_start_one_run() {
+    faulty_scenario("leaders_cross", async |world, proxy| {
+        let other_proxy = Proxy::start(&world.cluster).await;
+        let other = world.another_operator_behind(&other_proxy).await;
+        let proxies = [&proxy, &other_proxy];
+        for (object, first) in [("a", 0), ("b", 1)] {
+            let held = proxies.map(|proxy| proxy.once(reserve().of(object), Fault::Hold));
+            world.model_sync_that_hears(object, Reply::model("m1")).await;
+            for rule in &held {
+                rule.hit(1).await;
+            }
+            held[first].release();
+            world.run(object, 1).await;
+            held[1 - first].release();
+            let late = || proxies[1 - first].seen(&reserve().of(object))[0].code;
+            assert_eq!(world.wait("the other's answer", async || late()).await, 409, "{object}");
+            play(world).await;
+            let created = proxies.map(|proxy| proxy.done(&create().of(object)).len());
+            assert_eq!(created.iter().sum::<usize>(), 1, "{object}: {created:?}");
+            assert_eq!(created[first], 1, "{object}: who reserved creates");
+        }
+        other.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_leaders_of_ten_objects_start_one_run_for_each() {
+    faulty_scenario("leaders_race", async |world, proxy| {
+        let other_proxy = Proxy::start(&world.cluster).await;
+        let other = world.another_operator_behind(&other_proxy).await;
+        let objects: Vec<_> = (0..10).map(|n| format!("row{n}")).collect();
+        for object in &objects {
+            world.model_sync_that_hears(object, Reply::model("m1")).await;
+        }
+        play(world).await;
+        let mut reserved = Vec::new();
+        for object in &objects {
+            let count =
+                |proxy: &Proxy| (proxy.done(&create().of(object)).len(), proxy.seen(&reserve().of(object)).len());
+            let (ours, theirs) = (count(&proxy), count(&other_proxy));
+            assert_eq!(ours.0 + theirs.0, 1, "{object}: runs");
+            reserved.push((ours.1 > 0) && (theirs.1 > 0));
+        }
+        assert!(reserved.contains(&true), "at least once both tried");
+        other.stop().await;
+    })
+    .await;
+}
+
+/// A leader that paused in the middle: its create arrives after its successor has given the attempt up. The fence's time is
+/// the API server's, so this one waits for real time to pass.
+#[tokio::test]
+async fn create_of_a_paused_leader_that_comes_too_late_is_refused_by_the_fence() {
+    faulty_scenario("leaders_paused", async |world, proxy| {
+        let held = proxy.once(create().of("a"), Fault::Hold);
+        world.model_sync_that_hears("a", Reply::model("m1")).await;
+        held.hit(1).await;
+        let not_after = world.status("a").await.reservation.unwrap().not_after;
+        let other_proxy = Proxy::start(&world.cluster).await;
+        let other = world.another_operator_behind(&other_proxy).await;
+        world.until("a", InSync, Unknown, "RunUnconfirmed").await;
+        let real = Clock::system();
+        let past = async || {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            (real.now().wall > not_after).then_some(())
+        };
+        world.wait("the deadline has passed", past).await;
+        world.clock.advance(UNTIL_CERTAIN);
+        let second = world.run("a", 2).await;
+        held.release();
+        let late = || proxy.seen(&create().of("a"))[0].code;
+        let code = world.wait("the answer to the late create", async || late()).await;
+        assert!((400..500).contains(&code), "the fence ({}) refuses it: {code}", keys::FENCE);
+        let runs = world.runs("a").await;
+        assert_eq!(runs.iter().map(attempt_of).collect::<Vec<_>>(), [attempt_of(&second)]);
+        play(world).await;
+        let created = proxy.done(&create()).len() + other_proxy.done(&create()).len();
+        assert_eq!(created, 1);
+        other.stop().await;
+    })
+    .await;
+}

@@ -1,0 +1,240 @@
+//! Every kind of request, and every answer to it that the API server or the network may give.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use modelsync::{app::Election, kube_io::client::Safeguards};
+use serde_json::json;
+
+use super::{FAULTS, LONGEST, LONGEST_REFUSED, Row, create, play, record_end, reserve};
+use crate::harness::{
+    Reply, World,
+    fault::{Call, Fault, call},
+    proxy::Proxy,
+    world::faulty_scenario,
+};
+
+/// One object for each fault; its requests of this kind meet it.
+async fn rows(world: &World, proxy: &Proxy, kind: impl Fn(&str) -> Call) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (n, fault) in FAULTS.into_iter().enumerate() {
+        let object = format!("row{n}");
+        rows.push(Row::begin(world, proxy, &object, kind(&object), fault).await);
+    }
+    rows
+}
+
+async fn judge(world: &World, proxy: &Proxy, rows: &[Row], longest: Duration) {
+    for row in rows {
+        row.judge(world, proxy, longest).await;
+    }
+}
+
+#[tokio::test]
+async fn reservation_that_meets_any_fault_leads_to_one_run() {
+    faulty_scenario("fault_reserve", async |world, proxy| {
+        let rows = rows(world, &proxy, |object| reserve().of(object)).await;
+        play(world).await;
+        judge(world, &proxy, &rows, LONGEST).await;
+        for row in &rows {
+            assert_eq!(world.status(&row.object).await.attempt, 1, "{:?}: no attempt is spent", row.rule.fault);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn read_after_a_lost_reply_that_meets_any_fault_leads_to_one_run() {
+    faulty_scenario("fault_reread", async |world, proxy| {
+        let rows = rows(world, &proxy, |object| {
+            proxy.once(reserve().of(object), Fault::DropReply);
+            call("get", "modelsyncs").of(object)
+        })
+        .await;
+        play(world).await;
+        judge(world, &proxy, &rows, LONGEST).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn create_that_meets_any_fault_leads_to_one_run() {
+    faulty_scenario("fault_create", async |world, proxy| {
+        let rows = rows(world, &proxy, |object| create().of(object)).await;
+        play(world).await;
+        judge(world, &proxy, &rows, LONGEST_REFUSED * 2).await;
+        for row in &rows {
+            let sent = proxy.seen(&create().of(&row.object));
+            let names: BTreeSet<_> = sent.iter().map(|seen| seen.request.name.as_str()).collect();
+            // Only a certain refusal is followed by a second request for the same attempt.
+            let refused = matches!(row.rule.fault, Fault::Answer(410 | 429));
+            assert_eq!(names.len() < sent.len(), refused, "{:?}: {sent:#?}", row.rule.fault);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn look_up_that_meets_any_fault_leads_to_one_run() {
+    faulty_scenario("fault_look_up", async |world, proxy| {
+        let rows = rows(world, &proxy, |object| {
+            proxy.once(create().of(object), Fault::Answer(503));
+            call("get", "pipelineruns").of(object)
+        })
+        .await;
+        play(world).await;
+        judge(world, &proxy, &rows, LONGEST).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn record_of_an_end_that_meets_any_fault_is_written_once() {
+    faulty_scenario("fault_end", async |world, proxy| {
+        let rows = rows(world, &proxy, |object| record_end().of(object)).await;
+        play(world).await;
+        judge(world, &proxy, &rows, LONGEST).await;
+        for row in &rows {
+            let stored = proxy.done(&record_end().of(&row.object));
+            assert_eq!(stored.len(), 1, "{:?}: {stored:#?}", row.rule.fault);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn deletion_that_meets_any_fault_happens_once() {
+    faulty_scenario("fault_delete", async |world, proxy| {
+        let rows = rows(world, &proxy, |object| call("delete", "pipelineruns").of(object)).await;
+        for row in &rows {
+            world.patch_spec(&row.object, json!({ "successfulPipelineRunsHistoryLimit": 0 })).await;
+        }
+        play(world).await;
+        world
+            .wait("the runs are deleted", async || {
+                world.clock.advance(Duration::from_secs(1));
+                let runs = world.pipeline_runs().list(&kube::api::ListParams::default()).await.unwrap().items;
+                runs.is_empty().then_some(())
+            })
+            .await;
+        judge(world, &proxy, &rows, LONGEST).await;
+        for row in &rows {
+            let done = proxy.done(&call("delete", "pipelineruns").of(&row.object));
+            assert_eq!(done.len(), 1, "{:?}: {done:#?}", row.rule.fault);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn event_that_meets_any_fault_hinders_nothing_and_is_not_repeated() {
+    faulty_scenario("fault_event", async |world, proxy| {
+        let rows = rows(world, &proxy, |object| call("create", "events").of(object)).await;
+        play(world).await;
+        judge(world, &proxy, &rows, LONGEST).await;
+        for row in &rows {
+            let (sent, last) = (proxy.seen(&call("create", "events").of(&row.object)), world.status(&row.object).await);
+            assert!(sent.len() <= 6, "{:?}: {sent:#?}", row.rule.fault);
+            assert_eq!(last.attempt, 1, "{:?}", row.rule.fault);
+        }
+    })
+    .await;
+}
+
+/// The real deadline is 9 s; here it is short.
+#[tokio::test]
+async fn answers_that_never_come_hold_up_no_demand_for_longer_than_the_deadline() {
+    faulty_scenario("fault_hang", async |world, proxy| {
+        world.stop_operator().await;
+        let call_deadline = Some(Duration::from_secs(1));
+        world.start_guarded_operator(Safeguards { call_deadline, ..Safeguards::default() }).await;
+        let kinds = [
+            ("reserve", reserve()),
+            ("create", create()),
+            ("look", call("get", "pipelineruns")),
+            ("end", record_end()),
+            ("event", call("create", "events")),
+        ];
+        proxy.once(create().of("look"), Fault::Answer(503));
+        let mut rules = Vec::new();
+        for (object, kind) in kinds {
+            rules.push((object, proxy.once(kind.of(object), Fault::Hang)));
+            world.model_sync_that_hears(object, Reply::model("m1")).await;
+        }
+        play(world).await;
+        for (object, rule) in rules {
+            assert_eq!(rule.hits(), 1, "{object}");
+            assert_eq!(proxy.done(&create().of(object)).len(), 1, "{object}: one run");
+        }
+        let published = async || (!proxy.done(&call("create", "events").of("event")).is_empty()).then_some(());
+        world.wait("events go on after one that was not answered", published).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn lists_that_meet_any_fault_delay_a_demand_and_repeat_nothing() {
+    faulty_scenario("fault_list", async |world, proxy| {
+        for (n, fault) in FAULTS.into_iter().enumerate() {
+            restart_into(world, &proxy, "list", fault, &format!("row{n}")).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn watches_that_meet_any_fault_at_their_start_delay_a_demand_and_repeat_nothing() {
+    faulty_scenario("fault_watch", async |world, proxy| {
+        for (n, code) in [409, 410, 429, 503, 504].into_iter().enumerate() {
+            restart_into(world, &proxy, "watch", Fault::Answer(code), &format!("row{n}")).await;
+        }
+    })
+    .await;
+}
+
+/// A new operator meets the fault at objects and at runs, and then a new demand.
+async fn restart_into(world: &mut World, proxy: &Proxy, verb: &'static str, fault: Fault, object: &str) {
+    world.stop_operator().await;
+    let kinds = ["modelsyncs", "pipelineruns"].map(|resource| call(verb, resource));
+    let before = kinds.each_ref().map(|kind| proxy.seen(kind).len());
+    let rules = kinds.each_ref().map(|kind| proxy.times(2, kind.clone(), fault.clone()));
+    let began = world.clock.mono();
+    world.start_operator().await;
+    world.model_sync_that_hears(object, Reply::model("m1")).await;
+    world
+        .wait("both meet it", async || {
+            // Pauses are on the clock that can be set forward.
+            world.clock.advance(Duration::from_secs(1));
+            rules.iter().all(|rule| rule.hits() == 2).then_some(())
+        })
+        .await;
+    play(world).await;
+    for (n, rule) in rules.into_iter().enumerate() {
+        let asked = proxy.seen(&kinds[n]).len() - before[n];
+        assert!(asked <= 10, "{object}: {fault:?}: {:?} {asked} times", kinds[n]);
+        Row { object: object.to_owned(), rule, began }.judge(world, proxy, LONGEST).await;
+    }
+}
+
+#[tokio::test]
+async fn renewal_of_the_lease_that_meets_any_fault_costs_no_run_and_no_flood() {
+    faulty_scenario("fault_lease", async |world, proxy| {
+        world.stop_operator().await;
+        let duration = Duration::from_secs(2);
+        world.elect(Election { name: "modelsync-controller".into(), namespace: None, duration });
+        world.start_operator().await;
+        for (n, fault) in FAULTS.into_iter().enumerate() {
+            let before = proxy.requests().len();
+            let object = format!("row{n}");
+            let row = Row::begin(world, &proxy, &object, call("update", "leases"), fault).await;
+            row.rule.hit(1).await;
+            world.wait("it leads again", async || world.operator().leads().then_some(())).await;
+            play(world).await;
+            row.judge(world, &proxy, LONGEST).await;
+            row.rule.release();
+            let lease = |seen: &crate::harness::proxy::Seen| seen.request.resource == "leases";
+            let asked = proxy.requests().into_iter().skip(before).filter(lease).count();
+            assert!(asked <= 20, "{object}: {:?}: {asked} requests for the lease", row.rule.fault);
+        }
+    })
+    .await;
+}
