@@ -51,11 +51,13 @@ async fn version_that_is_gone_leads_to_a_list_that_brings_what_was_missed() {
         proxy.always(call("watch", RUNS), Fault::NoBookmarks);
         let silent = proxy.always(call("watch", RUNS), Fault::Silence);
         world.end_run(&run, "Succeeded").await;
+        let lists = proxy.seen(&call("list", RUNS)).len();
         let gone = proxy.once(call("watch", RUNS), Fault::Gone);
         silent.release();
         gone.hit(1).await;
         world.until("a", InSync, True, "UpToDate").await;
-        assert_eq!((proxy.seen(&call("list", RUNS)).len(), proxy.done(&create()).len()), (2, 1));
+        assert!(proxy.seen(&call("list", RUNS)).len() > lists);
+        assert_eq!(proxy.done(&create()).len(), 1);
     })
     .await;
 }
