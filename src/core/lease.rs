@@ -114,7 +114,10 @@ impl Election {
         }
         let holder = match &stored {
             Some(stored) => stored.holder.clone().map(|holder| (holder, stored.duration.min(LONGEST))),
-            None => before.and_then(|before| before.holder),
+            // A lease that nobody held may have been taken before it was deleted.
+            None => before.and_then(|before| {
+                before.holder.or(before.stored.map(|stored| (String::new(), stored.duration.min(LONGEST))))
+            }),
         };
         if holder.as_ref().is_some_and(|(holder, _)| *holder != self.identity) {
             self.resign();
@@ -248,9 +251,11 @@ mod tests {
 
     #[test]
     fn lease_that_vanishes_is_waited_for_as_if_it_were_there() {
-        let mut a = election("a");
-        a.observe(Some(lease("1", Some("b"))), at(0));
-        assert_eq!(claims(&mut a, None, 10), 25);
+        for holder in [Some("b"), None] {
+            let mut a = election("a");
+            a.observe(Some(lease("1", holder)), at(0));
+            assert_eq!(claims(&mut a, None, 10), 25, "held by {holder:?}");
+        }
     }
 
     #[test]

@@ -127,7 +127,8 @@ impl Machine {
                 actions.push(Action::Stop(index));
             }
         }
-        if world.budget.deletions > 0 && world.lease.is_some() && world.replicas.iter().all(|replica| replica.met) {
+        let all_know = world.replicas.iter().all(|replica| replica.met && !replica.stopping);
+        if world.budget.deletions > 0 && world.lease.is_some() && all_know {
             actions.push(Action::Delete);
         }
     }

@@ -91,6 +91,7 @@ fn small() -> Vec<Machine> {
         Machine { budget: Budget { stops: 1, ..budget }, ..world("stop", 3, &PAIR) },
         Machine { budget: Budget { breaks: 1, ..budget }, ..world("broken connection", 3, &PAIR) },
         Machine { budget: Budget { deletions: 1, ..budget }, ..world("deleted lease", 3, &PAIR) },
+        Machine { budget: Budget { stops: 1, deletions: 1, ..budget }, ..world("stop and deleted lease", 2, &PAIR) },
         world("two durations", 5, &[(LONG, SLOW), (SHORT, FAST)]),
         world("three replicas", 3, &[(SHORT, SLOW), (SHORT, FAST), (SHORT, FAST)]),
     ]
@@ -99,8 +100,9 @@ fn small() -> Vec<Machine> {
 fn large() -> Vec<Machine> {
     let every = Budget { crashes: 1, stops: 1, breaks: 1, deletions: 1 };
     vec![
-        Machine { budget: every, late_replies: true, ..world("every fault", 4, &PAIR) },
-        world("fine clocks", 6, &[(LONG, SLOW), (LONG, FAST)]),
+        Machine { late_replies: true, ..world("late replies", 5, &PAIR) },
+        world("fine clocks", 7, &[(LONG, SLOW), (LONG, FAST)]),
+        Machine { budget: every, ..world("every fault", 3, &PAIR) },
     ]
 }
 
