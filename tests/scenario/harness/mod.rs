@@ -6,6 +6,7 @@ pub mod endpoint;
 #[path = "../../kstatus/mod.rs"]
 pub mod kstatus;
 pub mod tekton;
+pub mod tls;
 pub mod world;
 
 pub use endpoint::Reply;

@@ -119,9 +119,19 @@ impl World {
         format!("system:serviceaccount:{}:modelsync-controller", self.namespace)
     }
 
+    /// How the operator reaches the API server.
+    pub fn operator_config(&self) -> kube::Config {
+        self.cluster.with_token(&self.token)
+    }
+
+    /// The same as the contents of a kubeconfig.
+    pub fn kubeconfig(&self) -> Value {
+        self.cluster.kubeconfig(&self.token)
+    }
+
     /// Starts an operator that knows nothing.
     pub async fn start_operator(&mut self) {
-        let config = self.cluster.with_token(&self.token);
+        let config = self.operator_config();
         self.operator = Some(Operator::start(self.settings.clone(), &config, self.clock.clone()).await.unwrap());
     }
 
@@ -138,8 +148,7 @@ impl World {
     /// Starts the operator on threads of its own, so that it can be killed.
     pub async fn start_mortal_operator(&mut self) {
         let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let (settings, config, clock) =
-            (self.settings.clone(), self.cluster.with_token(&self.token), self.clock.clone());
+        let (settings, config, clock) = (self.settings.clone(), self.operator_config(), self.clock.clone());
         let started = threads.spawn(async move { Operator::start(settings, &config, clock).await.unwrap() });
         self.operator = Some(started.await.unwrap());
         self.threads = Some(threads);
@@ -169,7 +178,7 @@ impl World {
     /// Starts a copy that looks after other objects.
     pub async fn another_operator_that_selects(&self, labels: &str) -> Operator {
         let settings = Settings { selector: labels.to_owned(), ..self.settings.clone() };
-        Operator::start(settings, &self.cluster.with_token(&self.token), self.clock.clone()).await.unwrap()
+        Operator::start(settings, &self.operator_config(), self.clock.clone()).await.unwrap()
     }
 
     /// The operator.
@@ -179,7 +188,7 @@ impl World {
 
     /// Starts a second replica.
     pub async fn another_operator(&self) -> Operator {
-        Operator::start(self.settings.clone(), &self.cluster.with_token(&self.token), self.clock.clone()).await.unwrap()
+        Operator::start(self.settings.clone(), &self.operator_config(), self.clock.clone()).await.unwrap()
     }
 
     /// The operator's page at this path.
