@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use modelsync::{
-    core::answer::{Answer, NoAnswer, NoAnswerClass},
+    core::answer::{Answer, Demand, NoAnswer, NoAnswerClass},
     source::{http::Head, needs_sync::parse},
 };
 use serde::Deserialize;
@@ -34,6 +34,10 @@ struct Case {
     needed: Option<bool>,
     #[serde(default)]
     parameters: BTreeMap<String, String>,
+    target: Option<String>,
+    /// In milliseconds.
+    poll_after: Option<u64>,
+    reason: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -49,6 +53,10 @@ struct Repeat {
 
 fn ok() -> u16 {
     200
+}
+
+fn demand(needed: bool) -> Demand {
+    if needed { Demand::Needed } else { Demand::NotNeeded }
 }
 
 impl Case {
@@ -121,7 +129,14 @@ fn every_bad_answer_is_refused_for_its_reason() {
 #[test]
 fn every_good_answer_is_accepted_as_it_was_meant() {
     for case in good() {
-        let expected = Answer { needed: case.needed.unwrap_or(true), parameters: case.parameters.clone() };
+        let expected = Answer {
+            demand: demand(case.needed.unwrap_or(true)),
+            parameters: case.parameters.clone(),
+            target: case.target.clone(),
+            poll_after: case.poll_after.map(Duration::from_millis),
+            reason: case.reason.clone(),
+            ..Answer::default()
+        };
         assert_eq!(case.parse(), Ok(expected), "{}", case.name);
     }
 }
@@ -215,8 +230,19 @@ impl Dice {
                 members.insert(at, member.to_owned());
             }
         }
+        let target = (self.below(3) == 0).then(|| self.text()).filter(|target| !target.is_empty());
+        members.extend(target.iter().map(|target| format!("\"target\":{}", serde_json::to_string(target).unwrap())));
+        let minutes = u64::try_from(self.below(90)).unwrap();
+        members.push(format!("\"pollAfter\":\"{minutes}m\""));
         let comma = format!(",{}", self.space());
-        (format!("{}{{{}}}{}", self.space(), members.join(&comma), self.space()), Answer { needed, parameters })
+        let answer = Answer {
+            demand: demand(needed),
+            parameters,
+            target,
+            poll_after: Some(Duration::from_secs(60 * minutes.min(60))),
+            ..Answer::default()
+        };
+        (format!("{}{{{}}}{}", self.space(), members.join(&comma), self.space()), answer)
     }
 
     fn text(&mut self) -> String {
@@ -230,13 +256,18 @@ impl Dice {
     }
 }
 
-/// What a lenient reader makes of a body that the parser accepted: it must agree.
+/// What a lenient reader makes of a body that the parser accepted: it must agree. Durations have cases of their own.
 fn lenient(body: &[u8]) -> Answer {
     let value: Value = serde_json::from_slice(body).unwrap();
     let text = |(name, value): (&String, &Value)| (name.clone(), value.as_str().unwrap().to_owned());
     let parameters = value["parameters"].as_object().into_iter().flatten().map(text).collect();
     assert!(value["errors"].as_array().is_none_or(Vec::is_empty));
-    Answer { needed: value["needsSync"].as_bool().unwrap(), parameters }
+    Answer {
+        demand: demand(value["needsSync"].as_bool().unwrap()),
+        parameters,
+        target: value["target"].as_str().map(str::to_owned),
+        ..Answer::default()
+    }
 }
 
 #[test]
@@ -252,7 +283,10 @@ fn mutated_answers_never_panic_and_what_is_accepted_means_what_it_says() {
         match parse(&head, &body) {
             Ok(answer) => {
                 accepted += 1;
-                assert_eq!(answer, lenient(&body), "{:?}", String::from_utf8_lossy(&body));
+                assert!(answer.poll_after.is_none_or(|after| after <= Duration::from_hours(1)));
+                assert!(answer.reason.as_ref().is_none_or(|reason| reason.len() <= 256));
+                let read = Answer { poll_after: None, reason: None, ..answer };
+                assert_eq!(read, lenient(&body), "{:?}", String::from_utf8_lossy(&body));
             }
             // A mutation may move the canary to where it may be told, so only the rest is checked of it.
             Err(failure) => match complaint_about(&failure) {

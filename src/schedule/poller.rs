@@ -143,3 +143,123 @@ impl Poller {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::future::BoxFuture;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::core::answer::{Answer, AskedUnder, Question};
+
+    /// Says each question that comes, and answers when told to.
+    struct Asker {
+        asked: mpsc::UnboundedSender<String>,
+        answers: Arc<Notify>,
+    }
+
+    impl Ask for Asker {
+        fn ask<'a>(&'a self, inquiry: &'a Inquiry) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
+            Box::pin(async move {
+                self.asked.send(inquiry.name.to_string()).unwrap();
+                assert_ne!(&*inquiry.name, "bug");
+                self.answers.notified().await;
+                Ok(Answer::default())
+            })
+        }
+    }
+
+    struct Scene {
+        clock: Arc<Clock>,
+        poller: Poller,
+        asked: mpsc::UnboundedReceiver<String>,
+        answers: Arc<Notify>,
+        delivered: mpsc::UnboundedReceiver<(String, Answered)>,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let (clock, answers) = (Clock::system(), Arc::new(Notify::new()));
+            let ((asked, asks), (deliver, delivered)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
+            let deliver: Deliver =
+                Arc::new(move |uid: &str, answered| deliver.send((uid.to_owned(), answered)).unwrap());
+            let poller = Poller::new(clock.clone(), Arc::new(Asker { asked, answers: answers.clone() }), deliver);
+            tokio::spawn({
+                let poller = poller.clone();
+                async move { poller.run().await }
+            });
+            Self { clock, poller, asked: asks, answers, delivered }
+        }
+
+        fn inquiry(&self, name: &str, attempt: i64, wait: u64) -> Inquiry {
+            let under =
+                AskedUnder { uid: name.into(), generation: 1, attempt, ended: true, trigger: None, revision: 0 };
+            let question =
+                Arc::new(Question::NeedsSync { url: "http://h/".into(), request: crate::api::Request::default() });
+            let at = self.clock.mono() + Duration::from_secs(wait);
+            Inquiry { at, question, namespace: "team".into(), name: name.into(), under, kept: None }
+        }
+
+        /// The next question, within a short time.
+        async fn next_question(&mut self) -> Option<String> {
+            tokio::time::timeout(Duration::from_millis(200), self.asked.recv()).await.ok().flatten()
+        }
+    }
+
+    #[tokio::test]
+    async fn asks_what_is_due_once_and_delivers_the_answer_with_its_facts() {
+        let mut scene = Scene::new();
+        scene.poller.plan("a", Some(scene.inquiry("a", 1, 10)));
+        assert_eq!(scene.next_question().await, None, "not due yet");
+        scene.clock.advance(Duration::from_secs(11));
+        assert_eq!(scene.next_question().await.as_deref(), Some("a"));
+        scene.poller.plan("a", Some(scene.inquiry("a", 1, 0)));
+        assert_eq!(scene.next_question().await, None, "it is under way under the same facts");
+        scene.clock.advance(Duration::from_secs(3));
+        scene.answers.notify_one();
+        let (uid, answered) = scene.delivered.recv().await.unwrap();
+        assert_eq!((uid.as_str(), answered.under.attempt, answered.result.is_ok()), ("a", 1, true));
+        assert!(answered.took >= Duration::from_secs(3), "{:?}", answered.took);
+        assert_eq!(scene.poller.under_way(), 0);
+    }
+
+    #[tokio::test]
+    async fn answer_to_a_question_that_was_asked_anew_is_dropped() {
+        let mut scene = Scene::new();
+        for attempt in [1, 2] {
+            scene.poller.plan("a", Some(scene.inquiry("a", attempt, 0)));
+            assert_eq!(scene.next_question().await.as_deref(), Some("a"));
+        }
+        scene.answers.notify_one();
+        scene.answers.notify_waiters();
+        let (_, answered) = scene.delivered.recv().await.unwrap();
+        assert_eq!(answered.under.attempt, 2);
+        assert!(scene.delivered.try_recv().is_err(), "the older answer came first and was not delivered");
+    }
+
+    #[tokio::test]
+    async fn panic_of_one_question_is_an_answer_that_tells_of_it() {
+        let mut scene = Scene::new();
+        scene.poller.plan("bug", Some(scene.inquiry("bug", 1, 0)));
+        let (_, answered) = scene.delivered.recv().await.unwrap();
+        assert!(answered.result.unwrap_err().message.contains("a bug of the operator"));
+        scene.poller.plan("a", Some(scene.inquiry("a", 1, 0)));
+        assert_eq!(scene.next_question().await.as_deref(), Some("bug"));
+        assert_eq!(scene.next_question().await.as_deref(), Some("a"));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_delivered_of_what_was_cleared() {
+        let mut scene = Scene::new();
+        scene.poller.plan("a", Some(scene.inquiry("a", 1, 0)));
+        assert_eq!(scene.next_question().await.as_deref(), Some("a"));
+        scene.poller.clear();
+        scene.answers.notify_one();
+        scene.poller.plan("b", Some(scene.inquiry("b", 1, 0)));
+        assert_eq!(scene.next_question().await.as_deref(), Some("b"));
+        scene.answers.notify_one();
+        assert_eq!(scene.delivered.recv().await.unwrap().0, "b");
+    }
+}

@@ -35,14 +35,23 @@ impl Audit {
         Self { path, from, user }
     }
 
-    /// The requests so far, watches apart.
-    pub fn requests(&self) -> Vec<Request> {
+    /// Everything that the log says of this user's requests so far.
+    pub fn text(&self) -> String {
+        self.events().iter().map(|event| format!("{event}\n")).collect()
+    }
+
+    fn events(&self) -> Vec<Value> {
         let mut file = File::open(&self.path).unwrap();
         file.seek(SeekFrom::Start(self.from)).unwrap();
         let lines = BufReader::new(file).split(b'\n').map_while(Result::ok);
         let events = lines.filter_map(|line| serde_json::from_slice::<Value>(&line).ok());
-        let ours = events
-            .filter(|event| event["user"]["username"] == self.user.as_str() && event["stage"] == "ResponseComplete");
+        events.filter(|event| event["user"]["username"] == self.user.as_str()).collect()
+    }
+
+    /// The requests so far, watches apart.
+    pub fn requests(&self) -> Vec<Request> {
+        let events = self.events();
+        let ours = events.iter().filter(|event| event["stage"] == "ResponseComplete");
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         ours.map(|event| {
             let reference = &event["objectRef"];

@@ -16,6 +16,8 @@ use tokio::sync::OnceCell;
 pub struct Cluster {
     /// Its administrator's configuration.
     pub admin: Config,
+    /// The same as a file.
+    path: PathBuf,
 }
 
 /// Root of the repository.
@@ -51,7 +53,7 @@ impl Cluster {
         );
         let kubeconfig = Kubeconfig::read_from(&path).unwrap();
         let admin = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
-        Self { admin }
+        Self { admin, path }
     }
 
     /// The administrator's client. Each test has its own: a client belongs to the runtime that made it.
@@ -63,6 +65,15 @@ impl Cluster {
     pub fn with_token(&self, token: &str) -> Config {
         let mut config = self.admin.clone();
         config.auth_info = serde_json::from_value(json!({ "token": token })).unwrap();
+        config
+    }
+
+    /// The contents of a kubeconfig that authenticates with this token.
+    pub fn kubeconfig(&self, token: &str) -> Value {
+        let mut config = yaml_file(&self.path).remove(0);
+        for user in config["users"].as_array_mut().unwrap() {
+            user["user"] = json!({ "token": token });
+        }
         config
     }
 

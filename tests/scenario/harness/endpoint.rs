@@ -54,7 +54,12 @@ pub struct Endpoint {
 impl Endpoint {
     /// Starts it on a free port.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at(0).await
+    }
+
+    /// Starts it on this port.
+    pub async fn start_at(port: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let endpoint = Self { base, shared: Arc::default() };
         let router = Router::new().route("/{name}", get(answer)).with_state(endpoint.clone());

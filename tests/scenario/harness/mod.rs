@@ -8,6 +8,7 @@ pub mod fault;
 pub mod kstatus;
 pub mod proxy;
 pub mod tekton;
+pub mod tls;
 pub mod world;
 
 pub use endpoint::Reply;

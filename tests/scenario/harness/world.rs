@@ -137,6 +137,11 @@ impl World {
         format!("system:serviceaccount:{}:modelsync-controller", self.namespace)
     }
 
+    /// The same as the contents of a kubeconfig.
+    pub fn kubeconfig(&self) -> Value {
+        self.cluster.kubeconfig(&self.token)
+    }
+
     /// Starts an operator that knows nothing.
     pub async fn start_operator(&mut self) {
         self.operator =
@@ -192,7 +197,7 @@ impl World {
     /// Starts a copy that looks after other objects.
     pub async fn another_operator_that_selects(&self, labels: &str) -> Operator {
         let settings = Settings { selector: labels.to_owned(), ..self.settings.clone() };
-        Operator::start(settings, &self.cluster.with_token(&self.token), self.clock.clone()).await.unwrap()
+        Operator::start(settings, &self.operator_config(), self.clock.clone()).await.unwrap()
     }
 
     /// The operator.
@@ -431,8 +436,11 @@ impl World {
 
     /// Whatever a scenario ends with, tools must read it right.
     async fn check_what_tools_read(&self) {
-        for object in self.model_syncs().list(&ListParams::default()).await.unwrap().items {
-            let (name, status) = (object.name_any(), object.status.clone().unwrap_or_default());
+        let objects = api(&self.client, keys::API_VERSION, "ModelSync", Some(&self.namespace));
+        for object in objects.list(&ListParams::default()).await.unwrap().items {
+            let name = object.name_any();
+            // What cannot be read is left as it is.
+            let Ok(status) = serde_json::from_value::<ModelSyncStatus>(object.data["status"].clone()) else { continue };
             let holds =
                 |type_| condition::find(&status.conditions, type_).is_some_and(|c| c.status == ConditionStatus::True);
             let (ready, stalled) = (holds(ConditionType::Ready), holds(ConditionType::Stalled));

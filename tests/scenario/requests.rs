@@ -1,0 +1,329 @@
+//! How endpoints are asked: headers of Secrets, authorities, tokens, entity tags, pauses.
+
+use std::time::Duration;
+
+use modelsync::{
+    api::{
+        ConditionStatus::{False, True, Unknown},
+        ConditionType::{InSync, Ready},
+        keys,
+    },
+    core::condition::find,
+};
+use serde_json::{Value, json};
+
+use crate::harness::{
+    Reply, World,
+    cluster::apply,
+    endpoint::Endpoint,
+    scenario,
+    tls::{TlsEndpoint, TlsReply, header},
+    world::parameter,
+};
+
+const NOT_NEEDED: &str = r#"{"needsSync":false}"#;
+const NEEDED: &str = r#"{"needsSync":true,"parameters":{"name":"m1"}}"#;
+
+fn not_needed() -> TlsReply {
+    TlsReply::Raw(200, NOT_NEEDED.into())
+}
+
+/// Writes a Secret or ConfigMap of text.
+async fn store(world: &World, kind: &str, name: &str, data: Value) {
+    let field = if kind == "Secret" { "stringData" } else { "data" };
+    let metadata = json!({ "name": name, "namespace": world.namespace });
+    apply(&world.client, &json!({ "apiVersion": "v1", "kind": kind, "metadata": metadata, field: data })).await;
+}
+
+/// The spec of an object that asks this endpoint and trusts its authority, which the ConfigMap `trust` has.
+async fn spec(world: &World, endpoint: &TlsEndpoint, request: Value) -> Value {
+    store(world, "ConfigMap", "trust", json!({ "ca.crt": endpoint.authority() })).await;
+    let mut spec = world.spec("unused");
+    spec["needsSyncUrl"] = json!(endpoint.url("diff"));
+    spec["request"] = json!({ "ca": { "configMapKeyRef": { "name": "trust", "key": "ca.crt" } } });
+    for (field, value) in request.as_object().into_iter().flatten() {
+        spec["request"][field] = value.clone();
+    }
+    spec
+}
+
+fn token_header() -> Value {
+    json!([{ "name": "X-Token", "secretKeyRef": { "name": "credentials", "key": "token" } }])
+}
+
+/// Waits until the object shows that its endpoint fails, and returns what it says about that.
+async fn failure(world: &World, name: &str) -> String {
+    let status = world.until(name, InSync, Unknown, "EndpointFailing").await;
+    assert_eq!(world.runs(name).await.len(), 0, "{name}: never a run");
+    find(&status.conditions, Ready).unwrap().message.clone()
+}
+
+/// Lets questions come due until the endpoint was asked once more; returns the head of that request.
+async fn next_head(world: &World, endpoint: &TlsEndpoint) -> String {
+    let before = endpoint.heads().len();
+    world
+        .wait("a question", async || {
+            world.clock.advance(Duration::from_secs(5));
+            endpoint.heads().get(before).cloned()
+        })
+        .await
+}
+
+#[tokio::test]
+async fn header_of_a_secret_reaches_an_https_endpoint_and_never_leaves_over_plain_http() {
+    scenario("secret_header", async |world| {
+        store(world, "Secret", "credentials", json!({ "token": "v1\n" })).await;
+        let mut plain = world.spec("plain");
+        plain["request"] = json!({ "headersFrom": token_header() });
+        world.apply("plain", plain).await;
+        let message = failure(world, "plain").await;
+        assert!(message.contains("sent over https only"), "{message}");
+        assert_eq!(world.endpoint.asked("plain"), 0);
+        let endpoint = TlsEndpoint::start(TlsReply::Only("x-token: v1".into(), NEEDED.into()));
+        world.apply("a", spec(world, &endpoint, json!({ "headersFrom": token_header() })).await).await;
+        let run = world.run("a", 1).await;
+        assert_eq!(parameter(&run, "automl-model").as_deref(), Some("m1"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn rotated_secret_is_used_within_a_minute_and_at_once_when_the_old_one_is_turned_away() {
+    scenario("rotation", async |world| {
+        store(world, "Secret", "credentials", json!({ "token": "v1" })).await;
+        let endpoint = TlsEndpoint::start(not_needed());
+        world.apply("a", spec(world, &endpoint, json!({ "headersFrom": token_header() })).await).await;
+        world.until("a", InSync, True, "UpToDate").await;
+        store(world, "Secret", "credentials", json!({ "token": "v2" })).await;
+        world.clock.advance(Duration::from_mins(1));
+        assert_eq!(header(&next_head(world, &endpoint).await, "x-token").as_deref(), Some("v2"));
+        endpoint.says(TlsReply::Only("x-token: v3".into(), NOT_NEEDED.into()));
+        store(world, "Secret", "credentials", json!({ "token": "v3" })).await;
+        let before = world.clock.mono();
+        assert_eq!(header(&next_head(world, &endpoint).await, "x-token").as_deref(), Some("v2"), "kept for a minute");
+        assert_eq!(header(&next_head(world, &endpoint).await, "x-token").as_deref(), Some("v3"));
+        assert!(world.clock.mono().since(before) < Duration::from_mins(1), "not because its minute was over");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn missing_secret_and_missing_key_are_named_and_mend_themselves() {
+    scenario("missing_key", async |world| {
+        let endpoint = TlsEndpoint::start(not_needed());
+        let with_header = spec(world, &endpoint, json!({ "headersFrom": token_header() })).await;
+        world.apply("a", with_header.clone()).await;
+        let namespace = &world.namespace;
+        let message = failure(world, "a").await;
+        assert_eq!(
+            message,
+            format!("request.headersFrom X-Token: Secret credentials of namespace {namespace} does not exist")
+        );
+        store(world, "Secret", "credentials", json!({ "other": "v1" })).await;
+        world.apply("b", with_header).await;
+        let message = failure(world, "b").await;
+        assert!(
+            message.contains(&format!("Secret credentials of namespace {namespace} has no key token")),
+            "{message}"
+        );
+        store(world, "Secret", "credentials", json!({ "token": "v1" })).await;
+        world.clock.advance(Duration::from_mins(1));
+        for name in ["a", "b"] {
+            world.until(name, InSync, True, "UpToDate").await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn authorities_of_an_object_vouch_for_its_endpoint_only() {
+    scenario("authorities", async |world| {
+        let (endpoint, other) = (TlsEndpoint::start(not_needed()), TlsEndpoint::start(not_needed()));
+        let trusting = spec(world, &endpoint, json!({})).await;
+        world.apply("trusting", trusting.clone()).await;
+        world.until("trusting", InSync, True, "UpToDate").await;
+        store(world, "Secret", "trust", json!({ "ca.crt": endpoint.authority() })).await;
+        let mut by_secret = trusting.clone();
+        by_secret["request"]["ca"] = json!({ "secretKeyRef": { "name": "trust", "key": "ca.crt" } });
+        world.apply("by-secret", by_secret).await;
+        world.until("by-secret", InSync, True, "UpToDate").await;
+        let mut stranger = trusting.clone();
+        stranger["needsSyncUrl"] = json!(other.url("diff"));
+        let mut none = trusting;
+        none.as_object_mut().unwrap().remove("request");
+        for (name, spec) in [("stranger", stranger), ("none", none)] {
+            world.apply(name, spec).await;
+            let message = failure(world, name).await;
+            assert!(message.contains("TLS failed: invalid peer certificate"), "{name}: {message}");
+        }
+        assert!(other.heads().is_empty());
+    })
+    .await;
+}
+
+/// What the API server says of this token, when it is asked for these audiences.
+async fn review(world: &World, token: &str, audiences: &[&str]) -> Value {
+    let body = json!({
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenReview",
+        "spec": { "token": token, "audiences": audiences },
+    });
+    let request = http::Request::post("/apis/authentication.k8s.io/v1/tokenreviews")
+        .header("Content-Type", "application/json")
+        .body(body.to_string().into_bytes())
+        .unwrap();
+    world.client.request::<Value>(request).await.unwrap()["status"].clone()
+}
+
+async fn service_account(world: &World, name: &str) {
+    let metadata = json!({ "name": name, "namespace": world.namespace });
+    apply(&world.client, &json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata })).await;
+}
+
+#[tokio::test]
+async fn token_of_a_service_account_is_good_for_its_audience_and_not_for_the_api_server() {
+    scenario("token", async |world| {
+        service_account(world, "bot").await;
+        let endpoint = TlsEndpoint::start(not_needed());
+        let token = json!({ "serviceAccountName": "bot", "audience": "https://trainer.test" });
+        world.apply("a", spec(world, &endpoint, json!({ "serviceAccountToken": token })).await).await;
+        world.until("a", InSync, True, "UpToDate").await;
+        let sent = header(&endpoint.heads()[0], "authorization").unwrap();
+        let token = sent.strip_prefix("Bearer ").unwrap();
+        let good = review(world, token, &["https://trainer.test"]).await;
+        assert_eq!(good["authenticated"], true, "{good}");
+        assert_eq!(good["user"]["username"], format!("system:serviceaccount:{}:bot", world.namespace));
+        assert_ne!(review(world, token, &[]).await["authenticated"], true);
+        let stranger = kube::Client::try_from(world.cluster.with_token(token)).unwrap();
+        let refused = stranger.apiserver_version().await.unwrap_err().to_string();
+        assert!(refused.contains("Unauthorized"), "{refused}");
+        // The same one is sent until it is old.
+        let again = header(&next_head(world, &endpoint).await, "authorization");
+        assert_eq!(again.as_deref(), Some(sent.as_str()));
+        world.clock.advance(Duration::from_mins(10));
+        assert_ne!(header(&next_head(world, &endpoint).await, "authorization").unwrap(), sent);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn token_that_the_api_server_would_accept_is_never_sent() {
+    scenario("own_audience", async |world| {
+        service_account(world, "bot").await;
+        let (endpoint, good) = (TlsEndpoint::start(not_needed()), TlsEndpoint::start(not_needed()));
+        let own = "https://kubernetes.default.svc.cluster.local";
+        let token = json!({ "serviceAccountName": "bot", "audience": own });
+        world.apply("a", spec(world, &endpoint, json!({ "serviceAccountToken": token })).await).await;
+        let message = failure(world, "a").await;
+        assert!(message.contains(&format!("the audience {own} is one of the API server's own")), "{message}");
+        let absent = json!({ "serviceAccountName": "nobody", "audience": "https://trainer.test" });
+        world.apply("b", spec(world, &good, json!({ "serviceAccountToken": absent })).await).await;
+        let message = failure(world, "b").await;
+        assert!(message.contains("service account nobody") && message.contains("does not exist"), "{message}");
+        assert_eq!((endpoint.heads().len(), good.heads().len()), (0, 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn unchanged_answer_is_not_sent_again_and_still_holds() {
+    scenario("etag", async |world| {
+        let endpoint = TlsEndpoint::start(TlsReply::Tagged("\"v1\"", NOT_NEEDED.into()));
+        world.apply("a", spec(world, &endpoint, json!({})).await).await;
+        world.until("a", InSync, True, "UpToDate").await;
+        let head = endpoint.heads()[0].clone();
+        let object = world.model_syncs().get("a").await.unwrap();
+        for (name, value) in [
+            ("modelsync-name", "a"),
+            ("modelsync-namespace", world.namespace.as_str()),
+            ("modelsync-uid", object.metadata.uid.as_deref().unwrap()),
+            ("modelsync-attempt", "0"),
+        ] {
+            assert_eq!(header(&head, name).as_deref(), Some(value));
+        }
+        let version = object.metadata.resource_version;
+        for _ in 0..4 {
+            assert_eq!(header(&next_head(world, &endpoint).await, "if-none-match").as_deref(), Some("\"v1\""));
+        }
+        assert_eq!(world.model_syncs().get("a").await.unwrap().metadata.resource_version, version);
+        endpoint.says(TlsReply::Tagged("\"v2\"", NEEDED.into()));
+        world.clock.advance(Duration::from_secs(5));
+        world.run("a", 1).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn service_that_asks_to_be_left_alone_for_a_day_is_asked_at_the_next_interval() {
+    scenario("retry_after", async |world| {
+        let endpoint = TlsEndpoint::start(TlsReply::Raw(429, String::new()));
+        world.apply("a", spec(world, &endpoint, json!({})).await).await;
+        let message = failure(world, "a").await;
+        assert!(message.contains("status 429"), "{message}");
+        for status in [503, 429] {
+            endpoint.says(TlsReply::Raw(status, String::new()));
+            let before = world.clock.mono();
+            next_head(world, &endpoint).await;
+            assert!(world.clock.mono().since(before) < Duration::from_mins(1), "status {status}");
+        }
+        endpoint.says(not_needed());
+        next_head(world, &endpoint).await;
+        world.until("a", InSync, True, "UpToDate").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn endpoint_that_cannot_be_reached_is_paused_and_comes_back() {
+    scenario("paused", async |world| {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut spec = world.spec("a");
+        spec["needsSyncUrl"] = json!(format!("http://127.0.0.1:{port}/a"));
+        world.apply("a", spec).await;
+        assert!(failure(world, "a").await.contains("no connection"));
+        let paused = async || {
+            let page = world.page("/metrics").await;
+            let count =
+                page.lines().find_map(|line| line.strip_prefix("modelsync_questions_total{outcome=\"paused\"} "));
+            count.map_or(0, |count| count.parse::<u64>().unwrap())
+        };
+        world
+            .wait("a pause", async || {
+                world.clock.advance(Duration::from_secs(1));
+                (paused().await > 0).then_some(())
+            })
+            .await;
+        let endpoint = Endpoint::start_at(port).await;
+        endpoint.says("a", Reply::NotNeeded);
+        let before = paused().await;
+        world.trigger("a", "asks at once").await;
+        world.wait("a question within the pause", async || (paused().await > before).then_some(())).await;
+        assert_eq!(endpoint.asked("a"), 0, "it is not dialled within the pause");
+        world.clock.advance(Duration::from_mins(5));
+        world.until("a", InSync, True, "UpToDate").await;
+        assert!(endpoint.asked("a") > 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn target_of_an_answer_is_what_failures_count_on() {
+    scenario("target", async |world| {
+        let answer = |target: &str, name: &str| {
+            let body = json!({ "needsSync": true, "target": target, "parameters": { "name": name } });
+            Reply::Raw(200, body.to_string())
+        };
+        world.model_sync_that_hears("a", answer("t1", "first")).await;
+        world.end_run(&world.run("a", 1).await, "Failed").await;
+        world.until("a", InSync, False, "BackingOff").await;
+        // Other parameters for the same target wait as long.
+        world.endpoint.says("a", answer("t1", "second"));
+        world.settle("a").await;
+        assert_eq!(world.runs("a").await.len(), 1);
+        world.endpoint.says("a", answer("t2", "second"));
+        world.clock.advance(Duration::from_secs(5));
+        let run = world.run("a", 2).await;
+        assert_eq!(run.metadata.labels.unwrap()[keys::ATTEMPT], "2");
+    })
+    .await;
+}
