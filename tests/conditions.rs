@@ -645,9 +645,9 @@ fn waiting_states_name_the_moment_they_end() {
         let (status, _) = world.object_after(&plan);
         let waits = waits || (rule == Rule::OutsideWindow && status.next_attempt_at.is_some());
         assert_eq!(waits, matches!(plan.wake_up, WakeUp::At(_)), "{name}: {:?}", plan.wake_up);
-        if status.next_attempt_at.is_some() && matches!(rule, Rule::BackOff | Rule::Settle | Rule::OutsideWindow) {
+        if let (Some(next), Rule::BackOff | Rule::Settle | Rule::OutsideWindow) = (status.next_attempt_at, rule) {
             let WakeUp::At(at) = plan.wake_up else { panic!("{name}") };
-            let left = status.next_attempt_at.unwrap().duration_since(world.now.wall);
+            let left = next.duration_since(world.now.wall);
             assert_eq!(Duration::try_from(left).unwrap(), at.since(world.now.mono), "{name}");
         }
     }

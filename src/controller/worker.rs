@@ -27,13 +27,12 @@ pub async fn work(controller: Arc<ModelSyncController>, poller: Poller, queue: Q
         }
         // A panic is a bug that one object has found; the others have not.
         let pass = AssertUnwindSafe(controller.reconcile(&poller, &key)).catch_unwind().await;
-        let next = match pass {
-            Ok(next) => next,
-            Err(_) => {
-                error!(uid = key, "a pass panicked; the object is looked at again later");
-                let _ = AssertUnwindSafe(controller.show_panic(&key)).catch_unwind().await;
-                Next::Failed
-            }
+        let next = if let Ok(next) = pass {
+            next
+        } else {
+            error!(uid = key, "a pass panicked; the object is looked at again later");
+            let _ = AssertUnwindSafe(controller.show_panic(&key)).catch_unwind().await;
+            Next::Failed
         };
         queue.done(&key, next);
     }

@@ -261,7 +261,7 @@ fn refusal(kind: RunKind, code: u16, message: String) -> Created {
         403 if message.contains("exceeded quota") => refused(Reason::QuotaExceeded, false, message),
         401 | 403 => refused(Reason::Forbidden, false, message),
         404 => refused(Reason::RunKindMissing, false, format!("{kind} cannot be created: {message}")),
-        429 => refused(Reason::ApiUnavailable, false, message),
+        410 | 429 => refused(Reason::ApiUnavailable, false, message),
         _ => refused(
             Reason::RunRefused,
             true,

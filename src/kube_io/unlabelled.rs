@@ -34,8 +34,11 @@ const PAGE: u32 = 100;
 pub struct UnlabelledRuns {
     client: Guarded,
     clock: Arc<Clock>,
-    lists: Arc<Mutex<HashMap<(RunKind, String), Arc<Listed>>>>,
+    lists: Arc<Mutex<Lists>>,
 }
+
+/// Lists by kind and namespace.
+type Lists = HashMap<(RunKind, String), Arc<Listed>>;
 
 /// The last list of one kind and namespace. Held locked while it is made, so that it is made once.
 type Listed = tokio::sync::Mutex<Option<(Mono, HashMap<String, String>)>>;

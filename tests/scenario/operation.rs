@@ -23,16 +23,18 @@ async fn until_metric(world: &World, series: &str, wanted: impl Fn(f64) -> bool)
 #[tokio::test]
 async fn metrics_follow_a_demand_from_question_to_run() {
     scenario("metrics", async |world| {
-        until_metric(world, "modelsync_leader", |leader| leader == 1.0).await;
+        until_metric(world, "modelsync_leader", |leader| leader > 0.0).await;
         assert_eq!(metric(world, "modelsync_last_answer_age_seconds").await, Some(-1.0));
         world.model_sync_that_hears("a", Reply::model("m1")).await;
         let run = world.run("a", 1).await;
-        until_metric(world, "modelsync_runs_started_total{kind=\"PipelineRun\"}", |count| count == 1.0).await;
-        until_metric(world, "modelsync_oldest_demand_age_seconds", |age| age == 0.0).await;
+        until_metric(world, "modelsync_runs_started_total{kind=\"PipelineRun\"}", |count| (1.0..2.0).contains(&count))
+            .await;
+        until_metric(world, "modelsync_oldest_demand_age_seconds", |age| age <= 0.0).await;
         world.end_run(&run, "Failed").await;
         world.until("a", InSync, False, "BackingOff").await;
         world.clock.advance(std::time::Duration::from_secs(50));
-        until_metric(world, "modelsync_runs_ended_total{outcome=\"Failed\"}", |count| count == 1.0).await;
+        until_metric(world, "modelsync_runs_ended_total{outcome=\"Failed\"}", |count| (1.0..2.0).contains(&count))
+            .await;
         until_metric(world, "modelsync_oldest_demand_age_seconds", |age| age >= 50.0).await;
         until_metric(world, "modelsync_questions_total{outcome=\"needed\"}", |count| count >= 2.0).await;
         until_metric(world, "modelsync_last_answer_age_seconds", |age| (0.0..60.0).contains(&age)).await;
@@ -40,7 +42,7 @@ async fn metrics_follow_a_demand_from_question_to_run() {
         world.endpoint.says("a", Reply::NotNeeded);
         world.clock.advance(std::time::Duration::from_secs(10));
         world.until("a", InSync, True, "UpToDate").await;
-        until_metric(world, "modelsync_oldest_demand_age_seconds", |age| age == 0.0).await;
+        until_metric(world, "modelsync_oldest_demand_age_seconds", |age| age <= 0.0).await;
         let page = world.page("/metrics").await;
         assert!(!page.contains(&world.namespace), "an object is named: {page}");
         assert_eq!(world.page("/readyz").await, "ok\n");
@@ -67,7 +69,8 @@ async fn two_copies_share_a_namespace_by_labels_and_hand_objects_over() {
         objects.patch("canary", &PatchParams::apply("scenario"), &Patch::Apply(&object)).await.unwrap();
         world.run("stable", 1).await;
         let run = world.run("canary", 1).await;
-        until_metric(world, "modelsync_runs_started_total{kind=\"PipelineRun\"}", |count| count == 1.0).await;
+        until_metric(world, "modelsync_runs_started_total{kind=\"PipelineRun\"}", |count| (1.0..2.0).contains(&count))
+            .await;
         // The object goes over to the other copy while its run is on its way.
         let patch = json!({ "metadata": { "labels": { "tier": "stable" } } });
         objects.patch("canary", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();

@@ -281,7 +281,7 @@ pub(super) fn fresh_target(
     answer: &Answer,
     parameters: BTreeMap<String, String>,
     now: Now,
-) -> Box<Target> {
+) -> Target {
     let digest = match &answer.target {
         Some(named) => digest::named_target(named, &valid.template),
         None => digest::target(&parameters, &valid.template),
@@ -289,7 +289,7 @@ pub(super) fn fresh_target(
     let known = facts.status.target.as_ref().filter(|known| known.digest == digest);
     let (failures, successes) = known.map_or((0, 0), |known| (known.failures, known.successes));
     let since = known.map_or_else(|| whole_seconds(now.wall), |known| known.since);
-    let mut target = Box::new(Target { digest, parameters, failures, successes, since });
+    let mut target = Target { digest, parameters, failures, successes, since };
     if facts.trigger_pending() || revived(facts, valid, &target) {
         (target.failures, target.successes) = (0, 0);
     }
@@ -341,13 +341,13 @@ pub(super) fn pause(facts: &Facts<'_>, valid: &Valid<'_>, target: &Target, now: 
 fn wait_until(
     facts: &Facts<'_>,
     valid: &Valid<'_>,
-    target: Box<Target>,
+    target: Target,
     (answer, rule, at): (&Answer, Rule, Timestamp),
     now: Now,
 ) -> Plan {
     let situation = paused(facts.status, &Pause { rule, until: Some(at) });
     let status = ModelSyncStatus {
-        target: Some(target),
+        target: Some(Box::new(target)),
         next_attempt_at: Some(at),
         ..compared(answer, reported(facts, &situation, now))
     };
@@ -359,16 +359,10 @@ fn wait_until(
 }
 
 /// The target waits for a person, for another target, or for nothing at all.
-fn parked(
-    facts: &Facts<'_>,
-    valid: &Valid<'_>,
-    target: Box<Target>,
-    (answer, rule): (&Answer, Rule),
-    now: Now,
-) -> Plan {
+fn parked(facts: &Facts<'_>, valid: &Valid<'_>, target: Target, (answer, rule): (&Answer, Rule), now: Now) -> Plan {
     let situation = paused(facts.status, &Pause { rule, until: None });
     let status = ModelSyncStatus {
-        target: Some(target),
+        target: Some(Box::new(target)),
         next_attempt_at: None,
         ..compared(answer, reported(facts, &situation, now))
     };
@@ -417,7 +411,7 @@ fn next_attempt(facts: &Facts<'_>) -> i64 {
 pub(super) fn reserve(
     facts: &Facts<'_>,
     valid: &Valid<'_>,
-    (target, answer): (Box<Target>, &Answer),
+    (target, answer): (Target, &Answer),
     attempt: i64,
     rule: Rule,
     now: Now,
@@ -444,7 +438,7 @@ pub(super) fn reserve(
         attempt: attempt.max(facts.status.attempt),
         active: vec![active_run(&facts.object.namespace, &valid.kind.api_version(), valid.kind.kind, &run_name)],
         reservation: Some(Box::new(reservation)),
-        target: Some(target),
+        target: Some(Box::new(target)),
         next_attempt_at: None,
         last_handled_trigger: handled(facts),
         ..compared(answer, reported(facts, &Situation::RunActive { run: &run_name, stopping: None }, now))

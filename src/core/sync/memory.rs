@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use crate::{
-    api::{ModelSyncStatus, Reason, Target},
+    api::{ModelSyncStatus, Reason},
     core::{
         answer::{Answer, AskedUnder, NoAnswer},
         run::RunRecord,
@@ -126,8 +126,8 @@ impl Memory {
         let recorded = |run: &RunRecord| {
             !run.is_active() && run.attempt <= status.attempt && open.is_none_or(|open| open.attempt != run.attempt)
         };
-        let unserved = |target: &&Box<Target>| open.is_none() && target.successes == 0;
-        self.demand_since = status.target.as_ref().filter(unserved).map(|target| target.since);
+        let target = status.target.as_deref().filter(|target| open.is_none() && target.successes == 0);
+        self.demand_since = target.map(|target| target.since);
         self.recorded_since.retain(|uid, _| own.iter().any(|run| run.uid == *uid));
         for run in own.iter().filter(|run| recorded(run)) {
             self.recorded_since.entry(run.uid.clone()).or_insert(now);

@@ -101,7 +101,6 @@ impl Situation<'_> {
                 (False, Reason::BackingOff),
                 format!("run {run} did not succeed ({why}); the same target is tried again after {until}"),
             ),
-            Self::Unanswered { reason, message } => ((False, *reason), (Unknown, *reason), (*message).to_owned()),
             Self::Suspended => (
                 (True, Reason::Suspended),
                 (Unknown, Reason::Suspended),
@@ -112,7 +111,9 @@ impl Situation<'_> {
                 (Unknown, Reason::PredecessorRunning),
                 format!("run {run} of a deleted object of the same name has not ended yet"),
             ),
-            Self::Hindered { reason, message } => ((False, *reason), (Unknown, *reason), (*message).to_owned()),
+            Self::Unanswered { reason, message } | Self::Hindered { reason, message } => {
+                ((False, *reason), (Unknown, *reason), (*message).to_owned())
+            }
             Self::Stalled { reason, message } => ((False, *reason), (Unknown, *reason), message.clone()),
         }
     }

@@ -36,7 +36,9 @@ impl<K: Eq + Hash + Clone, V: Clone> Cache<K, V> {
         if self.entries.len() >= self.most || self.bytes + bytes > self.most_bytes {
             let past: Vec<K> =
                 self.entries.iter().filter(|(_, entry)| entry.until <= now).map(|(key, _)| key.clone()).collect();
-            past.iter().for_each(|key| self.remove(key));
+            for key in &past {
+                self.remove(key);
+            }
         }
         while self.entries.len() >= self.most || self.bytes + bytes > self.most_bytes {
             let Some(first) = self.entries.iter().min_by_key(|(_, entry)| entry.until).map(|(key, _)| key.clone())

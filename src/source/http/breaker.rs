@@ -283,7 +283,7 @@ mod tests {
         fail_at(&mut endpoints, &one, 0..5);
         for other in [
             Endpoint { namespace: "b".into(), ..one.clone() },
-            Endpoint { timeout: Duration::from_secs(60), ..one.clone() },
+            Endpoint { timeout: Duration::from_mins(1), ..one.clone() },
             Endpoint { authorities: Some([1; 32]), ..one.clone() },
             endpoint("http://h/other"),
         ] {

@@ -37,7 +37,7 @@ impl Audit {
 
     /// Everything that the log says of this user's requests so far.
     pub fn text(&self) -> String {
-        self.events().iter().map(|event| format!("{event}\n")).collect()
+        self.events().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     }
 
     fn events(&self) -> Vec<Value> {
