@@ -221,8 +221,8 @@ impl GuardedClient {
 
     /// Sends one request and reads its answer. Any status is a [`Reply`]; the body is read of status 200 only.
     ///
-    /// The message of a failure names the URL without its query. A client that is paused, or whose host is busy, is not
-    /// dialled: the first fails at once, the second waits for its turn.
+    /// The message of a failure names the URL without its query. An endpoint that is paused fails at once; one whose host is
+    /// busy waits for its turn. Neither is dialled meanwhile.
     pub async fn send(&self, exchange: Exchange<'_>) -> Result<Reply, NoAnswer> {
         let url = parse(exchange.url)?;
         let shown = show_url(&url);

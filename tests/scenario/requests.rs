@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{
     Reply, World,
-    cluster::apply,
+    cluster::{apply, eventually},
     endpoint::Endpoint,
     scenario,
     tls::{TlsEndpoint, TlsReply, header},
@@ -58,13 +58,15 @@ async fn failure(world: &World, name: &str) -> String {
     find(&status.conditions, Ready).unwrap().message.clone()
 }
 
-/// Lets questions come due until the endpoint was asked once more; returns the head of that request.
+/// Lets the next question come due; returns the head of its request. Sets the clock forward by as little as that takes.
 async fn next_head(world: &World, endpoint: &TlsEndpoint) -> String {
     let before = endpoint.heads().len();
     world
         .wait("a question", async || {
             world.clock.advance(Duration::from_secs(5));
-            endpoint.heads().get(before).cloned()
+            // Before the last answer was decided on there is no turn that could come due, so this may be in vain.
+            let next = || async { endpoint.heads().get(before).cloned() };
+            eventually("a question", Duration::from_millis(500), next).await.ok()
         })
         .await
 }
