@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
 };
@@ -66,18 +67,19 @@ fn spellings(text: &str) -> Vec<String> {
 /// An operator as a process, with its log.
 struct Process {
     child: Child,
+    kubeconfig: PathBuf,
     log: Arc<Mutex<String>>,
 }
 
 impl Process {
     fn start(world: &World, more: &[&str]) -> Self {
-        let path = std::env::temp_dir().join(format!("{}.kubeconfig", world.namespace));
-        std::fs::write(&path, world.kubeconfig().to_string()).unwrap();
+        let kubeconfig = std::env::temp_dir().join(format!("{}.kubeconfig", world.namespace));
+        std::fs::write(&kubeconfig, world.kubeconfig().to_string()).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_modelsync"))
             .args(["controller", "--leader-elect=false", "--listen=127.0.0.1:0", "--allow-address=127.0.0.0/8"])
             .args([&format!("--namespace={}", world.namespace), "--log=trace"])
             .args(more)
-            .env("KUBECONFIG", &path)
+            .env("KUBECONFIG", &kubeconfig)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -90,7 +92,7 @@ impl Process {
                 log.push('\n');
             }
         });
-        Self { child, log }
+        Self { child, kubeconfig, log }
     }
 
     fn log(&self) -> String {
@@ -113,6 +115,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let _ = std::fs::remove_file(&self.kubeconfig);
     }
 }
 
