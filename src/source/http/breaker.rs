@@ -80,7 +80,9 @@ impl Outcome {
         use NoAnswerClass::{Malformed, NotThere, Status, Timeout, Tls, TooLarge, Unreachable};
         match result {
             Err(failure) if failure.class == NotThere && absent_is_fine => Self::Reached,
-            Err(failure) if matches!(failure.class, Unreachable | NotThere | Tls | Timeout) => Self::Failed(failure.clone()),
+            Err(failure) if matches!(failure.class, Unreachable | NotThere | Tls | Timeout) => {
+                Self::Failed(failure.clone())
+            }
             Err(failure) if !matches!(failure.class, Status | TooLarge | Malformed) => Self::Unknown,
             _ => Self::Reached,
         }
