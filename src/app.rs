@@ -7,7 +7,10 @@ use std::{
 };
 
 use kube::{Config, config::KubeConfigOptions};
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc::UnboundedReceiver, watch},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 use url::Url;
@@ -22,7 +25,10 @@ use crate::{
         credentials::ApiCredentials,
         events::Events,
         fence::FenceState,
+        kinds::Kinds,
         lease::{Leadership, LeaseSettings},
+        objects::LiveObjects,
+        referenced::Referenced,
         store::{ModelSyncSink, ModelSyncs, RunSink, Runs, YOUNG},
         unlabelled::UnlabelledRuns,
         watch::{Scope, follow},
@@ -31,8 +37,11 @@ use crate::{
     schedule::{poller::Poller, queue::Queue},
     source::{
         address::AddressRules,
+        compare::CompareValues,
         http::{GuardedClient, Setup, SetupError},
         needs_sync::NeedsSyncClient,
+        questions::Questions,
+        read::ValueReader,
         request::Requester,
     },
     telemetry::{
@@ -133,8 +142,8 @@ impl Operator {
             TcpListener::bind(settings.listen).await.map_err(|error| Error::Listen(settings.listen, error))?;
         let address = listener.local_addr().map_err(|error| Error::Listen(settings.listen, error))?;
         let clients = Clients::new(config, &clock, safeguards)?;
-        let parts = Parts::new(&settings, config, &clients, &clock).await?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let parts = Parts::new(&settings, config, &clients, &clock, (&stop, &tasks)).await?;
         // The first look comes before the first decision: an object with a lost run would else wait for it.
         parts.fence.refresh(&clients).await;
         tasks.spawn(until(stop.clone(), watch_fence(parts.fence.clone(), clients.clone(), clock.clone())));
@@ -226,7 +235,13 @@ struct Parts {
 }
 
 impl Parts {
-    async fn new(settings: &Settings, config: &Config, clients: &Clients, clock: &Arc<Clock>) -> Result<Self, Error> {
+    async fn new(
+        settings: &Settings,
+        config: &Config,
+        clients: &Clients,
+        clock: &Arc<Clock>,
+        (stop, tasks): (&CancellationToken, &TaskTracker),
+    ) -> Result<Self, Error> {
         let kinds = runs::backends().iter().flat_map(|backend| {
             scopes(settings).into_iter().map(|namespace| (backend.kind(), namespace)).collect::<Vec<_>>()
         });
@@ -235,6 +250,14 @@ impl Parts {
         let (fence, metrics) = (FenceState::default(), Arc::new(Metrics::default()));
         let process = process_id();
         let leadership = Leadership::new(clock.clone(), lease_settings(settings, config, &process));
+        let kinds = Kinds::new(clients.reads.clone(), clock.clone());
+        let (referenced, changes) = Referenced::new(
+            clients.reads.clone(),
+            clock.clone(),
+            kinds.clone(),
+            scopes(settings),
+            (stop.clone(), tasks.clone()),
+        );
         let controller = Arc::new(ModelSyncController::new(Context {
             clock: clock.clone(),
             objects: objects.clone(),
@@ -243,6 +266,7 @@ impl Parts {
             api: ApiServer::new(clients.clone()),
             unlabelled: UnlabelledRuns::new(clients.reads.clone(), clock.clone()),
             fence: fence.clone(),
+            referenced: referenced.clone(),
             events: Events::start(clients.writes.clone(), std::env::var("HOSTNAME").ok()),
             queue: queue.clone(),
             metrics: metrics.clone(),
@@ -250,7 +274,13 @@ impl Parts {
             process,
             min_run_age: settings.min_run_age,
         }));
-        let asker = Arc::new(NeedsSyncClient::new(requester(settings, config, clients, clock).await?));
+        let requests = requester(settings, config, clients, clock).await?;
+        let live = LiveObjects::new(clients.reads.clone(), kinds, referenced);
+        let asker = Arc::new(Questions {
+            needs_sync: NeedsSyncClient::new(requests.clone()),
+            compare: CompareValues::new(ValueReader::new(requests, Arc::new(live))),
+        });
+        tasks.spawn(until(stop.clone(), pass_on(changes, controller.clone())));
         let deliver = {
             let controller = controller.clone();
             Arc::new(move |uid: &str, answered| controller.take_answer(uid, answered))
@@ -288,15 +318,13 @@ impl Parts {
                 Arc::new(move |uid: &str| queue.wake(uid))
             };
             let sink = ModelSyncSink::new(self.objects.clone(), namespace.clone(), wake);
-            let scope = Scope { path: model_syncs(namespace.as_deref()), selector: encode(&settings.selector) };
+            let scope = Scope::whole(model_syncs(namespace.as_deref()), encode(&settings.selector));
             tasks.spawn(follow(clients.reads.clone(), clock.clone(), scope, sink, stop.clone()));
             for backend in runs::backends() {
                 let sink =
                     RunSink::new(self.runs.clone(), *backend, namespace.clone(), self.wake_owner(), self.wake_all());
-                let scope = Scope {
-                    path: collection(backend.kind(), namespace.as_deref()),
-                    selector: encode(crate::api::keys::OWNER_UID),
-                };
+                let selector = encode(crate::api::keys::OWNER_UID);
+                let scope = Scope::whole(collection(backend.kind(), namespace.as_deref()), selector);
                 tasks.spawn(follow(clients.reads.clone(), clock.clone(), scope, sink, stop.clone()));
             }
         }
@@ -364,6 +392,13 @@ async fn until(stop: CancellationToken, task: impl Future<Output = ()>) {
     tokio::select! {
         () = stop.cancelled() => {}
         () = task => {}
+    }
+}
+
+/// A changed object concerns those who read their values from it.
+async fn pass_on(mut changes: UnboundedReceiver<String>, controller: Arc<ModelSyncController>) {
+    while let Some(uid) = changes.recv().await {
+        controller.source_changed(&uid);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The pipeline of a ModelSync: gather → decide → apply. IO through `kube_io` only.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -19,7 +19,7 @@ use crate::{
         run::{OwnerReference, RunBackend, RunKind, RunRequest},
         sync::{
             Answered, CreateRun, DeleteRun, Effect, Facts, Lookup, Memory, Note, Plan, Post, PostState, Refusal,
-            RunKnowledge, StopRun, Unlabelled, WakeUp, broken_off, decide, notes, validate,
+            RunKnowledge, StopRun, Unlabelled, WakeUp, broken_off, decide, notes, references, validate,
         },
         time::{Now, until},
     },
@@ -29,6 +29,7 @@ use crate::{
         fence::FenceState,
         lease::Leadership,
         record::ModelSyncRecord,
+        referenced::Referenced,
         store::{ModelSyncs, Runs, RunsOf},
         unlabelled::UnlabelledRuns,
     },
@@ -57,6 +58,8 @@ pub struct Context {
     pub unlabelled: UnlabelledRuns,
     /// The fence.
     pub fence: FenceState,
+    /// Objects that values come from.
+    pub referenced: Referenced,
     /// Events.
     pub events: Events,
     /// Passes.
@@ -122,7 +125,10 @@ impl ModelSyncController {
         let memory = self.observe(uid, &runs, status, now);
         let term = self.term.read().unwrap_or_else(PoisonError::into_inner).clone();
         let nonce = format!("{term}-{}", self.nonces.fetch_add(1, Ordering::Relaxed));
-        let plan = decide(&self.facts(&object, status, &runs, &memory, (&term, &nonce)), now);
+        let facts = self.facts(&object, status, &runs, &memory, (&term, &nonce));
+        let read = facts.spec.as_ref().map_or_else(|_| BTreeSet::new(), |valid| references(&valid.question));
+        self.context.referenced.refer(uid, &object.identity.namespace, read);
+        let plan = decide(&facts, now);
         debug!(object = &*object.identity.name, namespace = &*object.identity.namespace, rule = ?plan.rule, effects = plan.effects.len(), "decided");
         poller.plan(uid, plan.inquiry.clone());
         let next = self.apply(&object, status, &plan).await;
@@ -170,8 +176,17 @@ impl ModelSyncController {
         }
     }
 
+    /// An object that the one with this uid reads a value from has changed: what was read before does not count any more.
+    pub fn source_changed(&self, uid: &str) {
+        if let Some(memory) = self.memories().get_mut(uid) {
+            memory.revision += 1;
+        }
+        self.context.queue.wake(uid);
+    }
+
     fn forget(&self, poller: &Poller, uid: &str) -> Next {
         poller.plan(uid, None);
+        self.context.referenced.refer(uid, "", BTreeSet::new());
         self.memories().remove(uid);
         Next::Forget
     }

@@ -87,6 +87,8 @@ pub enum NoAnswerClass {
     Refused,
     /// The name could not be resolved, or no connection was made.
     Unreachable,
+    /// Nobody is there for certain: the name does not exist, or the connection was refused.
+    NotThere,
     /// The connection's TLS failed.
     Tls,
     /// No complete answer within the deadline.
@@ -115,6 +117,7 @@ impl NoAnswerClass {
         match self {
             Self::Refused => "refused",
             Self::Unreachable => "unreachable",
+            Self::NotThere => "not_there",
             Self::Tls => "tls",
             Self::Timeout => "timeout",
             Self::Status => "status",

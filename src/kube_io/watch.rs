@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::TryStreamExt;
-use http::Request;
+use http::{Request, header};
 use kube::core::WatchEvent;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -33,6 +33,34 @@ pub struct Scope {
     pub path: String,
     /// Label selector, URL-encoded where needed; empty for all.
     pub selector: String,
+    /// Whether metadata is enough: the rest of the objects is then not even sent.
+    pub metadata_only: bool,
+}
+
+/// What is accepted where metadata is enough, of a list and of a watch. A server that cannot leave the rest out sends it.
+const METADATA: (&str, &str) = (
+    "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json",
+    "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json",
+);
+
+impl Scope {
+    /// Everything of the objects at this path that this selector (URL-encoded) selects.
+    pub const fn whole(path: String, selector: String) -> Self {
+        Self { path, selector, metadata_only: false }
+    }
+
+    /// The metadata of every object at this path.
+    pub const fn metadata(path: String) -> Self {
+        Self { path, selector: String::new(), metadata_only: true }
+    }
+
+    fn get(&self, path: &str, accept: &'static str) -> Result<Request<Vec<u8>>, CallError> {
+        let mut request = Request::get(path);
+        if self.metadata_only {
+            request = request.header(header::ACCEPT, accept);
+        }
+        request.body(Vec::new()).map_err(|error| CallError::Unknown(error.to_string()))
+    }
 }
 
 /// What takes in the objects. Called in order, by one task.
@@ -74,11 +102,16 @@ struct ListMeta {
 /// Follows the scope until it is cancelled.
 pub async fn follow(client: Guarded, clock: Arc<Clock>, scope: Scope, mut sink: impl Sink, stop: CancellationToken) {
     let mut pauses = Pauses { clock, next: PAUSES.0 };
+    // What the log has been told of the present trouble, so that it is told once.
+    let mut told = String::new();
     while !stop.is_cancelled() {
         let ended = tokio::select! {
             () = stop.cancelled() => return,
             ended = session(&client, &scope, &mut sink, &mut pauses) => ended,
         };
+        if pauses.next == PAUSES.0 {
+            told.clear();
+        }
         match ended {
             CallError::Refused(status) if status.code == 404 => {
                 debug!(path = scope.path, "the kind is not installed");
@@ -89,8 +122,14 @@ pub async fn follow(client: Guarded, clock: Arc<Clock>, scope: Scope, mut sink: 
                 debug!(path = scope.path, "the version is gone; listing anew");
             }
             error => {
-                warn!(path = scope.path, %error, "watch failed; trying again");
-                sink.failed(&error.to_string());
+                let error = error.to_string();
+                if error == told {
+                    debug!(path = scope.path, error, "watch failed again");
+                } else {
+                    warn!(path = scope.path, error, "watch failed; trying again");
+                }
+                sink.failed(&error);
+                told = error;
             }
         }
         tokio::select! {
@@ -147,7 +186,7 @@ async fn list(client: &Guarded, scope: &Scope, sink: &mut impl Sink) -> Result<S
     let mut next = String::new();
     loop {
         let path = format!("{}?limit={PAGE}&labelSelector={}&continue={next}", scope.path, scope.selector);
-        let page: List = call(client, get(&path)?).await?;
+        let page: List = call(client, scope.get(&path, METADATA.0)?).await?;
         for item in &page.items {
             sink.listed(item.get());
         }
@@ -172,7 +211,8 @@ async fn watch(
         scope.path, scope.selector
     );
     let silence = client.safeguards.watch_silence;
-    let started = within(silence, client.client.request_events::<Box<RawValue>>(get(&path)?)).await?;
+    let request = scope.get(&path, METADATA.1)?;
+    let started = within(silence, client.client.request_events::<Box<RawValue>>(request)).await?;
     let mut events = std::pin::pin!(started.map_err(certain)?);
     sink.contact();
     while let Some(event) = within(silence, events.try_next()).await?.map_err(certain)? {
@@ -202,10 +242,6 @@ fn advance(version: &mut String, object: &str) {
     if let Ok(Versioned { metadata }) = serde_json::from_str(object) {
         *version = metadata.resource_version;
     }
-}
-
-fn get(path: &str) -> Result<Request<Vec<u8>>, CallError> {
-    Request::get(path).body(Vec::new()).map_err(|error| CallError::Unknown(error.to_string()))
 }
 
 fn certain(error: kube::Error) -> CallError {

@@ -75,12 +75,14 @@ struct Trouble {
 }
 
 impl Outcome {
-    /// What this result says of the endpoint. `absent_is_fine` takes a server that cannot be connected to for an answer.
+    /// What this result says of the endpoint. `absent_is_fine` takes a server that is not there for an answer.
     pub(super) fn of<T>(result: &Result<T, NoAnswer>, absent_is_fine: bool) -> Self {
-        use NoAnswerClass::{Malformed, Status, Timeout, Tls, TooLarge, Unreachable};
+        use NoAnswerClass::{Malformed, NotThere, Status, Timeout, Tls, TooLarge, Unreachable};
         match result {
-            Err(failure) if failure.class == Unreachable && absent_is_fine => Self::Reached,
-            Err(failure) if matches!(failure.class, Unreachable | Tls | Timeout) => Self::Failed(failure.clone()),
+            Err(failure) if failure.class == NotThere && absent_is_fine => Self::Reached,
+            Err(failure) if matches!(failure.class, Unreachable | NotThere | Tls | Timeout) => {
+                Self::Failed(failure.clone())
+            }
             Err(failure) if !matches!(failure.class, Status | TooLarge | Malformed) => Self::Unknown,
             _ => Self::Reached,
         }

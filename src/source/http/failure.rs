@@ -14,6 +14,16 @@ use crate::{
     },
 };
 
+/// How resolvers say that a name does not exist: glibc, musl, and this client for a name without an address. The standard
+/// library hands on their words only. A resolver that fails otherwise does not know, and must not be taken to.
+const NO_SUCH_NAME: [&str; 5] = [
+    "Name or service not known",
+    "No address associated with hostname",
+    "Name does not resolve",
+    "Name has no usable address",
+    "the name has no address",
+];
+
 /// The failure of a request that got no status line and headers.
 pub(super) fn classify(error: &reqwest::Error) -> NoAnswer {
     let root = root(error);
@@ -22,11 +32,18 @@ pub(super) fn classify(error: &reqwest::Error) -> NoAnswer {
     } else if let Some(tls) = tls_failure(error) {
         (NoAnswerClass::Tls, format!("TLS failed: {tls}"))
     } else if error.is_dns() {
-        (NoAnswerClass::Unreachable, format!("the host's name cannot be resolved: {root}"))
+        let class = if NO_SUCH_NAME.iter().any(|words| root.contains(words)) {
+            NoAnswerClass::NotThere
+        } else {
+            NoAnswerClass::Unreachable
+        };
+        (class, format!("the host's name cannot be resolved: {root}"))
     } else if error.is_timeout() {
         (NoAnswerClass::Timeout, "no connection was made in time".to_owned())
     } else if error.is_connect() {
-        (NoAnswerClass::Unreachable, format!("no connection: {root}"))
+        let refused = find::<io::Error>(error).is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused);
+        let class = if refused { NoAnswerClass::NotThere } else { NoAnswerClass::Unreachable };
+        (class, format!("no connection: {root}"))
     } else if find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse_too_large) {
         (NoAnswerClass::TooLarge, "the headers are too large or too many".to_owned())
     } else {

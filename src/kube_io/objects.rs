@@ -1,0 +1,119 @@
+//! Reads the objects that values come from, live. IO.
+
+use futures::future::BoxFuture;
+use http::Request;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{
+    client::{CallError, Guarded, call},
+    kinds::{KindError, Kinds, Resource},
+    referenced::{Known, Referenced},
+};
+use crate::{
+    core::{
+        answer::{NoAnswer, NoAnswerClass},
+        sync::Reference,
+    },
+    port::ReadObjects,
+};
+
+/// Reads objects. Tells [`Referenced`] what it found: news is what differs from what was read.
+#[derive(Clone)]
+pub struct LiveObjects {
+    client: Guarded,
+    kinds: Kinds,
+    referenced: Referenced,
+}
+
+impl LiveObjects {
+    /// Reads through this client.
+    pub fn new(client: Guarded, kinds: Kinds, referenced: Referenced) -> Self {
+        Self { client, kinds, referenced }
+    }
+
+    async fn get(&self, namespace: &str, reference: &Reference) -> Result<Option<Box<RawValue>>, String> {
+        let Reference { api_version, kind, name } = reference;
+        // It becomes part of a path. No object has such a name.
+        if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte)) || name.starts_with('.') {
+            return Ok(None);
+        }
+        let resource = self.kinds.find(api_version, kind).await.map_err(|error| error.to_string())?;
+        let path = format!("{}/{name}", resource.collection(Some(namespace)));
+        let request = Request::get(path).body(Vec::new()).map_err(|error| error.to_string())?;
+        match call(&self.client, request).await {
+            Ok(object) => Ok(Some(object)),
+            Err(CallError::Refused(status)) if status.code == 404 => {
+                // A server that has the kind names the object that it lacks.
+                if status.details.is_some_and(|details| details.name == *name) {
+                    return Ok(None);
+                }
+                self.kinds.forget(api_version);
+                Err(KindError::Missing { api_version: api_version.clone(), kind: kind.clone() }.to_string())
+            }
+            Err(CallError::Refused(status)) if status.code == 403 => Err(ungranted(kind, &resource)),
+            Err(error) => Err(format!("{kind} {name} cannot be read: {error}")),
+        }
+    }
+}
+
+/// What is to be granted, as it is written into a role.
+fn ungranted(kind: &str, Resource { group, plural, .. }: &Resource) -> String {
+    format!(
+        "the operator may not read objects of kind {kind}; grant it this rule: \
+         {{apiGroups: [\"{group}\"], resources: [\"{plural}\"], verbs: [\"get\", \"list\", \"watch\"]}}"
+    )
+}
+
+impl ReadObjects for LiveObjects {
+    fn read<'a>(
+        &'a self,
+        namespace: &'a str,
+        api_version: &'a str,
+        kind: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<String>, NoAnswer>> {
+        Box::pin(async move {
+            let reference =
+                Reference { api_version: api_version.to_owned(), kind: kind.to_owned(), name: name.to_owned() };
+            let object = self
+                .get(namespace, &reference)
+                .await
+                .map_err(|message| NoAnswer { class: NoAnswerClass::Source, message })?;
+            let known = object.as_deref().map_or(Known::Gone(None), |object| Known::At(version(object)));
+            self.referenced.was_read(namespace, &reference, known);
+            Ok(object.map(|object| Box::<str>::from(object).into()))
+        })
+    }
+}
+
+/// The object's resourceVersion.
+fn version(object: &RawValue) -> u64 {
+    #[derive(Deserialize)]
+    struct Object {
+        metadata: Meta,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Meta {
+        resource_version: String,
+    }
+    serde_json::from_str::<Object>(object.get())
+        .ok()
+        .and_then(|object| object.metadata.resource_version.parse().ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prints_the_rule_that_is_missing() {
+        let resource = Resource { group: "apps".into(), version: "v1".into(), plural: "deployments".into() };
+        assert_eq!(
+            ungranted("Deployment", &resource),
+            r#"the operator may not read objects of kind Deployment; grant it this rule: {apiGroups: ["apps"], resources: ["deployments"], verbs: ["get", "list", "watch"]}"#
+        );
+    }
+}

@@ -1,0 +1,361 @@
+//! Follows the objects that values come from, so that a change is asked about at once and not at the next interval. IO.
+//!
+//! One watch per kind and scope, of metadata only, from the first object that refers to the kind to the last. Of all it
+//! brings only the names count that are referred to. A kind that cannot be watched, because it is missing or not granted,
+//! is tried again from time to time; the periodic questions do not depend on it.
+//!
+//! News is what differs from what was last known of an object, whoever learned it: a question that read it, or a watch. So
+//! a change between a question's read and the first list of a watch is not lost, and the first list of what was read
+//! already is no news.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use serde::Deserialize;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{debug, warn};
+
+use super::{
+    client::Guarded,
+    kinds::Kinds,
+    watch::{Scope, Sink, follow},
+};
+use crate::{clock::Clock, core::sync::Reference};
+
+/// Changes of one object are told of at most this often. An object that changes all the time must not have its readers ask
+/// all the time, and leaves them this long to use an answer before it is out of date.
+const HOLD: Duration = Duration::from_secs(1);
+/// How soon a kind that cannot be watched is tried again.
+const AGAIN: Duration = Duration::from_mins(1);
+
+/// What is known of an object: its resourceVersion, or that it is gone, where known as of which version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// There, with this resourceVersion.
+    At(u64),
+    /// Not there.
+    Gone(Option<u64>),
+}
+
+impl Known {
+    /// Whether `seen` is another state than this one, and not an older.
+    fn is_outdated_by(self, seen: Self) -> bool {
+        match (self, seen) {
+            (Self::At(known), Self::At(seen)) => seen > known,
+            (Self::At(known), Self::Gone(seen)) => seen.is_none_or(|seen| seen >= known),
+            (Self::Gone(known), Self::At(seen)) => known.is_none_or(|known| seen > known),
+            (Self::Gone(_), Self::Gone(_)) => false,
+        }
+    }
+}
+
+/// The references of every object, and the watches for them. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Referenced {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    client: Guarded,
+    clock: Arc<Clock>,
+    kinds: Kinds,
+    scopes: Vec<Option<String>>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    changes: UnboundedSender<String>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// What each reader, by uid, refers to, and in which namespace.
+    readers: HashMap<String, (String, BTreeSet<Reference>)>,
+    /// By apiVersion and kind.
+    watched: HashMap<(String, String), Watched>,
+}
+
+/// A kind that somebody refers to.
+struct Watched {
+    stop: CancellationToken,
+    /// By namespace and name.
+    objects: HashMap<(String, String), Object>,
+}
+
+/// An object that somebody refers to.
+#[derive(Default)]
+struct Object {
+    readers: BTreeSet<String>,
+    known: Option<Known>,
+    /// Its readers have just been told; whether it has changed since.
+    held: Option<bool>,
+}
+
+impl Referenced {
+    /// Watches in these scopes (`None` = all namespaces) with tasks that end at `stop`. The uids of readers whose objects
+    /// have changed come out of the receiver.
+    pub fn new(
+        client: Guarded,
+        clock: Arc<Clock>,
+        kinds: Kinds,
+        scopes: Vec<Option<String>>,
+        (stop, tasks): (CancellationToken, TaskTracker),
+    ) -> (Self, UnboundedReceiver<String>) {
+        let (changes, changed) = unbounded_channel();
+        let state = Mutex::default();
+        (Self { shared: Arc::new(Shared { client, clock, kinds, scopes, stop, tasks, changes, state }) }, changed)
+    }
+
+    /// From now on the object with this uid refers to these, in its namespace.
+    pub fn refer(&self, uid: &str, namespace: &str, references: BTreeSet<Reference>) {
+        let mut state = self.state();
+        let before = state.readers.get(uid).map(|(_, before)| before);
+        if before.map_or(references.is_empty(), |before| *before == references) {
+            return;
+        }
+        state.drop_reader(uid);
+        for Reference { api_version, kind, name } in &references {
+            let watched = state.watched.entry((api_version.clone(), kind.clone())).or_insert_with(|| {
+                let stop = self.shared.stop.child_token();
+                self.watch(api_version, kind, &stop);
+                Watched { stop, objects: HashMap::new() }
+            });
+            let object = watched.objects.entry((namespace.to_owned(), name.clone())).or_default();
+            object.readers.insert(uid.to_owned());
+        }
+        if !references.is_empty() {
+            state.readers.insert(uid.to_owned(), (namespace.to_owned(), references));
+        }
+        state.watched.retain(|_, watched| !watched.objects.is_empty());
+    }
+
+    /// A question has just read this object.
+    pub fn was_read(&self, namespace: &str, reference: &Reference, known: Known) {
+        let Reference { api_version, kind, name } = reference;
+        let (kind, name) = ((api_version.clone(), kind.clone()), (namespace.to_owned(), name.clone()));
+        self.learn(&kind, &name, known, true);
+    }
+
+    /// Takes in what was seen of an object; tells its readers if it is news, or if what they read is old: a watch may
+    /// have brought something newer while the reply to a read was on its way.
+    fn learn(&self, kind: &(String, String), name: &(String, String), seen: Known, by_read: bool) {
+        let mut state = self.state();
+        let Some(object) = state.object(kind, name) else { return };
+        let news = object.known.is_some_and(|known| known.is_outdated_by(seen));
+        if news || object.known.is_none() {
+            object.known = Some(seen);
+        }
+        let late = by_read && object.known.is_some_and(|known| seen.is_outdated_by(known));
+        if news || late {
+            match &mut object.held {
+                Some(changed) => *changed = true,
+                None => {
+                    self.tell(object);
+                    self.shared.tasks.spawn(self.clone().hold(kind.clone(), name.clone()));
+                }
+            }
+        }
+    }
+
+    /// Tells the object's readers, and begins to hold back what comes next.
+    fn tell(&self, object: &mut Object) {
+        object.held = Some(false);
+        for uid in &object.readers {
+            // It fails only where nobody listens any more, at the end of the process.
+            let _ = self.shared.changes.send(uid.clone());
+        }
+    }
+
+    /// Lets go of what is held back, once a second, until nothing is.
+    async fn hold(self, kind: (String, String), name: (String, String)) {
+        let Shared { clock, stop, .. } = &*self.shared;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = clock.sleep_until(clock.mono() + HOLD) => {}
+            }
+            let mut state = self.state();
+            match state.object(&kind, &name) {
+                Some(object) if object.held == Some(true) => self.tell(object),
+                Some(object) => {
+                    object.held = None;
+                    return;
+                }
+                None => return,
+            }
+        }
+    }
+
+    /// Watches a kind in every scope until `stop`.
+    fn watch(&self, api_version: &str, kind: &str, stop: &CancellationToken) {
+        debug!(api_version, kind, "the kind is referred to: watching it");
+        for scope in &self.shared.scopes {
+            let watching =
+                self.clone().watch_scope((api_version.to_owned(), kind.to_owned()), scope.clone(), stop.clone());
+            self.shared.tasks.spawn(watching);
+        }
+    }
+
+    async fn watch_scope(self, kind: (String, String), namespace: Option<String>, stop: CancellationToken) {
+        let Shared { client, clock, kinds, .. } = &*self.shared;
+        let mut told = false;
+        loop {
+            match kinds.find(&kind.0, &kind.1).await {
+                Ok(resource) => {
+                    let scope = Scope::metadata(resource.collection(namespace.as_deref()));
+                    let sink = ReferencedSink { referenced: self.clone(), kind, namespace, listing: BTreeSet::new() };
+                    return follow(client.clone(), clock.clone(), scope, sink, stop).await;
+                }
+                Err(error) if !told => warn!(api_version = kind.0, kind = kind.1, %error, "not watched"),
+                Err(_) => {}
+            }
+            told = true;
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = clock.sleep_until(clock.mono() + AGAIN) => {}
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn object(&mut self, kind: &(String, String), name: &(String, String)) -> Option<&mut Object> {
+        self.watched.get_mut(kind)?.objects.get_mut(name)
+    }
+
+    /// Forgets the reader; objects that nobody else refers to go with it, kinds only once they are tidied up.
+    fn drop_reader(&mut self, uid: &str) {
+        let Some((namespace, references)) = self.readers.remove(uid) else { return };
+        for Reference { api_version, kind, name } in references {
+            let Some(watched) = self.watched.get_mut(&(api_version, kind)) else { continue };
+            let name = (namespace.clone(), name);
+            if let Some(object) = watched.objects.get_mut(&name) {
+                object.readers.remove(uid);
+                if object.readers.is_empty() {
+                    watched.objects.remove(&name);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Takes in the metadata of one kind in one scope.
+struct ReferencedSink {
+    referenced: Referenced,
+    kind: (String, String),
+    namespace: Option<String>,
+    listing: BTreeSet<(String, String)>,
+}
+
+impl ReferencedSink {
+    fn learn(&self, object: &str, known: impl Fn(u64) -> Known) -> Option<(String, String)> {
+        let (name, version) = read(object)?;
+        self.referenced.learn(&self.kind, &name, known(version), false);
+        Some(name)
+    }
+}
+
+/// Namespace and name of an object, and its resourceVersion.
+fn read(object: &str) -> Option<((String, String), u64)> {
+    #[derive(Deserialize)]
+    struct Object {
+        metadata: Meta,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Meta {
+        #[serde(default)]
+        namespace: String,
+        name: String,
+        resource_version: String,
+    }
+    let Object { metadata } = serde_json::from_str(object).ok()?;
+    Some(((metadata.namespace, metadata.name), metadata.resource_version.parse().ok()?))
+}
+
+impl Sink for ReferencedSink {
+    fn begin(&mut self) {
+        self.listing.clear();
+    }
+
+    fn listed(&mut self, object: &str) {
+        let Some((name, version)) = read(object) else { return };
+        if self.referenced.state().object(&self.kind, &name).is_some() {
+            self.referenced.learn(&self.kind, &name, Known::At(version), false);
+            self.listing.insert(name);
+        }
+    }
+
+    fn commit(&mut self, version: &str) {
+        let Ok(version) = version.parse() else { return };
+        let unlisted: Vec<_> = {
+            let state = self.referenced.state();
+            let names = state.watched.get(&self.kind).into_iter().flat_map(|watched| watched.objects.keys());
+            let in_scope = |namespace: &str| self.namespace.as_ref().is_none_or(|scope| scope == namespace);
+            names.filter(|name| in_scope(&name.0) && !self.listing.contains(*name)).cloned().collect()
+        };
+        for name in unlisted {
+            self.referenced.learn(&self.kind, &name, Known::Gone(Some(version)), false);
+        }
+        self.listing = BTreeSet::new();
+    }
+
+    fn applied(&mut self, object: &str) {
+        self.learn(object, Known::At);
+    }
+
+    fn deleted(&mut self, object: &str) {
+        self.learn(object, |version| Known::Gone(Some(version)));
+    }
+
+    fn contact(&mut self) {}
+
+    fn missing(&mut self) {}
+
+    fn failed(&mut self, _: &str) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_another_and_newer_state_is_news() {
+        use Known::{At, Gone};
+        for (known, seen, news) in [
+            (At(5), At(5), false),
+            (At(5), At(6), true),
+            (At(5), At(4), false),
+            (At(5), Gone(None), true),
+            (At(5), Gone(Some(6)), true),
+            (At(5), Gone(Some(4)), false),
+            (Gone(None), At(5), true),
+            (Gone(Some(6)), At(5), false),
+            (Gone(Some(6)), At(7), true),
+            (Gone(None), Gone(Some(6)), false),
+        ] {
+            assert_eq!(known.is_outdated_by(seen), news, "{known:?} {seen:?}");
+        }
+    }
+
+    #[test]
+    fn reads_the_metadata_of_whatever_it_is() {
+        let partial =
+            r#"{"kind":"PartialObjectMetadata","metadata":{"name":"a","namespace":"n","resourceVersion":"17"}}"#;
+        assert_eq!(read(partial), Some((("n".to_owned(), "a".to_owned()), 17)));
+        assert_eq!(read(r#"{"metadata":{"name":"a"}}"#), None);
+    }
+}

@@ -1,0 +1,117 @@
+//! The question whether two values differ. IO through [`ValueReader`] only.
+
+use futures::future::BoxFuture;
+
+use super::{
+    read::ValueReader,
+    text::no_answer,
+    value::{Reading, Value},
+};
+use crate::{
+    core::{
+        answer::{Answer, Demand, NoAnswer, NoAnswerClass, Question, Values},
+        sync::Inquiry,
+    },
+    port::Ask,
+};
+
+/// Compares values. Cheap to clone; clones share connections.
+#[derive(Clone)]
+pub struct CompareValues {
+    values: ValueReader,
+}
+
+impl CompareValues {
+    /// Compares what `values` reads.
+    pub fn new(values: ValueReader) -> Self {
+        Self { values }
+    }
+}
+
+impl Ask for CompareValues {
+    fn ask<'a>(&'a self, inquiry: &'a Inquiry) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
+        Box::pin(async move {
+            let Question::Compare(compare) = &*inquiry.question else {
+                return Err(no_answer(NoAnswerClass::Refused, "endpoints are not asked here"));
+            };
+            let (desired, actual) = futures::future::join(
+                self.values.read(&inquiry.namespace, &compare.desired),
+                self.values.read(&inquiry.namespace, &compare.actual),
+            )
+            .await;
+            Ok(answer(side("desired", desired)?, side("actual", actual)?))
+        })
+    }
+}
+
+/// The failure of one side says which.
+fn side(name: &str, reading: Reading) -> Reading {
+    reading.map_err(|failure| no_answer(failure.class, &format!("compare.{name}: {}", failure.message)))
+}
+
+/// What two values say about the need for a run.
+///
+/// Nothing desired yet is no demand, whatever there is. Nothing actual is the empty text. The parameters are the
+/// attributes of the desired value, `desired` and `actual`; the target is the desired value alone, for a run is to bring
+/// that about whatever there is now.
+fn answer(desired: Option<Value>, actual: Option<Value>) -> Answer {
+    let actual = actual.map_or_else(String::new, |value| value.text().to_owned());
+    let Some(desired) = desired else {
+        let values = Some(Values { desired: None, actual });
+        return Answer { demand: Demand::DesiredUnknown, values, ..Answer::default() };
+    };
+    let text = desired.text().to_owned();
+    let mut parameters = desired.attributes().clone();
+    parameters.insert("desired".to_owned(), text.clone());
+    parameters.insert("actual".to_owned(), actual.clone());
+    Answer {
+        demand: if text == actual { Demand::NotNeeded } else { Demand::Needed },
+        parameters,
+        target: Some(text.clone()),
+        values: Some(Values { desired: Some(text), actual }),
+        ..Answer::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(text: &str) -> Option<Value> {
+        Some(Value::of_text(text).unwrap().with("commit", "c"))
+    }
+
+    #[test]
+    fn demands_a_run_while_the_values_differ() {
+        for (desired, actual, demand) in [
+            (value("a"), value("a"), Demand::NotNeeded),
+            (value("a"), value("b"), Demand::Needed),
+            (value("a"), None, Demand::Needed),
+            (value(""), None, Demand::NotNeeded),
+            (value(""), value("b"), Demand::Needed),
+            (None, value("b"), Demand::DesiredUnknown),
+            (None, None, Demand::DesiredUnknown),
+        ] {
+            let shown = format!("{desired:?} {actual:?}");
+            assert_eq!(answer(desired, actual).demand, demand, "{shown}");
+        }
+    }
+
+    #[test]
+    fn answers_with_both_values_and_the_attributes_of_the_desired_one() {
+        let answer = answer(value("m-2"), value("m-1"));
+        let expected = [("actual", "m-1"), ("commit", "c"), ("desired", "m-2"), ("value", "m-2")];
+        assert!(answer.parameters.iter().map(|(name, text)| (name.as_str(), text.as_str())).eq(expected));
+        assert_eq!(answer.target.as_deref(), Some("m-2"));
+        assert_eq!(answer.values, Some(Values { desired: Some("m-2".into()), actual: "m-1".into() }));
+    }
+
+    #[test]
+    fn names_the_side_that_fails() {
+        let failure = side("actual", Err(no_answer(NoAnswerClass::Status, "http://x/: status 500"))).unwrap_err();
+        assert_eq!(
+            (failure.class, &*failure.message),
+            (NoAnswerClass::Status, "compare.actual: http://x/: status 500")
+        );
+    }
+}

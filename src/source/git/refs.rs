@@ -1,0 +1,271 @@
+//! What a Git server says about its refs, in protocol version 2 (`ls-refs`) and in the advertisement of versions 0 and 1.
+//! Pure.
+
+use super::pkt_line::{Packet, Packets, delimiter, flush, line, packets};
+use crate::source::text::sanitise;
+
+/// Largest part of a server's own words that a message shows, in bytes.
+const MAX_WORDS: usize = 128;
+/// What a tag's commit is called in the advertisement of versions 0 and 1.
+const PEELED: &str = "^{}";
+
+/// The names that a ref can have: itself where it is a full one, else a branch, then a tag.
+pub(super) fn candidates(reference: &str) -> Vec<String> {
+    if reference == "HEAD" || reference.starts_with("refs/") {
+        vec![reference.to_owned()]
+    } else {
+        vec![format!("refs/heads/{reference}"), format!("refs/tags/{reference}")]
+    }
+}
+
+/// Where a ref stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Its full name.
+    pub(super) reference: String,
+    /// The commit.
+    pub(super) commit: String,
+}
+
+/// What `info/refs` says first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Advertised {
+    /// The server speaks version 2, and names objects by this hash function.
+    V2 {
+        /// `object-format`, where the server names it.
+        object_format: Option<String>,
+    },
+    /// The server does not, and has told its refs already.
+    Refs(Vec<Found>),
+}
+
+/// Reads the body of `info/refs?service=git-upload-pack`.
+pub(super) fn advertised(body: &[u8]) -> Result<Advertised, String> {
+    let mut packets = packets(body).peekable();
+    // Servers of version 2 may leave the announcement of the service out.
+    if matches!(packets.peek(), Some(Ok(Packet::Line(b"# service=git-upload-pack")))) {
+        packets.next();
+        packets.next_if_eq(&Ok(Packet::Flush));
+    }
+    let first = match packets.peek() {
+        Some(Ok(Packet::Line(first))) => *first,
+        Some(Err(problem)) => return Err((*problem).to_owned()),
+        // A repository without refs may say nothing at all.
+        _ => return Ok(Advertised::Refs(Vec::new())),
+    };
+    if first == b"version 2" {
+        packets.next();
+        return capabilities(packets);
+    }
+    if first == b"version 1" {
+        packets.next();
+    }
+    let mut found = Vec::new();
+    for packet in packets {
+        match packet? {
+            Packet::Line(line) => take_old(&mut found, text(line)?)?,
+            _ => return Ok(Advertised::Refs(found)),
+        }
+    }
+    Err("it breaks off before its end".to_owned())
+}
+
+fn capabilities<'a>(packets: impl Iterator<Item = Result<Packet<'a>, &'static str>>) -> Result<Advertised, String> {
+    let (mut lists, mut object_format) = (false, None);
+    for packet in packets {
+        let Packet::Line(line) = packet? else {
+            return if lists {
+                Ok(Advertised::V2 { object_format })
+            } else {
+                Err("the server does not offer ls-refs".to_owned())
+            };
+        };
+        let (name, value) = text(line)?.split_once('=').unwrap_or((text(line)?, ""));
+        match name {
+            "ls-refs" => lists = true,
+            "object-format" => object_format = Some(value.to_owned()),
+            _ => {}
+        }
+    }
+    Err("it breaks off before its end".to_owned())
+}
+
+/// A line of version 0: `<object> <ref>`, after the first ref a zero byte and the capabilities; a tag's commit on a line
+/// of its own.
+fn take_old(found: &mut Vec<Found>, line: &str) -> Result<(), String> {
+    let line = line.split('\0').next().unwrap_or(line);
+    let (object, name) = line.split_once(' ').ok_or("a ref's line has no name")?;
+    let commit = object_id(object)?;
+    match name.strip_suffix(PEELED) {
+        Some("capabilities") => {}
+        Some(tag) => {
+            if let Some(known) = found.iter_mut().rfind(|known| known.reference == tag) {
+                known.commit = commit;
+            }
+        }
+        None => found.push(Found { reference: name.to_owned(), commit }),
+    }
+    Ok(())
+}
+
+/// The body of the request that lists the refs of these names.
+pub(super) fn ls_refs(names: &[String], object_format: Option<&str>) -> Vec<u8> {
+    let mut body = Vec::new();
+    line(&mut body, "command=ls-refs");
+    if let Some(format) = object_format {
+        line(&mut body, &format!("object-format={format}"));
+    }
+    delimiter(&mut body);
+    line(&mut body, "peel");
+    for name in names {
+        line(&mut body, &format!("ref-prefix {name}"));
+    }
+    flush(&mut body);
+    body
+}
+
+/// Reads the answer to [`ls_refs`].
+pub(super) fn listed(body: &[u8]) -> Result<Vec<Found>, String> {
+    let mut found = Vec::new();
+    let packets: Packets<'_> = packets(body);
+    for packet in packets {
+        let Packet::Line(line) = packet? else { return Ok(found) };
+        let mut words = text(line)?.split(' ');
+        let (object, name) = (words.next().unwrap_or_default(), words.next().ok_or("a ref's line has no name")?);
+        let peeled = words.find_map(|word| word.strip_prefix("peeled:"));
+        found.push(Found { reference: name.to_owned(), commit: object_id(peeled.unwrap_or(object))? });
+    }
+    Err("it breaks off before its end".to_owned())
+}
+
+/// The first of these names that is among the refs. Prefixes match more than was asked for.
+pub(super) fn first_of(names: &[String], mut found: Vec<Found>) -> Option<Found> {
+    let at = names.iter().find_map(|name| found.iter().position(|found| found.reference == *name))?;
+    Some(found.swap_remove(at))
+}
+
+/// The line as text; where the server reports an error in its place, that.
+fn text(line: &[u8]) -> Result<&str, String> {
+    let text = std::str::from_utf8(line).map_err(|_| "a line is not UTF-8 text")?;
+    match text.strip_prefix("ERR ") {
+        Some(words) => Err(format!("the server reports: {}", sanitise(words, MAX_WORDS))),
+        None => Ok(text),
+    }
+}
+
+/// SHA-1 or SHA-256, in hexadecimal.
+fn object_id(text: &str) -> Result<String, String> {
+    let is_id = matches!(text.len(), 40 | 64) && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if is_id { Ok(text.to_owned()) } else { Err("a ref does not stand at an object".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+
+    fn body(lines: &[&str]) -> Vec<u8> {
+        let mut body = Vec::new();
+        for text in lines {
+            match *text {
+                "0000" => flush(&mut body),
+                text => line(&mut body, text),
+            }
+        }
+        body
+    }
+
+    fn found(reference: &str, commit: &str) -> Found {
+        Found { reference: reference.to_owned(), commit: commit.to_owned() }
+    }
+
+    #[test]
+    fn tries_a_short_name_as_branch_then_as_tag() {
+        assert_eq!(candidates("v1"), ["refs/heads/v1", "refs/tags/v1"]);
+        assert_eq!(candidates("refs/pull/7/head"), ["refs/pull/7/head"]);
+        assert_eq!(candidates("HEAD"), ["HEAD"]);
+        let both = vec![found("refs/tags/v1", A), found("refs/heads/v1-old", A), found("refs/heads/v1", B)];
+        assert_eq!(first_of(&candidates("v1"), both).unwrap(), found("refs/heads/v1", B));
+        assert_eq!(first_of(&candidates("v1"), vec![found("refs/tags/v1", A)]).unwrap(), found("refs/tags/v1", A));
+        assert_eq!(first_of(&candidates("v1"), vec![found("refs/heads/v10", A)]), None);
+    }
+
+    #[test]
+    fn reads_what_version_2_offers_with_and_without_the_announcement() {
+        let offer = ["version 2", "agent=git/2.39.5", "ls-refs=unborn", "object-format=sha1", "0000"];
+        let announced = [&["# service=git-upload-pack", "0000"][..], &offer].concat();
+        for lines in [&offer[..], &announced] {
+            assert_eq!(advertised(&body(lines)).unwrap(), Advertised::V2 { object_format: Some("sha1".to_owned()) });
+        }
+        let error = advertised(&body(&["version 2", "fetch", "0000"])).unwrap_err();
+        assert_eq!(error, "the server does not offer ls-refs");
+    }
+
+    #[test]
+    fn reads_the_refs_that_an_old_server_tells_at_once() {
+        let head = format!("{A} HEAD\0side-band-64k symref=HEAD:refs/heads/main");
+        let lines = [
+            "# service=git-upload-pack",
+            "0000",
+            &head,
+            &format!("{A} refs/heads/main"),
+            &format!("{B} refs/tags/v1"),
+            &format!("{A} refs/tags/v1^{{}}"),
+            "0000",
+        ];
+        let refs = vec![found("HEAD", A), found("refs/heads/main", A), found("refs/tags/v1", A)];
+        assert_eq!(advertised(&body(&lines)).unwrap(), Advertised::Refs(refs));
+        let empty = format!("{} capabilities^{{}}\0agent=x", "0".repeat(40));
+        assert_eq!(advertised(&body(&[&empty, "0000"])).unwrap(), Advertised::Refs(Vec::new()));
+        assert_eq!(advertised(b"").unwrap(), Advertised::Refs(Vec::new()));
+    }
+
+    #[test]
+    fn follows_a_tag_to_its_commit() {
+        let lines = [
+            format!("{A} HEAD symref-target:refs/heads/main"),
+            format!("{B} refs/tags/v1 peeled:{A}"),
+            "0000".to_owned(),
+        ];
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        assert_eq!(listed(&body(&lines)).unwrap(), [found("HEAD", A), found("refs/tags/v1", A)]);
+    }
+
+    #[test]
+    fn asks_for_nothing_but_the_names() {
+        let request = ls_refs(&candidates("v1"), Some("sha256"));
+        let expected = "0014command=ls-refs\n0019object-format=sha256\n0001\
+                        0009peel\n001dref-prefix refs/heads/v1\n001cref-prefix refs/tags/v1\n0000";
+        assert_eq!(String::from_utf8(request).unwrap(), expected);
+    }
+
+    #[test]
+    fn refuses_what_is_cut_or_something_else() {
+        for (bytes, problem) in [
+            (body(&[&format!("{A} HEAD")]), "breaks off"),
+            (body(&["hello", "0000"]), "no name"),
+            (body(&["hello world", "0000"]), "does not stand at an object"),
+            (body(&["ERR access denied\u{1b}[31m", "0000"]), "the server reports: access denied[31m"),
+            (b"<html>".to_vec(), "not hexadecimal"),
+        ] {
+            let (old, new) = (advertised(&bytes).unwrap_err(), listed(&bytes).unwrap_err());
+            assert!(old.contains(problem) && new.contains(problem), "{old} / {new}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(lines in proptest::collection::vec("(version [12]|[0-9a-f]{40} refs/[a-z]{1,5}(\\^\\{\\})?|[ -~]{0,30})", 0..6), end in any::<bool>()) {
+            let mut lines: Vec<_> = lines.iter().map(String::as_str).collect();
+            if end {
+                lines.push("0000");
+            }
+            let _ = advertised(&body(&lines));
+            let _ = listed(&body(&lines));
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Values that come from servers: what they answer on the wire, and what is made of it. The servers are real ones on
+//! loopback; Git's is Git's own.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests fail by panicking")]
+
+mod git_server;
+
+use std::{collections::BTreeMap, io, net::IpAddr, sync::Arc};
+
+use axum::{Router, body::Body, extract::Path, http::Response, routing::any};
+use futures::future::BoxFuture;
+use modelsync::{
+    api::Source,
+    core::answer::{NoAnswer, NoAnswerClass},
+    port::ReadObjects,
+    source::{
+        address::AddressRules,
+        http::{GuardedClient, Lookup, Setup},
+        read::ValueReader,
+        value::{Reading, Value},
+    },
+};
+use rustls::RootCertStore;
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use self::git_server::GitServer;
+
+/// No cluster: these sources read no objects.
+struct NoObjects;
+
+impl ReadObjects for NoObjects {
+    fn read<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+        _: &'a str,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<Option<String>, NoAnswer>> {
+        panic!("these sources read no objects")
+    }
+}
+
+/// A resolver that knows one name, denies another, and cannot tell about the rest.
+fn resolver() -> Lookup {
+    Arc::new(|name| {
+        Box::pin(async move {
+            let problem = |words: &str| Err(io::Error::other(format!("failed to lookup address information: {words}")));
+            match name.as_str() {
+                "known.test" => Ok(vec![IpAddr::from([127, 0, 0, 1])]),
+                "unknown.test" => problem("Name or service not known"),
+                _ => problem("Temporary failure in name resolution"),
+            }
+        })
+    })
+}
+
+async fn read(source: serde_json::Value) -> Reading {
+    let rules = AddressRules { allow: vec!["127.0.0.0/8".parse().unwrap()], ..AddressRules::default() };
+    let http = GuardedClient::new(Setup { rules, roots: RootCertStore::empty(), lookup: resolver() }).unwrap();
+    let source: Source = serde_json::from_value(source).unwrap();
+    ValueReader::new(http, Arc::new(NoObjects)).read("ns", &source).await
+}
+
+fn attributes(value: &Value) -> BTreeMap<&str, &str> {
+    value.attributes().iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+}
+
+/// A server that answers `/<status>` with this status and body, and a port on which nobody listens.
+async fn server(body: &'static str) -> String {
+    let answer = move |Path(status): Path<u16>| async move {
+        Response::builder()
+            .status(status)
+            .header("ETag", "\"e-1\"")
+            .header("X-Version", "v7")
+            .header("X-Twice", "a")
+            .header("X-Twice", "b")
+            .body(Body::from(body))
+            .unwrap()
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let router = Router::new().route("/{status}", any(answer));
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    base
+}
+
+async fn closed() -> String {
+    format!("http://{}/", TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap())
+}
+
+fn at(url: &str, json_path: &str) -> serde_json::Value {
+    json!({ "http": { "url": url, "jsonPath": json_path } })
+}
+
+#[tokio::test]
+async fn http_takes_a_scalar_of_the_body_or_a_header() {
+    let base = server(r#"{"model":{"name":"m-1","loss":0.250},"none":null}"#).await;
+    let url = format!("{base}/200");
+    let value = read(at(&url, "$.model.name")).await.unwrap().unwrap();
+    assert_eq!(attributes(&value), BTreeMap::from([("value", "m-1"), ("etag", "\"e-1\"")]));
+    assert_eq!(read(at(&url, "$.model.loss")).await.unwrap().unwrap().text(), "0.250");
+    for path in ["$.none", "$.model.version", "$[0]"] {
+        assert_eq!(read(at(&url, path)).await, Ok(None), "{path}");
+    }
+    let header = |name: &str| read(json!({ "http": { "url": url, "header": name } }));
+    assert_eq!(header("x-version").await.unwrap().unwrap().text(), "v7");
+    assert_eq!(header("X-Missing").await, Ok(None));
+    assert!(header("x-twice").await.unwrap_err().message.contains("the header x-twice occurs more than once"));
+    let message = read(at(&url, "$.model")).await.unwrap_err().message;
+    assert!(message.starts_with(&url) && message.contains("$['model'] is an object"), "{message}");
+}
+
+#[tokio::test]
+async fn http_takes_only_404_and_410_for_absence() {
+    let base = server(r#"{"v":"1"}"#).await;
+    for status in [404, 410] {
+        assert_eq!(read(at(&format!("{base}/{status}"), "$.v")).await, Ok(None), "{status}");
+    }
+    for status in [201, 302, 401, 403, 429, 500, 503] {
+        let failure = read(at(&format!("{base}/{status}"), "$.v")).await.unwrap_err();
+        assert_eq!(failure.class, NoAnswerClass::Status, "{status}");
+        assert!(failure.message.contains(&format!("status {status}")), "{}", failure.message);
+    }
+}
+
+#[tokio::test]
+async fn http_refuses_a_body_with_two_readings_or_none_and_repeats_nothing_of_it() {
+    for (body, problem) in [
+        (r#"{"v":"s3cret","v":"2"}"#, "occurs twice"),
+        (r#"{"x":1} {"v":"s3cret"}"#, "trailing"),
+        ("s3cret", "not valid JSON"),
+        ("", "the body is empty"),
+    ] {
+        let base = server(body).await;
+        let failure = read(at(&format!("{base}/200"), "$.v")).await.unwrap_err();
+        assert_eq!(failure.class, NoAnswerClass::Malformed, "{body}");
+        assert!(failure.message.contains(problem) && !failure.message.contains("s3cret"), "{}", failure.message);
+    }
+    let long: &'static str = Box::leak(format!(r#"{{"v":"{}"}}"#, "x".repeat(64 * 1024)).into_boxed_str());
+    let base = server(long).await;
+    assert_eq!(read(at(&format!("{base}/200"), "$.v")).await.unwrap_err().class, NoAnswerClass::TooLarge);
+    // A header is there before the body, but an answer is taken as a whole.
+    let header = json!({ "http": { "url": format!("{base}/200"), "header": "X-Version" } });
+    assert_eq!(read(header).await.unwrap_err().class, NoAnswerClass::TooLarge);
+}
+
+#[tokio::test]
+async fn http_takes_a_server_that_is_not_there_for_absent_only_where_it_was_told_to() {
+    let source = |url: &str, absent: bool| {
+        read(json!({ "http": { "url": url, "jsonPath": "$.v", "absentWhenUnreachable": absent } }))
+    };
+    for url in [closed().await, "http://unknown.test/".to_owned()] {
+        assert_eq!(source(&url, true).await, Ok(None), "{url}");
+        assert_eq!(source(&url, false).await.unwrap_err().class, NoAnswerClass::NotThere, "{url}");
+    }
+    // A resolver that cannot tell does not say that there is no such name.
+    assert_eq!(source("http://other.test/", true).await.unwrap_err().class, NoAnswerClass::Unreachable);
+    let base = server("").await;
+    assert_eq!(source(&format!("{base}/500"), true).await.unwrap_err().class, NoAnswerClass::Status);
+}
+
+fn git(url: &str, reference: &str) -> serde_json::Value {
+    json!({ "git": { "url": url, "ref": reference } })
+}
+
+/// What a repository with branches and tags says, whatever protocol version its server speaks.
+async fn assert_refs(server: &GitServer) {
+    server.init("models.git");
+    let url = server.url("models.git");
+    assert_eq!(read(git(&url, "main")).await, Ok(None), "an empty repository has no ref");
+    let first = server.commit("models.git", "main");
+    server.tag("models.git", "v1", "main", true);
+    server.tag("models.git", "plain", "main", false);
+    let second = server.commit("models.git", "main");
+    let other = server.commit("models.git", "main-next");
+    server.commit("models.git", "v1");
+    let branch_named_as_tag = server.commit("models.git", "v1");
+    for (reference, name, commit) in [
+        ("main", "refs/heads/main", &second),
+        ("refs/heads/main", "refs/heads/main", &second),
+        ("main-next", "refs/heads/main-next", &other),
+        ("HEAD", "HEAD", &second),
+        ("refs/tags/v1", "refs/tags/v1", &first),
+        ("plain", "refs/tags/plain", &first),
+        ("v1", "refs/heads/v1", &branch_named_as_tag),
+    ] {
+        let value = read(git(&url, reference)).await.unwrap().unwrap();
+        let expected = BTreeMap::from([("value", commit.as_str()), ("commit", commit), ("ref", name)]);
+        assert_eq!(attributes(&value), expected, "{reference}");
+    }
+    for reference in ["mai", "v2", "refs/heads/plain", "refs/pull/1/head"] {
+        assert_eq!(read(git(&url, reference)).await, Ok(None), "{reference}");
+    }
+    assert_eq!(read(git(&format!("{url}/"), "main")).await.unwrap().unwrap().text(), second, "a slash at the end");
+}
+
+#[tokio::test]
+async fn git_tells_the_commit_of_branches_and_tags() {
+    assert_refs(&GitServer::start().await).await;
+}
+
+#[tokio::test]
+async fn git_reads_what_a_server_of_the_old_protocol_tells() {
+    assert_refs(&GitServer::start_old().await).await;
+}
+
+#[tokio::test]
+async fn git_takes_neither_a_missing_repository_nor_another_server_for_an_absent_ref() {
+    let git_server = GitServer::start().await;
+    let failure = read(git(&git_server.url("missing.git"), "main")).await.unwrap_err();
+    assert_eq!(failure.class, NoAnswerClass::Status, "{}", failure.message);
+    assert!(failure.message.contains("status 404"), "{}", failure.message);
+    let page = Router::new().fallback(|| async { "0000" });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/models.git", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, page).await.unwrap() });
+    let failure = read(git(&url, "main")).await.unwrap_err();
+    assert_eq!(failure.class, NoAnswerClass::Malformed, "{}", failure.message);
+    assert!(failure.message.contains("not the answer of a Git server"), "{}", failure.message);
+    assert_eq!(read(git(&closed().await, "main")).await.unwrap_err().class, NoAnswerClass::NotThere);
+}
+
+#[tokio::test]
+async fn literal_is_itself() {
+    assert_eq!(read(json!({ "literal": "m-1\n" })).await.unwrap().unwrap().text(), "m-1");
+    assert!(read(json!({ "literal": "x".repeat(2000) })).await.unwrap_err().message.contains("2000 bytes"));
+}
