@@ -22,12 +22,12 @@ use kube::{
 };
 use modelsync::{
     api::{
-        ConditionStatus::True,
-        ConditionType::{InSync, Stalled},
-        ModelSync,
+        ConditionStatus::{False, True},
+        ConditionType::{InSync, Ready, Stalled},
+        ModelSync, Reason,
     },
     clock::Clock,
-    core::time::Mono,
+    core::{condition::find, time::Mono},
     kube_io::client::{CallError, Clients, Safeguards, call as send},
 };
 use serde_json::{Value, json};
@@ -239,18 +239,38 @@ impl<S: tracing::Subscriber> Layer<S> for Panics {
     }
 }
 
+/// How many passes have panicked.
+async fn panics(world: &World) -> u64 {
+    let page = world.page("/metrics").await;
+    let count = page.lines().find_map(|line| line.strip_prefix(r#"modelsync_reconcile_total{result="panic"} "#));
+    count.map_or(0, |count| count.parse().unwrap())
+}
+
 /// A panic in one pass ends kube's controller for every object.
 #[tokio::test]
 async fn panic_in_one_pass_stops_no_other_and_stops_kubes_controller() {
-    // For this thread only, on which the operator of this test runs.
-    let logging = tracing::subscriber::set_default(tracing_subscriber::registry().with(Panics));
     faulty_scenario("default_panic", async |world, _| {
+        // For this thread only, on which the operator of this test runs.
+        let logging = tracing::subscriber::set_default(tracing_subscriber::registry().with(Panics));
         world.model_sync_that_hears("bad", Reply::model("m1")).await;
-        let panics = async || world.page("/metrics").await.contains(r#"modelsync_reconcile_total{result="panic"}"#);
-        world.wait("a pass panics", async || panics().await.then_some(())).await;
+        world.wait("a pass panics", async || (panics(world).await > 0).then_some(())).await;
         world.model_sync_that_hears("good", Reply::model("m1")).await;
         world.run("good", 1).await;
         assert!(world.runs("bad").await.is_empty());
+        let shown = async || {
+            let ready = find(&world.status("bad").await.conditions, Ready).cloned()?;
+            (ready.status == False && ready.reason == Reason::InternalError).then_some(())
+        };
+        world.wait("the panic is shown on its object", shown).await;
+        let version = world.model_syncs().get("bad").await.unwrap().resource_version();
+        let before = panics(world).await;
+        world.clock.advance(Duration::from_mins(10));
+        world.wait("it panics again", async || (panics(world).await > before).then_some(())).await;
+        assert_eq!(world.model_syncs().get("bad").await.unwrap().resource_version(), version, "it is shown once");
+        drop(logging);
+        world.clock.advance(Duration::from_mins(10));
+        world.run("bad", 1).await;
+        world.until("bad", Ready, True, "Operational").await;
 
         let (client, _) = kubes_own(world).await;
         let objects = Api::<ModelSync>::namespaced(client, &world.namespace);
@@ -267,7 +287,6 @@ async fn panic_in_one_pass_stops_no_other_and_stops_kubes_controller() {
         assert!(ended.expect("it ends").is_err_and(|error| error.is_panic()), "by the panic");
     })
     .await;
-    drop(logging);
 }
 
 /// One object that cannot be read keeps kube's watcher from all others.
