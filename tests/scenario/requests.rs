@@ -329,3 +329,27 @@ async fn target_of_an_answer_is_what_failures_count_on() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn answer_that_says_when_to_ask_next_is_asked_then() {
+    scenario("poll_after", async |world| {
+        let answer = |wait: &str| Reply::Raw(200, json!({ "needsSync": false, "pollAfter": wait }).to_string());
+        let mut spec = world.spec("a");
+        spec["interval"] = json!("24h");
+        world.endpoint.says("a", answer("1m"));
+        world.apply("a", spec).await;
+        world.until("a", InSync, True, "UpToDate").await;
+        for _ in 0..3 {
+            let asked = world.endpoint.asked("a");
+            world
+                .wait("the question that was asked for", async || {
+                    world.clock.advance(Duration::from_mins(1));
+                    let next = || async { (world.endpoint.asked("a") > asked).then_some(()) };
+                    eventually("a question", Duration::from_millis(500), next).await.ok()
+                })
+                .await;
+        }
+        assert!(world.clock.mono().since_start() < Duration::from_hours(1), "it was not the interval that had passed");
+    })
+    .await;
+}

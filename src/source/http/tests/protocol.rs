@@ -82,3 +82,10 @@ async fn a_good_answer_replaces_the_kept_one() {
     let answer = needs_sync().ask(&question).await.unwrap();
     assert_eq!((answer.demand, answer.etag), (Demand::Needed, None));
 }
+
+#[test]
+fn a_question_that_waits_for_its_turn_takes_little_memory() {
+    let (client, inquiry) = (needs_sync(), inquiry("http://h/"));
+    let question = client.ask(&inquiry);
+    assert!(size_of_val(&*question) < 4096, "{} bytes", size_of_val(&*question));
+}
