@@ -12,7 +12,7 @@ use std::{
 use futures::StreamExt;
 use http::Request;
 use kube::{
-    Api, Client,
+    Api, Client, ResourceExt,
     api::ListParams,
     runtime::{
         Controller, WatchStreamExt,
