@@ -72,8 +72,10 @@ pub(super) async fn measure(stage: &Stage, count: u32) -> Result<Report> {
     report.at_most("writes_per_run", f64::from(requests.writes() - events) / f64::from(count), "", 2.0);
     report.tell("events_per_run", f64::from(events) / f64::from(count), "");
     report.at_most("duplicates", f64::from(duplicates), "", 0.0);
-    report.at_most("conflicts", f64::from(requests.count(|_, _, code| code == 409)), "", 0.0);
-    report.at_most("other_refusals", f64::from(requests.count(|_, _, code| code >= 400 && code != 409)), "", 0.0);
+    // A conflict over the lease is how its holder is found out.
+    let refused = |conflict| requests.count(|_, of, code| of != "leases" && code >= 400 && (code == 409) == conflict);
+    report.at_most("conflicts", f64::from(refused(true)), "", 0.0);
+    report.at_most("other_refusals", f64::from(refused(false)), "", 0.0);
     report.tell("resident_peak", memory.peak, "MiB");
     for (sort, number) in requests.by_verb() {
         report.tell(format!("requests_{sort}"), f64::from(number), "");

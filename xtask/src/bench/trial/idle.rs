@@ -105,7 +105,9 @@ async fn idle(
     let mut asks = endpoint.asks_since(from);
     asks.retain(|ask| ask.at.duration_since(from) < INTERVAL * TURNS);
     report.at_most(format!("{phase}resident"), resident, "MiB", memory);
-    report.tell(format!("{phase}resident_peak"), operator.memory()?.peak, "MiB");
+    let held = operator.memory()?;
+    report.tell(format!("{phase}resident_file"), held.file, "MiB");
+    report.tell(format!("{phase}resident_peak"), held.peak, "MiB");
     let polls = f64::from(u32::try_from(asks.len())?.max(1));
     report.tell(format!("{phase}cpu_per_poll"), cpu.as_secs_f64() * 1e6 / polls, "us");
     report.at_least(format!("{phase}cadence"), 100.0 * polls / f64::from(count * TURNS), "%", CADENCE);

@@ -22,6 +22,8 @@ pub(super) struct Operator {
 pub(super) struct Memory {
     /// Resident now (VmRSS).
     pub(super) resident: f64,
+    /// What of that is the binary itself, mapped from its file (RssFile).
+    pub(super) file: f64,
     /// The most that ever was (VmHWM).
     pub(super) peak: f64,
 }
@@ -56,7 +58,7 @@ impl Operator {
                 line.and_then(|line| line.split_whitespace().nth(1)).and_then(|number| number.parse::<u32>().ok());
             Ok(f64::from(kib.with_context(|| format!("no {name} in /proc: has the operator ended?"))?) / 1024.0)
         };
-        Ok(Memory { resident: mib("VmRSS:")?, peak: mib("VmHWM:")? })
+        Ok(Memory { resident: mib("VmRSS:")?, file: mib("RssFile:")?, peak: mib("VmHWM:")? })
     }
 
     /// CPU time so far, in user and in kernel mode.
