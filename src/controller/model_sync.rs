@@ -12,12 +12,13 @@ use std::{
 use tracing::{debug, info, warn};
 
 use crate::{
-    api::{ModelSyncStatus, Reason, RunSlot},
+    api::{ModelSyncSpec, ModelSyncStatus, Reason, RunSlot},
     clock::Clock,
     core::{
+        invalid::Invalid,
         run::{OwnerReference, RunBackend, RunRequest},
         sync::{
-            Answered, CreateRun, DeleteRun, Effect, Facts, Lookup, Memory, Note, Plan, Post, PostState, Refusal,
+            Answered, CreateRun, DeleteRun, Effect, Facts, Lookup, Memory, Note, Plan, Post, PostState, Refusal, Rule,
             RunKnowledge, WakeUp, decide, notes, validate,
         },
         time::Now,
@@ -67,10 +68,13 @@ pub struct Context {
     pub min_run_age: Duration,
 }
 
+/// What is remembered, by uid; nothing for most objects.
+type Memories = HashMap<Box<str>, Box<Memory>>;
+
 /// Reconciles ModelSyncs.
 pub struct ModelSyncController {
     context: Context,
-    memories: Mutex<HashMap<String, Memory>>,
+    memories: Mutex<Memories>,
     nonces: AtomicU64,
     /// What the nonces of the present term of leadership begin with.
     term: RwLock<Arc<str>>,
@@ -114,19 +118,23 @@ impl ModelSyncController {
     /// One pass over the object with this uid.
     pub async fn reconcile(&self, poller: &Poller, uid: &str) -> Next {
         let Some(object) = self.context.objects.get(uid) else { return self.forget(poller, uid) };
-        let Ok(status) = &object.status else {
+        let Ok(status) = object.status() else {
             // Without a readable status an attempt could be used twice. The log and a metric tell of it.
             return Next::OnEvent;
         };
         let now = self.context.clock.now();
         let runs = self.context.runs.of(uid, &object.identity.namespace, KIND, &object.identity.name);
-        let memory = self.observe(uid, &runs, status, now);
+        let spec = object.spec();
+        let memory = self.observe(uid, &runs, &status, now);
         let term = self.term.read().unwrap_or_else(PoisonError::into_inner).clone();
         let nonce = format!("{term}-{}", self.nonces.fetch_add(1, Ordering::Relaxed));
-        let plan = decide(&self.facts(&object, status, &runs, &memory, (&term, &nonce)), now);
+        let plan = decide(&self.facts(&object, (&spec, &status), &runs, &memory, (&term, &nonce)), now);
         debug!(object = object.identity.name, namespace = object.identity.namespace, rule = ?plan.rule, effects = plan.effects.len(), "decided");
         poller.plan(uid, plan.inquiry.clone());
-        let next = self.apply(&object, status, &plan).await;
+        if plan.rule == Rule::UpToDate && plan.effects.is_empty() {
+            self.forget_answer(uid, &memory);
+        }
+        let next = self.apply(&object, &status, &plan).await;
         self.context.metrics.pass(if next == Next::Failed { "failed" } else { "ok" });
         next
     }
@@ -139,8 +147,24 @@ impl ModelSyncController {
             Err(no_answer) => no_answer.class.as_str(),
         });
         if self.context.objects.get(uid).is_some() {
-            self.memories().entry(uid.to_owned()).or_default().take_answer(answered);
+            self.memories().entry(uid.into()).or_default().take_answer(answered);
             self.context.queue.wake(uid);
+        }
+    }
+
+    /// Forgets the answer that a pass was decided on and found stored already: that no sync is needed. Without it an
+    /// unchanged object is asked at the same moments, and of ten thousand idle objects nothing is kept twice.
+    fn forget_answer(&self, uid: &str, decided_on: &Memory) {
+        let mut memories = self.memories();
+        // A newer answer may have come since.
+        let Some(memory) = memories.get_mut(uid).filter(|memory| memory.answer == decided_on.answer) else { return };
+        memory.answer = None;
+        if **memory == Memory::default() {
+            memories.remove(uid);
+        }
+        // After a start every object is remembered for a moment; the table of that size is given back.
+        if memories.len() < memories.capacity() / 8 {
+            memories.shrink_to_fit();
         }
     }
 
@@ -152,23 +176,29 @@ impl ModelSyncController {
 
     fn observe(&self, uid: &str, runs: &RunsOf, status: &ModelSyncStatus, now: Now) -> Memory {
         let mut memories = self.memories();
-        let memory = memories.entry(uid.to_owned()).or_default();
+        let mut memory = memories.get(uid).map(|memory| (**memory).clone()).unwrap_or_default();
         if let RunsOf::Known { own, .. } = runs {
             let own: Vec<_> = own.iter().map(Arc::as_ref).collect();
             memory.observe(&own, status, now.mono);
         }
-        memory.clone()
+        // Most objects are idle, and of an idle object there is nothing to remember.
+        if memory == Memory::default() {
+            memories.remove(uid);
+        } else {
+            memories.insert(uid.into(), Box::new(memory.clone()));
+        }
+        memory
     }
 
     fn facts<'a>(
         &'a self,
         object: &'a ModelSyncRecord,
-        status: &'a ModelSyncStatus,
+        (spec, status): (&'a Result<ModelSyncSpec, Invalid>, &'a ModelSyncStatus),
         runs: &'a RunsOf,
         memory: &'a Memory,
         (process, nonce): (&'a str, &'a str),
     ) -> Facts<'a> {
-        let spec = match &object.spec {
+        let spec = match spec {
             Ok(spec) => validate(spec, self.context.backends),
             Err(invalid) => Err(invalid.clone()),
         };
@@ -310,8 +340,8 @@ impl ModelSyncController {
         object: &ModelSyncRecord,
         run: &CreateRun,
     ) -> Result<(&'static dyn RunBackend, serde_json::Value), String> {
-        let spec = object.spec.as_ref().map_err(ToString::to_string)?;
-        let template = validate(spec, self.context.backends).map_err(|invalid| invalid.to_string())?.template;
+        let spec = object.spec().map_err(|invalid| invalid.to_string())?;
+        let template = validate(&spec, self.context.backends).map_err(|invalid| invalid.to_string())?.template;
         let backend =
             self.backend(run.kind.kind).ok_or_else(|| format!("{} is not supported by this operator", run.kind))?;
         let owner = OwnerReference {
@@ -358,7 +388,7 @@ impl ModelSyncController {
         };
         let lookup =
             Lookup { run_name: slot.run_name.clone(), sent_at: sent.server_or_wall(), sent: sent.mono, foreign };
-        self.memories().entry(identity.uid.clone()).or_default().lookup = Some(lookup);
+        self.memories().entry(identity.uid.as_str().into()).or_default().lookup = Some(lookup);
         Step::Done
     }
 
@@ -377,14 +407,14 @@ impl ModelSyncController {
     }
 
     fn remember_post(&self, uid: &str, nonce: &str, state: PostState) {
-        self.memories().entry(uid.to_owned()).or_default().post = Some(Post { nonce: nonce.to_owned(), state });
+        self.memories().entry(uid.into()).or_default().post = Some(Post { nonce: nonce.to_owned(), state });
     }
 
     fn backend(&self, kind: &str) -> Option<&'static dyn RunBackend> {
         self.context.backends.iter().find(|backend| backend.kind().kind == kind).copied()
     }
 
-    fn memories(&self) -> MutexGuard<'_, HashMap<String, Memory>> {
+    fn memories(&self) -> MutexGuard<'_, Memories> {
         self.memories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
