@@ -18,7 +18,7 @@ generate: ## Write CRDs, roles and the API reference anew.
 
 lint: ## Formatting, lints, licences and documentation of the code.
 	@cargo fmt --all --check
-	@cargo clippy --workspace --all-targets --locked -- -D warnings
+	@cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	@RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
 	@cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny@0.20.2
 	@cargo deny --locked check licenses bans sources

@@ -335,7 +335,7 @@ impl Parts {
         let (queue, objects) = (self.queue.clone(), self.objects.clone());
         Arc::new(move |run| {
             queue.wake(&run.owner_uid);
-            if let Some(uid) = objects.uid_of(&run.namespace, &run.owner_name).filter(|uid| *uid != run.owner_uid) {
+            if let Some(uid) = objects.uid_of(&run.namespace, &run.owner_name).filter(|uid| **uid != *run.owner_uid) {
                 queue.wake(&uid);
             }
         })

@@ -12,11 +12,12 @@ use std::{
 
 use jiff::Timestamp;
 use modelsync::{
-    api::{ConditionStatus, ConditionType, ModelSyncStatus, Reason, crd},
+    api::{ConditionStatus, ConditionType, ModelSyncSpec, ModelSyncStatus, Reason, crd},
     core::{
         answer::{Answer, AskedUnder, NoAnswer, NoAnswerClass, map_parameters},
         condition::find,
         digest,
+        invalid::Invalid,
         name::{MAX_ATTEMPT, run_name},
         retention::surplus,
         run::RunRecord,
@@ -424,6 +425,7 @@ impl Dice {
 struct World {
     object: String,
     record: ModelSyncRecord,
+    spec: Result<ModelSyncSpec, Invalid>,
     status: ModelSyncStatus,
     own: Vec<RunRecord>,
     predecessors: Vec<RunRecord>,
@@ -466,7 +468,7 @@ impl World {
         }
         let object = object.to_string();
         let record = record::model_sync(&object).ok()?;
-        let status = record.status.as_ref().ok()?.clone();
+        let status = record.status().ok()?;
         let mut runs = Vec::new();
         let number = if dice.once_in(2) { 0 } else { dice.below(5) };
         for n in 0..number {
@@ -487,6 +489,7 @@ impl World {
         let memory = dice.memory(&record.identity, &status, &own.iter().collect::<Vec<_>>(), &heard, now);
         Some(Self {
             object,
+            spec: record.spec(),
             status,
             own,
             predecessors,
@@ -506,7 +509,7 @@ impl World {
     }
 
     fn facts<'a>(&'a self, status: &'a ModelSyncStatus) -> Facts<'a> {
-        let spec = match &self.record.spec {
+        let spec = match &self.spec {
             Ok(spec) => validate(spec, runs::backends()),
             Err(invalid) => Err(invalid.clone()),
         };

@@ -12,16 +12,17 @@ use std::{
 use tracing::{debug, info, warn};
 
 use crate::{
-    api::{ModelSyncStatus, Reason, RunSlot},
+    api::{ModelSyncSpec, ModelSyncStatus, Reason, RunSlot},
     clock::Clock,
     core::{
         answer::Demand,
+        invalid::Invalid,
         run::{OwnerReference, RunBackend, RunKind, RunRequest},
         sync::{
-            Answered, CreateRun, DeleteRun, Effect, Facts, Lookup, Memory, Note, Plan, Post, PostState, Refusal,
+            Answered, CreateRun, DeleteRun, Effect, Facts, Lookup, Memory, Note, Plan, Post, PostState, Refusal, Rule,
             RunKnowledge, StopRun, Unlabelled, WakeUp, broken_off, decide, notes, references, validate,
         },
-        time::{Now, until},
+        time::{Mono, Now, until},
     },
     kube_io::{
         apply::{ApiServer, Created, Found, Written},
@@ -74,11 +75,16 @@ pub struct Context {
     pub min_run_age: Duration,
 }
 
+/// What is remembered, by uid; nothing for most objects.
+type Memories = HashMap<Box<str>, Box<Memory>>;
+
 /// Reconciles ModelSyncs.
 pub struct ModelSyncController {
     context: Context,
-    memories: Mutex<HashMap<String, Memory>>,
+    memories: Mutex<Memories>,
     nonces: AtomicU64,
+    /// When the last question with a good answer was sent, whichever object's.
+    last_answer: Mutex<Option<Mono>>,
     /// What the nonces of the present term of leadership begin with.
     term: RwLock<Arc<str>>,
 }
@@ -95,7 +101,7 @@ impl ModelSyncController {
     /// A controller that has seen nothing yet.
     pub fn new(context: Context) -> Self {
         let term = RwLock::new(Arc::from(context.process.as_str()));
-        Self { context, memories: Mutex::default(), nonces: AtomicU64::new(0), term }
+        Self { context, memories: Mutex::default(), nonces: AtomicU64::new(0), last_answer: Mutex::default(), term }
     }
 
     /// Whether this replica leads.
@@ -116,22 +122,26 @@ impl ModelSyncController {
     /// One pass over the object with this uid.
     pub async fn reconcile(&self, poller: &Poller, uid: &str) -> Next {
         let Some(object) = self.context.objects.get(uid) else { return self.forget(poller, uid) };
-        let Ok(status) = &object.status else {
+        let Ok(status) = object.status() else {
             // Without a readable status an attempt could be used twice. The log and a metric tell of it.
             return Next::OnEvent;
         };
         let now = self.context.clock.now();
         let runs = self.context.runs.of(uid, &object.identity.namespace, KIND, &object.identity.name);
-        let memory = self.observe(uid, &runs, status, now);
+        let spec = object.spec();
+        let memory = self.observe(uid, &runs, &status, now);
         let term = self.term.read().unwrap_or_else(PoisonError::into_inner).clone();
         let nonce = format!("{term}-{}", self.nonces.fetch_add(1, Ordering::Relaxed));
-        let facts = self.facts(&object, status, &runs, &memory, (&term, &nonce));
+        let facts = self.facts(&object, (&spec, &status), &runs, &memory, (&term, &nonce));
         let read = facts.spec.as_ref().map_or_else(|_| BTreeSet::new(), |valid| references(&valid.question));
         self.context.referenced.refer(uid, &object.identity.namespace, read);
         let plan = decide(&facts, now);
         debug!(object = &*object.identity.name, namespace = &*object.identity.namespace, rule = ?plan.rule, effects = plan.effects.len(), "decided");
         poller.plan(uid, plan.inquiry.clone());
-        let next = self.apply(&object, status, &plan).await;
+        if plan.rule == Rule::UpToDate && plan.effects.is_empty() {
+            self.forget_answer(uid, &memory);
+        }
+        let next = self.apply(&object, &status, &plan).await;
         let took = self.context.clock.mono().since(now.mono);
         self.context.metrics.pass(if next == Next::Failed { "failed" } else { "ok" }, took);
         next
@@ -141,22 +151,20 @@ impl ModelSyncController {
     pub async fn show_panic(&self, uid: &str) {
         self.context.metrics.pass("panic", Duration::ZERO);
         let Some(object) = self.context.objects.get(uid).filter(|_| self.leads()) else { return };
-        let Ok(status) = &object.status else { return };
-        let after = broken_off(&object.identity, status, self.context.clock.now());
-        if after != *status {
+        let Ok(status) = object.status() else { return };
+        let after = broken_off(&object.identity, &status, self.context.clock.now());
+        if after != status {
             // Whatever comes of the write, the object is looked at again.
-            let _ = self.write_status(&object, status, &after).await;
+            let _ = self.write_status(&object, &status, &after).await;
         }
     }
 
     /// Since when any object has had its last good answer, and the longest-standing demand that is not served.
     pub fn ages(&self) -> (Option<Duration>, Option<Duration>) {
         let now = self.context.clock.now();
-        let memories = self.memories();
-        let answered = memories.values().filter_map(|memory| memory.answer.as_ref().filter(|last| last.result.is_ok()));
-        let last = answered.map(|last| last.asked).max().map(|asked| now.mono.since(asked));
-        let oldest = memories.values().filter_map(|memory| memory.demand_since).min();
-        (last, oldest.map(|since| until(since, now.wall)))
+        let last = *self.last_answer.lock().unwrap_or_else(PoisonError::into_inner);
+        let oldest = self.memories().values().filter_map(|memory| memory.demand_since).min();
+        (last.map(|asked| now.mono.since(asked)), oldest.map(|since| until(since, now.wall)))
     }
 
     /// Takes in an answer to the question of the object with this uid.
@@ -170,18 +178,42 @@ impl ModelSyncController {
             Err(no_answer) => no_answer.class.as_str(),
         };
         self.context.metrics.question(outcome, answered.took);
+        if answered.result.is_ok() {
+            *self.last_answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answered.asked);
+        }
         if self.context.objects.get(uid).is_some() {
-            self.memories().entry(uid.to_owned()).or_default().take_answer(answered);
+            self.memories().entry(uid.into()).or_default().take_answer(answered);
             self.context.queue.wake(uid);
         }
     }
 
     /// An object that the one with this uid reads a value from has changed: what was read before does not count any more.
     pub fn source_changed(&self, uid: &str) {
-        if let Some(memory) = self.memories().get_mut(uid) {
-            memory.revision += 1;
+        if self.context.objects.get(uid).is_some() {
+            self.memories().entry(uid.into()).or_default().revision += 1;
+            self.context.queue.wake(uid);
         }
-        self.context.queue.wake(uid);
+    }
+
+    /// Forgets the answer that a pass was decided on and found stored already: that no sync is needed. Without it an
+    /// unchanged object is asked at the same moments, and of ten thousand idle objects nothing is kept twice. An answer
+    /// with an entity tag stays: the endpoint may say that it still holds.
+    fn forget_answer(&self, uid: &str, decided_on: &Memory) {
+        let mut memories = self.memories();
+        // A newer answer may have come since.
+        let tagged = |memory: &Memory| {
+            memory.answer.as_ref().is_some_and(|last| last.result.as_ref().is_ok_and(|answer| answer.etag.is_some()))
+        };
+        let same = |memory: &&mut Box<Memory>| memory.answer == decided_on.answer && !tagged(memory);
+        let Some(memory) = memories.get_mut(uid).filter(same) else { return };
+        memory.answer = None;
+        if **memory == Memory::default() {
+            memories.remove(uid);
+        }
+        // After a start every object is remembered for a moment; the table of that size is given back.
+        if memories.len() < memories.capacity() / 8 {
+            memories.shrink_to_fit();
+        }
     }
 
     fn forget(&self, poller: &Poller, uid: &str) -> Next {
@@ -193,23 +225,29 @@ impl ModelSyncController {
 
     fn observe(&self, uid: &str, runs: &RunsOf, status: &ModelSyncStatus, now: Now) -> Memory {
         let mut memories = self.memories();
-        let memory = memories.entry(uid.to_owned()).or_default();
+        let mut memory = memories.get(uid).map(|memory| (**memory).clone()).unwrap_or_default();
         if let RunsOf::Known { own, .. } = runs {
             let own: Vec<_> = own.iter().map(Arc::as_ref).collect();
             memory.observe(&own, status, now.mono);
         }
-        memory.clone()
+        // Most objects are idle, and of an idle object there is nothing to remember.
+        if memory == Memory::default() {
+            memories.remove(uid);
+        } else {
+            memories.insert(uid.into(), Box::new(memory.clone()));
+        }
+        memory
     }
 
     fn facts<'a>(
         &'a self,
         object: &'a ModelSyncRecord,
-        status: &'a ModelSyncStatus,
+        (spec, status): (&'a Result<ModelSyncSpec, Invalid>, &'a ModelSyncStatus),
         runs: &'a RunsOf,
         memory: &'a Memory,
         (process, nonce): (&'a str, &'a str),
     ) -> Facts<'a> {
-        let spec = match &object.spec {
+        let spec = match spec {
             Ok(spec) => validate(spec, self.context.backends),
             Err(invalid) => Err(invalid.clone()),
         };
@@ -353,8 +391,8 @@ impl ModelSyncController {
         object: &ModelSyncRecord,
         run: &CreateRun,
     ) -> Result<(&'static dyn RunBackend, serde_json::Value), String> {
-        let spec = object.spec.as_ref().map_err(ToString::to_string)?;
-        let template = validate(spec, self.context.backends).map_err(|invalid| invalid.to_string())?.template;
+        let spec = object.spec().map_err(|invalid| invalid.to_string())?;
+        let template = validate(&spec, self.context.backends).map_err(|invalid| invalid.to_string())?.template;
         let backend =
             self.backend(run.kind.kind).ok_or_else(|| format!("{} is not supported by this operator", run.kind))?;
         let owner = OwnerReference {
@@ -402,7 +440,7 @@ impl ModelSyncController {
         };
         let lookup =
             Lookup { run_name: slot.run_name.clone(), sent_at: sent.server_or_wall(), sent: sent.mono, foreign };
-        self.memories().entry(identity.uid.to_string()).or_default().lookup = Some(lookup);
+        self.memories().entry((*identity.uid).into()).or_default().lookup = Some(lookup);
         Step::Done
     }
 
@@ -431,7 +469,7 @@ impl ModelSyncController {
         match self.context.unlabelled.find(backend, &identity.namespace, &identity.uid).await {
             Ok(run) => {
                 let seen = Unlabelled { run, at: self.context.clock.mono() };
-                self.memories().entry(identity.uid.to_string()).or_default().unlabelled = Some(seen);
+                self.memories().entry((*identity.uid).into()).or_default().unlabelled = Some(seen);
                 Step::Done
             }
             Err(error) => {
@@ -456,14 +494,14 @@ impl ModelSyncController {
     }
 
     fn remember_post(&self, uid: &str, nonce: &str, state: PostState) {
-        self.memories().entry(uid.to_owned()).or_default().post = Some(Post { nonce: nonce.to_owned(), state });
+        self.memories().entry(uid.into()).or_default().post = Some(Post { nonce: nonce.to_owned(), state });
     }
 
     fn backend(&self, kind: &str) -> Option<&'static dyn RunBackend> {
         self.context.backends.iter().find(|backend| backend.kind().kind == kind).copied()
     }
 
-    fn memories(&self) -> MutexGuard<'_, HashMap<String, Memory>> {
+    fn memories(&self) -> MutexGuard<'_, Memories> {
         self.memories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

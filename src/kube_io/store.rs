@@ -47,9 +47,9 @@ pub struct ModelSyncs {
 
 #[derive(Default)]
 struct Objects {
-    by_uid: HashMap<String, Arc<ModelSyncRecord>>,
+    by_uid: HashMap<Arc<str>, Arc<ModelSyncRecord>>,
     /// namespace/name → uid.
-    by_name: HashMap<String, String>,
+    by_name: HashMap<Box<str>, Arc<str>>,
     /// namespace/name of objects that cannot be read.
     unreadable: BTreeSet<String>,
     /// Scopes that have been listed, and up to which version their watch has told of everything.
@@ -76,20 +76,19 @@ impl ModelSyncs {
     }
 
     /// Uid of the object with this name.
-    pub fn uid_of(&self, namespace: &str, name: &str) -> Option<String> {
-        read(&self.inner).by_name.get(&format!("{namespace}/{name}")).cloned()
+    pub fn uid_of(&self, namespace: &str, name: &str) -> Option<Arc<str>> {
+        read(&self.inner).by_name.get(format!("{namespace}/{name}").as_str()).cloned()
     }
 
     /// Every uid.
-    pub fn uids(&self) -> Vec<String> {
+    pub fn uids(&self) -> Vec<Arc<str>> {
         read(&self.inner).by_uid.keys().cloned().collect()
     }
 
     /// How many objects cannot be read, wholly or in part.
     pub fn undecodable(&self) -> usize {
         let inner = read(&self.inner);
-        inner.unreadable.len()
-            + inner.by_uid.values().filter(|record| record.spec.is_err() || record.status.is_err()).count()
+        inner.unreadable.len() + inner.by_uid.values().filter(|record| !record.is_readable()).count()
     }
 
     /// Whether this many scopes have been listed.
@@ -115,8 +114,8 @@ impl ModelSyncs {
         let mut inner = write(&self.inner);
         if let Some(gone) = inner.by_uid.remove(uid) {
             let name = format!("{}/{}", gone.identity.namespace, gone.identity.name);
-            if inner.by_name.get(&name).is_some_and(|current| current == uid) {
-                inner.by_name.remove(&name);
+            if inner.by_name.get(name.as_str()).is_some_and(|current| **current == *uid) {
+                inner.by_name.remove(name.as_str());
             }
         }
     }
@@ -125,12 +124,13 @@ impl ModelSyncs {
 impl Objects {
     fn take(&mut self, record: ModelSyncRecord) {
         let newer = |old: &Arc<ModelSyncRecord>| version(&old.resource_version) > version(&record.resource_version);
-        if self.by_uid.get(&*record.identity.uid).is_some_and(newer) {
+        let identity = &record.identity;
+        if self.by_uid.get(&*identity.uid).is_some_and(newer) {
             return;
         }
-        let identity = &record.identity;
-        self.by_name.insert(format!("{}/{}", identity.namespace, identity.name), identity.uid.to_string());
-        self.by_uid.insert(identity.uid.to_string(), Arc::new(record));
+        let uid = identity.uid.clone();
+        self.by_name.insert(format!("{}/{}", identity.namespace, identity.name).into(), uid.clone());
+        self.by_uid.insert(uid, Arc::new(record));
     }
 
     fn see(&mut self, scope: Option<&str>, version: u64) {
@@ -162,8 +162,10 @@ impl ModelSyncSink {
             Ok(record) => {
                 let taken = (record.identity.uid.to_string(), version(&record.resource_version));
                 let name = format!("{}/{}", record.identity.namespace, record.identity.name);
-                for problem in record.spec.as_ref().err().into_iter().chain(record.status.as_ref().err()) {
-                    warn!(object = name, %problem, "ModelSync cannot be read");
+                if !record.is_readable() {
+                    for problem in record.spec().err().into_iter().chain(record.status().err()) {
+                        warn!(object = name, %problem, "ModelSync cannot be read");
+                    }
                 }
                 let mut inner = write(&self.store.inner);
                 inner.unreadable.remove(&name);
@@ -268,12 +270,15 @@ pub struct Runs {
     inner: RwLock<RunsInner>,
 }
 
+/// Pairs of a key and a run's uid.
+type Index = BTreeSet<(Arc<str>, Arc<str>)>;
+
 #[derive(Default)]
 struct RunsInner {
-    by_uid: HashMap<String, Arc<RunRecord>>,
-    by_owner: HashMap<String, BTreeSet<String>>,
-    /// Owner as namespace/kind/name, for runs of earlier objects of that name.
-    by_owner_name: HashMap<String, BTreeSet<String>>,
+    by_uid: HashMap<Arc<str>, Arc<RunRecord>>,
+    by_owner: Index,
+    /// Unfinished runs by their owner as namespace/kind/name, for those of earlier objects of that name.
+    active_by_owner_name: Index,
     scopes: BTreeMap<(RunKind, Option<String>), Knowledge>,
 }
 
@@ -331,12 +336,9 @@ impl Runs {
                 Knowledge::Unlisted | Knowledge::Listed { .. } | Knowledge::Missing(_) => return RunsOf::Unknown,
             }
         }
-        let resolve = |uids: Option<&BTreeSet<String>>| -> Vec<Arc<RunRecord>> {
-            uids.into_iter().flatten().filter_map(|uid| inner.by_uid.get(uid).cloned()).collect()
-        };
-        let mut predecessors = resolve(inner.by_owner_name.get(&format!("{namespace}/{kind}/{name}")));
-        predecessors.retain(|run| run.owner_uid != uid && run.is_active());
-        RunsOf::Known { own: resolve(inner.by_owner.get(uid)), predecessors, missing }
+        let mut predecessors = inner.all(&inner.active_by_owner_name, &format!("{namespace}/{kind}/{name}"));
+        predecessors.retain(|run| run.owner_uid != uid);
+        RunsOf::Known { own: inner.all(&inner.by_owner, uid), predecessors, missing }
     }
 
     /// Takes in a run that a request of ours returned, unless its watch has told of something newer: a reply that is read
@@ -360,33 +362,36 @@ impl Runs {
     }
 }
 
-fn owner_name(run: &RunRecord) -> String {
-    format!("{}/{}/{}", run.namespace, run.owner_kind, run.owner_name)
+fn owner_name(run: &RunRecord) -> Arc<str> {
+    format!("{}/{}/{}", run.namespace, run.owner_kind, run.owner_name).into()
 }
 
 impl RunsInner {
     fn take(&mut self, run: RunRecord) {
         let newer = |old: &Arc<RunRecord>| version(&old.resource_version) > version(&run.resource_version);
-        if self.by_uid.get(&run.uid).is_some_and(newer) {
+        if self.by_uid.get(run.uid.as_str()).is_some_and(newer) {
             return;
         }
         self.drop_run(&run.uid);
-        self.by_owner.entry(run.owner_uid.clone()).or_default().insert(run.uid.clone());
-        self.by_owner_name.entry(owner_name(&run)).or_default().insert(run.uid.clone());
-        self.by_uid.insert(run.uid.clone(), Arc::new(run));
+        let uid: Arc<str> = run.uid.as_str().into();
+        self.by_owner.insert((run.owner_uid.as_str().into(), uid.clone()));
+        if run.is_active() {
+            self.active_by_owner_name.insert((owner_name(&run), uid.clone()));
+        }
+        self.by_uid.insert(uid, Arc::new(run));
     }
 
     fn drop_run(&mut self, uid: &str) {
-        let Some(gone) = self.by_uid.remove(uid) else { return };
-        for (index, key) in [(&mut self.by_owner, gone.owner_uid.clone()), (&mut self.by_owner_name, owner_name(&gone))]
-        {
-            if let Some(uids) = index.get_mut(&key) {
-                uids.remove(uid);
-                if uids.is_empty() {
-                    index.remove(&key);
-                }
-            }
-        }
+        let Some((uid, gone)) = self.by_uid.remove_entry(uid) else { return };
+        self.by_owner.remove(&(gone.owner_uid.as_str().into(), uid.clone()));
+        self.active_by_owner_name.remove(&(owner_name(&gone), uid));
+    }
+
+    /// The runs of this key, by uid.
+    fn all(&self, index: &Index, key: &str) -> Vec<Arc<RunRecord>> {
+        let first = (Arc::from(key), Arc::from(""));
+        let uids = index.range(first..).take_while(|(found, _)| **found == *key).map(|(_, uid)| uid);
+        uids.filter_map(|uid| self.by_uid.get(uid).cloned()).collect()
     }
 }
 
@@ -420,7 +425,8 @@ impl RunSink {
             Ok(run) => {
                 let taken = (run.uid.clone(), version(&run.resource_version));
                 let mut inner = write(&self.store.inner);
-                let known = inner.by_uid.get(&taken.0).is_some_and(|old| old.resource_version == run.resource_version);
+                let known =
+                    inner.by_uid.get(taken.0.as_str()).is_some_and(|old| old.resource_version == run.resource_version);
                 inner.take(run.clone());
                 drop(inner);
                 if !known {

@@ -42,9 +42,10 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    planned: HashMap<String, Inquiry>,
-    timers: BTreeSet<(Mono, String)>,
-    under_way: HashMap<String, Inquiry>,
+    /// Boxed, because a table is half empty.
+    planned: HashMap<Arc<str>, Box<Inquiry>>,
+    timers: BTreeSet<(Mono, Arc<str>)>,
+    under_way: HashMap<Arc<str>, Inquiry>,
 }
 
 impl Poller {
@@ -65,16 +66,19 @@ impl Poller {
                 .is_some_and(|asked| asked.under == inquiry.under && asked.question == inquiry.question)
         };
         let inquiry = inquiry.filter(|inquiry| !asked_now(inquiry));
-        let old = state.planned.remove(uid);
+        let (key, old) = match state.planned.remove_entry(uid) {
+            Some((key, old)) => (key, Some(old)),
+            None => (Arc::from(uid), None),
+        };
         if let Some(old) = &old {
-            state.timers.remove(&(old.at, uid.to_owned()));
+            state.timers.remove(&(old.at, key.clone()));
         }
         if let Some(mut inquiry) = inquiry {
             if let Some(old) = old.filter(|old| old.under == inquiry.under && old.question == inquiry.question) {
                 inquiry.at = inquiry.at.min(old.at);
             }
-            state.timers.insert((inquiry.at, uid.to_owned()));
-            state.planned.insert(uid.to_owned(), inquiry);
+            state.timers.insert((inquiry.at, key.clone()));
+            state.planned.insert(key, Box::new(inquiry));
             self.shared.changed.notify_one();
         }
     }
@@ -112,12 +116,12 @@ impl Poller {
         while let Some((at, uid)) = state.timers.first().cloned().filter(|(at, _)| *at <= now) {
             state.timers.remove(&(at, uid.clone()));
             let Some(inquiry) = state.planned.remove(&uid) else { continue };
-            state.under_way.insert(uid.clone(), inquiry.clone());
-            tokio::spawn(self.clone().ask(uid, inquiry));
+            state.under_way.insert(uid.clone(), (*inquiry).clone());
+            tokio::spawn(self.clone().ask(uid, *inquiry));
         }
     }
 
-    async fn ask(self, uid: String, inquiry: Inquiry) {
+    async fn ask(self, uid: Arc<str>, inquiry: Inquiry) {
         let asked = self.clock.mono();
         // A panic would leave the question under way for ever, and its object unasked.
         let result = AssertUnwindSafe(self.asker.ask(&inquiry)).catch_unwind().await.unwrap_or_else(|_| {

@@ -48,6 +48,17 @@ struct Entry {
     failures: u32,
 }
 
+impl State {
+    fn forget(&mut self, key: &str) {
+        self.entries.remove(key);
+        // At a start every key has an entry; the table of that size is given back.
+        if self.entries.len() < self.entries.capacity() / 8 {
+            self.entries.shrink_to_fit();
+            self.ready.shrink_to_fit();
+        }
+    }
+}
+
 /// What a pass asks of the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -124,8 +135,9 @@ impl Queue {
             entry.queued = true;
         }
         entry.timer = due;
-        if next == Next::Forget && !queue_now {
-            state.entries.remove(key);
+        // Whoever waits for nothing but events needs no entry: an event makes one.
+        if due.is_none() && !queue_now {
+            state.forget(key);
         }
         if let Some(old) = old {
             state.timers.remove(&(old, key.to_owned()));

@@ -236,8 +236,7 @@ impl Scene {
                 .await;
         }
         world.run("needed", 1).await;
-        for (trigger, outcome) in
-            ["paused", "timeout", "tls", "refused", "credentials", "not_there"].iter().enumerate()
+        for (trigger, outcome) in ["paused", "timeout", "tls", "refused", "credentials", "not_there"].iter().enumerate()
         {
             world
                 .wait(outcome, async || {

@@ -4,7 +4,7 @@
 //!   `hack/cluster`. Level 1 is a control plane on loopback and needs no root. Level 2 is a whole
 //!   node with containers and Tekton, in namespaces of its own, and needs root on Linux.
 //! - `image`: the operator's container image, written without a container engine.
-//! - `generate`, `test`, `demo`: generated files, every test, and a show.
+//! - `generate`, `test`, `demo`, `bench`: generated files, every test, a show, and measurements.
 //!
 //! `cargo xtask help` and `cargo xtask <task> --help` say the rest. This file only dispatches.
 
@@ -13,6 +13,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+#[cfg(target_os = "linux")]
+mod bench;
 mod binaries;
 #[cfg(target_os = "linux")]
 mod cluster;
@@ -40,6 +42,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Measure the operator on a cluster of its own: what it costs and how fast it is.
+    ///
+    /// Prints one table and writes target/bench/NAME.json; fails where a bound does not hold. What is measured, and how, is
+    /// in docs/performance.md.
+    #[cfg(target_os = "linux")]
+    Bench(bench::Args),
     /// Run a real Kubernetes on this machine, for tests and for trying things out.
     ///
     /// Several clusters may run side by side, each with its own name, ports and folder
@@ -78,6 +86,8 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<ExitCode> {
     match cli.task {
+        #[cfg(target_os = "linux")]
+        Task::Bench(args) => bench::run(args),
         #[cfg(target_os = "linux")]
         Task::Cluster(args) => cluster::run(args),
         Task::Image(args) => image::operator::run(&args),

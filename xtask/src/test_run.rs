@@ -136,7 +136,7 @@ impl Runner {
     }
 
     fn unit(&self) -> Result<()> {
-        let mut arguments = vec!["--no-fail-fast", "--workspace", "--lib", "--bins"];
+        let mut arguments = vec!["--no-fail-fast", "--workspace", "--features", "xtask/bench", "--lib", "--bins"];
         let names = without_cluster()?;
         for name in &names {
             arguments.extend(["--test", name]);

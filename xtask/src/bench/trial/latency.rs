@@ -1,0 +1,141 @@
+//! How soon an answer becomes a run, while many objects are polled; and whether endpoints that misbehave delay the others.
+//!
+//! An answer counts from the moment that the endpoint gives it; the wait for an object's turn before that belongs to its
+//! interval. The order good, bad, bad, good keeps a drift of the machine out of the comparison.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::endpoint::{Endpoint, Mood};
+use super::floor::Floor;
+use super::objects::{INTERVAL, Objects};
+use super::report::Report;
+use super::runs::Runs;
+use super::sample::Sample;
+use super::stage::Stage;
+use super::until;
+
+/// Most time from an answer to its run, in milliseconds, for 99 of 100.
+const P99: f64 = 30.0;
+/// Most that bad neighbours may add to that, in per cent.
+const NEIGHBOURS: f64 = 20.0;
+/// Most runs of one phase: 10 a second, so that they do not wait for each other.
+const FLIPS: u32 = 600;
+/// Until hanging endpoints hang, or have been given up.
+const CHANGE: Duration = Duration::from_secs(15);
+
+/// Measures with this many objects.
+pub(super) async fn measure(stage: &Stage, count: u32) -> Result<Report> {
+    let mut report = Report::new("latency");
+    let flips = FLIPS.min(count / 8);
+    report.parameter("objects", count);
+    report.parameter("interval_s", INTERVAL.as_secs());
+    report.parameter("runs_per_phase", flips);
+    report.parameter("hanging", count / 100);
+    report.parameter("failing", count / 100);
+    let (admin, endpoint) = (stage.admin().await?, Endpoint::start(count).await?);
+    let objects = Objects::measured(admin.clone(), count);
+    let neighbours = Neighbours { endpoint: endpoint.clone(), each: count / 100 };
+
+    stage.progress.step("objects");
+    let operator = stage.start_operator()?;
+    objects.create(|number| endpoint.url(neighbours.host_of(number), number)).await?;
+    objects.until_in_sync(0).await?;
+
+    stage.progress.step("floor");
+    let floor = Floor::new(stage.account().await?, admin.clone()).run(flips, 1).await?;
+    let runs = Runs::watch(admin).await?;
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    let mut first = neighbours.count();
+    for misbehaving in [false, true, true, false] {
+        stage.progress.step(if misbehaving { "bad neighbours" } else { "good neighbours" });
+        neighbours.misbehave(misbehaving);
+        tokio::time::sleep(CHANGE).await;
+        let took = flip(&endpoint, &runs, first..first + flips).await?;
+        if misbehaving {
+            bad.extend(took)
+        } else {
+            good.extend(took)
+        }
+        first += flips;
+    }
+    let duplicates = runs.duplicates().await?;
+    let memory = operator.memory()?;
+    operator.stop().await?;
+
+    let (good, bad) = (Sample::of(good), Sample::of(bad));
+    report.tell("floor_p50", floor.pairs.percentile(50), "ms");
+    report.tell("floor_p99", floor.pairs.percentile(99), "ms");
+    report.tell("runs", f64::from(u32::try_from(good.len())?), "");
+    report.tell("answer_to_run_p50", good.percentile(50), "ms");
+    report.at_most("answer_to_run_p99", good.percentile(99), "ms", P99);
+    report.tell("answer_to_run_max", good.max(), "ms");
+    report.tell("bad_neighbours_p50", bad.percentile(50), "ms");
+    report.at_most("bad_neighbours_p99", bad.percentile(99), "ms", P99);
+    report.tell("bad_neighbours_max", bad.max(), "ms");
+    let moved = 100.0 * (bad.percentile(99) / good.percentile(99) - 1.0);
+    report.at_most("bad_neighbours_move_p99_by", moved, "%", NEIGHBOURS);
+    report.at_most("duplicates", f64::from(duplicates), "", 0.0);
+    report.tell("resident_peak", memory.peak, "MiB");
+    Ok(report)
+}
+
+/// The objects from 0 on, whose endpoints misbehave at times; each sort has a host of its own.
+struct Neighbours {
+    endpoint: Endpoint,
+    /// How many hang, and how many fail.
+    each: u32,
+}
+
+impl Neighbours {
+    /// Hanging, failing, one endless, one redirecting.
+    fn count(&self) -> u32 {
+        2 * self.each + 2
+    }
+
+    fn mood_of(&self, number: u32) -> Mood {
+        match number {
+            _ if number < self.each => Mood::Hanging,
+            _ if number < 2 * self.each => Mood::Failing,
+            _ if number == 2 * self.each => Mood::Endless,
+            _ if number == 2 * self.each + 1 => Mood::Redirecting,
+            _ => Mood::Content,
+        }
+    }
+
+    fn host_of(&self, number: u32) -> u8 {
+        match self.mood_of(number) {
+            Mood::Content | Mood::Wanting => 1,
+            Mood::Hanging => 2,
+            Mood::Failing => 3,
+            Mood::Endless => 4,
+            Mood::Redirecting => 5,
+        }
+    }
+
+    fn misbehave(&self, misbehaving: bool) {
+        for number in 0..self.count() {
+            let mood = if misbehaving { self.mood_of(number) } else { Mood::Content };
+            self.endpoint.set(number, mood);
+        }
+    }
+}
+
+/// Lets these objects want a run, each from its next turn on. How long each answer took to become a run.
+async fn flip(endpoint: &Endpoint, runs: &Runs, numbers: std::ops::Range<u32>) -> Result<Vec<Duration>> {
+    let begun = Instant::now();
+    numbers.clone().for_each(|number| endpoint.set(number, Mood::Wanting));
+    let seen = until("a run for every object of the phase", INTERVAL * 2, async || {
+        let seen = runs.since(begun);
+        Ok((seen.len() >= numbers.len()).then_some(seen))
+    })
+    .await?;
+    let mut answered = BTreeMap::new();
+    for ask in endpoint.asks_since(begun).iter().filter(|ask| ask.needed) {
+        answered.entry(ask.object).or_insert(ask.at);
+    }
+    let took = seen.iter().filter_map(|seen| Some(seen.at.saturating_duration_since(*answered.get(&seen.object)?)));
+    Ok(took.collect())
+}

@@ -1,0 +1,76 @@
+//! One measurement from start to end: brings up, measures, reports, takes down. The rest of the folder:
+//!
+//! - `stage`, `operator`, `endpoint`: the cluster, the operator's process, and what it asks.
+//! - `api`, `objects`, `runs`, `audit`: the objects and runs on the API server, and who asked it for what.
+//! - `floor`: the same requests without an operator.
+//! - `idle`, `burst`, `latency`: what is measured. `sample`, `report`: the numbers and their bounds.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::{Args, Which};
+use report::Report;
+use stage::Stage;
+
+mod api;
+mod audit;
+mod burst;
+mod endpoint;
+mod floor;
+mod idle;
+mod latency;
+mod objects;
+mod operator;
+mod report;
+mod runs;
+mod sample;
+mod stage;
+
+/// Measures, prints the table, writes the file. Fails where a bound does not hold.
+pub(super) fn run(args: Args) -> Result<ExitCode> {
+    let stage = Stage::up(args.operator, args.retain)?;
+    let threads = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let report = threads.block_on(async {
+        tokio::select! {
+            report = measure(&stage, args.which, args.objects, args.with_runs) => report,
+            () = told_to_stop() => bail!("interrupted"),
+        }
+    })?;
+    report.print();
+    report.write()?;
+    Ok(if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn measure(stage: &Stage, which: Which, objects: Option<u32>, with_runs: bool) -> Result<Report> {
+    match which {
+        Which::Idle => idle::measure(stage, objects.unwrap_or(10_000), with_runs).await,
+        Which::Burst => burst::measure(stage, objects.unwrap_or(1_000)).await,
+        Which::Latency => latency::measure(stage, objects.unwrap_or(10_000)).await,
+    }
+}
+
+async fn told_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+/// Looks every 100 ms until there is something to see.
+async fn until<T>(what: &str, patience: Duration, look: impl AsyncFn() -> Result<Option<T>>) -> Result<T> {
+    let waiting = async {
+        loop {
+            if let Some(seen) = look().await? {
+                return Ok(seen);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(patience, waiting)
+        .await
+        .with_context(|| format!("waited {} s in vain: {what}", patience.as_secs()))?
+}

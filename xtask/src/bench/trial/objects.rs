@@ -1,0 +1,197 @@
+//! ModelSyncs to measure with: the fields of the label bot's objects of 2020, about 1 KB each. IO through `api`.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::Result;
+use http::Method;
+use kube::Client;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{api, until};
+
+/// Label selector of the objects that the operator looks after.
+pub(super) const MEASURED: &str = "bench=measured";
+/// Time between two questions about an object: the default of the API.
+pub(super) const INTERVAL: Duration = Duration::from_mins(1);
+const API_VERSION: &str = "automl.cloudai.kubeflow.org/v1alpha1";
+/// The objects are spread over this many namespaces.
+const NAMESPACES: u32 = 50;
+/// Requests at once when many objects are prepared.
+const AT_ONCE: usize = 16;
+
+/// A set of ModelSyncs, numbered from 0.
+pub(super) struct Objects {
+    admin: Client,
+    prefix: String,
+    label: &'static str,
+    count: u32,
+}
+
+/// What of an object a write needs to know.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Meta {
+    pub(super) name: String,
+    pub(super) uid: String,
+    pub(super) resource_version: String,
+}
+
+#[derive(Deserialize)]
+struct Object {
+    metadata: Meta,
+    #[serde(default)]
+    status: Status,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    #[serde(default)]
+    attempt: i64,
+    reservation: Option<serde::de::IgnoredAny>,
+    #[serde(default)]
+    conditions: Vec<Condition>,
+}
+
+#[derive(Deserialize)]
+struct Condition {
+    #[serde(rename = "type")]
+    type_: String,
+    status: String,
+}
+
+impl Objects {
+    /// The objects that the operator looks after.
+    pub(super) fn measured(admin: Client, count: u32) -> Self {
+        Self { admin, prefix: "model".to_owned(), label: "measured", count }
+    }
+
+    /// Others of the same form, for bare requests; `part` keeps their names apart.
+    pub(super) fn of_floor(admin: Client, part: &str, count: u32) -> Self {
+        Self { admin, prefix: format!("floor-{part}"), label: "floor", count }
+    }
+
+    /// How many.
+    pub(super) fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Creates all of them; `url` gives each its endpoint.
+    pub(super) async fn create(&self, url: impl Fn(u32) -> String) -> Result<Vec<Meta>> {
+        make_namespaces(&self.admin).await?;
+        let url = &url;
+        let mut created = api::each(self.count, AT_ONCE, async |number| {
+            let body = json!({
+                "apiVersion": API_VERSION,
+                "kind": "ModelSync",
+                "metadata": { "name": self.name(number), "labels": { "bench": self.label } },
+                "spec": spec(&url(number)),
+            });
+            let created = api::call(&self.admin, Method::POST, &collection(&namespace(number)), Some(&body)).await?;
+            anyhow::Ok(serde_json::from_slice::<Object>(&created)?.metadata)
+        })
+        .await?;
+        created.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(created)
+    }
+
+    /// Waits until the operator has found every object in sync and has no run of it open, after this many attempts.
+    pub(super) async fn until_in_sync(&self, attempts: i64) -> Result<()> {
+        let patience = Duration::from_mins(2) + Duration::from_millis(30) * self.count;
+        let path = format!("/apis/{API_VERSION}/modelsyncs");
+        until("every object is in sync", patience, async || {
+            let objects: Vec<Object> = api::list(&self.admin, &path, &format!("bench={}", self.label)).await?;
+            let ready = objects.iter().filter(|object| object.status.is_in_sync(attempts)).count();
+            if ready == objects.len() && u32::try_from(ready)? == self.count {
+                return Ok(Some(()));
+            }
+            // A list of thousands is work for the API server.
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            Ok(None)
+        })
+        .await
+    }
+
+    /// Gives every object a new trigger: the operator then asks about it at once.
+    pub(super) async fn trigger(&self, value: &str) -> Result<()> {
+        let patch = json!({ "metadata": { "annotations": { "automl.cloudai.kubeflow.org/trigger": value } } });
+        let path = |number| format!("{}/{}", collection(&namespace(number)), self.name(number));
+        api::each(self.count, AT_ONCE, async |number| {
+            api::call(&self.admin, Method::PATCH, &path(number), Some(&patch)).await
+        })
+        .await?;
+        Ok(())
+    }
+
+    fn name(&self, number: u32) -> String {
+        format!("{}-{number:05}", self.prefix)
+    }
+}
+
+impl Status {
+    fn is_in_sync(&self, attempts: i64) -> bool {
+        let in_sync = self.conditions.iter().any(|c| c.type_ == "InSync" && c.status == "True");
+        in_sync && self.reservation.is_none() && self.attempt >= attempts
+    }
+}
+
+/// Namespace of the object with this number.
+pub(super) fn namespace(number: u32) -> String {
+    format!("bench-{:02}", number % NAMESPACES)
+}
+
+/// URL path of the ModelSyncs of a namespace.
+pub(super) fn collection(namespace: &str) -> String {
+    format!("/apis/{API_VERSION}/namespaces/{namespace}/modelsyncs")
+}
+
+/// Number of the measured object with this name.
+pub(super) fn number_of(name: &str) -> Option<u32> {
+    name.strip_prefix("model-")?.parse().ok()
+}
+
+async fn make_namespaces(admin: &Client) -> Result<()> {
+    let there: BTreeSet<String> =
+        api::list::<Value>(admin, "/api/v1/namespaces", "bench").await?.iter().filter_map(name_of).collect();
+    api::each(NAMESPACES, AT_ONCE, async |number| {
+        let name = namespace(number);
+        if !there.contains(&name) {
+            let body = json!({ "metadata": { "name": name, "labels": { "bench": "" } } });
+            api::call(admin, Method::POST, "/api/v1/namespaces", Some(&body)).await?;
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(())
+}
+
+fn name_of(object: &Value) -> Option<String> {
+    object["metadata"]["name"].as_str().map(str::to_owned)
+}
+
+fn spec(url: &str) -> Value {
+    json!({
+        "needsSyncUrl": url,
+        "interval": format!("{}s", INTERVAL.as_secs()),
+        "successfulPipelineRunsHistoryLimit": 10,
+        "failedPipelineRunsHistoryLimit": 10,
+        "parameters": [{ "needsSyncName": "name", "pipelineName": "automl-model" }],
+        "pipelineRunTemplate": { "spec": run_spec("notavalidmodel") },
+    })
+}
+
+/// Spec of the label bot's PipelineRuns.
+pub(super) fn run_spec(model: &str) -> Value {
+    json!({
+        "pipelineRef": { "name": "update-model-pr" },
+        "params": [
+            { "name": "automl-model", "value": model },
+            { "name": "branchName", "value": "auto-update" },
+            { "name": "fork", "value": "git@github.com:kubeflow/code-intelligence.git" },
+            { "name": "forkName", "value": "fork" },
+        ],
+        "taskRunTemplate": { "serviceAccountName": "auto-update" },
+    })
+}

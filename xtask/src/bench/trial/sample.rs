@@ -1,0 +1,53 @@
+//! Many measured durations, and what to say of them. Pure.
+
+use std::time::Duration;
+
+/// Durations in ascending order.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sample(Vec<Duration>);
+
+impl Sample {
+    /// Of these.
+    pub(super) fn of(durations: impl IntoIterator<Item = Duration>) -> Self {
+        let mut sorted: Vec<_> = durations.into_iter().collect();
+        sorted.sort_unstable();
+        Self(sorted)
+    }
+
+    /// How many.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The smallest that at least `percent` per cent do not exceed, in milliseconds; zero of none.
+    pub(super) fn percentile(&self, percent: usize) -> f64 {
+        let rank = (self.0.len() * percent).div_ceil(100).max(1);
+        self.0.get(rank - 1).map_or(0.0, |found| found.as_secs_f64() * 1e3)
+    }
+
+    /// The largest, in milliseconds.
+    pub(super) fn max(&self) -> f64 {
+        self.percentile(100)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_values_that_were_measured() {
+        let sample = Sample::of((1..=200).rev().map(Duration::from_millis));
+        let found = [50, 99, 100].map(|percent| sample.percentile(percent));
+        assert!(
+            found.iter().zip([100.0, 198.0, 200.0]).all(|(found, right)| (found - right).abs() < 1e-9),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn of_one_and_of_none() {
+        assert!((Sample::of([Duration::from_millis(7)]).percentile(1) - 7.0).abs() < 1e-9);
+        assert!(Sample::default().max().abs() < 1e-9);
+    }
+}

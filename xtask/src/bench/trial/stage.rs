@@ -1,0 +1,129 @@
+//! What is measured on: the operator's release binary, a level 1 cluster of its own, and in it what `config/` installs. Runs
+//! this program again, and kubectl.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use kube::Client;
+use serde_json::{Value, json};
+
+use super::api;
+use super::audit::Audit;
+use super::objects;
+use super::operator::Operator;
+use crate::progress::Progress;
+use crate::{command, files, workspace};
+
+const CLUSTER: &str = "bench";
+const CRD: &str = "crd/modelsyncs.automl.cloudai.kubeflow.org";
+const ACCOUNT: &str = "system:serviceaccount:modelsync-system:modelsync-controller";
+
+/// A cluster with everything but the operator. Goes down when dropped.
+pub(super) struct Stage {
+    program: PathBuf,
+    binary: PathBuf,
+    kubeconfig: PathBuf,
+    /// The operator's account.
+    account: PathBuf,
+    retain: bool,
+    pub(super) progress: Progress,
+}
+
+impl Stage {
+    /// Brings the cluster up and installs everything. Without a binary of the operator, the workspace's release build is
+    /// taken.
+    pub(super) fn up(operator: Option<PathBuf>, retain: bool) -> Result<Self> {
+        let progress = Progress::start();
+        let target = workspace::target_dir()?;
+        files::make_dir(&target.join("bench"))?;
+        let mut stage = Self {
+            program: env::current_exe()?,
+            binary: operator.unwrap_or_else(|| target.join("release/modelsync")),
+            kubeconfig: PathBuf::new(),
+            account: PathBuf::new(),
+            retain,
+            progress,
+        };
+        stage.progress.step("cluster");
+        stage.cluster(&["down", "--purge"])?;
+        stage.cluster(&["up"])?;
+        stage.kubeconfig = PathBuf::from(stage.cluster(&["kubeconfig"])?.trim());
+        stage.progress.step("install");
+        stage.install()?;
+        stage.account = stage.log_in()?;
+        Ok(stage)
+    }
+
+    fn install(&self) -> Result<()> {
+        let root = workspace::root();
+        let path = |name: &str| root.join(name).to_string_lossy().into_owned();
+        self.kubectl(&["apply", "--server-side", "-k", &path("crds")])?;
+        self.kubectl(&["wait", "--for=condition=Established", "--timeout=30s", CRD])?;
+        self.kubectl(&["apply", "--server-side", "-f", &path("config/namespace.yaml")])?;
+        self.kubectl(&["apply", "--server-side", "-k", &path("config/rbac")])?;
+        self.kubectl(&["apply", "--server-side", "-f", &path("config/fence.yaml")])?;
+        Ok(())
+    }
+
+    /// Writes a kubeconfig of the operator's own account.
+    fn log_in(&self) -> Result<PathBuf> {
+        let token =
+            self.kubectl(&["create", "token", "-n", "modelsync-system", "modelsync-controller", "--duration=24h"])?;
+        let mut kubeconfig: Value = serde_json::from_str(&self.kubectl(&["config", "view", "--raw", "-o", "json"])?)?;
+        let users = kubeconfig["users"].as_array_mut().context("a kubeconfig without users")?;
+        for user in users {
+            user["user"] = json!({ "token": token.trim() });
+        }
+        let file = self.folder()?.join("operator.kubeconfig");
+        files::write(&file, kubeconfig.to_string())?;
+        Ok(file)
+    }
+
+    /// Starts the operator. It looks after the measured objects only.
+    pub(super) fn start_operator(&self) -> Result<Operator> {
+        let log = workspace::target_dir()?.join("bench/operator.log");
+        Operator::start(&self.binary, &self.account, &log, objects::MEASURED)
+    }
+
+    /// The administrator's client.
+    pub(super) async fn admin(&self) -> Result<Client> {
+        api::connect(&self.kubeconfig).await
+    }
+
+    /// A client with the operator's account.
+    pub(super) async fn account(&self) -> Result<Client> {
+        api::connect(&self.account).await
+    }
+
+    /// The requests of the operator's account from now on.
+    pub(super) fn audit(&self) -> Result<Audit> {
+        Audit::from_now(&self.folder()?.join("log/audit.log"), ACCOUNT)
+    }
+
+    fn folder(&self) -> Result<&Path> {
+        self.kubeconfig.parent().context("a kubeconfig stands in a folder")
+    }
+
+    fn cluster(&self, arguments: &[&str]) -> Result<String> {
+        let [action, more @ ..] = arguments else { bail!("no action") };
+        let mut command = Command::new(&self.program);
+        command::output(command.args(["cluster", action, "--name", CLUSTER]).args(more))
+    }
+
+    fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = Command::new(&self.program);
+        command::output(command.args(["cluster", "exec", "--name", CLUSTER, "--", "kubectl"]).args(arguments))
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if self.retain {
+            println!("the cluster is still up: `cargo xtask cluster exec --name {CLUSTER} -- sh`");
+        } else if let Err(error) = self.cluster(&["down", "--purge"]) {
+            eprintln!("the cluster {CLUSTER} could not be taken down: {error:#}");
+        }
+    }
+}
