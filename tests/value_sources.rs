@@ -10,13 +10,18 @@ use std::{collections::BTreeMap, io, net::IpAddr, sync::Arc};
 use axum::{Router, body::Body, extract::Path, http::Response, routing::any};
 use futures::future::BoxFuture;
 use modelsync::{
-    api::Source,
-    core::answer::{NoAnswer, NoAnswerClass},
-    port::ReadObjects,
+    api::{Request, Source},
+    clock::Clock,
+    core::{
+        answer::{NoAnswer, NoAnswerClass},
+        confidential::Confidential,
+    },
+    port::{Credentials, ReadObjects},
     source::{
         address::AddressRules,
         http::{GuardedClient, Lookup, Setup},
         read::ValueReader,
+        request::Requester,
         value::{Reading, Value},
     },
 };
@@ -26,10 +31,10 @@ use tokio::net::TcpListener;
 
 use self::git_server::GitServer;
 
-/// No cluster: these sources read no objects.
-struct NoObjects;
+/// No cluster: these sources read no objects, and their requests carry no secrets.
+struct NoCluster;
 
-impl ReadObjects for NoObjects {
+impl ReadObjects for NoCluster {
     fn read<'a>(
         &'a self,
         _: &'a str,
@@ -39,6 +44,24 @@ impl ReadObjects for NoObjects {
     ) -> BoxFuture<'a, Result<Option<String>, NoAnswer>> {
         panic!("these sources read no objects")
     }
+}
+
+type Given = Result<Confidential, NoAnswer>;
+
+impl Credentials for NoCluster {
+    fn secret<'a>(&'a self, _: &'a str, _: &'a str, _: &'a str) -> BoxFuture<'a, Given> {
+        panic!("these requests carry no secret")
+    }
+
+    fn config_map<'a>(&'a self, _: &'a str, _: &'a str, _: &'a str) -> BoxFuture<'a, Given> {
+        panic!("these requests name no authorities")
+    }
+
+    fn token<'a>(&'a self, _: &'a str, _: &'a str, _: &'a str) -> BoxFuture<'a, Given> {
+        panic!("these requests carry no token")
+    }
+
+    fn turned_away(&self, _: &str, _: &Request) {}
 }
 
 /// A resolver that knows one name, denies another, and cannot tell about the rest.
@@ -57,9 +80,17 @@ fn resolver() -> Lookup {
 
 async fn read(source: serde_json::Value) -> Reading {
     let rules = AddressRules { allow: vec!["127.0.0.0/8".parse().unwrap()], ..AddressRules::default() };
-    let http = GuardedClient::new(Setup { rules, roots: RootCertStore::empty(), lookup: resolver() }).unwrap();
+    let http = GuardedClient::new(Setup {
+        clock: Clock::system(),
+        rules,
+        cluster_domain: "cluster.local".to_owned(),
+        most: 8,
+        roots: RootCertStore::empty(),
+        lookup: resolver(),
+    });
+    let requests = Requester::new(http.unwrap(), Arc::new(NoCluster));
     let source: Source = serde_json::from_value(source).unwrap();
-    ValueReader::new(http, Arc::new(NoObjects)).read("ns", &source).await
+    ValueReader::new(requests, Arc::new(NoCluster)).read("ns", &source).await
 }
 
 fn attributes(value: &Value) -> BTreeMap<&str, &str> {

@@ -216,13 +216,11 @@ impl Reader {
         let text: String = self.text[digits..self.at].iter().collect();
         let written_well = text == "0" && !negative || !text.is_empty() && !text.starts_with('0');
         let index = text.parse::<i64>().ok().filter(|index| written_well && *index <= MAX_INDEX);
-        match index {
-            Some(index) => Ok(Step::Element(if negative { -index } else { index })),
-            None => {
-                self.at = begin;
-                self.fail("has an index that is not a whole number below 2^53, without leading zeros")
-            }
+        if let Some(index) = index {
+            return Ok(Step::Element(if negative { -index } else { index }));
         }
+        self.at = begin;
+        self.fail("has an index that is not a whole number below 2^53, without leading zeros")
     }
 
     fn quoted(&mut self, quote: char) -> Result<Step, PathError> {

@@ -104,9 +104,9 @@ impl Referenced {
         scopes: Vec<Option<String>>,
         (stop, tasks): (CancellationToken, TaskTracker),
     ) -> (Self, UnboundedReceiver<String>) {
-        let (changes, changed) = unbounded_channel();
+        let (changes, receiver) = unbounded_channel();
         let state = Mutex::default();
-        (Self { shared: Arc::new(Shared { client, clock, kinds, scopes, stop, tasks, changes, state }) }, changed)
+        (Self { shared: Arc::new(Shared { client, clock, kinds, scopes, stop, tasks, changes, state }) }, receiver)
     }
 
     /// From now on the object with this uid refers to these, in its namespace.
@@ -150,12 +150,11 @@ impl Referenced {
         }
         let late = by_read && object.known.is_some_and(|known| seen.is_outdated_by(known));
         if news || late {
-            match &mut object.held {
-                Some(changed) => *changed = true,
-                None => {
-                    self.tell(object);
-                    self.shared.tasks.spawn(self.clone().hold(kind.clone(), name.clone()));
-                }
+            if let Some(changed) = &mut object.held {
+                *changed = true;
+            } else {
+                self.tell(object);
+                self.shared.tasks.spawn(self.clone().hold(kind.clone(), name.clone()));
             }
         }
     }

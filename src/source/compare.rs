@@ -77,29 +77,28 @@ fn answer(desired: Option<Value>, actual: Option<Value>) -> Answer {
 mod tests {
     use super::*;
 
-    fn value(text: &str) -> Option<Value> {
-        Some(Value::of_text(text).unwrap().with("commit", "c"))
+    fn value(text: &str) -> Value {
+        Value::of_text(text).unwrap().with("commit", "c")
     }
 
     #[test]
     fn demands_a_run_while_the_values_differ() {
         for (desired, actual, demand) in [
-            (value("a"), value("a"), Demand::NotNeeded),
-            (value("a"), value("b"), Demand::Needed),
-            (value("a"), None, Demand::Needed),
-            (value(""), None, Demand::NotNeeded),
-            (value(""), value("b"), Demand::Needed),
-            (None, value("b"), Demand::DesiredUnknown),
+            (Some("a"), Some("a"), Demand::NotNeeded),
+            (Some("a"), Some("b"), Demand::Needed),
+            (Some("a"), None, Demand::Needed),
+            (Some(""), None, Demand::NotNeeded),
+            (Some(""), Some("b"), Demand::Needed),
+            (None, Some("b"), Demand::DesiredUnknown),
             (None, None, Demand::DesiredUnknown),
         ] {
-            let shown = format!("{desired:?} {actual:?}");
-            assert_eq!(answer(desired, actual).demand, demand, "{shown}");
+            assert_eq!(answer(desired.map(value), actual.map(value)).demand, demand, "{desired:?} {actual:?}");
         }
     }
 
     #[test]
     fn answers_with_both_values_and_the_attributes_of_the_desired_one() {
-        let answer = answer(value("m-2"), value("m-1"));
+        let answer = answer(Some(value("m-2")), Some(value("m-1")));
         let expected = [("actual", "m-1"), ("commit", "c"), ("desired", "m-2"), ("value", "m-2")];
         assert!(answer.parameters.iter().map(|(name, text)| (name.as_str(), text.as_str())).eq(expected));
         assert_eq!(answer.target.as_deref(), Some("m-2"));

@@ -5,6 +5,8 @@
 //! `default` at level 1 is used if it is up.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests fail by panicking")]
 
+#[path = "../git_server/mod.rs"]
+mod git_server;
 mod harness;
 
 mod admission;
@@ -13,6 +15,7 @@ mod attempts;
 mod bare;
 mod burst;
 mod canary;
+mod compare;
 mod documents;
 mod election;
 mod endpoints;

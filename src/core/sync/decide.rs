@@ -223,6 +223,7 @@ fn unlabelled(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Option<Plan> {
 /// a run's end came after the last answer is not in status, so where a run's effect is awaited it is asked at once.
 fn await_answer(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
     let unchanged = facts.memory.answer.is_none()
+        && facts.memory.revision == 0
         && !facts.trigger_pending()
         && !awaits_first_answer(facts)
         && find(&facts.status.conditions, ConditionType::InSync).is_some_and(|in_sync| {

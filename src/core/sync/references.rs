@@ -43,7 +43,7 @@ mod tests {
 
     use super::*;
 
-    fn found(desired: serde_json::Value, actual: serde_json::Value) -> Vec<String> {
+    fn found(desired: &serde_json::Value, actual: &serde_json::Value) -> Vec<String> {
         let compare = serde_json::from_value(json!({ "desired": desired, "actual": actual })).unwrap();
         let found = references(&Question::Compare(compare));
         found.into_iter().map(|Reference { api_version, kind, name }| format!("{api_version} {kind} {name}")).collect()
@@ -56,9 +56,9 @@ mod tests {
         let field =
             json!({ "objectField": { "apiVersion": "apps/v1", "kind": "Deployment", "name": "a", "jsonPath": "$.x" } });
         let http = json!({ "http": { "url": "http://h/", "jsonPath": "$.x" } });
-        assert_eq!(found(map.clone(), field), ["apps/v1 Deployment a", "v1 ConfigMap a"]);
-        assert_eq!(found(map, other_key), ["v1 ConfigMap a"]);
-        assert!(found(http, json!({ "literal": "x" })).is_empty());
+        assert_eq!(found(&map, &field), ["apps/v1 Deployment a", "v1 ConfigMap a"]);
+        assert_eq!(found(&map, &other_key), ["v1 ConfigMap a"]);
+        assert!(found(&http, &json!({ "literal": "x" })).is_empty());
         let endpoint = Question::NeedsSync { url: "http://h/".to_owned(), request: crate::api::Request::default() };
         assert!(references(&endpoint).is_empty());
     }

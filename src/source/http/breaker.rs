@@ -296,11 +296,11 @@ mod tests {
     #[test]
     fn only_failures_to_reach_the_endpoint_count() {
         use NoAnswerClass::{
-            Credentials, Errors, Malformed, Parameters, Paused, Refused, Source, Status, Timeout, Tls, TooLarge,
-            Unreachable,
+            Credentials, Errors, Malformed, NotThere, Parameters, Paused, Refused, Source, Status, Timeout, Tls,
+            TooLarge, Unreachable,
         };
         let of = |class, absent_is_fine| Outcome::of::<()>(&Err(no_answer(class, "x")), absent_is_fine);
-        for class in [Unreachable, Tls, Timeout] {
+        for class in [Unreachable, NotThere, Tls, Timeout] {
             assert_eq!(of(class, false), Outcome::Failed(no_answer(class, "x")));
         }
         for class in [Status, TooLarge, Malformed] {
@@ -309,7 +309,8 @@ mod tests {
         for class in [Refused, Credentials, Errors, Parameters, Source, Paused] {
             assert_eq!(of(class, false), Outcome::Unknown);
         }
-        assert_eq!(of(Unreachable, true), Outcome::Reached);
+        assert_eq!(of(NotThere, true), Outcome::Reached);
+        assert_eq!(of(Unreachable, true), Outcome::Failed(no_answer(Unreachable, "x")));
         assert_eq!(Outcome::of(&Ok(()), false), Outcome::Reached);
     }
 

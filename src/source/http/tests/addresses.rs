@@ -115,15 +115,25 @@ async fn a_name_with_a_thousand_addresses_costs_a_few_attempts() {
     });
     let result =
         client_of(rules(&["127.0.0.0/8"]), lookup).get(&format!("http://many.test:{port}/"), AMPLE, &BOUNDS).await;
-    assert_fails(result, NoAnswerClass::Unreachable, "no connection: Connection refused");
+    assert_fails(result, NoAnswerClass::NotThere, "no connection: Connection refused");
 }
 
 #[tokio::test]
-async fn a_name_that_does_not_resolve_is_unreachable() {
-    let broken: Lookup = Arc::new(|_| Box::pin(async { Err(io::Error::other("server failure")) }));
-    for (lookup, reason) in [(broken, "server failure"), (names(&[]), "the name has no address")] {
+async fn a_name_that_does_not_exist_is_told_from_one_that_cannot_be_resolved_now() {
+    use NoAnswerClass::{NotThere, Unreachable};
+    let failing = |words: &'static str| -> Lookup {
+        Arc::new(move |_| Box::pin(async move { Err(io::Error::other(format!("failed to lookup: {words}"))) }))
+    };
+    for (lookup, class, reason) in [
+        (failing("server failure"), Unreachable, "failed to lookup: server failure"),
+        (failing("Temporary failure in name resolution"), Unreachable, "failed to lookup: Temporary failure"),
+        (failing("Try again"), Unreachable, "failed to lookup: Try again"),
+        (failing("Name or service not known"), NotThere, "failed to lookup: Name or service not known"),
+        (failing("Name does not resolve"), NotThere, "failed to lookup: Name does not resolve"),
+        (names(&[]), NotThere, "the name has no address"),
+    ] {
         let result = client_of(rules(&[]), lookup).get("http://nowhere.test/?s3cret", AMPLE, &BOUNDS).await;
-        assert_fails(result, NoAnswerClass::Unreachable, &format!("the host's name cannot be resolved: {reason}"));
+        assert_fails(result, class, &format!("the host's name cannot be resolved: {reason}"));
     }
 }
 

@@ -60,13 +60,13 @@ pub(super) async fn measure(stage: &Stage, count: u32) -> Result<Report> {
     let after = floor.run(count, at_once).await?.took;
 
     let took = last.duration_since(first).as_secs_f64();
-    let least = before.min(after).as_secs_f64();
+    let floor_took = before.min(after).as_secs_f64();
     report.tell("floor_before", before.as_secs_f64(), "s");
     report.tell("floor_after", after.as_secs_f64(), "s");
     report.tell("floor_concurrency", f64::from(u32::try_from(at_once)?), "");
     report.tell("first_answer_after_start", first.duration_since(begun).as_secs_f64(), "s");
     report.tell("burst", took, "s");
-    report.at_most("burst_over_floor", took / least, "", OVER_FLOOR);
+    report.at_most("burst_over_floor", took / floor_took, "", OVER_FLOOR);
     report.tell("runs_per_second", f64::from(count) / took, "/s");
     let events = requests.count(|_, resource, _| resource == "events");
     report.at_most("writes_per_run", f64::from(requests.writes() - events) / f64::from(count), "", 2.0);

@@ -101,7 +101,7 @@ async fn idle(
         tokio::time::sleep(Duration::from_secs(1)).await;
         resident = resident.max(operator.memory()?.resident);
     }
-    let cpu = operator.cpu()? - cpu;
+    let cpu = operator.cpu()?.saturating_sub(cpu);
     let mut asks = endpoint.asks_since(from);
     asks.retain(|ask| ask.at.duration_since(from) < INTERVAL * TURNS);
     report.at_most(format!("{phase}resident"), resident, "MiB", memory);

@@ -55,9 +55,9 @@ pub(super) async fn measure(stage: &Stage, count: u32) -> Result<Report> {
         tokio::time::sleep(CHANGE).await;
         let took = flip(&endpoint, &runs, first..first + flips).await?;
         if misbehaving {
-            bad.extend(took)
+            bad.extend(took);
         } else {
-            good.extend(took)
+            good.extend(took);
         }
         first += flips;
     }

@@ -117,9 +117,9 @@ impl Objects {
     /// Gives every object a new trigger: the operator then asks about it at once.
     pub(super) async fn trigger(&self, value: &str) -> Result<()> {
         let patch = json!({ "metadata": { "annotations": { "automl.cloudai.kubeflow.org/trigger": value } } });
-        let path = |number| format!("{}/{}", collection(&namespace(number)), self.name(number));
         api::each(self.count, AT_ONCE, async |number| {
-            api::call(&self.admin, Method::PATCH, &path(number), Some(&patch)).await
+            let url = format!("{}/{}", collection(&namespace(number)), self.name(number));
+            api::call(&self.admin, Method::PATCH, &url, Some(&patch)).await
         })
         .await?;
         Ok(())
