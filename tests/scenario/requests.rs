@@ -278,7 +278,10 @@ async fn service_that_asks_to_be_left_alone_for_a_day_is_asked_at_the_next_inter
 #[tokio::test]
 async fn endpoint_that_cannot_be_reached_is_paused_and_comes_back() {
     scenario("paused", async |world| {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        // Bound, so that nobody else takes the port, and not listening, so that a connection is refused.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let port = socket.local_addr().unwrap().port();
         let mut spec = world.spec("a");
         spec["needsSyncUrl"] = json!(format!("http://127.0.0.1:{port}/a"));
         world.apply("a", spec).await;
@@ -295,7 +298,7 @@ async fn endpoint_that_cannot_be_reached_is_paused_and_comes_back() {
                 (paused().await > 0).then_some(())
             })
             .await;
-        let endpoint = Endpoint::start_at(port).await;
+        let endpoint = Endpoint::start_on(socket.listen(64).unwrap());
         endpoint.says("a", Reply::NotNeeded);
         let before = paused().await;
         world.trigger("a", "asks at once").await;

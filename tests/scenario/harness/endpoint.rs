@@ -54,12 +54,11 @@ pub struct Endpoint {
 impl Endpoint {
     /// Starts it on a free port.
     pub async fn start() -> Self {
-        Self::start_at(0).await
+        Self::start_on(TcpListener::bind("127.0.0.1:0").await.unwrap())
     }
 
-    /// Starts it on this port.
-    pub async fn start_at(port: u16) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+    /// Starts it here.
+    pub fn start_on(listener: TcpListener) -> Self {
         let base = format!("http://{}", listener.local_addr().unwrap());
         let endpoint = Self { base, shared: Arc::default() };
         let router = Router::new().route("/{name}", get(answer)).with_state(endpoint.clone());
