@@ -116,8 +116,13 @@ async fn server(body: &'static str) -> String {
     base
 }
 
-async fn closed() -> String {
-    format!("http://{}/", TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap())
+/// A port that refuses connections. It stays bound, so that nobody else takes it.
+fn closed() -> String {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}/", socket.local_addr().unwrap());
+    std::mem::forget(socket);
+    url
 }
 
 fn at(url: &str, json_path: &str) -> serde_json::Value {
@@ -181,7 +186,7 @@ async fn http_takes_a_server_that_is_not_there_for_absent_only_where_it_was_told
     let source = |url: &str, absent: bool| {
         read(json!({ "http": { "url": url, "jsonPath": "$.v", "absentWhenUnreachable": absent } }))
     };
-    for url in [closed().await, "http://unknown.test/".to_owned()] {
+    for url in [closed(), "http://unknown.test/".to_owned()] {
         assert_eq!(source(&url, true).await, Ok(None), "{url}");
         assert_eq!(source(&url, false).await.unwrap_err().class, NoAnswerClass::NotThere, "{url}");
     }
@@ -249,7 +254,7 @@ async fn git_takes_neither_a_missing_repository_nor_another_server_for_an_absent
     let failure = read(git(&url, "main")).await.unwrap_err();
     assert_eq!(failure.class, NoAnswerClass::Malformed, "{}", failure.message);
     assert!(failure.message.contains("not the answer of a Git server"), "{}", failure.message);
-    assert_eq!(read(git(&closed().await, "main")).await.unwrap_err().class, NoAnswerClass::NotThere);
+    assert_eq!(read(git(&closed(), "main")).await.unwrap_err().class, NoAnswerClass::NotThere);
 }
 
 #[tokio::test]
