@@ -197,14 +197,16 @@ impl ModelSyncController {
 
     /// Forgets the answer that a pass was decided on and found stored already: that no sync is needed. Without it an
     /// unchanged object is asked at the same moments, and of ten thousand idle objects nothing is kept twice. An answer
-    /// with an entity tag stays: the endpoint may say that it still holds.
+    /// with an entity tag stays, for the endpoint may say that it still holds; so does one that was read after a watched
+    /// value had changed, or it would be read once more.
     fn forget_answer(&self, uid: &str, decided_on: &Memory) {
         let mut memories = self.memories();
         // A newer answer may have come since.
         let tagged = |memory: &Memory| {
             memory.answer.as_ref().is_some_and(|last| last.result.as_ref().is_ok_and(|answer| answer.etag.is_some()))
         };
-        let same = |memory: &&mut Box<Memory>| memory.answer == decided_on.answer && !tagged(memory);
+        let same =
+            |memory: &&mut Box<Memory>| memory.answer == decided_on.answer && memory.revision == 0 && !tagged(memory);
         let Some(memory) = memories.get_mut(uid).filter(same) else { return };
         memory.answer = None;
         if **memory == Memory::default() {

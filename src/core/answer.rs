@@ -13,12 +13,12 @@ pub enum Question {
     /// Whether an endpoint says that a sync is needed.
     NeedsSync {
         /// URL of the endpoint.
-        url: String,
-        /// How it is asked.
-        request: Request,
+        url: Box<str>,
+        /// How it is asked; as by default where it says nothing.
+        request: Option<Box<Request>>,
     },
     /// Whether two values differ.
-    Compare(Compare),
+    Compare(Box<Compare>),
 }
 
 /// Deadline of one exchange where the user gave none.

@@ -200,8 +200,7 @@ mod tests {
         fn inquiry(&self, name: &str, attempt: i64, wait: u64) -> Inquiry {
             let under =
                 AskedUnder { uid: name.into(), generation: 1, attempt, ended: true, trigger: None, revision: 0 };
-            let question =
-                Arc::new(Question::NeedsSync { url: "http://h/".into(), request: crate::api::Request::default() });
+            let question = Arc::new(Question::NeedsSync { url: "http://h/".into(), request: None });
             let at = self.clock.mono() + Duration::from_secs(wait);
             Inquiry { at, question, namespace: "team".into(), name: name.into(), under, kept: None }
         }

@@ -18,7 +18,10 @@ use super::{
     text::{no_answer, sanitise},
 };
 use crate::{
-    api::needs_sync::{API_VERSION, KIND, MAX_BODY, MAX_HEADERS, MAX_POLL_AFTER, MAX_REASON, MAX_TARGET},
+    api::{
+        Request,
+        needs_sync::{API_VERSION, KIND, MAX_BODY, MAX_HEADERS, MAX_POLL_AFTER, MAX_REASON, MAX_TARGET},
+    },
     core::{
         answer::{Answer, Demand, NoAnswer, NoAnswerClass, Question},
         digest::hex,
@@ -52,7 +55,8 @@ impl NeedsSyncClient {
         };
         let mut exchange = Exchange::get(&inquiry.namespace, url, LIMITS);
         exchange.headers.extend(headers(inquiry)?);
-        let reply = self.requests.send(request, exchange).await?;
+        let plain = Request::default();
+        let reply = self.requests.send(request.as_deref().unwrap_or(&plain), exchange).await?;
         if reply.head.status == StatusCode::NOT_MODIFIED
             && let Some(kept) = inquiry.kept.as_ref().filter(|kept| kept.etag.is_some())
         {

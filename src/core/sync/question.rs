@@ -14,9 +14,10 @@ pub(super) fn question(spec: &ModelSyncSpec) -> Result<Question, Invalid> {
         (None, Some(compare)) => compared(compare),
         (given, None) => {
             let url = url("spec.needsSyncUrl", given.as_deref().filter(|text| !text.is_empty()).ok_or_else(missing)?)?;
-            let request = spec.request.as_deref().cloned().unwrap_or_default();
-            check_request("spec.request", &request)?;
-            Ok(Question::NeedsSync { url, request })
+            if let Some(request) = &spec.request {
+                check_request("spec.request", request)?;
+            }
+            Ok(Question::NeedsSync { url: url.into(), request: spec.request.clone() })
         }
     }
 }
@@ -32,7 +33,7 @@ fn missing() -> Invalid {
 fn compared(compare: &Compare) -> Result<Question, Invalid> {
     check_source("spec.compare.desired", &compare.desired)?;
     check_source("spec.compare.actual", &compare.actual)?;
-    Ok(Question::Compare(compare.clone()))
+    Ok(Question::Compare(Box::new(compare.clone())))
 }
 
 /// Exactly one member, and that one of use.

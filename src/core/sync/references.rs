@@ -45,7 +45,7 @@ mod tests {
 
     fn found(desired: &serde_json::Value, actual: &serde_json::Value) -> Vec<String> {
         let compare = serde_json::from_value(json!({ "desired": desired, "actual": actual })).unwrap();
-        let found = references(&Question::Compare(compare));
+        let found = references(&Question::Compare(Box::new(compare)));
         found.into_iter().map(|Reference { api_version, kind, name }| format!("{api_version} {kind} {name}")).collect()
     }
 
@@ -59,7 +59,7 @@ mod tests {
         assert_eq!(found(&map, &field), ["apps/v1 Deployment a", "v1 ConfigMap a"]);
         assert_eq!(found(&map, &other_key), ["v1 ConfigMap a"]);
         assert!(found(&http, &json!({ "literal": "x" })).is_empty());
-        let endpoint = Question::NeedsSync { url: "http://h/".to_owned(), request: crate::api::Request::default() };
+        let endpoint = Question::NeedsSync { url: "http://h/".into(), request: None };
         assert!(references(&endpoint).is_empty());
     }
 }

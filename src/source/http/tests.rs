@@ -104,7 +104,7 @@ fn inquiry(url: &str) -> Inquiry {
     let under = AskedUnder { uid: "u-1".into(), generation: 3, attempt: 7, ended: true, trigger: None, revision: 0 };
     Inquiry {
         at: Mono::default(),
-        question: Arc::new(Question::NeedsSync { url: url.to_owned(), request }),
+        question: Arc::new(Question::NeedsSync { url: url.into(), request: Some(Box::new(request)) }),
         namespace: "team".into(),
         name: "deployer".into(),
         under,
