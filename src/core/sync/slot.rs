@@ -63,16 +63,17 @@ fn running(facts: &Facts<'_>, run: &RunRecord, now: Now) -> Plan {
         return active(facts, run, now);
     }
     let timeout = facts.spec.as_ref().ok().and_then(|valid| valid.run_timeout);
-    let due = timeout.zip(run.observed.started_at).map(|(timeout, started)| after(started, timeout));
+    let due = timeout.zip(run.observed.started_at).map(|(timeout, started)| (timeout, after(started, timeout)));
     let cause = if facts.object.cancel.as_deref() == Some(run.name.as_str()) {
         Some(StopCause::Cancelled)
     } else {
-        due.filter(|due| *due <= now.server_or_wall()).map(|_| StopCause::TimedOut)
+        due.filter(|(_, due)| *due <= now.server_or_wall()).map(|_| StopCause::TimedOut)
     };
     let Some(cause) = cause else {
         let plan = active(facts, run, now);
         return match due {
-            Some(due) => plan.waking_at(now.mono + until(now.server_or_wall(), due)),
+            // A start that lies ahead is the word of a clock that runs ahead: it does not stretch the wait.
+            Some((timeout, due)) => plan.waking_at(now.mono + until(now.server_or_wall(), due).min(timeout)),
             None => plan,
         };
     };
