@@ -505,7 +505,7 @@ fn rows() -> Vec<Row> {
         Row("a window has opened, the answer is older", rest().windowed().with(|w| w.status.next_attempt_at = Some(instant("2026-03-01T22:00:00Z"))).needed("m1").later(600 * MINUTE), Rule::AskAgain),
         Row("a window has opened", rest().windowed().with(|w| w.status.next_attempt_at = Some(instant("2026-03-01T22:00:00Z"))).later(600 * MINUTE).needed("m1"), Rule::Reserve),
         Row("no window opens any more", rest().with(|w| w.spec["windows"] = json!([{ "kind": "Deny", "cron": "* * * * *", "duration": "1h" }])).needed("m1"), Rule::OutsideWindow),
-        Row("refused, time to try again, and the window has closed", rest().windowed().reserved().refused(Reason::QuotaExceeded, false).later(MINUTE).needed("m1"), Rule::OutsideWindow),
+        Row("refused, time to try again, and the window has closed", rest().windowed().reserved().refused(Reason::QuotaExceeded, false).later(MINUTE).needed("m1"), Rule::LookUpRun),
         // A run.
         Row("reserved, not sent", rest().reserved(), Rule::CreateRun),
         Row("run on its way", rest().reserved().with_run(Phase::Active), Rule::RunActive),
@@ -537,7 +537,7 @@ fn rows() -> Vec<Row> {
         Row("409, not ours", rest().reserved().refused(Reason::NameConflict, true), Rule::NameConflict),
         Row("refused, and it is time to try again", rest().reserved().refused(Reason::QuotaExceeded, false).later(MINUTE).needed("m1"), Rule::ReserveAgain),
         Row("refused, and the spec changed", rest().reserved().refused(Reason::RunRefused, true).edited(), Rule::AwaitReserveAgain),
-        Row("refused, time to try again, and nothing is desired any more", World::comparing().reserved().refused(Reason::QuotaExceeded, false).later(MINUTE).heard(Ok(nothing_desired())), Rule::DesiredUnknown),
+        Row("refused, time to try again, and nothing is desired any more", World::comparing().reserved().refused(Reason::QuotaExceeded, false).later(MINUTE).heard(Ok(nothing_desired())), Rule::LookUpRun),
         Row("refused, the spec changed, and the endpoint fails", rest().reserved().refused(Reason::RunRefused, true).edited().unanswered(Status), Rule::AwaitReserveAgain),
         Row("refused, time to try again, one failure of the endpoint", rest().reserved().refused(Reason::QuotaExceeded, false).with(|w| w.show("False QuotaExceeded", "Unknown QuotaExceeded")).later(MINUTE).unanswered(Status), Rule::AwaitReserveAgain),
         // Hindrances before anything is asked.

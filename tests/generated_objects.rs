@@ -6,15 +6,16 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
     thread,
     time::Duration,
 };
 
 use jiff::Timestamp;
 use modelsync::{
-    api::{ConditionStatus, ConditionType, ModelSyncSpec, ModelSyncStatus, Reason, crd},
+    api::{ConditionStatus, ConditionType, ModelSyncSpec, ModelSyncStatus, Outcome, Reason, Repeat, Target, crd},
     core::{
-        answer::{Answer, AskedUnder, NoAnswer, NoAnswerClass, map_parameters},
+        answer::{Answer, AskedUnder, Demand, NoAnswer, NoAnswerClass, Values, map_parameters},
         condition::find,
         digest,
         invalid::Invalid,
@@ -23,9 +24,10 @@ use modelsync::{
         run::RunRecord,
         sync::{
             Answered, Effect, Facts, Fence, Identity, Lookup, Memory, Plan, Post, PostState, Refusal, Rule,
-            RunKnowledge, Valid, WakeUp, decide, validate,
+            RunKnowledge, StopCause, StopRun, Unlabelled, Valid, WakeUp, decide, validate,
         },
-        time::{Mono, Now},
+        time::{Mono, Now, after, until},
+        window::Permission,
     },
     kube_io::record::{self, ModelSyncRecord},
     runs,
@@ -150,8 +152,19 @@ impl Dice {
 
     /// Mostly one that can be carried out.
     fn spec(&mut self) -> Value {
-        let mut spec = json!({ "needsSyncUrl": "http://labelbot/needsSync" });
         let odd = self.once_in(6);
+        let mut spec = if self.once_in(4) {
+            json!({ "compare": { "desired": self.source(odd), "actual": self.source(odd) } })
+        } else {
+            json!({ "needsSyncUrl": "http://labelbot/needsSync" })
+        };
+        if self.once_in(4) && (spec["compare"].is_null() || odd) {
+            spec["request"] = self.request(odd);
+        }
+        self.waits(&mut spec, odd);
+        if self.once_in(3) {
+            spec["deletionPolicy"] = json!(self.pick(&["Delete", "Orphan", "Keep"][..if odd { 3 } else { 2 }]));
+        }
         if self.once_in(2) {
             let intervals = ["5s", "1m", "1h30m", "720h", "4s", "-5s", "1d", "0s"];
             spec["interval"] = json!(self.pick(&intervals[..if odd { 8 } else { 4 }]));
@@ -199,16 +212,87 @@ impl Dice {
         spec
     }
 
+    /// Mostly one that can be read.
+    fn source(&mut self, odd: bool) -> Value {
+        let field = |kind: &str| json!({ "apiVersion": "v1", "kind": kind, "name": "x", "jsonPath": "$.data.model" });
+        match self.below(if odd { 12 } else { 7 }) {
+            0 => json!({ "literal": "m1" }),
+            1 => json!({ "configMapKeyRef": { "name": "models", "key": "desired" } }),
+            2 => json!({ "configMapKeyRef": { "name": "notebooks", "key": "train.ipynb", "digest": true } }),
+            3 => json!({ "objectField": field("Service") }),
+            4 => json!({ "http": { "url": "http://server/m", "jsonPath": "$.version", "request": self.request(odd) } }),
+            5 => json!({ "http": { "url": "https://server/m", "header": "etag", "absentWhenUnreachable": true } }),
+            6 => json!({ "git": { "url": "https://git/models.git", "ref": "main", "request": self.request(odd) } }),
+            7 => json!({ "objectField": field("Secret") }),
+            8 => json!({ "http": { "url": "http://server/m" } }),
+            9 => json!({ "http": { "url": "ftp://server/m", "header": "e tag" } }),
+            10 => json!({ "literal": "m1", "git": { "url": "https://user@git/models.git", "ref": "main" } }),
+            _ => json!({}),
+        }
+    }
+
+    fn request(&mut self, odd: bool) -> Value {
+        let header = |name: &str| json!({ "name": name, "secretKeyRef": { "name": "s", "key": "k" } });
+        let token = || json!({ "serviceAccountName": "asker", "audience": "models" });
+        match self.below(if odd { 7 } else { 4 }) {
+            0 => json!({ "timeout": "500ms" }),
+            1 => {
+                json!({ "headersFrom": [header("X-Key")], "ca": { "configMapKeyRef": { "name": "ca", "key": "pem" } } })
+            }
+            2 => json!({ "serviceAccountToken": token() }),
+            4 => json!({ "headersFrom": [header("Authorization")], "serviceAccountToken": token() }),
+            5 => json!({ "headersFrom": [header("X-Key"), header("x-key")] }),
+            6 => json!({ "timeout": "-1s" }),
+            _ => json!({}),
+        }
+    }
+
+    /// How long runs may take, and how long targets wait.
+    fn waits(&mut self, spec: &mut Value, odd: bool) {
+        if self.once_in(2) {
+            spec["runTimeout"] =
+                json!(self.pick(&["10s", "90s", "1h", "8760h", "9s", "-1m"][..if odd { 6 } else { 4 }]));
+        }
+        if self.once_in(5) {
+            let windows = [
+                json!({ "kind": "Deny", "from": "2026-03-01T11:00:00Z", "to": "2026-03-01T12:00:10Z" }),
+                json!({ "kind": "Allow", "from": "2026-03-01T11:59:00Z", "to": "2026-03-01T12:30:00Z" }),
+                json!({ "kind": "Allow", "cron": "0 12 * * *", "duration": "1h", "timeZone": "Europe/Berlin" }),
+                json!({ "kind": "Deny", "cron": "0 12 * * 6,0", "duration": "744h" }),
+                json!({ "kind": "Deny", "cron": "0 12 * *", "duration": "1h" }),
+                json!({ "kind": "Allow", "from": "2026-03-01T11:00:00Z" }),
+            ];
+            let most = if odd { 6 } else { 4 };
+            spec["windows"] = (0..=self.below(3)).map(|_| self.pick(&windows[..most]).clone()).collect();
+        }
+        let pauses = ["1s", "30s", "5m", "720h", "0s", "721h"];
+        let most = if odd { 6 } else { 4 };
+        if self.once_in(2) {
+            let attempts = *self.pick(&[1, 2, 5, 1000, 0, -1][..most]);
+            spec["retry"] = json!({ "maxAttempts": attempts });
+        }
+        if self.once_in(4) {
+            spec["retry"]["minBackoff"] = json!(self.pick(&pauses[..if odd { 6 } else { 2 }]));
+            spec["retry"]["maxBackoff"] = json!(self.pick(&pauses[2..most]));
+        }
+        if self.once_in(3) {
+            spec["settle"] = json!({ "repeat": self.pick(&["Never", "Backoff"]) });
+        }
+        if self.once_in(4) {
+            spec["settle"]["initial"] = json!(self.pick(&pauses[..most]));
+        }
+    }
+
     fn digest(&mut self, known: &[String]) -> String {
         if known.is_empty() || self.once_in(4) { "v1:sha256:other".to_owned() } else { self.pick(known).clone() }
     }
 
     fn count(&mut self) -> i64 {
-        *self.pick(&[0, 0, 1, 2, 7, 99_999_998, i64::MAX])
+        *self.pick(&[0, 0, 0, 1, 1, 2, 7, i64::MAX])
     }
 
     fn attempt(&mut self) -> i64 {
-        *self.pick(&[1, 1, 2, 2, 3, 7, 99_999_998])
+        *self.pick(&[1, 1, 1, 1, 1, 2, 2, 3, 99_999_998, MAX_ATTEMPT])
     }
 
     fn condition(&mut self, type_: &str, generation: i64) -> Value {
@@ -270,8 +354,20 @@ impl Dice {
                 *self.pick(&["Succeeded", "Failed", "TimedOut", "Cancelled", "Gone"])
             };
             let target = if self.once_in(3) { self.digest(digests) } else { target };
-            let finished = self.time();
-            status["lastRun"] = json!({ "attempt": attempt, "name": "run", "target": target, "outcome": outcome, "reason": "R", "finishedAt": finished });
+            // Often a moment ago, so that waits are under way or just over.
+            let finished = if self.once_in(2) { self.time() } else { "2026-03-01T11:58:00Z".parse().unwrap() };
+            let made_from = if self.once_in(3) { generation - 1 } else { generation };
+            status["lastRun"] = json!({ "attempt": attempt, "name": "run", "target": target, "outcome": outcome, "reason": "R", "generation": made_from, "finishedAt": finished });
+            if self.once_in(4) {
+                status["lastRun"]["outputs"] = json!([{ "name": "url", "value": "http://review/1" }]);
+            }
+            if outcome == "Succeeded" {
+                status["lastSuccessfulRun"] =
+                    json!({ "attempt": attempt, "name": "run", "target": target, "finishedAt": finished });
+            }
+        }
+        if self.once_in(5) {
+            (status["desired"], status["actual"]) = (json!("m1"), json!(""));
         }
         if self.once_in(5) {
             status["nextAttemptAt"] = json!(self.time());
@@ -313,6 +409,10 @@ impl Dice {
         if self.once_in(10) {
             run["metadata"]["deletionTimestamp"] = json!(at);
         }
+        if self.once_in(4) {
+            run["metadata"]["annotations"]["automl.cloudai.kubeflow.org/stopped"] =
+                json!(self.pick(&["TimedOut", "Cancelled", "for another reason", ""]));
+        }
         if self.once_in(20) {
             run["metadata"]["labels"]["automl.cloudai.kubeflow.org/attempt"] =
                 json!(self.pick(&["9223372036854775807", "-1", "x", "100000000"]));
@@ -327,31 +427,47 @@ impl Dice {
                 { "type": if good { "Complete" } else { "Failed" }, "status": "True" },
             ]);
             run["status"]["conditions"] = conditions;
+            run["status"]["results"] = json!([{ "name": "n".repeat(self.length()), "value": "v" }, { "value": 1 }]);
         }
         run
     }
 
     fn answer(&mut self) -> Result<Answer, NoAnswer> {
-        use NoAnswerClass::{Errors, Malformed, Refused, Timeout};
+        use NoAnswerClass::{Credentials, Errors, Malformed, Paused, Refused, Source, Timeout};
         let text = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        match self.below(7) {
-            0 => Ok(Answer::default()),
-            1 => Err(NoAnswer {
-                class: *self.pick(&[Errors, Malformed, Refused, Timeout]),
-                message: "s".repeat(self.length()),
-            }),
-            2 => Ok(Answer { needed: true, parameters: BTreeMap::new() }),
+        let (demand, parameters) = match self.below(9) {
+            0 => (Demand::NotNeeded, BTreeMap::new()),
+            1 => {
+                return Err(NoAnswer {
+                    class: *self.pick(&[Credentials, Errors, Malformed, Paused, Refused, Source, Timeout]),
+                    message: "s".repeat(self.length()),
+                });
+            }
+            2 => (Demand::Needed, BTreeMap::new()),
+            3 => (Demand::DesiredUnknown, BTreeMap::new()),
             // Many are rare, because they take long.
-            3 if self.once_in(20) => Ok(Answer {
-                needed: true,
-                parameters: (0..self.below(400))
-                    .map(|n| (format!("p{n}"), String::new()))
-                    .chain([text("name", "m1")])
-                    .collect(),
-            }),
-            4 => Ok(Answer { needed: true, parameters: BTreeMap::from([text("name", "m2"), text("data", "d")]) }),
-            _ => Ok(Answer { needed: true, parameters: BTreeMap::from([text("name", "m1"), text("data", "d")]) }),
-        }
+            4 if self.once_in(20) => {
+                let many = (0..self.below(400)).map(|n| (format!("p{n}"), String::new()));
+                (Demand::Needed, many.chain([text("name", "m1")]).collect())
+            }
+            5 => (Demand::Needed, BTreeMap::from([text("name", "m2"), text("data", "d")])),
+            _ => (Demand::Needed, BTreeMap::from([text("name", "m1"), text("data", "d")])),
+        };
+        let value = self.pick(&["m1", "", "ü"]).repeat(self.length().min(600));
+        let desired = (demand != Demand::DesiredUnknown).then_some(value);
+        Ok(Answer {
+            demand,
+            parameters,
+            target: if self.once_in(3) { Some("m1".into()) } else { None },
+            poll_after: if self.once_in(4) {
+                Some(Duration::from_secs(*self.pick(&[0, 30, 3600, u64::MAX])))
+            } else {
+                None
+            },
+            reason: None,
+            values: if self.once_in(3) { Some(Values { desired, actual: "ä".repeat(self.length()) }) } else { None },
+            etag: if self.once_in(4) { Some("\"1\"".into()) } else { None },
+        })
     }
 
     /// What a process could remember of this object.
@@ -363,7 +479,7 @@ impl Dice {
         heard: &Result<Answer, NoAnswer>,
         now: Now,
     ) -> Memory {
-        let mut memory = Memory::default();
+        let mut memory = Memory { revision: self.next() % 2, ..Memory::default() };
         let earlier = Mono::new(Duration::from_secs(now.mono.since_start().as_secs() / 2));
         if !self.once_in(5) {
             memory.unanswered = u32::try_from(self.below(6)).unwrap();
@@ -373,16 +489,24 @@ impl Dice {
                 attempt: status.attempt,
                 ended: status.reservation.is_none(),
                 trigger: object.trigger.clone(),
+                revision: memory.revision,
             };
-            match self.below(16) {
+            match self.below(20) {
                 0 => under.generation -= 1,
                 1 => under.attempt = under.attempt.wrapping_sub(1),
                 2 => under.ended = !under.ended,
                 3 => under.trigger = Some("an older one".into()),
                 4 => under.uid = UIDS[1].into(),
+                5 => under.revision = under.revision.wrapping_sub(1),
                 _ => {}
             }
-            memory.answer = Some(Answered { under, result: heard.clone() });
+            let asked = *self.pick(&[now.mono, earlier]);
+            memory.answer =
+                Some(Answered { under, asked, took: Duration::from_secs(1), result: heard.clone().map(Arc::new) });
+        }
+        if !self.once_in(3) {
+            let run = if self.once_in(3) { Some("labelbot-x7k2p".to_owned()) } else { None };
+            memory.unlabelled = Some(Unlabelled { run, at: *self.pick(&[now.mono, earlier]) });
         }
         let open = status.reservation.as_ref();
         let slot = open.and_then(|open| open.slots.first());
@@ -449,6 +573,13 @@ impl World {
             let value = if dice.once_in(10) { "t".repeat(2000) } else { (*dice.pick(&["one", "two", ""])).to_owned() };
             metadata["annotations"] = json!({ "automl.cloudai.kubeflow.org/trigger": value });
         }
+        if dice.once_in(3) {
+            let attempt = dice.attempt();
+            metadata["annotations"]["automl.cloudai.kubeflow.org/cancel"] = json!(run_name(NAME, UIDS[0], attempt));
+        }
+        if dice.once_in(3) {
+            metadata["annotations"]["automl.cloudai.kubeflow.org/override-window"] = json!(dice.pick(&["one", "two"]));
+        }
         let spec = dice.spec();
         let heard = dice.answer();
         let digests = digests_of(&spec, &heard);
@@ -483,7 +614,7 @@ impl World {
         // As the store of runs hands them out: each uid once.
         let mut seen = BTreeSet::new();
         runs.retain(|run| seen.insert(run.uid.clone()));
-        let (own, others): (Vec<_>, Vec<_>) = runs.into_iter().partition(|run| run.owner_uid == record.identity.uid);
+        let (own, others): (Vec<_>, Vec<_>) = runs.into_iter().partition(|run| *run.owner_uid == *record.identity.uid);
         let predecessors = others.into_iter().filter(|run| run.owner_name == NAME && run.is_active()).collect();
         let now = dice.now();
         let memory = dice.memory(&record.identity, &status, &own.iter().collect::<Vec<_>>(), &heard, now);
@@ -541,7 +672,14 @@ fn digests_of(spec: &Value, heard: &Result<Answer, NoAnswer>) -> Vec<String> {
     let (Ok(spec), Ok(answer)) = (serde_json::from_value(spec.clone()), heard) else { return Vec::new() };
     let Ok(valid) = validate(&spec, runs::backends()) else { return Vec::new() };
     let mapped = map_parameters(&answer.parameters, valid.mapping, valid.unmapped);
-    mapped.map(|parameters| vec![digest::target(&parameters, &valid.template)]).unwrap_or_default()
+    mapped.map(|parameters| vec![target_of(answer, &parameters, &valid)]).unwrap_or_default()
+}
+
+fn target_of(answer: &Answer, parameters: &BTreeMap<String, String>, valid: &Valid<'_>) -> String {
+    match &answer.target {
+        Some(named) => digest::named_target(named, &valid.template),
+        None => digest::target(parameters, &valid.template),
+    }
 }
 
 fn written(plan: &Plan) -> Vec<&ModelSyncStatus> {
@@ -580,9 +718,14 @@ fn check(facts: &Facts<'_>, plan: &Plan, now: Now, schema: &Value) -> Result<(),
             return wrong("the attempt shrinks");
         }
         if reserves(before, after) {
-            check_reserve(facts, after)?;
+            check_reserve(facts, after, now)?;
         }
         check_conditions(facts, after)?;
+        for (shown, earlier) in [(&after.desired, &before.desired), (&after.actual, &before.actual)] {
+            if shown != earlier && shown.as_ref().is_some_and(|value| value.len() > 256) {
+                return wrong("a value that is too long to be shown");
+            }
+        }
         let json = serde_json::to_value(after).unwrap();
         if let Err(problem) = conforms(&json, schema, "status") {
             // What was outside the schema before may stay so; a write may not leave it.
@@ -605,6 +748,7 @@ fn check(facts: &Facts<'_>, plan: &Plan, now: Now, schema: &Value) -> Result<(),
             | Rule::UnreservedRunActive
             | Rule::PredecessorRunning
             | Rule::Suspended
+            | Rule::NoAttemptLeft
     );
     if plan.effects.is_empty() && plan.inquiry.is_none() && plan.wake_up == WakeUp::OnEvent && !waits_for_an_event {
         return wrong("nothing will ever wake this object");
@@ -617,9 +761,12 @@ fn check(facts: &Facts<'_>, plan: &Plan, now: Now, schema: &Value) -> Result<(),
     {
         return wrong("a question too far away, or under other facts");
     }
-    let longest = 2 * Duration::from_hours(6);
+    // Twice the longest pause, where a clock runs behind; or the longest bound of a run.
+    let longest = Duration::from_hours(8760);
+    // A window may open years ahead; questions go on meanwhile, and each answer wakes.
     if let WakeUp::At(at) = plan.wake_up
         && at.since(now.mono) > longest
+        && plan.rule != Rule::OutsideWindow
     {
         return wrong("a wait without a bound");
     }
@@ -629,36 +776,46 @@ fn check(facts: &Facts<'_>, plan: &Plan, now: Now, schema: &Value) -> Result<(),
     Ok(())
 }
 
-fn check_reserve(facts: &Facts<'_>, after: &ModelSyncStatus) -> Result<(), String> {
-    let wrong = |what: &str| Err(format!("a reserve {what}: {after:#?}"));
+fn check_reserve(facts: &Facts<'_>, status: &ModelSyncStatus, now: Now) -> Result<(), String> {
+    let wrong = |what: &str| Err(format!("a reserve {what}: {status:#?}"));
     let RunKnowledge::Known { own, .. } = &facts.runs else { return wrong("without knowing the runs") };
     if own.iter().any(|run| run.is_active()) {
         return wrong("beside an active run");
     }
     let usable = facts.memory.answer.as_ref().filter(|answered| answered.under == facts.under());
-    let Some(Ok(answer)) = usable.map(|answered| &answered.result) else { return wrong("without a usable answer") };
-    let Ok(Valid { mapping, unmapped, suspended: false, template, .. }) = &facts.spec else {
-        return wrong("of an invalid or suspended spec");
+    let Some(Answered { asked, result: Ok(answer), .. }) = usable else { return wrong("without a usable answer") };
+    let valid = match &facts.spec {
+        Ok(valid) if !valid.suspended => valid,
+        _ => return wrong("of an invalid or suspended spec"),
     };
-    let parameters = map_parameters(&answer.parameters, mapping, *unmapped);
-    let open = after.reservation.as_ref().unwrap();
-    let (Some(target), Ok(parameters), true) = (&after.target, parameters, answer.needed) else {
+    let parameters = map_parameters(&answer.parameters, valid.mapping, valid.unmapped);
+    let open = status.reservation.as_ref().unwrap();
+    let (Some(target), Ok(parameters), Demand::Needed) = (&status.target, parameters, answer.demand) else {
         return wrong("that nobody asked for");
     };
     if target.parameters != parameters
-        || target.digest != digest::target(&parameters, template)
+        || target.digest != target_of(answer, &parameters, valid)
         || open.target != target.digest
     {
         return wrong("with another target than the answer's");
     }
     let earlier = facts.status.reservation.as_ref();
-    // No attempt comes after the last; the schema keeps statuses from getting there.
-    let last = facts.status.attempt >= MAX_ATTEMPT;
+    if earlier.is_none() && waits(facts, valid, target, (*asked, now)) {
+        return wrong("of a target that waits, or by an answer from before the end of its wait");
+    }
+    let overridden = facts.trigger_pending() && facts.object.override_window == facts.object.trigger;
+    if valid.windows.permission(now.wall) != Permission::Open && !overridden {
+        return wrong("outside every window");
+    }
+    let searched = facts.memory.unlabelled.as_ref().is_some_and(|seen| seen.run.is_none());
+    if earlier.is_none() && facts.status.attempt == 0 && !searched {
+        return wrong("without a search for an earlier operator's run");
+    }
     let fresh = earlier.is_none()
-        && (last || open.attempt > facts.status.attempt)
+        && (facts.status.attempt + 1..=MAX_ATTEMPT).contains(&open.attempt)
         && own.iter().all(|run| run.attempt < open.attempt);
     let again = earlier.is_some_and(|earlier| earlier.attempt == open.attempt && earlier.not_after <= open.not_after);
-    if !(fresh || again) || open.attempt > after.attempt || open.nonce != NONCE {
+    if !(fresh || again) || open.attempt > status.attempt || open.nonce != NONCE {
         return wrong("of an attempt that is not the next one");
     }
     let name = run_name(&facts.object.name, &facts.object.uid, open.attempt);
@@ -666,6 +823,26 @@ fn check_reserve(facts: &Facts<'_>, after: &ModelSyncStatus) -> Result<(), Strin
         return wrong("under another name");
     }
     Ok(())
+}
+
+/// Whether a target is to be left alone, as the documentation of `retry`, `settle` and of the trigger has it.
+fn waits(facts: &Facts<'_>, valid: &Valid<'_>, target: &Target, (asked, now): (Mono, Now)) -> bool {
+    let (Some(last), Some(known)) = (&facts.status.last_run, &facts.status.target) else { return false };
+    if facts.trigger_pending() || known.digest != target.digest || last.target != target.digest {
+        return false;
+    }
+    let edited = last.generation != facts.object.generation;
+    let pause = match (known.failures, known.successes) {
+        (failures, _) if failures >= valid.max_attempts => return !edited,
+        (failures, _) if failures > 0 && last.outcome == Outcome::Cancelled => return !edited,
+        (failures, _) if failures > 0 => valid.backoff.after(failures),
+        (_, successes) if successes > 0 && valid.repeat == Repeat::Never => return true,
+        (_, successes) if successes > 0 => valid.settle.after(successes),
+        _ => return false,
+    };
+    // An end in the far future is the mistake of some clock.
+    let end = after(last.finished_at, pause);
+    until(now.wall, last.finished_at) <= pause && (end > now.wall || now.mono.since(asked) > until(end, now.wall))
 }
 
 fn check_conditions(facts: &Facts<'_>, after: &ModelSyncStatus) -> Result<(), String> {
@@ -697,8 +874,15 @@ fn check_conditions(facts: &Facts<'_>, after: &ModelSyncStatus) -> Result<(), St
 
 fn check_effects(facts: &Facts<'_>, plan: &Plan, now: Now) -> Result<(), String> {
     let wrong = |what: &str| Err(format!("{what}: {plan:#?}"));
+    let known = if let RunKnowledge::Known { own, .. } = &facts.runs { own.as_slice() } else { &[] };
+    let rash = |effect: &Effect| matches!(effect, Effect::StopRun(stop) if !may_stop(facts, known, stop, now));
+    if plan.effects.iter().any(rash) {
+        return wrong("a run ended that is not ours, not on its way, ended already, or in time");
+    }
     let (RunKnowledge::Known { own, .. }, Ok(valid)) = (&facts.runs, &facts.spec) else {
-        let risky = |effect: &Effect| matches!(effect, Effect::CreateRun(_) | Effect::DeleteRun(_));
+        let risky = |effect: &Effect| {
+            matches!(effect, Effect::CreateRun(_) | Effect::DeleteRun(_) | Effect::FindUnlabelledRun(_))
+        };
         return if plan.effects.iter().any(risky) {
             wrong("a create or delete without knowledge or spec")
         } else {
@@ -714,7 +898,7 @@ fn check_effects(facts: &Facts<'_>, plan: &Plan, now: Now) -> Result<(), String>
                 let old = recorded.is_some_and(|since| now.mono.since(*since) >= facts.min_run_age);
                 let open = facts.status.reservation.as_ref().map(|open| open.attempt);
                 let allowed = run.is_some_and(|run| {
-                    run.owner_uid == facts.object.uid
+                    *run.owner_uid == *facts.object.uid
                         && !run.is_active()
                         && !run.deleting
                         && run.attempt <= facts.status.attempt
@@ -739,10 +923,36 @@ fn check_effects(facts: &Facts<'_>, plan: &Plan, now: Now) -> Result<(), String>
                     return wrong("a create without its reservation, or for the second time");
                 }
             }
-            Effect::WriteStatus(_) | Effect::LookUpRun(_) => {}
+            Effect::FindUnlabelledRun(kind) => {
+                let known = facts.memory.unlabelled.as_ref().is_some_and(|seen| seen.run.is_none());
+                let open = facts.status.reservation.is_some();
+                if facts.status.attempt != 0 || open || known || *kind != valid.kind || valid.suspended {
+                    return wrong("a search for an earlier operator's run that cannot be there");
+                }
+            }
+            Effect::WriteStatus(_) | Effect::LookUpRun(_) | Effect::StopRun(_) => {}
         }
     }
     Ok(())
+}
+
+/// Whether this is the reserved run, on its way, not ended yet, and past its bound or named by the annotation.
+fn may_stop(facts: &Facts<'_>, own: &[&RunRecord], stop: &StopRun, now: Now) -> bool {
+    let Some(run) = own.iter().find(|run| run.uid == stop.uid) else { return false };
+    let reserved = facts.status.reservation.iter().flat_map(|open| &open.slots).any(|slot| slot.run_name == run.name);
+    let bound = facts.spec.as_ref().ok().and_then(|valid| valid.run_timeout);
+    let due = match stop.cause {
+        StopCause::Cancelled => facts.object.cancel.as_deref() == Some(run.name.as_str()) && stop.timeout.is_none(),
+        StopCause::TimedOut => {
+            let end = bound.zip(run.observed.started_at).map(|(bound, started)| after(started, bound));
+            end.is_some_and(|end| end <= now.server_or_wall()) && stop.timeout == bound
+        }
+    };
+    due && reserved
+        && run.is_active()
+        && run.stopped.is_none()
+        && !run.deleting
+        && (&run.name, &run.resource_version, run.kind) == (&stop.name, &stop.resource_version, stop.kind)
 }
 
 /// What of a structural schema bears on what we write.
@@ -822,6 +1032,7 @@ struct Tally {
     reserves: usize,
     creates: usize,
     deletions: usize,
+    stops: usize,
 }
 
 impl Tally {
@@ -846,6 +1057,7 @@ impl Tally {
         self.invalid += usize::from(invalid);
         self.reserves += reserves;
         self.creates += plan.effects.iter().filter(|effect| matches!(effect, Effect::CreateRun(_))).count();
+        self.stops += plan.effects.iter().filter(|effect| matches!(effect, Effect::StopRun(_))).count();
         self.deletions += plan.effects.iter().filter(|effect| matches!(effect, Effect::DeleteRun(_))).count();
     }
 
@@ -858,6 +1070,7 @@ impl Tally {
         self.reserves += other.reserves;
         self.creates += other.creates;
         self.deletions += other.deletions;
+        self.stops += other.stops;
         self
     }
 }
@@ -878,14 +1091,15 @@ fn no_generated_world_makes_decide_panic_or_break_a_promise() {
         let threads: Vec<_> = (0..shares).map(share).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).fold(Tally::default(), Tally::join)
     });
-    let Tally { rules, undecided, invalid, reserves, creates, deletions } = tally;
+    let Tally { rules, undecided, invalid, reserves, creates, deletions, stops } = tally;
     println!(
-        "{GENERATED} worlds: {undecided} unreadable, {invalid} with an invalid spec, {reserves} reserves, {creates} creates, {deletions} deletions; {rules:?}"
+        "{GENERATED} worlds: {undecided} unreadable, {invalid} with an invalid spec, {reserves} reserves, {creates} creates, {deletions} deletions, {stops} stops; {rules:?}"
     );
     // A generator that reaches nothing tests nothing.
     assert_eq!(u64::try_from(rules.values().sum::<usize>() + undecided).unwrap(), GENERATED);
     assert!(undecided < 20_000 && invalid < 60_000, "{undecided} cannot be read, {invalid} not be carried out");
-    assert!([reserves, creates, deletions].iter().all(|count| *count > 100), "{reserves}, {creates}, {deletions}");
+    let counts = [reserves, creates, deletions, stops];
+    assert!(counts.iter().all(|count| *count > 100), "reserves, creates, deletions, stops: {counts:?}");
     for rule in Rule::ALL {
         assert!(rules.get(rule).copied().unwrap_or(0) >= 20, "{rule:?} was hardly reached: {rules:?}");
     }

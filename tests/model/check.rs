@@ -54,9 +54,10 @@ impl Model for Machine {
             Property::always("3: a new attempt only after the end of the last is durable", |_, world: &World| {
                 !world.broken.has(Broken::END_NOT_DURABLE)
             }),
-            Property::always("3: an end is recorded of ended runs only", |machine: &Self, world: &World| {
-                machine.excused(world) || !world.broken.has(Broken::END_UNTRUE)
-            }),
+            Property::always(
+                "3: an end is recorded of ended runs only, and as what it was",
+                |machine: &Self, world: &World| machine.excused(world) || !world.broken.has(Broken::END_UNTRUE),
+            ),
             Property::always("3.1: the deadline of an attempt is never lowered", |_, world: &World| {
                 !world.broken.has(Broken::DEADLINE_LOWERED)
             }),
@@ -65,6 +66,15 @@ impl Model for Machine {
             }),
             Property::always("4: no reserve without a usable answer", |_, world: &World| {
                 !world.broken.has(Broken::NO_ANSWER)
+            }),
+            Property::always("4: no reserve of a target that waits, or waits for a person", |_, world: &World| {
+                !world.broken.has(Broken::WAITING)
+            }),
+            Property::always("4: no reserve by an answer from before the end of a wait", |_, world: &World| {
+                !world.broken.has(Broken::OLD_ANSWER)
+            }),
+            Property::always("3.1: only the run that was decided on is ended", |_, world: &World| {
+                !world.broken.has(Broken::STOP)
             }),
             Property::always("3.2: no reserve while runs are unknown", |_, world: &World| {
                 !world.broken.has(Broken::UNKNOWN_RUNS)
@@ -126,7 +136,10 @@ impl Machine {
 }
 
 fn one_unfinished_run(world: &World) -> bool {
-    (0..2).all(|owner| world.runs.iter().filter(|run| run.owner == owner && run.phase == RunPhase::Active).count() <= 1)
+    (0..2).all(|owner| {
+        let unfinished = world.runs.iter().filter(|run| run.owner == owner && run.phase == RunPhase::Active);
+        unfinished.count() + usize::from(world.earlier && owner == 0) <= 1
+    })
 }
 
 /// `sometimes` for one rule: properties are plain functions, so each rule needs its own.
@@ -145,7 +158,7 @@ fn reaches(number: usize) -> Property<Machine> {
         0 "rule 0" 1 "rule 1" 2 "rule 2" 3 "rule 3" 4 "rule 4" 5 "rule 5" 6 "rule 6" 7 "rule 7" 8 "rule 8" 9 "rule 9"
         10 "rule 10" 11 "rule 11" 12 "rule 12" 13 "rule 13" 14 "rule 14" 15 "rule 15" 16 "rule 16" 17 "rule 17"
         18 "rule 18" 19 "rule 19" 20 "rule 20" 21 "rule 21" 22 "rule 22" 23 "rule 23" 24 "rule 24" 25 "rule 25"
-        26 "rule 26" 27 "rule 27" 28 "rule 28" 29 "rule 29"
+        26 "rule 26" 27 "rule 27" 28 "rule 28" 29 "rule 29" 30 "rule 30" 31 "rule 31" 32 "rule 32"
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use modelsync::{api::ModelSyncSpec, core::sync::Rule};
 
 use super::{
-    machine::TICK,
+    machine::{TICK, moment},
     mutant::Mutant,
     world::{Budget, Tick},
 };
@@ -18,6 +18,18 @@ pub enum Spec {
     Changed,
     Suspended,
     Invalid,
+    /// Runs may take one step of time.
+    Bounded,
+    /// One failure is one too many.
+    Once,
+    /// The same, and edited: another generation, the same target.
+    OnceEdited,
+    /// A run that succeeded is not repeated.
+    NotRepeated,
+    /// No run may start in the first two steps of time.
+    DeniedAtFirst,
+    /// No run may start any more.
+    NeverAllowed,
 }
 
 /// One bounded world.
@@ -42,6 +54,10 @@ pub struct Configuration {
     pub success_serves: bool,
     /// Whether somebody else's object stands under the first run's name.
     pub foreign: bool,
+    /// Whether somebody has put the last attempt's number onto a finished run.
+    pub forged: bool,
+    /// Whether an earlier operator's run is unfinished at first.
+    pub earlier: bool,
     /// Whether the run's kind is missing at first.
     pub kind_missing: bool,
     /// Whether the object is there already, with both replicas knowing it: saves the steps of a start.
@@ -72,6 +88,7 @@ impl Configuration {
             run_failures: 0,
             edits: 0,
             triggers: 0,
+            overrides: 0,
             flips: 0,
             endpoint_failures: 0,
             object_deletions: 0,
@@ -79,11 +96,17 @@ impl Configuration {
             old_lists: 0,
             slow_clocks: 0,
             second_passes: 0,
+            cancels: 0,
+            cancel_annotations: 0,
+            withdrawals: 0,
+            source_changes: 0,
         },
         specs: &[Spec::Plain],
         limits: None,
         success_serves: true,
         foreign: false,
+        forged: false,
+        earlier: false,
         kind_missing: false,
         warm: false,
         split_answers: true,
@@ -98,6 +121,11 @@ impl Configuration {
         TICK * u32::try_from(Self::MIN_AGE).unwrap()
     }
 
+    /// Whether the start of runs matters.
+    pub fn bounds_runs(&self) -> bool {
+        self.specs.contains(&Spec::Bounded)
+    }
+
     pub fn specs(&self) -> Vec<ModelSyncSpec> {
         self.specs
             .iter()
@@ -109,6 +137,22 @@ impl Configuration {
                     "suspend": *spec == Spec::Suspended,
                     "pipelineRunTemplate": { "spec": { "pipelineRef": { "name": pipeline } } },
                 });
+                match spec {
+                    Spec::Bounded => text["runTimeout"] = "30s".into(),
+                    Spec::Once => text["retry"] = serde_json::json!({ "maxAttempts": 1 }),
+                    Spec::OnceEdited => {
+                        text["retry"] = serde_json::json!({ "maxAttempts": 1, "maxBackoff": "2h" });
+                    }
+                    Spec::NotRepeated => text["settle"] = serde_json::json!({ "repeat": "Never" }),
+                    Spec::DeniedAtFirst => {
+                        text["windows"] = serde_json::json!([{ "kind": "Deny", "from": moment(0), "to": moment(2) }]);
+                    }
+                    Spec::NeverAllowed => {
+                        let (from, to) = (moment(-2), moment(-1));
+                        text["windows"] = serde_json::json!([{ "kind": "Allow", "from": from, "to": to }]);
+                    }
+                    Spec::Plain | Spec::Changed | Spec::Suspended | Spec::Invalid => {}
+                }
                 if let Some(limit) = self.limits {
                     text["successfulPipelineRunsHistoryLimit"] = limit.into();
                     text["failedPipelineRunsHistoryLimit"] = limit.into();

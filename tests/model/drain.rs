@@ -1,5 +1,5 @@
 //! From any state, without further faults and with one replica leading, the operator comes to rest: what was demanded is
-//! served, and nothing more is to do.
+//! served, and nothing more is to do. Where a target waits for a person it rests, too, until the trigger is set.
 //!
 //! The way there is the same for equal states, so each state on it is judged once.
 
@@ -18,11 +18,20 @@ use super::{
     configuration::Configuration,
     machine::Machine,
     steps::Action,
-    world::{Broken, Budget, Evidence, Replica, Request, RunPhase, Stage, World},
+    world::{Asked, Broken, Budget, Evidence, LAST_ATTEMPT, Replica, Request, RunPhase, Said, Stage, World},
 };
 
 /// Most steps that a drain may take.
 pub const LONGEST: usize = 60;
+
+/// How the operator rests.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// Nothing is demanded that could be served.
+    Served,
+    /// The target waits for a person.
+    Parked,
+}
 
 /// What is known about drains.
 #[derive(Default)]
@@ -49,17 +58,21 @@ impl Machine {
                 break *left;
             }
             path.push(key);
-            if self.is_done(&world, leader) {
+            if path.len() > LONGEST {
+                return Err(format!("it is not done after {LONGEST} steps: {}", self.describe(&world, leader)));
+            }
+            let rest = self.rest(&world, leader);
+            if rest.is_some() {
                 self.stays_quiet(world.clone(), leader)?;
                 let mut restarted = world.clone();
                 restarted.replicas[usize::from(leader)] = Replica::started(99);
                 self.stays_quiet(restarted, leader).map_err(|why| format!("after a restart, {why}"))?;
-                break 0;
             }
-            if path.len() > LONGEST {
-                return Err(format!("it is not done after {LONGEST} steps: {}", self.describe(&world, leader)));
+            match rest {
+                Some(Rest::Served) => break 0,
+                Some(Rest::Parked) => self.trigger_now(&mut world, leader),
+                None => self.advance(&mut world, leader)?,
             }
-            self.advance(&mut world, leader)?;
         };
         let mut known = self.drains.known.lock().unwrap();
         let steps = path.len().saturating_sub(usize::from(left == 0)) + left;
@@ -74,7 +87,16 @@ impl Machine {
     pub fn tell_drain(&self, world: &World, leader: u8) -> Vec<String> {
         let mut world = self.without_faults(world, leader);
         let mut told = Vec::new();
-        while told.len() <= LONGEST && !self.is_done(&world, leader) {
+        while told.len() <= LONGEST {
+            match self.rest(&world, leader) {
+                Some(Rest::Served) => break,
+                Some(Rest::Parked) => {
+                    told.push(Action::TriggerOverriding.to_string());
+                    self.trigger_now(&mut world, leader);
+                    continue;
+                }
+                None => {}
+            }
             match Self::next_of_drain(&world, leader) {
                 Some(action) => told.push(action.to_string()),
                 None => told.push(format!("time passes after tick {}", world.tick)),
@@ -106,21 +128,36 @@ impl Machine {
     fn without_faults(&self, world: &World, leader: u8) -> World {
         let mut world = world.clone();
         world.budget = Budget::default();
+        let forged: Vec<_> = world.runs.iter().filter(|run| run.attempt == LAST_ATTEMPT).copied().collect();
+        for run in forged {
+            Self::remove_run(&mut world, run);
+        }
         (world.endpoint_up, world.kind_installed, world.foreign, world.old) = (true, true, false, None);
-        (world.ends, world.exception) = ([0; 2], false);
-        world.end_since = Default::default();
-        world.broken = Broken::default();
         let standby = 1 - leader;
         world.replicas[usize::from(standby)] = Replica::started(0);
         for flight in &mut world.flights {
             flight.waiting = flight.waiting.filter(|waiting| *waiting == leader);
         }
+        self.forget(&mut world, leader);
+        world
+    }
+
+    /// Takes out what properties alone look at.
+    fn forget(&self, world: &mut World, leader: u8) {
+        (world.ends, world.exception) = ([0; 2], false);
+        world.end_since = Default::default();
+        world.broken = Broken::default();
         for view in &mut world.replicas[usize::from(leader)].views {
             view.evidence = None;
-            view.under_way = view.under_way.map(|(under, said, _)| (under, said, Evidence::default()));
+            view.under_way = view.under_way.map(|asked| Asked { evidence: Evidence::default(), ..asked });
         }
         world.canonical(self.configuration.fenced, Configuration::MIN_AGE);
-        world
+    }
+
+    /// The person acts.
+    fn trigger_now(&self, world: &mut World, leader: u8) {
+        *world = self.after(world, &Action::TriggerOverriding);
+        self.forget(world, leader);
     }
 
     fn next_of_drain(world: &World, leader: u8) -> Option<Action> {
@@ -153,16 +190,20 @@ impl Machine {
                 return Some(Action::Ask(leader, incarnation));
             }
         }
-        let active = world.runs.iter().find(|run| run.phase == RunPhase::Active);
-        active.map(|run| Action::EndRun(*run, RunPhase::Succeeded))
+        if world.earlier {
+            return Some(Action::EndEarlier);
+        }
+        let active = world.runs.iter().find(|run| run.phase == RunPhase::Active)?;
+        let end = if active.stopped.is_some() { RunPhase::Cancelled } else { RunPhase::Succeeded };
+        Some(Action::EndRun(*active, end))
     }
 
     fn advance(&self, world: &mut World, leader: u8) -> Result<(), String> {
         match Self::next_of_drain(world, leader) {
             Some(action) => {
                 *world = self.after(world, &action);
-                if matches!(action, Action::EndRun(..)) {
-                    world.needed = false;
+                if matches!(action, Action::EndRun(_, RunPhase::Succeeded)) {
+                    world.serve();
                 }
             }
             None => match Self::next_timer(world, leader) {
@@ -170,37 +211,37 @@ impl Machine {
                 None => return Err(format!("nothing will ever happen again: {}", self.describe(world, leader))),
             },
         }
-        world.ends = [0; 2];
-        world.end_since = Default::default();
-        for view in &mut world.replicas[usize::from(leader)].views {
-            view.evidence = None;
-            view.under_way = view.under_way.map(|(under, said, _)| (under, said, Evidence::default()));
-        }
-        world.broken = Broken::default();
-        world.exception = false;
-        world.canonical(self.configuration.fenced, Configuration::MIN_AGE);
+        self.forget(world, leader);
         Ok(())
     }
 
     /// Whether nothing is under way, nothing is demanded that could be served, and only questions are planned.
-    fn is_done(&self, world: &World, leader: u8) -> bool {
+    fn rest(&self, world: &World, leader: u8) -> Option<Rest> {
         if Self::next_of_drain(world, leader).is_some() {
-            return false;
+            return None;
         }
         let replica = &world.replicas[usize::from(leader)];
         let Some(object) = world.object else {
-            return replica.views.iter().all(|view| view.object.is_none());
+            return replica.views.iter().all(|view| view.object.is_none()).then_some(Rest::Served);
         };
         let view = &replica.views[usize::from(object.incarnation)];
-        let Some(pass) = self.pass(world.tick, leader, replica, view) else { return false };
-        pass.requests.is_empty()
-            && view.timer.is_none()
-            && match pass.rule {
-                Rule::UpToDate => !world.needed,
-                Rule::Suspended => self.suspends(object.spec),
-                Rule::InvalidSpec => !self.is_valid(object.spec),
-                _ => false,
+        let pass = self.pass(world.tick, leader, replica, view)?;
+        if !pass.requests.is_empty() || view.timer.is_some() {
+            return None;
+        }
+        let rests = match pass.rule {
+            Rule::UpToDate => world.wish == Said::NotNeeded,
+            Rule::DesiredUnknown => world.wish == Said::DesiredUnknown,
+            Rule::Suspended => self.suspends(object.spec),
+            Rule::InvalidSpec => !self.is_valid(object.spec),
+            Rule::RetriesExhausted | Rule::Cancelled | Rule::SettledForGood | Rule::OutsideWindow
+                if world.wish == Said::Needed =>
+            {
+                return Some(Rest::Parked);
             }
+            _ => false,
+        };
+        rests.then_some(Rest::Served)
     }
 
     /// An unchanged world causes no write: not while time passes, and not after a restart.

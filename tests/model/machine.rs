@@ -13,12 +13,15 @@ use jiff::Timestamp;
 use modelsync::{
     api::{ConditionStatus, ConditionType, ModelSyncSpec, ModelSyncStatus, Outcome, keys},
     core::{
-        answer::AskedUnder,
+        answer::{AskedUnder, Demand},
         condition::find,
         digest, name,
         run::{Ending, Observed, Phase, RunRecord},
-        sync::{Effect, Facts, Fence, Identity, Memory, Plan, PostState, Rule, RunKnowledge, WakeUp, decide, validate},
-        time::{Mono, Now},
+        sync::{
+            Effect, Facts, Fence, Identity, Memory, Plan, PostState, Rule, RunKnowledge, StopCause, Valid, WakeUp,
+            decide, validate,
+        },
+        time::{Mono, Now, after},
     },
     runs::backends,
 };
@@ -28,7 +31,10 @@ use super::{
     drain::Drains,
     intern::Interner,
     mutant::{Altered, Mutant},
-    world::{Broken, Evidence, Id, Incarnation, Knowledge, Object, Replica, Request, Run, RunPhase, Tick, Under, View},
+    world::{
+        Broken, Evidence, Id, Incarnation, Knowledge, LAST_ATTEMPT, Object, Replica, Request, Run, RunPhase, Stopped,
+        Tick, Under, View,
+    },
 };
 
 /// One step of time.
@@ -110,8 +116,13 @@ pub fn run_name(run: Run) -> String {
     if run.name == 0 { name } else { format!("{name}-x{}", run.name) }
 }
 
-fn trigger(value: u8) -> Option<String> {
-    (value > 0).then(|| format!("t{value}"))
+/// A run under the name that the protocol gives, active and not yet started.
+pub fn new_run(owner: Incarnation, attempt: u8, target: u8) -> Run {
+    Run { owner, attempt, name: 0, copy: 0, target, started: 0, phase: RunPhase::Active, stopped: None }
+}
+
+fn trigger(value: u8) -> Option<Arc<str>> {
+    (value > 0).then(|| format!("t{value}").into())
 }
 
 fn small(number: i64) -> u8 {
@@ -142,11 +153,12 @@ impl Machine {
 
     pub fn asked_under(under: Under) -> AskedUnder {
         AskedUnder {
-            uid: uid(under.incarnation),
+            uid: uid(under.incarnation).into(),
             generation: i64::from(under.generation),
             attempt: i64::from(under.attempt),
             ended: under.ended,
             trigger: trigger(under.trigger),
+            revision: u64::from(under.revision),
         }
     }
 
@@ -158,7 +170,11 @@ impl Machine {
         !self.targets[usize::from(spec)].is_empty()
     }
 
-    pub fn trigger(value: u8) -> Option<String> {
+    pub fn spec(&self, spec: u8) -> &ModelSyncSpec {
+        &self.specs[usize::from(spec)]
+    }
+
+    pub fn trigger(value: u8) -> Option<Arc<str>> {
         trigger(value)
     }
 
@@ -203,15 +219,18 @@ impl Machine {
         let identity = Identity {
             namespace: "ns".into(),
             name: "model".into(),
-            uid: uid(object.incarnation),
+            uid: uid(object.incarnation).into(),
             generation: i64::from(object.generation),
             deleting: object.deleting,
             trigger: trigger(object.trigger),
+            override_window: trigger(object.overriding),
+            cancel: (object.cancel > 0).then(|| run_name(new_run(object.incarnation, object.cancel, 0)).into()),
         };
-        let records: Vec<RunRecord> = key.runs.iter().map(|run| self.record(*run)).collect();
-        let own: Vec<&RunRecord> = records.iter().filter(|run| run.owner_uid == identity.uid).collect();
-        let predecessors: Vec<&RunRecord> =
-            records.iter().filter(|run| run.owner_uid != identity.uid && run.is_active()).collect();
+        let mut records: Vec<RunRecord> = key.runs.iter().map(|run| self.record(*run)).collect();
+        self.configuration.mutant.alter_runs(&mut records);
+        let ours = |run: &&RunRecord| *run.owner_uid == *identity.uid;
+        let own: Vec<&RunRecord> = records.iter().filter(ours).collect();
+        let predecessors: Vec<&RunRecord> = records.iter().filter(|run| !ours(run) && run.is_active()).collect();
 
         let mut memory = (*self.memories.get(key.memory)).clone();
         if key.knowledge != Knowledge::Unknown {
@@ -227,6 +246,7 @@ impl Machine {
             process,
             memory,
             unknown: key.knowledge == Knowledge::Unknown,
+            restarted: key.term > 0,
         };
         let truth = altered.clone();
         self.configuration.mutant.alter(&mut altered, &own, now, Configuration::min_run_age());
@@ -250,7 +270,12 @@ impl Machine {
             min_run_age: Configuration::min_run_age(),
         };
         let plan = decide(&facts, now);
-        let broken = Self::judge(&plan, &truth, now);
+        let mut broken = Self::judge(&plan, &truth, now);
+        if let (Rule::Reserve, Ok(valid)) = (plan.rule, &facts.spec)
+            && is_old_news(&plan, &truth, valid)
+        {
+            broken.add(Broken::OLD_ANSWER);
+        }
         let mut requests: Vec<Request> =
             plan.effects.iter().map(|effect| self.request(effect, key, &stored, &altered, plan.rule, now)).collect();
         self.configuration
@@ -266,6 +291,7 @@ impl Machine {
                     attempt: small(under.attempt),
                     ended: under.ended,
                     trigger: under.trigger.map_or(0, |text| text[1..].parse().unwrap()),
+                    revision: u8::try_from(under.revision).unwrap(),
                 },
             )
         });
@@ -279,28 +305,36 @@ impl Machine {
 
     fn record(&self, run: Run) -> RunRecord {
         let ended = |outcome: Outcome| {
-            Phase::Ended(Ending { outcome, reason: outcome.as_str().into(), message: String::new(), finished_at: None })
+            Phase::Ended(Ending {
+                outcome,
+                reason: outcome.as_str().into(),
+                message: String::new(),
+                finished_at: None,
+                outputs: Vec::new(),
+            })
         };
         RunRecord {
             kind: backends()[0].kind(),
             namespace: "ns".into(),
             name: run_name(run),
             uid: run_uid(run),
-            resource_version: format!("{:?}", run.phase),
+            resource_version: format!("{:?}", run.version()),
             owner_uid: uid(run.owner),
             owner_kind: "ModelSync".into(),
             owner_name: "model".into(),
-            attempt: i64::from(run.attempt),
+            attempt: if run.attempt == LAST_ATTEMPT { name::MAX_ATTEMPT } else { i64::from(run.attempt) },
             target: self.targets[usize::from(run.target)].clone(),
             deleting: false,
             created_at: None,
+            stopped: run.stopped.map(|stopped| cause_of(stopped).as_str().to_owned()),
             observed: Observed {
                 phase: match run.phase {
                     RunPhase::Active => Phase::Active,
                     RunPhase::Succeeded => ended(Outcome::Succeeded),
                     RunPhase::Failed => ended(Outcome::Failed),
+                    RunPhase::Cancelled => ended(Outcome::Cancelled),
                 },
-                started_at: None,
+                started_at: self.configuration.bounds_runs().then(|| moment(run.started)),
             },
         }
     }
@@ -324,6 +358,24 @@ impl Machine {
             }
         } else if let (None, Some((.., at))) = (&memory.lookup, &mut memory.sighted) {
             *at = long_ago;
+        }
+        memory.demand_since = None;
+        memory.unlabelled = memory.unlabelled.take().filter(|_| status.attempt == 0);
+        // Whether it is a step of time old: by then it is looked for again.
+        if let Some(seen) = &mut memory.unlabelled
+            && (seen.run.is_none() || seen.at < now)
+        {
+            seen.at = long_ago;
+        }
+        if let Some(answered) = &mut memory.answer {
+            let counted = status.target.as_ref().is_some_and(|target| target.failures + target.successes > 0);
+            let needed = answered.result.as_ref().is_ok_and(|answer| answer.demand == Demand::Needed);
+            // Only whether it was asked after the end of the wait is of interest.
+            answered.asked = match status.next_attempt_at.map(|at| mono(tick_of(at))) {
+                Some(end) if needed && answered.asked >= end => end,
+                None if needed && counted => answered.asked,
+                _ => long_ago,
+            };
         }
         for since in memory.recorded_since.values_mut() {
             if self.configuration.limits.is_none() || *since + Configuration::min_run_age() <= now {
@@ -349,6 +401,7 @@ impl Machine {
                 | Rule::UnreservedRunActive
                 | Rule::PredecessorRunning
                 | Rule::Suspended
+                | Rule::NoAttemptLeft
         );
         let waits = |at: Mono| at.since(now.mono) <= LONGEST_WAIT;
         let woken = match plan.wake_up {
@@ -399,14 +452,11 @@ impl Machine {
                 }
             }
             Effect::CreateRun(run) => Request::Post {
-                run: Run {
-                    owner: key.object.incarnation,
-                    attempt: run.labels[keys::ATTEMPT].parse().unwrap(),
-                    name: 0,
-                    copy: 0,
-                    target: self.target(&run.annotations[keys::TARGET]),
-                    phase: RunPhase::Active,
-                },
+                run: new_run(
+                    key.object.incarnation,
+                    run.labels[keys::ATTEMPT].parse().unwrap(),
+                    self.target(&run.annotations[keys::TARGET]),
+                ),
                 not_after: tick_of(run.not_after),
                 nonce: self.nonces.put(run.nonce.clone()),
                 generation: key.object.generation,
@@ -417,9 +467,16 @@ impl Machine {
                 sent: key.tick - key.lag,
                 at: key.tick,
             },
-            Effect::DeleteRun(gone) => {
-                Request::Delete { run: *key.runs.iter().find(|run| run_uid(**run) == gone.uid).unwrap() }
-            }
+            Effect::DeleteRun(gone) => Request::Delete { run: key.run(&gone.uid) },
+            Effect::StopRun(stop) => Request::Stop {
+                run: key.run(&stop.uid),
+                cause: match stop.cause {
+                    StopCause::TimedOut => Stopped::TimedOut,
+                    StopCause::Cancelled => Stopped::Cancelled,
+                },
+                exact: self.configuration.mutant != Mutant::StopsByName,
+            },
+            Effect::FindUnlabelledRun(_) => Request::Find,
         }
     }
 
@@ -431,20 +488,42 @@ impl Machine {
     fn premature_post(&self, patch: Id, key: &Key) -> Request {
         let open = self.statuses.get(patch).reservation.clone().unwrap();
         Request::Post {
-            run: Run {
-                owner: key.object.incarnation,
-                attempt: small(open.attempt),
-                name: 0,
-                copy: 0,
-                target: self.target(&open.target),
-                phase: RunPhase::Active,
-            },
+            run: new_run(key.object.incarnation, small(open.attempt), self.target(&open.target)),
             not_after: tick_of(open.not_after),
             nonce: self.nonces.put(open.nonce),
             generation: key.object.generation,
             trigger: key.object.trigger,
         }
     }
+}
+
+impl Key {
+    fn run(&self, uid: &str) -> Run {
+        *self.runs.iter().find(|run| run_uid(**run) == uid).unwrap()
+    }
+}
+
+pub fn cause_of(stopped: Stopped) -> StopCause {
+    match stopped {
+        Stopped::TimedOut => StopCause::TimedOut,
+        Stopped::Cancelled => StopCause::Cancelled,
+    }
+}
+
+/// Whether a plan reserves a target again by an answer that was asked before the end of its wait.
+fn is_old_news(plan: &Plan, truth: &Altered, valid: &Valid<'_>) -> bool {
+    let reserved = plan.effects.iter().find_map(|effect| match effect {
+        Effect::WriteStatus(status) => status.target.as_ref(),
+        _ => None,
+    });
+    let (Some(target), Some(last)) = (reserved, &truth.status.last_run) else { return false };
+    let pause = match (target.failures, target.successes) {
+        (0, 0) => return false,
+        (0, successes) => valid.settle.after(successes),
+        (failures, _) => valid.backoff.after(failures),
+    };
+    let asked = truth.memory.answer.as_ref().map(|answered| answered.asked);
+    asked < Some(mono(tick_of(after(last.finished_at, pause))))
 }
 
 /// Takes out of a status what no decision reads: words, and moments that are only shown.
@@ -458,7 +537,9 @@ fn normalise(status: &mut ModelSyncStatus) {
     }
     if let Some(last) = &mut status.last_run {
         last.message.clear();
+        last.started_at = None;
     }
+    status.last_successful_run = None;
 }
 
 /// Whether a status says Ready of another generation than `generation`.

@@ -7,7 +7,7 @@ use modelsync::{
     api::ModelSyncStatus,
     core::{
         run::RunRecord,
-        sync::{Memory, Rule},
+        sync::{Memory, Rule, Unlabelled},
         time::{Mono, Now},
     },
 };
@@ -31,6 +31,11 @@ pub enum Mutant {
     ClearsEarly,
     DeletesByAgeSinceCreation,
     UnknownAsEmpty,
+    StopsByName,
+    TimeoutCountsAsCancelled,
+    ForgetsFailuresAtRestart,
+    OldAnswerAfterWait,
+    SearchesOnlyOnce,
 }
 
 /// What `decide` is told, as far as mutants change it.
@@ -41,6 +46,8 @@ pub struct Altered {
     pub nonce: String,
     pub process: String,
     pub unknown: bool,
+    /// Whether this process is not the replica's first.
+    pub restarted: bool,
 }
 
 impl Altered {
@@ -50,13 +57,13 @@ impl Altered {
             (&self.status.reservation, &stored.reservation, &mut written.reservation)
             && written.nonce == shown.nonce
         {
-            *written = stored.clone();
+            written.clone_from(stored);
         }
     }
 }
 
 impl Mutant {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 17] = [
         Self::RandomRunNames,
         Self::CreateBeforeReserve,
         Self::ReserveWithoutVersion,
@@ -69,7 +76,21 @@ impl Mutant {
         Self::ClearsEarly,
         Self::DeletesByAgeSinceCreation,
         Self::UnknownAsEmpty,
+        Self::StopsByName,
+        Self::TimeoutCountsAsCancelled,
+        Self::ForgetsFailuresAtRestart,
+        Self::OldAnswerAfterWait,
+        Self::SearchesOnlyOnce,
     ];
+
+    /// Alters what is seen of runs.
+    pub fn alter_runs(self, runs: &mut [RunRecord]) {
+        if self == Self::TimeoutCountsAsCancelled {
+            for run in runs.iter_mut().filter(|run| !run.is_active()) {
+                run.stopped = None;
+            }
+        }
+    }
 
     /// Alters the facts.
     pub fn alter(self, facts: &mut Altered, own: &[&RunRecord], now: Now, min_age: Duration) {
@@ -116,12 +137,29 @@ impl Mutant {
                 }
             }
             Self::UnknownAsEmpty => facts.unknown = false,
+            Self::ForgetsFailuresAtRestart => {
+                if let (true, Some(target)) = (facts.restarted, &mut facts.status.target) {
+                    target.failures = 0;
+                }
+            }
+            Self::OldAnswerAfterWait => {
+                if let Some(answered) = &mut facts.memory.answer {
+                    answered.asked = now.mono;
+                }
+            }
+            Self::SearchesOnlyOnce => {
+                if facts.restarted {
+                    facts.memory.unlabelled = Some(Unlabelled { run: None, at: now.mono });
+                }
+            }
             Self::None
             | Self::RandomRunNames
             | Self::CreateBeforeReserve
             | Self::ReserveWithoutVersion
             | Self::EndWithoutVersion
-            | Self::LowersNotAfter => {}
+            | Self::LowersNotAfter
+            | Self::StopsByName
+            | Self::TimeoutCountsAsCancelled => {}
         }
     }
 

@@ -1,21 +1,21 @@
 //! What a replica does: its watches, its passes, its poller. As `controller/model_sync.rs`, `kube_io/store.rs` and
 //! `schedule/` do it, with every request split into its sending, its effect and its reply.
 
-use std::collections::BTreeMap;
+use std::{sync::Arc, time::Duration};
 
 use modelsync::{
     api::Reason,
     core::{
-        answer::{Answer, NoAnswer, NoAnswerClass},
-        sync::{Answered, Lookup, Memory, Post, PostState, Refusal},
+        answer::{Answer, Demand, NoAnswer, NoAnswerClass},
+        sync::{Answered, Lookup, Memory, Post, PostState, Refusal, Unlabelled},
+        time::Mono,
     },
 };
 
 use super::{
     machine::{self, Machine, Pass},
     world::{
-        Evidence, Flight, Incarnation, Knowledge, Refused, Reply, Request, Run, RunPhase, Said, Stage, Tick, View,
-        World,
+        Asked, Evidence, Flight, Incarnation, Knowledge, Refused, Reply, Request, Run, Said, Stage, Tick, View, World,
     },
 };
 
@@ -128,7 +128,7 @@ impl Machine {
                 request
             }
             Request::Get { attempt, .. } => Request::Get { attempt, sent: tick - lag, at: tick },
-            Request::Patch { .. } | Request::Delete { .. } => request,
+            Request::Patch { .. } | Request::Delete { .. } | Request::Stop { .. } | Request::Find => request,
         };
         world.flights.push(Flight { owner, waiting: Some(index), request, stage: Stage::Sent });
     }
@@ -183,12 +183,12 @@ impl Machine {
                 self.remember(view, |memory| memory.post = Some(Post { nonce, state }));
                 Next::Effect
             }
-            (Request::Get { .. }, Reply::Ours(run)) => {
+            (Request::Get { .. } | Request::Stop { .. }, Reply::Ours(run)) => {
                 take_in(&mut replica.runs, &replica.deletions, &world.runs, run);
                 Next::Effect
             }
             (Request::Get { attempt, sent, at }, Reply::Absent | Reply::Foreign) => {
-                let run = Run { owner: flight.owner, attempt, name: 0, copy: 0, target: 0, phase: RunPhase::Active };
+                let run = machine::new_run(flight.owner, attempt, 0);
                 let foreign = (reply == Reply::Foreign).then(|| "somebody".to_owned());
                 self.remember(view, |memory| {
                     memory.lookup = Some(Lookup {
@@ -202,6 +202,12 @@ impl Machine {
             }
             (Request::Delete { run }, Reply::Deleted) => {
                 replica.runs.retain(|stored| !stored.same(run));
+                Next::Effect
+            }
+            (Request::Find, Reply::Earlier(found)) => {
+                let run = found.then(|| "earlier".to_owned());
+                let at = machine::mono(world.tick);
+                self.remember(view, |memory| memory.unlabelled = Some(Unlabelled { run, at }));
                 Next::Effect
             }
             _ => Next::Failed,
@@ -225,36 +231,51 @@ impl Machine {
     pub fn ask(world: &mut World, index: u8, incarnation: Incarnation) {
         let view = &mut world.replicas[usize::from(index)].views[usize::from(incarnation)];
         let Some((_, under)) = view.planned.take() else { return };
-        let said = match (world.endpoint_up, world.needed) {
-            (false, _) => Said::Nothing,
-            (true, true) => Said::Needed,
-            (true, false) => Said::NotNeeded,
-        };
+        let said = if world.endpoint_up { world.wish } else { Said::Nothing };
         let evidence = Evidence {
             needed: said == Said::Needed,
             ends: world.ends[usize::from(incarnation)],
             generation: under.generation,
             trigger: under.trigger,
         };
-        view.under_way = Some((under, said, evidence));
+        view.under_way = Some(Asked { under, at: world.tick, said, evidence });
     }
 
     pub fn answer(&self, world: &mut World, index: u8, incarnation: Incarnation) {
         let view = &mut world.replicas[usize::from(index)].views[usize::from(incarnation)];
-        let Some((under, said, evidence)) = view.under_way.take() else { return };
+        let Some(Asked { under, at, said, evidence }) = view.under_way.take() else { return };
         if view.object.is_none() {
             return;
         }
+        let answer = |demand| Ok(Arc::new(Answer { demand, ..Answer::default() }));
         let result = match said {
             Said::Nothing => Err(NoAnswer { class: NoAnswerClass::Timeout, message: String::new() }),
-            Said::Needed | Said::NotNeeded => {
-                Ok(Answer { needed: said == Said::Needed, parameters: BTreeMap::default() })
-            }
+            Said::Needed => answer(Demand::Needed),
+            Said::NotNeeded => answer(Demand::NotNeeded),
+            Said::DesiredUnknown => answer(Demand::DesiredUnknown),
         };
         self.remember(view, |memory| {
-            memory.take_answer(Answered { under: Self::asked_under(under), result });
+            memory.take_answer(Answered {
+                under: Self::asked_under(under),
+                asked: machine::mono(at),
+                took: Duration::ZERO,
+                result,
+            });
         });
         (view.evidence, view.woken) = (Some(evidence), true);
+    }
+
+    /// A watched source changes: what was heard before says nothing any more.
+    pub fn see_source(&self, world: &mut World, index: u8, incarnation: Incarnation) {
+        let view = &mut world.replicas[usize::from(index)].views[usize::from(incarnation)];
+        self.remember(view, |memory| memory.revision += 1);
+        view.woken = true;
+    }
+
+    /// The process knows that no earlier operator's run is unfinished.
+    pub fn has_searched(&self, world: &mut World, index: u8) {
+        let view = &mut world.replicas[usize::from(index)].views[0];
+        self.remember(view, |memory| memory.unlabelled = Some(Unlabelled { run: None, at: Mono::default() }));
     }
 
     /// The time at which the next thing happens by itself.
@@ -274,7 +295,8 @@ fn take_in(runs: &mut Vec<Run>, undelivered: &[Run], live: &[Run], run: Run) {
 /// What is newer stays.
 fn insert_run(runs: &mut Vec<Run>, run: Run) {
     match runs.iter_mut().find(|known| known.same(run)) {
-        Some(known) => known.phase = known.phase.max(run.phase),
+        Some(known) if known.version() < run.version() => *known = run,
+        Some(_) => {}
         None => runs.push(run),
     }
 }
@@ -282,7 +304,7 @@ fn insert_run(runs: &mut Vec<Run>, run: Run) {
 /// As `Poller::plan`.
 fn plan_question(view: &mut View, pass: &Pass) {
     let old = view.planned.take();
-    let inquiry = pass.inquiry.filter(|(_, under)| view.under_way.is_none_or(|(asked, ..)| asked != *under));
+    let inquiry = pass.inquiry.filter(|(_, under)| view.under_way.is_none_or(|asked| asked.under != *under));
     view.planned = inquiry.map(|(at, under)| match old {
         Some((planned, same)) if same == under => (planned.min(at), under),
         _ => (at, under),

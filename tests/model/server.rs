@@ -1,10 +1,16 @@
 //! What the API server does, and what a property has to say about it.
 
-use modelsync::api::ModelSyncStatus;
+use modelsync::{
+    api::{ModelSyncStatus, Outcome, Repeat},
+    core::{sync::validate, window::Permission},
+    runs::backends,
+};
 
 use super::{
     machine::{self, Machine},
-    world::{ATTEMPTS, Broken, Evidence, Flight, Object, Refused, Reply, Request, Run, RunPhase, Stage, World},
+    world::{
+        ATTEMPTS, Broken, Evidence, Flight, Object, Refused, Reply, Request, Run, RunPhase, Stage, Stopped, World,
+    },
 };
 
 impl Machine {
@@ -51,7 +57,21 @@ impl Machine {
                 let there = world.runs.iter().any(|stored| stored.same_name(run));
                 replied(if there { Reply::Conflict } else { Reply::Deleted })
             }
+            Request::Stop { run, cause, exact } => replied(Self::stop(world, run, cause, exact)),
+            Request::Find => replied(Reply::Earlier(world.earlier && flight.owner == 0)),
         }
+    }
+
+    fn stop(world: &mut World, run: Run, cause: Stopped, exact: bool) -> Reply {
+        let Some(there) = world.runs.iter_mut().find(|there| there.same_name(run)) else { return Reply::Absent };
+        if *there != run {
+            if exact {
+                return Reply::Conflict;
+            }
+            world.broken.add(Broken::STOP);
+        }
+        there.stopped = Some(cause);
+        Reply::Ours(*there)
     }
 
     fn create(&self, world: &mut World, run: Run) -> Reply {
@@ -65,7 +85,8 @@ impl Machine {
             }
         }
         let created = &mut world.created[usize::from(run.owner)][usize::from(run.attempt).min(ATTEMPTS - 1)];
-        let run = Run { copy: *created, ..run };
+        let started = if self.configuration.bounds_runs() { world.tick } else { 0 };
+        let run = Run { copy: *created, started, ..run };
         *created += 1;
         // Without the fence the name is the only lock, and a run that was deleted is made again under it. With the fence
         // that takes a request that was delivered twice.
@@ -133,6 +154,9 @@ impl Machine {
                     && evidence.generation == object.generation
                     && evidence.trigger == object.trigger
             });
+            if self.waits(world, object, old, new) {
+                broken.add(Broken::WAITING);
+            }
             if !usable || object.deleting || self.suspends(object.spec) || !self.is_valid(object.spec) {
                 broken.add(Broken::NO_ANSWER);
             }
@@ -142,9 +166,9 @@ impl Machine {
         }
         if let (Some(open), None) = (&old.reservation, &new.reservation) {
             let attempt = u8::try_from(open.attempt).unwrap();
-            let active =
-                |run: &Run| run.attempt == attempt && usize::from(run.owner) == owner && run.phase == RunPhase::Active;
-            if world.runs.iter().any(active) {
+            let of_attempt = |run: &&Run| run.attempt == attempt && usize::from(run.owner) == owner;
+            let told = new.last_run.as_ref().map(|last| last.outcome);
+            if world.runs.iter().filter(of_attempt).any(|run| told != outcome(*run)) {
                 broken.add(Broken::END_UNTRUE);
             }
             world.ends[owner] += 1;
@@ -152,6 +176,33 @@ impl Machine {
                 u8::try_from(world.tick + 2).unwrap_or(u8::MAX);
         }
         world.broken = broken;
+    }
+
+    /// Whether a reserve is of a target that is to be left alone, by what is stored.
+    fn waits(&self, world: &World, object: Object, old: &ModelSyncStatus, new: &ModelSyncStatus) -> bool {
+        let triggered =
+            object.trigger > 0 && old.last_handled_trigger.as_deref() != Self::trigger(object.trigger).as_deref();
+        let Ok(valid) = validate(self.spec(object.spec), backends()) else { return false };
+        let closed = valid.windows.permission(machine::moment(world.tick)) != Permission::Open;
+        if closed && !(triggered && object.overriding == object.trigger) {
+            return true;
+        }
+        let (Some(last), Some(target), Some(open)) = (&old.last_run, &old.target, &new.reservation) else {
+            return false;
+        };
+        if old.reservation.is_some() || triggered || open.target != target.digest || open.target != last.target {
+            return false;
+        }
+        let edited = last.generation != i64::from(object.generation);
+        let since = machine::moment(world.tick).duration_since(last.finished_at);
+        let within = |pause| since < jiff::SignedDuration::try_from(pause).unwrap();
+        if target.failures >= valid.max_attempts || (target.failures > 0 && last.outcome == Outcome::Cancelled) {
+            !edited
+        } else if target.failures > 0 {
+            within(valid.backoff.after(target.failures))
+        } else {
+            target.successes > 0 && (valid.repeat == Repeat::Never || within(valid.settle.after(target.successes)))
+        }
     }
 
     fn judge_deletion(&self, world: &mut World, run: Run) {
@@ -173,6 +224,17 @@ impl Machine {
         let mut merged = text(stored);
         merge(&mut merged, &text(before), &text(after));
         self.statuses.put(serde_json::from_value(merged).unwrap())
+    }
+}
+
+/// How a run ended, once it has: what the operator has ended counts by the reason that it had.
+fn outcome(run: Run) -> Option<Outcome> {
+    match (run.phase, run.stopped) {
+        (RunPhase::Active, _) => None,
+        (RunPhase::Succeeded, _) => Some(Outcome::Succeeded),
+        (_, Some(Stopped::TimedOut)) => Some(Outcome::TimedOut),
+        (_, Some(Stopped::Cancelled)) | (RunPhase::Cancelled, None) => Some(Outcome::Cancelled),
+        (RunPhase::Failed, None) => Some(Outcome::Failed),
     }
 }
 

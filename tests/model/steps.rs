@@ -4,10 +4,10 @@ use std::fmt;
 
 use super::{
     configuration::Configuration,
-    machine::Machine,
+    machine::{self, Machine},
     world::{
-        ATTEMPTS, Broken, Flight, Incarnation, Knowledge, Object, Refused, Replica, Reply, Request, Run, RunPhase,
-        Stage, World,
+        ATTEMPTS, Broken, Flight, Incarnation, Knowledge, LAST_ATTEMPT, Object, Refused, Replica, Reply, Request, Run,
+        RunPhase, Said, Stage, World,
     },
 };
 
@@ -52,12 +52,22 @@ pub enum Action {
     CollectGarbage(Run),
     Edit(u8),
     Trigger,
+    /// A trigger that overrides the windows.
+    TriggerOverriding,
+    /// The cancel annotation names the run of this attempt.
+    Annotate(u8),
     FlipAnswer,
+    /// What is desired goes, or is there again.
+    FlipDesired,
+    /// A replica sees a watched source change.
+    SeeSource(u8, Incarnation),
     FlipEndpoint,
     DeleteObject,
     ObjectGone,
     Recreate,
     RemoveForeign,
+    RemoveForged(Run),
+    EndEarlier,
     InstallKind,
 }
 
@@ -95,12 +105,20 @@ impl fmt::Display for Action {
             Self::CollectGarbage(run) => write!(f, "the garbage collector deletes {run}"),
             Self::Edit(spec) => write!(f, "a user edits the spec (to #{spec})"),
             Self::Trigger => write!(f, "a user sets the trigger"),
+            Self::TriggerOverriding => write!(f, "a user sets the trigger, and lets it override the windows"),
+            Self::Annotate(attempt) => write!(f, "a user names run {attempt} in the cancel annotation"),
+            Self::FlipDesired => write!(f, "what is desired goes, or is there again"),
+            Self::SeeSource(replica, incarnation) => {
+                write!(f, "replica {replica} sees a source of {} change", of(incarnation))
+            }
             Self::FlipAnswer => write!(f, "the endpoint changes its mind"),
             Self::FlipEndpoint => write!(f, "the endpoint breaks or mends"),
             Self::DeleteObject => write!(f, "a user deletes the object"),
             Self::ObjectGone => write!(f, "the object is gone"),
             Self::Recreate => write!(f, "a user creates an object of the same name"),
             Self::RemoveForeign => write!(f, "somebody removes the foreign object"),
+            Self::RemoveForged(run) => write!(f, "somebody removes {run}"),
+            Self::EndEarlier => write!(f, "the earlier operator's run ends"),
             Self::InstallKind => write!(f, "the run's kind is installed"),
         }
     }
@@ -115,22 +133,34 @@ fn word(reply: Reply) -> String {
         Reply::Absent => "\"404\"".into(),
         Reply::Foreign => "\"somebody else's\"".into(),
         Reply::Deleted => "\"deleted\"".into(),
+        Reply::Earlier(found) => if found { "\"there is one\"" } else { "\"there is none\"" }.into(),
         Reply::Unknown => "\"no certain outcome\"".into(),
     }
 }
 
 impl Machine {
     pub fn first_world(&self) -> World {
-        let object =
-            Object { incarnation: 0, version: 1, generation: 1, spec: 0, trigger: 0, deleting: false, status: 0 };
+        let object = Object {
+            incarnation: 0,
+            version: 1,
+            generation: 1,
+            spec: 0,
+            trigger: 0,
+            overriding: 0,
+            cancel: 0,
+            deleting: false,
+            status: 0,
+        };
+        let forged = Run { name: 9, phase: RunPhase::Failed, ..machine::new_run(0, LAST_ATTEMPT, 0) };
         let mut world = World {
             tick: 0,
             object: Some(object),
             incarnation: 0,
-            runs: Vec::new(),
+            runs: if self.configuration.forged { vec![forged] } else { Vec::new() },
             foreign: self.configuration.foreign,
             kind_installed: !self.configuration.kind_missing,
-            needed: true,
+            earlier: self.configuration.earlier,
+            wish: Said::Needed,
             endpoint_up: true,
             flights: Vec::new(),
             replicas: [Replica::started(0), Replica::started(0)],
@@ -146,6 +176,9 @@ impl Machine {
             for replica in 0..self.configuration.replicas {
                 Self::see_object(&mut world, replica);
                 Self::see_runs(&mut world, replica);
+            }
+            if !self.configuration.earlier {
+                (0..self.configuration.replicas).for_each(|replica| self.has_searched(&mut world, replica));
             }
             // The first pass of either has written that the object awaits its first answer, and has asked.
             for replica in 0..self.configuration.replicas {
@@ -186,6 +219,9 @@ impl Machine {
                 }
                 if view.under_way.is_some() {
                     actions.push(Action::Answer(index, incarnation));
+                }
+                if budget.source_changes > 0 && view.object.is_some() {
+                    actions.push(Action::SeeSource(index, incarnation));
                 }
             }
             if budget.crashes > 0 {
@@ -232,12 +268,18 @@ impl Machine {
                 if budget.run_failures > 0 {
                     actions.push(Action::EndRun(*run, RunPhase::Failed));
                 }
+                if budget.cancels > 0 || run.stopped.is_some() {
+                    actions.push(Action::EndRun(*run, RunPhase::Cancelled));
+                }
             }
             if budget.run_deletions > 0 {
                 actions.push(Action::DeleteRun(*run));
             }
             if Self::is_garbage(world, *run) {
                 actions.push(Action::CollectGarbage(*run));
+            }
+            if run.attempt == LAST_ATTEMPT {
+                actions.push(Action::RemoveForged(*run));
             }
         }
         if budget.old_lists > 0 {
@@ -254,6 +296,13 @@ impl Machine {
             if budget.triggers > 0 {
                 actions.push(Action::Trigger);
             }
+            if budget.overrides > 0 {
+                actions.push(Action::TriggerOverriding);
+            }
+            if budget.cancel_annotations > 0 {
+                let own = |run: &&Run| run.owner == object.incarnation && run.phase == RunPhase::Active;
+                actions.extend(world.runs.iter().filter(own).map(|run| Action::Annotate(run.attempt)));
+            }
             if object.deleting {
                 actions.push(Action::ObjectGone);
             } else if budget.object_deletions > 0 {
@@ -264,6 +313,12 @@ impl Machine {
         }
         if budget.flips > 0 {
             actions.push(Action::FlipAnswer);
+        }
+        if budget.withdrawals > 0 || world.wish == Said::DesiredUnknown {
+            actions.push(Action::FlipDesired);
+        }
+        if world.earlier {
+            actions.push(Action::EndEarlier);
         }
         if budget.endpoint_failures > 0 || !world.endpoint_up {
             actions.push(Action::FlipEndpoint);
@@ -328,13 +383,14 @@ impl Machine {
             }
             Action::Tick => world.tick += 1,
             Action::EndRun(run, phase) => {
-                if *phase == RunPhase::Failed {
-                    world.budget.run_failures -= 1;
-                } else if self.configuration.success_serves {
-                    world.needed = false;
+                match phase {
+                    RunPhase::Failed => world.budget.run_failures -= 1,
+                    RunPhase::Cancelled if run.stopped.is_none() => world.budget.cancels -= 1,
+                    RunPhase::Succeeded if self.configuration.success_serves => world.serve(),
+                    _ => {}
                 }
                 for stored in world.runs.iter_mut().filter(|stored| stored.same(*run)) {
-                    stored.phase = *phase;
+                    (stored.phase, stored.started) = (*phase, 0);
                 }
             }
             Action::Crash(replica) => {
@@ -382,7 +438,7 @@ impl Machine {
                 world.budget.run_deletions -= 1;
                 Self::remove_run(world, *run);
             }
-            Action::CollectGarbage(run) => Self::remove_run(world, *run),
+            Action::CollectGarbage(run) | Action::RemoveForged(run) => Self::remove_run(world, *run),
             Action::Edit(spec) => {
                 world.budget.edits -= 1;
                 let (spec, version) = (*spec, world.next_version());
@@ -392,14 +448,34 @@ impl Machine {
             }
             Action::Trigger => {
                 world.budget.triggers -= 1;
+                world.trigger();
+            }
+            Action::TriggerOverriding => {
+                world.budget.overrides = world.budget.overrides.saturating_sub(1);
+                world.trigger();
+                if let Some(object) = &mut world.object {
+                    object.overriding = object.trigger;
+                }
+            }
+            Action::Annotate(attempt) => {
+                world.budget.cancel_annotations -= 1;
                 let version = world.next_version();
                 if let Some(object) = &mut world.object {
-                    (object.trigger, object.version) = (object.trigger + 1, version);
+                    (object.cancel, object.version) = (*attempt, version);
                 }
             }
             Action::FlipAnswer => {
                 world.budget.flips -= 1;
-                world.needed = !world.needed;
+                world.wish = if world.wish == Said::Needed { Said::NotNeeded } else { Said::Needed };
+            }
+            Action::FlipDesired if world.wish == Said::DesiredUnknown => world.wish = Said::Needed,
+            Action::FlipDesired => {
+                world.budget.withdrawals -= 1;
+                world.wish = Said::DesiredUnknown;
+            }
+            Action::SeeSource(replica, incarnation) => {
+                world.budget.source_changes -= 1;
+                self.see_source(world, *replica, *incarnation);
             }
             Action::FlipEndpoint => {
                 if world.endpoint_up {
@@ -424,11 +500,14 @@ impl Machine {
                     generation: 1,
                     spec: 0,
                     trigger: 0,
+                    overriding: 0,
+                    cancel: 0,
                     deleting: false,
                     status: 0,
                 });
             }
             Action::RemoveForeign => world.foreign = false,
+            Action::EndEarlier => world.earlier = false,
             Action::InstallKind => world.kind_installed = true,
         }
     }

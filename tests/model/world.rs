@@ -16,9 +16,17 @@ pub enum RunPhase {
     Active,
     Succeeded,
     Failed,
+    Cancelled,
 }
 
-/// A run in the API server, or in a replica's store. Its phase stands for its resourceVersion: it only moves forward.
+/// Why the operator ended a run: the mark on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Stopped {
+    TimedOut,
+    Cancelled,
+}
+
+/// A run in the API server, or in a replica's store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Run {
     pub owner: Incarnation,
@@ -29,10 +37,18 @@ pub struct Run {
     pub copy: u8,
     /// Which target it was made for.
     pub target: u8,
+    /// When it started; 0 where nothing asks for that.
+    pub started: Tick,
     pub phase: RunPhase,
+    pub stopped: Option<Stopped>,
 }
 
 impl Run {
+    /// Stands for its resourceVersion: it only moves forward.
+    pub fn version(self) -> (RunPhase, Option<Stopped>) {
+        (self.phase, self.stopped)
+    }
+
     /// Whether both are the same object, perhaps at different moments.
     pub fn same(self, other: Self) -> bool {
         (self.owner, self.attempt, self.name, self.copy) == (other.owner, other.attempt, other.name, other.copy)
@@ -54,6 +70,10 @@ pub struct Object {
     pub spec: u8,
     /// Value of the trigger annotation; 0 is none.
     pub trigger: u8,
+    /// Value of the annotation that lets a trigger override the windows.
+    pub overriding: u8,
+    /// Attempt whose run the cancel annotation names; 0 is none.
+    pub cancel: u8,
     pub deleting: bool,
     pub status: Id,
 }
@@ -66,13 +86,26 @@ pub struct Under {
     pub attempt: u8,
     pub ended: bool,
     pub trigger: u8,
+    pub revision: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Said {
     Needed,
     NotNeeded,
+    /// There is nothing desired yet.
+    DesiredUnknown,
+    /// No answer.
     Nothing,
+}
+
+/// A question under way, with its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Asked {
+    pub under: Under,
+    pub at: Tick,
+    pub said: Said,
+    pub evidence: Evidence,
 }
 
 /// What was really so when a question was answered. No replica sees this; the properties do.
@@ -114,6 +147,14 @@ pub enum Request {
     Delete {
         run: Run,
     },
+    /// The patch that ends a run; `exact` where it carries uid and resourceVersion.
+    Stop {
+        run: Run,
+        cause: Stopped,
+        exact: bool,
+    },
+    /// A list of runs without our label.
+    Find,
 }
 
 /// Why a POST was refused.
@@ -135,6 +176,8 @@ pub enum Reply {
     Absent,
     Foreign,
     Deleted,
+    /// Whether an earlier operator's run is unfinished.
+    Earlier(bool),
     Unknown,
 }
 
@@ -170,8 +213,7 @@ pub struct View {
     pub timer: Option<Tick>,
     /// The planned question.
     pub planned: Option<(Tick, Under)>,
-    /// The question under way, with its answer.
-    pub under_way: Option<(Under, Said, Evidence)>,
+    pub under_way: Option<Asked>,
     /// Evidence of the answer in memory.
     pub evidence: Option<Evidence>,
     /// Requests that follow the one that the pass waits for; `None` when no pass is under way.
@@ -229,6 +271,8 @@ pub struct Budget {
     pub run_failures: u8,
     pub edits: u8,
     pub triggers: u8,
+    /// Triggers that override the windows.
+    pub overrides: u8,
     /// Changes of the endpoint's answer.
     pub flips: u8,
     pub endpoint_failures: u8,
@@ -240,6 +284,14 @@ pub struct Budget {
     pub slow_clocks: u8,
     /// Passes of the second replica: the first one's are bounded by time alone.
     pub second_passes: u8,
+    /// Runs that somebody cancels.
+    pub cancels: u8,
+    /// Runs that a user names in the cancel annotation.
+    pub cancel_annotations: u8,
+    /// How often what is desired disappears.
+    pub withdrawals: u8,
+    /// Changes of a watched source that replicas see.
+    pub source_changes: u8,
 }
 
 /// What a property found broken on the way to this state.
@@ -259,6 +311,9 @@ impl Broken {
     pub const UNKNOWN_RUNS: u16 = 1 << 9;
     pub const DEADLINE_LOWERED: u16 = 1 << 10;
     pub const OLD_LOOK_UP: u16 = 1 << 11;
+    pub const OLD_ANSWER: u16 = 1 << 12;
+    pub const WAITING: u16 = 1 << 13;
+    pub const STOP: u16 = 1 << 14;
 
     pub fn add(&mut self, bits: u16) {
         self.0 |= bits;
@@ -271,6 +326,8 @@ impl Broken {
 
 /// Attempts that are told apart.
 pub const ATTEMPTS: usize = 6;
+/// Stands for the last attempt that can be, on a run that somebody has labelled so.
+pub const LAST_ATTEMPT: u8 = 99;
 
 /// The whole state.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -284,8 +341,10 @@ pub struct World {
     /// Somebody else's object stands under the name of the first attempt.
     pub foreign: bool,
     pub kind_installed: bool,
+    /// An earlier operator's run of the first object is unfinished. No watch shows it.
+    pub earlier: bool,
     /// What the endpoint says, and whether it says anything.
-    pub needed: bool,
+    pub wish: Said,
     pub endpoint_up: bool,
     pub flights: Vec<Flight>,
     pub replicas: [Replica; 2],
@@ -311,13 +370,14 @@ impl World {
         self.flights.retain(|flight| {
             flight.waiting.is_some()
                 || match (flight.request, flight.stage) {
-                    (_, Stage::Replied(_)) | (Request::Get { .. }, _) => false,
+                    (_, Stage::Replied(_)) | (Request::Get { .. } | Request::Find, _) => false,
                     (Request::Patch { version, conditional, .. }, _) => object.is_some_and(|object| {
                         object.incarnation == flight.owner && (!conditional || object.version == version)
                     }),
                     (Request::Post { not_after, .. }, Stage::Sent) => !fenced || tick <= not_after,
                     (Request::Post { .. }, Stage::Admitted(at)) => tick < at + 2,
-                    (Request::Delete { run }, _) => runs.contains(&run),
+                    (Request::Delete { run } | Request::Stop { run, exact: true, .. }, _) => runs.contains(&run),
+                    (Request::Stop { run, .. }, _) => object.is_some_and(|object| object.incarnation == run.owner),
                 }
         });
         self.flights.sort_unstable();
@@ -382,6 +442,21 @@ impl World {
         }
     }
 
+    /// A run brings about what was desired.
+    pub fn serve(&mut self) {
+        if self.wish == Said::Needed {
+            self.wish = Said::NotNeeded;
+        }
+    }
+
+    /// A user gives the trigger a new value.
+    pub fn trigger(&mut self) {
+        let version = self.next_version();
+        if let Some(object) = &mut self.object {
+            (object.trigger, object.version) = (object.trigger + 1, version);
+        }
+    }
+
     /// A resourceVersion above every other.
     pub fn next_version(&mut self) -> u8 {
         let mut highest = 0;
@@ -396,7 +471,9 @@ impl fmt::Display for Run {
         if self.owner > 0 {
             write!(f, " of the later object")?;
         }
-        if self.name > 0 {
+        if self.attempt == LAST_ATTEMPT {
+            write!(f, " (a forged number)")?;
+        } else if self.name > 0 {
             write!(f, " (name #{})", self.name)?;
         }
         if self.copy > 0 {
@@ -414,6 +491,8 @@ impl fmt::Display for Flight {
             Request::Post { run, not_after, .. } => write!(f, "the POST of {run} (not after tick {not_after})")?,
             Request::Get { attempt, .. } => write!(f, "the GET of run {attempt}")?,
             Request::Delete { run } => write!(f, "the DELETE of {run}")?,
+            Request::Stop { run, cause, .. } => write!(f, "the stop of {run} ({cause:?})")?,
+            Request::Find => write!(f, "the search for an earlier operator's run")?,
         }
         match self.waiting {
             Some(replica) => write!(f, " of replica {replica}"),

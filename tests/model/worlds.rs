@@ -24,6 +24,11 @@ const USUAL: &[Rule] =
 
 /// Small enough for every run of the tests.
 pub fn small() -> Vec<Configuration> {
+    [faults(), waits()].concat()
+}
+
+/// What goes wrong with processes, requests, runs, watches and the object.
+fn faults() -> Vec<Configuration> {
     vec![
         Configuration {
             name: "a crash or a lost request",
@@ -61,14 +66,6 @@ pub fn small() -> Vec<Configuration> {
             ..ONE
         },
         Configuration {
-            name: "edits, triggers",
-            horizon: 1,
-            specs: &[Spec::Plain, Spec::Changed, Spec::Suspended, Spec::Invalid],
-            budget: Budget { edits: 1, triggers: 1, ..NONE },
-            rules: &[Rule::Suspended, Rule::InvalidSpec, Rule::AwaitReserveAgain],
-            ..ONE
-        },
-        Configuration {
             name: "deleted and created again",
             horizon: 0,
             budget: Budget { object_deletions: 1, ..NONE },
@@ -76,11 +73,19 @@ pub fn small() -> Vec<Configuration> {
             ..ONE
         },
         Configuration {
-            name: "failing endpoint, failing run, change not merged",
-            horizon: 3,
-            success_serves: false,
-            budget: Budget { endpoint_failures: 1, run_failures: 1, ..NONE },
-            rules: &[Rule::NoAnswer, Rule::BackOff, Rule::Settle],
+            name: "an earlier operator's run",
+            horizon: 2,
+            earlier: true,
+            budget: Budget { crashes: 1, lost: 1, ..NONE },
+            rules: &[Rule::FindUnlabelledRun, Rule::UnlabelledRunActive],
+            ..ONE
+        },
+        Configuration {
+            name: "a forged number",
+            horizon: 0,
+            forged: true,
+            budget: Budget { triggers: 1, ..NONE },
+            rules: &[Rule::NoAttemptLeft],
             ..ONE
         },
         Configuration {
@@ -114,6 +119,84 @@ pub fn small() -> Vec<Configuration> {
             success_serves: false,
             budget: Budget { lost: 1, run_deletions: 1, triggers: 1, ..NONE },
             rules: &[Rule::LookUpRun, Rule::ReserveAgain],
+            ..ONE
+        },
+    ]
+}
+
+/// Edits, ends of runs, and what targets then wait for.
+fn waits() -> Vec<Configuration> {
+    vec![
+        Configuration {
+            name: "edits, triggers",
+            horizon: 1,
+            specs: &[Spec::Plain, Spec::Changed, Spec::Suspended, Spec::Invalid],
+            budget: Budget { edits: 1, triggers: 1, ..NONE },
+            rules: &[Rule::Suspended, Rule::InvalidSpec, Rule::AwaitReserveAgain],
+            ..ONE
+        },
+        Configuration {
+            name: "failing endpoint, failing run, change not merged",
+            horizon: 3,
+            success_serves: false,
+            budget: Budget { endpoint_failures: 1, run_failures: 1, ..NONE },
+            rules: &[Rule::NoAnswer, Rule::BackOff, Rule::AskAgain, Rule::Settle],
+            ..ONE
+        },
+        Configuration {
+            name: "a run that takes too long",
+            horizon: 3,
+            specs: &[Spec::Bounded],
+            budget: Budget { lost: 1, cancels: 1, ..NONE },
+            rules: &[Rule::StopRun, Rule::BackOff, Rule::AskAgain, Rule::Cancelled],
+            ..ONE
+        },
+        Configuration {
+            name: "runs cancelled by annotation and by somebody",
+            horizon: 0,
+            budget: Budget { cancel_annotations: 1, cancels: 1, crashes: 1, triggers: 1, ..NONE },
+            rules: &[Rule::StopRun, Rule::Cancelled],
+            ..ONE
+        },
+        Configuration {
+            name: "retries exhausted",
+            horizon: 0,
+            specs: &[Spec::Once, Spec::OnceEdited],
+            budget: Budget { run_failures: 1, crashes: 1, triggers: 1, edits: 1, ..NONE },
+            rules: &[Rule::RetriesExhausted],
+            ..ONE
+        },
+        Configuration {
+            name: "not to be repeated",
+            horizon: 0,
+            specs: &[Spec::NotRepeated, Spec::Plain],
+            success_serves: false,
+            budget: Budget { crashes: 1, triggers: 1, edits: 1, ..NONE },
+            rules: &[Rule::SettledForGood, Rule::Settle],
+            ..ONE
+        },
+        Configuration {
+            name: "windows",
+            horizon: 2,
+            specs: &[Spec::DeniedAtFirst, Spec::NeverAllowed],
+            budget: Budget { edits: 1, triggers: 1, overrides: 1, refusals: 1, ..NONE },
+            rules: &[Rule::OutsideWindow, Rule::AskAgain],
+            ..ONE
+        },
+        Configuration {
+            name: "edited while a target waits",
+            horizon: 3,
+            specs: &[Spec::Plain, Spec::Suspended],
+            split_answers: true,
+            budget: Budget { edits: 2, run_failures: 1, ..NONE },
+            rules: &[Rule::BackOff, Rule::AskAgain, Rule::Suspended],
+            ..ONE
+        },
+        Configuration {
+            name: "nothing desired, sources that change",
+            horizon: 1,
+            budget: Budget { withdrawals: 1, source_changes: 1, refusals: 1, ..NONE },
+            rules: &[Rule::DesiredUnknown],
             ..ONE
         },
     ]
@@ -228,5 +311,21 @@ pub fn of_mutant(mutant: Mutant) -> Configuration {
         Mutant::ClearsEarly => Configuration { horizon: 2, budget: Budget { lost: 1, ..NONE }, ..one },
         Mutant::DeletesByAgeSinceCreation => Configuration { horizon: 0, limits: Some(0), ..one },
         Mutant::UnknownAsEmpty => Configuration { horizon: 0, warm: false, ..one },
+        Mutant::StopsByName => Configuration {
+            horizon: 0,
+            budget: Budget { retries: 1, run_deletions: 1, cancel_annotations: 1, ..NONE },
+            ..one
+        },
+        Mutant::TimeoutCountsAsCancelled => Configuration { horizon: 1, specs: &[Spec::Bounded], ..one },
+        Mutant::ForgetsFailuresAtRestart => Configuration {
+            horizon: 0,
+            specs: &[Spec::Once],
+            budget: Budget { run_failures: 1, crashes: 1, ..NONE },
+            ..one
+        },
+        Mutant::OldAnswerAfterWait => Configuration { horizon: 2, budget: Budget { run_failures: 1, ..NONE }, ..one },
+        Mutant::SearchesOnlyOnce => {
+            Configuration { horizon: 0, earlier: true, budget: Budget { crashes: 1, ..NONE }, ..one }
+        }
     }
 }

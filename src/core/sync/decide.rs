@@ -143,7 +143,8 @@ fn needed(
     now: Now,
 ) -> Plan {
     let target = fresh_target(facts, valid, answer, parameters, now);
-    match pause(facts, valid, &target, now) {
+    let pause = pause(facts, valid, &target, now);
+    match pause {
         Some(Pause { rule, until: None }) => return parked(facts, valid, target, (answer, rule), now),
         Some(Pause { rule, until: Some(at) }) if at > now.wall => {
             return wait_until(facts, valid, target, (answer, rule, at), now);
@@ -153,8 +154,10 @@ fn needed(
     if let Some(plan) = outside_window(facts, valid, (&target, answer), now) {
         return plan;
     }
-    // What was heard during a wait is not news about the moment at which it ends.
-    let waited = facts.status.next_attempt_at.filter(|at| *at <= now.wall);
+    // What was heard during a wait is not news about the moment at which it ends. Status forgets that moment at an edit;
+    // the pause does not.
+    let shown = facts.status.next_attempt_at.filter(|at| *at <= now.wall);
+    let waited = pause.and_then(|pause| pause.until).max(shown);
     if waited.is_some_and(|at| now.mono.since(asked) > until(at, now.wall)) {
         return Plan::idle(Rule::AskAgain).asking(facts, valid, Duration::ZERO, now);
     }

@@ -16,11 +16,12 @@ use super::{
     memory::{PostState, Refusal},
     plan::{CreateRun, Effect, Plan, Rule, StopCause, StopRun},
     summarise::{Situation, awaits_first_answer},
+    validate::Valid,
 };
 use crate::{
     api::{LastRun, ModelSyncStatus, Outcome, Reason, Reservation, RunSlot, SuccessfulRun, Target, keys},
     core::{
-        answer::{Demand, map_parameters},
+        answer::{Answer, Demand, map_parameters},
         retry::{CREATE_BACKOFF, INVALID_RETRY},
         run::{Ending, RunRecord},
         time::{Now, after, until, whole_seconds},
@@ -62,16 +63,17 @@ fn running(facts: &Facts<'_>, run: &RunRecord, now: Now) -> Plan {
         return active(facts, run, now);
     }
     let timeout = facts.spec.as_ref().ok().and_then(|valid| valid.run_timeout);
-    let due = timeout.zip(run.observed.started_at).map(|(timeout, started)| after(started, timeout));
+    let due = timeout.zip(run.observed.started_at).map(|(timeout, started)| (timeout, after(started, timeout)));
     let cause = if facts.object.cancel.as_deref() == Some(run.name.as_str()) {
         Some(StopCause::Cancelled)
     } else {
-        due.filter(|due| *due <= now.server_or_wall()).map(|_| StopCause::TimedOut)
+        due.filter(|(_, due)| *due <= now.server_or_wall()).map(|_| StopCause::TimedOut)
     };
     let Some(cause) = cause else {
         let plan = active(facts, run, now);
         return match due {
-            Some(due) => plan.waking_at(now.mono + until(now.server_or_wall(), due)),
+            // A start that lies ahead is the word of a clock that runs ahead: it does not stretch the wait.
+            Some((timeout, due)) => plan.waking_at(now.mono + until(now.server_or_wall(), due).min(timeout)),
             None => plan,
         };
     };
@@ -245,7 +247,8 @@ fn refused(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, refusal: &Refu
 }
 
 /// The same attempt once more, if an answer that was asked since its reservation still says so. If it says that nothing is
-/// needed any more, the attempt is given up the way a lost one is.
+/// needed or desired any more, or if no window is open, the attempt is given up the way a lost one is: kept open it would
+/// show a run that is not there, and another process, which knows of no refusal, would give it up.
 fn again(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Plan {
     let valid = match &facts.spec {
         Ok(valid) => valid,
@@ -266,19 +269,24 @@ fn again(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Pla
             plan.asking(facts, valid, Duration::ZERO, now)
         }
         Some(Err(no_answer)) => without_answer(facts, valid, no_answer, Rule::AwaitReserveAgain, now),
-        Some(Ok(answer)) if answer.demand == Demand::NotNeeded => lost(facts, open, slot, now),
-        Some(Ok(answer)) if answer.demand == Demand::DesiredUnknown => desired_unknown(facts, valid, answer, now),
+        Some(Ok(answer)) if answer.demand != Demand::Needed || closed(facts, valid, answer, now).is_some() => {
+            lost(facts, open, slot, now)
+        }
         Some(Ok(answer)) => match map_parameters(&answer.parameters, valid.mapping, valid.unmapped) {
             Err(no_answer) => without_answer(facts, valid, &no_answer, Rule::AwaitReserveAgain, now),
             Ok(parameters) => {
                 let target = fresh_target(facts, valid, answer, parameters, now);
-                if let Some(plan) = outside_window(facts, valid, (&target, answer), now) {
-                    return plan;
-                }
                 reserve(facts, valid, (target, answer), open.attempt, Rule::ReserveAgain, now)
             }
         },
     }
+}
+
+/// The plan that waits for a window, where a run is needed and none may be started now.
+fn closed(facts: &Facts<'_>, valid: &Valid<'_>, answer: &Answer, now: Now) -> Option<Plan> {
+    let parameters = map_parameters(&answer.parameters, valid.mapping, valid.unmapped).ok()?;
+    let target = fresh_target(facts, valid, answer, parameters, now);
+    outside_window(facts, valid, (&target, answer), now)
 }
 
 /// Nobody sees the run, and a request for it may be on its way: look, wait for the deadline, look again.
@@ -341,6 +349,8 @@ fn unfenced(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> 
             let situation = Situation::UpToDate { compared: answer.values.is_some() };
             report(facts, Rule::UpToDate, &situation, now).asking(facts, valid, next_phase(facts, valid, now), now)
         }
+        Some(Ok(answer)) if answer.demand == Demand::DesiredUnknown => desired_unknown(facts, valid, answer, now),
+        Some(Ok(answer)) => closed(facts, valid, answer, now).unwrap_or_else(|| again(facts, open, slot, now)),
         _ => again(facts, open, slot, now),
     }
 }
