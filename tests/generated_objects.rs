@@ -599,7 +599,8 @@ impl World {
         }
         let object = object.to_string();
         let record = record::model_sync(&object).ok()?;
-        let status = record.status().ok()?;
+        let (spec, status) = record.read();
+        let status = status.ok()?;
         let mut runs = Vec::new();
         let number = if dice.once_in(2) { 0 } else { dice.below(5) };
         for n in 0..number {
@@ -620,7 +621,7 @@ impl World {
         let memory = dice.memory(&record.identity, &status, &own.iter().collect::<Vec<_>>(), &heard, now);
         Some(Self {
             object,
-            spec: record.spec(),
+            spec,
             status,
             own,
             predecessors,

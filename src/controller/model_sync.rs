@@ -1,5 +1,7 @@
 //! The pipeline of a ModelSync: gather → decide → apply. IO through `kube_io` only.
 
+mod effects;
+
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{
@@ -9,23 +11,22 @@ use std::{
     time::Duration,
 };
 
-use tracing::{debug, info, warn};
+use tracing::debug;
 
 use crate::{
-    api::{ModelSyncSpec, ModelSyncStatus, Reason, RunSlot},
+    api::{ModelSyncSpec, ModelSyncStatus},
     clock::Clock,
     core::{
         answer::Demand,
         invalid::Invalid,
-        run::{OwnerReference, RunBackend, RunKind, RunRequest},
+        run::RunBackend,
         sync::{
-            Answered, CreateRun, DeleteRun, Effect, Facts, Lookup, Memory, Note, Plan, Post, PostState, Refusal, Rule,
-            RunKnowledge, StopRun, Unlabelled, WakeUp, broken_off, decide, notes, references, validate,
+            Answered, Effect, Facts, Memory, Plan, Rule, RunKnowledge, WakeUp, broken_off, decide, references, validate,
         },
         time::{Mono, Now, until},
     },
     kube_io::{
-        apply::{ApiServer, Created, Found, Written},
+        apply::ApiServer,
         events::Events,
         fence::FenceState,
         lease::Leadership,
@@ -122,13 +123,12 @@ impl ModelSyncController {
     /// One pass over the object with this uid.
     pub async fn reconcile(&self, poller: &Poller, uid: &str) -> Next {
         let Some(object) = self.context.objects.get(uid) else { return self.forget(poller, uid) };
-        let Ok(status) = object.status() else {
+        let (spec, Ok(status)) = object.read() else {
             // Without a readable status an attempt could be used twice. The log and a metric tell of it.
             return Next::OnEvent;
         };
         let now = self.context.clock.now();
         let runs = self.context.runs.of(uid, &object.identity.namespace, KIND, &object.identity.name);
-        let spec = object.spec();
         let memory = self.observe(uid, &runs, &status, now);
         let term = self.term.read().unwrap_or_else(PoisonError::into_inner).clone();
         let nonce = format!("{term}-{}", self.nonces.fetch_add(1, Ordering::Relaxed));
@@ -151,7 +151,7 @@ impl ModelSyncController {
     pub async fn show_panic(&self, uid: &str) {
         self.context.metrics.pass("panic", Duration::ZERO);
         let Some(object) = self.context.objects.get(uid).filter(|_| self.leads()) else { return };
-        let Ok(status) = object.status() else { return };
+        let (_, Ok(status)) = object.read() else { return };
         let after = broken_off(&object.identity, &status, self.context.clock.now());
         if after != status {
             // Whatever comes of the write, the object is looked at again.
@@ -298,205 +298,6 @@ impl ModelSyncController {
             WakeUp::At(at) => Next::At(at),
             WakeUp::OnEvent => Next::OnEvent,
         }
-    }
-
-    async fn write_status(&self, object: &ModelSyncRecord, before: &ModelSyncStatus, after: &ModelSyncStatus) -> Step {
-        let name = &*object.identity.name;
-        match self.context.api.write_status(object, before, after).await {
-            Written::Stored(record) => {
-                self.tell(object, before, after);
-                self.context.objects.insert(*record);
-                Step::Done
-            }
-            Written::Reread(Some(record)) if record.resource_version != object.resource_version => {
-                debug!(object = name, "the object changed meanwhile; deciding again");
-                self.context.objects.insert(*record);
-                Step::Stop(Next::Now)
-            }
-            Written::Reread(None) => {
-                self.context.objects.remove(&object.identity.uid);
-                Step::Stop(Next::Now)
-            }
-            Written::Reread(Some(_)) => {
-                warn!(object = name, "the API server does not take the status; trying again");
-                Step::Stop(Next::Failed)
-            }
-            Written::Failed(error) => {
-                warn!(object = name, %error, "the status could not be written; trying again");
-                Step::Stop(Next::Failed)
-            }
-        }
-    }
-
-    /// Events and metrics of what was just stored.
-    fn tell(&self, object: &ModelSyncRecord, before: &ModelSyncStatus, after: &ModelSyncStatus) {
-        for note in notes(before, after) {
-            self.context.events.publish(&object.identity, KIND, &note);
-        }
-        if let Some(last) = after.last_run.as_ref().filter(|last| before.last_run.as_ref() != Some(last)) {
-            info!(
-                object = &*object.identity.name,
-                namespace = &*object.identity.namespace,
-                run = last.name,
-                outcome = last.outcome.as_str(),
-                "run ended"
-            );
-            self.context.metrics.run_ended(last.outcome.as_str());
-        }
-    }
-
-    async fn create_run(&self, object: &ModelSyncRecord, run: &CreateRun) -> Step {
-        let identity = &object.identity;
-        // From here until the reply nobody can say whether the run exists; a crash in between leaves it at that.
-        self.remember_post(&identity.uid, &run.nonce, PostState::Unknown);
-        let created = match self.build(object, run) {
-            Ok((backend, body)) => self.context.api.create_run(backend, &identity.uid, &body).await,
-            Err(message) => Created::Refused { reason: Reason::RunRefused, message, stalled: true },
-        };
-        let state = match created {
-            Created::Ours(stored) => {
-                info!(object = &*identity.name, namespace = &*identity.namespace, run = run.name, "run created");
-                self.context.metrics.run_started(run.kind.kind);
-                let text = format!("created {} {}", run.kind.kind, run.name);
-                self.context.events.publish(
-                    identity,
-                    KIND,
-                    &Note { warning: false, reason: Reason::RunStarted, action: "Create", text },
-                );
-                self.context.runs.insert(*stored);
-                PostState::Created
-            }
-            Created::Refused { reason, message, stalled } => {
-                warn!(
-                    object = &*identity.name,
-                    namespace = &*identity.namespace,
-                    run = run.name,
-                    reason = reason.as_str(),
-                    message,
-                    "run refused"
-                );
-                let (generation, trigger, at) =
-                    (identity.generation, identity.trigger.clone(), self.context.clock.mono());
-                PostState::Refused(Refusal { reason, message, stalled, generation, trigger, at })
-            }
-            Created::Unknown(error) => {
-                warn!(object = &*identity.name, namespace = &*identity.namespace, run = run.name, %error, "it is not known whether the run was created");
-                PostState::Unknown
-            }
-        };
-        self.remember_post(&identity.uid, &run.nonce, state);
-        Step::Done
-    }
-
-    fn build(
-        &self,
-        object: &ModelSyncRecord,
-        run: &CreateRun,
-    ) -> Result<(&'static dyn RunBackend, serde_json::Value), String> {
-        let spec = object.spec().map_err(|invalid| invalid.to_string())?;
-        let template = validate(&spec, self.context.backends).map_err(|invalid| invalid.to_string())?.template;
-        let backend =
-            self.backend(run.kind.kind).ok_or_else(|| format!("{} is not supported by this operator", run.kind))?;
-        let owner = OwnerReference {
-            api_version: crate::api::keys::API_VERSION,
-            kind: KIND,
-            name: object.identity.name.to_string(),
-            uid: object.identity.uid.to_string(),
-        };
-        let request = RunRequest {
-            name: &run.name,
-            namespace: &object.identity.namespace,
-            template,
-            parameters: &run.parameters,
-            labels: &run.labels,
-            annotations: &run.annotations,
-            owner: run.owned.then_some(&owner),
-            timeout: run.timeout,
-        };
-        backend.build(&request).map(|body| (backend, body)).map_err(|invalid| invalid.to_string())
-    }
-
-    async fn look_up(&self, object: &ModelSyncRecord, slot: &RunSlot) -> Step {
-        let identity = &object.identity;
-        let Some(backend) = self.backend(&slot.kind) else {
-            warn!(
-                object = &*identity.name,
-                kind = slot.kind,
-                "the reserved run is of a kind that this operator does not know"
-            );
-            return Step::Stop(Next::Failed);
-        };
-        let sent = self.context.clock.now();
-        let foreign = match self.context.api.find_run(backend, &identity.uid, &identity.namespace, &slot.run_name).await
-        {
-            Ok(Found::Ours(run)) => {
-                self.context.runs.insert(*run);
-                return Step::Done;
-            }
-            Ok(Found::Absent) => None,
-            Ok(Found::Foreign(owner)) => Some(owner),
-            Err(error) => {
-                warn!(object = &*identity.name, run = slot.run_name, %error, "the reserved run could not be looked up; trying again");
-                return Step::Stop(Next::Failed);
-            }
-        };
-        let lookup =
-            Lookup { run_name: slot.run_name.clone(), sent_at: sent.server_or_wall(), sent: sent.mono, foreign };
-        self.memories().entry((*identity.uid).into()).or_default().lookup = Some(lookup);
-        Step::Done
-    }
-
-    async fn stop_run(&self, object: &ModelSyncRecord, run: &StopRun) -> Step {
-        let identity = &object.identity;
-        let Some(backend) = self.backend(run.kind.kind) else { return Step::Stop(Next::Failed) };
-        match self.context.api.stop_run(backend, &identity.namespace, run).await {
-            Ok(stored) => {
-                info!(object = &*identity.name, run = run.name, cause = run.cause.as_str(), "run is being ended");
-                let text = format!("{} {} is being ended: {}", run.kind.kind, run.name, run.cause.as_str());
-                let note = Note { warning: true, reason: Reason::RunStopped, action: "Stop", text };
-                self.context.events.publish(identity, KIND, &note);
-                self.context.runs.insert(stored);
-                Step::Done
-            }
-            Err(error) => {
-                warn!(object = &*identity.name, run = run.name, %error, "the run could not be ended; trying again");
-                Step::Stop(Next::Failed)
-            }
-        }
-    }
-
-    async fn find_unlabelled(&self, object: &ModelSyncRecord, kind: RunKind) -> Step {
-        let identity = &object.identity;
-        let Some(backend) = self.backend(kind.kind) else { return Step::Stop(Next::Failed) };
-        match self.context.unlabelled.find(backend, &identity.namespace, &identity.uid).await {
-            Ok(run) => {
-                let seen = Unlabelled { run, at: self.context.clock.mono() };
-                self.memories().entry((*identity.uid).into()).or_default().unlabelled = Some(seen);
-                Step::Done
-            }
-            Err(error) => {
-                warn!(object = &*identity.name, %error, "runs of an earlier operator could not be looked for; trying again");
-                Step::Stop(Next::Failed)
-            }
-        }
-    }
-
-    async fn delete_run(&self, object: &ModelSyncRecord, run: &DeleteRun) -> Step {
-        match self.context.api.delete_run(&object.identity.namespace, run).await {
-            Ok(()) => {
-                debug!(object = &*object.identity.name, run = run.name, "deleted a run beyond the history limit");
-                self.context.runs.remove(&run.uid);
-                Step::Done
-            }
-            Err(error) => {
-                warn!(object = &*object.identity.name, run = run.name, %error, "a run beyond the history limit could not be deleted");
-                Step::Stop(Next::Failed)
-            }
-        }
-    }
-
-    fn remember_post(&self, uid: &str, nonce: &str, state: PostState) {
-        self.memories().entry(uid.into()).or_default().post = Some(Post { nonce: nonce.to_owned(), state });
     }
 
     fn backend(&self, kind: &str) -> Option<&'static dyn RunBackend> {

@@ -1,14 +1,8 @@
 //! Events about our objects. IO; never fails a pass.
 
-use std::time::Duration;
-
-use futures::FutureExt;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use tokio::{
-    sync::mpsc,
-    time::{Interval, MissedTickBehavior, interval},
-};
+use tokio::sync::mpsc;
 use tracing::debug;
 
 use super::client::{Guarded, within};
@@ -19,39 +13,8 @@ use crate::{
 
 /// Events that wait to be published. Beyond that they are dropped: they are for the reader, not for the record.
 const QUEUE: usize = 1024;
-/// Events that are published at once. Each is a request of its own: a thousand runs that start together must not have their
-/// events stand in line with them.
-const AT_ONCE: u32 = 100;
-/// Time in which one more may be published.
-const ONE_MORE: Duration = Duration::from_millis(50);
 /// Longest text of an event, in bytes.
 const MAX_TEXT: usize = 1024;
-
-/// A bucket of turns that fills up again by one every [`ONE_MORE`].
-struct Pace {
-    left: u32,
-    tick: Interval,
-}
-
-impl Pace {
-    fn new() -> Self {
-        let mut tick = interval(ONE_MORE);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
-        Self { left: AT_ONCE, tick }
-    }
-
-    async fn turn(&mut self) {
-        // Ticks that were missed while nothing was published come at once.
-        while self.left < AT_ONCE && self.tick.tick().now_or_never().is_some() {
-            self.left += 1;
-        }
-        if self.left == 0 {
-            self.tick.tick().await;
-            self.left = 1;
-        }
-        self.left -= 1;
-    }
-}
 
 /// Hands events to a task of its own, so that no pass waits for them.
 #[derive(Clone)]
@@ -64,9 +27,7 @@ impl Events {
         let recorder = Recorder::new(client.client, Reporter { controller: keys::MANAGER.into(), instance });
         let (sender, mut events) = mpsc::channel::<(Event, ObjectReference)>(QUEUE);
         tokio::spawn(async move {
-            let mut pace = Pace::new();
             while let Some((event, about)) = events.recv().await {
-                pace.turn().await;
                 // Without a deadline one lost answer would end all events.
                 match within(deadline, recorder.publish(&event, &about)).await {
                     Ok(Ok(())) => {}
@@ -78,7 +39,7 @@ impl Events {
         Self(sender)
     }
 
-    /// Publishes later, in its turn, or drops where too many wait.
+    /// Publishes later, or drops where too many wait.
     pub fn publish(&self, object: &Identity, kind: &str, note: &Note) {
         let event = Event {
             type_: if note.warning { EventType::Warning } else { EventType::Normal },

@@ -69,21 +69,27 @@ impl Packed {
 }
 
 impl ModelSyncRecord {
-    /// Its spec, or the field that cannot be read.
-    pub fn spec(&self) -> Result<ModelSyncSpec, Invalid> {
-        part("spec", &self.texts.texts()?.0)
-    }
-
-    /// Its status. Without it nothing may be done: an attempt could be used twice.
-    pub fn status(&self) -> Result<ModelSyncStatus, Invalid> {
-        let (_, status) = self.texts.texts()?;
-        if status.is_empty() { Ok(ModelSyncStatus::default()) } else { part("status", &status) }
+    /// Its spec and its status, or the field that cannot be read. Without a status nothing may be done: an attempt could be
+    /// used twice.
+    pub fn read(&self) -> (Result<ModelSyncSpec, Invalid>, Result<ModelSyncStatus, Invalid>) {
+        match self.texts.texts() {
+            Ok((spec, status)) => (read_spec(&spec), read_status(&status)),
+            Err(invalid) => (Err(invalid.clone()), Err(invalid)),
+        }
     }
 
     /// Whether both spec and status can be read.
     pub const fn is_readable(&self) -> bool {
         self.readable
     }
+}
+
+fn read_spec(text: &str) -> Result<ModelSyncSpec, Invalid> {
+    part("spec", text)
+}
+
+fn read_status(text: &str) -> Result<ModelSyncStatus, Invalid> {
+    if text.is_empty() { Ok(ModelSyncStatus::default()) } else { part("status", text) }
 }
 
 /// What of `metadata` is looked at. Fields that are not named here cost nothing.
@@ -128,7 +134,8 @@ struct Envelope<'a> {
 /// Reads a ModelSync. Fails only where not even its metadata can be read.
 pub fn model_sync(object: &str) -> Result<ModelSyncRecord, serde_json::Error> {
     let Envelope { metadata, spec, status } = serde_json::from_str(object)?;
-    let mut record = ModelSyncRecord {
+    let (spec, status) = (spec.map_or("{}", RawValue::get), status.map_or("", RawValue::get));
+    Ok(ModelSyncRecord {
         identity: Identity {
             namespace: metadata.namespace.into(),
             name: metadata.name.into(),
@@ -140,11 +147,9 @@ pub fn model_sync(object: &str) -> Result<ModelSyncRecord, serde_json::Error> {
             cancel: metadata.annotations.get(keys::CANCEL).map(|value| value.as_str().into()),
         },
         resource_version: metadata.resource_version,
-        texts: Packed::new(spec.map_or("{}", RawValue::get), status.map_or("", RawValue::get)),
-        readable: true,
-    };
-    record.readable = record.spec().is_ok() && record.status().is_ok();
-    Ok(record)
+        texts: Packed::new(spec, status),
+        readable: read_spec(spec).is_ok() && read_status(status).is_ok(),
+    })
 }
 
 fn part<'a, T: Deserialize<'a>>(field: &str, text: &'a str) -> Result<T, Invalid> {

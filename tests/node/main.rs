@@ -8,8 +8,6 @@ mod failover;
 mod leader;
 mod world;
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use world::{BUSYBOX, World, node_test, operator_alone, restart_operator};
@@ -95,7 +93,7 @@ async fn pipeline_run_that_fails_is_told_and_backs_off() {
         assert_eq!(status["target"]["failures"], 1, "{status:#}");
         assert!(status["nextAttemptAt"].is_string(), "{status:#}");
         // Several questions long nothing new is started.
-        tokio::time::sleep(Duration::from_secs(12)).await;
+        world.asked_more("bad", 3).await;
         assert_eq!(world.runs("bad").await.len(), 1);
     })
     .await;

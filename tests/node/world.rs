@@ -30,8 +30,16 @@ const OPERATOR: &str = "modelsync-controller";
 /// How long anything may take.
 const DEADLINE: Duration = Duration::from_mins(2);
 
-/// Which model each name wants, and which it has.
-type Models = Arc<Mutex<HashMap<String, (String, String)>>>;
+/// What the endpoint knows under each name.
+type Models = Arc<Mutex<HashMap<String, Model>>>;
+
+#[derive(Default)]
+struct Model {
+    wanted: String,
+    deployed: String,
+    /// How often it was asked about.
+    asked: usize,
+}
 
 pub struct World {
     pub namespace: String,
@@ -123,12 +131,19 @@ impl World {
 
     /// From now on this model is wanted under this name.
     pub fn wants(&self, name: &str, model: &str) {
-        self.models.lock().unwrap().entry(name.into()).or_default().0 = model.into();
+        self.models.lock().unwrap().entry(name.into()).or_default().wanted = model.into();
     }
 
     /// From now on this model is deployed under this name.
     pub fn has(&self, name: &str, model: &str) {
-        self.models.lock().unwrap().entry(name.into()).or_default().1 = model.into();
+        self.models.lock().unwrap().entry(name.into()).or_default().deployed = model.into();
+    }
+
+    /// Waits until the endpoint has been asked so many times more under this name.
+    pub async fn asked_more(&self, name: &str, times: usize) {
+        let asked = || self.models.lock().unwrap().get(name).map_or(0, |model| model.asked);
+        let enough = asked() + times;
+        self.eventually("questions", async || (asked() >= enough).then_some(())).await;
     }
 
     /// Makes `name.namespace`, port 80, a Service that leads to the endpoint, and waits until it does.
@@ -275,8 +290,9 @@ async fn serve(models: Models) -> u16 {
 }
 
 async fn answer(State(models): State<Models>, Path(name): Path<String>) -> String {
-    let (wanted, deployed) = models.lock().unwrap().get(&name).cloned().unwrap_or_default();
-    let parameters = json!({ "name": wanted });
-    json!({ "apiVersion": "v1alpha1", "kind": "NeedsSync", "needsSync": wanted != deployed, "parameters": parameters })
-        .to_string()
+    let mut models = models.lock().unwrap();
+    let model = models.entry(name).or_default();
+    model.asked += 1;
+    let (needed, parameters) = (model.wanted != model.deployed, json!({ "name": model.wanted }));
+    json!({ "apiVersion": "v1alpha1", "kind": "NeedsSync", "needsSync": needed, "parameters": parameters }).to_string()
 }

@@ -6,17 +6,17 @@ use jiff::Timestamp;
 
 use super::{
     facts::{Facts, RunKnowledge},
-    plan::{DeleteRun, Effect, Inquiry, Plan, Rule, WakeUp},
+    plan::{DeleteRun, Effect, Plan, Rule},
     slot,
     summarise::{Situation, awaits_first_answer, conditions},
+    target::{Pause, fresh_target, pause, paused},
     validate::Valid,
 };
 use crate::{
-    api::{ActiveRun, ConditionType, ModelSyncStatus, Outcome, Reason, Repeat, Reservation, RunSlot, Target},
+    api::{ActiveRun, ConditionType, ModelSyncStatus, Reason, Reservation, RunSlot, Target},
     core::{
         answer::{Answer, Demand, NoAnswer, NoAnswerClass, Question, Values, map_parameters},
         condition::{find, truncated},
-        digest,
         name::{self, MAX_ATTEMPT},
         retention::surplus,
         run::RunRecord,
@@ -88,7 +88,7 @@ fn unreserved_run(facts: &Facts<'_>, run: &RunRecord, now: Now) -> Plan {
     let status = ModelSyncStatus {
         active: vec![active_run(&facts.object.namespace, &run.kind.api_version(), run.kind.kind, &run.name)],
         next_attempt_at: None,
-        ..reported(facts, &Situation::RunActive { run: &run.name, stopping: None }, now)
+        ..reported(facts, &Situation::RunActive { run: &run.name }, now)
     };
     Plan::write(facts, Rule::UnreservedRunActive, status)
 }
@@ -211,7 +211,7 @@ fn unlabelled(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Option<Plan> {
         Some(seen) if seen.run.is_none() => None,
         Some(seen) if now.mono.since(seen.at) < UNLABELLED_RETRY => {
             let run = seen.run.as_deref().unwrap_or_default();
-            let status = reported(facts, &Situation::RunActive { run, stopping: None }, now);
+            let status = reported(facts, &Situation::RunActive { run }, now);
             Some(Plan::write(facts, Rule::UnlabelledRunActive, status).waking_at(seen.at + UNLABELLED_RETRY))
         }
         _ => {
@@ -278,70 +278,6 @@ pub(super) fn without_answer(facts: &Facts<'_>, valid: &Valid<'_>, no_answer: &N
     plan.asking(facts, valid, next_phase(facts, valid, now), now)
 }
 
-/// The target of this answer, with what is known of its past.
-pub(super) fn fresh_target(
-    facts: &Facts<'_>,
-    valid: &Valid<'_>,
-    answer: &Answer,
-    parameters: BTreeMap<String, String>,
-    now: Now,
-) -> Target {
-    let digest = match &answer.target {
-        Some(named) => digest::named_target(named, &valid.template),
-        None => digest::target(&parameters, &valid.template),
-    };
-    let known = facts.status.target.as_ref().filter(|known| known.digest == digest);
-    let (failures, successes) = known.map_or((0, 0), |known| (known.failures, known.successes));
-    let since = known.map_or_else(|| whole_seconds(now.wall), |known| known.since);
-    let mut target = Target { digest, parameters, failures, successes, since };
-    if facts.trigger_pending() || revived(facts, valid, &target) {
-        (target.failures, target.successes) = (0, 0);
-    }
-    target
-}
-
-/// An edit of the spec revives a target that a person had to look at.
-fn revived(facts: &Facts<'_>, valid: &Valid<'_>, target: &Target) -> bool {
-    facts.status.last_run.as_ref().is_some_and(|last| {
-        last.target == target.digest
-            && last.generation != facts.object.generation
-            && (target.failures >= valid.max_attempts || (last.outcome == Outcome::Cancelled && target.failures > 0))
-    })
-}
-
-/// A target that is left alone: by which rule, and until when. Without an end it takes a person, or another target.
-pub(super) struct Pause {
-    pub(super) rule: Rule,
-    pub(super) until: Option<Timestamp>,
-}
-
-/// Whether the target is left alone.
-///
-/// An end that lies further ahead than the whole pause is the mistake of some clock, and is not waited for.
-pub(super) fn pause(facts: &Facts<'_>, valid: &Valid<'_>, target: &Target, now: Now) -> Option<Pause> {
-    let last = facts.status.last_run.as_ref().filter(|last| last.target == target.digest)?;
-    let (rule, pause) = match (target.failures, target.successes) {
-        (failures, _) if failures > 0 => {
-            if last.outcome == Outcome::Cancelled {
-                return Some(Pause { rule: Rule::Cancelled, until: None });
-            }
-            if failures >= valid.max_attempts {
-                return Some(Pause { rule: Rule::RetriesExhausted, until: None });
-            }
-            (Rule::BackOff, valid.backoff.after(failures))
-        }
-        (_, successes) if successes > 0 => {
-            if valid.repeat == Repeat::Never {
-                return Some(Pause { rule: Rule::SettledForGood, until: None });
-            }
-            (Rule::Settle, valid.settle.after(successes))
-        }
-        _ => return None,
-    };
-    let at = after(last.finished_at, pause);
-    (until(now.wall, last.finished_at) <= pause).then_some(Pause { rule, until: Some(at) })
-}
-
 fn wait_until(
     facts: &Facts<'_>,
     valid: &Valid<'_>,
@@ -372,27 +308,6 @@ fn parked(facts: &Facts<'_>, valid: &Valid<'_>, target: Target, (answer, rule): 
     };
     Plan::write(facts, rule, status).asking(facts, valid, next_question(facts, valid, now), now)
 }
-
-/// What a pause is to the user.
-pub(super) fn paused<'a>(status: &'a ModelSyncStatus, pause: &Pause) -> Situation<'a> {
-    let (run, why) = status.last_run.as_ref().map_or(("", ""), |last| (last.name.as_str(), last.reason.as_str()));
-    let failures = status.target.as_ref().map_or(0, |target| target.failures);
-    match pause.rule {
-        Rule::Cancelled => {
-            Situation::Exhausted { reason: Reason::RunCancelled, message: format!("run {run} was cancelled; {REVIVE}") }
-        }
-        Rule::RetriesExhausted => Situation::Exhausted {
-            reason: Reason::RetriesExhausted,
-            message: format!("{failures} runs in a row did not succeed, the last was {run} ({why}); {REVIVE}"),
-        },
-        Rule::BackOff => Situation::BackingOff { run, why, until: pause.until.unwrap_or(Timestamp::MIN) },
-        _ => Situation::AwaitingEffect { run, until: pause.until },
-    }
-}
-
-/// What revives a target that waits for a person.
-const REVIVE: &str = "the same target is tried again after an edit of the spec or a new value of the annotation \
-                      automl.cloudai.kubeflow.org/trigger";
 
 /// Status with the values that were compared.
 fn compared(answer: &Answer, status: ModelSyncStatus) -> ModelSyncStatus {
@@ -445,7 +360,7 @@ pub(super) fn reserve(
         target: Some(Box::new(target)),
         next_attempt_at: None,
         last_handled_trigger: handled(facts),
-        ..compared(answer, reported(facts, &Situation::RunActive { run: &run_name, stopping: None }, now))
+        ..compared(answer, reported(facts, &Situation::RunActive { run: &run_name }, now))
     };
     Plan::write(facts, rule, status)
 }
@@ -520,47 +435,4 @@ pub fn first_question(uid: &str, interval: Duration, wall: Timestamp) -> Duratio
     let phase = i128::from(seed % interval);
     let into = (i128::from(wall.as_millisecond()) - phase).rem_euclid(i128::from(interval));
     Duration::from_millis(u64::try_from(i128::from(interval) - into).unwrap_or(interval))
-}
-
-impl Plan {
-    /// Does nothing and waits for an event.
-    pub(super) const fn idle(rule: Rule) -> Self {
-        Self { rule, effects: Vec::new(), inquiry: None, wake_up: WakeUp::OnEvent }
-    }
-
-    /// Writes a status if it differs from the stored one.
-    pub(super) fn write(facts: &Facts<'_>, rule: Rule, status: ModelSyncStatus) -> Self {
-        let mut plan = Self::idle(rule);
-        if status != *facts.status {
-            plan.effects.push(Effect::WriteStatus(Box::new(status)));
-        }
-        plan
-    }
-
-    /// Asks the endpoint after `wait`.
-    pub(super) fn asking(mut self, facts: &Facts<'_>, valid: &Valid<'_>, wait: Duration, now: Now) -> Self {
-        let kept = facts.memory.answer.as_ref().filter(|last| last.under.generation == facts.object.generation);
-        self.inquiry = Some(Inquiry {
-            at: now.mono + wait,
-            question: valid.question.clone(),
-            namespace: facts.object.namespace.clone(),
-            name: facts.object.name.clone(),
-            under: facts.under(),
-            kept: kept.and_then(|last| last.result.as_ref().ok()).filter(|answer| answer.etag.is_some()).cloned(),
-        });
-        self
-    }
-
-    /// Wakes at `at`, or earlier where something earlier was planned.
-    pub(super) fn waking_at(mut self, at: Mono) -> Self {
-        self.wake_by(at);
-        self
-    }
-
-    fn wake_by(&mut self, at: Mono) {
-        self.wake_up = match self.wake_up {
-            WakeUp::At(earlier) => WakeUp::At(earlier.min(at)),
-            WakeUp::OnEvent => WakeUp::At(at),
-        };
-    }
 }

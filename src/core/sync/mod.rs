@@ -15,6 +15,7 @@ mod question;
 mod references;
 mod slot;
 mod summarise;
+mod target;
 mod validate;
 
 pub use decide::{decide, first_question};

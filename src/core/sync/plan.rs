@@ -4,12 +4,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
+use super::{facts::Facts, validate::Valid};
 use crate::{
     api::{ModelSyncStatus, RunSlot},
     core::{
         answer::{Answer, AskedUnder, Question},
         run::RunKind,
-        time::Mono,
+        time::{Mono, Now},
     },
 };
 
@@ -249,4 +250,47 @@ pub struct Plan {
     pub inquiry: Option<Inquiry>,
     /// When to look again.
     pub wake_up: WakeUp,
+}
+
+impl Plan {
+    /// Does nothing and waits for an event.
+    pub(super) const fn idle(rule: Rule) -> Self {
+        Self { rule, effects: Vec::new(), inquiry: None, wake_up: WakeUp::OnEvent }
+    }
+
+    /// Writes a status if it differs from the stored one.
+    pub(super) fn write(facts: &Facts<'_>, rule: Rule, status: ModelSyncStatus) -> Self {
+        let mut plan = Self::idle(rule);
+        if status != *facts.status {
+            plan.effects.push(Effect::WriteStatus(Box::new(status)));
+        }
+        plan
+    }
+
+    /// Asks the endpoint after `wait`.
+    pub(super) fn asking(mut self, facts: &Facts<'_>, valid: &Valid<'_>, wait: Duration, now: Now) -> Self {
+        let kept = facts.memory.answer.as_ref().filter(|last| last.under.generation == facts.object.generation);
+        self.inquiry = Some(Inquiry {
+            at: now.mono + wait,
+            question: valid.question.clone(),
+            namespace: facts.object.namespace.clone(),
+            name: facts.object.name.clone(),
+            under: facts.under(),
+            kept: kept.and_then(|last| last.result.as_ref().ok()).filter(|answer| answer.etag.is_some()).cloned(),
+        });
+        self
+    }
+
+    /// Wakes at `at`, or earlier where something earlier was planned.
+    pub(super) fn waking_at(mut self, at: Mono) -> Self {
+        self.wake_by(at);
+        self
+    }
+
+    pub(super) fn wake_by(&mut self, at: Mono) {
+        self.wake_up = match self.wake_up {
+            WakeUp::At(earlier) => WakeUp::At(earlier.min(at)),
+            WakeUp::OnEvent => WakeUp::At(at),
+        };
+    }
 }

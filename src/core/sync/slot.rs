@@ -8,14 +8,12 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    decide::{
-        CREATE_WINDOW, Pause, desired_unknown, fresh_target, next_phase, outside_window, pause, paused, report,
-        reported, reserve, without_answer,
-    },
+    decide::{CREATE_WINDOW, desired_unknown, next_phase, outside_window, report, reported, reserve, without_answer},
     facts::{Facts, Fence},
     memory::{PostState, Refusal},
     plan::{CreateRun, Effect, Plan, Rule, StopCause, StopRun},
     summarise::{Situation, awaits_first_answer},
+    target::{Pause, fresh_target, pause, paused},
     validate::Valid,
 };
 use crate::{
@@ -91,8 +89,7 @@ fn running(facts: &Facts<'_>, run: &RunRecord, now: Now) -> Plan {
 
 /// The run is on its way. A spec that changed meanwhile is asked for, so that its generation gets its first answer.
 fn active(facts: &Facts<'_>, run: &RunRecord, now: Now) -> Plan {
-    let situation = Situation::RunActive { run: &run.name, stopping: run.stopped.as_deref() };
-    let plan = report(facts, Rule::RunActive, &situation, now);
+    let plan = report(facts, Rule::RunActive, &Situation::RunActive { run: &run.name }, now);
     match &facts.spec {
         Ok(valid) if awaits_first_answer(facts) && !valid.suspended => plan.asking(facts, valid, Duration::ZERO, now),
         _ => plan,
@@ -198,7 +195,7 @@ fn unsent(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Pl
     let stale = open.generation != facts.object.generation || until(now.server_or_wall(), open.not_after) < LEAST_LEFT;
     let (Ok(valid), false) = (&facts.spec, stale) else { return again(facts, open, slot, now) };
     let target = facts.status.target.as_ref();
-    let mut plan = report(facts, Rule::CreateRun, &Situation::RunActive { run: &slot.run_name, stopping: None }, now);
+    let mut plan = report(facts, Rule::CreateRun, &Situation::RunActive { run: &slot.run_name }, now);
     plan.effects.push(Effect::CreateRun(CreateRun {
         kind: valid.kind,
         name: slot.run_name.clone(),
@@ -269,13 +266,14 @@ fn again(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Pla
             plan.asking(facts, valid, Duration::ZERO, now)
         }
         Some(Err(no_answer)) => without_answer(facts, valid, no_answer, Rule::AwaitReserveAgain, now),
-        Some(Ok(answer)) if answer.demand != Demand::Needed || closed(facts, valid, answer, now).is_some() => {
-            lost(facts, open, slot, now)
-        }
+        Some(Ok(answer)) if answer.demand != Demand::Needed => lost(facts, open, slot, now),
         Some(Ok(answer)) => match map_parameters(&answer.parameters, valid.mapping, valid.unmapped) {
             Err(no_answer) => without_answer(facts, valid, &no_answer, Rule::AwaitReserveAgain, now),
             Ok(parameters) => {
                 let target = fresh_target(facts, valid, answer, parameters, now);
+                if outside_window(facts, valid, (&target, answer), now).is_some() {
+                    return lost(facts, open, slot, now);
+                }
                 reserve(facts, valid, (target, answer), open.attempt, Rule::ReserveAgain, now)
             }
         },

@@ -25,8 +25,8 @@ pub(super) enum Situation<'a> {
     AwaitingFirstAnswer,
     /// Nothing to do.
     UpToDate { compared: bool },
-    /// A run is reserved, being created or on its way; perhaps it is being ended before its time.
-    RunActive { run: &'a str, stopping: Option<&'a str> },
+    /// A run is reserved, being created or on its way.
+    RunActive { run: &'a str },
     /// A run is reserved, and nobody sees it.
     Unconfirmed { run: &'a str, until: Timestamp },
     /// A run succeeded; its effect is not to be seen yet. Without a moment it is not repeated.
@@ -65,12 +65,7 @@ impl Situation<'_> {
                     if *compared { "desired and actual are equal" } else { "the endpoint says that no sync is needed" };
                 (ready, (True, Reason::UpToDate), message.into())
             }
-            Self::RunActive { run, stopping: None } => {
-                (ready, (False, Reason::RunActive), format!("run {run} is on its way"))
-            }
-            Self::RunActive { run, stopping: Some(cause) } => {
-                (ready, (False, Reason::RunActive), format!("run {run} is being ended ({cause})"))
-            }
+            Self::RunActive { run } => (ready, (False, Reason::RunActive), format!("run {run} is on its way")),
             Self::Unconfirmed { run, until } => (
                 ready,
                 (Unknown, Reason::RunUnconfirmed),

@@ -1,7 +1,5 @@
 //! Two operators that both believe that they lead: the compare-and-swap and the name keep them apart, and the fence.
 
-use std::time::Duration;
-
 use modelsync::{
     api::{ConditionStatus::Unknown, ConditionType::InSync, keys},
     clock::Clock,
@@ -79,11 +77,7 @@ async fn create_of_a_paused_leader_that_comes_too_late_is_refused_by_the_fence()
         let other = world.another_operator_behind(&other_proxy).await;
         world.until("a", InSync, Unknown, "RunUnconfirmed").await;
         let real = Clock::system();
-        let past = async || {
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            (real.now().wall > not_after).then_some(())
-        };
-        world.wait("the deadline has passed", past).await;
+        world.wait("the deadline has passed", async || (real.now().wall > not_after).then_some(())).await;
         world.clock.advance(UNTIL_CERTAIN);
         let second = world.run("a", 2).await;
         held.release();

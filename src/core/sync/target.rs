@@ -1,0 +1,100 @@
+//! The target of an answer: what has become of the runs for it, and whether it is left alone. Pure.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{facts::Facts, plan::Rule, summarise::Situation, validate::Valid};
+use crate::{
+    api::{ModelSyncStatus, Outcome, Reason, Repeat, Target},
+    core::{
+        answer::Answer,
+        digest,
+        time::{Now, after, until, whole_seconds},
+    },
+};
+
+/// The target of this answer, with what is known of its past.
+pub(super) fn fresh_target(
+    facts: &Facts<'_>,
+    valid: &Valid<'_>,
+    answer: &Answer,
+    parameters: BTreeMap<String, String>,
+    now: Now,
+) -> Target {
+    let digest = match &answer.target {
+        Some(named) => digest::named_target(named, &valid.template),
+        None => digest::target(&parameters, &valid.template),
+    };
+    let known = facts.status.target.as_ref().filter(|known| known.digest == digest);
+    let (failures, successes) = known.map_or((0, 0), |known| (known.failures, known.successes));
+    let since = known.map_or_else(|| whole_seconds(now.wall), |known| known.since);
+    let mut target = Target { digest, parameters, failures, successes, since };
+    if facts.trigger_pending() || revived(facts, valid, &target) {
+        (target.failures, target.successes) = (0, 0);
+    }
+    target
+}
+
+/// An edit of the spec revives a target that a person had to look at.
+fn revived(facts: &Facts<'_>, valid: &Valid<'_>, target: &Target) -> bool {
+    facts.status.last_run.as_ref().is_some_and(|last| {
+        last.target == target.digest
+            && last.generation != facts.object.generation
+            && (target.failures >= valid.max_attempts || (last.outcome == Outcome::Cancelled && target.failures > 0))
+    })
+}
+
+/// A target that is left alone: by which rule, and until when. Without an end it takes a person, or another target.
+pub(super) struct Pause {
+    pub(super) rule: Rule,
+    pub(super) until: Option<Timestamp>,
+}
+
+/// Whether the target is left alone.
+///
+/// An end that lies further ahead than the whole pause is the mistake of some clock, and is not waited for.
+pub(super) fn pause(facts: &Facts<'_>, valid: &Valid<'_>, target: &Target, now: Now) -> Option<Pause> {
+    let last = facts.status.last_run.as_ref().filter(|last| last.target == target.digest)?;
+    let (rule, pause) = match (target.failures, target.successes) {
+        (failures, _) if failures > 0 => {
+            if last.outcome == Outcome::Cancelled {
+                return Some(Pause { rule: Rule::Cancelled, until: None });
+            }
+            if failures >= valid.max_attempts {
+                return Some(Pause { rule: Rule::RetriesExhausted, until: None });
+            }
+            (Rule::BackOff, valid.backoff.after(failures))
+        }
+        (_, successes) if successes > 0 => {
+            if valid.repeat == Repeat::Never {
+                return Some(Pause { rule: Rule::SettledForGood, until: None });
+            }
+            (Rule::Settle, valid.settle.after(successes))
+        }
+        _ => return None,
+    };
+    let at = after(last.finished_at, pause);
+    (until(now.wall, last.finished_at) <= pause).then_some(Pause { rule, until: Some(at) })
+}
+
+/// What a pause is to the user.
+pub(super) fn paused<'a>(status: &'a ModelSyncStatus, pause: &Pause) -> Situation<'a> {
+    let (run, why) = status.last_run.as_ref().map_or(("", ""), |last| (last.name.as_str(), last.reason.as_str()));
+    let failures = status.target.as_ref().map_or(0, |target| target.failures);
+    match pause.rule {
+        Rule::Cancelled => {
+            Situation::Exhausted { reason: Reason::RunCancelled, message: format!("run {run} was cancelled; {REVIVE}") }
+        }
+        Rule::RetriesExhausted => Situation::Exhausted {
+            reason: Reason::RetriesExhausted,
+            message: format!("{failures} runs in a row did not succeed, the last was {run} ({why}); {REVIVE}"),
+        },
+        Rule::BackOff => Situation::BackingOff { run, why, until: pause.until.unwrap_or(Timestamp::MIN) },
+        _ => Situation::AwaitingEffect { run, until: pause.until },
+    }
+}
+
+/// What revives a target that waits for a person.
+const REVIVE: &str = "the same target is tried again after an edit of the spec or a new value of the annotation \
+                      automl.cloudai.kubeflow.org/trigger";

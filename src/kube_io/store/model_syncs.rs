@@ -1,0 +1,234 @@
+//! The ModelSyncs, by uid. No IO of its own.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::{Arc, RwLock},
+    time::Duration,
+};
+
+use tracing::warn;
+
+use super::{Wake, read, version, write};
+use crate::{
+    clock::Clock,
+    core::time::Mono,
+    kube_io::{
+        record::{self, ModelSyncRecord},
+        watch::Sink,
+    },
+};
+
+/// The ModelSyncs.
+pub struct ModelSyncs {
+    clock: Arc<Clock>,
+    inner: RwLock<Objects>,
+}
+
+#[derive(Default)]
+struct Objects {
+    by_uid: HashMap<Arc<str>, Arc<ModelSyncRecord>>,
+    /// namespace/name → uid.
+    by_name: HashMap<Box<str>, Arc<str>>,
+    /// namespace/name of objects that cannot be read.
+    unreadable: BTreeSet<String>,
+    /// Scopes that have been listed, and up to which version their watch has told of everything.
+    seen: HashMap<Option<String>, u64>,
+    /// When the watch of each scope was last heard.
+    heard: HashMap<Option<String>, Mono>,
+}
+
+impl ModelSyncs {
+    /// An empty store.
+    pub fn new(clock: Arc<Clock>) -> Self {
+        Self { clock, inner: RwLock::default() }
+    }
+
+    /// Time since the watch that has been silent for longest was heard.
+    pub fn watch_age(&self) -> Option<Duration> {
+        let oldest = read(&self.inner).heard.values().min().copied()?;
+        Some(self.clock.uptime().since(oldest))
+    }
+
+    /// The object with this uid.
+    pub fn get(&self, uid: &str) -> Option<Arc<ModelSyncRecord>> {
+        read(&self.inner).by_uid.get(uid).cloned()
+    }
+
+    /// Uid of the object with this name.
+    pub fn uid_of(&self, namespace: &str, name: &str) -> Option<Arc<str>> {
+        read(&self.inner).by_name.get(format!("{namespace}/{name}").as_str()).cloned()
+    }
+
+    /// Every uid.
+    pub fn uids(&self) -> Vec<Arc<str>> {
+        read(&self.inner).by_uid.keys().cloned().collect()
+    }
+
+    /// How many objects cannot be read, wholly or in part.
+    pub fn undecodable(&self) -> usize {
+        let inner = read(&self.inner);
+        inner.unreadable.len() + inner.by_uid.values().filter(|record| !record.is_readable()).count()
+    }
+
+    /// Whether this many scopes have been listed.
+    pub fn is_known(&self, scopes: usize) -> bool {
+        read(&self.inner).seen.len() >= scopes
+    }
+
+    /// Takes in what a request of ours returned, unless the watch has told of something newer. Reading our own writes
+    /// keeps the next pass from deciding on what it has just changed.
+    pub fn insert(&self, record: ModelSyncRecord) {
+        let mut inner = write(&self.inner);
+        let scope = Some(record.identity.namespace.to_string());
+        let seen = inner.seen.get(&scope).or_else(|| inner.seen.get(&None)).copied();
+        // Without this, a reply that is read after the object's deletion was seen would bring it back for good.
+        if seen.is_some_and(|seen| version(&record.resource_version) <= seen) {
+            return;
+        }
+        inner.take(record);
+    }
+
+    /// Forgets an object that a live read did not find.
+    pub fn remove(&self, uid: &str) {
+        let mut inner = write(&self.inner);
+        if let Some(gone) = inner.by_uid.remove(uid) {
+            let name = format!("{}/{}", gone.identity.namespace, gone.identity.name);
+            if inner.by_name.get(name.as_str()).is_some_and(|current| **current == *uid) {
+                inner.by_name.remove(name.as_str());
+            }
+        }
+    }
+}
+
+impl Objects {
+    fn take(&mut self, record: ModelSyncRecord) {
+        let newer = |old: &Arc<ModelSyncRecord>| version(&old.resource_version) > version(&record.resource_version);
+        let identity = &record.identity;
+        if self.by_uid.get(&*identity.uid).is_some_and(newer) {
+            return;
+        }
+        let uid = identity.uid.clone();
+        self.by_name.insert(format!("{}/{}", identity.namespace, identity.name).into(), uid.clone());
+        self.by_uid.insert(uid, Arc::new(record));
+    }
+
+    fn see(&mut self, scope: Option<&str>, version: u64) {
+        if let Some(seen) = self.seen.get_mut(&scope.map(str::to_owned)) {
+            *seen = version.max(*seen);
+        }
+    }
+}
+
+/// Feeds the ModelSyncs of one scope into their store.
+pub struct ModelSyncSink {
+    store: Arc<ModelSyncs>,
+    namespace: Option<String>,
+    wake: Wake,
+    listing: HashSet<String>,
+    /// Objects of the present list that cannot be read.
+    unreadable: BTreeSet<String>,
+}
+
+impl ModelSyncSink {
+    /// `namespace` is the scope: it bounds what a complete list replaces.
+    pub fn new(store: Arc<ModelSyncs>, namespace: Option<String>, wake: Wake) -> Self {
+        Self { store, namespace, wake, listing: HashSet::new(), unreadable: BTreeSet::new() }
+    }
+
+    /// Stores the object; returns its uid and version.
+    fn take(&mut self, object: &str) -> Option<(String, u64)> {
+        match record::model_sync(object) {
+            Ok(record) => {
+                let taken = (record.identity.uid.to_string(), version(&record.resource_version));
+                let name = format!("{}/{}", record.identity.namespace, record.identity.name);
+                if !record.is_readable() {
+                    let (spec, status) = record.read();
+                    for problem in spec.err().into_iter().chain(status.err()) {
+                        warn!(object = name, %problem, "ModelSync cannot be read");
+                    }
+                }
+                let mut inner = write(&self.store.inner);
+                inner.unreadable.remove(&name);
+                inner.take(record);
+                drop(inner);
+                (self.wake)(&taken.0);
+                Some(taken)
+            }
+            Err(error) => {
+                let name = record::name_of(object).unwrap_or_else(|| "?".into());
+                warn!(object = name, %error, "ModelSync cannot be read at all");
+                write(&self.store.inner).unreadable.insert(name.clone());
+                self.unreadable.insert(name);
+                None
+            }
+        }
+    }
+}
+
+impl Sink for ModelSyncSink {
+    fn begin(&mut self) {
+        self.listing.clear();
+        self.unreadable.clear();
+    }
+
+    fn listed(&mut self, object: &str) {
+        if let Some((uid, _)) = self.take(object) {
+            self.listing.insert(uid);
+        }
+    }
+
+    fn commit(&mut self, listed_at: &str) {
+        let gone: Vec<String> = {
+            let inner = read(&self.store.inner);
+            let unlisted = |record: &ModelSyncRecord| {
+                self.namespace.as_ref().is_none_or(|namespace| *record.identity.namespace == **namespace)
+                    && !self.listing.contains(&*record.identity.uid)
+                    // What a write of ours returned since then is newer than the list, not gone.
+                    && version(&record.resource_version) <= version(listed_at)
+            };
+            inner
+                .by_uid
+                .values()
+                .filter(|record| unlisted(record))
+                .map(|record| record.identity.uid.to_string())
+                .collect()
+        };
+        for uid in gone {
+            self.store.remove(&uid);
+            (self.wake)(&uid);
+        }
+        let mut inner = write(&self.store.inner);
+        inner.seen.insert(self.namespace.clone(), version(listed_at));
+        let prefix = self.namespace.as_ref().map_or_else(String::new, |namespace| format!("{namespace}/"));
+        inner.unreadable.retain(|name| !name.starts_with(&prefix) || self.unreadable.contains(name));
+        drop(inner);
+        self.listing = HashSet::new();
+    }
+
+    fn applied(&mut self, object: &str) {
+        // Events come in the order of their versions; an item of a list says nothing about what else has happened.
+        if let Some((_, version)) = self.take(object) {
+            write(&self.store.inner).see(self.namespace.as_deref(), version);
+        }
+    }
+
+    fn deleted(&mut self, object: &str) {
+        if let Ok(record) = record::model_sync(object) {
+            write(&self.store.inner).see(self.namespace.as_deref(), version(&record.resource_version));
+            self.store.remove(&record.identity.uid);
+            (self.wake)(&record.identity.uid);
+        }
+        if let Some(name) = record::name_of(object) {
+            write(&self.store.inner).unreadable.remove(&name);
+        }
+    }
+
+    fn contact(&mut self) {
+        let now = self.store.clock.uptime();
+        write(&self.store.inner).heard.insert(self.namespace.clone(), now);
+    }
+
+    fn missing(&mut self) {}
+
+    fn failed(&mut self, _: &str) {}
+}
