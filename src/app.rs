@@ -18,7 +18,7 @@ use url::Url;
 use crate::{
     clock::Clock,
     controller::{Context, ModelSyncController, work},
-    core::run::RunRecord,
+    core::{run::RunRecord, sync::Inquiry},
     kube_io::{
         apply::{ApiServer, collection, model_syncs},
         client::{Clients, Safeguards},
@@ -285,7 +285,11 @@ impl Parts {
             let controller = controller.clone();
             Arc::new(move |uid: &str, answered| controller.take_answer(uid, answered))
         };
-        let poller = Poller::new(clock.clone(), asker, deliver);
+        let pose = {
+            let controller = controller.clone();
+            Arc::new(move |inquiry: &Inquiry| controller.pose(inquiry))
+        };
+        let poller = Poller::new(clock.clone(), pose, asker, deliver);
         Ok(Self { objects, runs, queue, poller, controller, fence, leadership, metrics })
     }
 

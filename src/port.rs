@@ -5,16 +5,15 @@ use futures::future::BoxFuture;
 use crate::{
     api::Request,
     core::{
-        answer::{Answer, NoAnswer},
+        answer::{Answer, NoAnswer, Query},
         confidential::Confidential,
-        sync::Inquiry,
     },
 };
 
 /// Answers questions: asks an endpoint, or reads and compares values.
 pub trait Ask: Send + Sync {
     /// One question, within its deadlines. Never panics; whatever is not a valid answer is a [`NoAnswer`].
-    fn ask<'a>(&'a self, inquiry: &'a Inquiry) -> BoxFuture<'a, Result<Answer, NoAnswer>>;
+    fn ask<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Answer, NoAnswer>>;
 }
 
 /// What questions carry that is not in their object: keys of Secrets and ConfigMaps, tokens. All of the object's namespace.

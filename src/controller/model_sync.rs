@@ -17,11 +17,12 @@ use crate::{
     api::{ModelSyncSpec, ModelSyncStatus},
     clock::Clock,
     core::{
-        answer::Demand,
+        answer::{Demand, Query},
         invalid::Invalid,
         run::RunBackend,
         sync::{
-            Answered, Effect, Facts, Memory, Plan, Rule, RunKnowledge, WakeUp, broken_off, decide, references, validate,
+            Answered, Effect, Facts, Inquiry, Memory, Plan, Rule, RunKnowledge, WakeUp, broken_off, decide, question,
+            references, validate,
         },
         time::{Mono, Now, until},
     },
@@ -165,6 +166,20 @@ impl ModelSyncController {
         let last = *self.last_answer.lock().unwrap_or_else(PoisonError::into_inner);
         let oldest = self.memories().values().filter_map(|memory| memory.demand_since).min();
         (last.map(|asked| now.mono.since(asked)), oldest.map(|since| until(since, now.wall)))
+    }
+
+    /// The question of an object, if its spec is still the one that was decided on.
+    pub fn pose(&self, inquiry: &Inquiry) -> Option<Query> {
+        let object = self.context.objects.get(&inquiry.under.uid)?;
+        let unchanged = object.identity.generation == inquiry.under.generation;
+        let question = question(&object.read().0.ok().filter(|_| unchanged)?).ok()?;
+        Some(Query {
+            question,
+            namespace: object.identity.namespace.clone(),
+            name: object.identity.name.clone(),
+            under: inquiry.under.clone(),
+            kept: inquiry.kept.clone(),
+        })
     }
 
     /// Takes in an answer to the question of the object with this uid.

@@ -21,6 +21,21 @@ pub enum Question {
     Compare(Box<Compare>),
 }
 
+/// A question as it is put to whoever can answer it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// What is asked.
+    pub question: Question,
+    /// Namespace of the object that asks.
+    pub namespace: Arc<str>,
+    /// Name of the object that asks.
+    pub name: Arc<str>,
+    /// The facts that the answer is good for.
+    pub under: AskedUnder,
+    /// The last answer to the same question, for endpoints that can say that it still holds.
+    pub kept: Option<Arc<Answer>>,
+}
+
 /// Deadline of one exchange where the user gave none.
 pub const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest deadline of one exchange.

@@ -1,5 +1,6 @@
 //! What the watches have brought: compact records by uid, and how far they can be relied on. No IO of its own.
 
+mod index;
 mod model_syncs;
 mod runs;
 

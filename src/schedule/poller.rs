@@ -1,5 +1,6 @@
-//! Asks the questions that plans name, when they name them. IO through [`Ask`] only.
+//! Asks objects' questions when plans say so. IO through [`Ask`] only.
 //!
+//! What is asked is looked up at that moment: ten thousand waiting objects would else keep ten thousand questions.
 //! A slow endpoint holds up its own objects and nobody else: no pass waits for an answer, and a question waits for its turn
 //! where its requests are sent. There the bounds are, for one question may have several hosts, or none.
 
@@ -15,7 +16,7 @@ use tokio::sync::Notify;
 use crate::{
     clock::Clock,
     core::{
-        answer::{NoAnswer, NoAnswerClass},
+        answer::{NoAnswer, NoAnswerClass, Query},
         sync::{Answered, Inquiry},
         time::Mono,
     },
@@ -25,10 +26,15 @@ use crate::{
 /// Takes in the answer to the question of the object with this uid.
 pub type Deliver = Arc<dyn Fn(&str, Answered) + Send + Sync>;
 
+/// The question of an object as it stands. `None` where the object is not as the inquiry says any more: the pass that its
+/// change wakes plans anew.
+pub type Pose = Arc<dyn Fn(&Inquiry) -> Option<Query> + Send + Sync>;
+
 /// The poller. Cheap to clone; all clones are one poller.
 #[derive(Clone)]
 pub struct Poller {
     clock: Arc<Clock>,
+    pose: Pose,
     asker: Arc<dyn Ask>,
     deliver: Deliver,
     shared: Arc<Shared>,
@@ -49,9 +55,9 @@ struct State {
 }
 
 impl Poller {
-    /// Asks through `asker`, which bounds how many requests are under way.
-    pub fn new(clock: Arc<Clock>, asker: Arc<dyn Ask>, deliver: Deliver) -> Self {
-        Self { clock, asker, deliver, shared: Arc::default() }
+    /// Asks what `pose` says through `asker`, which bounds how many requests are under way.
+    pub fn new(clock: Arc<Clock>, pose: Pose, asker: Arc<dyn Ask>, deliver: Deliver) -> Self {
+        Self { clock, pose, asker, deliver, shared: Arc::default() }
     }
 
     /// Replaces what is to be asked for the object with this uid; `None` stops its questions.
@@ -59,24 +65,18 @@ impl Poller {
     /// A question that is under way under the same facts is not asked again, and one that is due stays due.
     pub fn plan(&self, uid: &str, inquiry: Option<Inquiry>) {
         let mut state = self.state();
-        let asked_now = |inquiry: &Inquiry| {
-            state
-                .under_way
-                .get(uid)
-                .is_some_and(|asked| asked.under == inquiry.under && asked.question == inquiry.question)
-        };
+        let asked_now = |inquiry: &Inquiry| state.under_way.get(uid).is_some_and(|asked| asked.under == inquiry.under);
         let inquiry = inquiry.filter(|inquiry| !asked_now(inquiry));
-        let (key, old) = match state.planned.remove_entry(uid) {
-            Some((key, old)) => (key, Some(old)),
-            None => (Arc::from(uid), None),
-        };
-        if let Some(old) = &old {
+        let old = state.planned.remove_entry(uid);
+        if let Some((key, old)) = &old {
             state.timers.remove(&(old.at, key.clone()));
         }
         if let Some(mut inquiry) = inquiry {
-            if let Some(old) = old.filter(|old| old.under == inquiry.under && old.question == inquiry.question) {
+            if let Some((_, old)) = old.filter(|(_, old)| old.under == inquiry.under) {
                 inquiry.at = inquiry.at.min(old.at);
             }
+            // The object's own copy of its uid, so that it is kept once.
+            let key = inquiry.under.uid.clone();
             state.timers.insert((inquiry.at, key.clone()));
             state.planned.insert(key, Box::new(inquiry));
             self.shared.changed.notify_one();
@@ -124,9 +124,13 @@ impl Poller {
     async fn ask(self, uid: Arc<str>, inquiry: Inquiry) {
         let asked = self.clock.mono();
         // A panic would leave the question under way for ever, and its object unasked.
-        let result = AssertUnwindSafe(self.asker.ask(&inquiry)).catch_unwind().await.unwrap_or_else(|_| {
+        let exchange = async {
+            let query = (self.pose)(&inquiry)?;
+            Some(self.asker.ask(&query).await)
+        };
+        let result = AssertUnwindSafe(exchange).catch_unwind().await.unwrap_or_else(|_| {
             let message = "the operator could not read the answer: this is a bug of the operator".to_owned();
-            Err(NoAnswer { class: NoAnswerClass::Malformed, message })
+            Some(Err(NoAnswer { class: NoAnswerClass::Malformed, message }))
         });
         let took = self.clock.mono().since(asked);
         let current = {
@@ -138,7 +142,7 @@ impl Poller {
             }
             current
         };
-        if current {
+        if let Some(result) = result.filter(|_| current) {
             (self.deliver)(&uid, Answered { under: inquiry.under, asked, took, result: result.map(Arc::new) });
         }
     }
@@ -165,10 +169,10 @@ mod tests {
     }
 
     impl Ask for Asker {
-        fn ask<'a>(&'a self, inquiry: &'a Inquiry) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
+        fn ask<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
             Box::pin(async move {
-                self.asked.send(inquiry.name.to_string()).unwrap();
-                assert_ne!(&*inquiry.name, "bug");
+                self.asked.send(query.name.to_string()).unwrap();
+                assert_ne!(&*query.name, "bug");
                 self.answers.notified().await;
                 Ok(Answer::default())
             })
@@ -189,7 +193,13 @@ mod tests {
             let ((asked, asks), (deliver, delivered)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
             let deliver: Deliver =
                 Arc::new(move |uid: &str, answered| deliver.send((uid.to_owned(), answered)).unwrap());
-            let poller = Poller::new(clock.clone(), Arc::new(Asker { asked, answers: answers.clone() }), deliver);
+            let pose: Pose = Arc::new(|inquiry| {
+                let (uid, under, kept) = (inquiry.under.uid.clone(), inquiry.under.clone(), inquiry.kept.clone());
+                let question = Question::NeedsSync { url: "http://h/".into(), request: None };
+                (*uid != *"gone").then(|| Query { question, namespace: "team".into(), name: uid, under, kept })
+            });
+            let asker = Arc::new(Asker { asked, answers: answers.clone() });
+            let poller = Poller::new(clock.clone(), pose, asker, deliver);
             tokio::spawn({
                 let poller = poller.clone();
                 async move { poller.run().await }
@@ -200,9 +210,7 @@ mod tests {
         fn inquiry(&self, name: &str, attempt: i64, wait: u64) -> Inquiry {
             let under =
                 AskedUnder { uid: name.into(), generation: 1, attempt, ended: true, trigger: None, revision: 0 };
-            let question = Arc::new(Question::NeedsSync { url: "http://h/".into(), request: None });
-            let at = self.clock.mono() + Duration::from_secs(wait);
-            Inquiry { at, question, namespace: "team".into(), name: name.into(), under, kept: None }
+            Inquiry { at: self.clock.mono() + Duration::from_secs(wait), under, kept: None }
         }
 
         /// The next question, within a short time.
@@ -251,6 +259,17 @@ mod tests {
         scene.poller.plan("a", Some(scene.inquiry("a", 1, 0)));
         assert_eq!(scene.next_question().await.as_deref(), Some("bug"));
         assert_eq!(scene.next_question().await.as_deref(), Some("a"));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_asked_about_an_object_that_is_not_what_it_was() {
+        let mut scene = Scene::new();
+        scene.poller.plan("gone", Some(scene.inquiry("gone", 1, 0)));
+        scene.poller.plan("a", Some(scene.inquiry("a", 1, 0)));
+        assert_eq!(scene.next_question().await.as_deref(), Some("a"));
+        scene.answers.notify_one();
+        assert_eq!(scene.delivered.recv().await.unwrap().0, "a");
+        assert_eq!(scene.poller.under_way(), 0);
     }
 
     #[tokio::test]

@@ -8,10 +8,7 @@ use super::{
     value::{Reading, Value},
 };
 use crate::{
-    core::{
-        answer::{Answer, Demand, NoAnswer, NoAnswerClass, Question, Values},
-        sync::Inquiry,
-    },
+    core::answer::{Answer, Demand, NoAnswer, NoAnswerClass, Query, Question, Values},
     port::Ask,
 };
 
@@ -29,14 +26,14 @@ impl CompareValues {
 }
 
 impl Ask for CompareValues {
-    fn ask<'a>(&'a self, inquiry: &'a Inquiry) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
+    fn ask<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
         Box::pin(async move {
-            let Question::Compare(compare) = &*inquiry.question else {
+            let Question::Compare(compare) = &query.question else {
                 return Err(no_answer(NoAnswerClass::Refused, "endpoints are not asked here"));
             };
             let (desired, actual) = futures::future::join(
-                self.values.read(&inquiry.namespace, &compare.desired),
-                self.values.read(&inquiry.namespace, &compare.actual),
+                self.values.read(&query.namespace, &compare.desired),
+                self.values.read(&query.namespace, &compare.actual),
             )
             .await;
             Ok(answer(side("desired", desired)?, side("actual", actual)?))

@@ -23,9 +23,8 @@ use crate::{
         needs_sync::{API_VERSION, KIND, MAX_BODY, MAX_HEADERS, MAX_POLL_AFTER, MAX_REASON, MAX_TARGET},
     },
     core::{
-        answer::{Answer, Demand, NoAnswer, NoAnswerClass, Question},
+        answer::{Answer, Demand, NoAnswer, NoAnswerClass, Query, Question},
         digest::hex,
-        sync::Inquiry,
     },
     port::Ask,
 };
@@ -49,16 +48,16 @@ impl NeedsSyncClient {
         Self { requests }
     }
 
-    async fn exchange(&self, inquiry: &Inquiry) -> Result<Answer, NoAnswer> {
-        let Question::NeedsSync { url, request } = &*inquiry.question else {
+    async fn exchange(&self, query: &Query) -> Result<Answer, NoAnswer> {
+        let Question::NeedsSync { url, request } = &query.question else {
             return Err(no_answer(NoAnswerClass::Refused, "values are not compared here"));
         };
-        let mut exchange = Exchange::get(&inquiry.namespace, url, LIMITS);
-        exchange.headers.extend(headers(inquiry)?);
+        let mut exchange = Exchange::get(&query.namespace, url, LIMITS);
+        exchange.headers.extend(headers(query)?);
         let plain = Request::default();
         let reply = self.requests.send(request.as_deref().unwrap_or(&plain), exchange).await?;
         if reply.head.status == StatusCode::NOT_MODIFIED
-            && let Some(kept) = inquiry.kept.as_ref().filter(|kept| kept.etag.is_some())
+            && let Some(kept) = query.kept.as_ref().filter(|kept| kept.etag.is_some())
         {
             return Ok(Answer::clone(kept));
         }
@@ -69,24 +68,24 @@ impl NeedsSyncClient {
 }
 
 impl Ask for NeedsSyncClient {
-    fn ask<'a>(&'a self, inquiry: &'a Inquiry) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
-        Box::pin(self.exchange(inquiry))
+    fn ask<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
+        Box::pin(self.exchange(query))
     }
 }
 
 /// What version 2 tells the endpoint: who asks, a trace of its own, and which answer is known already.
-fn headers(inquiry: &Inquiry) -> Result<HeaderMap, NoAnswer> {
-    let attempt = inquiry.under.attempt.to_string();
+fn headers(query: &Query) -> Result<HeaderMap, NoAnswer> {
+    let attempt = query.under.attempt.to_string();
     let trace = traceparent()?;
-    tracing::debug!(namespace = &*inquiry.namespace, object = &*inquiry.name, traceparent = trace, "asking");
+    tracing::debug!(namespace = &*query.namespace, object = &*query.name, traceparent = trace, "asking");
     let mut headers = HeaderMap::new();
     for (name, text) in [
-        (HeaderName::from_static("modelsync-name"), &*inquiry.name),
-        (HeaderName::from_static("modelsync-namespace"), &*inquiry.namespace),
-        (HeaderName::from_static("modelsync-uid"), &*inquiry.under.uid),
+        (HeaderName::from_static("modelsync-name"), &*query.name),
+        (HeaderName::from_static("modelsync-namespace"), &*query.namespace),
+        (HeaderName::from_static("modelsync-uid"), &*query.under.uid),
         (HeaderName::from_static("modelsync-attempt"), attempt.as_str()),
         (HeaderName::from_static("traceparent"), trace.as_str()),
-        (header::IF_NONE_MATCH, inquiry.kept.as_ref().and_then(|kept| kept.etag.as_deref()).unwrap_or_default()),
+        (header::IF_NONE_MATCH, query.kept.as_ref().and_then(|kept| kept.etag.as_deref()).unwrap_or_default()),
     ] {
         if text.is_empty() {
             continue;

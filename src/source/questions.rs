@@ -4,10 +4,7 @@ use futures::future::BoxFuture;
 
 use super::{compare::CompareValues, needs_sync::NeedsSyncClient};
 use crate::{
-    core::{
-        answer::{Answer, NoAnswer, Question},
-        sync::Inquiry,
-    },
+    core::answer::{Answer, NoAnswer, Query, Question},
     port::Ask,
 };
 
@@ -21,10 +18,10 @@ pub struct Questions {
 }
 
 impl Ask for Questions {
-    fn ask<'a>(&'a self, inquiry: &'a Inquiry) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
-        match &*inquiry.question {
-            Question::NeedsSync { .. } => self.needs_sync.ask(inquiry),
-            Question::Compare(_) => self.compare.ask(inquiry),
+    fn ask<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
+        match &query.question {
+            Question::NeedsSync { .. } => self.needs_sync.ask(query),
+            Question::Compare(_) => self.compare.ask(query),
         }
     }
 }

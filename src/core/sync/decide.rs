@@ -121,7 +121,7 @@ fn up_to_date(facts: &Facts<'_>, valid: &Valid<'_>, answer: &Answer, now: Now) -
         last_handled_trigger: handled(facts),
         ..compared(answer, reported(facts, &situation, now))
     };
-    Plan::write(facts, Rule::UpToDate, status).asking(facts, valid, next_question(facts, valid, now), now)
+    Plan::write(facts, Rule::UpToDate, status).asking(facts, next_question(facts, valid, now), now)
 }
 
 /// Nobody has said yet what ought to be: not a failure, and nothing to start.
@@ -131,7 +131,7 @@ pub(super) fn desired_unknown(facts: &Facts<'_>, valid: &Valid<'_>, answer: &Ans
         last_handled_trigger: handled(facts),
         ..compared(answer, reported(facts, &Situation::DesiredUnknown, now))
     };
-    Plan::write(facts, Rule::DesiredUnknown, status).asking(facts, valid, next_question(facts, valid, now), now)
+    Plan::write(facts, Rule::DesiredUnknown, status).asking(facts, next_question(facts, valid, now), now)
 }
 
 /// A sync is needed: start it, unless its target has to wait.
@@ -159,7 +159,7 @@ fn needed(
     let shown = facts.status.next_attempt_at.filter(|at| *at <= now.wall);
     let waited = pause.and_then(|pause| pause.until).max(shown);
     if waited.is_some_and(|at| now.mono.since(asked) > until(at, now.wall)) {
-        return Plan::idle(Rule::AskAgain).asking(facts, valid, Duration::ZERO, now);
+        return Plan::idle(Rule::AskAgain).asking(facts, Duration::ZERO, now);
     }
     if facts.status.attempt == 0
         && let Some(plan) = unlabelled(facts, valid, now)
@@ -199,8 +199,8 @@ pub(super) fn outside_window(
     let next = next_question(facts, valid, now);
     Some(match opens.map(|at| until(now.wall, at)) {
         // As at the end of any wait, the question comes before the run.
-        Some(left) => plan.asking(facts, valid, next.min(left), now).waking_at(now.mono + left),
-        None => plan.asking(facts, valid, next, now),
+        Some(left) => plan.asking(facts, next.min(left), now).waking_at(now.mono + left),
+        None => plan.asking(facts, next, now),
     })
 }
 
@@ -240,7 +240,7 @@ fn await_answer(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
         // No answer yet is no news: what the last answer said stands.
         Plan::idle(Rule::AwaitAnswer)
     };
-    plan.asking(facts, valid, wait, now)
+    plan.asking(facts, wait, now)
 }
 
 /// No usable answer: shown at once where nothing good was shown for this generation, else after a few in a row.
@@ -269,13 +269,13 @@ pub(super) fn without_answer(facts: &Facts<'_>, valid: &Valid<'_>, no_answer: &N
     let plan = if answered_well && passing {
         Plan::idle(rule)
     } else {
-        let reason = match *valid.question {
+        let reason = match valid.question {
             Question::NeedsSync { .. } => Reason::EndpointFailing,
             Question::Compare(_) => Reason::SourceFailing,
         };
         report(facts, rule, &Situation::Unanswered { reason, message: &no_answer.message }, now)
     };
-    plan.asking(facts, valid, next_phase(facts, valid, now), now)
+    plan.asking(facts, next_phase(facts, valid, now), now)
 }
 
 fn wait_until(
@@ -294,7 +294,7 @@ fn wait_until(
     // The question for the end of the wait is planned with it: its answer is what the next attempt is decided on.
     let left = until(now.wall, at);
     Plan::write(facts, rule, status)
-        .asking(facts, valid, next_question(facts, valid, now).min(left), now)
+        .asking(facts, next_question(facts, valid, now).min(left), now)
         .waking_at(now.mono + left)
 }
 
@@ -306,7 +306,7 @@ fn parked(facts: &Facts<'_>, valid: &Valid<'_>, target: Target, (answer, rule): 
         next_attempt_at: None,
         ..compared(answer, reported(facts, &situation, now))
     };
-    Plan::write(facts, rule, status).asking(facts, valid, next_question(facts, valid, now), now)
+    Plan::write(facts, rule, status).asking(facts, next_question(facts, valid, now), now)
 }
 
 /// Status with the values that were compared.

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{facts::Facts, validate::Valid};
+use super::facts::Facts;
 use crate::{
     api::{ModelSyncStatus, RunSlot},
     core::{
-        answer::{Answer, AskedUnder, Question},
+        answer::{Answer, AskedUnder},
         run::RunKind,
         time::{Mono, Now},
     },
@@ -177,17 +177,12 @@ pub enum Effect {
     DeleteRun(DeleteRun),
 }
 
-/// A question that is to be asked.
+/// When the object's question is to be asked, and under which facts. The question itself is the spec's of that generation:
+/// kept here as well, it would double what ten thousand waiting objects weigh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inquiry {
     /// When.
     pub at: Mono,
-    /// What.
-    pub question: Arc<Question>,
-    /// Namespace of the object that asks.
-    pub namespace: Arc<str>,
-    /// Name of the object that asks.
-    pub name: Arc<str>,
     /// The facts that the answer is good for.
     pub under: AskedUnder,
     /// The last answer to the same question, for endpoints that can say that it still holds.
@@ -268,13 +263,10 @@ impl Plan {
     }
 
     /// Asks the endpoint after `wait`.
-    pub(super) fn asking(mut self, facts: &Facts<'_>, valid: &Valid<'_>, wait: Duration, now: Now) -> Self {
+    pub(super) fn asking(mut self, facts: &Facts<'_>, wait: Duration, now: Now) -> Self {
         let kept = facts.memory.answer.as_ref().filter(|last| last.under.generation == facts.object.generation);
         self.inquiry = Some(Inquiry {
             at: now.mono + wait,
-            question: valid.question.clone(),
-            namespace: facts.object.namespace.clone(),
-            name: facts.object.name.clone(),
             under: facts.under(),
             kept: kept.and_then(|last| last.result.as_ref().ok()).filter(|answer| answer.etag.is_some()).cloned(),
         });

@@ -7,8 +7,8 @@ use crate::{
     core::{answer::Question, invalid::Invalid, path::SingularPath},
 };
 
-/// Checks what the CRD's schema checks, and what it cannot: paths and URLs.
-pub(super) fn question(spec: &ModelSyncSpec) -> Result<Question, Invalid> {
+/// The question of a spec. Checks what the CRD's schema checks, and what it cannot: paths and URLs.
+pub fn question(spec: &ModelSyncSpec) -> Result<Question, Invalid> {
     match (&spec.needs_sync_url, &spec.compare) {
         (Some(_), Some(_)) => Err(Invalid::new("spec.needsSyncUrl", "and spec.compare are both set: keep one of them")),
         (None, Some(compare)) => compared(compare),

@@ -91,7 +91,7 @@ fn running(facts: &Facts<'_>, run: &RunRecord, now: Now) -> Plan {
 fn active(facts: &Facts<'_>, run: &RunRecord, now: Now) -> Plan {
     let plan = report(facts, Rule::RunActive, &Situation::RunActive { run: &run.name }, now);
     match &facts.spec {
-        Ok(valid) if awaits_first_answer(facts) && !valid.suspended => plan.asking(facts, valid, Duration::ZERO, now),
+        Ok(valid) if awaits_first_answer(facts) && !valid.suspended => plan.asking(facts, Duration::ZERO, now),
         _ => plan,
     }
 }
@@ -263,7 +263,7 @@ fn again(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Pla
             } else {
                 Plan::idle(Rule::AwaitReserveAgain)
             };
-            plan.asking(facts, valid, Duration::ZERO, now)
+            plan.asking(facts, Duration::ZERO, now)
         }
         Some(Err(no_answer)) => without_answer(facts, valid, no_answer, Rule::AwaitReserveAgain, now),
         Some(Ok(answer)) if answer.demand != Demand::Needed => lost(facts, open, slot, now),
@@ -345,7 +345,7 @@ fn unfenced(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> 
     match answered.map(|answered| &answered.result) {
         Some(Ok(answer)) if answer.demand == Demand::NotNeeded => {
             let situation = Situation::UpToDate { compared: answer.values.is_some() };
-            report(facts, Rule::UpToDate, &situation, now).asking(facts, valid, next_phase(facts, valid, now), now)
+            report(facts, Rule::UpToDate, &situation, now).asking(facts, next_phase(facts, valid, now), now)
         }
         Some(Ok(answer)) if answer.demand == Demand::DesiredUnknown => desired_unknown(facts, valid, answer, now),
         Some(Ok(answer)) => closed(facts, valid, answer, now).unwrap_or_else(|| again(facts, open, slot, now)),

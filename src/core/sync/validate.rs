@@ -1,6 +1,6 @@
 //! From a spec to one that can be carried out. Pure.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use kube::core::Duration as GoDuration;
 
@@ -32,7 +32,7 @@ const MAX_TEMPLATE: usize = 256 * 1024;
 #[derive(Clone, Debug)]
 pub struct Valid<'a> {
     /// What is asked.
-    pub question: Arc<Question>,
+    pub question: Question,
     /// How often.
     pub interval: Duration,
     /// How parameters are renamed.
@@ -79,7 +79,7 @@ pub fn validate<'a>(spec: &'a ModelSyncSpec, backends: &[&dyn RunBackend]) -> Re
     let retry = spec.retry.as_deref().copied().unwrap_or_default();
     let settle = spec.settle.as_deref().copied().unwrap_or_default();
     Ok(Valid {
-        question: Arc::new(question(spec)?),
+        question: question(spec)?,
         interval: optional("spec.interval", spec.interval, INTERVALS)?.unwrap_or(DEFAULT_INTERVAL),
         mapping: &spec.parameters,
         unmapped: spec.unmapped_parameters.unwrap_or_default(),

@@ -8,7 +8,7 @@ use std::{
 
 use tracing::warn;
 
-use super::{Wake, read, version, write};
+use super::{Wake, index::Index, read, version, write};
 use crate::{
     clock::Clock,
     core::time::Mono,
@@ -24,17 +24,28 @@ pub struct ModelSyncs {
     inner: RwLock<Objects>,
 }
 
-#[derive(Default)]
 struct Objects {
-    by_uid: HashMap<Arc<str>, Arc<ModelSyncRecord>>,
-    /// namespace/name → uid.
-    by_name: HashMap<Box<str>, Arc<str>>,
+    by_uid: Index,
+    /// The newest of each namespace and name.
+    by_name: Index,
     /// namespace/name of objects that cannot be read.
     unreadable: BTreeSet<String>,
     /// Scopes that have been listed, and up to which version their watch has told of everything.
     seen: HashMap<Option<String>, u64>,
     /// When the watch of each scope was last heard.
     heard: HashMap<Option<String>, Mono>,
+}
+
+impl Default for Objects {
+    fn default() -> Self {
+        Self {
+            by_uid: Index::new(|identity| ("", &identity.uid)),
+            by_name: Index::new(|identity| (&identity.namespace, &identity.name)),
+            unreadable: BTreeSet::new(),
+            seen: HashMap::new(),
+            heard: HashMap::new(),
+        }
+    }
 }
 
 impl ModelSyncs {
@@ -51,23 +62,23 @@ impl ModelSyncs {
 
     /// The object with this uid.
     pub fn get(&self, uid: &str) -> Option<Arc<ModelSyncRecord>> {
-        read(&self.inner).by_uid.get(uid).cloned()
+        read(&self.inner).by_uid.get(("", uid)).cloned()
     }
 
     /// Uid of the object with this name.
     pub fn uid_of(&self, namespace: &str, name: &str) -> Option<Arc<str>> {
-        read(&self.inner).by_name.get(format!("{namespace}/{name}").as_str()).cloned()
+        read(&self.inner).by_name.get((namespace, name)).map(|record| record.identity.uid.clone())
     }
 
     /// Every uid.
     pub fn uids(&self) -> Vec<Arc<str>> {
-        read(&self.inner).by_uid.keys().cloned().collect()
+        read(&self.inner).by_uid.iter().map(|record| record.identity.uid.clone()).collect()
     }
 
     /// How many objects cannot be read, wholly or in part.
     pub fn undecodable(&self) -> usize {
         let inner = read(&self.inner);
-        inner.unreadable.len() + inner.by_uid.values().filter(|record| !record.is_readable()).count()
+        inner.unreadable.len() + inner.by_uid.iter().filter(|record| !record.is_readable()).count()
     }
 
     /// Whether this many scopes have been listed.
@@ -91,10 +102,10 @@ impl ModelSyncs {
     /// Forgets an object that a live read did not find.
     pub fn remove(&self, uid: &str) {
         let mut inner = write(&self.inner);
-        if let Some(gone) = inner.by_uid.remove(uid) {
-            let name = format!("{}/{}", gone.identity.namespace, gone.identity.name);
-            if inner.by_name.get(name.as_str()).is_some_and(|current| **current == *uid) {
-                inner.by_name.remove(name.as_str());
+        if let Some(gone) = inner.by_uid.remove(("", uid)) {
+            let name = (&*gone.identity.namespace, &*gone.identity.name);
+            if inner.by_name.get(name).is_some_and(|current| *current.identity.uid == *uid) {
+                inner.by_name.remove(name);
             }
         }
     }
@@ -103,13 +114,12 @@ impl ModelSyncs {
 impl Objects {
     fn take(&mut self, record: ModelSyncRecord) {
         let newer = |old: &Arc<ModelSyncRecord>| version(&old.resource_version) > version(&record.resource_version);
-        let identity = &record.identity;
-        if self.by_uid.get(&*identity.uid).is_some_and(newer) {
+        if self.by_uid.get(("", &record.identity.uid)).is_some_and(newer) {
             return;
         }
-        let uid = identity.uid.clone();
-        self.by_name.insert(format!("{}/{}", identity.namespace, identity.name).into(), uid.clone());
-        self.by_uid.insert(uid, Arc::new(record));
+        let record = Arc::new(record);
+        self.by_name.insert(record.clone());
+        self.by_uid.insert(record);
     }
 
     fn see(&mut self, scope: Option<&str>, version: u64) {
@@ -188,7 +198,7 @@ impl Sink for ModelSyncSink {
             };
             inner
                 .by_uid
-                .values()
+                .iter()
                 .filter(|record| unlisted(record))
                 .map(|record| record.identity.uid.to_string())
                 .collect()

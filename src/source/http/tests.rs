@@ -18,10 +18,8 @@ use crate::{
     api::Request,
     clock::Clock,
     core::{
-        answer::{Answer, AskedUnder, Demand, NoAnswer, NoAnswerClass, Question},
+        answer::{Answer, AskedUnder, Demand, NoAnswer, NoAnswerClass, Query, Question},
         confidential::Confidential,
-        sync::Inquiry,
-        time::Mono,
     },
     port::{Ask, Credentials},
     source::{address::AddressRules, needs_sync::NeedsSyncClient, request::Requester},
@@ -99,12 +97,11 @@ fn needs_sync() -> NeedsSyncClient {
     NeedsSyncClient::new(Requester::new(client(), Arc::new(NoCredentials)))
 }
 
-fn inquiry(url: &str) -> Inquiry {
+fn query(url: &str) -> Query {
     let request = Request { timeout: Some(AMPLE.into()), ..Request::default() };
     let under = AskedUnder { uid: "u-1".into(), generation: 3, attempt: 7, ended: true, trigger: None, revision: 0 };
-    Inquiry {
-        at: Mono::default(),
-        question: Arc::new(Question::NeedsSync { url: url.into(), request: Some(Box::new(request)) }),
+    Query {
+        question: Question::NeedsSync { url: url.into(), request: Some(Box::new(request)) },
         namespace: "team".into(),
         name: "deployer".into(),
         under,
@@ -113,7 +110,7 @@ fn inquiry(url: &str) -> Inquiry {
 }
 
 async fn ask(url: &str) -> Result<Answer, NoAnswer> {
-    needs_sync().ask(&inquiry(url)).await
+    needs_sync().ask(&query(url)).await
 }
 
 fn needed(answer: &Answer) -> bool {

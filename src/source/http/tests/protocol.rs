@@ -17,7 +17,7 @@ async fn tells_who_asks_and_gives_each_question_a_trace_of_its_own() {
     let (server, client) = (server_saying("").await, needs_sync());
     let mut traces = std::collections::BTreeSet::new();
     for _ in 0..10 {
-        client.ask(&inquiry(&server.url("/"))).await.unwrap();
+        client.ask(&query(&server.url("/"))).await.unwrap();
         let request = server.last_request();
         for (name, value) in [
             ("modelsync-name", "deployer"),
@@ -58,7 +58,7 @@ async fn an_entity_tag_is_kept_if_it_can_be_sent_back() {
 async fn not_modified_gives_the_kept_answer_again() {
     let server = Server::fixed("HTTP/1.1 304 Not Modified\netag: \"v2\"\n\n").await;
     let kept = Answer { demand: Demand::Needed, etag: Some("\"v1\"".into()), ..Answer::default() };
-    let question = Inquiry { kept: Some(Arc::new(kept.clone())), ..inquiry(&server.url("/")) };
+    let question = Query { kept: Some(Arc::new(kept.clone())), ..query(&server.url("/")) };
     assert_eq!(needs_sync().ask(&question).await, Ok(kept));
     assert_eq!(header(&server.last_request(), "if-none-match").as_deref(), Some("\"v1\""));
 }
@@ -66,8 +66,8 @@ async fn not_modified_gives_the_kept_answer_again() {
 #[tokio::test]
 async fn not_modified_without_a_kept_answer_is_no_answer() {
     let server = Server::fixed("HTTP/1.1 304 Not Modified\n\n").await;
-    let no_tag = Inquiry { kept: Some(Arc::default()), ..inquiry(&server.url("/")) };
-    for question in [inquiry(&server.url("/")), no_tag] {
+    let no_tag = Query { kept: Some(Arc::default()), ..query(&server.url("/")) };
+    for question in [query(&server.url("/")), no_tag] {
         let result = needs_sync().ask(&question).await;
         assert_fails(result, NoAnswerClass::Status, "status 304 Not Modified");
         assert_eq!(header(&server.last_request(), "if-none-match"), None);
@@ -78,14 +78,14 @@ async fn not_modified_without_a_kept_answer_is_no_answer() {
 async fn a_good_answer_replaces_the_kept_one() {
     let server = server_saying("").await;
     let kept = Answer { etag: Some("\"v1\"".into()), ..Answer::default() };
-    let question = Inquiry { kept: Some(Arc::new(kept)), ..inquiry(&server.url("/")) };
+    let question = Query { kept: Some(Arc::new(kept)), ..query(&server.url("/")) };
     let answer = needs_sync().ask(&question).await.unwrap();
     assert_eq!((answer.demand, answer.etag), (Demand::Needed, None));
 }
 
 #[test]
 fn a_question_that_waits_for_its_turn_takes_little_memory() {
-    let (client, inquiry) = (needs_sync(), inquiry("http://h/"));
-    let question = client.ask(&inquiry);
+    let (client, query) = (needs_sync(), query("http://h/"));
+    let question = client.ask(&query);
     assert!(size_of_val(&*question) < 4096, "{} bytes", size_of_val(&*question));
 }
