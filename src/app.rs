@@ -18,7 +18,7 @@ use url::Url;
 use crate::{
     clock::Clock,
     controller::{Context, ModelSyncController, work},
-    core::{run::RunRecord, sync::Inquiry},
+    core::{effect::Inquiry, run::RunRecord},
     kube_io::{
         apply::{ApiServer, collection, model_syncs},
         client::{Clients, Safeguards},

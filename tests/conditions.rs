@@ -18,12 +18,12 @@ use modelsync::{
     core::{
         answer::{Answer, AskedUnder, Demand, NoAnswer, NoAnswerClass, Values, map_parameters},
         digest,
+        effect::WakeUp,
         name::run_name,
+        object::{Fence, Identity, RunKnowledge},
+        reservation::{Lookup, Post, PostState, Refusal},
         run::{Ending, Observed, Phase, RunRecord},
-        sync::{
-            Answered, Effect, Facts, Fence, Identity, Lookup, Memory, Plan, Post, PostState, Refusal, Rule,
-            RunKnowledge, Unlabelled, WakeUp, decide, validate,
-        },
+        sync::{Answered, Effect, Facts, Memory, Plan, Rule, Unlabelled, decide, validate},
         time::{Mono, Now},
     },
     runs,

@@ -18,12 +18,11 @@ use crate::{
     clock::Clock,
     core::{
         answer::{Demand, Query},
+        effect::{Inquiry, WakeUp},
         invalid::Invalid,
+        object::RunKnowledge,
         run::RunBackend,
-        sync::{
-            Answered, Effect, Facts, Inquiry, Memory, Plan, Rule, RunKnowledge, WakeUp, broken_off, decide, question,
-            references, validate,
-        },
+        sync::{Answered, Effect, Facts, Memory, Plan, Rule, broken_off, decide, question, references, validate},
         time::{Mono, Now, until},
     },
     kube_io::{

@@ -11,8 +11,9 @@ use super::{
 use crate::{
     api::{ModelSyncStatus, Reason, keys},
     core::{
+        effect::{DeleteRun, StopRun},
+        object::Identity,
         run::{RunBackend, RunKind, RunRecord},
-        sync::{DeleteRun, Identity, StopRun},
     },
 };
 

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use tracing::{info, warn};
 
 use super::client::{CallError, Clients, call};
-use crate::{api::keys, core::sync::Fence};
+use crate::{api::keys, core::object::Fence};
 
 /// The last known state of the fence.
 #[derive(Clone)]

@@ -15,8 +15,8 @@ use crate::{
     core::{
         invalid::Invalid,
         name::MAX_ATTEMPT,
+        object::Identity,
         run::{RunBackend, RunRecord},
-        sync::Identity,
     },
 };
 

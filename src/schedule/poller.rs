@@ -17,7 +17,8 @@ use crate::{
     clock::Clock,
     core::{
         answer::{NoAnswer, NoAnswerClass, Query},
-        sync::{Answered, Inquiry},
+        effect::Inquiry,
+        sync::Answered,
         time::Mono,
     },
     port::Ask,

@@ -15,12 +15,13 @@ use modelsync::{
     core::{
         answer::{AskedUnder, Demand},
         condition::find,
-        digest, name,
+        digest,
+        effect::{StopCause, WakeUp},
+        name,
+        object::{Fence, Identity, RunKnowledge},
+        reservation::PostState,
         run::{Ending, Observed, Phase, RunRecord},
-        sync::{
-            Effect, Facts, Fence, Identity, Memory, Plan, PostState, Rule, RunKnowledge, StopCause, Valid, WakeUp,
-            decide, validate,
-        },
+        sync::{Effect, Facts, Memory, Plan, Rule, Valid, decide, validate},
         time::{Mono, Now, after},
     },
     runs::backends,

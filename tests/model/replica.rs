@@ -7,7 +7,8 @@ use modelsync::{
     api::Reason,
     core::{
         answer::{Answer, Demand, NoAnswer, NoAnswerClass},
-        sync::{Answered, Lookup, Memory, Post, PostState, Refusal, Unlabelled},
+        reservation::{Lookup, Post, PostState, Refusal},
+        sync::{Answered, Memory, Unlabelled},
         time::Mono,
     },
 };

@@ -6,8 +6,10 @@ use super::{KIND, ModelSyncController, Step};
 use crate::{
     api::{ModelSyncStatus, Reason, RunSlot},
     core::{
+        effect::{CreateRun, DeleteRun, StopRun},
+        reservation::{Lookup, Post, PostState, Refusal},
         run::{OwnerReference, RunBackend, RunKind, RunRequest},
-        sync::{CreateRun, DeleteRun, Lookup, Note, Post, PostState, Refusal, StopRun, Unlabelled, notes, validate},
+        sync::{Note, Unlabelled, notes, validate},
     },
     kube_io::{
         apply::{Created, Found, Written},

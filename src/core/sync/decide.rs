@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    facts::{Facts, RunKnowledge},
-    plan::{DeleteRun, Effect, Plan, Rule},
+    facts::Facts,
+    plan::{Effect, Plan, Rule},
     slot,
     summarise::{Situation, awaits_first_answer, conditions},
     target::{Pause, fresh_target, pause, paused},
@@ -17,7 +17,11 @@ use crate::{
     core::{
         answer::{Answer, Demand, NoAnswer, NoAnswerClass, Question, Values, map_parameters},
         condition::{find, truncated},
+        effect::DeleteRun,
         name::{self, MAX_ATTEMPT},
+        object::RunKnowledge,
+        phase::next_turn,
+        reservation::CREATE_WINDOW,
         retention::surplus,
         run::RunRecord,
         time::{Mono, Now, after, until, whole_seconds},
@@ -25,8 +29,6 @@ use crate::{
     },
 };
 
-/// How long after its reservation a run may still be created.
-pub(super) const CREATE_WINDOW: Duration = Duration::from_secs(30);
 /// How soon run knowledge that has become too old is looked at again.
 const UNKNOWN_RETRY: Duration = Duration::from_secs(5);
 /// How soon an earlier operator's run is looked at again.
@@ -414,7 +416,7 @@ fn active_run(namespace: &str, api_version: &str, kind: &str, name: &str) -> Act
 /// Time until the object's next turn. Turns lie a whole interval apart, at a phase that comes from the uid, so that
 /// neither a restart nor an apply of many objects makes them ask all at once.
 pub(super) fn next_phase(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Duration {
-    first_question(&facts.object.uid, valid.interval, now.wall)
+    next_turn(&facts.object.uid, valid.interval, now.wall)
 }
 
 /// Time until the next question after a good answer: when the endpoint asked for it, else the object's next turn.
@@ -424,15 +426,4 @@ fn next_question(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Duration {
         Some((answered.asked + after).since(now.mono))
     });
     wanted.unwrap_or_else(|| next_phase(facts, valid, now))
-}
-
-/// Time from `wall` until the next turn of the object with this uid.
-pub fn first_question(uid: &str, interval: Duration, wall: Timestamp) -> Duration {
-    use sha2::{Digest, Sha256};
-    let hash = Sha256::digest(uid.as_bytes());
-    let seed = hash.iter().take(8).fold(0_u64, |seed, byte| (seed << 8) | u64::from(*byte));
-    let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX).max(1);
-    let phase = i128::from(seed % interval);
-    let into = (i128::from(wall.as_millisecond()) - phase).rem_euclid(i128::from(interval));
-    Duration::from_millis(u64::try_from(i128::from(interval) - into).unwrap_or(interval))
 }

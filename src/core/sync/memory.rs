@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use crate::{
-    api::{ModelSyncStatus, Reason},
+    api::ModelSyncStatus,
     core::{
         answer::{Answer, AskedUnder, NoAnswer},
+        reservation::{Lookup, Post, PostState},
         run::RunRecord,
         time::Mono,
     },
@@ -24,56 +25,6 @@ pub struct Answered {
     pub took: Duration,
     /// What came back.
     pub result: Result<Arc<Answer>, NoAnswer>,
-}
-
-/// A refusal to create a run: certain, so that the same attempt may be tried again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The reason that users see.
-    pub reason: Reason,
-    /// The API server's words.
-    pub message: String,
-    /// Whether a person must act.
-    pub stalled: bool,
-    /// Generation that was refused.
-    pub generation: i64,
-    /// Trigger that stood when it was refused.
-    pub trigger: Option<Arc<str>>,
-    /// When it was refused.
-    pub at: Mono,
-}
-
-/// What became of the POST of a reservation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PostState {
-    /// It was sent, and nothing certain came back.
-    Unknown,
-    /// It was refused for certain.
-    Refused(Refusal),
-    /// The run was created, or was there already and ours.
-    Created,
-}
-
-/// The POST of a reservation of this process.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Post {
-    /// Nonce of the reservation.
-    pub nonce: String,
-    /// What became of it.
-    pub state: PostState,
-}
-
-/// A live look for a run that the watch does not show.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lookup {
-    /// Name of the run.
-    pub run_name: String,
-    /// The API server's time when the request was sent.
-    pub sent_at: Timestamp,
-    /// The same moment on the monotonic clock.
-    pub sent: Mono,
-    /// Describes another owner's object of that name; `None` when there was nothing (404).
-    pub foreign: Option<String>,
 }
 
 /// A live look for an unfinished run that an earlier operator started for the object.

@@ -18,11 +18,11 @@ mod summarise;
 mod target;
 mod validate;
 
-pub use decide::{decide, first_question};
+pub use decide::decide;
 pub use event::{Note, notes};
-pub use facts::{Facts, Fence, Identity, RunKnowledge};
-pub use memory::{Answered, Lookup, Memory, Post, PostState, Refusal, Unlabelled};
-pub use plan::{CreateRun, DeleteRun, Effect, Inquiry, Plan, Rule, StopCause, StopRun, WakeUp};
+pub use facts::Facts;
+pub use memory::{Answered, Memory, Unlabelled};
+pub use plan::{Effect, Plan, Rule};
 pub use question::question;
 pub use references::{Reference, references};
 pub use summarise::broken_off;

@@ -5,13 +5,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use jiff::Timestamp;
-
 use super::{
-    decide::{CREATE_WINDOW, desired_unknown, next_phase, outside_window, report, reported, reserve, without_answer},
-    facts::{Facts, Fence},
-    memory::{PostState, Refusal},
-    plan::{CreateRun, Effect, Plan, Rule, StopCause, StopRun},
+    decide::{desired_unknown, next_phase, outside_window, report, reported, reserve, without_answer},
+    facts::Facts,
+    plan::{Effect, Plan, Rule},
     summarise::{Situation, awaits_first_answer},
     target::{Pause, fresh_target, pause, paused},
     validate::Valid,
@@ -20,19 +17,13 @@ use crate::{
     api::{LastRun, ModelSyncStatus, Outcome, Reason, Reservation, RunSlot, SuccessfulRun, Target, keys},
     core::{
         answer::{Answer, Demand, map_parameters},
+        effect::{CreateRun, StopCause, StopRun},
+        reservation::{PostState, Refusal, Whereabouts, fence_deadline, too_late, whereabouts},
         retry::{CREATE_BACKOFF, INVALID_RETRY},
         run::{Ending, RunRecord},
         time::{Now, after, until, whole_seconds},
     },
 };
-
-/// A POST is not sent with less than this left before its deadline.
-const LEAST_LEFT: Duration = Duration::from_secs(10);
-/// The API server's request timeout: a request that it took before the deadline has taken effect, or never will, this
-/// long afterwards.
-const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
-/// How soon a look-up that could not decide is repeated while something else is waited for.
-const FENCE_RETRY: Duration = Duration::from_secs(5);
 
 /// Decides for an object with an open reservation.
 pub(super) fn reserved(facts: &Facts<'_>, open: &Reservation, own: &[&RunRecord], now: Now) -> Plan {
@@ -192,7 +183,7 @@ fn count(target: &mut Target, last: &LastRun) {
 
 /// This process reserved and has not sent the POST: nobody else will.
 fn unsent(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Plan {
-    let stale = open.generation != facts.object.generation || until(now.server_or_wall(), open.not_after) < LEAST_LEFT;
+    let stale = open.generation != facts.object.generation || too_late(open.not_after, now);
     let (Ok(valid), false) = (&facts.spec, stale) else { return again(facts, open, slot, now) };
     let target = facts.status.target.as_ref();
     let mut plan = report(facts, Rule::CreateRun, &Situation::RunActive { run: &slot.run_name }, now);
@@ -217,12 +208,6 @@ fn unsent(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Pl
         owned: valid.owned,
     }));
     plan
-}
-
-/// What the fence compares with. It sees the moment of admission cut to whole seconds, so a deadline of the same second
-/// would admit what comes up to a second after it.
-fn fence_deadline(not_after: Timestamp) -> Timestamp {
-    not_after.checked_sub(Duration::from_secs(1)).unwrap_or(not_after)
 }
 
 /// The API server said no for certain: the same attempt is tried again, later or once something changed.
@@ -289,42 +274,27 @@ fn closed(facts: &Facts<'_>, valid: &Valid<'_>, answer: &Answer, now: Now) -> Op
 
 /// Nobody sees the run, and a request for it may be on its way: look, wait for the deadline, look again.
 fn lost(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Plan {
-    let certain_at = after(open.not_after, REQUEST_TIMEOUT);
-    let sighted = facts.memory.sighted.as_ref().filter(|(name, ..)| *name == slot.run_name).map(|(.., at)| *at);
-    let seen = facts
-        .memory
-        .lookup
-        .as_ref()
-        .filter(|lookup| lookup.run_name == slot.run_name && sighted.is_none_or(|at| lookup.sent > at));
-    let Some(lookup) = seen else { return look_up(slot) };
-    if let Some(foreign) = &lookup.foreign {
-        let due = lookup.sent + CREATE_BACKOFF.longest;
-        if due <= now.mono {
-            return look_up(slot);
+    let memory = facts.memory;
+    let lookup = memory.lookup.as_ref().filter(|lookup| lookup.run_name == slot.run_name);
+    let sighted = memory.sighted.as_ref().filter(|(name, ..)| *name == slot.run_name).map(|(.., at)| *at);
+    match whereabouts(open.not_after, lookup, sighted, facts.fence, now) {
+        Whereabouts::LookUp => look_up(slot),
+        Whereabouts::Gone => record_gone(facts, open, &slot.run_name, now),
+        Whereabouts::Unfenced => unfenced(facts, open, slot, now),
+        Whereabouts::FenceUnknown { wait } => Plan::idle(Rule::AwaitDeadline).waking_at(now.mono + wait),
+        Whereabouts::Uncertain { certain_at, wait } => {
+            let situation = Situation::Unconfirmed { run: &slot.run_name, until: certain_at };
+            report(facts, Rule::AwaitDeadline, &situation, now).waking_at(now.mono + wait)
         }
-        let message = format!(
-            "{} {} is needed for a run but belongs to {foreign}: delete it, or rename this object",
-            slot.kind, slot.run_name
-        );
-        let situation = Situation::Stalled { reason: Reason::NameConflict, message };
-        return report(facts, Rule::NameConflict, &situation, now).waking_at(due);
+        Whereabouts::Foreign { owner, again } => {
+            let message = format!(
+                "{} {} is needed for a run but belongs to {owner}: delete it, or rename this object",
+                slot.kind, slot.run_name
+            );
+            let situation = Situation::Stalled { reason: Reason::NameConflict, message };
+            report(facts, Rule::NameConflict, &situation, now).waking_at(again)
+        }
     }
-    if lookup.sent_at >= certain_at {
-        return match facts.fence {
-            Fence::Installed => record_gone(facts, open, &slot.run_name, now),
-            Fence::Absent => unfenced(facts, open, slot, now),
-            Fence::Unknown => Plan::idle(Rule::AwaitDeadline).waking_at(now.mono + FENCE_RETRY),
-        };
-    }
-    let left = until(now.server_or_wall(), certain_at);
-    if left.is_zero() {
-        return look_up(slot);
-    }
-    // The wait is bounded by what a reservation of this very moment would have to wait: a clock that jumped cannot
-    // stretch it.
-    let left = left.min(CREATE_WINDOW + REQUEST_TIMEOUT);
-    let situation = Situation::Unconfirmed { run: &slot.run_name, until: certain_at };
-    report(facts, Rule::AwaitDeadline, &situation, now).waking_at(now.mono + left)
 }
 
 fn look_up(slot: &RunSlot) -> Plan {

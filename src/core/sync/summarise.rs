@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 
-use super::facts::{Facts, Identity};
+use super::facts::Facts;
 use crate::{
     api::{
         Condition,
@@ -14,6 +14,7 @@ use crate::{
     },
     core::{
         condition::{Wanted, find, merge},
+        object::Identity,
         time::Now,
     },
 };

@@ -8,7 +8,7 @@ use std::{
 
 use hashbrown::HashTable;
 
-use crate::{core::sync::Identity, kube_io::record::ModelSyncRecord};
+use crate::{core::object::Identity, kube_io::record::ModelSyncRecord};
 
 /// The part of an identity that records are found by.
 pub type KeyOf = fn(&Identity) -> (&str, &str);

@@ -1,0 +1,115 @@
+//! What decisions ask for, as data: effects on runs, questions, and when to look again. Pure; shared by every kind.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+
+use super::{
+    answer::{Answer, AskedUnder},
+    run::RunKind,
+    time::Mono,
+};
+
+/// A run to be created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateRun {
+    /// Its kind.
+    pub kind: RunKind,
+    /// Its name.
+    pub name: String,
+    /// Nonce of the reservation that it belongs to.
+    pub nonce: String,
+    /// The request is not sent, and not accepted, after this moment of the API server.
+    pub not_after: Timestamp,
+    /// Parameters, by the run's names.
+    pub parameters: BTreeMap<String, String>,
+    /// The operator's labels.
+    pub labels: BTreeMap<String, String>,
+    /// The operator's annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// How long it may take, where the template does not say.
+    pub timeout: Option<Duration>,
+    /// Whether it goes when its object goes.
+    pub owned: bool,
+}
+
+/// A finished run to be deleted, with preconditions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeleteRun {
+    /// Its kind.
+    pub kind: RunKind,
+    /// Its name.
+    pub name: String,
+    /// Its uid: a run of the same name that came later stays.
+    pub uid: String,
+    /// Its resourceVersion: a run that changed meanwhile stays.
+    pub resource_version: String,
+}
+
+/// Why a run is ended before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StopCause {
+    /// It takes longer than `spec.runTimeout`.
+    TimedOut,
+    /// The cancel annotation names it.
+    Cancelled,
+}
+
+impl StopCause {
+    /// The stable string, as the run is annotated with it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TimedOut => "TimedOut",
+            Self::Cancelled => "Cancelled",
+        }
+    }
+}
+
+/// A run to be ended in its backend's own way, never by deletion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StopRun {
+    /// Its kind.
+    pub kind: RunKind,
+    /// Its name.
+    pub name: String,
+    /// Its uid: a run of the same name that came later goes on.
+    pub uid: String,
+    /// Its resourceVersion: a run that has changed meanwhile is looked at again first.
+    pub resource_version: String,
+    /// Why.
+    pub cause: StopCause,
+    /// How long it was allowed to take.
+    pub timeout: Option<Duration>,
+}
+
+/// When the object's question is to be asked, and under which facts. The question itself is the spec's of that generation:
+/// kept here as well, it would double what ten thousand waiting objects weigh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inquiry {
+    /// When.
+    pub at: Mono,
+    /// The facts that the answer is good for.
+    pub under: AskedUnder,
+    /// The last answer to the same question, for endpoints that can say that it still holds.
+    pub kept: Option<Arc<Answer>>,
+}
+
+/// When the object is looked at again. There is no "never": whoever waits says for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WakeUp {
+    /// At this moment, or at an event.
+    At(Mono),
+    /// At an event of the object, of its runs, of the knowledge about runs, or at an answer.
+    OnEvent,
+}
+
+impl WakeUp {
+    /// The earlier of this and `at`.
+    #[must_use]
+    pub fn or_at(self, at: Mono) -> Self {
+        match self {
+            Self::At(earlier) => Self::At(earlier.min(at)),
+            Self::OnEvent => Self::At(at),
+        }
+    }
+}

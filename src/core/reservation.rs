@@ -1,0 +1,149 @@
+//! What is the case with a reserved run that no watch shows. Pure; one piece for every kind that reserves runs.
+//!
+//! Absence does not tell "never created" from "created and deleted", and a create may still be on its way. So a run counts
+//! as gone only by a look that was sent after its deadline has passed for certain, and after every sighting of it.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+
+use super::{
+    object::Fence,
+    retry::CREATE_BACKOFF,
+    time::{Mono, Now, after, until},
+};
+use crate::api::Reason;
+
+/// How long after its reservation a run may still be created.
+pub const CREATE_WINDOW: Duration = Duration::from_secs(30);
+/// A POST is not sent with less than this left before its deadline.
+const LEAST_LEFT: Duration = Duration::from_secs(10);
+/// The API server's request timeout: a request that it took before the deadline has taken effect, or never will, this
+/// long afterwards.
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
+/// How soon a look-up that could not decide is repeated while something else is waited for.
+const FENCE_RETRY: Duration = Duration::from_secs(5);
+
+/// A refusal to create a run: certain, so that the same attempt may be tried again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The reason that users see.
+    pub reason: Reason,
+    /// The API server's words.
+    pub message: String,
+    /// Whether a person must act.
+    pub stalled: bool,
+    /// Generation that was refused.
+    pub generation: i64,
+    /// Trigger that stood when it was refused.
+    pub trigger: Option<Arc<str>>,
+    /// When it was refused.
+    pub at: Mono,
+}
+
+/// What became of the POST of a reservation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PostState {
+    /// It was sent, and nothing certain came back.
+    Unknown,
+    /// It was refused for certain.
+    Refused(Refusal),
+    /// The run was created, or was there already and ours.
+    Created,
+}
+
+/// The POST of a reservation of this process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Post {
+    /// Nonce of the reservation.
+    pub nonce: String,
+    /// What became of it.
+    pub state: PostState,
+}
+
+/// A live look for a run that the watch does not show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    /// Name of the run.
+    pub run_name: String,
+    /// The API server's time when the request was sent.
+    pub sent_at: Timestamp,
+    /// The same moment on the monotonic clock.
+    pub sent: Mono,
+    /// Describes another owner's object of that name; `None` when there was nothing (404).
+    pub foreign: Option<String>,
+}
+
+/// What is to be said about a reserved run that nobody sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whereabouts<'a> {
+    /// Unknown: look for it, live.
+    LookUp,
+    /// Something else has its name; it is looked at again at that moment.
+    Foreign {
+        /// Who owns it.
+        owner: &'a str,
+        /// When to look again.
+        again: Mono,
+    },
+    /// Too early to say.
+    Uncertain {
+        /// When it can be said for certain.
+        certain_at: Timestamp,
+        /// How long to wait until then.
+        wait: Duration,
+    },
+    /// Absent for certain; whether late creates are refused is not known yet.
+    FenceUnknown {
+        /// How long to wait.
+        wait: Duration,
+    },
+    /// Gone for certain.
+    Gone,
+    /// Absent for certain, but nothing refuses a late create: the name is the only lock.
+    Unfenced,
+}
+
+/// Where the run is that was reserved with this deadline. `lookup` is the last look for it, `sighted` when it was last
+/// seen.
+pub fn whereabouts<'a>(
+    not_after: Timestamp,
+    lookup: Option<&'a Lookup>,
+    sighted: Option<Mono>,
+    fence: Fence,
+    now: Now,
+) -> Whereabouts<'a> {
+    let Some(lookup) = lookup.filter(|lookup| sighted.is_none_or(|at| lookup.sent > at)) else {
+        return Whereabouts::LookUp;
+    };
+    if let Some(owner) = &lookup.foreign {
+        let again = lookup.sent + CREATE_BACKOFF.longest;
+        return if again <= now.mono { Whereabouts::LookUp } else { Whereabouts::Foreign { owner, again } };
+    }
+    let certain_at = after(not_after, REQUEST_TIMEOUT);
+    if lookup.sent_at >= certain_at {
+        return match fence {
+            Fence::Installed => Whereabouts::Gone,
+            Fence::Absent => Whereabouts::Unfenced,
+            Fence::Unknown => Whereabouts::FenceUnknown { wait: FENCE_RETRY },
+        };
+    }
+    let left = until(now.server_or_wall(), certain_at);
+    if left.is_zero() {
+        return Whereabouts::LookUp;
+    }
+    // The wait is bounded by what a reservation of this very moment would have to wait: a clock that jumped cannot
+    // stretch it.
+    Whereabouts::Uncertain { certain_at, wait: left.min(CREATE_WINDOW + REQUEST_TIMEOUT) }
+}
+
+/// Whether it is too late to send a create for a reservation with this deadline.
+pub fn too_late(not_after: Timestamp, now: Now) -> bool {
+    until(now.server_or_wall(), not_after) < LEAST_LEFT
+}
+
+/// What the fence compares with. It sees the moment of admission cut to whole seconds, so a deadline of the same second
+/// would admit what comes up to a second after it.
+pub fn fence_deadline(not_after: Timestamp) -> Timestamp {
+    not_after.checked_sub(Duration::from_secs(1)).unwrap_or(not_after)
+}
