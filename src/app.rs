@@ -16,11 +16,12 @@ use tracing::{info, warn};
 use url::Url;
 
 use crate::{
+    api::ModelSync,
     clock::Clock,
     controller::{Context, ModelSyncController, work},
     core::{effect::Inquiry, run::RunRecord},
     kube_io::{
-        apply::{ApiServer, collection, model_syncs},
+        apply::{ApiServer, collection, objects},
         client::{Clients, Safeguards},
         credentials::ApiCredentials,
         events::Events,
@@ -29,7 +30,7 @@ use crate::{
         lease::{Leadership, LeaseSettings},
         objects::LiveObjects,
         referenced::Referenced,
-        store::{ModelSyncSink, ModelSyncs, RunSink, Runs, YOUNG},
+        store::{ObjectSink, Objects, RunSink, Runs, YOUNG},
         unlabelled::UnlabelledRuns,
         watch::{Scope, follow},
     },
@@ -224,7 +225,7 @@ async fn told_to_stop() {
 
 /// The parts that tasks share.
 struct Parts {
-    objects: Arc<ModelSyncs>,
+    objects: Arc<Objects<ModelSync>>,
     runs: Arc<Runs>,
     queue: Queue,
     poller: Poller,
@@ -245,7 +246,7 @@ impl Parts {
         let kinds = runs::backends().iter().flat_map(|backend| {
             scopes(settings).into_iter().map(|namespace| (backend.kind(), namespace)).collect::<Vec<_>>()
         });
-        let (objects, queue) = (Arc::new(ModelSyncs::new(clock.clone())), Queue::new(clock.clone()));
+        let (objects, queue) = (Arc::new(Objects::new(clock.clone())), Queue::new(clock.clone()));
         let runs = Arc::new(Runs::new(clock.clone(), kinds));
         let (fence, metrics) = (FenceState::default(), Arc::new(Metrics::default()));
         let process = process_id();
@@ -321,8 +322,8 @@ impl Parts {
                 let queue = self.queue.clone();
                 Arc::new(move |uid: &str| queue.wake(uid))
             };
-            let sink = ModelSyncSink::new(self.objects.clone(), namespace.clone(), wake);
-            let scope = Scope::whole(model_syncs(namespace.as_deref()), encode(&settings.selector));
+            let sink = ObjectSink::new(self.objects.clone(), namespace.clone(), wake);
+            let scope = Scope::whole(objects::<ModelSync>(namespace.as_deref()), encode(&settings.selector));
             tasks.spawn(follow(clients.reads.clone(), clock.clone(), scope, sink, stop.clone()));
             for backend in runs::backends() {
                 let sink =
@@ -381,7 +382,7 @@ impl Parts {
 }
 
 /// Time since each watch was heard.
-fn watch_ages(objects: &ModelSyncs, runs: &Runs) -> Vec<(&'static str, Duration)> {
+fn watch_ages(objects: &Objects<ModelSync>, runs: &Runs) -> Vec<(&'static str, Duration)> {
     let mut ages = runs.watch_ages();
     ages.extend(objects.watch_age().map(|age| ("ModelSync", age)));
     ages

@@ -71,10 +71,7 @@ impl World {
                 name: "labelbot".into(),
                 uid: UID.into(),
                 generation: 1,
-                deleting: false,
-                trigger: None,
-                cancel: None,
-                override_window: None,
+                ..Identity::default()
             },
             status: ModelSyncStatus { observed_generation: 1, ..ModelSyncStatus::default() },
             own: Vec::new(),

@@ -13,7 +13,9 @@ use std::{
 
 use jiff::Timestamp;
 use modelsync::{
-    api::{ConditionStatus, ConditionType, ModelSyncSpec, ModelSyncStatus, Outcome, Reason, Repeat, Target, crd},
+    api::{
+        ConditionStatus, ConditionType, ModelSync, ModelSyncSpec, ModelSyncStatus, Outcome, Reason, Repeat, Target, crd,
+    },
     core::{
         answer::{Answer, AskedUnder, Demand, NoAnswer, NoAnswerClass, Values, map_parameters},
         condition::find,
@@ -29,7 +31,7 @@ use modelsync::{
         time::{Mono, Now, after, until},
         window::Permission,
     },
-    kube_io::record::{self, ModelSyncRecord},
+    kube_io::record::{self, ObjectRecord},
     runs,
 };
 use serde::Deserialize;
@@ -548,7 +550,7 @@ impl Dice {
 /// One generated world, owned, with what it was made from.
 struct World {
     object: String,
-    record: ModelSyncRecord,
+    record: ObjectRecord<ModelSync>,
     spec: Result<ModelSyncSpec, Invalid>,
     status: ModelSyncStatus,
     own: Vec<RunRecord>,
@@ -595,10 +597,10 @@ impl World {
             // The API server keeps metadata sound, so beyond decode nothing relies on more.
             let mut broken = object.clone();
             dice.damage(&mut broken);
-            drop(record::model_sync(&broken.to_string()));
+            drop(record::object::<ModelSync>(&broken.to_string()));
         }
         let object = object.to_string();
-        let record = record::model_sync(&object).ok()?;
+        let record = record::object(&object).ok()?;
         let (spec, status) = record.read();
         let status = status.ok()?;
         let mut runs = Vec::new();

@@ -16,6 +16,18 @@ pub const TRIGGER: &str = "automl.cloudai.kubeflow.org/trigger";
 /// Annotation on our objects: the name of a run of theirs that is to be ended.
 pub const CANCEL: &str = "automl.cloudai.kubeflow.org/cancel";
 
+/// Annotation on a ModelTrain: the version that it is to stand for, for as long as the annotation says so.
+pub const HOLD: &str = "automl.cloudai.kubeflow.org/hold";
+
+/// Annotation on a ModelTrain: the version that a person accepts.
+pub const APPROVE: &str = "automl.cloudai.kubeflow.org/approve";
+
+/// Annotation on a ModelTrain: the version that a person does not accept.
+pub const REJECT: &str = "automl.cloudai.kubeflow.org/reject";
+
+/// Annotation on our objects: why they are suspended. Shown, and nothing else.
+pub const SUSPEND_REASON: &str = "automl.cloudai.kubeflow.org/suspend-reason";
+
 /// Annotation on our objects: the value of a trigger that may start a run outside every window.
 pub const OVERRIDE_WINDOW: &str = "automl.cloudai.kubeflow.org/override-window";
 
@@ -27,6 +39,8 @@ pub const OWNER_KIND: &str = "automl.cloudai.kubeflow.org/owner-kind";
 pub const OWNER_NAME: &str = "automl.cloudai.kubeflow.org/owner-name";
 /// Label on a run: the attempt that it belongs to.
 pub const ATTEMPT: &str = "automl.cloudai.kubeflow.org/attempt";
+/// Label on a run: the candidate that it is for.
+pub const CANDIDATE: &str = "automl.cloudai.kubeflow.org/candidate";
 /// Annotation on a run: digest of the target that it is to bring about.
 pub const TARGET: &str = "automl.cloudai.kubeflow.org/target";
 /// Annotation on a run: `metadata.generation` of the object that it was made from.

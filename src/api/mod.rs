@@ -5,6 +5,7 @@ pub mod crd;
 pub mod freshness;
 pub mod gate;
 pub mod keys;
+pub mod kind;
 pub mod model_sync;
 pub mod model_train;
 pub mod model_version;
@@ -22,6 +23,7 @@ pub mod window;
 pub use condition::{Condition, ConditionStatus, ConditionType};
 pub use freshness::{Freshness, Input, LiveMetric, Schedule, StaleReason, StaleReasonType};
 pub use gate::{Best, Direction, Gate, GateRule, OnUndecided, Over, RuleReport, Verdict};
+pub use kind::Kind;
 pub use model_sync::{Compare, DeletionPolicy, ModelSync, ModelSyncSpec, ParameterMapping, UnmappedParameters};
 pub use model_train::{
     Budget, Candidate, FromAccepted, FromContext, MetricValue, Metrics, MetricsFrom, ModelTrain, ModelTrainSpec,

@@ -14,7 +14,7 @@ use std::{
 use tracing::debug;
 
 use crate::{
-    api::{ModelSyncSpec, ModelSyncStatus},
+    api::{Kind, ModelSync, ModelSyncSpec, ModelSyncStatus},
     clock::Clock,
     core::{
         answer::{Demand, Query},
@@ -30,9 +30,9 @@ use crate::{
         events::Events,
         fence::FenceState,
         lease::Leadership,
-        record::ModelSyncRecord,
+        record::ObjectRecord,
         referenced::Referenced,
-        store::{ModelSyncs, Runs, RunsOf},
+        store::{Objects, Runs, RunsOf},
         unlabelled::UnlabelledRuns,
     },
     schedule::{
@@ -42,14 +42,14 @@ use crate::{
     telemetry::metrics::Metrics,
 };
 
-const KIND: &str = "ModelSync";
+const KIND: &str = ModelSync::KIND;
 
 /// What the controller works with.
 pub struct Context {
     /// Time.
     pub clock: Arc<Clock>,
     /// The objects.
-    pub objects: Arc<ModelSyncs>,
+    pub objects: Arc<Objects<ModelSync>>,
     /// Their runs.
     pub runs: Arc<Runs>,
     /// Kinds of run.
@@ -257,7 +257,7 @@ impl ModelSyncController {
 
     fn facts<'a>(
         &'a self,
-        object: &'a ModelSyncRecord,
+        object: &'a ObjectRecord<ModelSync>,
         (spec, status): (&'a Result<ModelSyncSpec, Invalid>, &'a ModelSyncStatus),
         runs: &'a RunsOf,
         memory: &'a Memory,
@@ -290,7 +290,7 @@ impl ModelSyncController {
 
     /// Carries out the plan's effects in their order. A pass that changed anything is followed by another at once: it sees
     /// what this one wrote.
-    async fn apply(&self, object: &ModelSyncRecord, status: &ModelSyncStatus, plan: &Plan) -> Next {
+    async fn apply(&self, object: &ObjectRecord<ModelSync>, status: &ModelSyncStatus, plan: &Plan) -> Next {
         for effect in &plan.effects {
             if !self.leads() {
                 return Next::OnEvent;

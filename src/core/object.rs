@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::run::RunRecord;
 
 /// Who the object is, and what of its metadata bears on decisions.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// `metadata.namespace`.
     pub namespace: Arc<str>,
@@ -23,6 +25,23 @@ pub struct Identity {
     pub override_window: Option<Arc<str>>,
     /// Value of the cancel annotation: the name of a run that is to be ended.
     pub cancel: Option<Arc<str>>,
+    /// What a person says by annotations that most objects do not have.
+    pub by_hand: Option<Box<ByHand>>,
+    /// `metadata.creationTimestamp`.
+    pub created_at: Option<Timestamp>,
+}
+
+/// What a person says by annotations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ByHand {
+    /// The version that the object is to stand for.
+    pub hold: Option<String>,
+    /// The version that is accepted.
+    pub approve: Option<String>,
+    /// The version that is not accepted.
+    pub reject: Option<String>,
+    /// Why the object is suspended; ≤ 256 bytes.
+    pub suspend_reason: Option<String>,
 }
 
 /// What is known of runs. Unknown means: no reserve, no deletion, no "gone".

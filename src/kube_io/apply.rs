@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use super::{
     client::{CallError, Clients, Guarded, call},
-    record::{self, ModelSyncRecord},
+    record::{self, ObjectRecord},
 };
 use crate::{
-    api::{ModelSyncStatus, Reason, keys},
+    api::{Kind, Reason, keys},
     core::{
         effect::{DeleteRun, StopRun},
         object::Identity,
@@ -19,11 +19,11 @@ use crate::{
 
 /// What came of a write of status.
 #[derive(Debug)]
-pub enum Written {
+pub enum Written<K> {
     /// It is stored; this is the object as it is now.
-    Stored(Box<ModelSyncRecord>),
+    Stored(Box<ObjectRecord<K>>),
     /// Not stored, or not known: this is the object as it is now, read live. `None`: it is gone.
-    Reread(Option<Box<ModelSyncRecord>>),
+    Reread(Option<Box<ObjectRecord<K>>>),
     /// Not stored, or not known, and the object could not be read either.
     Failed(CallError),
 }
@@ -71,46 +71,44 @@ impl ApiServer {
 
     /// Writes the status as a merge patch that is conditional on uid and resourceVersion: a compare-and-swap as long as it
     /// changes something.
-    pub async fn write_status(
+    pub async fn write_status<K: Kind>(
         &self,
-        object: &ModelSyncRecord,
-        before: &ModelSyncStatus,
-        after: &ModelSyncStatus,
-    ) -> Written {
+        object: &ObjectRecord<K>,
+        before: &K::Status,
+        after: &K::Status,
+    ) -> Written<K> {
         match self.patch_status(object, before, after).await {
             Ok(record) => Written::Stored(Box::new(record)),
             // A lost reply may hide a stored write, and a conflict a newer object: what the server has now decides.
-            Err(error) => match self.get_model_sync(&object.identity).await {
+            Err(error) => match self.get(&object.identity).await {
                 Ok(record) => Written::Reread(record.map(Box::new)),
                 Err(_) => Written::Failed(error),
             },
         }
     }
 
-    async fn patch_status(
+    async fn patch_status<K: Kind>(
         &self,
-        object: &ModelSyncRecord,
-        before: &ModelSyncStatus,
-        after: &ModelSyncStatus,
-    ) -> Result<ModelSyncRecord, CallError> {
+        object: &ObjectRecord<K>,
+        before: &K::Status,
+        after: &K::Status,
+    ) -> Result<ObjectRecord<K>, CallError> {
         let patch = json!({
             "metadata": { "uid": &*object.identity.uid, "resourceVersion": object.resource_version },
             "status": merge_patch(&serde_json::to_value(before)?, &serde_json::to_value(after)?),
         });
-        let url = format!("{}/status?fieldManager={}", path_of(&object.identity), keys::MANAGER);
+        let url = format!("{}/status?fieldManager={}", path_of::<K>(&object.identity), keys::MANAGER);
         let request = Request::patch(url).header("Content-Type", "application/merge-patch+json");
         let stored: Box<RawValue> = call(&self.clients.writes, with_body(request, &patch)?).await?;
-        Ok(record::model_sync(stored.get())?)
+        Ok(record::object(stored.get())?)
     }
 
     /// Reads an object live. `None` where it, or the uid that is meant, is gone.
-    pub async fn get_model_sync(&self, identity: &Identity) -> Result<Option<ModelSyncRecord>, CallError> {
+    pub async fn get<K: Kind>(&self, identity: &Identity) -> Result<Option<ObjectRecord<K>>, CallError> {
         let found: Result<Box<RawValue>, _> =
-            call(&self.clients.reads, with_body(Request::get(path_of(identity)), &Value::Null)?).await;
+            call(&self.clients.reads, with_body(Request::get(path_of::<K>(identity)), &Value::Null)?).await;
         match found {
-            Ok(object) => {
-                Ok(Some(record::model_sync(object.get())?).filter(|record| record.identity.uid == identity.uid))
-            }
+            Ok(object) => Ok(Some(record::object(object.get())?).filter(|record| record.identity.uid == identity.uid)),
             Err(error) if error.code() == Some(404) => Ok(None),
             Err(error) => Err(error),
         }
@@ -228,9 +226,9 @@ pub fn collection(kind: RunKind, namespace: Option<&str>) -> String {
     resource_path(kind.group, kind.version, kind.plural, namespace)
 }
 
-/// URL path of the collection of ModelSyncs, in one namespace or in all.
-pub fn model_syncs(namespace: Option<&str>) -> String {
-    resource_path(keys::GROUP, keys::VERSION, "modelsyncs", namespace)
+/// URL path of the collection of a kind of ours, in one namespace or in all.
+pub fn objects<K: Kind>(namespace: Option<&str>) -> String {
+    resource_path(keys::GROUP, keys::VERSION, K::PLURAL, namespace)
 }
 
 fn resource_path(group: &str, version: &str, plural: &str, namespace: Option<&str>) -> String {
@@ -240,8 +238,8 @@ fn resource_path(group: &str, version: &str, plural: &str, namespace: Option<&st
     }
 }
 
-fn path_of(identity: &Identity) -> String {
-    format!("{}/{}", model_syncs(Some(&identity.namespace)), identity.name)
+fn path_of<K: Kind>(identity: &Identity) -> String {
+    format!("{}/{}", objects::<K>(Some(&identity.namespace)), identity.name)
 }
 
 async fn post(client: &Guarded, path: &str, body: &Value) -> Result<Box<RawValue>, CallError> {

@@ -3,19 +3,21 @@
 use std::{
     collections::BTreeMap,
     io::{Read as _, Write as _},
+    marker::PhantomData,
 };
 
 use flate2::{Compression, read::DeflateDecoder, write::DeflateEncoder};
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use crate::{
-    api::{ModelSyncSpec, ModelSyncStatus, keys},
+    api::{Kind, keys},
     core::{
+        condition::truncated,
         invalid::Invalid,
         name::MAX_ATTEMPT,
-        object::Identity,
+        object::{ByHand, Identity},
         run::{RunBackend, RunRecord},
     },
 };
@@ -23,12 +25,15 @@ use crate::{
 /// Longest digest that a status can hold. A longer one on a run is not ours.
 const MAX_DIGEST: usize = 128;
 
+/// Longest text of an annotation that a person says something by; what is shown of it.
+const MAX_SAID: usize = 256;
+
 /// Longest mark of a stopped run that is ours.
 const MAX_CAUSE: usize = 32;
 
-/// A ModelSync as it is kept in memory.
+/// An object as it is kept in memory.
 #[derive(Debug)]
-pub struct ModelSyncRecord {
+pub struct ObjectRecord<K> {
     /// Who it is.
     pub identity: Identity,
     /// Its resourceVersion, which every write is conditional on.
@@ -37,6 +42,7 @@ pub struct ModelSyncRecord {
     texts: Packed,
     /// Whether both can be read.
     readable: bool,
+    kind: PhantomData<fn() -> K>,
 }
 
 /// The JSON texts of spec and status, compressed: idle objects are looked at once in their interval, and weigh half.
@@ -68,12 +74,12 @@ impl Packed {
     }
 }
 
-impl ModelSyncRecord {
+impl<K: Kind> ObjectRecord<K> {
     /// Its spec and its status, or the field that cannot be read. Without a status nothing may be done: an attempt could be
     /// used twice.
-    pub fn read(&self) -> (Result<ModelSyncSpec, Invalid>, Result<ModelSyncStatus, Invalid>) {
+    pub fn read(&self) -> (Result<K::Spec, Invalid>, Result<K::Status, Invalid>) {
         match self.texts.texts() {
-            Ok((spec, status)) => (read_spec(&spec), read_status(&status)),
+            Ok((spec, status)) => (part("spec", &spec), read_status(&status)),
             Err(invalid) => (Err(invalid.clone()), Err(invalid)),
         }
     }
@@ -84,12 +90,8 @@ impl ModelSyncRecord {
     }
 }
 
-fn read_spec(text: &str) -> Result<ModelSyncSpec, Invalid> {
-    part("spec", text)
-}
-
-fn read_status(text: &str) -> Result<ModelSyncStatus, Invalid> {
-    if text.is_empty() { Ok(ModelSyncStatus::default()) } else { part("status", text) }
+fn read_status<T: Default + DeserializeOwned>(text: &str) -> Result<T, Invalid> {
+    if text.is_empty() { Ok(T::default()) } else { part("status", text) }
 }
 
 /// What of `metadata` is looked at. Fields that are not named here cost nothing.
@@ -131,25 +133,42 @@ struct Envelope<'a> {
     status: Option<&'a RawValue>,
 }
 
-/// Reads a ModelSync. Fails only where not even its metadata can be read.
-pub fn model_sync(object: &str) -> Result<ModelSyncRecord, serde_json::Error> {
+/// Reads an object. Fails only where not even its metadata can be read.
+pub fn object<K: Kind>(object: &str) -> Result<ObjectRecord<K>, serde_json::Error> {
     let Envelope { metadata, spec, status } = serde_json::from_str(object)?;
     let (spec, status) = (spec.map_or("{}", RawValue::get), status.map_or("", RawValue::get));
-    Ok(ModelSyncRecord {
+    let annotation = |key: &str| metadata.annotations.get(key).map(|value| value.as_str().into());
+    Ok(ObjectRecord {
         identity: Identity {
+            trigger: annotation(keys::TRIGGER),
+            override_window: annotation(keys::OVERRIDE_WINDOW),
+            cancel: annotation(keys::CANCEL),
+            by_hand: by_hand(&metadata.annotations),
             namespace: metadata.namespace.into(),
             name: metadata.name.into(),
             uid: metadata.uid.into(),
             generation: metadata.generation,
             deleting: metadata.deletion_timestamp.is_some(),
-            trigger: metadata.annotations.get(keys::TRIGGER).map(|value| value.as_str().into()),
-            override_window: metadata.annotations.get(keys::OVERRIDE_WINDOW).map(|value| value.as_str().into()),
-            cancel: metadata.annotations.get(keys::CANCEL).map(|value| value.as_str().into()),
+            created_at: metadata.creation_timestamp,
         },
         resource_version: metadata.resource_version,
         texts: Packed::new(spec, status),
-        readable: read_spec(spec).is_ok() && read_status(status).is_ok(),
+        readable: part::<K::Spec>("spec", spec).is_ok() && read_status::<K::Status>(status).is_ok(),
+        kind: PhantomData,
     })
+}
+
+/// What a person says by annotations; `None` for most objects. Longer than any name is no version.
+fn by_hand(annotations: &BTreeMap<String, String>) -> Option<Box<ByHand>> {
+    let said =
+        |key: &str| annotations.get(key).filter(|value| !value.is_empty()).map(|value| truncated(value, MAX_SAID));
+    let by_hand = ByHand {
+        hold: said(keys::HOLD),
+        approve: said(keys::APPROVE),
+        reject: said(keys::REJECT),
+        suspend_reason: said(keys::SUSPEND_REASON),
+    };
+    (by_hand != ByHand::default()).then(|| Box::new(by_hand))
 }
 
 fn part<'a, T: Deserialize<'a>>(field: &str, text: &'a str) -> Result<T, Invalid> {

@@ -1,7 +1,7 @@
 //! What the watches have brought: compact records by uid, and how far they can be relied on. No IO of its own.
 
 mod index;
-mod model_syncs;
+mod objects;
 mod runs;
 
 use std::{
@@ -10,7 +10,7 @@ use std::{
 };
 
 pub use self::{
-    model_syncs::{ModelSyncSink, ModelSyncs},
+    objects::{ObjectSink, Objects},
     runs::{RunSink, Runs, RunsOf},
 };
 

@@ -226,6 +226,7 @@ impl Machine {
             trigger: trigger(object.trigger),
             override_window: trigger(object.overriding),
             cancel: (object.cancel > 0).then(|| run_name(new_run(object.incarnation, object.cancel, 0)).into()),
+            ..Identity::default()
         };
         let mut records: Vec<RunRecord> = key.runs.iter().map(|run| self.record(*run)).collect();
         self.configuration.mutant.alter_runs(&mut records);

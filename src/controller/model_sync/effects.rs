@@ -4,7 +4,7 @@ use tracing::{debug, info, warn};
 
 use super::{KIND, ModelSyncController, Step};
 use crate::{
-    api::{ModelSyncStatus, Reason, RunSlot},
+    api::{ModelSync, ModelSyncStatus, Reason, RunSlot},
     core::{
         effect::{CreateRun, DeleteRun, StopRun},
         reservation::{Lookup, Post, PostState, Refusal},
@@ -13,7 +13,7 @@ use crate::{
     },
     kube_io::{
         apply::{Created, Found, Written},
-        record::ModelSyncRecord,
+        record::ObjectRecord,
     },
     schedule::queue::Next,
 };
@@ -21,7 +21,7 @@ use crate::{
 impl ModelSyncController {
     pub(super) async fn write_status(
         &self,
-        object: &ModelSyncRecord,
+        object: &ObjectRecord<ModelSync>,
         before: &ModelSyncStatus,
         after: &ModelSyncStatus,
     ) -> Step {
@@ -53,7 +53,7 @@ impl ModelSyncController {
     }
 
     /// Events and metrics of what was just stored.
-    fn tell(&self, object: &ModelSyncRecord, before: &ModelSyncStatus, after: &ModelSyncStatus) {
+    fn tell(&self, object: &ObjectRecord<ModelSync>, before: &ModelSyncStatus, after: &ModelSyncStatus) {
         for note in notes(before, after) {
             self.context.events.publish(&object.identity, KIND, &note);
         }
@@ -69,7 +69,7 @@ impl ModelSyncController {
         }
     }
 
-    pub(super) async fn create_run(&self, object: &ModelSyncRecord, run: &CreateRun) -> Step {
+    pub(super) async fn create_run(&self, object: &ObjectRecord<ModelSync>, run: &CreateRun) -> Step {
         let identity = &object.identity;
         // From here until the reply nobody can say whether the run exists; a crash in between leaves it at that.
         self.remember_post(&identity.uid, &run.nonce, PostState::Unknown);
@@ -114,7 +114,7 @@ impl ModelSyncController {
 
     fn build(
         &self,
-        object: &ModelSyncRecord,
+        object: &ObjectRecord<ModelSync>,
         run: &CreateRun,
     ) -> Result<(&'static dyn RunBackend, serde_json::Value), String> {
         let (spec, _) = object.read();
@@ -141,7 +141,7 @@ impl ModelSyncController {
         backend.build(&request).map(|body| (backend, body)).map_err(|invalid| invalid.to_string())
     }
 
-    pub(super) async fn look_up(&self, object: &ModelSyncRecord, slot: &RunSlot) -> Step {
+    pub(super) async fn look_up(&self, object: &ObjectRecord<ModelSync>, slot: &RunSlot) -> Step {
         let identity = &object.identity;
         let Some(backend) = self.backend(&slot.kind) else {
             warn!(
@@ -171,7 +171,7 @@ impl ModelSyncController {
         Step::Done
     }
 
-    pub(super) async fn stop_run(&self, object: &ModelSyncRecord, run: &StopRun) -> Step {
+    pub(super) async fn stop_run(&self, object: &ObjectRecord<ModelSync>, run: &StopRun) -> Step {
         let identity = &object.identity;
         let Some(backend) = self.backend(run.kind.kind) else { return Step::Stop(Next::Failed) };
         match self.context.api.stop_run(backend, &identity.namespace, run).await {
@@ -190,7 +190,7 @@ impl ModelSyncController {
         }
     }
 
-    pub(super) async fn find_unlabelled(&self, object: &ModelSyncRecord, kind: RunKind) -> Step {
+    pub(super) async fn find_unlabelled(&self, object: &ObjectRecord<ModelSync>, kind: RunKind) -> Step {
         let identity = &object.identity;
         let Some(backend) = self.backend(kind.kind) else { return Step::Stop(Next::Failed) };
         match self.context.unlabelled.find(backend, &identity.namespace, &identity.uid).await {
@@ -206,7 +206,7 @@ impl ModelSyncController {
         }
     }
 
-    pub(super) async fn delete_run(&self, object: &ModelSyncRecord, run: &DeleteRun) -> Step {
+    pub(super) async fn delete_run(&self, object: &ObjectRecord<ModelSync>, run: &DeleteRun) -> Step {
         match self.context.api.delete_run(&object.identity.namespace, run).await {
             Ok(()) => {
                 debug!(object = &*object.identity.name, run = run.name, "deleted a run beyond the history limit");

@@ -1,4 +1,4 @@
-//! The ModelSyncs, by uid. No IO of its own.
+//! The objects of one kind, by uid. No IO of its own.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -10,24 +10,25 @@ use tracing::warn;
 
 use super::{Wake, index::Index, read, version, write};
 use crate::{
+    api::Kind,
     clock::Clock,
     core::time::Mono,
     kube_io::{
-        record::{self, ModelSyncRecord},
+        record::{self, ObjectRecord},
         watch::Sink,
     },
 };
 
-/// The ModelSyncs.
-pub struct ModelSyncs {
+/// The objects of one kind.
+pub struct Objects<K> {
     clock: Arc<Clock>,
-    inner: RwLock<Objects>,
+    inner: RwLock<Inner<K>>,
 }
 
-struct Objects {
-    by_uid: Index,
+struct Inner<K> {
+    by_uid: Index<K>,
     /// The newest of each namespace and name.
-    by_name: Index,
+    by_name: Index<K>,
     /// namespace/name of objects that cannot be read.
     unreadable: BTreeSet<String>,
     /// Scopes that have been listed, and up to which version their watch has told of everything.
@@ -36,7 +37,7 @@ struct Objects {
     heard: HashMap<Option<String>, Mono>,
 }
 
-impl Default for Objects {
+impl<K> Default for Inner<K> {
     fn default() -> Self {
         Self {
             by_uid: Index::new(|identity| ("", &identity.uid)),
@@ -48,7 +49,7 @@ impl Default for Objects {
     }
 }
 
-impl ModelSyncs {
+impl<K: Kind> Objects<K> {
     /// An empty store.
     pub fn new(clock: Arc<Clock>) -> Self {
         Self { clock, inner: RwLock::default() }
@@ -61,7 +62,7 @@ impl ModelSyncs {
     }
 
     /// The object with this uid.
-    pub fn get(&self, uid: &str) -> Option<Arc<ModelSyncRecord>> {
+    pub fn get(&self, uid: &str) -> Option<Arc<ObjectRecord<K>>> {
         read(&self.inner).by_uid.get(("", uid)).cloned()
     }
 
@@ -88,7 +89,7 @@ impl ModelSyncs {
 
     /// Takes in what a request of ours returned, unless the watch has told of something newer. Reading our own writes
     /// keeps the next pass from deciding on what it has just changed.
-    pub fn insert(&self, record: ModelSyncRecord) {
+    pub fn insert(&self, record: ObjectRecord<K>) {
         let mut inner = write(&self.inner);
         let scope = Some(record.identity.namespace.to_string());
         let seen = inner.seen.get(&scope).or_else(|| inner.seen.get(&None)).copied();
@@ -111,9 +112,9 @@ impl ModelSyncs {
     }
 }
 
-impl Objects {
-    fn take(&mut self, record: ModelSyncRecord) {
-        let newer = |old: &Arc<ModelSyncRecord>| version(&old.resource_version) > version(&record.resource_version);
+impl<K: Kind> Inner<K> {
+    fn take(&mut self, record: ObjectRecord<K>) {
+        let newer = |old: &Arc<ObjectRecord<K>>| version(&old.resource_version) > version(&record.resource_version);
         if self.by_uid.get(("", &record.identity.uid)).is_some_and(newer) {
             return;
         }
@@ -129,9 +130,9 @@ impl Objects {
     }
 }
 
-/// Feeds the ModelSyncs of one scope into their store.
-pub struct ModelSyncSink {
-    store: Arc<ModelSyncs>,
+/// Feeds the objects of one scope into their store.
+pub struct ObjectSink<K> {
+    store: Arc<Objects<K>>,
     namespace: Option<String>,
     wake: Wake,
     listing: HashSet<String>,
@@ -139,22 +140,22 @@ pub struct ModelSyncSink {
     unreadable: BTreeSet<String>,
 }
 
-impl ModelSyncSink {
+impl<K: Kind> ObjectSink<K> {
     /// `namespace` is the scope: it bounds what a complete list replaces.
-    pub fn new(store: Arc<ModelSyncs>, namespace: Option<String>, wake: Wake) -> Self {
+    pub fn new(store: Arc<Objects<K>>, namespace: Option<String>, wake: Wake) -> Self {
         Self { store, namespace, wake, listing: HashSet::new(), unreadable: BTreeSet::new() }
     }
 
     /// Stores the object; returns its uid and version.
     fn take(&mut self, object: &str) -> Option<(String, u64)> {
-        match record::model_sync(object) {
+        match record::object::<K>(object) {
             Ok(record) => {
                 let taken = (record.identity.uid.to_string(), version(&record.resource_version));
                 let name = format!("{}/{}", record.identity.namespace, record.identity.name);
                 if !record.is_readable() {
                     let (spec, status) = record.read();
                     for problem in spec.err().into_iter().chain(status.err()) {
-                        warn!(object = name, %problem, "ModelSync cannot be read");
+                        warn!(kind = K::KIND, object = name, %problem, "an object cannot be read");
                     }
                 }
                 let mut inner = write(&self.store.inner);
@@ -166,7 +167,7 @@ impl ModelSyncSink {
             }
             Err(error) => {
                 let name = record::name_of(object).unwrap_or_else(|| "?".into());
-                warn!(object = name, %error, "ModelSync cannot be read at all");
+                warn!(kind = K::KIND, object = name, %error, "an object cannot be read at all");
                 write(&self.store.inner).unreadable.insert(name.clone());
                 self.unreadable.insert(name);
                 None
@@ -175,7 +176,7 @@ impl ModelSyncSink {
     }
 }
 
-impl Sink for ModelSyncSink {
+impl<K: Kind> Sink for ObjectSink<K> {
     fn begin(&mut self) {
         self.listing.clear();
         self.unreadable.clear();
@@ -190,7 +191,7 @@ impl Sink for ModelSyncSink {
     fn commit(&mut self, listed_at: &str) {
         let gone: Vec<String> = {
             let inner = read(&self.store.inner);
-            let unlisted = |record: &ModelSyncRecord| {
+            let unlisted = |record: &ObjectRecord<K>| {
                 self.namespace.as_ref().is_none_or(|namespace| *record.identity.namespace == **namespace)
                     && !self.listing.contains(&*record.identity.uid)
                     // What a write of ours returned since then is newer than the list, not gone.
@@ -223,7 +224,7 @@ impl Sink for ModelSyncSink {
     }
 
     fn deleted(&mut self, object: &str) {
-        if let Ok(record) = record::model_sync(object) {
+        if let Ok(record) = record::object::<K>(object) {
             write(&self.store.inner).see(self.namespace.as_deref(), version(&record.resource_version));
             self.store.remove(&record.identity.uid);
             (self.wake)(&record.identity.uid);
