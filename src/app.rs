@@ -18,7 +18,7 @@ use url::Url;
 use crate::{
     api::ModelSync,
     clock::Clock,
-    controller::{Context, ModelSyncController, work},
+    controller::{Context, ModelSyncController, RunEffects, work},
     core::{effect::Inquiry, run::RunRecord},
     kube_io::{
         apply::{ApiServer, collection, objects},
@@ -259,18 +259,21 @@ impl Parts {
             scopes(settings),
             (stop.clone(), tasks.clone()),
         );
-        let controller = Arc::new(ModelSyncController::new(Context {
+        let run_effects = RunEffects {
             clock: clock.clone(),
-            objects: objects.clone(),
             runs: runs.clone(),
             backends: runs::backends(),
             api: ApiServer::new(clients.clone()),
+            events: Events::start(clients.writes.clone(), std::env::var("HOSTNAME").ok()),
+            metrics: metrics.clone(),
+        };
+        let controller = Arc::new(ModelSyncController::new(Context {
+            runs: run_effects,
+            objects: objects.clone(),
             unlabelled: UnlabelledRuns::new(clients.reads.clone(), clock.clone()),
             fence: fence.clone(),
             referenced: referenced.clone(),
-            events: Events::start(clients.writes.clone(), std::env::var("HOSTNAME").ok()),
             queue: queue.clone(),
-            metrics: metrics.clone(),
             leadership: leadership.clone(),
             process,
             min_run_age: settings.min_run_age,

@@ -17,7 +17,7 @@ use modelsync::{
         ConditionStatus, ConditionType, ModelSync, ModelSyncSpec, ModelSyncStatus, Outcome, Reason, Repeat, Target, crd,
     },
     core::{
-        answer::{Answer, AskedUnder, Demand, NoAnswer, NoAnswerClass, Values, map_parameters},
+        answer::{Answer, Answered, AskedUnder, Demand, NoAnswer, NoAnswerClass, Values, map_parameters},
         condition::find,
         digest,
         effect::{StopCause, StopRun, WakeUp},
@@ -27,7 +27,7 @@ use modelsync::{
         reservation::{Lookup, Post, PostState, Refusal},
         retention::surplus,
         run::RunRecord,
-        sync::{Answered, Effect, Facts, Memory, Plan, Rule, Unlabelled, Valid, decide, validate},
+        sync::{Effect, Facts, Memory, Plan, Rule, Unlabelled, Valid, decide, validate},
         time::{Mono, Now, after, until},
         window::Permission,
     },

@@ -13,61 +13,50 @@ use std::{
 
 use tracing::debug;
 
+use super::{
+    effects::{RunEffects, Step},
+    worker::Reconcile,
+};
 use crate::{
     api::{Kind, ModelSync, ModelSyncSpec, ModelSyncStatus},
-    clock::Clock,
     core::{
-        answer::{Demand, Query},
+        answer::{Answered, Demand, Query},
         effect::{Inquiry, WakeUp},
         invalid::Invalid,
         object::RunKnowledge,
-        run::RunBackend,
-        sync::{Answered, Effect, Facts, Memory, Plan, Rule, broken_off, decide, question, references, validate},
+        sync::{Effect, Facts, Memory, Plan, Rule, broken_off, decide, question, references, validate},
         time::{Mono, Now, until},
     },
     kube_io::{
-        apply::ApiServer,
-        events::Events,
         fence::FenceState,
         lease::Leadership,
         record::ObjectRecord,
         referenced::Referenced,
-        store::{Objects, Runs, RunsOf},
+        store::{Objects, RunsOf},
         unlabelled::UnlabelledRuns,
     },
     schedule::{
         poller::Poller,
         queue::{Next, Queue},
     },
-    telemetry::metrics::Metrics,
 };
 
 const KIND: &str = ModelSync::KIND;
 
 /// What the controller works with.
 pub struct Context {
-    /// Time.
-    pub clock: Arc<Clock>,
+    /// Their runs, and what is done to them.
+    pub runs: RunEffects,
     /// The objects.
     pub objects: Arc<Objects<ModelSync>>,
-    /// Their runs.
-    pub runs: Arc<Runs>,
-    /// Kinds of run.
-    pub backends: &'static [&'static dyn RunBackend],
-    /// Reads and writes.
-    pub api: ApiServer,
     /// Runs of an earlier operator.
     pub unlabelled: UnlabelledRuns,
     /// The fence.
     pub fence: FenceState,
     /// Objects that values come from.
     pub referenced: Referenced,
-    /// Events.
-    pub events: Events,
     /// Passes.
     pub queue: Queue,
-    /// Metrics.
-    pub metrics: Arc<Metrics>,
     /// Whether this replica leads.
     pub leadership: Leadership,
     /// Differs for every process.
@@ -90,45 +79,21 @@ pub struct ModelSyncController {
     term: RwLock<Arc<str>>,
 }
 
-/// How one effect went.
-enum Step {
-    /// Well: go on with the next.
-    Done,
-    /// The rest of the plan does not hold any more.
-    Stop(Next),
-}
+impl Reconcile for ModelSyncController {
+    type Poller = Poller;
 
-impl ModelSyncController {
-    /// A controller that has seen nothing yet.
-    pub fn new(context: Context) -> Self {
-        let term = RwLock::new(Arc::from(context.process.as_str()));
-        Self { context, memories: Mutex::default(), nonces: AtomicU64::new(0), last_answer: Mutex::default(), term }
-    }
-
-    /// Whether this replica leads.
-    pub fn leads(&self) -> bool {
+    fn leads(&self) -> bool {
         self.context.leadership.leads()
     }
 
-    /// Begins a term of leadership as if the process had just started.
-    ///
-    /// Whoever led in between may have asked and written. What this process remembers of its own requests would make it
-    /// believe that it knows all of them, so its earlier nonces become those of a stranger.
-    pub fn begin_term(&self) {
-        let term = format!("{}.{}", self.context.process, self.nonces.fetch_add(1, Ordering::Relaxed));
-        *self.term.write().unwrap_or_else(PoisonError::into_inner) = Arc::from(term);
-        self.memories().clear();
-    }
-
-    /// One pass over the object with this uid.
-    pub async fn reconcile(&self, poller: &Poller, uid: &str) -> Next {
+    async fn reconcile(&self, poller: &Poller, uid: &str) -> Next {
         let Some(object) = self.context.objects.get(uid) else { return self.forget(poller, uid) };
         let (spec, Ok(status)) = object.read() else {
             // Without a readable status an attempt could be used twice. The log and a metric tell of it.
             return Next::OnEvent;
         };
-        let now = self.context.clock.now();
-        let runs = self.context.runs.of(uid, &object.identity.namespace, KIND, &object.identity.name);
+        let now = self.context.runs.clock.now();
+        let runs = self.context.runs.runs.of(uid, &object.identity.namespace, KIND, &object.identity.name);
         let memory = self.observe(uid, &runs, &status, now);
         let term = self.term.read().unwrap_or_else(PoisonError::into_inner).clone();
         let nonce = format!("{term}-{}", self.nonces.fetch_add(1, Ordering::Relaxed));
@@ -142,26 +107,43 @@ impl ModelSyncController {
             self.forget_answer(uid, &memory);
         }
         let next = self.apply(&object, &status, &plan).await;
-        let took = self.context.clock.mono().since(now.mono);
-        self.context.metrics.pass(if next == Next::Failed { "failed" } else { "ok" }, took);
+        let took = self.context.runs.clock.mono().since(now.mono);
+        self.context.runs.metrics.pass(if next == Next::Failed { "failed" } else { "ok" }, took);
         next
     }
 
-    /// Shows on the object with this uid that a pass over it broke off by a panic. The next pass says what is the case.
-    pub async fn show_panic(&self, uid: &str) {
-        self.context.metrics.pass("panic", Duration::ZERO);
+    async fn show_panic(&self, uid: &str) {
+        self.context.runs.metrics.pass("panic", Duration::ZERO);
         let Some(object) = self.context.objects.get(uid).filter(|_| self.leads()) else { return };
         let (_, Ok(status)) = object.read() else { return };
-        let after = broken_off(&object.identity, &status, self.context.clock.now());
+        let after = broken_off(&object.identity, &status, self.context.runs.clock.now());
         if after != status {
             // Whatever comes of the write, the object is looked at again.
             let _ = self.write_status(&object, &status, &after).await;
         }
     }
+}
+
+impl ModelSyncController {
+    /// A controller that has seen nothing yet.
+    pub fn new(context: Context) -> Self {
+        let term = RwLock::new(Arc::from(context.process.as_str()));
+        Self { context, memories: Mutex::default(), nonces: AtomicU64::new(0), last_answer: Mutex::default(), term }
+    }
+
+    /// Begins a term of leadership as if the process had just started.
+    ///
+    /// Whoever led in between may have asked and written. What this process remembers of its own requests would make it
+    /// believe that it knows all of them, so its earlier nonces become those of a stranger.
+    pub fn begin_term(&self) {
+        let term = format!("{}.{}", self.context.process, self.nonces.fetch_add(1, Ordering::Relaxed));
+        *self.term.write().unwrap_or_else(PoisonError::into_inner) = Arc::from(term);
+        self.memories().clear();
+    }
 
     /// Since when any object has had its last good answer, and the longest-standing demand that is not served.
     pub fn ages(&self) -> (Option<Duration>, Option<Duration>) {
-        let now = self.context.clock.now();
+        let now = self.context.runs.clock.now();
         let last = *self.last_answer.lock().unwrap_or_else(PoisonError::into_inner);
         let oldest = self.memories().values().filter_map(|memory| memory.demand_since).min();
         (last.map(|asked| now.mono.since(asked)), oldest.map(|since| until(since, now.wall)))
@@ -191,7 +173,7 @@ impl ModelSyncController {
             },
             Err(no_answer) => no_answer.class.as_str(),
         };
-        self.context.metrics.question(outcome, answered.took);
+        self.context.runs.metrics.question(outcome, answered.took);
         if answered.result.is_ok() {
             *self.last_answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answered.asked);
         }
@@ -264,7 +246,7 @@ impl ModelSyncController {
         (process, nonce): (&'a str, &'a str),
     ) -> Facts<'a> {
         let spec = match spec {
-            Ok(spec) => validate(spec, self.context.backends),
+            Ok(spec) => validate(spec, self.context.runs.backends),
             Err(invalid) => Err(invalid.clone()),
         };
         let runs = match runs {
@@ -299,9 +281,9 @@ impl ModelSyncController {
                 Effect::WriteStatus(after) => self.write_status(object, status, after).await,
                 Effect::CreateRun(run) => self.create_run(object, run).await,
                 Effect::LookUpRun(slot) => self.look_up(object, slot).await,
-                Effect::StopRun(run) => self.stop_run(object, run).await,
+                Effect::StopRun(run) => self.context.runs.stop((KIND, &object.identity), run).await,
                 Effect::FindUnlabelledRun(kind) => self.find_unlabelled(object, *kind).await,
-                Effect::DeleteRun(run) => self.delete_run(object, run).await,
+                Effect::DeleteRun(run) => self.context.runs.delete(&object.identity, run).await,
             };
             if let Step::Stop(next) = step {
                 return next;
@@ -312,10 +294,6 @@ impl ModelSyncController {
             WakeUp::At(at) => Next::At(at),
             WakeUp::OnEvent => Next::OnEvent,
         }
-    }
-
-    fn backend(&self, kind: &str) -> Option<&'static dyn RunBackend> {
-        self.context.backends.iter().find(|backend| backend.kind().kind == kind).copied()
     }
 
     fn memories(&self) -> MutexGuard<'_, Memories> {

@@ -1,19 +1,27 @@
 //! Workers: take keys from the queue and run passes, so that no pass can stop another. IO through the passes only.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{future::Future, panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use super::ModelSyncController;
-use crate::schedule::{
-    poller::Poller,
-    queue::{Next, Queue},
-};
+use crate::schedule::queue::{Next, Queue};
+
+/// What makes passes over the objects of one kind.
+pub trait Reconcile: Send + Sync + 'static {
+    /// What asks the objects' questions.
+    type Poller: Send + Sync + 'static;
+    /// Whether this replica leads.
+    fn leads(&self) -> bool;
+    /// One pass over the object with this uid.
+    fn reconcile(&self, poller: &Self::Poller, uid: &str) -> impl Future<Output = Next> + Send;
+    /// Shows on the object with this uid that a pass over it broke off by a panic. The next pass says what is the case.
+    fn show_panic(&self, uid: &str) -> impl Future<Output = ()> + Send;
+}
 
 /// Runs passes until it is cancelled; the pass that is under way then is finished.
-pub async fn work(controller: Arc<ModelSyncController>, poller: Poller, queue: Queue, stop: CancellationToken) {
+pub async fn work<C: Reconcile>(controller: Arc<C>, poller: C::Poller, queue: Queue, stop: CancellationToken) {
     loop {
         let key = tokio::select! {
             biased;

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use super::time::Mono;
 use crate::api::{
     Compare, ParameterMapping, Request, UnmappedParameters,
     needs_sync::{MAX_PARAMETER_COUNT, MAX_PARAMETERS},
@@ -23,9 +24,9 @@ pub enum Question {
 
 /// A question as it is put to whoever can answer it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Query {
+pub struct Query<Q = Question> {
     /// What is asked.
-    pub question: Question,
+    pub question: Q,
     /// Namespace of the object that asks.
     pub namespace: Arc<str>,
     /// Name of the object that asks.
@@ -34,6 +35,19 @@ pub struct Query {
     pub under: AskedUnder,
     /// The last answer to the same question, for endpoints that can say that it still holds.
     pub kept: Option<Arc<Answer>>,
+}
+
+/// An answer, or none, with the facts that it was asked under.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered<A = Answer> {
+    /// The facts.
+    pub under: AskedUnder,
+    /// When the question was sent.
+    pub asked: Mono,
+    /// How long the answer took, waiting for its turn included.
+    pub took: Duration,
+    /// What came back.
+    pub result: Result<Arc<A>, NoAnswer>,
 }
 
 /// Deadline of one exchange where the user gave none.

@@ -16,29 +16,40 @@ use tokio::sync::Notify;
 use crate::{
     clock::Clock,
     core::{
-        answer::{NoAnswer, NoAnswerClass, Query},
+        answer::{Answer, Answered, NoAnswer, NoAnswerClass, Query, Question},
         effect::Inquiry,
-        sync::Answered,
         time::Mono,
     },
     port::Ask,
 };
 
 /// Takes in the answer to the question of the object with this uid.
-pub type Deliver = Arc<dyn Fn(&str, Answered) + Send + Sync>;
+pub type Deliver<A> = Arc<dyn Fn(&str, Answered<A>) + Send + Sync>;
 
 /// The question of an object as it stands. `None` where the object is not as the inquiry says any more: the pass that its
 /// change wakes plans anew.
-pub type Pose = Arc<dyn Fn(&Inquiry) -> Option<Query> + Send + Sync>;
+pub type Pose<Q> = Arc<dyn Fn(&Inquiry) -> Option<Query<Q>> + Send + Sync>;
 
 /// The poller. Cheap to clone; all clones are one poller.
-#[derive(Clone)]
-pub struct Poller {
+pub struct Poller<Q = Question, A = Answer> {
     clock: Arc<Clock>,
-    pose: Pose,
-    asker: Arc<dyn Ask>,
-    deliver: Deliver,
+    pose: Pose<Q>,
+    asker: Arc<dyn Ask<Q, A>>,
+    deliver: Deliver<A>,
     shared: Arc<Shared>,
+}
+
+impl<Q, A> Clone for Poller<Q, A> {
+    fn clone(&self) -> Self {
+        let Self { clock, pose, asker, deliver, shared } = self;
+        Self {
+            clock: clock.clone(),
+            pose: pose.clone(),
+            asker: asker.clone(),
+            deliver: deliver.clone(),
+            shared: shared.clone(),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -55,9 +66,9 @@ struct State {
     under_way: HashMap<Arc<str>, Inquiry>,
 }
 
-impl Poller {
+impl<Q: Send + Sync + 'static, A: Send + Sync + 'static> Poller<Q, A> {
     /// Asks what `pose` says through `asker`, which bounds how many requests are under way.
-    pub fn new(clock: Arc<Clock>, pose: Pose, asker: Arc<dyn Ask>, deliver: Deliver) -> Self {
+    pub fn new(clock: Arc<Clock>, pose: Pose<Q>, asker: Arc<dyn Ask<Q, A>>, deliver: Deliver<A>) -> Self {
         Self { clock, pose, asker, deliver, shared: Arc::default() }
     }
 
@@ -161,7 +172,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::core::answer::{Answer, AskedUnder, Question};
+    use crate::core::answer::AskedUnder;
 
     /// Says each question that comes, and answers when told to.
     struct Asker {
@@ -192,9 +203,9 @@ mod tests {
         fn new() -> Self {
             let (clock, answers) = (Clock::system(), Arc::new(Notify::new()));
             let ((asked, asks), (deliver, delivered)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
-            let deliver: Deliver =
+            let deliver: Deliver<Answer> =
                 Arc::new(move |uid: &str, answered| deliver.send((uid.to_owned(), answered)).unwrap());
-            let pose: Pose = Arc::new(|inquiry| {
+            let pose: Pose<Question> = Arc::new(|inquiry| {
                 let (uid, under, kept) = (inquiry.under.uid.clone(), inquiry.under.clone(), inquiry.kept.clone());
                 let question = Question::NeedsSync { url: "http://h/".into(), request: None };
                 (*uid != *"gone").then(|| Query { question, namespace: "team".into(), name: uid, under, kept })

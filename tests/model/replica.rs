@@ -6,9 +6,9 @@ use std::{sync::Arc, time::Duration};
 use modelsync::{
     api::Reason,
     core::{
-        answer::{Answer, Demand, NoAnswer, NoAnswerClass},
+        answer::{Answer, Answered, Demand, NoAnswer, NoAnswerClass},
         reservation::{Lookup, Post, PostState, Refusal},
-        sync::{Answered, Memory, Unlabelled},
+        sync::{Memory, Unlabelled},
         time::Mono,
     },
 };

@@ -1,31 +1,18 @@
 //! What this process alone knows of an object: its requests and what came back. Lost at a restart, and safe to lose. Pure.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
 use crate::{
     api::ModelSyncStatus,
     core::{
-        answer::{Answer, AskedUnder, NoAnswer},
+        answer::Answered,
         reservation::{Lookup, Post, PostState},
         run::RunRecord,
         time::Mono,
     },
 };
-
-/// An answer, or none, with the facts that it was asked under.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answered {
-    /// The facts.
-    pub under: AskedUnder,
-    /// When the question was sent.
-    pub asked: Mono,
-    /// How long the answer took, waiting for its turn included.
-    pub took: Duration,
-    /// What came back.
-    pub result: Result<Arc<Answer>, NoAnswer>,
-}
 
 /// A live look for an unfinished run that an earlier operator started for the object.
 #[derive(Clone, Debug, PartialEq, Eq)]

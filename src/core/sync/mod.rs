@@ -21,7 +21,7 @@ mod validate;
 pub use decide::decide;
 pub use event::{Note, notes};
 pub use facts::Facts;
-pub use memory::{Answered, Memory, Unlabelled};
+pub use memory::{Memory, Unlabelled};
 pub use plan::{Effect, Plan, Rule};
 pub use question::question;
 pub use references::{Reference, references};

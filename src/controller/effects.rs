@@ -1,0 +1,211 @@
+//! Carries out what every kind of object asks for: writes of status, and what is done to runs. IO through `kube_io` only.
+
+use std::sync::Arc;
+
+use tracing::{debug, info, warn};
+
+use crate::{
+    api::{Kind, Reason, RunSlot, keys},
+    clock::Clock,
+    core::{
+        effect::{CreateRun, DeleteRun, StopRun},
+        object::Identity,
+        reservation::{Lookup, PostState, Refusal},
+        run::{OwnerReference, RunBackend, RunRequest, Template},
+        sync::Note,
+    },
+    kube_io::{
+        apply::{ApiServer, Created, Found, Written},
+        events::Events,
+        record::ObjectRecord,
+        store::{Objects, Runs},
+    },
+    schedule::queue::Next,
+    telemetry::metrics::Metrics,
+};
+
+/// How one effect went.
+pub enum Step {
+    /// Well: go on with the next.
+    Done,
+    /// The rest of the plan does not hold any more.
+    Stop(Next),
+}
+
+/// Writes a status and takes in what the API server then has. `Done` only where it is stored.
+pub async fn write_status<K: Kind>(
+    api: &ApiServer,
+    objects: &Objects<K>,
+    object: &ObjectRecord<K>,
+    before: &K::Status,
+    after: &K::Status,
+) -> Step {
+    let name = &*object.identity.name;
+    match api.write_status(object, before, after).await {
+        Written::Stored(record) => {
+            objects.insert(*record);
+            Step::Done
+        }
+        Written::Reread(Some(record)) if record.resource_version != object.resource_version => {
+            debug!(kind = K::KIND, object = name, "the object changed meanwhile; deciding again");
+            objects.insert(*record);
+            Step::Stop(Next::Now)
+        }
+        Written::Reread(None) => {
+            objects.remove(&object.identity.uid);
+            Step::Stop(Next::Now)
+        }
+        Written::Reread(Some(_)) => {
+            warn!(kind = K::KIND, object = name, "the API server does not take the status; trying again");
+            Step::Stop(Next::Failed)
+        }
+        Written::Failed(error) => {
+            warn!(kind = K::KIND, object = name, %error, "the status could not be written; trying again");
+            Step::Stop(Next::Failed)
+        }
+    }
+}
+
+/// What is done to runs, whichever kind of object they are for.
+#[derive(Clone)]
+pub struct RunEffects {
+    /// Time.
+    pub clock: Arc<Clock>,
+    /// The runs.
+    pub runs: Arc<Runs>,
+    /// Kinds of run.
+    pub backends: &'static [&'static dyn RunBackend],
+    /// Reads and writes.
+    pub api: ApiServer,
+    /// Events.
+    pub events: Events,
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+}
+
+impl RunEffects {
+    /// The backend of a kind.
+    pub fn backend(&self, kind: &str) -> Option<&'static dyn RunBackend> {
+        self.backends.iter().find(|backend| backend.kind().kind == kind).copied()
+    }
+
+    /// Sends the POST of a reserved run, once. What is returned is certain, or says that it is not.
+    pub async fn create(
+        &self,
+        (kind, identity): (&'static str, &Identity),
+        run: &CreateRun,
+        template: Result<Template<'_>, String>,
+    ) -> PostState {
+        let built = template.and_then(|template| self.build((kind, identity), run, template));
+        let created = match built {
+            Ok((backend, body)) => self.api.create_run(backend, &identity.uid, &body).await,
+            Err(message) => Created::Refused { reason: Reason::RunRefused, message, stalled: true },
+        };
+        let (object, namespace) = (&*identity.name, &*identity.namespace);
+        match created {
+            Created::Ours(stored) => {
+                info!(object, namespace, run = run.name, "run created");
+                self.metrics.run_started(run.kind.kind);
+                let text = format!("created {} {}", run.kind.kind, run.name);
+                let note = Note { warning: false, reason: Reason::RunStarted, action: "Create", text };
+                self.events.publish(identity, kind, &note);
+                self.runs.insert(*stored);
+                PostState::Created
+            }
+            Created::Refused { reason, message, stalled } => {
+                warn!(object, namespace, run = run.name, reason = reason.as_str(), message, "run refused");
+                let (generation, trigger, at) = (identity.generation, identity.trigger.clone(), self.clock.mono());
+                PostState::Refused(Refusal { reason, message, stalled, generation, trigger, at })
+            }
+            Created::Unknown(error) => {
+                warn!(object, namespace, run = run.name, %error, "it is not known whether the run was created");
+                PostState::Unknown
+            }
+        }
+    }
+
+    fn build(
+        &self,
+        (kind, identity): (&'static str, &Identity),
+        run: &CreateRun,
+        template: Template<'_>,
+    ) -> Result<(&'static dyn RunBackend, serde_json::Value), String> {
+        let backend =
+            self.backend(run.kind.kind).ok_or_else(|| format!("{} is not supported by this operator", run.kind))?;
+        let owner = OwnerReference {
+            api_version: keys::API_VERSION,
+            kind,
+            name: identity.name.to_string(),
+            uid: identity.uid.to_string(),
+        };
+        let request = RunRequest {
+            name: &run.name,
+            namespace: &identity.namespace,
+            template,
+            parameters: &run.parameters,
+            labels: &run.labels,
+            annotations: &run.annotations,
+            owner: run.owned.then_some(&owner),
+            timeout: run.timeout,
+        };
+        backend.build(&request).map(|body| (backend, body)).map_err(|invalid| invalid.to_string())
+    }
+
+    /// Looks for a reserved run, live. `None`: it is there and ours, and the store has it now.
+    pub async fn look_up(&self, identity: &Identity, slot: &RunSlot) -> Result<Option<Lookup>, Next> {
+        let object = &*identity.name;
+        let Some(backend) = self.backend(&slot.kind) else {
+            warn!(object, kind = slot.kind, "the reserved run is of a kind that this operator does not know");
+            return Err(Next::Failed);
+        };
+        let sent = self.clock.now();
+        let foreign = match self.api.find_run(backend, &identity.uid, &identity.namespace, &slot.run_name).await {
+            Ok(Found::Ours(run)) => {
+                self.runs.insert(*run);
+                return Ok(None);
+            }
+            Ok(Found::Absent) => None,
+            Ok(Found::Foreign(owner)) => Some(owner),
+            Err(error) => {
+                warn!(object, run = slot.run_name, %error, "the reserved run could not be looked up; trying again");
+                return Err(Next::Failed);
+            }
+        };
+        let run_name = slot.run_name.clone();
+        Ok(Some(Lookup { run_name, sent_at: sent.server_or_wall(), sent: sent.mono, foreign }))
+    }
+
+    /// Ends a run in its backend's own way.
+    pub async fn stop(&self, (kind, identity): (&'static str, &Identity), run: &StopRun) -> Step {
+        let Some(backend) = self.backend(run.kind.kind) else { return Step::Stop(Next::Failed) };
+        match self.api.stop_run(backend, &identity.namespace, run).await {
+            Ok(stored) => {
+                info!(object = &*identity.name, run = run.name, cause = run.cause.as_str(), "run is being ended");
+                let text = format!("{} {} is being ended: {}", run.kind.kind, run.name, run.cause.as_str());
+                let note = Note { warning: true, reason: Reason::RunStopped, action: "Stop", text };
+                self.events.publish(identity, kind, &note);
+                self.runs.insert(stored);
+                Step::Done
+            }
+            Err(error) => {
+                warn!(object = &*identity.name, run = run.name, %error, "the run could not be ended; trying again");
+                Step::Stop(Next::Failed)
+            }
+        }
+    }
+
+    /// Deletes a finished run beyond the history limits.
+    pub async fn delete(&self, identity: &Identity, run: &DeleteRun) -> Step {
+        match self.api.delete_run(&identity.namespace, run).await {
+            Ok(()) => {
+                debug!(object = &*identity.name, run = run.name, "deleted a run beyond the history limit");
+                self.runs.remove(&run.uid);
+                Step::Done
+            }
+            Err(error) => {
+                warn!(object = &*identity.name, run = run.name, %error, "a run beyond the history limit could not be deleted");
+                Step::Stop(Next::Failed)
+            }
+        }
+    }
+}
