@@ -14,6 +14,18 @@ pub enum ConditionType {
     Ready,
     /// Desired and actual agree.
     InSync,
+    /// The accepted model is fresh.
+    Fresh,
+    /// There is an accepted version; of a ModelVersion, that it is the accepted one.
+    Accepted,
+    /// A version waits for a person.
+    AwaitingApproval,
+    /// A training waits until the budget has room for it.
+    BudgetSpent,
+    /// The hold annotation names no version that can be held.
+    HoldInvalid,
+    /// A ModelSync serves the version.
+    Served,
     /// A new generation is being taken in. Only from a change until its first answer.
     Reconciling,
     /// A person must act. Never together with Reconciling.

@@ -2,24 +2,45 @@
 
 pub mod condition;
 pub mod crd;
+pub mod freshness;
+pub mod gate;
 pub mod keys;
 pub mod model_sync;
+pub mod model_train;
+pub mod model_version;
 pub mod needs_sync;
 pub mod raw;
 pub mod reason;
 pub mod request;
+pub mod retry;
 pub mod source;
 pub mod status;
+pub mod template;
+pub mod train_status;
 pub mod window;
 
 pub use condition::{Condition, ConditionStatus, ConditionType};
-pub use model_sync::{
-    Compare, DeletionPolicy, JobTemplate, ModelSync, ModelSyncSpec, ParameterMapping, PipelineRunTemplate, Repeat,
-    Retry, Settle, TemplateMetadata, UnmappedParameters,
+pub use freshness::{Freshness, Input, LiveMetric, Schedule, StaleReason, StaleReasonType};
+pub use gate::{Best, Direction, Gate, GateRule, OnUndecided, Over, RuleReport, Verdict};
+pub use model_sync::{Compare, DeletionPolicy, ModelSync, ModelSyncSpec, ParameterMapping, UnmappedParameters};
+pub use model_train::{
+    Budget, Candidate, FromAccepted, FromContext, MetricValue, Metrics, MetricsFrom, ModelTrain, ModelTrainSpec,
+    TrainParameter, TrainSettle,
+};
+pub use model_version::{
+    Artifact, GateReport, ModelVersion, ModelVersionSpec, ModelVersionStatus, RecordRef, RecordedInput, RecordedMetric,
+    RecordedOutput, RecordedParameter, RecordedRun, ServedBy, TrainRef,
 };
 pub use raw::RawObject;
 pub use reason::Reason;
 pub use request::{CertificateAuthority, HeaderFrom, KeyRef, Request, ServiceAccountToken};
+pub use retry::{Repeat, Retry, Settle};
 pub use source::{ConfigMapKey, GitSource, HttpSource, ObjectField, Source};
 pub use status::{ActiveRun, LastRun, ModelSyncStatus, Outcome, Output, Reservation, RunSlot, SuccessfulRun, Target};
+pub use template::{JobTemplate, PipelineRunTemplate, TemplateMetadata};
+pub use train_status::{
+    AcceptedVersion, AttemptVerdict, BudgetStatus, FallingMetric, LastAttempt, LastVerdict, ModelTrainStatus,
+    PastAcceptance, PendingApproval, RemovedRecord, ScheduleStatus, SlotReport, SlotState, SpentReason,
+    TrainReservation, TrainSlot, TrainTarget,
+};
 pub use window::{Window, WindowKind};

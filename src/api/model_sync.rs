@@ -1,12 +1,17 @@
 //! The ModelSync kind: schema and wire types. The field docs are the user's reference. No IO.
 
-use std::collections::BTreeMap;
-
 use kube::{CustomResource, KubeSchema, core::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{raw::RawObject, request::Request, source::Source, status::ModelSyncStatus, window::Window};
+use super::{
+    request::Request,
+    retry::{Retry, Settle},
+    source::Source,
+    status::ModelSyncStatus,
+    template::{JobTemplate, PipelineRunTemplate},
+    window::Window,
+};
 
 /// Keeps what is deployed equal to what is desired: asks an endpoint whether they differ, or compares two values, and
 /// starts exactly one run when they do.
@@ -133,57 +138,6 @@ pub struct Compare {
     pub actual: Source,
 }
 
-/// Trying again after runs that did not succeed.
-#[derive(KubeSchema, Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Retry {
-    /// How many runs in a row may fail for one target before the object is stalled. Default 5. A new target, an edit of
-    /// the spec or the trigger annotation revives it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1000))]
-    pub max_attempts: Option<i32>,
-    /// Wait after the first failure; doubles with each. Default 1m; at least 1s, at most 720h.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>", length(max = 32))]
-    #[x_kube(validation = Rule::new(r"self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('720h')").message("minBackoff must be a duration such as 30s or 5m, at least 1s and at most 720h"))]
-    pub min_backoff: Option<Duration>,
-    /// Longest wait. Default 1h; at least 1s, at most 720h.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>", length(max = 32))]
-    #[x_kube(validation = Rule::new(r"self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('720h')").message("maxBackoff must be a duration such as 30m or 6h, at least 1s and at most 720h"))]
-    pub max_backoff: Option<Duration>,
-}
-
-/// Leaving a target alone after a run that succeeded.
-#[derive(KubeSchema, Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Settle {
-    /// Wait after the first success; doubles with each. Default 10m; at least 1s, at most 720h.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>", length(max = 32))]
-    #[x_kube(validation = Rule::new(r"self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('720h')").message("initial must be a duration such as 10m or 2h, at least 1s and at most 720h"))]
-    pub initial: Option<Duration>,
-    /// Longest wait. Default 6h; at least 1s, at most 720h.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>", length(max = 32))]
-    #[x_kube(validation = Rule::new(r"self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('720h')").message("max must be a duration such as 6h or 24h, at least 1s and at most 720h"))]
-    pub max: Option<Duration>,
-    /// `Backoff` (default) runs the same target again after the wait, `Never` does not: it waits for another target, or
-    /// for the trigger annotation.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub repeat: Option<Repeat>,
-}
-
-/// Whether a target that was reached by a run is run again while a sync is still needed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Repeat {
-    /// After the wait.
-    #[default]
-    Backoff,
-    /// Not by itself.
-    Never,
-}
-
 /// What becomes of runs whose object is deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
@@ -222,58 +176,4 @@ pub enum UnmappedParameters {
     Pass,
     /// The answer is an error.
     Reject,
-}
-
-/// What a PipelineRun is made from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct PipelineRunTemplate {
-    /// Labels and annotations of the run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub metadata: Option<TemplateMetadata>,
-    /// Spec of the PipelineRun (tekton.dev/v1).
-    pub spec: RawObject,
-}
-
-/// What a Job is made from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct JobTemplate {
-    /// Labels and annotations of the run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub metadata: Option<TemplateMetadata>,
-    /// Spec of the Job (batch/v1).
-    pub spec: RawObject,
-}
-
-/// Metadata that a template may give its runs.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("!has(self.name)").message("a template's metadata.name must not be set: runs are named by the operator; remove it"),
-    validation = Rule::new("!has(self.namespace)").message("a template's metadata.namespace must not be set: runs are made in the object's own namespace; remove it"),
-)]
-pub struct TemplateMetadata {
-    /// Labels of the run. Keys below `automl.cloudai.kubeflow.org/` are the operator's.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 64))]
-    pub labels: BTreeMap<String, String>,
-    /// Annotations of the run. Keys below `automl.cloudai.kubeflow.org/` are the operator's.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 64))]
-    pub annotations: BTreeMap<String, String>,
-    /// Accepted and ignored: runs are named by the operator.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
-    pub generate_name: Option<String>,
-    /// Accepted and ignored: tools write it into templates.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64))]
-    pub creation_timestamp: Option<String>,
-    /// Refused: runs are named by the operator.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
-    pub name: Option<String>,
-    /// Refused: runs are made in the object's own namespace.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
-    pub namespace: Option<String>,
 }

@@ -80,12 +80,12 @@ impl Default for ModelSyncStatus {
     }
 }
 
-const fn unobserved() -> i64 {
+pub(super) const fn unobserved() -> i64 {
     -1
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]
-const fn is_zero(value: &i64) -> bool {
+pub(super) const fn is_zero(value: &i64) -> bool {
     *value == 0
 }
 

@@ -1,0 +1,63 @@
+//! What runs are made from. Wire types, no IO.
+
+use std::collections::BTreeMap;
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::raw::RawObject;
+
+/// What a PipelineRun is made from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PipelineRunTemplate {
+    /// Labels and annotations of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<TemplateMetadata>,
+    /// Spec of the PipelineRun (tekton.dev/v1).
+    pub spec: RawObject,
+}
+
+/// What a Job is made from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct JobTemplate {
+    /// Labels and annotations of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<TemplateMetadata>,
+    /// Spec of the Job (batch/v1).
+    pub spec: RawObject,
+}
+
+/// Metadata that a template may give its runs.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.name)").message("a template's metadata.name must not be set: runs are named by the operator; remove it"),
+    validation = Rule::new("!has(self.namespace)").message("a template's metadata.namespace must not be set: runs are made in the object's own namespace; remove it"),
+)]
+pub struct TemplateMetadata {
+    /// Labels of the run. Keys below `automl.cloudai.kubeflow.org/` are the operator's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of the run. Keys below `automl.cloudai.kubeflow.org/` are the operator's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub annotations: BTreeMap<String, String>,
+    /// Accepted and ignored: runs are named by the operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub generate_name: Option<String>,
+    /// Accepted and ignored: tools write it into templates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub creation_timestamp: Option<String>,
+    /// Refused: runs are named by the operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub name: Option<String>,
+    /// Refused: runs are made in the object's own namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub namespace: Option<String>,
+}
