@@ -3,7 +3,7 @@
 use kube::CustomResourceExt;
 use serde_json::{Map, Value, json};
 
-use super::{model_sync::ModelSync, needs_sync::MAX_PARAMETERS};
+use super::{model_sync::ModelSync, model_train::ModelTrain, model_version::ModelVersion, needs_sync::MAX_PARAMETERS};
 
 /// Largest CRD that client-side `kubectl apply` can handle, with room to spare.
 pub const MAX_BYTES: usize = 200 * 1024;
@@ -13,7 +13,10 @@ const MAX_ANNOTATION: usize = 64 * 1024;
 
 /// Every CRD of this operator, as JSON with sorted keys, in the order of their names.
 pub fn all() -> Vec<Value> {
-    vec![mended(serde_json::to_value(ModelSync::crd()))]
+    [ModelSync::crd(), ModelTrain::crd(), ModelVersion::crd()]
+        .iter()
+        .map(|crd| mended(serde_json::to_value(crd)))
+        .collect()
 }
 
 /// A derived CRD with what the derive macro cannot express.
@@ -25,7 +28,10 @@ fn mended(derived: Result<Value, serde_json::Error>) -> Value {
             drop_nulls(schema);
             bound_maps(schema);
             // Without a status a fresh object counts as ready for every waiter.
-            if let Some(status) = schema.pointer_mut("/properties/status").and_then(Value::as_object_mut) {
+            let observed = schema.pointer("/properties/status/properties/observedGeneration").is_some();
+            if let Some(status) = schema.pointer_mut("/properties/status").and_then(Value::as_object_mut)
+                && observed
+            {
                 status.insert("default".into(), json!({ "observedGeneration": -1 }));
             }
         }
