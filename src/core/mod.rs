@@ -9,6 +9,7 @@ pub mod invalid;
 pub mod lease;
 pub mod name;
 pub mod path;
+pub mod results;
 pub mod retention;
 pub mod retry;
 pub mod run;
