@@ -151,19 +151,35 @@ async fn of_a_job_that_failed_the_pod_that_failed_last_is_read() {
     .await;
 }
 
-/// More pods than fit on one page of the list.
 #[tokio::test]
-async fn of_an_indexed_job_with_many_pods_the_one_of_index_0_is_read() {
+async fn of_an_indexed_job_the_pod_of_index_0_is_read() {
     results_scenario("indexed_job_results", async |world| {
-        let spec = json!({ "completionMode": "Indexed", "parallelism": 60, "completions": 60 });
+        let spec = json!({ "completionMode": "Indexed", "parallelism": 3, "completions": 3 });
         let job = world.job("train", &["train"], spec).await;
-        for pod in world.pods_at_work(&job, 60).await {
+        for pod in world.pods_at_work(&job, 3).await {
             let index = &pod.annotations()["batch.kubernetes.io/job-completion-index"];
             let message = format!(r#"{{"metrics": {{"index": {index}}}}}"#);
             world.end_pod(&pod, index.parse().unwrap(), &[("train", 0, &message)]).await;
         }
         world.until_ended(&job).await;
         assert_eq!(metrics(&world.job_results(&job, None).await), [("index", Some("0"))]);
+    })
+    .await;
+}
+
+/// The API server lists pods by their names, so that the one that counts is on the second page.
+#[tokio::test]
+async fn pods_of_a_job_are_read_to_the_last_page() {
+    results_scenario("job_with_many_pods", async |world| {
+        let job = world.job("train", &["train"], json!({ "parallelism": 55, "completions": 55 })).await;
+        let mut pods = world.pods_at_work(&job, 55).await;
+        pods.sort_by_key(ResourceExt::name_any);
+        for (number, pod) in (0..).zip(&pods) {
+            let message = format!(r#"{{"metrics": {{"number": {number}}}}}"#);
+            world.end_pod(pod, number, &[("train", 0, &message)]).await;
+        }
+        world.until_ended(&job).await;
+        assert_eq!(metrics(&world.job_results(&job, None).await), [("number", Some("54"))]);
     })
     .await;
 }
