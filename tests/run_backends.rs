@@ -15,7 +15,10 @@ use std::{
 use jiff::Timestamp;
 use modelsync::{
     api::{ModelSync, Outcome, RawObject, TemplateMetadata},
-    core::run::{Observed, OwnerReference, Phase, RunBackend, RunKind, RunRequest, Template},
+    core::{
+        results::{Results, RunPods},
+        run::{Observed, OwnerReference, Phase, ResultsIn, RunBackend, RunKind, RunRequest, Template},
+    },
     runs,
 };
 use proptest::{
@@ -205,6 +208,102 @@ fn the_results_of_a_pipeline_run_are_its_outputs_as_far_as_they_are_texts_and_fe
     assert_eq!((ending.outputs[0].name.as_str(), ending.outputs[0].value.as_str()), ("url", "http://pull/1"));
     assert_eq!(ending.outputs[1].name, "r0");
     assert_eq!((ending.outputs.len(), ending.outputs[1].value.len()), (8, 256));
+}
+
+#[test]
+fn the_results_of_a_pipeline_run_are_read_of_the_run_itself() {
+    let run = json!({ "status": { "results": [
+        { "name": "r2", "value": "0.80\n" },
+        { "name": "model-uri", "value": "s3://models/7" },
+        { "name": "classes", "value": ["a", "b"] },
+        { "name": "shape", "value": { "rows": "3" } },
+        { "name": "input.data", "value": "v7" },
+        "nonsense",
+        { "name": "no-value" },
+    ] } });
+    let ResultsIn::Object(results) = runs::PipelineRun.results(&run.to_string()).unwrap() else { panic!("in the run") };
+    let metrics: Vec<_> = results.metrics.iter().map(|metric| (&*metric.name, metric.value.as_deref())).collect();
+    assert_eq!(metrics, [("r2", Some("0.80"))]);
+    assert_eq!(results.artifact.map(|artifact| artifact.uri).as_deref(), Some("s3://models/7"));
+    let outputs: Vec<_> = results.outputs.iter().map(|output| (&*output.name, &*output.value)).collect();
+    assert_eq!(outputs, [("classes", r#"["a","b"]"#), ("shape", r#"{"rows":"3"}"#)]);
+    assert_eq!(results.read_inputs, map(&[("data", "v7")]));
+    assert_eq!(results.problem, "");
+}
+
+#[test]
+fn the_results_of_a_job_are_in_its_pods() {
+    let container = |name: &str| json!({ "name": name });
+    let mut job = json!({
+        "metadata": { "uid": "2f1c" },
+        "spec": { "template": { "spec": { "containers": [container("train"), container("proxy")] } } },
+        "status": { "conditions": [{ "type": "Complete", "status": "True" }] },
+    });
+    let mut pods = RunPods {
+        uid: "2f1c".to_owned(),
+        succeeded: true,
+        indexed: false,
+        containers: vec!["train".to_owned(), "proxy".to_owned()],
+    };
+    assert_eq!(pods.selector(), "batch.kubernetes.io/controller-uid=2f1c");
+    assert_eq!(runs::BatchJob.results(&job.to_string()).unwrap(), ResultsIn::Pods(pods.clone()));
+    job["status"]["conditions"][0]["type"] = json!("Failed");
+    job["spec"]["completionMode"] = json!("Indexed");
+    (pods.succeeded, pods.indexed) = (false, true);
+    assert_eq!(runs::BatchJob.results(&job.to_string()).unwrap(), ResultsIn::Pods(pods));
+}
+
+#[test]
+fn whatever_a_run_looks_like_its_results_can_be_asked_for() {
+    for backend in runs::backends() {
+        for entry in fs::read_dir(fixtures("runs", *backend)).unwrap() {
+            let path = entry.unwrap().path();
+            let results = backend.results(&yaml(&path).to_string()).unwrap();
+            if let ResultsIn::Object(results) = results {
+                assert_eq!(results, Results::default(), "{} has no results", path.display());
+            }
+        }
+        for text in ["", "{", "[]", "7", "null", r#"{"status":{}} x"#] {
+            assert!(backend.results(text).is_err(), "{text}");
+        }
+        for text in ["{}", r#"{"status":null}"#, r#"{"metadata":[],"spec":{"template":7},"status":{"results":{}}}"#] {
+            assert!(backend.results(text).is_ok(), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_job_with_several_containers_needs_the_name_of_the_one_with_the_results() {
+    let containers = |names: &[&str]| {
+        let containers: Vec<_> = names.iter().map(|name| json!({ "name": name })).collect();
+        let init = json!([{ "name": "fetch" }]);
+        Ask::new(
+            &runs::BatchJob,
+            json!({ "template": { "spec": { "initContainers": init, "containers": containers } } }),
+        )
+    };
+    let check = |names: &[&str], container| runs::BatchJob.check_results(containers(names).template(), container);
+    assert_eq!(check(&["train"], None), Ok(()));
+    assert_eq!(check(&["train"], Some("train")), Ok(()));
+    assert_eq!(check(&["train", "proxy"], Some("proxy")), Ok(()));
+    for (names, container, problem) in [
+        (&["train", "proxy"][..], None, r#"is missing: spec.jobTemplate has the containers ["train", "proxy"]; name"#),
+        (&["train", "proxy"], Some("judge"), r#"names "judge", which is no container of spec.jobTemplate; it has ["#),
+        (&["train"], Some("fetch"), r#"names "fetch", which is no container of spec.jobTemplate; it has ["train"]"#),
+    ] {
+        let invalid = check(names, container).unwrap_err();
+        assert_eq!(invalid.field, "spec.metrics.container");
+        assert!(invalid.problem.starts_with(problem), "{invalid}");
+    }
+}
+
+#[test]
+fn a_pipeline_run_has_no_container_with_results() {
+    let ask = Ask::new(&runs::PipelineRun, json!({ "pipelineRef": { "name": "train" } }));
+    assert_eq!(runs::PipelineRun.check_results(ask.template(), None), Ok(()));
+    let invalid = runs::PipelineRun.check_results(ask.template(), Some("train")).unwrap_err();
+    assert_eq!(invalid.field, "spec.metrics.container");
+    assert!(invalid.problem.contains("is for Jobs"), "{invalid}");
 }
 
 #[test]
@@ -530,6 +629,7 @@ const NAMES: &[&str] = &[
     "startTime",
     "completionTime",
     "lastTransitionTime",
+    "results",
     "other",
 ];
 const TEXTS: &[&str] = &[
@@ -621,6 +721,9 @@ fn any_template_is_refused_or_built_and_never_worse() {
             ask.parameters = map(&parameters[..[3, 2, 1, 0, 3, 3, 3, 4][decisions.next(8)]]);
             let run = ask.build(*backend);
             assert_eq!(ask.check(*backend).err(), run.as_ref().err().cloned());
+            // It is asked of templates that can be built; of others it may say anything but panic.
+            let named = backend.check_results(ask.template(), Some("main"));
+            assert!(named.is_ok() || !named.unwrap_err().field.is_empty());
             match run {
                 Ok(run) => {
                     assert_placed(*backend, &run);
@@ -658,7 +761,8 @@ fn any_object_is_in_some_phase() {
             }
             // Cut anywhere, it is an error and not a panic.
             let cut = text.floor_char_boundary(decisions.next(256) * text.len() / 256);
-            assert!(backend.observe(&text[..cut]).is_err());
+            assert!(backend.observe(&text[..cut]).is_err() && backend.results(&text[..cut]).is_err());
+            assert!(backend.results(&text).is_ok());
             Ok(())
         };
         runner(4_000).run(&decisions(), check).unwrap();

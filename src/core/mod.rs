@@ -13,6 +13,7 @@ pub mod object;
 pub mod path;
 pub mod phase;
 pub mod reservation;
+pub mod results;
 pub mod retention;
 pub mod retry;
 pub mod run;

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use jiff::Timestamp;
 
-use super::invalid::Invalid;
+use super::{
+    invalid::Invalid,
+    results::{Results, RunPods},
+};
 use crate::api::{Outcome, Output, RawObject, TemplateMetadata};
 
 /// A kind of object that can be a run.
@@ -159,6 +162,15 @@ impl RunRecord {
     }
 }
 
+/// Where the results of a run are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResultsIn {
+    /// In the run itself: these.
+    Object(Results),
+    /// In a termination message of one of its pods.
+    Pods(RunPods),
+}
+
 /// Something that can run: one file in `runs/`. Every method is pure.
 pub trait RunBackend: Send + Sync {
     /// The kind that it creates and reads.
@@ -178,4 +190,11 @@ pub trait RunBackend: Send + Sync {
 
     /// Reads `status` (and what of `spec` bears on it) of a run of this kind from the object's JSON text.
     fn observe(&self, object: &str) -> Result<Observed, serde_json::Error>;
+
+    /// Whether results can be read of runs that are made from this template. `container` is `spec.metrics.container`. An
+    /// error names that field and the remedy.
+    fn check_results(&self, template: Template<'_>, container: Option<&str>) -> Result<(), Invalid>;
+
+    /// Reads the results of a run of this kind that has ended from the object's JSON text, or says where they are.
+    fn results(&self, object: &str) -> Result<ResultsIn, serde_json::Error>;
 }

@@ -11,6 +11,7 @@ pub mod objects;
 pub mod rbac;
 pub mod record;
 pub mod referenced;
+pub mod results;
 pub mod store;
 pub mod unlabelled;
 pub mod watch;

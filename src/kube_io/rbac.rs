@@ -16,6 +16,8 @@ pub fn namespaced_rules(backends: &[&dyn RunBackend]) -> Vec<Value> {
         let kind = backend.kind();
         json!({ "apiGroups": [kind.group], "resources": [kind.plural], "verbs": ["create", "delete", "get", "list", "patch", "watch"] })
     }));
+    // A Job's results are in the termination messages of its pods. They are listed once, by label, when it has ended.
+    rules.push(json!({ "apiGroups": [""], "resources": ["pods"], "verbs": ["list"] }));
     // What `request` names: read when a question needs it, never listed or watched.
     rules.push(json!({ "apiGroups": [""], "resources": ["secrets"], "verbs": ["get"] }));
     rules.push(json!({ "apiGroups": [""], "resources": ["serviceaccounts/token"], "verbs": ["create"] }));

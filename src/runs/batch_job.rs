@@ -23,7 +23,8 @@ use crate::{
     api::Outcome,
     core::{
         invalid::Invalid,
-        run::{Observed, RunBackend, RunKind, RunRequest, Template},
+        results::{CONTAINER_FIELD, RunPods},
+        run::{Ending, Observed, Phase, ResultsIn, RunBackend, RunKind, RunRequest, Template},
     },
 };
 
@@ -59,6 +60,51 @@ impl RunBackend for BatchJob {
     fn observe(&self, object: &str) -> Result<Observed, serde_json::Error> {
         Ok(Status::read(object)?.first(outcome))
     }
+
+    fn check_results(&self, template: Template<'_>, container: Option<&str>) -> Result<(), Invalid> {
+        let containers = container_names(template)?;
+        let listed = || super::status::cut(&format!("{containers:?}"), 256).to_owned();
+        let problem = match container {
+            Some(name) if !containers.iter().any(|known| known == name) => {
+                format!("names {name:?}, which is no container of {}; it has {}", template.field, listed())
+            }
+            None if containers.len() > 1 => format!(
+                "is missing: {} has the containers {}; name the one that writes the results",
+                template.field,
+                listed()
+            ),
+            _ => return Ok(()),
+        };
+        Err(Invalid::new(CONTAINER_FIELD, problem))
+    }
+
+    fn results(&self, object: &str) -> Result<ResultsIn, serde_json::Error> {
+        let phase = Status::read(object)?.first(outcome).phase;
+        let job = Value::Object(serde_json::from_str::<Object>(object)?);
+        let text = |path| job.pointer(path).and_then(Value::as_str).unwrap_or_default();
+        let containers = job.pointer("/spec/template/spec/containers").and_then(Value::as_array).into_iter().flatten();
+        Ok(ResultsIn::Pods(RunPods {
+            uid: text("/metadata/uid").to_owned(),
+            succeeded: matches!(phase, Phase::Ended(Ending { outcome: Outcome::Succeeded, .. })),
+            indexed: text("/spec/completionMode") == "Indexed",
+            containers: containers.filter_map(|container| Some(container.get("name")?.as_str()?.to_owned())).collect(),
+        }))
+    }
+}
+
+/// Names of the containers of a template.
+fn container_names(template: Template<'_>) -> Result<Vec<String>, Invalid> {
+    let mut spec = json::spec(template)?;
+    let at = json::spec_path(template);
+    let pod = json::object_needed(&mut spec, "template", &at)?;
+    let at = format!("{at}.template");
+    let pod = json::object_needed(pod, "spec", &at)?;
+    let mut names = Vec::new();
+    json::each(pod, "containers", &format!("{at}.spec"), |container, _| {
+        names.extend(json::present(container, "name").and_then(Value::as_str).map(str::to_owned));
+        Ok(())
+    })?;
+    Ok(names)
 }
 
 /// `SuccessCriteriaMet` and `FailureTarget` only announce an end: pods still run, and results are not final.

@@ -42,13 +42,20 @@ pub(super) struct Status<'a> {
     results: Lenient<Vec<Lenient<Members<Given<'a>>>>>,
 }
 
-/// One result of a run. Lists and objects are no outputs.
+/// One result of a run.
 #[derive(Deserialize)]
 struct Given<'a> {
     #[serde(borrow)]
     name: Text<'a>,
     #[serde(borrow)]
-    value: Text<'a>,
+    value: &'a RawValue,
+}
+
+impl Given<'_> {
+    /// The value, where it is a string.
+    fn text(&self) -> Option<Text<'_>> {
+        serde_json::from_str(self.value.get()).ok()
+    }
 }
 
 /// One condition of a status.
@@ -103,13 +110,27 @@ impl<'a> Status<'a> {
         }
     }
 
+    /// Lists and objects are no outputs.
     fn outputs(&self) -> Vec<Output> {
-        let given = self.results.0.iter().flatten().filter_map(|given| given.0.as_ref());
-        let output = |Members(given): &Members<Given<'_>>| Output {
-            name: cut(&given.name.0, MAX_OUTPUT_NAME).to_owned(),
-            value: cut(&given.value.0, MAX_OUTPUT_VALUE).to_owned(),
+        let output = |given: &Given<'_>| {
+            Some(Output {
+                name: cut(&given.name.0, MAX_OUTPUT_NAME).to_owned(),
+                value: cut(&given.text()?.0, MAX_OUTPUT_VALUE).to_owned(),
+            })
         };
-        given.map(output).take(MAX_OUTPUTS).collect()
+        self.given().filter_map(output).take(MAX_OUTPUTS).collect()
+    }
+
+    /// Names and texts of the results. What is no string, a list or an object, is its JSON text.
+    pub(super) fn results(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+        self.given().map(|given| {
+            let text = given.text().map_or(Cow::Borrowed(given.value.get()), |Text(text)| text);
+            (Cow::Borrowed(&*given.name.0), text)
+        })
+    }
+
+    fn given(&self) -> impl Iterator<Item = &Given<'_>> {
+        self.results.0.iter().flatten().filter_map(|given| given.0.as_ref().map(|Members(given)| given))
     }
 }
 

@@ -19,7 +19,8 @@ use crate::{
     api::Outcome,
     core::{
         invalid::Invalid,
-        run::{Observed, RunBackend, RunKind, RunRequest, Template},
+        results::{CONTAINER_FIELD, Results},
+        run::{Observed, ResultsIn, RunBackend, RunKind, RunRequest, Template},
     },
 };
 
@@ -56,6 +57,17 @@ impl RunBackend for PipelineRun {
 
     fn observe(&self, object: &str) -> Result<Observed, serde_json::Error> {
         Ok(Status::read(object)?.first(outcome))
+    }
+
+    fn check_results(&self, _: Template<'_>, container: Option<&str>) -> Result<(), Invalid> {
+        container.map_or(Ok(()), |_| {
+            let problem = "is for Jobs: a PipelineRun gives out the results that its pipeline declares; remove it";
+            Err(Invalid::new(CONTAINER_FIELD, problem))
+        })
+    }
+
+    fn results(&self, object: &str) -> Result<ResultsIn, serde_json::Error> {
+        Ok(ResultsIn::Object(Results::of_texts(Status::read(object)?.results())))
     }
 }
 

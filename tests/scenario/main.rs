@@ -25,3 +25,4 @@ mod history;
 mod lost_runs;
 mod operation;
 mod requests;
+mod results;
