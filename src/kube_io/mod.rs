@@ -13,4 +13,5 @@ pub mod record;
 pub mod referenced;
 pub mod store;
 pub mod unlabelled;
+pub mod versions;
 pub mod watch;

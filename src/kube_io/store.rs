@@ -1,6 +1,7 @@
 //! What the watches have brought: compact records by uid, and how far they can be relied on. No IO of its own.
 
 mod model_syncs;
+mod model_versions;
 mod runs;
 
 use std::{
@@ -10,6 +11,7 @@ use std::{
 
 pub use self::{
     model_syncs::{ModelSyncSink, ModelSyncs},
+    model_versions::{ModelVersionSink, ModelVersions, VersionsOf},
     runs::{RunSink, Runs, RunsOf},
 };
 

@@ -24,4 +24,5 @@ mod first_sync;
 mod history;
 mod lost_runs;
 mod operation;
+mod records;
 mod requests;
