@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use modelsync::{
     app,
-    cli::{Cli, Command, crds},
+    cli::{Cli, Command, crds, verify},
     telemetry::log,
 };
 
@@ -16,6 +16,16 @@ async fn main() -> ExitCode {
             print!("{}", crds());
             ExitCode::SUCCESS
         }
+        Command::Verify(args) => match verify::run(&args).await {
+            Ok(verified) => {
+                print!("{}", verified.text);
+                if verified.whole { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            }
+            Err(error) => {
+                eprintln!("modelsync verify: {error}");
+                ExitCode::from(2)
+            }
+        },
         Command::Controller(args) => {
             if let Err(error) = log::init(&args.log, args.log_format) {
                 eprintln!("modelsync: --log: {error}");

@@ -93,7 +93,8 @@ pub struct ModelTrainStatus {
     /// The last record of the chain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<RecordRef>,
-    /// Records that the history limit removed, oldest first: they bridge the chain.
+    /// Records that the history limit removed, in the order of the chain: they bridge it. Beyond 100 the oldest neighbours
+    /// become one entry.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub removed: Vec<RemovedRecord>,
@@ -406,7 +407,7 @@ pub struct BudgetStatus {
     pub frees_at: Option<Timestamp>,
 }
 
-/// A record that the history limit removed.
+/// A record that the history limit removed, or the newest of several neighbours whose entries became one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RemovedRecord {
     /// Its name.
@@ -415,10 +416,9 @@ pub struct RemovedRecord {
     /// Its digest.
     #[schemars(length(max = 128))]
     pub digest: String,
-    /// Digest of the record before it; empty for the first.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 128))]
-    pub previous: String,
+    /// The record before it, or before the oldest whose entry became part of this one; absent for the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<RecordRef>,
 }
 
 /// A version that was accepted once.

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use clap::{ArgAction, Args};
 use ipnet::IpNet;
 
+use super::namespace;
 use crate::{
     app::{Election, Settings},
     source::address::AddressRules,
@@ -123,15 +124,6 @@ fn between(
     }
 }
 
-fn namespace(text: &str) -> Result<String, String> {
-    let valid = !text.is_empty()
-        && text.len() <= 63
-        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-        && !text.starts_with('-')
-        && !text.ends_with('-');
-    if valid { Ok(text.to_owned()) } else { Err("is not the name of a namespace".into()) }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -143,7 +135,7 @@ mod tests {
         let command = ["modelsync", "controller"].iter().chain(flags);
         match Cli::try_parse_from(command).map_err(|error| error.to_string())?.command {
             Command::Controller(args) => Ok(*args),
-            Command::Crds => Err("crds".into()),
+            other => Err(format!("{other:?}")),
         }
     }
 

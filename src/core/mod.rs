@@ -1,6 +1,7 @@
 //! Layer 1: everything that is decided, as pure functions. No IO, no async, no clock, no log.
 
 pub mod answer;
+pub mod chain;
 pub mod condition;
 pub mod confidential;
 pub mod cron;
@@ -19,4 +20,5 @@ pub mod retry;
 pub mod run;
 pub mod sync;
 pub mod time;
+pub mod version;
 pub mod window;

@@ -231,7 +231,7 @@ pub fn objects<K: Kind>(namespace: Option<&str>) -> String {
     resource_path(keys::GROUP, keys::VERSION, K::PLURAL, namespace)
 }
 
-fn resource_path(group: &str, version: &str, plural: &str, namespace: Option<&str>) -> String {
+pub(super) fn resource_path(group: &str, version: &str, plural: &str, namespace: Option<&str>) -> String {
     match namespace {
         Some(namespace) => format!("/apis/{group}/{version}/namespaces/{namespace}/{plural}"),
         None => format!("/apis/{group}/{version}/{plural}"),
@@ -242,11 +242,11 @@ fn path_of<K: Kind>(identity: &Identity) -> String {
     format!("{}/{}", objects::<K>(Some(&identity.namespace)), identity.name)
 }
 
-async fn post(client: &Guarded, path: &str, body: &Value) -> Result<Box<RawValue>, CallError> {
+pub(super) async fn post(client: &Guarded, path: &str, body: &Value) -> Result<Box<RawValue>, CallError> {
     call(client, with_body(Request::post(path).header("Content-Type", "application/json"), body)?).await
 }
 
-fn with_body(request: http::request::Builder, body: &Value) -> Result<Request<Vec<u8>>, CallError> {
+pub(super) fn with_body(request: http::request::Builder, body: &Value) -> Result<Request<Vec<u8>>, CallError> {
     let bytes = if body.is_null() { Vec::new() } else { serde_json::to_vec(body)? };
     request.body(bytes).map_err(|error| CallError::Unknown(error.to_string()))
 }
@@ -270,7 +270,7 @@ fn refusal(kind: RunKind, code: u16, message: String) -> Created {
 }
 
 /// RFC 7396: the merge patch that turns `before` into `after`. Members that go become null; lists are replaced whole.
-fn merge_patch(before: &Value, after: &Value) -> Value {
+pub(super) fn merge_patch(before: &Value, after: &Value) -> Value {
     let (Value::Object(before), Value::Object(after)) = (before, after) else { return after.clone() };
     let gone = before.keys().filter(|key| !after.contains_key(*key)).map(|key| (key.clone(), Value::Null));
     let changed = after.iter().filter_map(|(key, value)| match before.get(key) {

@@ -14,4 +14,5 @@ pub mod referenced;
 pub mod results;
 pub mod store;
 pub mod unlabelled;
+pub mod versions;
 pub mod watch;

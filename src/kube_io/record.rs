@@ -47,14 +47,14 @@ pub struct ObjectRecord<K> {
 
 /// The JSON texts of spec and status, compressed: idle objects are looked at once in their interval, and weigh half.
 #[derive(Debug)]
-struct Packed {
+pub(super) struct Packed {
     bytes: Box<[u8]>,
     /// Length of the spec, which comes first.
     spec: usize,
 }
 
 impl Packed {
-    fn new(spec: &str, status: &str) -> Self {
+    pub(super) fn new(spec: &str, status: &str) -> Self {
         let mut packed = DeflateEncoder::new(Vec::new(), Compression::fast());
         // Writing to memory does not fail.
         let bytes = packed.write_all(spec.as_bytes()).and_then(|()| packed.write_all(status.as_bytes()));
@@ -63,7 +63,7 @@ impl Packed {
     }
 
     /// Both texts. What cannot be unpacked must not be taken for an object without a status.
-    fn texts(&self) -> Result<(String, String), Invalid> {
+    pub(super) fn texts(&self) -> Result<(String, String), Invalid> {
         let mut spec = String::new();
         let unpacked = DeflateDecoder::new(&*self.bytes).read_to_string(&mut spec);
         if unpacked.is_err() || !spec.is_char_boundary(self.spec) {
@@ -171,7 +171,7 @@ fn by_hand(annotations: &BTreeMap<String, String>) -> Option<Box<ByHand>> {
     (by_hand != ByHand::default()).then(|| Box::new(by_hand))
 }
 
-fn part<'a, T: Deserialize<'a>>(field: &str, text: &'a str) -> Result<T, Invalid> {
+pub(super) fn part<'a, T: Deserialize<'a>>(field: &str, text: &'a str) -> Result<T, Invalid> {
     let mut json = serde_json::Deserializer::from_str(text);
     serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();

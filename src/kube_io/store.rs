@@ -1,6 +1,7 @@
 //! What the watches have brought: compact records by uid, and how far they can be relied on. No IO of its own.
 
 mod index;
+mod model_versions;
 mod objects;
 mod runs;
 
@@ -10,6 +11,7 @@ use std::{
 };
 
 pub use self::{
+    model_versions::{ModelVersionSink, ModelVersions, VersionsOf},
     objects::{ObjectSink, Objects},
     runs::{RunSink, Runs, RunsOf},
 };

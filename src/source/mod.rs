@@ -19,5 +19,5 @@ mod object_field;
 pub mod questions;
 pub mod read;
 pub mod request;
-mod text;
+pub mod text;
 pub mod value;

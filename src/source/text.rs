@@ -27,7 +27,7 @@ pub(super) fn at(url: &str, failure: &NoAnswer) -> NoAnswer {
 ///
 /// Line breaks and runs of white space become one space. Other control characters and the invisible ones that reorder or
 /// hide text are dropped: the result goes into terminals, YAML and log lines.
-pub(super) fn sanitise(text: &str, max: usize) -> String {
+pub fn sanitise(text: &str, max: usize) -> String {
     let mut clean = String::with_capacity(text.len().min(max));
     let mut gap = false;
     for c in text.chars() {

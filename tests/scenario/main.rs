@@ -24,5 +24,6 @@ mod first_sync;
 mod history;
 mod lost_runs;
 mod operation;
+mod records;
 mod requests;
 mod results;

@@ -1,0 +1,557 @@
+//! The proof of a chain: that nothing was changed, taken out, slipped in or exchanged since it was written. Pure.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+};
+
+use serde::Serialize;
+
+use super::Record;
+use crate::api::{AcceptedVersion, ModelTrainStatus, RecordRef, RemovedRecord, Verdict};
+
+/// Who names the newest record.
+const HEAD: &str = "status.head";
+
+/// What is wrong with a chain. As text it says what, of which record, and what it may mean.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename_all_fields = "camelCase")]
+pub enum Problem {
+    /// The content of a record does not give its digest.
+    WrongDigest {
+        /// The record.
+        record: String,
+        /// The digest that it states.
+        stated: String,
+        /// The digest that its content gives.
+        content: String,
+    },
+    /// A record does not have the name of its run.
+    WrongName {
+        /// The record.
+        record: String,
+        /// Its run.
+        run: String,
+    },
+    /// A record, or an entry of `status.removed`, is not the one that is named by who follows it.
+    Replaced {
+        /// The record.
+        record: String,
+        /// Who names it.
+        named_by: String,
+        /// What is named.
+        expected: RecordRef,
+    },
+    /// A record that is named does not exist, and is not among those that were removed.
+    Missing {
+        /// The record.
+        record: String,
+        /// Who names it.
+        named_by: String,
+    },
+    /// A record is reached a second time.
+    Circle {
+        /// The record.
+        record: String,
+    },
+    /// A record has a greater attempt than one that follows it.
+    OutOfOrder {
+        /// The record.
+        record: String,
+        /// Its attempt.
+        attempt: i64,
+    },
+    /// Two records follow the same one.
+    Fork {
+        /// The record that is not part of the chain.
+        record: String,
+        /// The record that both follow; empty for the beginning.
+        after: String,
+    },
+    /// A record is tied to nothing.
+    Outside {
+        /// The record.
+        record: String,
+    },
+    /// An entry of `status.removed` is tied to nothing, or stands in another place than its record in the chain.
+    RemovedMisplaced {
+        /// Its record.
+        record: String,
+    },
+    /// There are records, but the ModelTrain does not say which is the newest.
+    NoHead {
+        /// How many.
+        records: usize,
+    },
+    /// The accepted version is not in the chain.
+    AcceptedMissing {
+        /// The version.
+        record: String,
+    },
+    /// The accepted version's record does not say what the ModelTrain says of it.
+    AcceptedDiffers {
+        /// The version.
+        record: String,
+        /// The member of `status.acceptedVersion`.
+        field: &'static str,
+    },
+    /// The accepted version cannot have been accepted by this gate.
+    AcceptedUnfit {
+        /// The version.
+        record: String,
+        /// What its record says.
+        verdict: &'static str,
+    },
+    /// A record cannot be read.
+    Unreadable {
+        /// The record.
+        record: String,
+        /// Why.
+        error: String,
+    },
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WrongDigest { record, stated, content } => write!(
+                f,
+                "{record}: states digest {stated}, but its content gives {content}: it was changed after it was written"
+            ),
+            Self::WrongName { record, run } => write!(
+                f,
+                "{record}: is the record of run {run}, so it should have that name: it was copied, or exchanged with another"
+            ),
+            Self::Replaced { record, named_by, expected } => write!(
+                f,
+                "{record}: is not what {named_by} names ({} with digest {}): one of the two was written anew",
+                expected.name, expected.digest
+            ),
+            Self::Missing { record, named_by } => write!(
+                f,
+                "{record}: does not exist, though {named_by} names it, and the history limit did not remove it: somebody \
+                 deleted it, or took its entry out of status.removed"
+            ),
+            Self::Circle { record } => {
+                write!(f, "{record}: is reached twice on the way back from the newest record: a link was changed")
+            }
+            Self::OutOfOrder { record, attempt } => write!(
+                f,
+                "{record}: has attempt {attempt}, more than one that follows it: records were put into another order"
+            ),
+            Self::Fork { record, after } if after.is_empty() => write!(
+                f,
+                "{record}: begins a second chain: it was slipped in, or status.head was set to something else"
+            ),
+            Self::Fork { record, after } => write!(
+                f,
+                "{record}: follows {after}, as another record does that is part of the chain: it was slipped in, or \
+                 status.head was set to something else"
+            ),
+            Self::Outside { record } => {
+                write!(f, "{record}: is tied to no record of the chain: it was slipped in, or status.head was set back")
+            }
+            Self::RemovedMisplaced { record } => write!(
+                f,
+                "{record}: its entry in status.removed bridges nothing, or stands in the wrong place: the list was edited"
+            ),
+            Self::NoHead { records } => write!(
+                f,
+                "status.head is missing though there are {records} records: the ModelTrain's status was lost or edited"
+            ),
+            Self::AcceptedMissing { record } => write!(
+                f,
+                "{record}: is the accepted version, but no record of the chain: its record was deleted, or the \
+                 ModelTrain's status was edited"
+            ),
+            Self::AcceptedDiffers { record, field } => write!(
+                f,
+                "{record}: status.acceptedVersion.{field} is not what its record says: the ModelTrain's status was edited"
+            ),
+            Self::AcceptedUnfit { record, verdict } => write!(
+                f,
+                "{record}: is the accepted version, but its verdict is {verdict}: no gate and no person could accept it"
+            ),
+            Self::Unreadable { record, error } => {
+                write!(f, "{record}: cannot be read ({error}): members are missing or have another type")
+            }
+        }
+    }
+}
+
+/// What is worth knowing about a chain and breaks no promise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename_all_fields = "camelCase")]
+pub enum Note {
+    /// A record follows the head, and the ModelTrain does not know of it yet.
+    Uncommitted {
+        /// The record.
+        record: String,
+    },
+    /// A record is noted as removed and still exists.
+    BeingRemoved {
+        /// The record.
+        record: String,
+    },
+    /// Records before a missing one: whole among themselves, but nothing ties them to the head any more.
+    Severed {
+        /// The newest of them.
+        record: String,
+        /// How many, those that were removed included.
+        records: usize,
+    },
+    /// The record before this one does not exist, and without a ModelTrain nobody can tell why.
+    Gap {
+        /// The record.
+        record: String,
+        /// The record before it.
+        missing: String,
+    },
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uncommitted { record } => {
+                write!(f, "{record}: is written, and the ModelTrain's status does not count it yet")
+            }
+            Self::BeingRemoved { record } => write!(f, "{record}: is about to be removed by the history limit"),
+            Self::Severed { record, records } => {
+                write!(f, "{record}: the newest of {records} that nothing ties to the head because of what is missing")
+            }
+            Self::Gap { record, missing } => write!(
+                f,
+                "{record}: the record before it, {missing}, does not exist: removed by the history limit, or deleted; \
+                 the ModelTrain that knew is gone"
+            ),
+        }
+    }
+}
+
+/// What the proof of one chain came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// How many records there are.
+    pub records: usize,
+    /// How many entries bridge those that were removed.
+    pub removed: usize,
+    /// The newest record. Whoever keeps a copy of it can tell later that the chain was not written anew as a whole.
+    pub head: Option<RecordRef>,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+    /// What is worth knowing.
+    pub notes: Vec<Note>,
+}
+
+/// Proves the chain of one ModelTrain uid. `records` are all of that uid, in any order.
+///
+/// With a status: each record is what was written; from `status.head` back to the first, every record exists or is bridged
+/// by `status.removed`; there is no other record but one that is written and not yet committed; and the accepted version is
+/// one of them, or one of `predecessors`: records of earlier ModelTrains of the same name.
+///
+/// Without one, which is all that is left of a ModelTrain that was deleted: each record is what was written, and no two
+/// follow the same one.
+pub fn verify(records: &[Record], status: Option<&ModelTrainStatus>, predecessors: &[Record]) -> Report {
+    let removed = status.map_or(&[][..], |status| &status.removed);
+    let mut proof = Proof::new(records, removed, status.is_none());
+    proof.each_record();
+    let mut head = status.and_then(|status| status.head.clone());
+    match (&head, status) {
+        (Some(head), _) => proof.follow(HEAD, Some(head)),
+        // The very first record may be written and not yet committed.
+        (None, Some(_)) if records.len() > 1 || !removed.is_empty() => {
+            proof.problems.push(Problem::NoHead { records: records.len() });
+            proof.broken = true;
+        }
+        (None, Some(_)) => {}
+        (None, None) => proof.broken = true,
+    }
+    if status.is_some() && !(proof.broken && head.is_none()) {
+        proof.uncommitted(head.as_ref());
+    }
+    proof.forks();
+    if proof.broken {
+        let tops = proof.segments(status.is_some());
+        head = head.or(tops);
+    }
+    proof.leftovers();
+    if let Some(accepted) = status.and_then(|status| status.accepted_version.as_ref()) {
+        proof.accepted(accepted, predecessors);
+    }
+    Report { records: records.len(), removed: removed.len(), head, problems: proof.problems, notes: proof.notes }
+}
+
+/// A record, or what is left of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Node {
+    Record(usize),
+    Removed(usize),
+}
+
+/// The state of a proof.
+struct Proof<'a> {
+    records: &'a [Record],
+    removed: &'a [RemovedRecord],
+    by_name: HashMap<&'a str, Node>,
+    by_digest: HashMap<&'a str, Node>,
+    /// Entries of records that still exist.
+    noted: HashMap<&'a str, usize>,
+    /// Nodes that were reached.
+    seen: HashSet<Node>,
+    /// Whether what is missing may have been removed in order.
+    lenient: bool,
+    /// Whether the way from the head ended before the first record.
+    broken: bool,
+    problems: Vec<Problem>,
+    notes: Vec<Note>,
+}
+
+impl<'a> Proof<'a> {
+    fn new(records: &'a [Record], removed: &'a [RemovedRecord], lenient: bool) -> Self {
+        let (mut by_name, mut by_digest, mut noted) = (HashMap::new(), HashMap::new(), HashMap::new());
+        for (at, entry) in removed.iter().enumerate() {
+            noted.insert(entry.name.as_str(), at);
+            by_name.insert(entry.name.as_str(), Node::Removed(at));
+            by_digest.insert(entry.digest.as_str(), Node::Removed(at));
+        }
+        for (at, record) in records.iter().enumerate() {
+            by_name.insert(&record.name, Node::Record(at));
+            by_digest.insert(&record.content, Node::Record(at));
+        }
+        noted.retain(|name, _| matches!(by_name.get(name), Some(Node::Record(_))));
+        let (problems, notes) = (Vec::new(), Vec::new());
+        Self {
+            records,
+            removed,
+            by_name,
+            by_digest,
+            noted,
+            seen: HashSet::new(),
+            lenient,
+            broken: false,
+            problems,
+            notes,
+        }
+    }
+
+    fn name(&self, node: Node) -> &'a str {
+        match node {
+            Node::Record(at) => &self.records[at].name,
+            Node::Removed(at) => &self.removed[at].name,
+        }
+    }
+
+    /// The record before it. A merged entry bridges more than its record does, so the entry goes first.
+    fn previous(&self, node: Node) -> Option<&'a RecordRef> {
+        match node {
+            Node::Record(at) => match self.noted.get(self.records[at].name.as_str()) {
+                Some(entry) => self.removed[*entry].previous.as_ref(),
+                None => self.records[at].spec.previous.as_ref(),
+            },
+            Node::Removed(at) => self.removed[at].previous.as_ref(),
+        }
+    }
+
+    /// Whether it is the one that is meant. What a record states is of no account: its content is what was tied.
+    fn is(&self, node: Node, meant: &RecordRef) -> bool {
+        let digest = match node {
+            Node::Record(at) => {
+                let record = &self.records[at];
+                // A record whose content was changed is told of once, as that.
+                record.content == meant.digest || record.spec.digest == meant.digest
+            }
+            Node::Removed(at) => self.removed[at].digest == meant.digest,
+        };
+        digest && self.name(node) == meant.name
+    }
+
+    /// Every node that was not reached, in the order that they were given.
+    fn unseen(&self) -> Vec<Node> {
+        let records = (0..self.records.len()).map(Node::Record);
+        // Entries of records that exist go with their records.
+        let entries = (0..self.removed.len())
+            .filter(|at| !self.noted.contains_key(self.removed[*at].name.as_str()))
+            .map(Node::Removed);
+        records.chain(entries).filter(|node| !self.seen.contains(node)).collect()
+    }
+
+    /// What each record says for itself.
+    fn each_record(&mut self) {
+        for record in self.records {
+            let Record { name, spec, content } = record;
+            if spec.digest != *content {
+                let (stated, content) = (spec.digest.clone(), content.clone());
+                self.problems.push(Problem::WrongDigest { record: name.clone(), stated, content });
+            }
+            if spec.run.name != *name {
+                self.problems.push(Problem::WrongName { record: name.clone(), run: spec.run.name.clone() });
+            }
+            if let Some(entry) = self.noted.get(name.as_str()) {
+                let expected = RecordRef { name: name.clone(), digest: self.removed[*entry].digest.clone() };
+                if expected.digest != *content {
+                    let named_by = "status.removed".to_owned();
+                    self.problems.push(Problem::Replaced { record: name.clone(), named_by, expected });
+                }
+                self.notes.push(Note::BeingRemoved { record: name.clone() });
+            }
+        }
+    }
+
+    /// Goes from link to link, as far as they lead.
+    fn follow(&mut self, named_by: &str, first: Option<&RecordRef>) {
+        let (mut named_by, mut link) = (named_by.to_owned(), first.cloned());
+        let (mut least_attempt, mut entry_after) = (i64::MAX, usize::MAX);
+        while let Some(meant) = link {
+            let found = self.by_name.get(meant.name.as_str()).or_else(|| self.by_digest.get(meant.digest.as_str()));
+            let Some(node) = found.copied() else {
+                self.broken = true;
+                let (record, missing) = (named_by.clone(), meant.name.clone());
+                if self.lenient {
+                    self.notes.push(Note::Gap { record, missing });
+                } else {
+                    self.problems.push(Problem::Missing { record: missing, named_by });
+                }
+                return;
+            };
+            let name = self.name(node).to_owned();
+            if !self.is(node, &meant) {
+                self.problems.push(Problem::Replaced { record: name.clone(), named_by, expected: meant });
+            }
+            if !self.seen.insert(node) {
+                self.problems.push(Problem::Circle { record: name });
+                self.broken = true;
+                return;
+            }
+            if let Node::Record(at) = node {
+                let attempt = self.records[at].spec.attempt;
+                if attempt > least_attempt {
+                    self.problems.push(Problem::OutOfOrder { record: name.clone(), attempt });
+                }
+                least_attempt = attempt;
+            }
+            let entry = match node {
+                Node::Record(_) => self.noted.get(name.as_str()).copied(),
+                Node::Removed(at) => Some(at),
+            };
+            if let Some(at) = entry {
+                if at >= entry_after {
+                    self.problems.push(Problem::RemovedMisplaced { record: name.clone() });
+                }
+                entry_after = at;
+            }
+            (named_by, link) = (name, self.previous(node).cloned());
+        }
+    }
+
+    /// The record that was written before its ModelTrain's status could be: at most one, right after the head.
+    fn uncommitted(&mut self, head: Option<&RecordRef>) {
+        let after_head: Vec<_> = self
+            .unseen()
+            .into_iter()
+            .filter(|node| matches!(node, Node::Record(_)) && self.previous(*node) == head)
+            .collect();
+        if let [node] = after_head[..] {
+            self.seen.insert(node);
+            self.notes.push(Note::Uncommitted { record: self.name(node).to_owned() });
+        }
+    }
+
+    /// Records that follow the same one as another.
+    fn forks(&mut self) {
+        let mut followed: HashMap<Option<&str>, Node> = HashMap::new();
+        let after = |proof: &Self, node| proof.previous(node).map(|link| link.digest.as_str());
+        let seen: Vec<_> = self.seen.iter().copied().collect();
+        followed.extend(seen.into_iter().map(|node| (after(self, node), node)));
+        for node in self.unseen() {
+            let Node::Record(_) = node else { continue };
+            if followed.insert(after(self, node), node).is_none() {
+                continue;
+            }
+            self.seen.insert(node);
+            let after = self.previous(node).map_or_else(String::new, |link| link.name.clone());
+            self.problems.push(Problem::Fork { record: self.name(node).to_owned(), after });
+        }
+    }
+
+    /// What the way from the head did not reach because it broke off, piece by piece. Returns the newest record of all.
+    fn segments(&mut self, severed: bool) -> Option<RecordRef> {
+        let unseen = self.unseen();
+        let named: HashSet<_> =
+            unseen.iter().filter_map(|node| self.previous(*node)).map(|link| link.name.as_str()).collect();
+        let mut tops: Vec<_> = unseen.into_iter().filter(|node| !named.contains(self.name(*node))).collect();
+        let attempt = |node: &Node| match node {
+            Node::Record(at) => self.records[*at].spec.attempt,
+            Node::Removed(_) => 0,
+        };
+        tops.sort_by_key(|node| std::cmp::Reverse(attempt(node)));
+        let newest = tops.iter().find_map(|node| match node {
+            Node::Record(at) => Some(super::reference(&self.records[*at].spec)),
+            Node::Removed(_) => None,
+        });
+        for top in tops {
+            let (before, record) = (self.seen.len(), self.name(top).to_owned());
+            self.seen.insert(top);
+            self.follow(&record, self.previous(top));
+            if severed {
+                self.notes.push(Note::Severed { record, records: self.seen.len() - before });
+            }
+        }
+        newest
+    }
+
+    /// What is tied to nothing.
+    fn leftovers(&mut self) {
+        for node in self.unseen() {
+            let record = self.name(node).to_owned();
+            self.problems.push(match node {
+                Node::Record(_) => Problem::Outside { record },
+                Node::Removed(_) => Problem::RemovedMisplaced { record },
+            });
+        }
+    }
+
+    /// What the ModelTrain says of its accepted version.
+    fn accepted(&mut self, accepted: &AcceptedVersion, predecessors: &[Record]) {
+        let loose: Vec<_> = self
+            .problems
+            .iter()
+            .filter_map(|problem| match problem {
+                Problem::Outside { record } | Problem::Fork { record, .. } => Some(record.as_str()),
+                _ => None,
+            })
+            .chain(self.notes.iter().filter_map(|note| match note {
+                Note::Uncommitted { record } => Some(record.as_str()),
+                _ => None,
+            }))
+            .collect();
+        let own = self.records.iter().find(|record| record.name == accepted.name && !loose.contains(&&*record.name));
+        let earlier = || predecessors.iter().find(|record| record.name == accepted.name && record.is_sound());
+        let record = accepted.name.clone();
+        let Some(found) = own.or_else(earlier) else {
+            self.problems.push(Problem::AcceptedMissing { record });
+            return;
+        };
+        let spec = &found.spec;
+        if !matches!(spec.gate.verdict, Verdict::Passed | Verdict::Inconclusive | Verdict::MetricsUnavailable) {
+            let (record, verdict) = (record.clone(), spec.gate.verdict.as_str());
+            self.problems.push(Problem::AcceptedUnfit { record, verdict });
+        }
+        let artifact = spec.artifact.clone().unwrap_or_default();
+        // The gate may have named another metric when the version was judged.
+        let score = accepted.score.is_none()
+            || accepted.score == spec.gate.score
+            || spec.metrics.iter().any(|metric| metric.value == accepted.score);
+        for (field, same) in [
+            ("metrics", accepted.metrics == spec.metrics),
+            ("score", score),
+            ("uri", accepted.uri == artifact.uri),
+            ("digest", accepted.digest == artifact.digest),
+            ("inputs", accepted.inputs == spec.inputs),
+            ("trainedAt", spec.run.finished_at == Some(accepted.trained_at)),
+        ] {
+            if !same {
+                self.problems.push(Problem::AcceptedDiffers { record: record.clone(), field });
+            }
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! A ModelVersion, reduced to what decisions need, and which of them are kept. Pure.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use jiff::Timestamp;
+
+use super::chain::Link;
+use crate::api::{ModelTrainStatus, Outcome, RecordRef, Verdict};
+
+/// How many versions are kept besides the protected ones where the user gave no limit.
+pub const DEFAULT_LIMIT: usize = 20;
+
+/// A ModelVersion, without what only its readers look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionRecord {
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// Its name, which is that of its run.
+    pub name: Box<str>,
+    /// Its uid.
+    pub uid: Arc<str>,
+    /// Its resourceVersion, which every write is conditional on.
+    pub resource_version: Box<str>,
+    /// Name of its ModelTrain.
+    pub train_name: Arc<str>,
+    /// Uid of its ModelTrain.
+    pub train_uid: Arc<str>,
+    /// The training that it came from.
+    pub attempt: i64,
+    /// The candidate; empty for a training without candidates.
+    pub candidate: Box<str>,
+    /// Uid of its run; empty for one that was never seen.
+    pub run_uid: Box<str>,
+    /// How its run ended.
+    pub outcome: Outcome,
+    /// When its run ended.
+    pub finished_at: Option<Timestamp>,
+    /// What the gate said.
+    pub verdict: Verdict,
+    /// Its metric of `spec.gate.best`.
+    pub score: Option<Box<str>>,
+    /// The digest that it states.
+    pub digest: Box<str>,
+    /// The record before it.
+    pub previous: Option<Box<RecordRef>>,
+    /// Whether its digest is that of its content and its name that of its run. What is not sound counts for nothing: it is
+    /// neither accepted nor held.
+    pub sound: bool,
+    /// Uids of the ModelSyncs that serve it.
+    pub served_by: Box<[Box<str>]>,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+}
+
+impl VersionRecord {
+    /// Its place in the chain.
+    pub fn link(&self) -> Link<'_> {
+        Link { name: &self.name, digest: &self.digest, previous: self.previous.as_deref() }
+    }
+
+    /// What the next record, or `status.head`, says of it.
+    pub fn reference(&self) -> RecordRef {
+        RecordRef { name: self.name.to_string(), digest: self.digest.to_string() }
+    }
+
+    /// Whether a ModelSync serves it.
+    pub const fn is_served(&self) -> bool {
+        !self.served_by.is_empty()
+    }
+}
+
+/// Names of the versions that speak for what is deployed: accepted, held, waiting for a person, or served. Neither they nor
+/// their runs are deleted. `held` is what the hold annotation names.
+pub fn evidence<'a>(
+    versions: impl IntoIterator<Item = &'a VersionRecord>,
+    status: &'a ModelTrainStatus,
+    held: Option<&'a str>,
+) -> BTreeSet<&'a str> {
+    let served = versions.into_iter().filter(|version| version.is_served()).map(|version| &*version.name);
+    let accepted = status.accepted_version.as_ref().map(|accepted| accepted.name.as_str());
+    let pending = status.pending_approval.as_ref().map(|pending| pending.version.as_str());
+    served.chain(accepted).chain(pending).chain(status.served_version.as_deref()).chain(held).collect()
+}
+
+/// Whether a finished run of a ModelTrain may be deleted as far as records are concerned: its own record stands, so that
+/// nothing is lost with it, and is no evidence for what is deployed.
+pub fn run_may_go<'a>(
+    run_name: &str,
+    run_uid: &str,
+    versions: impl IntoIterator<Item = &'a VersionRecord>,
+    evidence: &BTreeSet<&str>,
+) -> bool {
+    // A record that went before its run was removed by the limit, but nobody here can tell that from one never written.
+    !evidence.contains(run_name)
+        && versions.into_iter().any(|version| *version.name == *run_name && *version.run_uid == *run_uid)
+}
+
+/// Names of the versions beyond `limit`, oldest first. Besides the limit are kept: [`evidence`], the newest (the head of
+/// the chain, which the next record names), and those of a training that has not been decided.
+///
+/// `versions` are all of one ModelTrain uid. Those that are being deleted neither count nor are named.
+pub fn surplus_versions<'a>(
+    versions: impl IntoIterator<Item = &'a VersionRecord>,
+    limit: usize,
+    status: &ModelTrainStatus,
+    evidence: &BTreeSet<&str>,
+) -> Vec<&'a VersionRecord> {
+    let head = status.head.as_ref().map(|head| head.name.as_str());
+    let open = status.reservation.as_ref().map_or(i64::MAX, |reservation| reservation.attempt);
+    let mut all: Vec<_> = versions.into_iter().filter(|version| !version.deleting).collect();
+    // Total, so that no choice is left.
+    all.sort_by_key(|version| (version.attempt, &version.candidate, &version.name));
+    let newest = all.last().map(|version| &*version.name);
+    all.retain(|version| {
+        let name = Some(&*version.name);
+        !evidence.contains(&*version.name) && name != head && name != newest && version.attempt < open
+    });
+    all.truncate(all.len().saturating_sub(limit));
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::api::{AcceptedVersion, PendingApproval};
+
+    fn version(attempt: i64, candidate: &str, served: bool, deleting: bool) -> VersionRecord {
+        let name = format!("m-{attempt}-{candidate}");
+        VersionRecord {
+            namespace: "ns".into(),
+            uid: format!("uid-{name}").into(),
+            run_uid: format!("run-{name}").into(),
+            name: name.into(),
+            resource_version: "1".into(),
+            train_name: "m".into(),
+            train_uid: "t".into(),
+            attempt,
+            candidate: candidate.into(),
+            outcome: Outcome::Succeeded,
+            finished_at: None,
+            verdict: Verdict::Passed,
+            score: None,
+            digest: "v1:sha256:00".into(),
+            previous: None,
+            sound: true,
+            served_by: if served { Box::new(["sync".into()]) } else { Box::default() },
+            deleting,
+        }
+    }
+
+    fn status(accepted: &str, pending: &str, head: &str) -> ModelTrainStatus {
+        ModelTrainStatus {
+            accepted_version: Some(Box::new(AcceptedVersion {
+                name: accepted.into(),
+                metrics: Vec::new(),
+                score: None,
+                uri: String::new(),
+                digest: String::new(),
+                inputs: Vec::new(),
+                trained_at: Timestamp::UNIX_EPOCH,
+                accepted_at: Timestamp::UNIX_EPOCH,
+            })),
+            pending_approval: Some(PendingApproval { version: pending.into(), since: Timestamp::UNIX_EPOCH }),
+            head: Some(RecordRef { name: head.into(), digest: String::new() }),
+            ..ModelTrainStatus::default()
+        }
+    }
+
+    #[test]
+    fn accepted_held_served_waiting_and_newest_versions_stay_whatever_the_limit() {
+        let versions: Vec<_> = (1..=8).map(|attempt| version(attempt, "a", attempt == 2, false)).collect();
+        let status = status("m-1-a", "m-3-a", "m-8-a");
+        let evidence = evidence(&versions, &status, Some("m-4-a"));
+        let named: Vec<_> = surplus_versions(&versions, 0, &status, &evidence).iter().map(|v| &*v.name).collect();
+        assert_eq!(named, ["m-5-a", "m-6-a", "m-7-a"], "oldest first");
+        let named: Vec<_> = surplus_versions(&versions, 2, &status, &evidence).iter().map(|v| &*v.name).collect();
+        assert_eq!(named, ["m-5-a"]);
+    }
+
+    #[test]
+    fn run_without_a_record_and_run_of_evidence_stay() {
+        let versions = [version(1, "a", false, false), version(2, "a", true, false)];
+        let status = ModelTrainStatus::default();
+        let evidence = evidence(&versions, &status, None);
+        for (run, uid, may_go) in [
+            ("m-1-a", "run-m-1-a", true),
+            ("m-1-a", "another", false),
+            ("m-2-a", "run-m-2-a", false),
+            ("m-3-a", "run-m-3-a", false),
+        ] {
+            assert_eq!(run_may_go(run, uid, &versions, &evidence), may_go, "{run} {uid}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn surplus_is_exactly_what_the_limit_leaves_over(
+            all in prop::collection::vec((1..20_i64, 0..4_usize, any::<bool>(), any::<bool>()), 0..40),
+            limit in 0..8_usize, accepted in 0..40_usize, held in 0..40_usize,
+        ) {
+            let versions: Vec<_> = all.iter().map(|(n, c, served, deleting)| version(*n, ["", "a", "b", "c"][*c], *served, *deleting)).collect();
+            let name = |at: usize| versions.get(at).map_or(String::new(), |version| version.name.to_string());
+            let (status, held) = (status(&name(accepted), "", ""), name(held));
+            let evidence = evidence(&versions, &status, Some(&held));
+            let named = surplus_versions(&versions, limit, &status, &evidence);
+            prop_assert!(named.iter().all(|v| !v.deleting && !evidence.contains(&*v.name)));
+            prop_assert!(named.is_sorted_by_key(|v| v.attempt), "oldest first");
+            let newest = versions.iter().filter(|v| !v.deleting).max_by_key(|v| (v.attempt, &v.candidate, &v.name));
+            let unprotected = versions.iter()
+                .filter(|v| !v.deleting && !evidence.contains(&*v.name) && newest.is_none_or(|newest| newest.name != v.name));
+            prop_assert_eq!(named.len(), unprotected.clone().count().saturating_sub(limit));
+            let last = named.last().map(|v| v.attempt);
+            let kept = unprotected.filter(|v| !named.iter().any(|named| std::ptr::eq(*named, *v)));
+            prop_assert!(kept.into_iter().all(|v| last.is_none_or(|last| last <= v.attempt)), "a kept one is older");
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! The ModelVersions, by uid and by ModelTrain. No IO of its own.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::{Arc, RwLock},
+    time::Duration,
+};
+
+use tracing::warn;
+
+use super::{Wake, YOUNG, read, version, write};
+use crate::{
+    clock::Clock,
+    core::time::Mono,
+    kube_io::{
+        record,
+        versions::{self, StoredVersion},
+        watch::Sink,
+    },
+};
+
+/// The ModelVersions. Each is kept packed, with what decisions need beside it: some 1.2 KiB where it holds a few metrics.
+pub struct ModelVersions {
+    clock: Arc<Clock>,
+    inner: RwLock<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    by_uid: HashMap<Arc<str>, Arc<StoredVersion>>,
+    /// Pairs of a ModelTrain's uid and a version's uid.
+    by_train: BTreeSet<(Arc<str>, Arc<str>)>,
+    /// namespace/name of objects that cannot be read.
+    unreadable: BTreeSet<String>,
+    scopes: HashMap<Option<String>, Knowledge>,
+}
+
+/// How far the versions of one scope are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Knowledge {
+    /// Listed; last heard then, and told of everything up to this version.
+    Listed { heard: Mono, seen: u64 },
+    /// The kind is not installed.
+    Missing(Mono),
+}
+
+/// What is known about the versions of one ModelTrain.
+pub enum VersionsOf {
+    /// Not enough to decide on.
+    Unknown,
+    /// The kind is not installed.
+    Missing,
+    /// Everything, in the order of attempt, candidate and name.
+    Known(Vec<Arc<StoredVersion>>),
+}
+
+impl ModelVersions {
+    /// An empty store.
+    pub fn new(clock: Arc<Clock>) -> Self {
+        Self { clock, inner: RwLock::default() }
+    }
+
+    /// The version with this uid.
+    pub fn get(&self, uid: &str) -> Option<Arc<StoredVersion>> {
+        read(&self.inner).by_uid.get(uid).cloned()
+    }
+
+    /// The versions of the ModelTrain with this uid, in this namespace.
+    pub fn of(&self, namespace: &str, train_uid: &str) -> VersionsOf {
+        let (inner, now) = (read(&self.inner), self.clock.uptime());
+        let scope = inner.scopes.get(&Some(namespace.to_owned())).or_else(|| inner.scopes.get(&None));
+        match scope {
+            Some(Knowledge::Listed { heard, .. }) if now.since(*heard) <= YOUNG => {}
+            Some(Knowledge::Missing(heard)) if now.since(*heard) <= YOUNG => return VersionsOf::Missing,
+            _ => return VersionsOf::Unknown,
+        }
+        let first = (Arc::from(train_uid), Arc::from(""));
+        let uids = inner.by_train.range(first..).take_while(|(train, _)| **train == *train_uid);
+        let mut found: Vec<_> = uids.filter_map(|(_, uid)| inner.by_uid.get(uid).cloned()).collect();
+        // The uid is the user's to write into a record of another namespace.
+        found.retain(|version| *version.record.namespace == *namespace);
+        found.sort_by(|one, other| {
+            let key = |version: &StoredVersion| (version.record.attempt, version.record.candidate.clone());
+            key(one).cmp(&key(other)).then_with(|| one.record.name.cmp(&other.record.name))
+        });
+        VersionsOf::Known(found)
+    }
+
+    /// Uids of the ModelTrains of this name that versions speak of, the present one among them.
+    pub fn trains_named(&self, namespace: &str, name: &str) -> BTreeSet<Arc<str>> {
+        let inner = read(&self.inner);
+        let of_name = inner
+            .by_uid
+            .values()
+            .filter(|version| *version.record.namespace == *namespace && *version.record.train_name == *name);
+        of_name.map(|version| version.record.train_uid.clone()).collect()
+    }
+
+    /// Whether this many scopes have been listed, or are known to lack the kind.
+    pub fn is_known(&self, scopes: usize) -> bool {
+        read(&self.inner).scopes.len() >= scopes
+    }
+
+    /// How many versions cannot be read.
+    pub fn undecodable(&self) -> usize {
+        read(&self.inner).unreadable.len()
+    }
+
+    /// How many versions there are.
+    pub fn len(&self) -> usize {
+        read(&self.inner).by_uid.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Time since the watch that has been silent for longest was heard.
+    pub fn watch_age(&self) -> Option<Duration> {
+        let heard = |knowledge: &Knowledge| match knowledge {
+            Knowledge::Listed { heard, .. } | Knowledge::Missing(heard) => *heard,
+        };
+        let oldest = read(&self.inner).scopes.values().map(heard).min()?;
+        Some(self.clock.uptime().since(oldest))
+    }
+
+    /// Takes in what a request of ours returned, unless the watch has told of something newer: a reply that is read after
+    /// the version's deletion was seen would bring it back for good.
+    pub fn insert(&self, stored: StoredVersion) {
+        let mut inner = write(&self.inner);
+        let told = |scope: Option<String>| match inner.scopes.get(&scope) {
+            Some(Knowledge::Listed { seen, .. }) => Some(*seen),
+            _ => None,
+        };
+        let seen = told(Some(stored.record.namespace.to_string())).or_else(|| told(None));
+        if seen.is_some_and(|seen| version(&stored.record.resource_version) <= seen) {
+            return;
+        }
+        inner.take(stored);
+    }
+
+    /// Forgets a version.
+    pub fn remove(&self, uid: &str) {
+        write(&self.inner).drop_version(uid);
+    }
+}
+
+impl Inner {
+    fn take(&mut self, mut stored: StoredVersion) {
+        let record = &stored.record;
+        let newer =
+            |old: &Arc<StoredVersion>| version(&old.record.resource_version) > version(&record.resource_version);
+        if self.by_uid.get(&record.uid).is_some_and(newer) {
+            return;
+        }
+        self.drop_version(&record.uid.clone());
+        let first = (stored.record.train_uid.clone(), Arc::from(""));
+        let sibling = self.by_train.range(first..).next().and_then(|(_, uid)| self.by_uid.get(uid));
+        if let Some(sibling) = sibling
+            && sibling.record.train_uid == stored.record.train_uid
+            && sibling.record.train_name == stored.record.train_name
+            && sibling.record.namespace == stored.record.namespace
+        {
+            versions::share(&mut stored.record, &sibling.record);
+        }
+        self.by_train.insert((stored.record.train_uid.clone(), stored.record.uid.clone()));
+        self.by_uid.insert(stored.record.uid.clone(), Arc::new(stored));
+    }
+
+    fn drop_version(&mut self, uid: &str) -> Option<Arc<StoredVersion>> {
+        let (uid, gone) = self.by_uid.remove_entry(uid)?;
+        self.by_train.remove(&(gone.record.train_uid.clone(), uid));
+        Some(gone)
+    }
+
+    fn see(&mut self, scope: Option<&str>, now: Mono, version: u64) {
+        if let Some(Knowledge::Listed { heard, seen }) = self.scopes.get_mut(&scope.map(str::to_owned)) {
+            (*heard, *seen) = (now, version.max(*seen));
+        }
+    }
+}
+
+/// Feeds the ModelVersions of one scope into their store.
+pub struct ModelVersionSink {
+    store: Arc<ModelVersions>,
+    namespace: Option<String>,
+    /// Told of the uid of a changed version's ModelTrain.
+    wake: Wake,
+    /// Told when knowledge begins or ends.
+    wake_all: Arc<dyn Fn() + Send + Sync>,
+    listing: HashSet<Arc<str>>,
+    /// Objects of the present list that cannot be read.
+    unreadable: BTreeSet<String>,
+}
+
+impl ModelVersionSink {
+    /// `namespace` is the scope. `wake` is told of the ModelTrain (by uid) of every changed version, `wake_all` when the
+    /// whole kind becomes known or missing.
+    pub fn new(
+        store: Arc<ModelVersions>,
+        namespace: Option<String>,
+        wake: Wake,
+        wake_all: Arc<dyn Fn() + Send + Sync>,
+    ) -> Self {
+        Self { store, namespace, wake, wake_all, listing: HashSet::new(), unreadable: BTreeSet::new() }
+    }
+
+    /// Stores the object; returns its uid and version.
+    fn take(&mut self, object: &str) -> Option<(Arc<str>, u64)> {
+        match versions::version(object) {
+            Ok(stored) => {
+                let record = &stored.record;
+                let taken = (record.uid.clone(), version(&record.resource_version));
+                let (train, name) = (record.train_uid.clone(), format!("{}/{}", record.namespace, record.name));
+                if !record.sound {
+                    warn!(object = name, "ModelVersion is not what was written: see `modelsync verify`");
+                }
+                let mut inner = write(&self.store.inner);
+                inner.unreadable.remove(&name);
+                let known = inner
+                    .by_uid
+                    .get(&taken.0)
+                    .is_some_and(|old| old.record.resource_version == record.resource_version);
+                inner.take(stored);
+                drop(inner);
+                if !known {
+                    (self.wake)(&train);
+                }
+                Some(taken)
+            }
+            Err(error) => {
+                let name = record::name_of(object).unwrap_or_else(|| "?".into());
+                warn!(object = name, %error, "ModelVersion cannot be read");
+                write(&self.store.inner).unreadable.insert(name.clone());
+                self.unreadable.insert(name);
+                None
+            }
+        }
+    }
+
+    fn forget(&self, gone: impl Fn(&StoredVersion) -> bool) {
+        let ours = |version: &StoredVersion| self.namespace.as_ref().is_none_or(|ns| *version.record.namespace == **ns);
+        let mut inner = write(&self.store.inner);
+        let uids: Vec<_> = inner
+            .by_uid
+            .values()
+            .filter(|version| ours(version) && gone(version))
+            .map(|version| version.record.uid.clone())
+            .collect();
+        let gone: Vec<_> = uids.iter().filter_map(|uid| inner.drop_version(uid)).collect();
+        drop(inner);
+        for version in gone {
+            (self.wake)(&version.record.train_uid);
+        }
+    }
+
+    fn know(&self, knowledge: Knowledge) {
+        let before = write(&self.store.inner).scopes.insert(self.namespace.clone(), knowledge);
+        let same = before.is_some_and(|before| std::mem::discriminant(&before) == std::mem::discriminant(&knowledge));
+        if !same {
+            (self.wake_all)();
+        }
+    }
+}
+
+impl Sink for ModelVersionSink {
+    fn begin(&mut self) {
+        self.listing.clear();
+        self.unreadable.clear();
+    }
+
+    fn listed(&mut self, object: &str) {
+        if let Some((uid, _)) = self.take(object) {
+            self.listing.insert(uid);
+        }
+    }
+
+    fn commit(&mut self, listed_at: &str) {
+        let seen = version(listed_at);
+        // What a write of ours returned since then is newer than the list, not gone.
+        self.forget(|stored| {
+            !self.listing.contains(&stored.record.uid) && version(&stored.record.resource_version) <= seen
+        });
+        self.listing = HashSet::new();
+        let prefix = self.namespace.as_ref().map_or_else(String::new, |namespace| format!("{namespace}/"));
+        write(&self.store.inner).unreadable.retain(|name| !name.starts_with(&prefix) || self.unreadable.contains(name));
+        self.know(Knowledge::Listed { heard: self.store.clock.uptime(), seen });
+    }
+
+    fn applied(&mut self, object: &str) {
+        // Events come in the order of their versions; an item of a list says nothing about what else has happened.
+        if let Some((_, version)) = self.take(object) {
+            let now = self.store.clock.uptime();
+            write(&self.store.inner).see(self.namespace.as_deref(), now, version);
+        }
+    }
+
+    fn deleted(&mut self, object: &str) {
+        if let Ok(stored) = versions::version(object) {
+            let now = self.store.clock.uptime();
+            let mut inner = write(&self.store.inner);
+            inner.see(self.namespace.as_deref(), now, version(&stored.record.resource_version));
+            inner.drop_version(&stored.record.uid);
+            drop(inner);
+            (self.wake)(&stored.record.train_uid);
+        }
+        if let Some(name) = record::name_of(object) {
+            write(&self.store.inner).unreadable.remove(&name);
+        }
+    }
+
+    fn contact(&mut self) {
+        let now = self.store.clock.uptime();
+        write(&self.store.inner).see(self.namespace.as_deref(), now, 0);
+    }
+
+    fn missing(&mut self) {
+        self.forget(|_| true);
+        self.know(Knowledge::Missing(self.store.clock.uptime()));
+    }
+
+    fn failed(&mut self, _: &str) {}
+}

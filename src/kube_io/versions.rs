@@ -1,0 +1,344 @@
+//! ModelVersions at the API server: written once, read, listed, and deleted. IO.
+
+use std::sync::Arc;
+
+use http::{Method, Request};
+use serde::Deserialize;
+use serde_json::{Value, json, value::RawValue};
+
+use super::{
+    apply::{merge_patch, post, resource_path, with_body},
+    client::{CallError, Clients, Guarded, call},
+    record::{Packed, part},
+};
+use crate::{
+    api::{DeletionPolicy, ModelVersionSpec, ModelVersionStatus, keys},
+    core::{chain::digest_as_stored, invalid::Invalid, version::VersionRecord},
+};
+
+/// Items of one page of a list.
+const PAGE: u32 = 250;
+/// How often a list is begun anew because the API server has forgotten the moment that it was begun at.
+const ANEW: u32 = 3;
+
+/// A ModelVersion as it is kept in memory: what decisions need, and the rest packed.
+#[derive(Debug)]
+pub struct StoredVersion {
+    /// What decisions need.
+    pub record: VersionRecord,
+    texts: Packed,
+}
+
+impl StoredVersion {
+    /// Its whole spec and status.
+    pub fn read(&self) -> Result<(ModelVersionSpec, ModelVersionStatus), Invalid> {
+        let (spec, status) = self.texts.texts()?;
+        let status = if status.is_empty() { ModelVersionStatus::default() } else { part("status", &status)? };
+        Ok((part("spec", &spec)?, status))
+    }
+}
+
+/// Reads a ModelVersion.
+pub fn version(object: &str) -> Result<StoredVersion, serde_json::Error> {
+    let Envelope { metadata, spec: spec_text, status } = serde_json::from_str(object)?;
+    let value: Value = serde_json::from_str(spec_text.get())?;
+    let content = digest_as_stored(&value);
+    let spec: ModelVersionSpec = serde_json::from_value(value)?;
+    let status = status.map_or("", RawValue::get);
+    let served: ServedOnly = if status.is_empty() { ServedOnly::default() } else { serde_json::from_str(status)? };
+    let record = VersionRecord {
+        namespace: metadata.namespace.into(),
+        sound: spec.digest == content && spec.run.name == metadata.name,
+        name: metadata.name.into(),
+        uid: metadata.uid.into(),
+        resource_version: metadata.resource_version.into(),
+        train_name: spec.train_ref.name.into(),
+        train_uid: spec.train_ref.uid.into(),
+        attempt: spec.attempt,
+        candidate: spec.candidate.into(),
+        run_uid: spec.run.uid.into(),
+        outcome: spec.run.outcome,
+        finished_at: spec.run.finished_at,
+        verdict: spec.gate.verdict,
+        score: spec.gate.score.map(Into::into),
+        digest: spec.digest.into(),
+        previous: spec.previous.map(Box::new),
+        served_by: served.served_by.into_iter().map(|by| by.uid.into()).collect(),
+        deleting: metadata.deletion_timestamp.is_some(),
+    };
+    Ok(StoredVersion { record, texts: Packed::new(spec_text.get(), status) })
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    metadata: Meta,
+    #[serde(borrow)]
+    spec: &'a RawValue,
+    #[serde(borrow)]
+    status: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Meta {
+    namespace: String,
+    name: String,
+    uid: String,
+    resource_version: String,
+    deletion_timestamp: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ServedOnly {
+    #[serde(default)]
+    served_by: Vec<By>,
+}
+
+#[derive(Deserialize)]
+struct By {
+    uid: String,
+}
+
+/// What came of writing a record.
+#[derive(Debug)]
+pub enum Recorded {
+    /// It stands, written now or by this very attempt before.
+    Stands(Box<StoredVersion>),
+    /// Something else stands under its name. Nothing was written; a person must act.
+    Conflict(Conflict),
+    /// Nothing was written, for certain.
+    Refused {
+        /// HTTP status.
+        code: u16,
+        /// The API server's words.
+        message: String,
+    },
+    /// Nobody knows.
+    Unknown(CallError),
+}
+
+/// What stands where a record should.
+#[derive(Debug)]
+pub enum Conflict {
+    /// The record of another run, or of another ModelTrain.
+    OtherRun(Box<StoredVersion>),
+    /// A record of the same run that says something else: written by somebody else, changed on its way in, or made of
+    /// metrics that have changed since.
+    OtherContent(Box<StoredVersion>),
+    /// Something that cannot be read.
+    Unreadable(String),
+}
+
+impl Conflict {
+    /// What it is and the remedy, in words that go on from the record's name.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::OtherRun(found) => format!(
+                "is needed for a record but belongs to run {} of ModelTrain {}: delete that ModelVersion",
+                found.record.run_uid, found.record.train_name
+            ),
+            Self::OtherContent(_) => "is the record of the same run but says something else than this operator \
+                                      would write: look at who wrote it, then delete that ModelVersion"
+                .to_owned(),
+            Self::Unreadable(error) => {
+                format!("is needed for a record but cannot be read ({error}): delete that ModelVersion")
+            }
+        }
+    }
+}
+
+/// The ModelVersions, as their writer sees them. Cheap to clone.
+#[derive(Clone)]
+pub struct Versions {
+    clients: Clients,
+}
+
+impl Versions {
+    /// Uses these clients.
+    pub const fn new(clients: Clients) -> Self {
+        Self { clients }
+    }
+
+    /// Writes a record, once. It is named as its run. `policy` is its ModelTrain's: with `Delete` the record goes with it.
+    ///
+    /// The name is the lock: a record that stands already is this one if run, ModelTrain and digest are the same. After an
+    /// unknown outcome the same call again tells what came of it.
+    pub async fn create(&self, namespace: &str, spec: &ModelVersionSpec, policy: DeletionPolicy) -> Recorded {
+        let path = format!("{}?fieldValidation=Strict&fieldManager={}", model_versions(Some(namespace)), keys::MANAGER);
+        match post(&self.clients.writes, &path, &object(namespace, spec, policy)).await {
+            Ok(stored) => judge(spec, stored.get()),
+            Err(error) if error.code() == Some(409) => match self.find(namespace, &spec.run.name).await {
+                Ok(Some(found)) => judge(spec, found.get()),
+                Ok(None) => Recorded::Unknown(error),
+                Err(error) => Recorded::Unknown(error),
+            },
+            Err(CallError::Refused(status)) => Recorded::Refused { code: status.code, message: status.message },
+            Err(error) => Recorded::Unknown(error),
+        }
+    }
+
+    /// Writes the status as a merge patch that is conditional on uid and resourceVersion. Returns the object then.
+    pub async fn write_status(
+        &self,
+        version: &VersionRecord,
+        before: &ModelVersionStatus,
+        after: &ModelVersionStatus,
+    ) -> Result<StoredVersion, CallError> {
+        let patch = json!({
+            "metadata": { "uid": &*version.uid, "resourceVersion": &*version.resource_version },
+            "status": merge_patch(&serde_json::to_value(before)?, &serde_json::to_value(after)?),
+        });
+        let path = format!("{}/{}", model_versions(Some(&version.namespace)), version.name);
+        let request = Request::patch(format!("{path}/status?fieldManager={}", keys::MANAGER))
+            .header("Content-Type", "application/merge-patch+json");
+        let stored: Box<RawValue> = call(&self.clients.writes, with_body(request, &patch)?).await?;
+        Ok(self::version(stored.get())?)
+    }
+
+    /// Deletes a record, if it is still the one that was decided on. Its removal is noted in the ModelTrain's status
+    /// before: see [`remove`](crate::core::chain::remove).
+    pub async fn delete(&self, version: &VersionRecord) -> Result<(), CallError> {
+        let options = json!({
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
+            "preconditions": { "uid": &*version.uid, "resourceVersion": &*version.resource_version },
+        });
+        let path = format!("{}/{}", model_versions(Some(&version.namespace)), version.name);
+        let request = Request::builder().method(Method::DELETE).uri(path).header("Content-Type", "application/json");
+        match call::<Box<RawValue>>(&self.clients.writes, with_body(request, &options)?).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.code() == Some(404) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads a record live. `None` where there is none of this name.
+    pub async fn get(&self, namespace: &str, name: &str) -> Result<Option<StoredVersion>, CallError> {
+        self.find(namespace, name).await?.map(|found| Ok(version(found.get())?)).transpose()
+    }
+
+    async fn find(&self, namespace: &str, name: &str) -> Result<Option<Box<RawValue>>, CallError> {
+        let path = format!("{}/{name}", model_versions(Some(namespace)));
+        match call(&self.clients.reads, with_body(Request::get(path), &Value::Null)?).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.code() == Some(404) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Every ModelTrain and every ModelVersion of a namespace, or of all, as JSON and as of one moment: a record that is
+    /// written between two lists would else look like one that was slipped in.
+    pub async fn snapshot(&self, namespace: Option<&str>) -> Result<Snapshot, CallError> {
+        let trains = resource_path(keys::GROUP, keys::VERSION, "modeltrains", namespace);
+        let mut tries = 0;
+        loop {
+            match snapshot(&self.clients.reads, &trains, &model_versions(namespace)).await {
+                // The moment is forgotten when it is some minutes old, or was compacted.
+                Err(error) if error.code() == Some(410) && tries < ANEW => tries += 1,
+                other => return other,
+            }
+        }
+    }
+}
+
+/// ModelTrains and ModelVersions as of one moment.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The ModelTrains.
+    pub trains: Vec<Value>,
+    /// The ModelVersions.
+    pub versions: Vec<Value>,
+}
+
+async fn snapshot(client: &Guarded, trains: &str, versions: &str) -> Result<Snapshot, CallError> {
+    let (moment, trains) = list(client, trains, "").await?;
+    let at = format!("&resourceVersion={moment}&resourceVersionMatch=Exact");
+    let (_, versions) = list(client, versions, &at).await?;
+    Ok(Snapshot { trains, versions })
+}
+
+/// Every object of a collection, page by page, and the resourceVersion that they are of.
+async fn list(client: &Guarded, path: &str, at: &str) -> Result<(String, Vec<Value>), CallError> {
+    let (mut items, mut query) = (Vec::new(), at.to_owned());
+    loop {
+        let request = Request::get(format!("{path}?limit={PAGE}{query}"));
+        let page: Page = call(client, with_body(request, &Value::Null)?).await?;
+        items.extend(page.items);
+        if page.metadata.next.is_empty() {
+            return Ok((page.metadata.resource_version, items));
+        }
+        // The token says which moment is meant.
+        query = format!("&continue={}", page.metadata.next);
+    }
+}
+
+#[derive(Deserialize)]
+struct Page {
+    metadata: PageMeta,
+    #[serde(default)]
+    items: Vec<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PageMeta {
+    #[serde(default)]
+    resource_version: String,
+    #[serde(default, rename = "continue")]
+    next: String,
+}
+
+/// URL path of the collection of ModelVersions, in one namespace or in all.
+pub fn model_versions(namespace: Option<&str>) -> String {
+    resource_path(keys::GROUP, keys::VERSION, "modelversions", namespace)
+}
+
+/// The object to create.
+fn object(namespace: &str, spec: &ModelVersionSpec, policy: DeletionPolicy) -> Value {
+    let mut metadata = json!({
+        "name": spec.run.name,
+        "namespace": namespace,
+        "labels": {
+            keys::OWNER_UID: spec.train_ref.uid,
+            keys::OWNER_KIND: "ModelTrain",
+            keys::ATTEMPT: spec.attempt.to_string(),
+        },
+    });
+    if policy == DeletionPolicy::Delete {
+        metadata["ownerReferences"] = json!([{
+            "apiVersion": keys::API_VERSION,
+            "kind": "ModelTrain",
+            "name": spec.train_ref.name,
+            "uid": spec.train_ref.uid,
+            "controller": true,
+            "blockOwnerDeletion": false,
+        }]);
+    }
+    json!({ "apiVersion": keys::API_VERSION, "kind": "ModelVersion", "metadata": metadata, "spec": spec })
+}
+
+/// Whether what stands is what was to be written.
+fn judge(meant: &ModelVersionSpec, stored: &str) -> Recorded {
+    let found = match version(stored) {
+        Ok(found) => Box::new(found),
+        Err(error) => return Recorded::Conflict(Conflict::Unreadable(error.to_string())),
+    };
+    let record = &found.record;
+    if *record.run_uid != *meant.run.uid || *record.train_uid != *meant.train_ref.uid {
+        return Recorded::Conflict(Conflict::OtherRun(found));
+    }
+    // Sound: a webhook may have changed the content and left the digest.
+    if record.sound && *record.digest == *meant.digest {
+        return Recorded::Stands(found);
+    }
+    Recorded::Conflict(Conflict::OtherContent(found))
+}
+
+/// Shared with the store, so that the records of one ModelTrain hold its uid once.
+pub(super) fn share(record: &mut VersionRecord, known: &VersionRecord) {
+    record.train_uid = Arc::clone(&known.train_uid);
+    record.train_name = Arc::clone(&known.train_name);
+    record.namespace = Arc::clone(&known.namespace);
+}
