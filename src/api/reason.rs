@@ -86,6 +86,62 @@ reasons! {
     RunUnconfirmed,
     /// The operator itself fails on this object.
     InternalError,
+    /// The accepted model is fresh.
+    Fresh,
+    /// There is no accepted version, and nothing asks for one yet.
+    NotDue,
+    /// The model is stale, and a training that answered this accepted nothing better.
+    KeptAccepted,
+    /// The model is stale, and an input has no value or cannot be read.
+    InputMissing,
+    /// There is an accepted version.
+    HasVersion,
+    /// No version was accepted yet.
+    NeverAccepted,
+    /// The hold annotation names the accepted version.
+    Held,
+    /// The accepted version is that of a deleted ModelTrain of the same name.
+    Restored,
+    /// The hold annotation names a version that is not on record, or that never passed the gate.
+    HoldInvalid,
+    /// A training waits until the budget has room for it.
+    BudgetSpent,
+    /// A version waits for the annotation that approves or rejects it.
+    AwaitingApproval,
+    /// The version was approved by a person.
+    Approved,
+    /// The version was rejected by a person.
+    Rejected,
+    /// The version passed the gate while another one was held.
+    HeldBack,
+    /// The version is the best of its training, and was accepted.
+    Best,
+    /// The version passed the gate, and another one of its training is better.
+    NotBest,
+    /// The version is the best of its training, and not better than what there was.
+    NotImproved,
+    /// The version cannot be compared: what there was lacks the metric.
+    Incomparable,
+    /// A rule of the gate does not hold for the version.
+    GateFailed,
+    /// A rule of the gate cannot be decided for the version.
+    Inconclusive,
+    /// A metric that the gate reads is missing, or is not a number.
+    MetricsUnavailable,
+    /// The version's run did not succeed.
+    NotJudged,
+    /// A ModelSync serves the version.
+    Served,
+    /// No ModelSync serves the version any more.
+    NotServed,
+    /// Something else stands under the name of a record.
+    RecordConflict,
+    /// Event: a training was started.
+    TrainingStarted,
+    /// Event: a training ended.
+    TrainingEnded,
+    /// Event: a version was accepted.
+    VersionAccepted,
     /// Event: a run was created.
     RunStarted,
     /// Event: a run succeeded.

@@ -13,6 +13,7 @@ use super::{
     gate::{RuleReport, Verdict},
     model_version::{RecordRef, RecordedInput, RecordedMetric},
     needs_sync::MAX_PARAMETER_COUNT,
+    reason::Reason,
     status::{ActiveRun, Outcome, is_zero, unobserved},
 };
 
@@ -145,19 +146,11 @@ impl Default for ModelTrainStatus {
 pub struct TrainReservation {
     /// The training that is reserved.
     pub attempt: i64,
-    /// Differs for every reservation, so that two writers never write the same thing.
-    #[schemars(length(max = 64))]
-    pub nonce: String,
     /// Generation of the spec that the runs are made from.
     pub generation: i64,
     /// Digest of what the training is made from.
     #[schemars(length(max = 128))]
     pub target: String,
-    /// After this moment the admission policy refuses to create the runs that are under way.
-    pub not_after: Timestamp,
-    /// How often a creation of this attempt was refused.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub create_failures: i64,
     /// The runs of this training, in the order of the candidates.
     #[schemars(length(max = 16))]
     pub slots: Vec<TrainSlot>,
@@ -199,6 +192,16 @@ pub struct TrainSlot {
     pub parameters: BTreeMap<String, String>,
     /// Where the slot is.
     pub state: SlotState,
+    /// Differs for every claim on this slot, so that two writers never write the same thing. Empty while it waits.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 64))]
+    pub nonce: String,
+    /// After this moment the admission policy refuses to create the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<Timestamp>,
+    /// How often its creation was refused.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub create_failures: i64,
 }
 
 /// Where a slot of a training is.
@@ -234,6 +237,9 @@ pub struct SlotReport {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub score: Option<String>,
+    /// What became of it, once the training has been decided; the reason of its ModelVersion's condition Accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Reason>,
 }
 
 /// What trainings are made from, and how often they failed in a row.
@@ -336,6 +342,8 @@ pub enum AttemptVerdict {
     Failed,
     /// Somebody cancelled every run.
     Cancelled,
+    /// Nothing was run: the spec was changed or suspended first.
+    Skipped,
     /// Written by another release of this operator.
     #[serde(other)]
     #[schemars(skip)]

@@ -1,0 +1,83 @@
+//! What a person says by annotations: hold, approve, reject. Pure.
+
+use jiff::Timestamp;
+
+use super::{close::accepted_version, facts::Facts};
+use crate::{
+    api::{AttemptVerdict, ConditionType, ModelTrainStatus, PastAcceptance, Reason, Verdict},
+    core::time::{Now, whole_seconds},
+};
+
+/// How many past acceptances status holds.
+const MAX_HISTORY: usize = 5;
+
+/// The stored status with what a person says: the version that is held is the accepted one, an approval or a rejection of
+/// the version that waits takes effect once.
+pub fn applied(facts: &Facts<'_>, now: Now) -> ModelTrainStatus {
+    let mut status = facts.stored.clone();
+    let Some(by_hand) = &facts.object.by_hand else { return status };
+    let pending = status.pending_approval.as_ref().map(|pending| pending.version.clone());
+    if let Some(version) = pending {
+        if by_hand.reject.as_ref() == Some(&version) {
+            decide(&mut status, &version, Reason::Rejected, AttemptVerdict::Rejected);
+        } else if by_hand.approve.as_ref() == Some(&version) && facts.hold().is_none_or(|held| *held == version) {
+            accept(facts, &mut status, &version, now);
+            if status.accepted_version.as_ref().is_some_and(|accepted| accepted.name == version) {
+                decide(&mut status, &version, Reason::Approved, AttemptVerdict::Accepted);
+            }
+        }
+    }
+    if let Some(held) = facts.hold().filter(|held| can_be_held(facts, held)) {
+        accept(facts, &mut status, held, now);
+    }
+    status
+}
+
+/// Whether the hold annotation names no version that can be held.
+pub fn hold_is_invalid(facts: &Facts<'_>) -> bool {
+    facts.hold().is_some_and(|held| !can_be_held(facts, held))
+}
+
+/// A version can be held that passed the gate, or that was accepted once.
+fn can_be_held(facts: &Facts<'_>, name: &str) -> bool {
+    let accepted = facts.stored.accepted_version.as_ref().is_some_and(|accepted| accepted.name == name);
+    let once = facts.stored.history.iter().any(|past| past.name == name);
+    let passed = facts.version(name).is_some_and(|version| {
+        let approved = matches!(version.decision, Some(Reason::Best | Reason::Approved | Reason::Restored));
+        version.sound && (version.verdict == Verdict::Passed || once || approved)
+    });
+    accepted || (passed && facts.details(name).is_some())
+}
+
+/// Makes a version on record the accepted one.
+fn accept(facts: &Facts<'_>, status: &mut ModelTrainStatus, name: &str, now: Now) {
+    if status.accepted_version.as_ref().is_some_and(|accepted| accepted.name == name) {
+        return;
+    }
+    if let Some(spec) = facts.details(name) {
+        let accepted = accepted_version(spec, now.wall);
+        note(status, &accepted.name, accepted.accepted_at);
+        status.accepted_version = Some(Box::new(accepted));
+    }
+}
+
+/// Notes an acceptance in the history, newest first.
+pub fn note(status: &mut ModelTrainStatus, name: &str, accepted_at: Timestamp) {
+    status.history.insert(0, PastAcceptance { name: name.to_owned(), accepted_at: whole_seconds(accepted_at) });
+    status.history.truncate(MAX_HISTORY);
+}
+
+/// Ends the wait for a person.
+fn decide(status: &mut ModelTrainStatus, version: &str, decision: Reason, verdict: AttemptVerdict) {
+    status.pending_approval = None;
+    status.conditions.retain(|condition| condition.type_ != ConditionType::AwaitingApproval);
+    for report in status.slots.iter_mut().filter(|report| report.run == version) {
+        report.decision = Some(decision);
+    }
+    if let Some(last) = &mut status.last_attempt
+        && last.verdict == AttemptVerdict::AwaitingApproval
+    {
+        last.verdict = verdict;
+        last.winner = (verdict == AttemptVerdict::Accepted).then(|| version.to_owned());
+    }
+}

@@ -1,0 +1,217 @@
+//! The end of a training: which version is accepted, and what that answers. One write decides it. Pure.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{
+    by_hand,
+    facts::{Facts, readings},
+    plan::{Plan, Rule},
+    summarise::{Situation, reported},
+};
+use crate::{
+    api::{
+        AcceptedVersion, AttemptVerdict, LastAttempt, LastVerdict, ModelTrainStatus, ModelVersionSpec, Outcome,
+        PendingApproval, Reason, SlotReport, SlotState, TrainReservation, Verdict,
+    },
+    core::{
+        freshness::{answers, spend},
+        gate::{Candidate, Earlier, Fate, Selection},
+        time::{Now, whole_seconds},
+    },
+};
+
+/// Decides a training of which every slot has ended, and closes its reservation.
+///
+/// The records of its slots are needed whole: what is accepted is taken from its record, so that a crash in between changes
+/// nothing. A record that somebody has deleted since cannot be accepted.
+pub fn close(facts: &Facts<'_>, open: &TrainReservation, now: Now) -> Plan {
+    let mut status = facts.status.clone();
+    let reports = reports(&status, open);
+    let decided = decided(facts, &reports);
+    let verdict = verdict(&reports, open, &decided);
+    status.slots = decided.reports;
+    status.pending_approval = decided
+        .awaiting
+        .clone()
+        .map(|version| PendingApproval { version, since: whole_seconds(now.wall) })
+        .or(status.pending_approval.filter(|_| !answers(verdict)));
+    let ended_at = whole_seconds(now.wall);
+    let freshness = facts.spec.as_ref().ok().map(|valid| &valid.freshness);
+    let spent = spend(&status, &open.reasons, verdict, freshness, ended_at);
+    (status.spent_reasons, status.schedule) = (spent.reasons, spent.schedule);
+    if let Some(accepted) = decided.winner.as_ref().and_then(|name| facts.details(name)) {
+        let accepted = accepted_version(accepted, now.wall);
+        by_hand::note(&mut status, &accepted.name, accepted.accepted_at);
+        status.accepted_version = Some(Box::new(accepted));
+    }
+    let judged = decided.judged.as_ref().and_then(|name| facts.details(name));
+    status.last_verdict = judged.map(|spec| Box::new(last_verdict(spec))).or(status.last_verdict);
+    status.last_attempt = Some(Box::new(LastAttempt {
+        attempt: open.attempt,
+        reasons: open.reasons.clone(),
+        inputs: open.inputs.clone(),
+        verdict,
+        winner: decided.winner.filter(|_| verdict == AttemptVerdict::Accepted),
+        generation: open.generation,
+        ended_at,
+    }));
+    if let Some(target) = status.target.as_mut().filter(|target| target.digest == open.target) {
+        match verdict {
+            AttemptVerdict::Failed => target.failures = target.failures.saturating_add(1),
+            AttemptVerdict::Skipped => {}
+            _ => target.failures = 0,
+        }
+    }
+    status.reservation = None;
+    status.active = Vec::new();
+    let facts = &Facts { status: &status, ..facts.clone() };
+    let status = reported(facts, &Situation::Ended(verdict), now);
+    Plan::write(facts, Rule::CloseTraining, status)
+}
+
+/// A report for each slot, in order.
+fn reports(status: &ModelTrainStatus, open: &TrainReservation) -> Vec<SlotReport> {
+    let report = |slot: &crate::api::TrainSlot| {
+        let known = status.slots.iter().find(|report| report.run == slot.run_name);
+        known.cloned().unwrap_or_else(|| SlotReport {
+            candidate: slot.candidate.clone(),
+            run: slot.run_name.clone(),
+            outcome: None,
+            verdict: None,
+            score: None,
+            decision: None,
+        })
+    };
+    open.slots.iter().map(report).collect()
+}
+
+/// What was decided.
+struct Decided {
+    /// The slots, each with what became of it.
+    reports: Vec<SlotReport>,
+    /// The version that is accepted, or that would be if nothing else were held.
+    winner: Option<String>,
+    /// The version that waits for a person.
+    awaiting: Option<String>,
+    /// Whether a hold keeps the winner back.
+    held_back: bool,
+    /// The version whose verdict is shown.
+    judged: Option<String>,
+    /// Whether the best candidate passed, and is not better than what there was.
+    not_improved: bool,
+}
+
+fn decided(facts: &Facts<'_>, reports: &[SlotReport]) -> Decided {
+    let none = BTreeMap::new();
+    let metrics: Vec<_> =
+        reports.iter().map(|report| facts.details(&report.run).map(|spec| readings(&spec.metrics))).collect();
+    let candidates: Vec<_> = reports
+        .iter()
+        .zip(&metrics)
+        .map(|(report, metrics)| Candidate {
+            verdict: metrics.as_ref().map_or(Verdict::NotJudged, |_| report.verdict.unwrap_or(Verdict::NotJudged)),
+            metrics: metrics.as_ref().unwrap_or(&none),
+        })
+        .collect();
+    let (accepted, served) = (facts.accepted_metrics(), facts.served_metrics());
+    let earlier = Earlier { accepted: accepted.as_ref(), served: served.as_ref() };
+    let selection = facts.spec.as_ref().map_or_else(
+        |_| Selection {
+            winner: None,
+            awaiting: None,
+            fates: vec![Fate::NotJudged; reports.len()],
+            message: String::new(),
+        },
+        |valid| valid.gate.select(&candidates, &earlier),
+    );
+    let name = |place: Option<usize>| place.and_then(|place| reports.get(place)).map(|report| report.run.clone());
+    let winner = name(selection.winner);
+    // A hold is a level: while it stands nothing else is accepted by itself.
+    let held_back = winner.as_deref().is_some_and(|winner| facts.hold().is_some_and(|held| held != winner));
+    let mut reports = reports.to_vec();
+    for (place, (report, fate)) in reports.iter_mut().zip(&selection.fates).enumerate() {
+        if report.outcome.is_none() {
+            continue;
+        }
+        report.decision = Some(if selection.awaiting == Some(place) {
+            Reason::AwaitingApproval
+        } else if held_back && selection.winner == Some(place) {
+            Reason::HeldBack
+        } else {
+            reason(*fate)
+        });
+    }
+    let not_improved = selection.fates.iter().any(|fate| matches!(fate, Fate::NotImproved | Fate::Incomparable));
+    let leader = selection.fates.iter().position(|fate| matches!(fate, Fate::NotImproved | Fate::Incomparable));
+    let first = reports.iter().position(|report| report.verdict.is_some_and(|verdict| verdict != Verdict::NotJudged));
+    let judged = name(selection.winner.or(selection.awaiting).or(leader).or(first));
+    Decided {
+        winner: winner.filter(|_| !held_back),
+        awaiting: name(selection.awaiting),
+        reports,
+        held_back,
+        judged,
+        not_improved,
+    }
+}
+
+fn verdict(reports: &[SlotReport], open: &TrainReservation, decided: &Decided) -> AttemptVerdict {
+    let ran = || reports.iter().filter_map(|report| report.outcome);
+    if decided.winner.is_some() {
+        AttemptVerdict::Accepted
+    } else if decided.held_back {
+        AttemptVerdict::HeldBack
+    } else if decided.awaiting.is_some() {
+        AttemptVerdict::AwaitingApproval
+    } else if decided.not_improved {
+        AttemptVerdict::NotImproved
+    } else if ran().any(|outcome| outcome == Outcome::Succeeded) {
+        AttemptVerdict::Rejected
+    } else if open.slots.iter().all(|slot| slot.state == SlotState::Skipped) {
+        AttemptVerdict::Skipped
+    } else if ran().all(|outcome| outcome == Outcome::Cancelled) {
+        AttemptVerdict::Cancelled
+    } else {
+        AttemptVerdict::Failed
+    }
+}
+
+const fn reason(fate: Fate) -> Reason {
+    match fate {
+        Fate::Best => Reason::Best,
+        Fate::NotBest => Reason::NotBest,
+        Fate::NotImproved => Reason::NotImproved,
+        Fate::Incomparable => Reason::Incomparable,
+        Fate::GateFailed => Reason::GateFailed,
+        Fate::Inconclusive => Reason::Inconclusive,
+        Fate::MetricsUnavailable => Reason::MetricsUnavailable,
+        Fate::NotJudged => Reason::NotJudged,
+    }
+}
+
+fn last_verdict(spec: &ModelVersionSpec) -> LastVerdict {
+    LastVerdict {
+        version: spec.run.name.clone(),
+        verdict: spec.gate.verdict,
+        compared_to: spec.gate.compared_to.clone(),
+        rules: spec.gate.rules.clone(),
+    }
+}
+
+/// What status holds of a version once it is accepted.
+pub fn accepted_version(spec: &ModelVersionSpec, now: Timestamp) -> AcceptedVersion {
+    let artifact = spec.artifact.clone().unwrap_or_default();
+    AcceptedVersion {
+        name: spec.run.name.clone(),
+        metrics: spec.metrics.clone(),
+        score: spec.gate.score.clone(),
+        uri: artifact.uri,
+        digest: artifact.digest,
+        inputs: spec.inputs.clone(),
+        // A run that does not say when it ended is as old as its acceptance.
+        trained_at: spec.run.finished_at.unwrap_or_else(|| whole_seconds(now)),
+        accepted_at: whole_seconds(now),
+    }
+}

@@ -1,0 +1,119 @@
+//! The decision about a ModelTrain, as an ordered list of rules. Pure: no async, no client, no clock, no log.
+
+use std::time::Duration;
+
+use super::{
+    by_hand,
+    close::accepted_version,
+    facts::{Facts, VersionKnowledge},
+    keep::keep,
+    plan::{Plan, Rule},
+    slots::open_training,
+    start::between,
+    summarise::{Situation, report, reported},
+};
+use crate::{
+    api::{ActiveRun, ConditionStatus, ModelTrainStatus, Reason},
+    core::{object::RunKnowledge, run::RunRecord, time::Now, version::VersionRecord},
+};
+
+/// How soon knowledge that has become too old is looked at again.
+const UNKNOWN_RETRY: Duration = Duration::from_secs(5);
+
+/// What is to be done about an object, and when to look again.
+///
+/// What a person says by annotations comes first: it holds whatever else is decided. Then the first rule that applies
+/// decides. Whatever it is, runs and records are kept in order in passes that write no status.
+pub fn decide(facts: &Facts<'_>, now: Now) -> Plan {
+    if facts.object.deleting {
+        return Plan::idle(Rule::Deleting);
+    }
+    let known = matches!(facts.runs, RunKnowledge::Known { .. })
+        && matches!(facts.versions, VersionKnowledge::Known { .. });
+    if !known {
+        // A watch that falls silent and speaks again wakes nobody by itself.
+        return Plan::idle(Rule::WorldUnknown).waking_at(now.mono + UNKNOWN_RETRY);
+    }
+    let status = served(facts, by_hand::applied(facts, now));
+    let facts = &Facts { status: &status, ..facts.clone() };
+    let mut plan = first_rule(facts, now);
+    keep(facts, now, &mut plan);
+    plan
+}
+
+fn first_rule(facts: &Facts<'_>, now: Now) -> Plan {
+    let RunKnowledge::Known { own, predecessors, kind_missing } = &facts.runs else {
+        return Plan::idle(Rule::WorldUnknown);
+    };
+    if let Some(open) = &facts.status.reservation {
+        return open_training(facts, open, own, now);
+    }
+    if let Some(run) = own.iter().find(|run| run.is_active()) {
+        return unreserved_run(facts, run, now);
+    }
+    let valid = match &facts.spec {
+        Ok(valid) => valid,
+        Err(invalid) => {
+            let situation = Situation::Stalled { reason: Reason::InvalidSpec, message: invalid.to_string() };
+            return report(facts, Rule::InvalidSpec, &situation, now);
+        }
+    };
+    if let Some(run) = predecessors.first() {
+        return report(facts, Rule::PredecessorRunning, &Situation::PredecessorRunning { run: &run.name }, now);
+    }
+    if let Some(plan) = restored(facts, now) {
+        return plan;
+    }
+    if valid.suspended {
+        return report(facts, Rule::Suspended, &Situation::Suspended, now);
+    }
+    if *kind_missing {
+        let message = format!("{} is not installed in this cluster; it is picked up when it is", valid.kind);
+        let situation = Situation::Hindered { reason: Reason::RunKindMissing, message };
+        return report(facts, Rule::RunKindMissing, &situation, now);
+    }
+    between(facts, valid, now)
+}
+
+/// A run of ours that no reservation names: status was lost or forged. It blocks, and it is shown.
+fn unreserved_run(facts: &Facts<'_>, run: &RunRecord, now: Now) -> Plan {
+    let active = vec![ActiveRun {
+        api_version: run.kind.api_version(),
+        kind: run.kind.kind.to_owned(),
+        namespace: facts.object.namespace.to_string(),
+        name: run.name.clone(),
+    }];
+    let status = ModelTrainStatus { active, ..reported(facts, &Situation::RunActive { run: &run.name }, now) };
+    Plan::write(facts, Rule::UnreservedRunActive, status)
+}
+
+/// A new object takes up what an earlier one of its name stood for: its newest version that was accepted and is what was
+/// written.
+fn restored(facts: &Facts<'_>, now: Now) -> Option<Plan> {
+    let VersionKnowledge::Known { earlier, .. } = &facts.versions else { return None };
+    if facts.status.attempt > 0 || facts.status.accepted_version.is_some() {
+        return None;
+    }
+    let accepted = |version: &&&VersionRecord| {
+        let accepted = crate::core::condition::find(&version.conditions, crate::api::ConditionType::Accepted);
+        version.sound && !version.deleting && accepted.is_some_and(|condition| condition.status == ConditionStatus::True)
+    };
+    let newest = earlier.iter().filter(accepted).max_by_key(|version| (version.finished_at, version.attempt))?;
+    let spec = facts.details(&newest.name)?;
+    let mut status = facts.status.clone();
+    let taken = accepted_version(spec, now.wall);
+    by_hand::note(&mut status, &taken.name, taken.accepted_at);
+    status.accepted_version = Some(Box::new(taken));
+    let facts = &Facts { status: &status, ..facts.clone() };
+    Some(report(facts, Rule::Restore, &Situation::AwaitingFirstAnswer, now))
+}
+
+/// The status with the version that is served: the newest that a ModelSync serves. One that follows and serves nothing at
+/// the moment changes nothing.
+fn served(facts: &Facts<'_>, mut status: ModelTrainStatus) -> ModelTrainStatus {
+    let serving = facts.followers.iter().filter_map(|follower| follower.serving.as_ref());
+    if let Some((version, _)) = serving.max_by_key(|(version, since)| (*since, version.clone())) {
+        status.served_version = Some(version.clone());
+    }
+    status
+}

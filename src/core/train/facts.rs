@@ -1,0 +1,169 @@
+//! Everything that a decision about a ModelTrain may look at. Pure.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+
+use super::{memory::Memory, validate::Valid};
+use crate::{
+    api::{ModelTrainStatus, ModelVersionSpec, RecordedMetric},
+    core::{
+        answer::AskedUnder,
+        invalid::Invalid,
+        object::{Fence, Identity, RunKnowledge},
+        version::VersionRecord,
+    },
+};
+
+/// What is known of ModelVersions. Unknown means: nothing is recorded, accepted, held or removed.
+#[derive(Clone, Debug)]
+pub enum VersionKnowledge<'a> {
+    /// They have not been listed yet.
+    Unknown,
+    /// They are known.
+    Known {
+        /// Those of this object, by uid.
+        own: Vec<&'a VersionRecord>,
+        /// Those of earlier objects of the same name.
+        earlier: Vec<&'a VersionRecord>,
+        /// The whole of those that this pass may need: see [`Facts::details`].
+        details: &'a BTreeMap<String, Arc<ModelVersionSpec>>,
+    },
+}
+
+/// A ModelSync that rolls out what this object accepts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Follower {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// The version that it serves, and since when.
+    pub serving: Option<(String, Timestamp)>,
+}
+
+/// One snapshot of one object and of the world around it.
+#[derive(Clone, Debug)]
+pub struct Facts<'a> {
+    /// The object.
+    pub object: &'a Identity,
+    /// The spec, or why it cannot be carried out.
+    pub spec: Result<Valid<'a>, Invalid>,
+    /// The stored status, at the resourceVersion that a write will be conditional on.
+    pub stored: &'a ModelTrainStatus,
+    /// The status that is decided on: the stored one with what a person says by annotations.
+    pub status: &'a ModelTrainStatus,
+    /// The runs.
+    pub runs: RunKnowledge<'a>,
+    /// The versions.
+    pub versions: VersionKnowledge<'a>,
+    /// The ModelSyncs that follow.
+    pub followers: &'a [Follower],
+    /// The fence.
+    pub fence: Fence,
+    /// What this process alone knows of the object.
+    pub memory: &'a Memory,
+    /// A nonce that no reservation has carried yet; begins with `process`.
+    pub nonce: &'a str,
+    /// What every nonce of this process begins with.
+    pub process: &'a str,
+    /// Minimum age of a finished run before it is deleted, counted from when this process saw its end recorded.
+    pub min_run_age: Duration,
+}
+
+impl<'a> Facts<'a> {
+    /// The facts under which a question would be asked now.
+    pub fn under(&self) -> AskedUnder {
+        AskedUnder {
+            uid: self.object.uid.clone(),
+            generation: self.object.generation,
+            attempt: self.status.attempt,
+            ended: self.status.reservation.is_none(),
+            trigger: self.object.trigger.clone(),
+            revision: self.memory.revision,
+        }
+    }
+
+    /// The trigger annotation's value as status would hold it, where it was not handled yet.
+    pub fn pending_trigger(&self) -> Option<String> {
+        self.object.handled_trigger().filter(|value| Some(value) != self.status.last_handled_trigger.as_ref())
+    }
+
+    /// Whether a trigger that is not handled yet may start a training outside every window.
+    pub fn overrides_windows(&self) -> bool {
+        self.pending_trigger().is_some() && self.object.override_window == self.object.trigger
+    }
+
+    /// The version that the hold annotation names.
+    pub fn hold(&self) -> Option<&'a str> {
+        self.object.by_hand.as_ref().and_then(|by_hand| by_hand.hold.as_deref())
+    }
+
+    /// The versions of this object; none where they are not known.
+    pub fn own_versions(&self) -> &[&'a VersionRecord] {
+        match &self.versions {
+            VersionKnowledge::Unknown => &[],
+            VersionKnowledge::Known { own, .. } => own,
+        }
+    }
+
+    /// A version of this object, or of an earlier one of its name.
+    pub fn version(&self, name: &str) -> Option<&'a VersionRecord> {
+        let VersionKnowledge::Known { own, earlier, .. } = &self.versions else { return None };
+        own.iter().chain(earlier).find(|version| *version.name == *name).copied()
+    }
+
+    /// The whole of a version. The controller reads those that [`Facts::wanted`] names.
+    pub fn details(&self, name: &str) -> Option<&'a Arc<ModelVersionSpec>> {
+        match &self.versions {
+            VersionKnowledge::Unknown => None,
+            VersionKnowledge::Known { details, .. } => details.get(name),
+        }
+    }
+
+    /// Names of the versions whose whole content a decision about this object may need.
+    pub fn wanted(object: &Identity, status: &ModelTrainStatus, followers: &[Follower]) -> Vec<String> {
+        let by_hand = object.by_hand.iter().flat_map(|by_hand| [by_hand.hold.clone(), by_hand.approve.clone()]);
+        let slots = status.reservation.iter().flat_map(|open| &open.slots).map(|slot| Some(slot.run_name.clone()));
+        let served = followers.iter().map(|follower| follower.serving.as_ref().map(|(version, _)| version.clone()));
+        by_hand.chain(slots).chain(served).chain([status.served_version.clone()]).flatten().collect()
+    }
+
+    /// Metrics of the accepted version; `None` where there is no such version.
+    pub fn accepted_metrics(&self) -> Option<BTreeMap<String, f64>> {
+        self.status.accepted_version.as_ref().map(|accepted| numbers(&accepted.metrics))
+    }
+
+    /// Metrics of the version that is served; `None` where there is none, or where it is not on record.
+    pub fn served_metrics(&self) -> Option<BTreeMap<String, f64>> {
+        let served = self.status.served_version.as_deref()?;
+        match &self.status.accepted_version {
+            Some(accepted) if accepted.name == served => Some(numbers(&accepted.metrics)),
+            _ => self.details(served).map(|spec| numbers(&spec.metrics)),
+        }
+    }
+
+    /// Whether a ModelSync follows and none serves the accepted version yet.
+    pub fn awaits_serving(&self) -> bool {
+        let accepted = self.status.accepted_version.as_ref().map(|accepted| accepted.name.as_str());
+        let serves = |follower: &Follower| {
+            follower.serving.as_ref().is_some_and(|(version, _)| Some(version.as_str()) == accepted)
+        };
+        accepted.is_some() && !self.followers.is_empty() && !self.followers.iter().any(serves)
+    }
+}
+
+/// The metrics that are finite numbers.
+pub fn numbers(metrics: &[RecordedMetric]) -> BTreeMap<String, f64> {
+    let number = |metric: &RecordedMetric| {
+        let value = metric.value.as_deref()?.parse::<f64>().ok().filter(|value| value.is_finite())?;
+        Some((metric.name.clone(), value))
+    };
+    metrics.iter().filter_map(number).collect()
+}
+
+/// Every metric; `None` for one that is there and is no finite number.
+pub fn readings(metrics: &[RecordedMetric]) -> BTreeMap<String, Option<f64>> {
+    let finite = |text: &str| text.parse::<f64>().ok().filter(|value| value.is_finite());
+    metrics.iter().map(|metric| (metric.name.clone(), metric.value.as_deref().and_then(finite))).collect()
+}

@@ -1,0 +1,192 @@
+//! What is kept: runs and records within their limits, records' status as the training decided. Only in passes that write no
+//! status, so that a deletion never rests on a status that is about to change. Pure.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::{
+    facts::{Facts, Follower},
+    plan::{Effect, Plan},
+};
+use crate::{
+    api::{
+        Condition,
+        ConditionStatus::{False, True, Unknown},
+        ConditionType, ModelTrainStatus, ModelVersionStatus, Reason, ServedBy,
+    },
+    core::{
+        chain,
+        condition::{Wanted, merge},
+        effect::DeleteRun,
+        object::RunKnowledge,
+        retention::surplus,
+        time::{Now, whole_seconds},
+        version::{VersionRecord, evidence, run_may_go, surplus_versions},
+    },
+};
+
+/// Adds what is to be kept in order to a plan that changes nothing else.
+pub fn keep(facts: &Facts<'_>, now: Now, plan: &mut Plan) {
+    if !plan.effects.is_empty() || facts.object.deleting {
+        return;
+    }
+    let own = facts.own_versions();
+    let evidence = evidence(own.iter().copied(), facts.status, facts.hold());
+    plan.effects.extend(own.iter().filter_map(|version| version_status(facts, version, now)));
+    if plan.effects.is_empty() {
+        retire_runs(facts, &evidence, now, plan);
+    }
+    if plan.effects.is_empty() {
+        retire_versions(facts, &evidence, plan);
+    }
+}
+
+/// Deletes finished runs beyond the limits: ours by uid, on record, old enough, no evidence, exactly the surplus.
+fn retire_runs(facts: &Facts<'_>, evidence: &BTreeSet<&str>, now: Now, plan: &mut Plan) {
+    let (RunKnowledge::Known { own, .. }, Ok(valid)) = (&facts.runs, &facts.spec) else { return };
+    for run in surplus(own.iter().copied(), valid.limits) {
+        let Some(since) = facts.memory.recorded_since.get(&run.uid) else { continue };
+        if !run_may_go(&run.name, &run.uid, facts.own_versions().iter().copied(), evidence) {
+            continue;
+        }
+        let due = *since + facts.min_run_age;
+        if due > now.mono {
+            plan.wake_up = plan.wake_up.or_at(due);
+            continue;
+        }
+        plan.effects.push(Effect::DeleteRun(DeleteRun {
+            kind: run.kind,
+            name: run.name.clone(),
+            uid: run.uid.clone(),
+            resource_version: run.resource_version.clone(),
+        }));
+    }
+}
+
+/// Removes records beyond the limit. What is removed is noted first: a death in between leaves a record that is noted and
+/// can be deleted again; the other order would leave a hole that looks like tampering.
+fn retire_versions(facts: &Facts<'_>, evidence: &BTreeSet<&str>, plan: &mut Plan) {
+    let (own, status) = (facts.own_versions(), facts.status);
+    let noted = |version: &&&VersionRecord| status.removed.iter().any(|removed| removed.name == *version.name);
+    let deletes = own.iter().filter(noted).filter(|version| !version.deleting && !evidence.contains(&*version.name));
+    plan.effects.extend(deletes.map(|version| Effect::DeleteVersion(version.name.to_string())));
+    let Ok(valid) = &facts.spec else { return };
+    if !plan.effects.is_empty() {
+        return;
+    }
+    let links: Vec<_> = own.iter().map(|version| version.link()).collect();
+    let mut removed = status.removed.clone();
+    for version in surplus_versions(own.iter().copied(), valid.version_limit, status, evidence) {
+        let Some(after) = chain::remove(&removed, &links, &version.name) else { break };
+        removed = after;
+    }
+    if removed != status.removed {
+        let status = ModelTrainStatus { removed, ..status.clone() };
+        plan.effects.push(Effect::WriteStatus(Box::new(status)));
+    }
+}
+
+/// The write of a record's status, where it does not say what is the case.
+fn version_status(facts: &Facts<'_>, version: &VersionRecord, now: Now) -> Option<Effect> {
+    if version.deleting {
+        return None;
+    }
+    let decision = facts.status.slots.iter().find(|report| report.run == *version.name).and_then(|slot| slot.decision);
+    let decision = decision.filter(|decision| version.decision != Some(*decision));
+    let served_by = served_by(facts.followers, version, now.wall);
+    if decision.is_none() && served_by.is_none() {
+        return None;
+    }
+    let mut status = ModelVersionStatus {
+        conditions: version.conditions.to_vec(),
+        served_by: version.served_by.to_vec(),
+        approved_by: None,
+    };
+    let mut wanted: Vec<Wanted> = status.conditions.iter().map(as_wanted).collect();
+    if let Some(decision) = decision {
+        set(&mut wanted, ConditionType::Accepted, accepted(decision), decision, sentence(decision));
+        status.approved_by = (decision == Reason::Approved).then(|| crate::api::keys::APPROVE.to_owned());
+    }
+    if let Some(served_by) = served_by {
+        let (state, reason) =
+            if served_by.is_empty() { (False, Reason::NotServed) } else { (True, Reason::Served) };
+        let names: Vec<_> = served_by.iter().map(|by| by.model_sync.as_str()).collect();
+        let message = if names.is_empty() {
+            "no ModelSync serves it any more".to_owned()
+        } else {
+            format!("served by ModelSync {}", names.join(", "))
+        };
+        set(&mut wanted, ConditionType::Served, state, reason, &message);
+        status.served_by = served_by;
+    }
+    status.conditions = merge(&status.conditions, wanted, 1, now.wall);
+    Some(Effect::WriteVersionStatus(version.name.to_string(), Box::new(status)))
+}
+
+fn as_wanted(condition: &Condition) -> Wanted {
+    let Condition { type_, status, reason, message, .. } = condition.clone();
+    Wanted { type_, status, reason, message }
+}
+
+fn set(
+    wanted: &mut Vec<Wanted>,
+    type_: ConditionType,
+    status: crate::api::ConditionStatus,
+    reason: Reason,
+    message: &str,
+) {
+    wanted.retain(|condition| condition.type_ != type_);
+    wanted.push(Wanted { type_, status, reason, message: message.to_owned() });
+    wanted.sort_by_key(|condition| condition.type_ as u8);
+}
+
+/// Who serves the version; `None` where that is what its status says. An entry goes only once its ModelSync serves another
+/// version, or is gone: one that is not in sync at the moment serves what it served.
+fn served_by(followers: &[Follower], version: &VersionRecord, now: Timestamp) -> Option<Vec<ServedBy>> {
+    let serving = |follower: &Follower| follower.serving.as_ref().map(|(name, since)| (name.clone(), *since));
+    let mut served: Vec<ServedBy> = version
+        .served_by
+        .iter()
+        .filter(|by| {
+            let follower = followers.iter().find(|follower| follower.uid == by.uid);
+            follower.is_some_and(|follower| serving(follower).is_none_or(|(name, _)| name == *version.name))
+        })
+        .cloned()
+        .collect();
+    for follower in followers {
+        let Some((name, since)) = serving(follower) else { continue };
+        if name == *version.name && !served.iter().any(|by| by.uid == follower.uid) {
+            let (model_sync, uid) = (follower.name.clone(), follower.uid.clone());
+            served.push(ServedBy { model_sync, uid, since: whole_seconds(since.min(now)) });
+        }
+    }
+    served.sort_by(|a, b| a.uid.cmp(&b.uid));
+    (*served != *version.served_by).then_some(served)
+}
+
+const fn accepted(decision: Reason) -> crate::api::ConditionStatus {
+    match decision {
+        Reason::Best | Reason::Approved | Reason::Restored => True,
+        Reason::AwaitingApproval => Unknown,
+        _ => False,
+    }
+}
+
+const fn sentence(decision: Reason) -> &'static str {
+    match decision {
+        Reason::Best => "the best of its training",
+        Reason::NotBest => "it passed the gate, and another candidate of its training is better",
+        Reason::NotImproved => "the best of its training, and not better than what there was",
+        Reason::Incomparable => "what there was lacks the metric to compare it by",
+        Reason::GateFailed => "a rule of the gate does not hold",
+        Reason::Inconclusive => "a rule of the gate cannot be decided",
+        Reason::MetricsUnavailable => "a metric that the gate reads is missing, or is not a number",
+        Reason::AwaitingApproval => "it waits for the annotation automl.cloudai.kubeflow.org/approve or /reject",
+        Reason::Approved => "approved by the annotation automl.cloudai.kubeflow.org/approve",
+        Reason::Rejected => "rejected by the annotation automl.cloudai.kubeflow.org/reject",
+        Reason::HeldBack => "it passed the gate while another version was held",
+        Reason::Restored => "taken up from a deleted ModelTrain of the same name",
+        _ => "its run did not succeed",
+    }
+}

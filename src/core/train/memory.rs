@@ -1,0 +1,107 @@
+//! What this process alone knows of a ModelTrain: its requests and what came back. Lost at a restart, and safe to lose.
+//! Pure.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::question::{Read, TrainAnswer};
+use crate::{
+    api::{ModelTrainStatus, SlotState},
+    core::{
+        answer::{Answered, AskedUnder},
+        gate::Judgement,
+        reservation::{Lookup, Post, PostState},
+        results::Results,
+        run::RunRecord,
+        time::Mono,
+    },
+};
+
+/// What was measured of a run, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Measured {
+    /// Texts by name.
+    pub values: BTreeMap<String, Read<String>>,
+    /// When it was asked.
+    pub asked: Mono,
+}
+
+/// What this process knows of one object.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Memory {
+    /// How things stood when they were last looked at.
+    pub observed: Option<Answered<TrainAnswer>>,
+    /// How many looks in a row brought nothing.
+    pub unanswered: u32,
+    /// The last POST for each run.
+    pub posts: BTreeMap<String, Post>,
+    /// The last look for each run.
+    pub lookups: BTreeMap<String, Lookup>,
+    /// When each reserved run was last seen, and its uid.
+    pub sighted: BTreeMap<String, (String, Mono)>,
+    /// What each run that has ended reports, by its uid.
+    pub results: BTreeMap<String, Results>,
+    /// What was measured of each run, by its uid.
+    pub measured: BTreeMap<String, Measured>,
+    /// How each candidate was judged, by its run's name, with the digest of what it was judged by.
+    pub judged: BTreeMap<String, (String, Judgement)>,
+    /// What stands where a record should, by its name.
+    pub conflicts: BTreeMap<String, String>,
+    /// Since when the recorded end of a finished run is known, by the run's uid.
+    pub recorded_since: BTreeMap<String, Mono>,
+    /// How often a watched source of the object has changed.
+    pub revision: u64,
+}
+
+impl Memory {
+    /// Takes in what a question brought.
+    pub fn take_answer(&mut self, answered: Answered<TrainAnswer>) {
+        match answered.result.as_deref() {
+            Ok(TrainAnswer::Measured(run_uid, values)) => {
+                let measured = Measured { values: values.clone(), asked: answered.asked };
+                self.measured.insert(run_uid.clone(), measured);
+            }
+            Ok(TrainAnswer::Observed(_)) => {
+                self.unanswered = 0;
+                self.observed = Some(answered);
+            }
+            Err(_) => self.unanswered = self.unanswered.saturating_add(1),
+        }
+    }
+
+    /// How things stand, if that was asked under these facts.
+    pub fn observed_under(&self, under: &AskedUnder) -> Option<(&Arc<TrainAnswer>, Mono)> {
+        let observed = self.observed.as_ref().filter(|observed| observed.under == *under)?;
+        observed.result.as_ref().ok().map(|answer| (answer, observed.asked))
+    }
+
+    /// Takes in what the run store shows now, and forgets what belongs to trainings that have ended.
+    pub fn observe(&mut self, own: &[&RunRecord], status: &ModelTrainStatus, now: Mono) {
+        let open = status.reservation.as_deref();
+        let reserved = |name: &str| open.is_some_and(|open| open.slots.iter().any(|slot| slot.run_name == name));
+        for run in own.iter().filter(|run| reserved(&run.name)) {
+            self.sighted.insert(run.name.clone(), (run.uid.clone(), now));
+        }
+        self.posts.retain(|name, _| reserved(name));
+        self.lookups.retain(|name, _| reserved(name));
+        self.sighted.retain(|name, _| reserved(name));
+        self.judged.retain(|name, _| reserved(name));
+        self.conflicts.retain(|name, _| reserved(name));
+        let needed = |uid: &String| open.is_some() && own.iter().any(|run| run.uid == *uid);
+        self.results.retain(|uid, _| needed(uid));
+        self.measured.retain(|uid, _| needed(uid));
+        let unrecorded = |run: &RunRecord| {
+            let slots = open.iter().flat_map(|open| &open.slots);
+            slots.into_iter().any(|slot| slot.run_name == run.name && slot.state != SlotState::Recorded)
+        };
+        let recorded = |run: &RunRecord| !run.is_active() && run.attempt <= status.attempt && !unrecorded(run);
+        self.recorded_since.retain(|uid, _| own.iter().any(|run| run.uid == *uid));
+        for run in own.iter().filter(|run| recorded(run)) {
+            self.recorded_since.entry(run.uid.clone()).or_insert(now);
+        }
+    }
+
+    /// What became of the POST of this nonce for this run, if this process sent it.
+    pub fn post_of(&self, run_name: &str, nonce: &str) -> Option<&PostState> {
+        self.posts.get(run_name).filter(|post| post.nonce == nonce).map(|post| &post.state)
+    }
+}

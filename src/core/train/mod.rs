@@ -1,0 +1,37 @@
+//! What a ModelTrain decides: facts in, plan out. Pure.
+//!
+//! ```text
+//! spec ── validate ─► Valid ┐
+//! stores, memory ── gather ─► Facts ── by hand ─► decide ─► Plan {rule, effects, inquiry, wake-up}
+//!                                                  └─ summarise ─► conditions
+//! ```
+//!
+//! A training is one attempt of one or more slots, one run each. `slots` sees its runs through; `judge` makes a record of
+//! each that has ended; `close` decides what is accepted. Between trainings `freshness` says whether one is due, and
+//! `start` reserves it.
+
+mod by_hand;
+mod close;
+mod decide;
+mod event;
+mod facts;
+mod judge;
+mod keep;
+mod memory;
+mod parameters;
+mod plan;
+mod question;
+mod slots;
+mod start;
+mod summarise;
+mod validate;
+
+pub use decide::decide;
+pub use event::notes;
+pub use facts::{Facts, Follower, VersionKnowledge};
+pub use judge::{Evidence, ReadResults};
+pub use memory::Memory;
+pub use plan::{Effect, Plan, Rule};
+pub use question::{InputValue, Observation, TrainAnswer, TrainQuestion, references};
+pub use summarise::broken_off;
+pub use validate::{Compiled, Valid, validate};

@@ -1,0 +1,113 @@
+//! Parameters of a training's runs, from every origin. Pure.
+
+use std::collections::BTreeMap;
+
+use super::{
+    facts::Facts,
+    question::{InputValue, Observation},
+    validate::Valid,
+};
+use crate::{
+    api::{
+        Candidate, FromAccepted, FromContext, StaleReason, TrainParameter,
+        needs_sync::{MAX_PARAMETER_COUNT, MAX_PARAMETERS},
+    },
+    core::answer::Answer,
+};
+
+/// What parameters are made from, at the reservation.
+#[derive(Clone, Copy, Debug)]
+pub struct Origins<'a> {
+    /// How things stand.
+    pub observation: Option<&'a Observation>,
+    /// Why the training is started.
+    pub reasons: &'a [StaleReason],
+    /// Its number.
+    pub attempt: i64,
+}
+
+/// The declarations that hold for a candidate: its own go before the object's.
+pub fn declared<'a>(parameters: &'a [TrainParameter], candidate: Option<&'a Candidate>) -> Vec<&'a TrainParameter> {
+    let own = candidate.map_or(&[][..], |candidate| &candidate.parameters);
+    let general = parameters.iter().filter(|general| !own.iter().any(|own| own.name == general.name));
+    own.iter().chain(general).collect()
+}
+
+/// The parameters of one run. An error says which one cannot be made, and why.
+pub fn resolve(
+    facts: &Facts<'_>,
+    valid: &Valid<'_>,
+    candidate: Option<&Candidate>,
+    run_name: &str,
+    origins: Origins<'_>,
+) -> Result<BTreeMap<String, String>, String> {
+    let mut resolved = BTreeMap::new();
+    for parameter in declared(&valid.spec.parameters, candidate) {
+        let value = value(facts, parameter, candidate, run_name, origins)
+            .map_err(|problem| format!("parameter {:?} {problem}", parameter.name))?;
+        resolved.insert(parameter.name.clone(), value);
+    }
+    if resolved.len() > MAX_PARAMETER_COUNT {
+        return Err(format!("a run gets {} parameters; at most {MAX_PARAMETER_COUNT} are allowed", resolved.len()));
+    }
+    let size: usize = resolved.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if size > MAX_PARAMETERS {
+        return Err(format!("the parameters of a run take {size} bytes; at most {MAX_PARAMETERS} are allowed"));
+    }
+    Ok(resolved)
+}
+
+fn value(
+    facts: &Facts<'_>,
+    parameter: &TrainParameter,
+    candidate: Option<&Candidate>,
+    run_name: &str,
+    origins: Origins<'_>,
+) -> Result<String, String> {
+    if let Some(value) = &parameter.value {
+        return Ok(value.clone());
+    }
+    if let Some(name) = &parameter.from_input {
+        let field = parameter.field.as_deref().unwrap_or("value");
+        return input(origins.observation, name)?.attributes.get(field).cloned().ok_or_else(|| {
+            format!("takes {field:?} of the input {name:?}, whose source gives no such attribute")
+        });
+    }
+    if let Some(name) = &parameter.from_answer {
+        return Ok(answer(origins.observation).and_then(|answer| answer.parameters.get(name)).cloned().unwrap_or_default());
+    }
+    let accepted = facts.status.accepted_version.as_deref();
+    Ok(match (parameter.from_context, parameter.from_accepted) {
+        (Some(FromContext::Version), _) => run_name.to_owned(),
+        (Some(FromContext::Attempt), _) => origins.attempt.to_string(),
+        (Some(FromContext::Candidate), _) => candidate.map_or_else(String::new, |candidate| candidate.name.clone()),
+        (Some(FromContext::Reasons), _) => words(origins.reasons),
+        (Some(FromContext::ObjectName), _) => facts.object.name.to_string(),
+        (Some(FromContext::Namespace), _) => facts.object.namespace.to_string(),
+        (None, Some(FromAccepted::Name)) => accepted.map_or_else(String::new, |accepted| accepted.name.clone()),
+        (None, Some(FromAccepted::Uri)) => accepted.map_or_else(String::new, |accepted| accepted.uri.clone()),
+        (None, Some(FromAccepted::Digest)) => accepted.map_or_else(String::new, |accepted| accepted.digest.clone()),
+        (None, None) => String::new(),
+    })
+}
+
+fn input<'a>(observation: Option<&'a Observation>, name: &str) -> Result<&'a InputValue, String> {
+    match observation.and_then(|observation| observation.inputs.get(name)) {
+        Some(Ok(Some(value))) => Ok(value),
+        Some(Err(no_answer)) => Err(format!("needs the input {name:?}, which cannot be read: {}", no_answer.message)),
+        _ => Err(format!("needs the input {name:?}, which has no value")),
+    }
+}
+
+fn answer(observation: Option<&Observation>) -> Option<&Answer> {
+    observation?.endpoint.as_ref()?.as_ref().ok()
+}
+
+/// Reasons in words, as in `Input:data,MaxAge`.
+pub fn words(reasons: &[StaleReason]) -> String {
+    let word = |reason: &StaleReason| match reason.name.as_str() {
+        "" => reason.type_.as_str().to_owned(),
+        name => format!("{}:{name}", reason.type_.as_str()),
+    };
+    reasons.iter().map(word).collect::<Vec<_>>().join(",")
+}

@@ -1,0 +1,181 @@
+//! What a decision about a ModelTrain says: effects as data, and when to look again. Pure.
+
+use std::time::Duration;
+
+use super::{
+    facts::Facts,
+    judge::{Evidence, ReadResults},
+};
+use crate::{
+    api::{DeletionPolicy, ModelTrainStatus, ModelVersionSpec, ModelVersionStatus, RunSlot},
+    core::{
+        effect::{CreateRun, DeleteRun, Inquiry, StopRun, WakeUp},
+        time::{Mono, Now},
+    },
+};
+
+macro_rules! rules {
+    ($($(#[$doc:meta])* $name:ident,)+) => {
+        /// The rule that decided. One per branch: the tests require that each is reached.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Rule {
+            $($(#[$doc])* $name,)+
+        }
+
+        impl Rule {
+            /// Every rule.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+        }
+    };
+}
+
+rules! {
+    /// The object is being deleted.
+    Deleting,
+    /// Runs or versions are not known.
+    WorldUnknown,
+    /// The spec cannot be carried out.
+    InvalidSpec,
+    /// The run's kind is not installed.
+    RunKindMissing,
+    /// An unfinished run of ours stands beside the protocol.
+    UnreservedRunActive,
+    /// A run is to be ended now.
+    StopRun,
+    /// Runs of the training are on their way.
+    RunActive,
+    /// Runs of fresh claims are to be created.
+    CreateRuns,
+    /// A slot whose turn has come, or whose claim is too old, is claimed.
+    ClaimSlots,
+    /// Slots that nothing was created for are left out: the spec was changed or suspended.
+    SkipSlots,
+    /// The API server refused a run; wait, then try again.
+    CreateRefused,
+    /// It is uncertain whether a reserved run exists: look.
+    LookUpRun,
+    /// It is uncertain whether a reserved run exists: too early to say.
+    AwaitDeadline,
+    /// Another owner has a run's name.
+    NameConflict,
+    /// What a run reports is to be read.
+    ReadResults,
+    /// Metrics of a run are not there yet.
+    AwaitMetrics,
+    /// A candidate is to be judged.
+    Judge,
+    /// The record of a run is to be written.
+    CreateVersion,
+    /// Something else stands where a record should.
+    RecordConflict,
+    /// The record of a run stands: note that.
+    NoteVersion,
+    /// Every slot has ended: decide what is accepted.
+    CloseTraining,
+    /// A run of a deleted object of the same name has not ended.
+    PredecessorRunning,
+    /// The version that a deleted object of the same name stood for is taken up.
+    Restore,
+    /// Suspended.
+    Suspended,
+    /// How things stand is not known yet.
+    AwaitAnswer,
+    /// Nothing makes the model stale.
+    Fresh,
+    /// It is stale, and that has been answered.
+    KeptAccepted,
+    /// It is stale, and what a training needs is not there.
+    InputMissing,
+    /// How things stand cannot be told.
+    NoAnswer,
+    /// The last training failed a short while ago.
+    BackOff,
+    /// Trainings failed too often in a row.
+    RetriesExhausted,
+    /// The budget has no room.
+    BudgetSpent,
+    /// No window is open.
+    OutsideWindow,
+    /// Every number of an attempt is used up.
+    NoAttemptLeft,
+    /// A training is due: reserve it.
+    Reserve,
+}
+
+/// Something that changes the world, or asks about it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Write this status, conditional on the resourceVersion of the facts.
+    WriteStatus(Box<ModelTrainStatus>),
+    /// Create a run, once, without a retry of the client's.
+    CreateRun(CreateRun),
+    /// Look for a run, live.
+    LookUpRun(RunSlot),
+    /// End a run that is on its way.
+    StopRun(StopRun),
+    /// Read what a run that has ended reports.
+    ReadResults(ReadResults),
+    /// Judge a candidate, on a thread of its own.
+    Judge(Box<Evidence>),
+    /// Write a record, once.
+    CreateVersion(Box<ModelVersionSpec>, DeletionPolicy),
+    /// Write a record's status.
+    WriteVersionStatus(String, Box<ModelVersionStatus>),
+    /// Delete a record beyond the limit; its removal is noted already.
+    DeleteVersion(String),
+    /// Delete a finished run.
+    DeleteRun(DeleteRun),
+}
+
+/// The decision.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Which rule decided.
+    pub rule: Rule,
+    /// What is to be done, in this order; what follows a failed effect is left out.
+    pub effects: Vec<Effect>,
+    /// What is to be asked. `None` stops questions.
+    pub inquiry: Option<Inquiry>,
+    /// When to look again.
+    pub wake_up: WakeUp,
+}
+
+impl Plan {
+    /// Does nothing and waits for an event.
+    pub(super) const fn idle(rule: Rule) -> Self {
+        Self { rule, effects: Vec::new(), inquiry: None, wake_up: WakeUp::OnEvent }
+    }
+
+    /// One effect.
+    pub(super) fn doing(rule: Rule, effect: Effect) -> Self {
+        Self { effects: vec![effect], ..Self::idle(rule) }
+    }
+
+    /// Writes a status if it differs from the stored one.
+    pub(super) fn write(facts: &Facts<'_>, rule: Rule, status: ModelTrainStatus) -> Self {
+        let mut plan = Self::idle(rule);
+        if status != *facts.stored {
+            plan.effects.push(Effect::WriteStatus(Box::new(status)));
+        }
+        plan
+    }
+
+    /// Asks after `wait`.
+    pub(super) fn asking(mut self, facts: &Facts<'_>, wait: Duration, now: Now) -> Self {
+        let observed = facts.memory.observed.as_ref().filter(|last| last.under.generation == facts.object.generation);
+        let answer = observed
+            .and_then(|last| last.result.as_ref().ok())
+            .and_then(|answer| answer.observed())
+            .and_then(|observation| observation.endpoint.as_ref()?.as_ref().ok())
+            .filter(|answer| answer.etag.is_some());
+        let kept = answer.cloned().map(std::sync::Arc::new);
+        self.inquiry = Some(Inquiry { at: now.mono + wait, under: facts.under(), kept });
+        self
+    }
+
+    /// Wakes at `at`, or earlier where something earlier was planned.
+    pub(super) fn waking_at(mut self, at: Mono) -> Self {
+        self.wake_up = self.wake_up.or_at(at);
+        self
+    }
+}

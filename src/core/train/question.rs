@@ -1,0 +1,113 @@
+//! What a ModelTrain asks of the world, and what comes back. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::validate::Valid;
+use crate::{
+    api::{ModelTrainSpec, Source},
+    core::{
+        answer::{Answer, NoAnswer, Question},
+        references::{Reference, of_sources},
+        results,
+    },
+};
+
+/// What is asked for a ModelTrain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TrainQuestion {
+    /// How things stand: everything that freshness looks at.
+    Observe {
+        /// Inputs by name.
+        inputs: Vec<(String, Source)>,
+        /// Live metrics by name.
+        metrics: Vec<(String, Source)>,
+        /// The endpoint.
+        endpoint: Option<Question>,
+    },
+    /// The metrics of a run that has succeeded.
+    Measure {
+        /// Uid of the run.
+        run_uid: String,
+        /// Metrics by name, their sources as they are for this run.
+        values: Vec<(String, Source)>,
+    },
+}
+
+/// The value of an input, with its attributes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InputValue {
+    /// The value.
+    pub text: String,
+    /// The attributes of its source, `value` among them.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// What reading one source brought: a value, `None` where there is none, or why that cannot be told.
+pub type Read<T> = Result<Option<T>, NoAnswer>;
+
+/// How things stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observation {
+    /// Inputs by name.
+    pub inputs: BTreeMap<String, Read<InputValue>>,
+    /// Texts of the live metrics by name.
+    pub metrics: BTreeMap<String, Read<String>>,
+    /// What the endpoint said.
+    pub endpoint: Option<Result<Answer, NoAnswer>>,
+}
+
+/// What came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TrainAnswer {
+    /// How things stand.
+    Observed(Observation),
+    /// Texts of the metrics of the run with this uid, by name.
+    Measured(String, BTreeMap<String, Read<String>>),
+}
+
+impl TrainAnswer {
+    /// How things stand, if that was asked.
+    pub const fn observed(&self) -> Option<&Observation> {
+        match self {
+            Self::Observed(observation) => Some(observation),
+            Self::Measured(..) => None,
+        }
+    }
+}
+
+/// How things stand: the question of a spec that is valid. `None`: there is nothing to ask.
+pub fn observe(valid: &Valid<'_>) -> Option<TrainQuestion> {
+    let freshness = valid.spec.freshness.as_deref();
+    let inputs: Vec<_> = freshness
+        .iter()
+        .flat_map(|freshness| &freshness.inputs)
+        .map(|input| (input.name.clone(), input.source.clone()))
+        .collect();
+    let metrics: Vec<_> = freshness
+        .iter()
+        .flat_map(|freshness| &freshness.metrics)
+        .map(|metric| (metric.name.clone(), metric.source.clone()))
+        .collect();
+    let endpoint = valid.endpoint.clone();
+    let nothing = inputs.is_empty() && metrics.is_empty() && endpoint.is_none();
+    (!nothing).then_some(TrainQuestion::Observe { inputs, metrics, endpoint })
+}
+
+/// The metrics of a run; its name is that of its version.
+pub fn measure(spec: &ModelTrainSpec, run_name: &str, run_uid: &str) -> TrainQuestion {
+    let values = spec.metrics.iter().flat_map(|metrics| &metrics.values);
+    TrainQuestion::Measure {
+        run_uid: run_uid.to_owned(),
+        values: values
+            .map(|value| (value.name.clone(), results::values::for_run(&value.source, run_name, run_uid, run_name)))
+            .collect(),
+    }
+}
+
+/// The objects that freshness reads values from, each once.
+pub fn references(spec: &ModelTrainSpec) -> BTreeSet<Reference> {
+    let freshness = spec.freshness.as_deref();
+    let inputs = freshness.iter().flat_map(|freshness| &freshness.inputs).map(|input| &input.source);
+    let metrics = freshness.iter().flat_map(|freshness| &freshness.metrics).map(|metric| &metric.source);
+    of_sources(inputs.chain(metrics))
+}

@@ -1,0 +1,395 @@
+//! Nothing is on its way: whether a training is due, whether it may be started now, and its reservation. Pure.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+
+use super::{
+    facts::Facts,
+    parameters::{Origins, resolve},
+    plan::{Plan, Rule},
+    question::{Observation, observe},
+    slots::{active, claim},
+    summarise::{Situation, awaits_first_answer, report, reported},
+    validate::Valid,
+};
+use crate::{
+    api::{
+        BudgetStatus, Candidate, ModelTrainStatus, Reason, RecordedInput, SlotReport, SlotState, TrainReservation,
+        TrainSlot, TrainTarget,
+    },
+    core::{
+        answer::{Demand, NoAnswer},
+        budget::Room,
+        chain::recorded_input,
+        digest,
+        freshness::{Evaluation, InputSeen, Seen, evaluate},
+        name::{self, MAX_ATTEMPT},
+        object::RunKnowledge,
+        phase::next_turn,
+        time::{Mono, Now, after, until},
+        window::Permission,
+    },
+};
+
+/// How many looks in a row that bring not everything change conditions that a good one had set.
+const UNANSWERED_TOLERATED: u32 = 3;
+/// A training is not reserved on a look that is older: what is pinned is what stands then.
+const FRESH_ENOUGH: Duration = Duration::from_secs(30);
+/// Longest wait for time alone: a clock that jumped is noticed within a day.
+const LONGEST_WAIT: Duration = Duration::from_hours(24);
+/// Most bytes that the parameters of all runs of a training may take together: they are pinned in status.
+const MAX_PINNED: usize = 64 * 1024;
+
+/// Decides for an object without an open training, whose spec can be carried out.
+pub fn between(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
+    let asks = observe(valid).is_some();
+    let observed = facts.memory.observed_under(&facts.under());
+    let observation = observed.and_then(|(answer, _)| answer.observed());
+    let evaluation = weigh(facts, valid, observation, now);
+    let mut status = facts.status.clone();
+    evaluation.store(&mut status);
+    status.budget = budget_status(facts, valid, None, now);
+    let stored = &Facts { status: &status, ..facts.clone() };
+    let plan = if asks && observed.is_none() {
+        await_answer(stored, valid, &evaluation, now)
+    } else if evaluation.live.is_empty() {
+        not_due(stored, valid, observation, &evaluation, now)
+    } else {
+        let asked = observed.map(|(_, asked)| asked);
+        due(stored, valid, (observation, asked), &evaluation, now)
+    };
+    let plan = if asks && plan.inquiry.is_none() { plan.asking(stored, turn(facts, valid, now), now) } else { plan };
+    match evaluation.next {
+        Some(next) => plan.waking_at(now.mono + until(now.wall, next).min(LONGEST_WAIT)),
+        None => plan,
+    }
+}
+
+/// Weighs every reason by what was seen.
+fn weigh(facts: &Facts<'_>, valid: &Valid<'_>, observation: Option<&Observation>, now: Now) -> Evaluation {
+    let mut inputs = BTreeMap::new();
+    let mut metrics = BTreeMap::new();
+    for (name, read) in observation.iter().flat_map(|observation| &observation.inputs) {
+        inputs.insert(name.clone(), match read {
+            Ok(Some(value)) => InputSeen::Digest(crate::core::chain::input_digest(&value.text)),
+            Ok(None) => InputSeen::Absent,
+            Err(_) => InputSeen::Unknown,
+        });
+    }
+    for (name, read) in observation.iter().flat_map(|observation| &observation.metrics) {
+        let number = read.as_ref().ok().and_then(Option::as_ref).and_then(|text| text.trim().parse::<f64>().ok());
+        let rule = valid.live.get(name);
+        metrics.insert(name.clone(), number.zip(rule).and_then(|(number, rule)| rule.holds(number).ok()));
+    }
+    let endpoint = observation.and_then(|observation| observation.endpoint.as_ref()?.as_ref().ok());
+    let trigger = facts.pending_trigger();
+    let seen = Seen {
+        inputs: &inputs,
+        metrics: &metrics,
+        endpoint: endpoint.map(|answer| answer.demand == Demand::Needed),
+        trigger: trigger.as_deref(),
+        awaits_serving: facts.awaits_serving(),
+        created_at: facts.object.created_at.unwrap_or(now.wall),
+    };
+    evaluate(&valid.freshness, facts.status, &seen, now.wall)
+}
+
+/// Asks at once where something changed; after a restart into an unchanged world, in phase. What time alone makes due is
+/// looked at anew before a training is started for it.
+fn await_answer(facts: &Facts<'_>, valid: &Valid<'_>, evaluation: &Evaluation, now: Now) -> Plan {
+    let unchanged = facts.memory.observed.is_none()
+        && facts.memory.revision == 0
+        && evaluation.live.is_empty()
+        && !awaits_first_answer(facts);
+    let wait = if unchanged { turn(facts, valid, now) } else { Duration::ZERO };
+    if awaits_first_answer(facts) {
+        return report(facts, Rule::AwaitAnswer, &Situation::AwaitingFirstAnswer, now).asking(facts, wait, now);
+    }
+    // No answer yet is no news: what the last look said stands.
+    Plan::idle(Rule::AwaitAnswer).asking(facts, wait, now)
+}
+
+/// No training is due: fresh, answered already, or not known.
+fn not_due(
+    facts: &Facts<'_>,
+    valid: &Valid<'_>,
+    observation: Option<&Observation>,
+    evaluation: &Evaluation,
+    now: Now,
+) -> Plan {
+    if let Some((reason, no_answer)) = failure(observation).filter(|_| !evaluation.known) {
+        let told = facts.memory.unanswered >= UNANSWERED_TOLERATED || awaits_first_answer(facts);
+        if told {
+            let situation = Situation::Unanswered { reason, message: no_answer };
+            return report(facts, Rule::NoAnswer, &situation, now);
+        }
+        return Plan::write(facts, Rule::NoAnswer, facts.status.clone());
+    }
+    let missing: Vec<_> = evaluation.missing_inputs.iter().filter(|missing| missing.counts).collect();
+    if let Some(missing) = missing.first() {
+        let message = format!("input {:?} has no value", missing.name);
+        return report(facts, Rule::InputMissing, &Situation::InputMissing { message }, now);
+    }
+    if evaluation.standing.is_empty() {
+        let situation =
+            if facts.status.accepted_version.is_some() { Situation::Fresh } else { Situation::NotDue };
+        return report(facts, Rule::Fresh, &situation, now);
+    }
+    let _ = valid;
+    report(facts, Rule::KeptAccepted, &Situation::KeptAccepted, now)
+}
+
+/// The first thing that could not be read, and the reason that users see.
+fn failure(observation: Option<&Observation>) -> Option<(Reason, String)> {
+    let observation = observation?;
+    let source = |kind: &str, name: &str, no_answer: &NoAnswer| {
+        (Reason::SourceFailing, format!("{kind} {name:?}: {}", no_answer.message))
+    };
+    let inputs = observation.inputs.iter().filter_map(|(name, read)| Some(source("input", name, read.as_ref().err()?)));
+    let metrics =
+        observation.metrics.iter().filter_map(|(name, read)| Some(source("metric", name, read.as_ref().err()?)));
+    let endpoint = observation.endpoint.as_ref().and_then(|answer| answer.as_ref().err());
+    let endpoint = endpoint.map(|no_answer| (Reason::EndpointFailing, no_answer.message.clone()));
+    inputs.chain(metrics).chain(endpoint).next()
+}
+
+/// A training is due: start it, unless something has to be waited for.
+fn due(
+    facts: &Facts<'_>,
+    valid: &Valid<'_>,
+    (observation, asked): (Option<&Observation>, Option<Mono>),
+    evaluation: &Evaluation,
+    now: Now,
+) -> Plan {
+    if let Some(missing) = evaluation.missing_inputs.iter().find(|missing| missing.counts) {
+        let failed = observation.and_then(|observation| observation.inputs.get(&missing.name)?.as_ref().err());
+        let message = match failed {
+            Some(no_answer) => format!("input {:?} cannot be read: {}", missing.name, no_answer.message),
+            None => format!("input {:?} has no value", missing.name),
+        };
+        return report(facts, Rule::InputMissing, &Situation::InputMissing { message }, now);
+    }
+    let inputs = pinned(valid, observation);
+    let target = target(facts, valid, &inputs);
+    if let Some(plan) = pause(facts, valid, &target, now) {
+        return plan;
+    }
+    if let Some(plan) = no_room(facts, valid, now).or_else(|| outside_window(facts, valid, now)) {
+        return plan;
+    }
+    if asked.is_some_and(|asked| now.mono.since(asked) > FRESH_ENOUGH) {
+        return Plan::idle(Rule::AwaitAnswer).asking(facts, Duration::ZERO, now);
+    }
+    let attempt = next_attempt(facts);
+    if attempt > MAX_ATTEMPT {
+        let message = format!(
+            "attempt {} is the last that can be: a run of this object carries a label with that number; delete the run, \
+             or make the object anew under another name",
+            attempt - 1
+        );
+        let situation = Situation::Stalled { reason: Reason::NoAttemptLeft, message };
+        return report(facts, Rule::NoAttemptLeft, &situation, now);
+    }
+    let origins = Origins { observation, reasons: &evaluation.live, attempt };
+    match slots(facts, valid, origins, now) {
+        Ok(slots) => reserve(facts, valid, (target, inputs, slots), origins, now),
+        Err(message) => report(facts, Rule::InputMissing, &Situation::InputMissing { message }, now),
+    }
+}
+
+/// Trainings for this target that failed in a row make it wait. A pending trigger, another target or an edit of the spec
+/// revives it.
+fn pause(facts: &Facts<'_>, valid: &Valid<'_>, target: &TrainTarget, now: Now) -> Option<Plan> {
+    let last = facts.status.last_attempt.as_deref()?;
+    if target.failures == 0 || facts.pending_trigger().is_some() {
+        return None;
+    }
+    if target.failures >= valid.max_attempts {
+        if last.generation != facts.object.generation {
+            return None;
+        }
+        let situation = Situation::Exhausted { failures: target.failures, attempt: last.attempt };
+        return Some(report(facts, Rule::RetriesExhausted, &situation, now));
+    }
+    let wait = valid.backoff.after(target.failures);
+    let at = after(last.ended_at, wait);
+    // An end that lies further ahead than the whole wait is the mistake of some clock, and is not waited for.
+    if at <= now.wall || until(now.wall, last.ended_at) > wait {
+        return None;
+    }
+    let situation = Situation::BackingOff { attempt: last.attempt, until: at };
+    let plan = waiting_until(facts, Rule::BackOff, &situation, Some(at), now);
+    Some(plan)
+}
+
+/// The budget has no room for the whole training.
+fn no_room(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Option<Plan> {
+    let budget = valid.budget?;
+    let started = facts.status.budget.as_ref().map_or(&[][..], |budget| &budget.started_at);
+    let Room::At(frees_at) = budget.room(started, now.wall) else { return None };
+    let status = ModelTrainStatus {
+        budget: budget_status(facts, valid, Some(frees_at), now),
+        ..facts.status.clone()
+    };
+    let facts = &Facts { status: &status, ..facts.clone() };
+    Some(waiting_until(facts, Rule::BudgetSpent, &Situation::BudgetSpent { frees_at }, Some(frees_at), now))
+}
+
+/// No window is open, unless the trigger may pass them.
+fn outside_window(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Option<Plan> {
+    let Permission::Closed(opens) = valid.windows.permission(now.wall) else { return None };
+    if facts.overrides_windows() {
+        return None;
+    }
+    Some(waiting_until(facts, Rule::OutsideWindow, &Situation::OutsideWindow { opens }, opens, now))
+}
+
+/// Reports, and looks again at the end of the wait.
+fn waiting_until(
+    facts: &Facts<'_>,
+    rule: Rule,
+    situation: &Situation<'_>,
+    at: Option<Timestamp>,
+    now: Now,
+) -> Plan {
+    let mut status = facts.status.clone();
+    status.next_evaluation_at = at.into_iter().chain(status.next_evaluation_at).min();
+    let facts = &Facts { status: &status, ..facts.clone() };
+    let plan = report(facts, rule, situation, now);
+    match at {
+        Some(at) => plan.waking_at(now.mono + until(now.wall, at).min(LONGEST_WAIT)),
+        None => plan,
+    }
+}
+
+/// The starts that count still. The moment at which the budget frees is shown only while a training waits for it.
+fn budget_status(
+    facts: &Facts<'_>,
+    valid: &Valid<'_>,
+    frees_at: Option<Timestamp>,
+    _: Now,
+) -> Option<BudgetStatus> {
+    valid.budget?;
+    let started_at = facts.status.budget.as_ref().map_or_else(Vec::new, |budget| budget.started_at.clone());
+    (!started_at.is_empty() || frees_at.is_some()).then_some(BudgetStatus { started_at, frees_at })
+}
+
+/// The inputs as they are pinned: those that have a value.
+fn pinned(valid: &Valid<'_>, observation: Option<&Observation>) -> Vec<RecordedInput> {
+    let declared = valid.spec.freshness.iter().flat_map(|freshness| &freshness.inputs);
+    declared
+        .filter_map(|input| {
+            let value = observation?.inputs.get(&input.name)?.as_ref().ok()?.as_ref()?;
+            Some(recorded_input(&input.name, &value.text, &valid.described(&input.source)))
+        })
+        .collect()
+}
+
+/// What the training is made from, with how often that failed. An edit of the spec revives what was exhausted.
+fn target(facts: &Facts<'_>, valid: &Valid<'_>, inputs: &[RecordedInput]) -> TrainTarget {
+    let digests: BTreeMap<_, _> =
+        inputs.iter().map(|input| (input.name.as_str(), input.digest.as_str())).collect();
+    let what = serde_json::json!({
+        "inputs": digests,
+        "parameters": valid.spec.parameters,
+        "candidates": valid.spec.candidates,
+    });
+    let digest = digest::training(&what, &valid.template);
+    let known = facts.status.target.as_ref().filter(|known| known.digest == digest);
+    let revived = facts.pending_trigger().is_some()
+        || facts.status.last_attempt.as_ref().is_some_and(|last| {
+            last.generation != facts.object.generation
+                && known.is_some_and(|known| known.failures >= valid.max_attempts)
+        });
+    TrainTarget { digest, failures: known.map_or(0, |known| known.failures).min(if revived { 0 } else { i64::MAX }) }
+}
+
+/// One more than every attempt that status or a run of ours has had.
+fn next_attempt(facts: &Facts<'_>) -> i64 {
+    let own = if let RunKnowledge::Known { own, .. } = &facts.runs { own.as_slice() } else { &[] };
+    let runs = own.iter().map(|run| run.attempt);
+    let versions = facts.own_versions().iter().map(|version| version.attempt);
+    runs.chain(versions).fold(facts.status.attempt, i64::max).saturating_add(1)
+}
+
+/// The slots of the training: as many claimed as may be on their way at once, the others wait for their turn.
+fn slots(facts: &Facts<'_>, valid: &Valid<'_>, origins: Origins<'_>, now: Now) -> Result<Vec<TrainSlot>, String> {
+    let candidates: Vec<Option<&Candidate>> = match valid.spec.candidates.as_slice() {
+        [] => vec![None],
+        candidates => candidates.iter().map(Some).collect(),
+    };
+    let mut slots = Vec::with_capacity(candidates.len());
+    for (place, candidate) in candidates.into_iter().enumerate() {
+        let name = candidate.map_or("", |candidate| candidate.name.as_str());
+        let run_name = name::candidate_run_name(&facts.object.name, &facts.object.uid, origins.attempt, name);
+        let mut slot = TrainSlot {
+            candidate: name.to_owned(),
+            api_version: valid.kind.api_version(),
+            kind: valid.kind.kind.to_owned(),
+            parameters: resolve(facts, valid, candidate, &run_name, origins)?,
+            run_name,
+            state: SlotState::Waiting,
+            nonce: String::new(),
+            not_after: None,
+            create_failures: 0,
+        };
+        if place < valid.parallelism {
+            claim(&mut slot, facts.nonce, now);
+        }
+        slots.push(slot);
+    }
+    let pinned: usize = slots.iter().flat_map(|slot| &slot.parameters).map(|(name, value)| name.len() + value.len()).sum();
+    if pinned > MAX_PINNED {
+        return Err(format!("the parameters of all candidates take {pinned} bytes; at most {MAX_PINNED} are allowed"));
+    }
+    Ok(slots)
+}
+
+/// Claims a training. The write is a compare-and-swap on the snapshot that everything above was found in; its nonce makes it
+/// differ from any other write.
+fn reserve(
+    facts: &Facts<'_>,
+    valid: &Valid<'_>,
+    (target, inputs, slots): (TrainTarget, Vec<RecordedInput>, Vec<TrainSlot>),
+    origins: Origins<'_>,
+    now: Now,
+) -> Plan {
+    let trigger = facts.pending_trigger();
+    let open = TrainReservation {
+        attempt: origins.attempt,
+        generation: facts.object.generation,
+        target: target.digest.clone(),
+        inputs,
+        reasons: origins.reasons.to_vec(),
+        trigger: trigger.clone(),
+        slots,
+    };
+    let reports = open.slots.iter().map(|slot| SlotReport {
+        candidate: slot.candidate.clone(),
+        run: slot.run_name.clone(),
+        outcome: None,
+        verdict: None,
+        score: None,
+        decision: None,
+    });
+    let started = facts.status.budget.as_ref().map_or(&[][..], |budget| &budget.started_at);
+    let status = ModelTrainStatus {
+        attempt: origins.attempt,
+        target: Some(target),
+        slots: reports.collect(),
+        active: active(facts, &open),
+        budget: valid
+            .budget
+            .map(|budget| BudgetStatus { started_at: budget.note(started, now.wall), frees_at: None }),
+        last_handled_trigger: trigger.or_else(|| facts.status.last_handled_trigger.clone()),
+        reservation: Some(Box::new(open.clone())),
+        ..reported(facts, &Situation::Training(&open), now)
+    };
+    Plan::write(facts, Rule::Reserve, status)
+}
+
+/// Time until the object's next turn.
+fn turn(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Duration {
+    next_turn(&facts.object.uid, valid.interval, now.wall)
+}

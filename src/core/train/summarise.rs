@@ -1,0 +1,261 @@
+//! From a situation to the conditions that users and tools read. Pure.
+//!
+//! The table of `docs/modeltrain.md` is this file in words.
+
+use jiff::Timestamp;
+
+use super::{by_hand::hold_is_invalid, facts::Facts, parameters::words, plan::{Plan, Rule}};
+use crate::{
+    api::{
+        AttemptVerdict, Condition,
+        ConditionStatus::{self, False, True, Unknown},
+        ConditionType::{self, Fresh, Ready, Reconciling, Stalled},
+        ModelTrainStatus, Reason, TrainReservation,
+    },
+    core::{
+        condition::{Wanted, find, merge},
+        object::Identity,
+        time::Now,
+    },
+};
+
+/// What is the case with an object, in the words that matter to its user.
+#[derive(Clone, Debug)]
+pub enum Situation<'a> {
+    /// New or changed, and not looked at yet.
+    AwaitingFirstAnswer,
+    /// The accepted model is fresh.
+    Fresh,
+    /// There is no model, and nothing asks for one.
+    NotDue,
+    /// A training is on its way.
+    Training(&'a TrainReservation),
+    /// A run that no training names is on its way.
+    RunActive { run: &'a str },
+    /// A training has ended just now.
+    Ended(AttemptVerdict),
+    /// A run is reserved, and nobody sees it.
+    Unconfirmed { run: &'a str, until: Timestamp },
+    /// A run has succeeded, and its metrics are not there yet.
+    AwaitingMetrics { run: &'a str },
+    /// Stale, and answered.
+    KeptAccepted,
+    /// Stale, and something that a training is made from is not there.
+    InputMissing { message: String },
+    /// The last training failed; the target waits.
+    BackingOff { attempt: i64, until: Timestamp },
+    /// A person has to look at the trainings for this target.
+    Exhausted { failures: i64, attempt: i64 },
+    /// A training is due, and the budget has no room.
+    BudgetSpent { frees_at: Timestamp },
+    /// A training is due, and none may start now.
+    OutsideWindow { opens: Option<Timestamp> },
+    /// How things stand cannot be told.
+    Unanswered { reason: Reason, message: String },
+    /// Suspended by the user.
+    Suspended,
+    /// A run of a deleted object of the same name is not finished.
+    PredecessorRunning { run: &'a str },
+    /// Nothing can be done now; it is tried again without anybody's help.
+    Hindered { reason: Reason, message: String },
+    /// Nothing can be done until a person acts.
+    Stalled { reason: Reason, message: String },
+}
+
+type Verdict = ((ConditionStatus, Reason), (ConditionStatus, Reason), String);
+
+impl Situation<'_> {
+    /// Status and reason of Ready and of Fresh, and the sentence that both carry.
+    fn verdict(&self, facts: &Facts<'_>) -> Verdict {
+        let ready = (True, Reason::Operational);
+        let stale = words(&facts.status.stale_reasons);
+        match self {
+            Self::AwaitingFirstAnswer => {
+                let unknown = (Unknown, Reason::AwaitingFirstAnswer);
+                (unknown, unknown, "this generation has not been looked at yet".into())
+            }
+            Self::Fresh => (ready, (True, Reason::Fresh), "the accepted version is fresh".into()),
+            Self::NotDue => {
+                let message = "there is no accepted version yet, and nothing asks for a training";
+                (ready, (Unknown, Reason::NotDue), message.into())
+            }
+            Self::Training(open) => {
+                let message = format!("training {} is on its way ({})", open.attempt, words(&open.reasons));
+                (ready, (False, Reason::RunActive), message)
+            }
+            Self::RunActive { run } => (ready, (False, Reason::RunActive), format!("run {run} is on its way")),
+            Self::Ended(AttemptVerdict::Accepted) => {
+                (ready, (True, Reason::Fresh), "a new version was accepted".into())
+            }
+            Self::Ended(AttemptVerdict::Failed) => (
+                (False, Reason::RunFailing),
+                (False, Reason::BackingOff),
+                "no run of the last training succeeded".into(),
+            ),
+            Self::Ended(_) | Self::KeptAccepted => {
+                let next = facts.status.next_evaluation_at.map_or_else(
+                    || "a change of what makes it stale brings the next training".to_owned(),
+                    |next| format!("what time alone changes is looked at again at {next}"),
+                );
+                let message = format!("stale ({stale}); the last training accepted nothing better; {next}");
+                (ready, (False, Reason::KeptAccepted), message)
+            }
+            Self::Unconfirmed { run, until } => (
+                ready,
+                (Unknown, Reason::RunUnconfirmed),
+                format!("run {run} is reserved but not to be seen; whether it exists is certain after {until}"),
+            ),
+            Self::AwaitingMetrics { run } => {
+                (ready, (False, Reason::RunActive), format!("run {run} succeeded; its metrics are waited for"))
+            }
+            Self::InputMissing { message } => (
+                ready,
+                (Unknown, Reason::InputMissing),
+                format!("{message}: nothing is trained until it is there"),
+            ),
+            Self::BackingOff { attempt, until } => (
+                (False, Reason::RunFailing),
+                (False, Reason::BackingOff),
+                format!("no run of training {attempt} succeeded; the same is tried again after {until}"),
+            ),
+            Self::Exhausted { failures, attempt } => {
+                let message = format!(
+                    "{failures} trainings in a row had no run that succeeded, the last was {attempt}; the same is tried \
+                     again after an edit of the spec, a changed input or a new value of the annotation {}",
+                    crate::api::keys::TRIGGER
+                );
+                ((False, Reason::RetriesExhausted), (False, Reason::RetriesExhausted), message)
+            }
+            Self::BudgetSpent { frees_at } => (
+                ready,
+                (False, Reason::BudgetSpent),
+                format!("stale ({stale}); the budget has room for a training at {frees_at}"),
+            ),
+            Self::OutsideWindow { opens } => {
+                let when = opens.map_or_else(
+                    || "no window of spec.windows opens any more".to_owned(),
+                    |opens| format!("the next window of spec.windows opens at {opens}"),
+                );
+                (ready, (False, Reason::OutsideWindow), format!("stale ({stale}); {when}"))
+            }
+            Self::Suspended => {
+                let why = facts.object.by_hand.as_ref().and_then(|by_hand| by_hand.suspend_reason.as_deref());
+                let why = why.map_or_else(String::new, |why| format!(" ({why})"));
+                let message = format!("spec.suspend is true{why}: nothing is asked, no training is started");
+                ((True, Reason::Suspended), (Unknown, Reason::Suspended), message)
+            }
+            Self::PredecessorRunning { run } => (
+                ready,
+                (Unknown, Reason::PredecessorRunning),
+                format!("run {run} of a deleted object of the same name has not ended yet"),
+            ),
+            Self::Unanswered { reason, message }
+            | Self::Hindered { reason, message }
+            | Self::Stalled { reason, message } => ((False, *reason), (Unknown, *reason), message.clone()),
+        }
+    }
+}
+
+/// The conditions of an object in this situation: Ready, Fresh, Accepted; the others only while they are true.
+fn conditions(facts: &Facts<'_>, situation: &Situation<'_>, now: Now) -> Vec<Condition> {
+    let (mut ready, fresh, message) = situation.verdict(facts);
+    let mut stalled = matches!(situation, Situation::Stalled { .. } | Situation::Exhausted { .. })
+        .then_some((fresh.1, message.clone()));
+    // A spec that no run can be made from is shown beside whatever becomes of the runs that are on their way.
+    if let (Err(invalid), None) = (&facts.spec, &stalled) {
+        ready = (False, Reason::InvalidSpec);
+        stalled = Some((Reason::InvalidSpec, invalid.to_string()));
+    }
+    let suspended = facts.spec.as_ref().is_ok_and(|valid| valid.suspended);
+    let taking_in = matches!(situation, Situation::AwaitingFirstAnswer | Situation::Training(_))
+        && stalled.is_none()
+        && !suspended
+        && awaits_first_answer(facts);
+    if taking_in {
+        ready = (Unknown, Reason::AwaitingFirstAnswer);
+    } else if ready.0 == True && suspended {
+        ready = (True, Reason::Suspended);
+    }
+    let want = |type_, (status, reason), message: &str| Wanted { type_, status, reason, message: message.to_owned() };
+    let why_ready = stalled.as_ref().map_or(&message, |(_, why)| why);
+    let mut wanted = vec![want(Ready, ready, why_ready), want(Fresh, fresh, &message), accepted(facts)];
+    if taking_in {
+        wanted.push(want(Reconciling, (True, Reason::AwaitingFirstAnswer), &message));
+    }
+    if let Some((reason, why)) = &stalled {
+        wanted.push(want(Stalled, (True, *reason), why));
+    }
+    if let Some(pending) = &facts.status.pending_approval {
+        let message = format!(
+            "version {} waits for the annotation {} or {} with its name",
+            pending.version,
+            crate::api::keys::APPROVE,
+            crate::api::keys::REJECT
+        );
+        wanted.push(want(ConditionType::AwaitingApproval, (True, Reason::AwaitingApproval), &message));
+    }
+    if matches!(situation, Situation::BudgetSpent { .. }) {
+        wanted.push(want(ConditionType::BudgetSpent, (True, Reason::BudgetSpent), &message));
+    }
+    if hold_is_invalid(facts) {
+        let held = facts.hold().unwrap_or_default();
+        let message = format!(
+            "{held:?} is not on record, or never passed the gate: nothing is changed; name a version of this object, or \
+             remove the annotation {}",
+            crate::api::keys::HOLD
+        );
+        wanted.push(want(ConditionType::HoldInvalid, (True, Reason::HoldInvalid), &message));
+    }
+    merge(&facts.status.conditions, wanted, facts.object.generation, now.wall)
+}
+
+/// Whether there is an accepted version, and how it came to be.
+fn accepted(facts: &Facts<'_>) -> Wanted {
+    let want = |status, reason, message: String| Wanted { type_: ConditionType::Accepted, status, reason, message };
+    let Some(version) = &facts.status.accepted_version else {
+        return want(False, Reason::NeverAccepted, "no version was accepted yet".to_owned());
+    };
+    let name = &version.name;
+    if facts.hold() == Some(name.as_str()) {
+        return want(True, Reason::Held, format!("version {name} is held"));
+    }
+    if !facts.status.slots.iter().any(|report| report.run == *name) && facts.status.attempt == 0 {
+        return want(True, Reason::Restored, format!("version {name} of a deleted object of the same name"));
+    }
+    want(True, Reason::HasVersion, format!("version {name}"))
+}
+
+/// Status with the conditions of a situation; everything else as decided so far.
+pub fn reported(facts: &Facts<'_>, situation: &Situation<'_>, now: Now) -> ModelTrainStatus {
+    ModelTrainStatus {
+        observed_generation: facts.object.generation,
+        conditions: conditions(facts, situation, now),
+        ..facts.status.clone()
+    }
+}
+
+/// A plan that only reports.
+pub fn report(facts: &Facts<'_>, rule: Rule, situation: &Situation<'_>, now: Now) -> Plan {
+    let active = facts.status.reservation.as_ref().map_or_else(Vec::new, |_| facts.status.active.clone());
+    Plan::write(facts, rule, ModelTrainStatus { active, ..reported(facts, situation, now) })
+}
+
+/// Whether this generation has still to be looked at for the first time.
+pub fn awaits_first_answer(facts: &Facts<'_>) -> bool {
+    let observed = &facts.memory.observed;
+    let observed_now = observed.as_ref().is_some_and(|observed| observed.under.generation == facts.object.generation);
+    let taken_in = facts.stored.observed_generation == facts.object.generation
+        && find(&facts.stored.conditions, Reconciling).is_none();
+    !(observed_now || taken_in)
+}
+
+/// Status of an object on which a pass broke off by a panic. Nothing was decided, so everything but the conditions is as
+/// stored; the next pass that ends says again what is the case.
+pub fn broken_off(object: &Identity, status: &ModelTrainStatus, now: Now) -> ModelTrainStatus {
+    let message = "the operator failed while it looked at this object; this is a bug of the operator, whose log says \
+                   where; it is tried again, at longer and longer intervals";
+    let want = |type_, status| Wanted { type_, status, reason: Reason::InternalError, message: message.into() };
+    let wanted = vec![want(Ready, False), want(Fresh, Unknown)];
+    let conditions = merge(&status.conditions, wanted, object.generation, now.wall);
+    ModelTrainStatus { conditions, ..status.clone() }
+}
