@@ -5,6 +5,7 @@ pub mod condition;
 pub mod confidential;
 pub mod cron;
 pub mod digest;
+pub mod gate;
 pub mod invalid;
 pub mod lease;
 pub mod name;
