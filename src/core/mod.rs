@@ -7,6 +7,7 @@ pub mod confidential;
 pub mod cron;
 pub mod digest;
 pub mod effect;
+pub mod gate;
 pub mod invalid;
 pub mod lease;
 pub mod name;

@@ -1,0 +1,161 @@
+//! The gate of a training: rules in CEL, what they say about a candidate, and which candidate is chosen. Pure.
+//!
+//! The library parses the expressions and writes out their macros; checking and evaluation are here, so that types are
+//! known before anything is trained, and every evaluation ends within a number of steps.
+
+mod evaluate;
+mod function;
+mod lower;
+mod scan;
+mod select;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+pub use select::{Candidate, Earlier, Fate, Selection};
+
+use self::{
+    evaluate::{Evaluation, Failure},
+    lower::{Node, Setting},
+    scan::Problem,
+    select::Chooser,
+    value::{Table, entry},
+};
+use crate::{
+    api::{Gate, RuleReport, Verdict},
+    core::{condition::truncated, invalid::Invalid},
+};
+
+/// Longest message of a rule, in bytes: what its schema allows.
+const MAX_MESSAGE: usize = 256;
+/// Name under which the metric of `best` is reported.
+const BEST: &str = "best";
+
+/// A compiled gate. Cheap to clone, and worth keeping for as long as the spec stays the same.
+#[derive(Clone, Debug)]
+pub struct GateProgram {
+    rules: Arc<[Rule]>,
+    chooser: Arc<Chooser>,
+}
+
+#[derive(Debug)]
+struct Rule {
+    name: String,
+    node: Node,
+}
+
+/// What a candidate is judged by. Names and values are taken as they are: whoever fills this bounds their number.
+#[derive(Clone, Copy, Debug)]
+pub struct Evidence<'a> {
+    /// Its name; empty for a training without candidates.
+    pub candidate: &'a str,
+    /// Its metrics. `None`: it is there, and no finite number.
+    pub metrics: &'a BTreeMap<String, Option<f64>>,
+    /// Metrics of the accepted version; empty where there is none.
+    pub accepted: &'a BTreeMap<String, f64>,
+    /// Metrics of the served version; empty where there is none.
+    pub served: &'a BTreeMap<String, f64>,
+    /// Parameters of its run.
+    pub parameters: &'a BTreeMap<String, String>,
+    /// Inputs of the training.
+    pub inputs: &'a BTreeMap<String, String>,
+}
+
+/// What a gate says about one candidate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// Never `NotJudged`: that is for runs that did not succeed, and those are not brought here.
+    pub verdict: Verdict,
+    /// What each rule says, in order; then `best`, where its metric cannot be read.
+    pub rules: Vec<RuleReport>,
+}
+
+impl GateProgram {
+    /// Compiles a gate. No gate lets every candidate pass.
+    pub fn compile(gate: Option<&Gate>) -> Result<Self, Invalid> {
+        let rules = gate.map_or(&[][..], |gate| &gate.rules).iter().enumerate().map(|(place, rule)| {
+            let node = lower::compile(Setting::Gate, &rule.expression)
+                .map_err(|problem| invalid(format!("spec.gate.rules[{place}].expression"), &problem))?;
+            Ok(Rule { name: rule.name.clone(), node })
+        });
+        Ok(Self { rules: rules.collect::<Result<_, _>>()?, chooser: Arc::new(Chooser::of(gate)?) })
+    }
+
+    /// Judges a candidate whose run succeeded. Takes 100,000 steps for each rule at most, some milliseconds.
+    pub fn judge(&self, evidence: &Evidence<'_>) -> Judgement {
+        let mut rules: Vec<RuleReport> = self.rules.iter().map(|rule| rule.judge(evidence)).collect();
+        rules.extend(self.chooser.metric().and_then(|metric| report_of_best(metric, evidence)));
+        let verdict = [Verdict::Failed, Verdict::MetricsUnavailable, Verdict::Inconclusive]
+            .into_iter()
+            .find(|verdict| rules.iter().any(|rule| rule.verdict == *verdict))
+            .unwrap_or(Verdict::Passed);
+        Judgement { verdict, rules }
+    }
+
+    /// Chooses among the candidates of a training, in the order of `spec.candidates`, once each has its verdict.
+    pub fn select(&self, candidates: &[Candidate<'_>], earlier: &Earlier<'_>) -> Selection {
+        self.chooser.select(candidates, earlier)
+    }
+}
+
+impl Rule {
+    fn judge(&self, evidence: &Evidence<'_>) -> RuleReport {
+        let mut evaluation = Evaluation::of_candidate(evidence);
+        let (verdict, message) = match evaluation.holds(&self.node) {
+            Ok(true) => (Verdict::Passed, String::new()),
+            Ok(false) => (Verdict::Failed, evaluation.reads()),
+            Err(Failure::Unavailable(message)) => (Verdict::MetricsUnavailable, message),
+            Err(Failure::Undecided(message) | Failure::Exhausted(message)) => (Verdict::Inconclusive, message),
+        };
+        RuleReport { name: self.name.clone(), verdict, message: truncated(&message, MAX_MESSAGE) }
+    }
+}
+
+/// What is wrong with the metric that chooses; `None` if nothing is.
+fn report_of_best(metric: &str, evidence: &Evidence<'_>) -> Option<RuleReport> {
+    let problem = match evidence.metrics.get(metric) {
+        Some(Some(number)) if number.is_finite() => return None,
+        Some(_) => "is not a finite number",
+        None => "is missing",
+    };
+    let message = truncated(&format!("{} {problem}", entry(Table::Metrics, metric)), MAX_MESSAGE);
+    Some(RuleReport { name: BEST.to_owned(), verdict: Verdict::MetricsUnavailable, message })
+}
+
+/// A compiled rule over the number `value` of a live metric. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct LiveRule {
+    node: Arc<Node>,
+}
+
+impl LiveRule {
+    /// Compiles the rule that stands in `field`.
+    pub fn compile(field: &str, text: &str) -> Result<Self, Invalid> {
+        match lower::compile(Setting::Live, text) {
+            Ok(node) => Ok(Self { node: Arc::new(node) }),
+            Err(problem) => Err(invalid(field.to_owned(), &problem)),
+        }
+    }
+
+    /// Whether the rule holds for this value. The error says why that cannot be said.
+    pub fn holds(&self, value: f64) -> Result<bool, String> {
+        if !value.is_finite() {
+            return Err("the value is not a finite number".to_owned());
+        }
+        Evaluation::of_value(value).holds(&self.node).map_err(|failure| match failure {
+            Failure::Undecided(message) | Failure::Unavailable(message) | Failure::Exhausted(message) => {
+                truncated(&message, MAX_MESSAGE)
+            }
+        })
+    }
+}
+
+fn invalid(field: String, problem: &Problem) -> Invalid {
+    let place = match problem.place {
+        Some(place) => format!(" at line {}, column {}", place.line, place.column),
+        None => String::new(),
+    };
+    Invalid::new(field, format!("is not a rule{place}: {}", truncated(&problem.what, 512)))
+}

@@ -1,0 +1,400 @@
+//! Evaluates an expression against what was measured. Pure.
+//!
+//! Not the library's own evaluation: that has no bound of work, cannot tell which metric it missed, does not mix whole
+//! numbers with others, and lets an error on the right of `||` win over a true on the left of it only.
+
+use std::sync::Arc;
+
+use super::{
+    Evidence,
+    function::{self, Function},
+    lower::{Arithmetic, Comparison, Form, Loop, Node},
+    value::{Table, Value, entry, shown},
+};
+
+/// Most steps of one evaluation. A step is a part of the expression that is evaluated, an element, or 16 bytes of text.
+pub const MAX_STEPS: usize = 100_000;
+/// Longest text, in bytes.
+pub const MAX_TEXT: usize = 4096;
+/// Longest list.
+pub const MAX_LIST: usize = 1024;
+/// Numbers that are remembered for the message.
+const MAX_READS: usize = 4;
+
+/// Why an expression yields nothing. The later ones outweigh those before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It cannot be computed.
+    Undecided(String),
+    /// It reads a metric of the candidate that is missing or not a finite number.
+    Unavailable(String),
+    /// It takes too much. Nothing outweighs this: there is nothing left to go on with.
+    Exhausted(String),
+}
+
+/// One evaluation.
+pub struct Evaluation<'a> {
+    evidence: Option<&'a Evidence<'a>>,
+    steps: usize,
+    scope: Vec<Value>,
+    reads: Vec<(Table, String, f64)>,
+}
+
+type Evaluated = Result<Value, Failure>;
+
+impl<'a> Evaluation<'a> {
+    /// Of a rule of a gate.
+    pub fn of_candidate(evidence: &'a Evidence<'a>) -> Self {
+        Self {
+            evidence: Some(evidence),
+            steps: MAX_STEPS,
+            scope: vec![Value::text(evidence.candidate)],
+            reads: Vec::new(),
+        }
+    }
+
+    /// Of a rule over a live metric.
+    pub fn of_value(value: f64) -> Self {
+        Self { evidence: None, steps: MAX_STEPS, scope: vec![Value::Number(value)], reads: Vec::new() }
+    }
+
+    /// Whether the rule holds.
+    pub fn holds(&mut self, node: &Node) -> Result<bool, Failure> {
+        self.boolean(node)
+    }
+
+    /// The numbers that were read last: `metrics.r2 = 0.71, accepted.r2 = 0.75`.
+    pub fn reads(&self) -> String {
+        let shown: Vec<String> = self
+            .reads
+            .iter()
+            .map(|(table, key, number)| format!("{} = {}", entry(*table, key), shown(*number)))
+            .collect();
+        shown.join(", ")
+    }
+
+    fn value(&mut self, node: &Node) -> Evaluated {
+        self.spend(1)?;
+        match node {
+            Node::Constant(value) => Ok(value.clone()),
+            Node::Variable(place) => self.scope.get(*place).cloned().ok_or_else(|| undecided("a variable is not set")),
+            Node::Entry(parts) => {
+                let [container, key] = self.both(parts)?;
+                self.entry(&container, &key)
+            }
+            Node::In(parts) => {
+                let [one, container] = self.both(parts)?;
+                self.contains(&container, &one).map(Value::Bool)
+            }
+            Node::Not(operand) => self.boolean(operand).map(|holds| Value::Bool(!holds)),
+            Node::And(sides) => self.decide(sides.iter(), false),
+            Node::Or(sides) => self.decide(sides.iter(), true),
+            Node::If(parts) => {
+                let [condition, one, two] = &**parts;
+                let chosen = if self.boolean(condition)? { one } else { two };
+                self.value(chosen)
+            }
+            Node::Negate(operand) => self.number(operand).map(|number| Value::Number(-number)),
+            Node::Arithmetic(operation, sides) => {
+                let [one, two] = self.both(sides)?;
+                self.arithmetic(*operation, &one, &two)
+            }
+            Node::Compare(comparison, sides) => {
+                let [one, two] = self.both(sides)?;
+                self.spend(one.weight().min(two.weight()))?;
+                compare(*comparison, &one, &two).map(Value::Bool)
+            }
+            Node::List(nodes) => self.all(nodes).map(|values| Value::List(values.into())),
+            Node::Call(function, nodes) => {
+                let given = self.all(nodes)?;
+                self.call(*function, &given)
+            }
+            Node::Loop(loop_) => self.run(loop_),
+        }
+    }
+
+    fn spend(&mut self, steps: usize) -> Result<(), Failure> {
+        match self.steps.checked_sub(steps) {
+            Some(left) => {
+                self.steps = left;
+                Ok(())
+            }
+            None => {
+                // Nothing may go on after this, whatever it costs.
+                self.steps = 0;
+                Err(Failure::Exhausted(format!("it takes more than {MAX_STEPS} steps: make it simpler")))
+            }
+        }
+    }
+
+    /// Every one of them. Of several failures the weightiest counts, not the first: a missing metric is one wherever it
+    /// stands.
+    fn all(&mut self, nodes: &[Node]) -> Result<Vec<Value>, Failure> {
+        let mut values = Vec::with_capacity(nodes.len());
+        let mut failure = None;
+        for node in nodes {
+            match self.value(node) {
+                Ok(value) => values.push(value),
+                Err(exhausted @ Failure::Exhausted(_)) => return Err(exhausted),
+                Err(another) => failure = worse(failure, another),
+            }
+        }
+        failure.map_or(Ok(values), Err)
+    }
+
+    fn both(&mut self, nodes: &[Node; 2]) -> Result<[Value; 2], Failure> {
+        let values = self.all(nodes)?;
+        <[Value; 2]>::try_from(values).map_err(|_| undecided("an operand is missing"))
+    }
+
+    fn boolean(&mut self, node: &Node) -> Result<bool, Failure> {
+        match self.value(node)? {
+            Value::Bool(holds) => Ok(holds),
+            other => Err(undecided(format!("{} stands where true or false must", other.kind()))),
+        }
+    }
+
+    fn number(&mut self, node: &Node) -> Result<f64, Failure> {
+        match self.value(node)? {
+            Value::Number(number) => Ok(number),
+            other => Err(undecided(format!("{} stands where a number must", other.kind()))),
+        }
+    }
+
+    /// `&&` and `||`: an operand that decides wins over one that fails, wherever it stands.
+    fn decide<'n>(&mut self, operands: impl Iterator<Item = &'n Node>, deciding: bool) -> Evaluated {
+        let mut failure = None;
+        for operand in operands {
+            match self.boolean(operand) {
+                Ok(holds) if holds == deciding => return Ok(Value::Bool(deciding)),
+                Ok(_) => {}
+                Err(exhausted @ Failure::Exhausted(_)) => return Err(exhausted),
+                Err(another) => failure = worse(failure, another),
+            }
+        }
+        failure.map_or(Ok(Value::Bool(!deciding)), Err)
+    }
+
+    fn entry(&mut self, container: &Value, key: &Value) -> Evaluated {
+        match (container, key) {
+            (Value::Table(table), Value::Text(key)) => self.read(*table, key),
+            (Value::List(list), Value::Number(index)) => {
+                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and not below 0")]
+                let place = (index.fract() == 0.0 && *index >= 0.0).then_some(*index as usize);
+                let element = place.and_then(|place| list.get(place)).cloned();
+                element.ok_or_else(|| undecided(format!("a list of {} has no element {}", list.len(), shown(*index))))
+            }
+            (container, key) => Err(undecided(format!("{} has no entry named by {}", container.kind(), key.kind()))),
+        }
+    }
+
+    fn read(&mut self, table: Table, key: &str) -> Evaluated {
+        let Some(evidence) = self.evidence else { return Err(undecided("there are no maps here")) };
+        let name = entry(table, key);
+        let found = match table {
+            Table::Metrics => {
+                let found =
+                    evidence.metrics.get(key).ok_or_else(|| Failure::Unavailable(format!("{name} is missing")))?;
+                let number = found.filter(|number| number.is_finite());
+                number.ok_or_else(|| Failure::Unavailable(format!("{name} is not a finite number")))?
+            }
+            Table::Accepted | Table::Served => {
+                let of = if table == Table::Accepted { evidence.accepted } else { evidence.served };
+                let number = of.get(key).copied().filter(|number| number.is_finite());
+                number.ok_or_else(|| undecided(format!("{name} is absent: begin with !has({name}) ||")))?
+            }
+            Table::Parameters | Table::Inputs => {
+                let of = if table == Table::Parameters { evidence.parameters } else { evidence.inputs };
+                let text = of.get(key).ok_or_else(|| undecided(format!("{name} is absent")))?;
+                return self.bounded(Value::text(text), &name);
+            }
+        };
+        self.remember(table, key, found);
+        Ok(Value::Number(found))
+    }
+
+    fn remember(&mut self, table: Table, key: &str, number: f64) {
+        self.reads.retain(|(known_table, known, _)| (*known_table, known.as_str()) != (table, key));
+        if self.reads.len() == MAX_READS {
+            self.reads.remove(0);
+        }
+        self.reads.push((table, key.to_owned(), number));
+    }
+
+    fn contains(&mut self, container: &Value, one: &Value) -> Result<bool, Failure> {
+        match (container, one) {
+            (Value::Table(table), Value::Text(key)) => {
+                let evidence = self.evidence.ok_or_else(|| undecided("there are no maps here"))?;
+                Ok(match table {
+                    Table::Metrics => evidence.metrics.contains_key(&**key),
+                    Table::Accepted => evidence.accepted.contains_key(&**key),
+                    Table::Served => evidence.served.contains_key(&**key),
+                    Table::Parameters => evidence.parameters.contains_key(&**key),
+                    Table::Inputs => evidence.inputs.contains_key(&**key),
+                })
+            }
+            (Value::List(list), one) => {
+                self.spend(container.weight())?;
+                Ok(list.contains(one))
+            }
+            (container, one) => Err(undecided(format!("{} is never in {}", one.kind(), container.kind()))),
+        }
+    }
+
+    fn arithmetic(&mut self, operation: Arithmetic, one: &Value, two: &Value) -> Evaluated {
+        match (operation, one, two) {
+            (Arithmetic::Add, Value::Text(one), Value::Text(two)) => {
+                if one.len() + two.len() > MAX_TEXT {
+                    return Err(too_long("a text"));
+                }
+                self.bounded(Value::text(&format!("{one}{two}")), "a text")
+            }
+            (Arithmetic::Divide | Arithmetic::Remainder, Value::Number(_), Value::Number(0.0)) => {
+                Err(undecided("it divides by zero"))
+            }
+            (operation, Value::Number(one), Value::Number(two)) => finite(Value::Number(match operation {
+                Arithmetic::Add => one + two,
+                Arithmetic::Subtract => one - two,
+                Arithmetic::Multiply => one * two,
+                Arithmetic::Divide => one / two,
+                Arithmetic::Remainder => one % two,
+            })),
+            (_, one, two) => Err(undecided(format!("{} and {} do not add up", one.kind(), two.kind()))),
+        }
+    }
+
+    fn call(&mut self, function: Function, given: &[Value]) -> Evaluated {
+        if let (Function::Size, [Value::Table(table)]) = (function, given) {
+            return self.keys(*table).map(|keys| function::count(keys.len()));
+        }
+        self.spend(given.iter().map(Value::weight).sum())?;
+        let result = function::call(function, given).map_err(Failure::Undecided)?;
+        finite(self.bounded(result, "a value")?)
+    }
+
+    fn keys(&self, table: Table) -> Result<Vec<&'a str>, Failure> {
+        let evidence = self.evidence.ok_or_else(|| undecided("there are no maps here"))?;
+        Ok(match table {
+            Table::Metrics => evidence.metrics.keys().map(String::as_str).collect(),
+            Table::Accepted => evidence.accepted.keys().map(String::as_str).collect(),
+            Table::Served => evidence.served.keys().map(String::as_str).collect(),
+            Table::Parameters => evidence.parameters.keys().map(String::as_str).collect(),
+            Table::Inputs => evidence.inputs.keys().map(String::as_str).collect(),
+        })
+    }
+
+    fn run(&mut self, loop_: &Loop) -> Evaluated {
+        let range: Arc<[Value]> = match self.value(&loop_.range)? {
+            Value::List(list) => list,
+            Value::Table(table) => self.keys(table)?.into_iter().map(Value::text).collect(),
+            other => return Err(undecided(format!("{} cannot be gone through", other.kind()))),
+        };
+        if range.len() > MAX_LIST {
+            return Err(too_long("a list"));
+        }
+        let mut failure = None;
+        let mut collected = Vec::new();
+        let mut held = 0_usize;
+        for element in range.iter() {
+            self.scope.push(element.clone());
+            let step = self.step(loop_);
+            self.scope.pop();
+            match (loop_.form, step) {
+                (Form::All, Ok(Some(Value::Bool(false)))) => return Ok(Value::Bool(false)),
+                (Form::Exists, Ok(Some(Value::Bool(true)))) => return Ok(Value::Bool(true)),
+                (Form::Collect, Ok(value)) => collected.extend(value),
+                (_, Ok(value)) => held += usize::from(value == Some(Value::Bool(true))),
+                (_, Err(exhausted @ Failure::Exhausted(_))) => return Err(exhausted),
+                (_, Err(another)) => failure = worse(failure, another),
+            }
+        }
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
+        Ok(match loop_.form {
+            Form::All => Value::Bool(true),
+            Form::Exists => Value::Bool(false),
+            Form::ExistsOne => Value::Bool(held == 1),
+            Form::Collect => Value::List(collected.into()),
+        })
+    }
+
+    /// What the loop makes of the element on top of the scope; `None` where the filter leaves it out.
+    fn step(&mut self, loop_: &Loop) -> Result<Option<Value>, Failure> {
+        if let Some(filter) = &loop_.filter
+            && !self.boolean(filter)?
+        {
+            return Ok(None);
+        }
+        match loop_.form {
+            Form::Collect => self.value(&loop_.body),
+            Form::All | Form::Exists | Form::ExistsOne => self.boolean(&loop_.body).map(Value::Bool),
+        }
+        .map(Some)
+    }
+
+    /// A new value, paid for and not too long.
+    fn bounded(&mut self, value: Value, name: &str) -> Evaluated {
+        let too_much = match &value {
+            Value::Text(text) => text.len() > MAX_TEXT,
+            Value::List(list) => list.len() > MAX_LIST,
+            Value::Bool(_) | Value::Number(_) | Value::Table(_) => false,
+        };
+        if too_much {
+            return Err(too_long(name));
+        }
+        self.spend(value.weight())?;
+        Ok(value)
+    }
+}
+
+fn compare(comparison: Comparison, one: &Value, two: &Value) -> Result<bool, Failure> {
+    let order = match (one, two) {
+        (Value::Number(one), Value::Number(two)) => one.partial_cmp(two),
+        (Value::Text(one), Value::Text(two)) => Some(one.cmp(two)),
+        (Value::Bool(_), Value::Bool(_)) | (Value::List(_), Value::List(_)) => None,
+        (one, two) => return Err(undecided(format!("{} cannot be compared with {}", one.kind(), two.kind()))),
+    };
+    match (comparison, order) {
+        (Comparison::Equal, _) => Ok(one == two),
+        (Comparison::NotEqual, _) => Ok(one != two),
+        (Comparison::Less, Some(order)) => Ok(order.is_lt()),
+        (Comparison::LessOrEqual, Some(order)) => Ok(order.is_le()),
+        (Comparison::Greater, Some(order)) => Ok(order.is_gt()),
+        (Comparison::GreaterOrEqual, Some(order)) => Ok(order.is_ge()),
+        (_, None) => Err(undecided(format!("{} has no order", one.kind()))),
+    }
+}
+
+/// The value, unless it is a number without a value: what follows from one would be nobody's intention.
+fn finite(value: Value) -> Evaluated {
+    match value {
+        Value::Number(number) if !number.is_finite() => Err(undecided("a result is not a finite number")),
+        value => Ok(value),
+    }
+}
+
+fn undecided(what: impl Into<String>) -> Failure {
+    Failure::Undecided(what.into())
+}
+
+fn too_long(what: &str) -> Failure {
+    Failure::Exhausted(format!("{what} is too long: at most {MAX_TEXT} bytes, {MAX_LIST} elements"))
+}
+
+fn worse(one: Option<Failure>, two: Failure) -> Option<Failure> {
+    match one {
+        Some(one) if one.severity() >= two.severity() => Some(one),
+        _ => Some(two),
+    }
+}
+
+impl Failure {
+    const fn severity(&self) -> u8 {
+        match self {
+            Self::Undecided(_) => 0,
+            Self::Unavailable(_) => 1,
+            Self::Exhausted(_) => 2,
+        }
+    }
+}

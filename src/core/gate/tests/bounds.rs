@@ -1,0 +1,211 @@
+//! Expressions that mean harm, and texts that are none.
+
+use proptest::prelude::*;
+
+use super::{World, gate, metrics, refusal, texts, verdict};
+use crate::{
+    api::Verdict,
+    core::gate::{GateProgram, LiveRule, scan::scan},
+};
+
+/// As much as a training can bring.
+fn full() -> World {
+    let names: Vec<String> = (0..64).map(|place| format!("metric_{place}")).collect();
+    let entries: Vec<(&str, f64)> = names.iter().map(|name| (name.as_str(), 0.5)).collect();
+    let long = "a".repeat(4096);
+    World { metrics: metrics(&entries), parameters: texts(&[("long", &long)]), ..World::default() }
+}
+
+#[test]
+fn work_that_is_too_much_ends_inconclusive() {
+    let map = "metrics.map(a, metrics.map(b, a + b))";
+    for expression in [
+        // Texts that double.
+        "parameters.long + 'a' == ''".to_owned(),
+        format!("{}['x' + 'y'].map(x, {}x) == []", "", "x + ".repeat(200).replace("x + x + x + x + ", "x + ")),
+        // Loops in loops, over lists that loops have made.
+        format!("{map}.all(a, {map}.all(b, a == b))"),
+        "metrics.all(a, metrics.all(b, parameters.long.contains(a + b + 'x') || true))".to_owned(),
+        // Lists that grow, and texts that fall into pieces.
+        "parameters.long.split('').size() > 1".to_owned(),
+        "metrics.all(a, parameters.long.split('aaaaaaaa').all(b, b == '' && a != ''))".to_owned(),
+    ] {
+        let compiled = GateProgram::compile(Some(&gate(&[&expression])));
+        let Ok(program) = compiled else { continue };
+        let judgement = program.judge(&full().evidence());
+        assert!(
+            matches!(judgement.verdict, Verdict::Inconclusive),
+            "{expression}: {:?} {}",
+            judgement.verdict,
+            judgement.rules[0].message
+        );
+    }
+}
+
+#[test]
+fn nothing_outweighs_a_bound_that_is_passed() {
+    let (verdict, message) = verdict("parameters.long.split('').size() > 1 || true", &full());
+    assert_eq!(verdict, Verdict::Inconclusive);
+    assert_eq!(message, "a value is too long: at most 4096 bytes, 1024 elements");
+}
+
+#[test]
+fn usual_work_stays_far_below_the_bound() {
+    for expression in [
+        "metrics.all(k, metrics[k] >= 0.5 && (k in accepted ? metrics[k] > accepted[k] : true))",
+        "metrics.all(a, metrics.all(b, a == b || metrics[a] - metrics[b] < 0.1))",
+        "metrics.filter(k, k.startsWith('metric_')).map(k, metrics[k]).sum() == 32",
+        "metrics.all(k, parameters.long.startsWith('a'))",
+    ] {
+        assert_eq!(verdict(expression, &full()), (Verdict::Passed, String::new()), "{expression}");
+    }
+}
+
+#[test]
+fn nesting_and_length_are_bounded_before_the_parser() {
+    for (expression, problem) in [
+        (format!("{}true{}", "(".repeat(17), ")".repeat(17)), "brackets are nested more than 16 deep"),
+        (format!("{}true", "!(".repeat(400)), "brackets are nested more than 16 deep"),
+        (format!("{}true", "true?true:".repeat(17)), "there are more than 16 conditionals"),
+        (format!("{}1 > 0", "1+".repeat(300)), "there are more than 400 words and signs"),
+        (format!("{}1 > 0", "1+".repeat(100)), "it is nested more than 64 deep"),
+        (format!("{}true", " ".repeat(1024)), "has more than 1024 bytes"),
+        ("metrics.all(a, metrics.all(b, metrics.all(c, true)))".to_owned(), "loops are nested more than 2 deep"),
+    ] {
+        assert!(refusal(&expression).contains(problem), "{expression}: {}", refusal(&expression));
+    }
+    // Loops that follow one another are not nested.
+    assert!(
+        GateProgram::compile(Some(&gate(&["metrics.filter(a, true).map(a, a).filter(a, true).all(a, a != '')"])))
+            .is_ok()
+    );
+}
+
+/// Pieces that expressions are made of, and some that they are not.
+fn pieces() -> impl Strategy<Value = String> {
+    let piece = prop::sample::select(vec![
+        "metrics",
+        "accepted",
+        "candidate",
+        "parameters",
+        ".r2",
+        ".lr",
+        "[",
+        "]",
+        "(",
+        ")",
+        "'a'",
+        "\"r2\"",
+        "0.5",
+        "1",
+        "-",
+        "+",
+        "*",
+        "/",
+        "%",
+        "!",
+        "&&",
+        "||",
+        "==",
+        "<",
+        ">=",
+        "in",
+        "has",
+        ".all(x, ",
+        ".map(x, ",
+        ".filter(x, ",
+        "x",
+        "?",
+        ":",
+        ",",
+        "size(",
+        "math.greatest(",
+        ".contains(",
+        "true",
+        "false",
+        " ",
+        "\n",
+        "// c\n",
+        "'",
+        "\\",
+        "{",
+        "null",
+        "é",
+        "1e400",
+        ".5",
+        "r'",
+        "`",
+        "value",
+    ]);
+    prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+}
+
+/// Expressions that compile often.
+fn expressions() -> impl Strategy<Value = String> {
+    let leaf = prop::sample::select(vec!["metrics.r2", "metrics.f1", "accepted.r2", "0.5", "2", "value", "x"]);
+    leaf.prop_map(str::to_owned).prop_recursive(4, 24, 3, |inner| {
+        prop_oneof![
+            (inner.clone(), prop::sample::select(vec!["+", "-", "*", "/", "<", ">=", "==", "&&", "||"]), inner.clone())
+                .prop_map(|(one, sign, two)| format!("({one} {sign} {two})")),
+            inner.clone().prop_map(|one| format!("!({one})")),
+            inner.clone().prop_map(|one| format!("metrics.all(x, {one})")),
+            inner.clone().prop_map(|one| format!("[0.5].map(x, {one}).max()")),
+            (inner.clone(), inner.clone(), inner).prop_map(|(one, two, three)| format!("({one} ? {two} : {three})")),
+        ]
+    })
+}
+
+fn try_it(text: &str) {
+    if let Ok(program) = GateProgram::compile(Some(&gate(&[text]))) {
+        let world = World { metrics: metrics(&[("r2", 0.5), ("nan", f64::NAN)]), ..full() };
+        let judgement = program.judge(&world.evidence());
+        assert!(judgement.rules.iter().all(|rule| rule.message.len() <= 256));
+        assert_eq!(judgement, program.clone().judge(&world.evidence()), "the same evidence, the same verdict");
+    }
+    if let Ok(rule) = LiveRule::compile("spec.freshness.metrics[0].rule", text) {
+        let _: Result<bool, String> = rule.holds(0.5);
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_compiling_or_judging_panic(text in any::<String>()) {
+        try_it(&text);
+    }
+
+    #[test]
+    fn no_heap_of_pieces_makes_compiling_or_judging_panic(text in pieces()) {
+        try_it(&text);
+    }
+
+    #[test]
+    fn no_expression_makes_judging_panic(text in expressions()) {
+        try_it(&text);
+        try_it(&format!("{text} > 0.5"));
+    }
+
+    #[test]
+    fn what_decides_alone_decides_on_either_side(text in expressions()) {
+        let world = World { metrics: metrics(&[("r2", 0.5)]), ..World::default() };
+        for (expression, expected) in [
+            (format!("({text} > 0.5) || true"), Verdict::Passed),
+            (format!("true || ({text} > 0.5)"), Verdict::Passed),
+            (format!("({text} > 0.5) && false"), Verdict::Failed),
+            (format!("false && ({text} > 0.5)"), Verdict::Failed),
+        ] {
+            if let Ok(program) = GateProgram::compile(Some(&gate(&[&expression]))) {
+                prop_assert_eq!(program.judge(&world.evidence()).verdict, expected, "{}", expression);
+            }
+        }
+    }
+
+    /// The parser sees the same tokens that were checked: written apart, they are the same expression.
+    #[test]
+    fn scanned_tokens_are_those_that_the_parser_reads(text in prop_oneof![pieces(), expressions()]) {
+        if let Ok(tokens) = scan(&text) {
+            let apart: Vec<&str> = tokens.iter().map(|token| token.text).collect();
+            let parse = |text: &str| kube_cel::cel::parser::Parser::new().parse(text).ok();
+            prop_assert_eq!(parse(&text), parse(&apart.join(" ")), "{}", text);
+        }
+    }
+}

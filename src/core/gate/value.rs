@@ -1,0 +1,138 @@
+//! What expressions compute with. Pure.
+
+use std::{fmt, sync::Arc};
+
+/// A value. Cheap to clone.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// True or false.
+    Bool(bool),
+    /// A finite number. There is one kind of number, so that `metrics.n > 5` and `metrics.r2 * 2` mean what they say.
+    Number(f64),
+    /// Text.
+    Text(Arc<str>),
+    /// A list.
+    List(Arc<[Value]>),
+    /// One of the maps that a rule is given.
+    Table(Table),
+}
+
+/// The maps that a rule is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// Metrics of the candidate.
+    Metrics,
+    /// Metrics of the accepted version.
+    Accepted,
+    /// Metrics of the served version.
+    Served,
+    /// Parameters of the candidate's run.
+    Parameters,
+    /// Inputs of the training.
+    Inputs,
+}
+
+impl Table {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Metrics, Self::Accepted, Self::Served, Self::Parameters, Self::Inputs];
+
+    /// Its name in expressions.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Metrics => "metrics",
+            Self::Accepted => "accepted",
+            Self::Served => "served",
+            Self::Parameters => "parameters",
+            Self::Inputs => "inputs",
+        }
+    }
+
+    /// What its entries are.
+    pub const fn entries(self) -> Type {
+        match self {
+            Self::Metrics | Self::Accepted | Self::Served => Type::Number,
+            Self::Parameters | Self::Inputs => Type::Text,
+        }
+    }
+}
+
+/// What is known of a value before it is computed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Type {
+    /// Anything.
+    Any,
+    /// True or false.
+    Bool,
+    /// A number.
+    Number,
+    /// Text.
+    Text,
+    /// A list of such values.
+    List(Box<Type>),
+    /// A map.
+    Table(Table),
+}
+
+impl Type {
+    /// May a value of this type be one of the other?
+    pub fn may_be(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) | (_, Self::Any) => true,
+            (Self::List(one), Self::List(two)) => one.may_be(two),
+            (one, two) => one == two,
+        }
+    }
+}
+
+impl fmt::Display for Type {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Any => "a value",
+            Self::Bool => "true or false",
+            Self::Number => "a number",
+            Self::Text => "text",
+            Self::List(_) => "a list",
+            Self::Table(_) => "a map",
+        })
+    }
+}
+
+impl Value {
+    /// Text.
+    pub fn text(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+
+    /// What it is, for messages.
+    pub fn kind(&self) -> Type {
+        match self {
+            Self::Bool(_) => Type::Bool,
+            Self::Number(_) => Type::Number,
+            Self::Text(_) => Type::Text,
+            Self::List(_) => Type::List(Box::new(Type::Any)),
+            Self::Table(table) => Type::Table(*table),
+        }
+    }
+
+    /// How much of it there is to look at: elements of a list, bytes of a text by sixteens.
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Bool(_) | Self::Number(_) | Self::Table(_) => 1,
+            Self::Text(text) => 1 + text.len() / 16,
+            Self::List(list) => list.iter().map(Self::weight).sum::<usize>() + 1,
+        }
+    }
+}
+
+/// A number in words: `5`, `0.71`, `1e-9`.
+pub fn shown(number: f64) -> String {
+    if number.fract() == 0.0 && number.abs() < 1e15 { format!("{number:.0}") } else { format!("{number:?}") }
+}
+
+/// An entry of a map as a rule names it: `metrics.r2`, `metrics["val-acc"]`.
+pub fn entry(table: Table, key: &str) -> String {
+    let plain =
+        key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !key.starts_with(|c: char| c.is_ascii_digit());
+    let key = &key[..key.floor_char_boundary(128)];
+    if plain && !key.is_empty() { format!("{}.{key}", table.name()) } else { format!("{}[{key:?}]", table.name()) }
+}
