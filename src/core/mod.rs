@@ -1,10 +1,13 @@
 //! Layer 1: everything that is decided, as pure functions. No IO, no async, no clock, no log.
 
 pub mod answer;
+pub mod bounds;
+pub mod budget;
 pub mod condition;
 pub mod confidential;
 pub mod cron;
 pub mod digest;
+pub mod freshness;
 pub mod invalid;
 pub mod lease;
 pub mod name;
