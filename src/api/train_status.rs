@@ -66,11 +66,11 @@ pub struct ModelTrainStatus {
     /// What the gate said last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_verdict: Option<Box<LastVerdict>>,
-    /// Reasons that a training has answered and that still stand.
+    /// Reasons that a training has answered, and that have not been seen to be false since.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub spent_reasons: Vec<SpentReason>,
-    /// Live metrics whose rule holds, but not for long enough yet.
+    /// Live metrics whose rule holds, and since when.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
@@ -369,7 +369,7 @@ pub struct LastVerdict {
     pub rules: Vec<RuleReport>,
 }
 
-/// A reason that a training has answered and that still stands.
+/// A reason that a training has answered, and that has not been seen to be false since.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SpentReason {
@@ -400,6 +400,13 @@ pub struct ScheduleStatus {
     /// The last time of the schedule that a training answered, or that was too old for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_time: Option<Timestamp>,
+    /// The cron expression and its zone that this speaks of.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 256))]
+    pub expression: String,
+    /// Only times after this one count: when the object was created, or when the expression was first seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
 }
 
 /// What is known of the budget.

@@ -2,12 +2,15 @@
 
 pub mod answer;
 pub mod chain;
+pub mod bounds;
+pub mod budget;
 pub mod condition;
 pub mod confidential;
 pub mod cron;
 pub mod digest;
 pub mod effect;
 pub mod gate;
+pub mod freshness;
 pub mod invalid;
 pub mod lease;
 pub mod name;

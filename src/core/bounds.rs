@@ -1,0 +1,93 @@
+//! Durations of a spec within the bounds that its schema promises. Pure.
+//!
+//! An object may be older than the schema, so that nothing relies on the schema alone.
+
+use std::time::Duration;
+
+use kube::core::Duration as GoDuration;
+
+use super::{invalid::Invalid, retry::Backoff};
+
+/// Least and most.
+pub type Bounds = (Duration, Duration);
+
+/// A duration within its bounds, if there is one.
+pub fn duration(field: &str, given: Option<GoDuration>, bounds: Bounds) -> Result<Option<Duration>, Invalid> {
+    let Some(given) = given else { return Ok(None) };
+    let duration = Duration::from(given);
+    if given.is_negative() || duration < bounds.0 || duration > bounds.1 {
+        let problem = format!("must be at least {} and at most {}", show(bounds.0), show(bounds.1));
+        return Err(Invalid::new(field, problem));
+    }
+    Ok(Some(duration))
+}
+
+/// A wait that doubles, each end with the path of its field. A first wait that was given alone may be longer than the
+/// longest that holds by default: it then is the longest as well.
+pub fn backoff(
+    (first_field, first): (&str, Option<GoDuration>),
+    (longest_field, longest): (&str, Option<GoDuration>),
+    bounds: Bounds,
+    default: Backoff,
+) -> Result<Backoff, Invalid> {
+    let first = duration(first_field, first, bounds)?;
+    let longest = duration(longest_field, longest, bounds)?;
+    match (first, longest) {
+        (Some(first), Some(longest)) if first > longest => {
+            Err(Invalid::new(first_field, format!("is longer than {longest_field}: make it at most as long")))
+        }
+        (first, Some(longest)) => Ok(Backoff { first: first.unwrap_or(default.first).min(longest), longest }),
+        (Some(first), None) => Ok(Backoff { first, longest: default.longest.max(first) }),
+        (None, None) => Ok(default),
+    }
+}
+
+/// A bound as users write it, in the largest unit that divides it.
+fn show(bound: Duration) -> String {
+    match bound.as_secs() {
+        0 => "0s".to_owned(),
+        seconds if seconds % 3600 == 0 => format!("{}h", seconds / 3600),
+        seconds if seconds % 60 == 0 => format!("{}m", seconds / 60),
+        seconds => format!("{seconds}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: Bounds = (Duration::from_mins(1), Duration::from_hours(24));
+    const DEFAULT: Backoff = Backoff { first: Duration::from_mins(10), longest: Duration::from_hours(6) };
+
+    fn go(text: &str) -> Option<GoDuration> {
+        Some(text.parse().unwrap())
+    }
+
+    #[test]
+    fn takes_what_is_within_and_names_the_bounds_of_what_is_not() {
+        assert_eq!(duration("spec.wait", None, BOUNDS), Ok(None));
+        assert_eq!(duration("spec.wait", go("90m"), BOUNDS), Ok(Some(Duration::from_mins(90))));
+        for wrong in ["59s", "24h1ms", "-2h"] {
+            let invalid = duration("spec.wait", go(wrong), BOUNDS).unwrap_err();
+            assert_eq!(invalid.to_string(), "spec.wait must be at least 1m and at most 24h", "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_first_wait_alone_may_be_longer_than_the_longest_by_default() {
+        let read = |first, longest| backoff(("spec.first", first), ("spec.longest", longest), BOUNDS, DEFAULT);
+        assert_eq!(read(None, None), Ok(DEFAULT));
+        assert_eq!(
+            read(go("12h"), None),
+            Ok(Backoff { first: Duration::from_hours(12), longest: Duration::from_hours(12) })
+        );
+        assert_eq!(
+            read(None, go("5m")),
+            Ok(Backoff { first: Duration::from_mins(5), longest: Duration::from_mins(5) })
+        );
+        assert_eq!(
+            read(go("2h"), go("1h")).unwrap_err().to_string(),
+            "spec.first is longer than spec.longest: make it at most as long"
+        );
+    }
+}

@@ -1,0 +1,208 @@
+//! How many runs may be started in a span of time. Pure.
+//!
+//! Each candidate is a run. A training that does not fit waits whole. The starts in status alone count, so that a restart
+//! forgets nothing.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{
+    bounds::{Bounds, duration},
+    invalid::Invalid,
+    time::after,
+};
+use crate::api;
+
+const WINDOWS: Bounds = (Duration::from_mins(1), Duration::from_hours(8760));
+/// Most runs that a budget may name; as many starts are kept in status.
+const MAX_RUNS: usize = 100;
+
+/// `spec.budget`, for trainings of a known number of runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    runs: usize,
+    window: Duration,
+    attempt: usize,
+}
+
+/// Whether a training may be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Now.
+    Now,
+    /// Not before this moment, and then unless others have been started.
+    At(Timestamp),
+}
+
+impl Budget {
+    /// Reads `spec.budget` for trainings with this many candidates; none at all is one run.
+    pub fn parse(spec: &api::Budget, candidates: usize) -> Result<Self, Invalid> {
+        let attempt = candidates.max(1);
+        let runs = usize::try_from(spec.runs).ok().filter(|runs| (1..=MAX_RUNS).contains(runs));
+        let runs = runs.ok_or_else(|| Invalid::new("spec.budget.runs", "must be at least 1 and at most 100"))?;
+        if attempt > runs {
+            let problem = format!(
+                "is {runs}, but an attempt has {attempt} candidates and starts them all: make it at least {attempt}, or \
+                 remove candidates"
+            );
+            return Err(Invalid::new("spec.budget.runs", problem));
+        }
+        let window = duration("spec.budget.window", Some(spec.window), WINDOWS)?.unwrap_or(WINDOWS.0);
+        Ok(Self { runs, window, attempt })
+    }
+
+    /// Whether a training fits at `now`, after the starts in `status.budget.startedAt`, in any order.
+    ///
+    /// A start counts for the length of the window, from its own moment on.
+    pub fn room(&self, started_at: &[Timestamp], now: Timestamp) -> Room {
+        let counting = self.counting(started_at, now);
+        let too_many = (counting.len() + self.attempt).saturating_sub(self.runs);
+        // As many of the oldest must leave first. `parse` refuses an attempt that is larger than the budget.
+        let last_to_leave = too_many.checked_sub(1).and_then(|index| counting.get(index));
+        last_to_leave.map_or(Room::Now, |start| Room::At(after(*start, self.window)))
+    }
+
+    /// The starts to be stored with the reservation of a training: those that count still, and its own, oldest first; at
+    /// most 100.
+    pub fn note(&self, started_at: &[Timestamp], now: Timestamp) -> Vec<Timestamp> {
+        let mut starts = self.counting(started_at, now);
+        starts.extend(std::iter::repeat_n(now, self.attempt));
+        starts.split_off(starts.len().saturating_sub(MAX_RUNS))
+    }
+
+    fn counting(&self, started_at: &[Timestamp], now: Timestamp) -> Vec<Timestamp> {
+        let mut starts = rectified(started_at, now);
+        starts.retain(|start| after(*start, self.window) > now);
+        starts
+    }
+}
+
+/// `starts` in order, with those later than `now` moved there: the clock went back, and nobody is to wait for longer than
+/// the window. To be stored where a training waits, for each call moves them anew. Nothing changes where the clock runs
+/// on: those out of the window are left until [`Budget::note`], so that time alone causes no write.
+pub fn rectified(starts: &[Timestamp], now: Timestamp) -> Vec<Timestamp> {
+    let mut starts: Vec<_> = starts.iter().map(|start| *start.min(&now)).collect();
+    starts.sort_unstable();
+    starts
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn parse(runs: i64, window: &str, candidates: usize) -> Result<Budget, Invalid> {
+        let spec = serde_json::from_value(json!({ "runs": runs, "window": window })).unwrap();
+        Budget::parse(&spec, candidates)
+    }
+
+    fn at(text: &str) -> Timestamp {
+        format!("2026-06-01T{text}Z").parse().unwrap()
+    }
+
+    #[test]
+    fn an_attempt_that_can_never_fit_is_refused_with_its_number_of_candidates() {
+        assert_eq!(
+            parse(3, "24h", 4).unwrap_err().to_string(),
+            "spec.budget.runs is 3, but an attempt has 4 candidates and starts them all: make it at least 4, or remove \
+             candidates"
+        );
+        assert!(parse(4, "24h", 4).is_ok());
+        assert!(parse(1, "24h", 0).is_ok(), "without candidates a training is one run");
+    }
+
+    #[test]
+    fn bounds_are_checked_again() {
+        for (runs, window, message) in [
+            (0, "24h", "spec.budget.runs must be at least 1 and at most 100"),
+            (-1, "24h", "spec.budget.runs must be"),
+            (101, "24h", "spec.budget.runs must be"),
+            (1, "59s", "spec.budget.window must be at least 1m and at most 8760h"),
+            (1, "-24h", "spec.budget.window must be"),
+        ] {
+            let invalid = parse(runs, window, 1).unwrap_err();
+            assert!(invalid.to_string().starts_with(message), "{invalid}");
+        }
+    }
+
+    #[test]
+    fn attempt_that_does_not_fit_waits_until_enough_runs_have_left_the_window() {
+        let budget = parse(4, "1h", 2).unwrap();
+        let starts = [at("10:00:00"), at("10:10:00"), at("10:20:00")];
+        assert_eq!(budget.room(&starts[..2], at("10:30:00")), Room::Now);
+        assert_eq!(budget.room(&starts, at("10:30:00")), Room::At(at("11:00:00")), "one has to leave");
+        assert_eq!(budget.room(&starts, at("11:00:00")), Room::Now, "the first has left");
+        let full = [at("10:00:00"), at("10:10:00"), at("10:20:00"), at("10:20:00")];
+        assert_eq!(budget.room(&full, at("10:30:00")), Room::At(at("11:10:00")), "two have to leave");
+    }
+
+    #[test]
+    fn budget_that_was_made_smaller_counts_what_was_started_before() {
+        let starts = [at("10:00:00"), at("10:10:00"), at("10:20:00"), at("10:30:00")];
+        assert_eq!(parse(2, "1h", 1).unwrap().room(&starts, at("10:40:00")), Room::At(at("11:20:00")));
+    }
+
+    #[test]
+    fn noted_starts_are_those_that_count_still_and_the_new_ones() {
+        let budget = parse(4, "1h", 2).unwrap();
+        let noted = budget.note(&[at("10:20:00"), at("09:00:00")], at("10:30:00"));
+        assert_eq!(noted, [at("10:20:00"), at("10:30:00"), at("10:30:00")]);
+    }
+
+    #[test]
+    fn clock_that_went_back_makes_nobody_wait_longer_than_the_window() {
+        let budget = parse(1, "1h", 1).unwrap();
+        let ahead = [at("20:00:00")];
+        let corrected = rectified(&ahead, at("10:00:00"));
+        assert_eq!(budget.room(&corrected, at("10:00:00")), Room::At(at("11:00:00")));
+        assert_eq!(rectified(&corrected, at("10:30:00")), corrected, "once stored it stays");
+        assert_eq!(budget.room(&corrected, at("11:00:00")), Room::Now);
+    }
+
+    #[test]
+    fn more_starts_than_status_holds_keep_the_newest() {
+        let budget = parse(100, "8760h", 16).unwrap();
+        let many: Vec<_> = (0..100).map(|second| Timestamp::from_second(1_800_000_000 + second).unwrap()).collect();
+        let noted = budget.note(&many, at("10:00:00").max(many[99]));
+        assert_eq!((noted.len(), noted[0]), (100, many[16]));
+    }
+
+    proptest! {
+        #[test]
+        fn no_window_ever_has_more_starts_than_the_budget(
+            runs in 1_usize..=12,
+            attempt in 1_usize..=4,
+            window in 60_i64..=600,
+            steps in prop::collection::vec(0_i64..200, 1..120),
+        ) {
+            let attempt = attempt.min(runs);
+            let span = Duration::from_secs(window.unsigned_abs());
+            let budget = Budget { runs, window: span, attempt };
+            let (mut second, mut noted, mut all) = (1_800_000_000, Vec::new(), Vec::new());
+            for step in steps {
+                second += step;
+                let now = Timestamp::from_second(second).unwrap();
+                prop_assert_eq!(&rectified(&noted, now), &noted, "a clock that runs on changes nothing");
+                match budget.room(&noted, now) {
+                    Room::Now => {
+                        noted = budget.note(&noted, now);
+                        all.extend(std::iter::repeat_n(second, attempt));
+                    }
+                    Room::At(free) => {
+                        prop_assert!(now < free && free <= after(now, span));
+                        prop_assert_eq!(budget.room(&noted, free), Room::Now, "then there is room");
+                        let just_before = Timestamp::from_second(free.as_second() - 1).unwrap();
+                        prop_assert_eq!(budget.room(&noted, just_before), Room::At(free), "and not earlier");
+                    }
+                }
+            }
+            for first in &all {
+                let inside = all.iter().filter(|start| (*first..first + window).contains(start)).count();
+                prop_assert!(inside <= runs, "{inside} of {runs} in a window");
+            }
+        }
+    }
+}

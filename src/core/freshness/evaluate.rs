@@ -1,0 +1,349 @@
+//! Whether a model is stale now, why, and when that changes by time alone. Pure.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+
+use super::{Freshness, entry, order, reason, schedule::Schedule, unanswered, under_way};
+use crate::{
+    api::{FallingMetric, ModelTrainStatus, RecordedInput, ScheduleStatus, SpentReason, StaleReason, StaleReasonType},
+    core::time::{after, whole_seconds},
+};
+
+/// What is seen of an input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InputSeen {
+    /// Digest of its value.
+    Digest(String),
+    /// It is known that there is none.
+    Absent,
+    /// It was not read, or could not be.
+    Unknown,
+}
+
+/// What is seen of the world, by the names of the spec. A name that is missing is not known.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// Inputs.
+    pub inputs: &'a BTreeMap<String, InputSeen>,
+    /// Whether each live metric's rule holds. `None` where the metric is not known, absent or not a number: it has not
+    /// fallen then, and has not recovered either. An absent metric is never zero.
+    pub metrics: &'a BTreeMap<String, Option<bool>>,
+    /// Whether the endpoint says that a training is needed; `None` without a usable answer.
+    pub endpoint: Option<bool>,
+    /// The trigger annotation's value, where it is not the one handled last.
+    pub trigger: Option<&'a str>,
+    /// Whether a ModelSync follows this ModelTrain and does not serve the accepted version yet: live metrics are those
+    /// of an earlier version.
+    pub awaits_serving: bool,
+    /// When the object was created.
+    pub created_at: Timestamp,
+}
+
+/// An input without a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingInput {
+    /// Its name.
+    pub name: String,
+    /// Whether a change of it counts.
+    pub counts: bool,
+    /// Whether it is known that there is none; else it could not be read.
+    pub absent: bool,
+}
+
+/// What follows from what was seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Evaluation {
+    /// Why the model is stale, spent reasons too, sorted by type and name. Empty: it is fresh as far as is `known`.
+    pub standing: Vec<StaleReason>,
+    /// Those of them that no training has answered: where there is one, a training is due, and its reservation pins
+    /// them.
+    pub live: Vec<StaleReason>,
+    /// `status.spentReasons`, sorted by type and name.
+    pub spent: Vec<SpentReason>,
+    /// `status.fallingMetrics`, in the order of the spec.
+    pub falling: Vec<FallingMetric>,
+    /// `status.schedule`.
+    pub schedule: Option<ScheduleStatus>,
+    /// `status.staleSince`.
+    pub stale_since: Option<Timestamp>,
+    /// Whether everything that may make the model stale is known.
+    pub known: bool,
+    /// The next moment, after now, at which time alone changes any of this.
+    pub next: Option<Timestamp>,
+    /// Inputs without a value, in the order of the spec. No training is to be reserved while one that counts is among
+    /// them: it would be made from something else than is recorded.
+    pub missing_inputs: Vec<MissingInput>,
+}
+
+impl Evaluation {
+    /// Writes into a status what it remembers. A status that has it already is left as it is.
+    pub fn store(&self, status: &mut ModelTrainStatus) {
+        status.stale_reasons.clone_from(&self.standing);
+        status.stale_since = self.stale_since;
+        status.spent_reasons.clone_from(&self.spent);
+        status.falling_metrics.clone_from(&self.falling);
+        status.schedule.clone_from(&self.schedule);
+        status.next_evaluation_at = self.next;
+    }
+}
+
+/// Weighs every reason at `now`.
+///
+/// The result is to be stored before the next evaluation ([`Evaluation::store`]): then the same world gives the same
+/// result again, until `next`.
+pub fn evaluate(freshness: &Freshness, status: &ModelTrainStatus, seen: &Seen<'_>, now: Timestamp) -> Evaluation {
+    let result = Evaluation { known: true, ..Evaluation::default() };
+    let mut weighing = Weighing { freshness, status, seen, now, result };
+    weighing.never_accepted();
+    weighing.max_age();
+    if let Some(schedule) = &freshness.schedule {
+        weighing.schedule(schedule);
+    }
+    for (name, counts) in &freshness.inputs {
+        weighing.input(name, *counts);
+    }
+    for (name, holds_for) in &freshness.metrics {
+        weighing.metric(name, *holds_for);
+    }
+    if freshness.endpoint {
+        weighing.endpoint();
+    }
+    weighing.trigger();
+    weighing.finish()
+}
+
+/// What is known of a reason that is a state of the world.
+#[derive(Clone, Copy)]
+enum Truth {
+    /// It is true.
+    Stands,
+    /// It is false.
+    Falls,
+    /// It is not true yet, and has not been false.
+    NotYet,
+    /// It is not known.
+    Unknown,
+}
+
+struct Weighing<'a> {
+    freshness: &'a Freshness,
+    status: &'a ModelTrainStatus,
+    seen: &'a Seen<'a>,
+    now: Timestamp,
+    result: Evaluation,
+}
+
+impl Weighing<'_> {
+    fn never_accepted(&mut self) {
+        let missing = self.status.accepted_version.is_none() && self.freshness.needs_a_version();
+        self.weigh(StaleReasonType::NeverAccepted, "", if missing { Truth::Stands } else { Truth::Falls });
+    }
+
+    fn max_age(&mut self) {
+        let (Some(max_age), Some(accepted)) = (self.freshness.max_age, &self.status.accepted_version) else { return };
+        let reached = after(accepted.trained_at, max_age);
+        let truth = if self.reached(reached) { Truth::Stands } else { Truth::Falls };
+        self.weigh(StaleReasonType::MaxAge, "", truth);
+    }
+
+    fn schedule(&mut self, schedule: &Schedule) {
+        let sight = schedule.look(self.status, self.seen.created_at, self.now);
+        if let Some(next) = sight.next {
+            self.wake(next);
+        }
+        self.result.schedule = Some(sight.status);
+        match sight.due {
+            Some(due) => self.live(reason(StaleReasonType::Schedule, "", &due.to_string())),
+            None => self.still_wanted(StaleReasonType::Schedule),
+        }
+    }
+
+    /// Differs from what the accepted version was made from. Where there is none, from what was tried last; before that
+    /// there is nothing to differ from, and `NeverAccepted` stands.
+    fn input(&mut self, name: &str, counts: bool) {
+        let seen = self.seen.inputs.get(name).unwrap_or(&InputSeen::Unknown);
+        if !matches!(seen, InputSeen::Digest(_)) {
+            let absent = *seen == InputSeen::Absent;
+            self.result.missing_inputs.push(MissingInput { name: name.to_owned(), counts, absent });
+        }
+        if !counts {
+            return;
+        }
+        let accepted = self.status.accepted_version.as_deref();
+        let accepted_digest = accepted.and_then(|accepted| digest_of(&accepted.inputs, name));
+        match seen {
+            InputSeen::Absent => self.keep_entry(StaleReasonType::Input, name),
+            InputSeen::Unknown => {
+                self.result.known = false;
+                self.keep_entry(StaleReasonType::Input, name);
+                self.keep_standing(StaleReasonType::Input, name, accepted_digest);
+            }
+            InputSeen::Digest(digest) => {
+                let tried = self.tried(name, digest);
+                let differs = match (accepted, &self.status.last_attempt) {
+                    (Some(_), _) => accepted_digest != Some(digest),
+                    (None, Some(_)) => !tried,
+                    (None, None) => false,
+                };
+                if differs {
+                    self.differing_input(reason(StaleReasonType::Input, name, digest), tried);
+                }
+            }
+        }
+    }
+
+    /// Whether the last training was made from this value and has answered it.
+    fn tried(&self, name: &str, digest: &str) -> bool {
+        let again = |reason: &StaleReason| reason.name == name && reason.value == digest;
+        self.status.last_attempt.as_deref().is_some_and(|last| digest_of(&last.inputs, name) == Some(digest))
+            && !unanswered(self.status, StaleReasonType::Input, again)
+    }
+
+    /// The entry outlives a later training for another reason of which no run succeeded: what was tried before it is then
+    /// known from the entry alone. Without an entry, what was tried last is spent all the same: the value may have been
+    /// the accepted one in between, and must not train again each time it comes back.
+    fn differing_input(&mut self, reason: StaleReason, tried: bool) {
+        let spent = entry(self.status, reason.type_, &reason.name).filter(|entry| entry.reason == reason).cloned();
+        match spent.or_else(|| tried.then(|| SpentReason { reason: reason.clone(), until: None, count: 1 })) {
+            None => self.live(reason),
+            Some(spent) => {
+                self.result.spent.push(spent);
+                self.result.standing.push(reason);
+            }
+        }
+    }
+
+    /// An unknown value neither makes the metric fall nor starts its time anew: a scrape that failed says nothing. Only a
+    /// reading that is known lets the time count.
+    fn metric(&mut self, name: &str, holds_for: Duration) {
+        if self.seen.awaits_serving {
+            self.keep_entry(StaleReasonType::Metric, name);
+            return;
+        }
+        let before = self.status.falling_metrics.iter().find(|falling| falling.name == name);
+        let truth = match self.seen.metrics.get(name).copied().flatten() {
+            Some(false) => Truth::Falls,
+            None => {
+                self.result.falling.extend(before.cloned());
+                Truth::Unknown
+            }
+            Some(true) => {
+                // A clock that went back must not make the wait longer.
+                let now = whole_seconds(self.now);
+                let since = before.map_or(now, |falling| falling.since.min(now));
+                self.result.falling.push(FallingMetric { name: name.to_owned(), since });
+                if self.reached(after(since, holds_for)) { Truth::Stands } else { Truth::NotYet }
+            }
+        };
+        self.weigh(StaleReasonType::Metric, name, truth);
+    }
+
+    fn endpoint(&mut self) {
+        let truth = match self.seen.endpoint {
+            Some(true) => Truth::Stands,
+            Some(false) => Truth::Falls,
+            None => Truth::Unknown,
+        };
+        self.weigh(StaleReasonType::Endpoint, "", truth);
+    }
+
+    /// A value is handled once a training is reserved for it. It stands on while that training is on its way, and is
+    /// live again after one without success.
+    fn trigger(&mut self) {
+        let type_ = StaleReasonType::Trigger;
+        if let Some(value) = self.seen.trigger {
+            return self.live(reason(type_, "", value));
+        }
+        if under_way(self.status, type_, |_| true) {
+            let reasons = self.status.reservation.iter().flat_map(|reservation| &reservation.reasons);
+            self.result.standing.extend(reasons.filter(|reason| reason.type_ == type_).take(1).cloned());
+            return;
+        }
+        if unanswered(self.status, type_, |_| true) {
+            let reasons = self.status.last_attempt.iter().flat_map(|last| &last.reasons);
+            let again = reasons.filter(|reason| reason.type_ == type_).take(1).cloned().collect::<Vec<_>>();
+            return again.into_iter().for_each(|reason| self.live(reason));
+        }
+        self.still_wanted(type_);
+    }
+
+    /// A reason that is a state of the world, and that counts again after a wait.
+    fn weigh(&mut self, type_: StaleReasonType, name: &str, truth: Truth) {
+        match truth {
+            Truth::Falls => {}
+            Truth::NotYet => self.keep_entry(type_, name),
+            Truth::Unknown => {
+                self.result.known = false;
+                self.keep_entry(type_, name);
+                self.keep_standing(type_, name, None);
+            }
+            Truth::Stands => {
+                let reason = reason(type_, name, "");
+                let Some(entry) = entry(self.status, type_, name) else { return self.live(reason) };
+                // Neither a clock that went back nor a wait that was edited makes it longer than the wait is now.
+                let longest = after(whole_seconds(self.now), self.freshness.settle.after(entry.count));
+                let until = entry.until.unwrap_or(longest).min(longest);
+                self.result.spent.push(SpentReason { until: Some(until), ..entry.clone() });
+                if self.reached(until) {
+                    self.live(reason);
+                } else {
+                    self.result.standing.push(reason);
+                }
+            }
+        }
+    }
+
+    /// A demand that a training has answered stands until a version is accepted.
+    fn still_wanted(&mut self, type_: StaleReasonType) {
+        let Some(entry) = entry(self.status, type_, "") else { return };
+        let ended = self.status.last_attempt.as_deref().map(|last| last.ended_at);
+        let accepted = self.status.accepted_version.as_deref().map(|accepted| accepted.accepted_at);
+        if accepted.is_none() || accepted < ended {
+            self.result.standing.push(entry.reason.clone());
+            self.result.spent.push(entry.clone());
+        }
+    }
+
+    fn live(&mut self, reason: StaleReason) {
+        self.result.live.push(reason.clone());
+        self.result.standing.push(reason);
+    }
+
+    fn keep_entry(&mut self, type_: StaleReasonType, name: &str) {
+        self.result.spent.extend(entry(self.status, type_, name).cloned());
+    }
+
+    /// What status says stands goes on standing, unless its value is the one that does not count.
+    fn keep_standing(&mut self, type_: StaleReasonType, name: &str, except: Option<&str>) {
+        let mut reasons = self.status.stale_reasons.iter();
+        let before = reasons.find(|reason| order(reason) == (type_, name) && Some(reason.value.as_str()) != except);
+        self.result.standing.extend(before.cloned());
+    }
+
+    /// Whether `moment` has come; if not, it is waited for.
+    fn reached(&mut self, moment: Timestamp) -> bool {
+        let reached = moment <= self.now;
+        if !reached {
+            self.wake(moment);
+        }
+        reached
+    }
+
+    fn wake(&mut self, at: Timestamp) {
+        self.result.next = Some(self.result.next.map_or(at, |next| next.min(at)));
+    }
+
+    fn finish(mut self) -> Evaluation {
+        self.result.standing.sort_by(|a, b| order(a).cmp(&order(b)));
+        self.result.live.sort_by(|a, b| order(a).cmp(&order(b)));
+        self.result.spent.sort_by(|a, b| order(&a.reason).cmp(&order(&b.reason)));
+        let since = self.status.stale_since.unwrap_or_else(|| whole_seconds(self.now));
+        self.result.stale_since = (!self.result.standing.is_empty()).then_some(since);
+        self.result
+    }
+}
+
+fn digest_of<'a>(inputs: &'a [RecordedInput], name: &str) -> Option<&'a str> {
+    inputs.iter().find(|input| input.name == name).map(|input| input.digest.as_str())
+}

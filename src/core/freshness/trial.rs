@@ -1,0 +1,208 @@
+//! A ModelTrain whose freshness is under test: it plays the part of the controller. No IO.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::*;
+use crate::api::{AcceptedVersion, AttemptVerdict, LastAttempt, RecordedInput, TrainReservation};
+
+/// Freshness, status and the world around, at a moment.
+#[derive(Clone)]
+pub struct Trial {
+    pub freshness: Freshness,
+    pub status: ModelTrainStatus,
+    pub inputs: BTreeMap<String, InputSeen>,
+    pub metrics: BTreeMap<String, Option<bool>>,
+    pub endpoint: Option<bool>,
+    pub annotation: Option<String>,
+    pub awaits_serving: bool,
+    pub created_at: Timestamp,
+    pub now: Timestamp,
+}
+
+impl Trial {
+    /// A new object with this `spec.freshness` (and `settle` in it, for short), not yet looked at.
+    pub fn new(spec: Value, created_at: &str) -> Self {
+        Self {
+            freshness: read(spec),
+            status: ModelTrainStatus::default(),
+            inputs: BTreeMap::new(),
+            metrics: BTreeMap::new(),
+            endpoint: None,
+            annotation: None,
+            awaits_serving: false,
+            created_at: moment(created_at),
+            now: moment(created_at),
+        }
+    }
+
+    /// One that has accepted a version made from input `data` with digest `A`, trained now, and is looked at.
+    pub fn accepted(spec: Value, now: &str) -> Self {
+        let mut trial = Self::new(spec, now);
+        trial.see("data", "A");
+        trial.begin(Vec::new());
+        trial.end(AttemptVerdict::Accepted);
+        trial
+    }
+
+    pub fn edit(&mut self, spec: Value) -> &mut Self {
+        self.freshness = read(spec);
+        self
+    }
+
+    pub fn see(&mut self, input: &str, digest: &str) -> &mut Self {
+        self.inputs.insert(input.to_owned(), InputSeen::Digest(digest.to_owned()));
+        self
+    }
+
+    pub fn lose(&mut self, input: &str, seen: InputSeen) -> &mut Self {
+        self.inputs.insert(input.to_owned(), seen);
+        self
+    }
+
+    pub fn measure(&mut self, metric: &str, fallen: Option<bool>) -> &mut Self {
+        self.metrics.insert(metric.to_owned(), fallen);
+        self
+    }
+
+    pub fn at(&mut self, now: &str) -> &mut Self {
+        self.now = moment(now);
+        self
+    }
+
+    /// What the world looks like at `now`, with status as it is.
+    pub fn evaluate(&self, now: Timestamp) -> Evaluation {
+        let trigger =
+            self.annotation.as_deref().filter(|value| self.status.last_handled_trigger.as_deref() != Some(value));
+        let seen = Seen {
+            inputs: &self.inputs,
+            metrics: &self.metrics,
+            endpoint: self.endpoint,
+            trigger,
+            awaits_serving: self.awaits_serving,
+            created_at: self.created_at,
+        };
+        evaluate(&self.freshness, &self.status, &seen, now)
+    }
+
+    /// Evaluates, and stores what came out. Doing so again changes nothing.
+    pub fn look(&mut self) -> Evaluation {
+        let result = self.evaluate(self.now);
+        result.store(&mut self.status);
+        self.status.observed_generation = 1;
+        let stored = self.status.clone();
+        let again = self.evaluate(self.now);
+        again.store(&mut self.status);
+        assert_eq!(again, result, "the same world gives the same result");
+        assert_eq!(self.status, stored, "an unchanged world causes no write");
+        result
+    }
+
+    /// Names and values of the live reasons: `Input:data=B MaxAge`.
+    pub fn live(&mut self) -> String {
+        words(&self.look().live)
+    }
+
+    pub fn standing(&mut self) -> String {
+        words(&self.look().standing)
+    }
+
+    pub fn next(&mut self) -> String {
+        self.look().next.map_or_else(String::new, |next| next.to_string())
+    }
+
+    /// Reserves a training for what is live, with the digests that are seen.
+    pub fn reserve(&mut self) -> Vec<StaleReason> {
+        let reasons = self.look().live;
+        assert!(!reasons.is_empty(), "a training is reserved for a reason");
+        self.begin(reasons.clone());
+        reasons
+    }
+
+    fn begin(&mut self, reasons: Vec<StaleReason>) {
+        self.status.attempt += 1;
+        if reasons.iter().any(|reason| reason.type_ == StaleReasonType::Trigger) {
+            self.status.last_handled_trigger.clone_from(&self.annotation);
+        }
+        let inputs = self.inputs.iter().filter_map(|(name, seen)| match seen {
+            InputSeen::Digest(digest) => Some(RecordedInput {
+                name: name.clone(),
+                value: digest.clone(),
+                digest: digest.clone(),
+                source: String::new(),
+            }),
+            InputSeen::Absent | InputSeen::Unknown => None,
+        });
+        self.status.reservation = Some(Box::new(TrainReservation {
+            attempt: self.status.attempt,
+            nonce: String::new(),
+            generation: 1,
+            target: String::new(),
+            not_after: self.now,
+            create_failures: 0,
+            slots: Vec::new(),
+            inputs: inputs.collect(),
+            reasons,
+            trigger: None,
+        }));
+    }
+
+    /// Ends the training that is on its way, now.
+    pub fn end(&mut self, verdict: AttemptVerdict) -> &mut Self {
+        let reservation = *self.status.reservation.take().expect("a training is on its way");
+        let spent = spend(&self.status, &reservation.reasons, verdict, Some(&self.freshness), self.now);
+        self.status.spent_reasons = spent.reasons;
+        self.status.schedule = spent.schedule;
+        if verdict == AttemptVerdict::Accepted {
+            self.accept(reservation.inputs.clone());
+        }
+        self.status.last_attempt = Some(Box::new(LastAttempt {
+            attempt: reservation.attempt,
+            reasons: reservation.reasons,
+            inputs: reservation.inputs,
+            verdict,
+            winner: None,
+            generation: 1,
+            ended_at: self.now,
+        }));
+        self.look();
+        self
+    }
+
+    /// Accepts a version that is trained now, from these inputs.
+    pub fn accept(&mut self, inputs: Vec<RecordedInput>) {
+        self.status.accepted_version = Some(Box::new(AcceptedVersion {
+            name: format!("version-{}", self.status.attempt),
+            metrics: Vec::new(),
+            score: None,
+            uri: String::new(),
+            digest: String::new(),
+            inputs,
+            trained_at: self.now,
+            accepted_at: self.now,
+        }));
+    }
+}
+
+pub fn read(mut spec: Value) -> Freshness {
+    let settle = spec.as_object_mut().and_then(|spec| spec.remove("settle"));
+    let settle = settle.map(|settle| serde_json::from_value(settle).unwrap());
+    Freshness::parse(Some(&serde_json::from_value(spec).unwrap()), settle.as_ref()).unwrap()
+}
+
+/// `01T03:00` is that time of the first of June.
+pub fn moment(text: &str) -> Timestamp {
+    let full = if text.len() == 8 { format!("2026-06-{text}:00Z") } else { text.to_owned() };
+    full.parse().unwrap()
+}
+
+pub fn words(reasons: &[StaleReason]) -> String {
+    let word = |reason: &StaleReason| {
+        let name = if reason.name.is_empty() { String::new() } else { format!(":{}", reason.name) };
+        let value = if reason.value.is_empty() { String::new() } else { format!("={}", reason.value) };
+        format!("{}{name}{value}", reason.type_.as_str())
+    };
+    reasons.iter().map(word).collect::<Vec<_>>().join(" ")
+}
