@@ -23,6 +23,6 @@ pub use event::{Note, notes};
 pub use facts::{Facts, Fence, Identity, RunKnowledge};
 pub use memory::{Answered, Lookup, Memory, Post, PostState, Refusal, Unlabelled};
 pub use plan::{CreateRun, DeleteRun, Effect, Inquiry, Plan, Rule, StopCause, StopRun, WakeUp};
-pub use references::{Reference, references};
+pub use references::references;
 pub use summarise::broken_off;
 pub use validate::{DEFAULT_INTERVAL, Valid, validate};
