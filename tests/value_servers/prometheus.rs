@@ -60,7 +60,7 @@ async fn prometheus_tells_the_one_sample_of_a_query() {
         ("vector(0.5) + 1", "1.5"),
         ("1 / 0", "+Inf"),
         ("loss", "NaN"),
-        ("1e21", "1e+21"),
+        ("1e21", "1000000000000000000000"),
     ] {
         assert_eq!(read(query(&server, text)).await.unwrap().unwrap().text(), expected, "{text}");
     }
