@@ -113,7 +113,10 @@ fn collect(schema: &Value, path: &str, parent: Option<&Value>, rows: &mut Vec<St
     rows.push(format!("| `{path}` | {}{required} | {} |", type_of(schema), words.join(" ")));
     let items = &schema["items"];
     for (of, prefix) in [(schema, path.to_owned()), (items, format!("{path}[]"))] {
-        for (name, member) in of["properties"].as_object().into_iter().flatten() {
+        // What has no description is described elsewhere.
+        let described =
+            of["properties"].as_object().into_iter().flatten().filter(|(_, member)| member["description"].is_string());
+        for (name, member) in described {
             collect(member, &format!("{prefix}.{name}"), Some(of), rows);
         }
     }

@@ -4,98 +4,19 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests fail by panicking")]
 
 mod git_server;
+mod value_reader;
 
-use std::{collections::BTreeMap, io, net::IpAddr, sync::Arc};
+use std::collections::BTreeMap;
 
 use axum::{Router, body::Body, extract::Path, http::Response, routing::any};
-use futures::future::BoxFuture;
-use modelsync::{
-    api::{Request, Source},
-    clock::Clock,
-    core::{
-        answer::{NoAnswer, NoAnswerClass},
-        confidential::Confidential,
-    },
-    port::{Credentials, ReadObjects},
-    source::{
-        address::AddressRules,
-        http::{GuardedClient, Lookup, Setup},
-        read::ValueReader,
-        request::Requester,
-        value::{Reading, Value},
-    },
-};
-use rustls::RootCertStore;
+use modelsync::core::answer::NoAnswerClass;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use self::git_server::GitServer;
-
-/// No cluster: these sources read no objects, and their requests carry no secrets.
-struct NoCluster;
-
-impl ReadObjects for NoCluster {
-    fn read<'a>(
-        &'a self,
-        _: &'a str,
-        _: &'a str,
-        _: &'a str,
-        _: &'a str,
-    ) -> BoxFuture<'a, Result<Option<String>, NoAnswer>> {
-        panic!("these sources read no objects")
-    }
-}
-
-type Given = Result<Confidential, NoAnswer>;
-
-impl Credentials for NoCluster {
-    fn secret<'a>(&'a self, _: &'a str, _: &'a str, _: &'a str) -> BoxFuture<'a, Given> {
-        panic!("these requests carry no secret")
-    }
-
-    fn config_map<'a>(&'a self, _: &'a str, _: &'a str, _: &'a str) -> BoxFuture<'a, Given> {
-        panic!("these requests name no authorities")
-    }
-
-    fn token<'a>(&'a self, _: &'a str, _: &'a str, _: &'a str) -> BoxFuture<'a, Given> {
-        panic!("these requests carry no token")
-    }
-
-    fn turned_away(&self, _: &str, _: &Request) {}
-}
-
-/// A resolver that knows one name, denies another, and cannot tell about the rest.
-fn resolver() -> Lookup {
-    Arc::new(|name| {
-        Box::pin(async move {
-            let problem = |words: &str| Err(io::Error::other(format!("failed to lookup address information: {words}")));
-            match name.as_str() {
-                "known.test" => Ok(vec![IpAddr::from([127, 0, 0, 1])]),
-                "unknown.test" => problem("Name or service not known"),
-                _ => problem("Temporary failure in name resolution"),
-            }
-        })
-    })
-}
-
-async fn read(source: serde_json::Value) -> Reading {
-    let rules = AddressRules { allow: vec!["127.0.0.0/8".parse().unwrap()], ..AddressRules::default() };
-    let http = GuardedClient::new(Setup {
-        clock: Clock::system(),
-        rules,
-        cluster_domain: "cluster.local".to_owned(),
-        most: 8,
-        roots: RootCertStore::empty(),
-        lookup: resolver(),
-    });
-    let requests = Requester::new(http.unwrap(), Arc::new(NoCluster));
-    let source: Source = serde_json::from_value(source).unwrap();
-    ValueReader::new(requests, Arc::new(NoCluster)).read("ns", &source).await
-}
-
-fn attributes(value: &Value) -> BTreeMap<&str, &str> {
-    value.attributes().iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
-}
+use self::{
+    git_server::GitServer,
+    value_reader::{attributes, read},
+};
 
 /// A server that answers `/<status>` with this status and body, and a port on which nobody listens.
 async fn server(body: &'static str) -> String {
@@ -261,4 +182,49 @@ async fn git_takes_neither_a_missing_repository_nor_another_server_for_an_absent
 async fn literal_is_itself() {
     assert_eq!(read(json!({ "literal": "m-1\n" })).await.unwrap().unwrap().text(), "m-1");
     assert!(read(json!({ "literal": "x".repeat(2000) })).await.unwrap_err().message.contains("2000 bytes"));
+}
+
+#[tokio::test]
+async fn all_makes_one_value_of_several_and_asks_their_servers_at_once() {
+    // Each answers only once both are asked.
+    let both = std::sync::Arc::new(tokio::sync::Barrier::new(2));
+    let answer = move |Path(name): Path<String>| async move {
+        both.wait().await;
+        Response::builder().header("ETag", "\"e-1\"").body(Body::from(format!(r#"{{"v":"{name}"}}"#))).unwrap()
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let router = Router::new().route("/{name}", any(answer));
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    let member = |name: &str| json!({ "name": name, "http": { "url": format!("{base}/{name}"), "jsonPath": "$.v" } });
+    let whole = read(json!({ "all": [member("data"), member("code")] })).await.unwrap().unwrap();
+    assert_eq!(whole.text(), r#"{"code":"code","data":"data"}"#);
+    let attributes = attributes(&whole);
+    assert_eq!((attributes["data.etag"], attributes["code.value"]), ("\"e-1\"", "code"));
+
+    let absent =
+        json!({ "name": "gone", "http": { "url": closed(), "jsonPath": "$.v", "absentWhenUnreachable": true } });
+    assert_eq!(read(json!({ "all": [{ "name": "a", "literal": "x" }, absent] })).await, Ok(None));
+    let failing = json!({ "name": "down", "http": { "url": closed(), "jsonPath": "$.v" } });
+    let failure = read(json!({ "all": [absent, failing] })).await.unwrap_err();
+    assert_eq!(failure.class, NoAnswerClass::NotThere);
+    assert!(failure.message.starts_with("all, down: http://127.0.0.1"), "{}", failure.message);
+}
+
+#[tokio::test]
+async fn mlflow_takes_neither_another_server_nor_an_overloaded_one_for_an_empty_registry() {
+    let of = |url: &str| json!({ "mlflow": { "url": url, "model": "m", "alias": "champion" } });
+    for status in [400, 404, 429, 500] {
+        let answer = move || async move {
+            let status = axum::http::StatusCode::from_u16(status).unwrap();
+            (status, r#"{"error_code":"SOMETHING_ELSE","message":"s3cret"}"#)
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await.unwrap() });
+        let failure = read(of(&url)).await.unwrap_err();
+        assert_eq!(failure.class, NoAnswerClass::Status, "{status}");
+        let message = failure.message;
+        assert!(message.contains(&format!("status {status}")) && !message.contains("s3cret"), "{message}");
+    }
 }

@@ -27,6 +27,7 @@ fn mended(derived: Result<Value, serde_json::Error>) -> Value {
             let Some(schema) = version.pointer_mut("/schema/openAPIV3Schema") else { continue };
             drop_nulls(schema);
             bound_maps(schema);
+            shorten_members(schema);
             // Without a status a fresh object counts as ready for every waiter.
             let observed = schema.pointer("/properties/status/properties/observedGeneration").is_some();
             if let Some(status) = schema.pointer_mut("/properties/status").and_then(Value::as_object_mut)
@@ -55,6 +56,38 @@ fn drop_nulls(schema: &mut Value) {
             }
         }
         Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
+}
+
+/// What stands in an entry of a source's `all` is described where it stands alone: said once more for each place that has a
+/// source, it would make the CRD too large to apply.
+fn shorten_members(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            let members = object.get_mut("all").and_then(|all| all.pointer_mut("/items/properties"));
+            for member in members.and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
+                for below in
+                    member.get_mut("properties").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut)
+                {
+                    drop_descriptions(below);
+                }
+            }
+            object.values_mut().for_each(shorten_members);
+        }
+        Value::Array(items) => items.iter_mut().for_each(shorten_members),
+        _ => {}
+    }
+}
+
+/// Takes the descriptions off a schema and all below it. A property that is called `description` stays: it is an object.
+fn drop_descriptions(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            object.retain(|name, value| name != "description" || !value.is_string());
+            object.values_mut().for_each(drop_descriptions);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_descriptions),
         _ => {}
     }
 }

@@ -37,7 +37,10 @@ pub use raw::RawObject;
 pub use reason::Reason;
 pub use request::{CertificateAuthority, HeaderFrom, KeyRef, Request, ServiceAccountToken};
 pub use retry::{Repeat, Retry, Settle};
-pub use source::{ConfigMapKey, GitSource, HttpSource, ObjectField, Source};
+pub use source::{
+    ConfigMapKey, GitSource, HttpSource, MlflowSource, ModelTrainSource, NamedSource, ObjectField, PrometheusSource,
+    SingleSource, Source, TrainSelect, VersionField,
+};
 pub use status::{ActiveRun, LastRun, ModelSyncStatus, Outcome, Output, Reservation, RunSlot, SuccessfulRun, Target};
 pub use template::{JobTemplate, PipelineRunTemplate, TemplateMetadata};
 pub use train_status::{

@@ -12,7 +12,7 @@ use crate::{
         object::Identity,
         reservation::{Lookup, PostState, Refusal},
         run::{OwnerReference, RunBackend, RunRequest, Template},
-        sync::Note,
+        note::Note,
     },
     kube_io::{
         apply::{ApiServer, Created, Found, Written},

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     core::{
         answer::{NoAnswer, NoAnswerClass},
-        sync::Reference,
+        references::Reference,
     },
     port::ReadObjects,
 };

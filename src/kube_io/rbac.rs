@@ -24,8 +24,10 @@ pub fn namespaced_rules(backends: &[&dyn RunBackend]) -> Vec<Value> {
     // What `request` names: read when a question needs it, never listed or watched.
     rules.push(json!({ "apiGroups": [""], "resources": ["secrets"], "verbs": ["get"] }));
     rules.push(json!({ "apiGroups": [""], "resources": ["serviceaccounts/token"], "verbs": ["create"] }));
-    // Values may come from them. Other kinds that values come from are the user's to grant.
+    // Values may come from them, and from trainings with their records. Other kinds that values come from are the user's to grant.
     rules.push(json!({ "apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch"] }));
+    rules.push(json!({ "apiGroups": [keys::GROUP], "resources": ["modeltrains"], "verbs": ["get", "list", "watch"] }));
+    rules.push(json!({ "apiGroups": [keys::GROUP], "resources": ["modelversions"], "verbs": ["get"] }));
     rules.push(json!({ "apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"] }));
     rules
 }

@@ -7,11 +7,11 @@ mod pkt_line;
 mod refs;
 
 use http::{HeaderValue, Method, header};
-use url::Url;
 
 use self::refs::{Advertised, Found, advertised, candidates, first_of, listed, ls_refs};
 use super::{
     http::{Exchange, Limits, Reply},
+    page::below,
     request::Requester,
     text::no_answer,
     value::{Reading, Value},
@@ -59,7 +59,7 @@ impl Repository<'_> {
     }
 
     async fn advertisement(&self) -> Result<Reply, NoAnswer> {
-        let url = address(&self.source.url, "info/refs", Some("git-upload-pack"))?;
+        let url = below(&self.source.url, "info/refs", &[("service", "git-upload-pack")])?;
         let mut exchange = Exchange::get(self.namespace, &url, LIMITS);
         exchange.headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
         exchange.headers.insert(VERSION.0, VERSION.1);
@@ -68,7 +68,7 @@ impl Repository<'_> {
 
     async fn list(&self, body: Vec<u8>) -> Result<Reply, NoAnswer> {
         const RESULT: &str = "application/x-git-upload-pack-result";
-        let url = address(&self.source.url, "git-upload-pack", None)?;
+        let url = below(&self.source.url, "git-upload-pack", &[])?;
         let mut exchange = Exchange { method: Method::POST, body, ..Exchange::get(self.namespace, &url, LIMITS) };
         exchange.headers.insert(header::ACCEPT, HeaderValue::from_static(RESULT));
         let content = HeaderValue::from_static("application/x-git-upload-pack-request");
@@ -90,30 +90,4 @@ impl Repository<'_> {
 
 fn malformed(reply: &Reply, problem: &str) -> NoAnswer {
     reply.blame(&reply.head.fail(NoAnswerClass::Malformed, Some(reply.body.len()), problem))
-}
-
-/// The URL of a page of the repository.
-fn address(repository: &str, page: &str, service: Option<&str>) -> Result<String, NoAnswer> {
-    let refuse = |reason: &str| no_answer(NoAnswerClass::Refused, &format!("the URL cannot be asked: {reason}"));
-    let mut url = Url::parse(repository).map_err(|error| refuse(&error.to_string()))?;
-    url.path_segments_mut().map_err(|()| refuse("it has no path"))?.pop_if_empty().extend(page.split('/'));
-    if let Some(service) = service {
-        url.query_pairs_mut().append_pair("service", service);
-    }
-    Ok(url.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn puts_its_pages_below_the_repository() {
-        let page = |url| address(url, "info/refs", Some("git-upload-pack")).unwrap();
-        assert_eq!(page("https://h/a/b.git"), "https://h/a/b.git/info/refs?service=git-upload-pack");
-        assert_eq!(page("https://h/a/b.git/"), "https://h/a/b.git/info/refs?service=git-upload-pack");
-        assert_eq!(page("https://h"), "https://h/info/refs?service=git-upload-pack");
-        assert_eq!(page("https://h/a?x=1"), "https://h/a/info/refs?x=1&service=git-upload-pack");
-        assert_eq!(address("https://h/a", "git-upload-pack", None).unwrap(), "https://h/a/git-upload-pack");
-    }
 }

@@ -96,6 +96,8 @@ pub struct Exchange<'a> {
     pub authorities: Option<Authorities<'a>>,
     /// Whether "nobody there" is an answer to this question. Then it does not pause the endpoint.
     pub absent_is_fine: bool,
+    /// Whether the body of a refusal (status 4xx) is read too: some services tell only there what is missing.
+    pub read_refusals: bool,
 }
 
 /// What came back, within its limits.
@@ -105,9 +107,10 @@ pub struct Reply {
     pub url: String,
     /// Status and headers, as far as they decide.
     pub head: Head,
-    /// All headers. None where the status is not 200.
+    /// All headers. None where the body was not read.
     pub headers: HeaderMap,
-    /// The body, decompressed. Empty where the status is not 200: such a body is not even read.
+    /// The body, decompressed. Empty where the status is not 200: such a body is not even read, but for refusals where
+    /// [`Exchange::read_refusals`] says so.
     pub body: Vec<u8>,
 }
 
@@ -161,6 +164,7 @@ impl<'a> Exchange<'a> {
             limits,
             authorities: None,
             absent_is_fine: false,
+            read_refusals: false,
         }
     }
 }
@@ -219,7 +223,8 @@ impl GuardedClient {
         Ok(Self { clock, rules, cluster_domain: cluster_domain.into(), clients, turns })
     }
 
-    /// Sends one request and reads its answer. Any status is a [`Reply`]; the body is read of status 200 only.
+    /// Sends one request and reads its answer. Any status is a [`Reply`]; the body is read of status 200 only, and
+    /// where the exchange says so of a refusal.
     ///
     /// The message of a failure names the URL without its query. An endpoint that is paused fails at once; one whose host is
     /// busy waits for its turn. Neither is dialled meanwhile.
@@ -286,10 +291,11 @@ async fn send(client: Client, url: Url, exchange: Exchange<'_>, answering: &Atom
     let response = request.send().await.map_err(|error| failure::classify(&error))?;
     answering.store(true, Ordering::Relaxed);
     let head = Head::new(response.status(), response.headers());
-    if head.status != StatusCode::OK {
+    let refusal = exchange.read_refusals && head.status.is_client_error();
+    if head.status != StatusCode::OK && !refusal {
         return Ok((head, HeaderMap::new(), Vec::new()));
     }
-    head.check(&exchange.limits)?;
+    head.check_body(&exchange.limits)?;
     let headers = response.headers().clone();
     let body = read(response, &head, exchange.limits.body).await?;
     Ok((head, headers, body))

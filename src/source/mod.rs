@@ -6,6 +6,7 @@
 //! values differ. Objects of the cluster are read through [`crate::port::ReadObjects`].
 
 pub mod address;
+mod all;
 mod cluster_host;
 pub mod compare;
 mod config_map_key;
@@ -14,8 +15,12 @@ pub mod http;
 mod http_value;
 mod json;
 mod literal;
+mod mlflow;
+mod model_train;
 pub mod needs_sync;
 mod object_field;
+mod page;
+mod prometheus;
 pub mod questions;
 pub mod read;
 pub mod request;

@@ -29,6 +29,7 @@ mod model;
 #[cfg(target_os = "linux")]
 mod process;
 mod progress;
+mod servers;
 mod test_run;
 mod workspace;
 
@@ -66,6 +67,10 @@ enum Task {
     Generate,
     /// Explore the worlds of tests/model, the large ones included: some ten minutes.
     Model,
+    /// Install the servers that value sources are tested against: MLflow and Prometheus, into target/servers.
+    ///
+    /// The first time it needs PyPI and Debian's archive; later it only looks.
+    Servers,
     /// Run every test, or some; brings up the clusters that they need and takes them down.
     Test(test_run::Args),
     /// What `cluster` starts as processes of their own. Not for people.
@@ -94,6 +99,10 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Task::Demo(args) => demo::run(&args),
         Task::Generate => generate::run(),
         Task::Model => model::run(),
+        Task::Servers => {
+            servers::ensure(&progress::Progress::start())?;
+            Ok(ExitCode::SUCCESS)
+        }
         Task::Test(args) => test_run::run(&args),
         #[cfg(target_os = "linux")]
         Task::Internal(args) => cluster::run_internal(args),

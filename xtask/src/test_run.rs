@@ -10,12 +10,13 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{files, workspace};
+use crate::progress::Progress;
+use crate::{files, servers, workspace};
 
 /// Exit code of a shell command that Ctrl-C has ended.
 const INTERRUPTED: u8 = 130;
-/// Test programs that need a cluster, and so a step of their own.
-const WITH_CLUSTER: [&str; 2] = ["scenario", "node"];
+/// Test programs that need a cluster or servers, and so a step of their own.
+const WITH_STEP: [&str; 3] = ["value_servers", "scenario", "node"];
 /// The clusters of the scenarios: everything installed, and nothing but Kubernetes.
 const COMPLETE: &str = "test";
 const BARE: &str = "test-bare";
@@ -36,8 +37,10 @@ pub(crate) struct Args {
 /// A part of the tests, in the order in which they run: cheap failures first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 enum Step {
-    /// Everything that needs no cluster.
+    /// Everything that needs nothing besides.
     Unit,
+    /// Value sources against real servers (MLflow, Prometheus).
+    Servers,
     /// The operator on a real API server (a level 1 cluster).
     Scenario,
     /// The operator, Tekton and real pods (a level 2 cluster); needs root on Linux.
@@ -46,7 +49,7 @@ enum Step {
     Cluster,
 }
 
-const ALL: [Step; 4] = [Step::Unit, Step::Scenario, Step::Node, Step::Cluster];
+const ALL: [Step; 5] = [Step::Unit, Step::Servers, Step::Scenario, Step::Node, Step::Cluster];
 
 /// How a step ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +93,7 @@ impl Step {
     fn title(self) -> &'static str {
         match self {
             Self::Unit => "unit tests",
+            Self::Servers => "server tests",
             Self::Scenario => "scenario tests",
             Self::Node => "node tests",
             Self::Cluster => "cluster tests",
@@ -122,6 +126,7 @@ impl Runner {
         }
         let ran = match step {
             Step::Unit => self.unit(),
+            Step::Servers => self.servers(),
             Step::Scenario => self.scenario(),
             Step::Node => self.node(),
             Step::Cluster => self.cargo_test(&["--package", "xtask", "--test", "cluster_lifecycle"], &[]),
@@ -137,11 +142,16 @@ impl Runner {
 
     fn unit(&self) -> Result<()> {
         let mut arguments = vec!["--no-fail-fast", "--workspace", "--features", "xtask/bench", "--lib", "--bins"];
-        let names = without_cluster()?;
+        let names = without_step()?;
         for name in &names {
             arguments.extend(["--test", name]);
         }
         self.cargo_test(&arguments, &[])
+    }
+
+    fn servers(&self) -> Result<()> {
+        servers::ensure(&Progress::start())?;
+        self.cargo_test(&["--package", "modelsync", "--test", "value_servers"], &[])
     }
 
     fn scenario(&self) -> Result<()> {
@@ -243,15 +253,15 @@ fn check(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// The test programs of `tests/` that need no cluster: files, and folders with a `main.rs`.
-fn without_cluster() -> Result<Vec<String>> {
+/// The test programs of `tests/` that need no step of their own: files, and folders with a `main.rs`.
+fn without_step() -> Result<Vec<String>> {
     let folder = workspace::root().join("tests");
     let names = files::names_in(&folder)?;
     let program = |name: &String| match name.strip_suffix(".rs") {
         Some(name) => Some(name.to_owned()),
         None => folder.join(name).join("main.rs").is_file().then(|| name.clone()),
     };
-    Ok(names.iter().filter_map(program).filter(|name| !WITH_CLUSTER.contains(&name.as_str())).collect())
+    Ok(names.iter().filter_map(program).filter(|name| !WITH_STEP.contains(&name.as_str())).collect())
 }
 
 #[cfg(target_os = "linux")]
@@ -282,9 +292,9 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_no_cluster_is_found_and_what_does_is_left_out() {
-        let names = without_cluster().unwrap();
+    fn what_needs_no_step_is_found_and_what_does_is_left_out() {
+        let names = without_step().unwrap();
         assert!(names.contains(&"layering".to_owned()), "{names:?}");
-        assert!(!names.iter().any(|name| WITH_CLUSTER.contains(&name.as_str())), "{names:?}");
+        assert!(!names.iter().any(|name| WITH_STEP.contains(&name.as_str())), "{names:?}");
     }
 }

@@ -6,21 +6,8 @@ use crate::{
         ConditionType::{Ready, Stalled},
         ModelSyncStatus, Outcome, Reason,
     },
-    core::condition::find,
+    core::{condition::find, note::Note},
 };
-
-/// One event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    /// Whether it asks for attention.
-    pub warning: bool,
-    /// Why.
-    pub reason: Reason,
-    /// What the operator did or tried, in one word.
-    pub action: &'static str,
-    /// The sentence.
-    pub text: String,
-}
 
 /// The events between two stored statuses.
 pub fn notes(before: &ModelSyncStatus, after: &ModelSyncStatus) -> Vec<Note> {

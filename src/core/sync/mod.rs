@@ -19,11 +19,11 @@ mod target;
 mod validate;
 
 pub use decide::decide;
-pub use event::{Note, notes};
+pub use event::notes;
 pub use facts::Facts;
 pub use memory::{Memory, Unlabelled};
 pub use plan::{Effect, Plan, Rule};
 pub use question::question;
-pub use references::{Reference, references};
+pub use references::references;
 pub use summarise::broken_off;
 pub use validate::{DEFAULT_INTERVAL, Valid, validate};

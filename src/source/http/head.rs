@@ -55,9 +55,14 @@ impl Head {
         Err(self.fail(NoAnswerClass::Status, self.length, hint))
     }
 
-    /// Whether a body is worth reading: status 200, in an encoding that is understood, nothing over its limit.
+    /// Whether this is an answer whose body is worth reading: status 200, and as in [`Self::check_body`].
     pub fn check(&self, limits: &Limits) -> Result<(), NoAnswer> {
         self.must_be_ok()?;
+        self.check_body(limits)
+    }
+
+    /// Whether the body is in an encoding that is understood, and nothing is over its limit.
+    pub(super) fn check_body(&self, limits: &Limits) -> Result<(), NoAnswer> {
         if self.header_bytes > limits.headers {
             let reason =
                 format!("the headers take {}; at most {} are allowed", bytes(self.header_bytes), limits.headers);

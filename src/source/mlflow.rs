@@ -1,0 +1,254 @@
+//! The source `mlflow`: a version of a registered model, over MLflow's REST API 2.0. Network IO through the requester only.
+//!
+//! Aliases are the contract between those who train and those who deploy; `latest` is for registries without them. A
+//! version counts once it is READY.
+
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::{
+    http::{Exchange, Limits, Reply},
+    json::Json,
+    page::below,
+    request::Requester,
+    text::no_answer,
+    value::{Reading, Value},
+};
+use crate::{
+    api::{MlflowSource, Request, needs_sync::MAX_HEADERS},
+    core::answer::{NoAnswer, NoAnswerClass},
+};
+
+/// Bounds of an answer. A version has a description and tags of any length.
+const LIMITS: Limits = Limits { body: 1024 * 1024, headers: MAX_HEADERS };
+/// How many of the newest versions are looked at for one that is ready.
+const NEWEST: &str = "20";
+/// Says in a refusal that a model, a version or an alias does not exist.
+const MISSING: &str = "RESOURCE_DOES_NOT_EXIST";
+/// What MLflow says instead of an alias that a model does not have, and of anything else that it cannot use.
+const INVALID: &str = "INVALID_PARAMETER_VALUE";
+
+/// The version's number, with `version`, `runId` and `uri` as attributes. A missing model, alias or ready version is no
+/// value.
+pub(super) async fn read(requests: &Requester, namespace: &str, source: &MlflowSource) -> Reading {
+    let registry = Registry { requests, namespace, source, request: source.request.clone().unwrap_or_default() };
+    let found = match &source.alias {
+        Some(alias) => registry.of_alias(alias).await?,
+        None => registry.newest().await?,
+    };
+    let Some(version) = found.filter(Version::is_ready) else { return Ok(None) };
+    let uri = registry.uri(&version).await?;
+    let value = Value::of_text(&version.version).map_err(|problem| no_answer(NoAnswerClass::Source, &problem))?;
+    Ok(Some(value.with("version", version.version).with("runId", version.run_id).with("uri", uri)))
+}
+
+/// A registry, and how it is asked.
+struct Registry<'a> {
+    requests: &'a Requester,
+    namespace: &'a str,
+    source: &'a MlflowSource,
+    request: Request,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+struct Version {
+    version: String,
+    #[serde(default)]
+    run_id: String,
+    #[serde(default)]
+    source: String,
+    /// Left out by servers that know no other state than READY.
+    status: Option<String>,
+}
+
+impl Version {
+    fn is_ready(&self) -> bool {
+        self.status.as_deref().is_none_or(|status| status == "READY")
+    }
+
+    fn number(&self) -> Option<u64> {
+        self.version.parse().ok()
+    }
+}
+
+/// What a server says: what was asked for, or why not.
+enum Said<T> {
+    Answer(T),
+    Refusal { code: String, failure: NoAnswer },
+}
+
+impl Registry<'_> {
+    /// The version that the alias stands at.
+    async fn of_alias(&self, alias: &str) -> Result<Option<Version>, NoAnswer> {
+        #[derive(Deserialize)]
+        struct Answer {
+            model_version: Version,
+        }
+        let query = [("name", self.source.model.as_str()), ("alias", alias)];
+        match self.get::<Answer>("registered-models/alias", &query).await? {
+            Said::Answer(answer) => Ok(Some(answer.model_version)),
+            Said::Refusal { code, .. } if code == MISSING => Ok(None),
+            // MLflow has the same refusal for an alias that is missing and for one that it cannot use.
+            Said::Refusal { code, failure } if code == INVALID => {
+                if self.lacks(alias).await? {
+                    Ok(None)
+                } else {
+                    Err(failure)
+                }
+            }
+            Said::Refusal { failure, .. } => Err(failure),
+        }
+    }
+
+    /// Whether there is no such model, or it has no such alias.
+    async fn lacks(&self, alias: &str) -> Result<bool, NoAnswer> {
+        #[derive(Deserialize)]
+        struct Answer {
+            registered_model: Model,
+        }
+        #[derive(Deserialize)]
+        struct Model {
+            #[serde(default)]
+            aliases: Vec<Alias>,
+        }
+        #[derive(Deserialize)]
+        struct Alias {
+            alias: String,
+        }
+        match self.get::<Answer>("registered-models/get", &[("name", &self.source.model)]).await? {
+            Said::Answer(answer) => Ok(answer.registered_model.aliases.iter().all(|known| known.alias != alias)),
+            Said::Refusal { code, .. } if code == MISSING => Ok(true),
+            Said::Refusal { failure, .. } => Err(failure),
+        }
+    }
+
+    /// The ready version with the greatest number, of the newest that there are.
+    async fn newest(&self) -> Result<Option<Version>, NoAnswer> {
+        let filter = filter(&self.source.model);
+        let query = [("filter", filter.as_str()), ("max_results", NEWEST), ("order_by", "version_number DESC")];
+        match self.get::<Page>("model-versions/search", &query).await? {
+            Said::Answer(page) => page.newest().map_err(|problem| no_answer(NoAnswerClass::Source, &problem)),
+            Said::Refusal { code, .. } if code == MISSING => Ok(None),
+            Said::Refusal { failure, .. } => Err(failure),
+        }
+    }
+
+    /// Where the version's files are. What it was registered with may itself point to another version or to a run.
+    async fn uri(&self, version: &Version) -> Result<String, NoAnswer> {
+        #[derive(Deserialize)]
+        struct Answer {
+            artifact_uri: String,
+        }
+        if !version.source.starts_with("models:") && !version.source.starts_with("runs:") {
+            return Ok(version.source.clone());
+        }
+        let query = [("name", self.source.model.as_str()), ("version", version.version.as_str())];
+        match self.get::<Answer>("model-versions/get-download-uri", &query).await? {
+            Said::Answer(answer) => Ok(answer.artifact_uri),
+            Said::Refusal { failure, .. } => Err(failure),
+        }
+    }
+
+    async fn get<T: DeserializeOwned>(&self, page: &str, query: &[(&str, &str)]) -> Result<Said<T>, NoAnswer> {
+        let url = below(&self.source.url, &format!("api/2.0/mlflow/{page}"), query)?;
+        let mut exchange = Exchange::get(self.namespace, &url, LIMITS);
+        exchange.read_refusals = true;
+        let reply = self.requests.send(&self.request, exchange).await?;
+        match reply.head.must_be_ok() {
+            Ok(()) => answer(&reply).map(Said::Answer),
+            Err(failure) => Ok(Said::Refusal { code: code(&reply), failure: reply.blame(&failure) }),
+        }
+    }
+}
+
+fn answer<T: DeserializeOwned>(reply: &Reply) -> Result<T, NoAnswer> {
+    let malformed =
+        |problem: &str| reply.blame(&reply.head.fail(NoAnswerClass::Malformed, Some(reply.body.len()), problem));
+    Json::read(&reply.body).map_err(|problem| malformed(&problem))?;
+    // The error's own words may repeat what the server told.
+    serde_json::from_slice(&reply.body).map_err(|_| malformed("this is not what MLflow answers"))
+}
+
+/// What a refusal calls itself; empty where it is not MLflow's.
+fn code(reply: &Reply) -> String {
+    #[derive(Deserialize)]
+    struct Refusal {
+        error_code: String,
+    }
+    serde_json::from_slice::<Refusal>(&reply.body).map_or_else(|_| String::new(), |refusal| refusal.error_code)
+}
+
+/// The filter for the versions of a model. MLflow's filters know no escape, so the quotes are of the kind that the name has
+/// not; a name with both was refused before.
+fn filter(model: &str) -> String {
+    let quote = if model.contains('\'') { '"' } else { '\'' };
+    format!("name={quote}{model}{quote}")
+}
+
+/// Versions, the newest first.
+#[derive(Deserialize)]
+struct Page {
+    #[serde(default)]
+    model_versions: Vec<Version>,
+    #[serde(default)]
+    next_page_token: String,
+}
+
+impl Page {
+    fn newest(self) -> Result<Option<Version>, String> {
+        let numbers: Option<Vec<u64>> = self.model_versions.iter().map(Version::number).collect();
+        let numbers = numbers.ok_or("a version of the model is not a number: name an alias instead of latest")?;
+        let more = !self.next_page_token.is_empty();
+        if more && !numbers.is_sorted_by(|newer, older| newer >= older) {
+            return Err("the server does not sort versions by number: name an alias instead of latest".to_owned());
+        }
+        let newest = self.model_versions.into_iter().filter(Version::is_ready).max_by_key(Version::number);
+        if newest.is_none() && more {
+            return Err(format!("none of the newest {NEWEST} versions is ready"));
+        }
+        Ok(newest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn newest(versions: &[(&str, &str)], next_page_token: &str) -> Result<Option<String>, String> {
+        let version = |(version, status): &(&str, &str)| Version {
+            version: (*version).to_owned(),
+            run_id: String::new(),
+            source: String::new(),
+            status: (!status.is_empty()).then(|| (*status).to_owned()),
+        };
+        let model_versions = versions.iter().map(version).collect();
+        let page = Page { model_versions, next_page_token: next_page_token.to_owned() };
+        page.newest().map(|found| found.map(|version| version.version))
+    }
+
+    #[test]
+    fn newest_is_the_greatest_number_that_is_ready() {
+        let pending = ("11", "PENDING_REGISTRATION");
+        for (versions, expected) in [
+            (&[("9", "READY"), ("10", "READY")][..], Some("10")),
+            (&[pending, ("10", ""), ("9", "READY")], Some("10")),
+            (&[pending, ("12", "FAILED_REGISTRATION")], None),
+            (&[], None),
+        ] {
+            assert_eq!(newest(versions, "").unwrap().as_deref(), expected, "{versions:?}");
+        }
+    }
+
+    #[test]
+    fn newest_is_not_guessed_where_the_first_page_may_lack_it() {
+        assert_eq!(newest(&[("10", "READY"), ("9", "READY")], "more").unwrap().as_deref(), Some("10"));
+        assert!(newest(&[("9", "READY"), ("10", "READY")], "more").unwrap_err().contains("does not sort"));
+        assert!(newest(&[("10", "PENDING_REGISTRATION")], "more").unwrap_err().contains("newest 20"));
+        assert!(newest(&[("ten", "READY")], "").unwrap_err().contains("not a number"));
+    }
+
+    #[test]
+    fn quotes_a_name_as_it_needs() {
+        assert_eq!(filter("m-1"), "name='m-1'");
+        assert_eq!(filter("it's"), "name=\"it's\"");
+    }
+}

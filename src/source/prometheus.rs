@@ -1,0 +1,148 @@
+//! The source `prometheus`: the one sample of an instant query. Network IO through the requester only.
+
+use std::collections::BTreeMap;
+
+use http::StatusCode;
+use serde::{Deserialize, de::IgnoredAny};
+
+use super::{
+    http::{Exchange, Limits, Reply},
+    json::Json,
+    page::below,
+    request::Requester,
+    text::no_answer,
+    value::{Reading, Value},
+};
+use crate::{
+    api::{PrometheusSource, needs_sync::MAX_HEADERS},
+    core::answer::{NoAnswer, NoAnswerClass},
+};
+
+/// Bounds of an answer: large enough to count the elements of most vectors that are too many.
+const LIMITS: Limits = Limits { body: 1024 * 1024, headers: MAX_HEADERS };
+/// Most labels that become attributes.
+const MAX_LABELS: usize = 32;
+
+/// The sample's text, with its labels as attributes. An empty vector is no value.
+pub(super) async fn read(requests: &Requester, namespace: &str, source: &PrometheusSource) -> Reading {
+    let url = below(&source.url, "api/v1/query", &[("query", &source.query)])?;
+    let exchange = Exchange::get(namespace, &url, LIMITS);
+    let reply = requests.send(&source.request.clone().unwrap_or_default(), exchange).await?;
+    if matches!(reply.head.status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY) {
+        let hint = "the server refuses the query; its own page shows why";
+        return Err(reply.blame(&reply.head.fail(NoAnswerClass::Status, None, hint)));
+    }
+    let reply = reply.ok()?;
+    let answer = answer(&reply)?;
+    sample(answer).map_err(|problem| reply.blame(&no_answer(NoAnswerClass::Source, &problem)))
+}
+
+/// What the API answers with status 200 (`format overview` of Prometheus' HTTP API).
+#[derive(Deserialize)]
+struct Answer {
+    status: String,
+    data: Data,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "resultType", content = "result", rename_all = "lowercase")]
+enum Data {
+    Vector(Vec<Element>),
+    Scalar((IgnoredAny, String)),
+    String(IgnoredAny),
+    Matrix(IgnoredAny),
+}
+
+/// An element of a vector. Of a native histogram there is no `value`.
+#[derive(Deserialize)]
+struct Element {
+    #[serde(default)]
+    metric: BTreeMap<String, String>,
+    value: Option<(IgnoredAny, String)>,
+}
+
+fn answer(reply: &Reply) -> Result<Data, NoAnswer> {
+    let malformed =
+        |problem: &str| reply.blame(&reply.head.fail(NoAnswerClass::Malformed, Some(reply.body.len()), problem));
+    Json::read(&reply.body).map_err(|problem| malformed(&problem))?;
+    match serde_json::from_slice::<Answer>(&reply.body) {
+        Ok(Answer { status, data }) if status == "success" => Ok(data),
+        // The error's own words may repeat what the server told.
+        _ => Err(malformed("this is not what Prometheus answers to an instant query")),
+    }
+}
+
+fn sample(data: Data) -> Result<Option<Value>, String> {
+    let mut elements = match data {
+        Data::Scalar((_, text)) => return Value::of_text(&text).map(Some),
+        Data::Vector(elements) => elements,
+        Data::String(_) => return Err("the query yields a string; a value is a scalar or one sample".to_owned()),
+        Data::Matrix(_) => {
+            return Err("the query yields a range of samples; take one of them, as max_over_time does".to_owned());
+        }
+    };
+    if elements.len() > 1 {
+        let count = elements.len();
+        return Err(format!("the query yields {count} samples; a value is one: select or aggregate them"));
+    }
+    let Some(Element { metric, value }) = elements.pop() else { return Ok(None) };
+    let Some((_, text)) = value else {
+        return Err("the query yields a histogram; take a number of it, as histogram_quantile does".to_owned());
+    };
+    Value::of_text(&text).map(|value| Some(labelled(value, metric)))
+}
+
+/// The labels as attributes `label.<name>`: the first by name, without Prometheus' own (`__name__`) and those that no
+/// parameter could carry.
+fn labelled(value: Value, labels: BTreeMap<String, String>) -> Value {
+    let usable = labels
+        .into_iter()
+        .filter(|(name, text)| !name.starts_with("__") && name.len() <= 128 && Value::of_text(text).is_ok());
+    usable.take(MAX_LABELS).fold(value, |value, (name, text)| value.with(&format!("label.{name}"), text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(data: &str) -> Result<Option<Value>, String> {
+        let answer: Answer = serde_json::from_str(&format!(r#"{{"status":"success","data":{data}}}"#)).unwrap();
+        sample(answer.data)
+    }
+
+    #[test]
+    fn refuses_what_is_not_one_number() {
+        for (data, problem) in [
+            (r#"{"resultType":"matrix","result":[]}"#, "a range of samples"),
+            (r#"{"resultType":"string","result":[1.5,"x"]}"#, "a string"),
+            (r#"{"resultType":"vector","result":[{"metric":{},"histogram":[1.5,{"count":"1"}]}]}"#, "a histogram"),
+            (r#"{"resultType":"vector","result":[{"metric":{}},{"metric":{}},{"metric":{}}]}"#, "yields 3 samples"),
+        ] {
+            let found = read(data).unwrap_err();
+            assert!(found.contains(problem), "{data}: {found}");
+        }
+        assert_eq!(read(r#"{"resultType":"vector","result":[]}"#), Ok(None));
+    }
+
+    #[test]
+    fn takes_numbers_as_they_are_written() {
+        for text in ["0.5", "1e+10", "NaN", "+Inf", "-Inf"] {
+            let vector = format!(r#"{{"resultType":"vector","result":[{{"metric":{{}},"value":[1.5,"{text}"]}}]}}"#);
+            assert_eq!(read(&vector).unwrap().unwrap().text(), text);
+            let scalar = format!(r#"{{"resultType":"scalar","result":[1.5,"{text}"]}}"#);
+            assert_eq!(read(&scalar).unwrap().unwrap().text(), text);
+        }
+    }
+
+    #[test]
+    fn makes_attributes_of_labels_within_bounds() {
+        let mut labels: BTreeMap<String, String> = (10..60).map(|n| (format!("n{n}"), "x".to_owned())).collect();
+        labels.extend([("__name__", "up"), ("a", "x\ny"), ("b", "\u{1b}")].map(|(a, b)| (a.to_owned(), b.to_owned())));
+        labels.insert("c".to_owned(), "x".repeat(1025));
+        let value = labelled(Value::of_text("1").unwrap(), labels);
+        let names: Vec<_> = value.attributes().keys().map(String::as_str).collect();
+        assert_eq!(names.len(), 1 + MAX_LABELS);
+        assert_eq!((names[0], names[1], names[31], names[32]), ("label.a", "label.n10", "label.n40", "value"));
+        assert_eq!(value.attributes()["label.a"], "x\ny");
+    }
+}
