@@ -45,7 +45,7 @@ pub async fn read_results(
         ResultsIn::Object(results) => Ok(results),
         ResultsIn::Pods(pods) => match pods.search(container) {
             Ok(search) => look_through_pods(client, namespace, search).await,
-            Err(results) => Ok(results),
+            Err(problem) => Ok(Results::unreadable(problem)),
         },
     }
 }
@@ -56,7 +56,9 @@ async fn look_through_pods(client: &Guarded, namespace: &str, mut search: PodSea
     loop {
         let path = format!("/api/v1/namespaces/{namespace}/pods?limit={PAGE}&labelSelector={selector}&continue={next}");
         let page: Page = get(client, &path).await?;
-        page.items.iter().for_each(|pod| search.see(pod.get()));
+        for pod in &page.items {
+            search.see(pod.get());
+        }
         if page.metadata.next.is_empty() {
             return Ok(search.results());
         }

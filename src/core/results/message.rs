@@ -71,10 +71,13 @@ fn outputs(reader: &mut Reader, value: &RawValue) {
 }
 
 fn members<'a>(reader: &mut Reader, at: &str, value: &'a RawValue) -> Vec<(String, &'a RawValue)> {
-    Members::of(value.get()).map(|members| members.0).unwrap_or_else(|problem| {
-        reader.say(format!("{at} {problem}"));
-        Vec::new()
-    })
+    match Members::of(value.get()) {
+        Ok(members) => members.0,
+        Err(problem) => {
+            reader.say(format!("{at} {problem}"));
+            Vec::new()
+        }
+    }
 }
 
 /// A string's text, or a number as it is written.

@@ -71,22 +71,20 @@ impl RunPods {
         format!("{CONTROLLER_UID}={}", self.uid)
     }
 
-    /// Begins to look for the container of this name; without a name, for the only one. The error is the results: none,
-    /// and why.
-    pub fn search(self, container: Option<&str>) -> Result<PodSearch, Results> {
+    /// Begins to look for the container of this name; without a name, for the only one. The error says why
+    /// there are no results.
+    pub fn search(self, container: Option<&str>) -> Result<PodSearch, String> {
         let container = match (container, self.containers.as_slice()) {
             (Some(name), containers) if containers.iter().any(|known| known == name) => name.to_owned(),
             (Some(name), _) => {
-                let problem = format!("{CONTAINER_FIELD} names {}, which is no container of the Job", shown(name));
-                return Err(Results::unreadable(problem));
+                return Err(format!("{CONTAINER_FIELD} names {}, which is no container of the Job", shown(name)));
             }
             (None, [only]) => only.clone(),
             (None, containers) => {
-                let problem = format!(
+                return Err(format!(
                     "the Job has {} containers: name the one that writes the results in {CONTAINER_FIELD}",
                     containers.len()
-                );
-                return Err(Results::unreadable(problem));
+                ));
             }
         };
         Ok(PodSearch { pods: self, container, seen: false, best: None })
