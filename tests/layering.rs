@@ -20,10 +20,26 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("kube_io", &["api", "core", "port", "clock"]),
     ("schedule", &["api", "core", "port", "clock"]),
     ("telemetry", &["api", "core"]),
-    ("controller", &["api", "core", "port", "clock", "kube_io", "schedule", "telemetry"]),
-    ("app", &["api", "core", "port", "clock", "runs", "source", "kube_io", "schedule", "telemetry", "controller"]),
+    ("lineage", &["api", "core"]),
+    ("controller", &["api", "core", "port", "clock", "kube_io", "schedule", "telemetry", "lineage"]),
+    (
+        "app",
+        &[
+            "api",
+            "core",
+            "port",
+            "clock",
+            "runs",
+            "source",
+            "kube_io",
+            "schedule",
+            "telemetry",
+            "lineage",
+            "controller",
+        ],
+    ),
     // The command line makes settings of flags, and settings belong to whom they set.
-    ("cli", &["api", "app", "source", "telemetry"]),
+    ("cli", &["api", "app", "source", "telemetry", "lineage"]),
     ("main", &["app", "cli", "telemetry"]),
 ];
 
@@ -37,7 +53,7 @@ const ONLY: &[(&[&str], &[&str])] = &[
     (&["kube", "discovery"], &["kube_io"]),
     (&["kube", "Config"], &["app", "kube_io"]),
     (&["kube", "config"], &["app", "kube_io"]),
-    (&["reqwest"], &["source"]),
+    (&["reqwest"], &["source", "lineage"]),
     (&["axum"], &["telemetry"]),
     (&["clap"], &["cli", "main", "telemetry"]),
 ];
