@@ -170,7 +170,8 @@ static SCHEMAS: LazyLock<Option<Schemas>> = LazyLock::new(|| {
 
 impl Schemas {
     fn read(dir: &Path) -> Self {
-        let files = [dir, &dir.join("facets")].into_iter().flat_map(|dir| fs::read_dir(dir).unwrap());
+        let facets = dir.join("facets");
+        let files = [dir, &facets].into_iter().flat_map(|dir| fs::read_dir(dir).unwrap());
         let files = files.map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
         let documents: Vec<Value> =
             files.map(|path| serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()).collect();
@@ -185,7 +186,8 @@ impl Schemas {
         let mut facets = HashMap::new();
         for document in &documents {
             for (name, schema) in document["properties"].as_object().into_iter().flatten() {
-                let url = format!("{}{}", id(document), schema["$ref"].as_str().unwrap());
+                let Some(definition) = schema["$ref"].as_str() else { continue };
+                let url = format!("{}{definition}", id(document));
                 facets.insert((name.clone(), url.clone()), validator(&url));
             }
         }
