@@ -7,6 +7,7 @@ pub mod clock;
 pub mod controller;
 pub mod core;
 pub mod kube_io;
+pub mod lineage;
 pub mod port;
 pub mod runs;
 pub mod schedule;

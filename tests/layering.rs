@@ -20,11 +20,27 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("kube_io", &["api", "core", "port", "clock"]),
     ("schedule", &["api", "core", "port", "clock"]),
     ("telemetry", &["api", "core"]),
-    ("controller", &["api", "core", "port", "clock", "kube_io", "schedule", "telemetry"]),
-    ("app", &["api", "core", "port", "clock", "runs", "source", "kube_io", "schedule", "telemetry", "controller"]),
+    ("lineage", &["api", "core"]),
+    ("controller", &["api", "core", "port", "clock", "kube_io", "schedule", "telemetry", "lineage"]),
+    (
+        "app",
+        &[
+            "api",
+            "core",
+            "port",
+            "clock",
+            "runs",
+            "source",
+            "kube_io",
+            "schedule",
+            "telemetry",
+            "lineage",
+            "controller",
+        ],
+    ),
     // The command line makes settings of flags, and settings belong to whom they set.
     // `verify` reads and proves without a controller.
-    ("cli", &["api", "core", "clock", "source", "kube_io", "telemetry", "app"]),
+    ("cli", &["api", "core", "clock", "source", "kube_io", "telemetry", "lineage", "app"]),
     ("main", &["app", "cli", "telemetry"]),
 ];
 
@@ -38,7 +54,7 @@ const ONLY: &[(&[&str], &[&str])] = &[
     (&["kube", "discovery"], &["kube_io"]),
     (&["kube", "Config"], &["app", "kube_io"]),
     (&["kube", "config"], &["app", "kube_io"]),
-    (&["reqwest"], &["source"]),
+    (&["reqwest"], &["source", "lineage"]),
     (&["axum"], &["telemetry"]),
     (&["clap"], &["cli", "main", "telemetry"]),
 ];

@@ -157,6 +157,7 @@ fn every_metric_is_documented_and_every_documented_metric_exists() {
     metrics.question("needed", Duration::ZERO);
     metrics.run_started("Job");
     metrics.run_ended("Failed");
+    metrics.lineage_event("sent");
     let watch_ages = vec![("Job", Duration::ZERO)];
     let page = metrics.text(&Snapshot { watch_ages, ..Snapshot::default() });
     let registered: BTreeSet<String> = page

@@ -2,12 +2,13 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use clap::{ArgAction, Args};
+use clap::{ArgAction, Args, builder::FalseyValueParser};
 use ipnet::IpNet;
 
 use super::namespace;
 use crate::{
     app::{Election, Settings},
+    lineage::settings::{ApiKey, Settings as LineageSettings},
     source::address::AddressRules,
     telemetry::log,
 };
@@ -68,6 +69,26 @@ pub struct ControllerArgs {
     #[arg(long, env = "MODELSYNC_MAX_POLLS", value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub max_polls: u32,
 
+    /// Tell the OpenLineage service at this URL of runs.
+    #[arg(long, env = "OPENLINEAGE_URL", value_name = "URL", hide_env_values = true)]
+    pub openlineage_url: Option<String>,
+
+    /// Path below that URL which events are sent to; default: api/v1/lineage.
+    #[arg(long, env = "OPENLINEAGE_ENDPOINT", value_name = "PATH")]
+    pub openlineage_endpoint: Option<String>,
+
+    /// Key of the OpenLineage service. Better given in the environment, from a Secret: flags are seen by many.
+    #[arg(long, env = "OPENLINEAGE_API_KEY", value_name = "KEY", hide_env_values = true, value_parser = api_key)]
+    pub openlineage_api_key: Option<ApiKey>,
+
+    /// Namespace of jobs and models at the OpenLineage service; default: the Kubernetes namespace of each object.
+    #[arg(long, env = "OPENLINEAGE_NAMESPACE", value_name = "NAME")]
+    pub openlineage_namespace: Option<String>,
+
+    /// Tell no OpenLineage service of runs, whatever the URL.
+    #[arg(long, env = "OPENLINEAGE_DISABLED", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    pub openlineage_disabled: bool,
+
     /// What is logged, as in info,modelsync=debug.
     #[arg(long, env = "MODELSYNC_LOG", value_name = "FILTER", default_value = "info")]
     pub log: String,
@@ -99,6 +120,26 @@ impl ControllerArgs {
             }),
         }
     }
+}
+
+impl ControllerArgs {
+    /// Where runs are told of, if anywhere. What is given empty counts as not given: charts set variables that way.
+    pub fn lineage(&self) -> Option<LineageSettings> {
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
+        let url = given(&self.openlineage_url).filter(|_| !self.openlineage_disabled)?;
+        Some(LineageSettings {
+            url,
+            endpoint: given(&self.openlineage_endpoint),
+            api_key: self.openlineage_api_key.clone().filter(|key| !key.is_empty()),
+            namespace: given(&self.openlineage_namespace),
+        })
+    }
+}
+
+/// Takes every text, because a refusal would repeat it: whether it can be used is found out when lineage starts.
+#[expect(clippy::unnecessary_wraps, reason = "the form of a parser")]
+fn api_key(text: &str) -> Result<ApiKey, String> {
+    Ok(ApiKey::new(text))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -168,6 +209,14 @@ mod tests {
             "0s",
             "--max-polls",
             "7",
+            "--openlineage-url",
+            "http://lineage",
+            "--openlineage-endpoint",
+            "v2",
+            "--openlineage-api-key",
+            "s3cret",
+            "--openlineage-namespace",
+            "prod",
             "--log",
             "debug",
             "--log-format",
@@ -178,6 +227,19 @@ mod tests {
             (args.namespaces.len(), args.leader_elect, args.min_run_age, args.max_polls),
             (2, false, Duration::ZERO, 7)
         );
+    }
+
+    #[test]
+    fn tells_of_runs_where_a_url_is_given_and_it_is_not_disabled() {
+        let args = parse(&["--openlineage-url=http://l", "--openlineage-api-key=s3cret", "--openlineage-namespace="]);
+        let args = args.unwrap();
+        assert!(!format!("{args:?}").contains("s3cret"), "{args:?}");
+        let settings = args.lineage().unwrap();
+        assert_eq!((settings.url.as_str(), settings.namespace, settings.endpoint), ("http://l", None, None));
+        assert_eq!(settings.api_key, Some(ApiKey::new("s3cret")));
+        for flags in [&[][..], &["--openlineage-url="], &["--openlineage-url=http://l", "--openlineage-disabled"]] {
+            assert_eq!(parse(flags).unwrap().lineage(), None, "{flags:?}");
+        }
     }
 
     #[test]

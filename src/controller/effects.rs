@@ -9,10 +9,10 @@ use crate::{
     clock::Clock,
     core::{
         effect::{CreateRun, DeleteRun, StopRun},
+        note::Note,
         object::Identity,
         reservation::{Lookup, PostState, Refusal},
         run::{OwnerReference, RunBackend, RunRequest, Template},
-        note::Note,
     },
     kube_io::{
         apply::{ApiServer, Created, Found, Written},

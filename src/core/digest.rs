@@ -30,6 +30,12 @@ pub fn named_target(name: &str, template: &Template<'_>) -> String {
     identity("target", &serde_json::json!(name), template)
 }
 
+/// Digest of what a training is made from: its inputs, parameters and candidates, and the template as the user wrote it.
+/// Form as in [`target`].
+pub fn training(what: &Value, template: &Template<'_>) -> String {
+    identity("training", what, template)
+}
+
 fn identity(member: &str, what: &Value, template: &Template<'_>) -> String {
     let spec = serde_json::from_str(template.spec.get()).unwrap_or(Value::Null);
     let metadata = template.metadata.map_or(

@@ -31,6 +31,15 @@ pub fn run_name(object_name: &str, uid: &str, attempt: i64) -> String {
     format!("{}-{}-{attempt}", prefix.trim_end_matches('-'), &hex(&Sha256::digest(uid.as_bytes()))[..16])
 }
 
+/// The same with `-<candidate>` at the end, for a training that tries several things; without one, [`run_name`].
+///
+/// A candidate's name has at most 16 characters, begins and ends with a letter or a digit, and no attempt has a letter: so
+/// no two of them make the same name.
+pub fn candidate_run_name(object_name: &str, uid: &str, attempt: i64, candidate: &str) -> String {
+    let name = run_name(object_name, uid, attempt);
+    if candidate.is_empty() { name } else { format!("{name}-{candidate}") }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -55,6 +64,13 @@ mod tests {
             let run = run_name(name, "uid", MAX_ATTEMPT);
             assert!(is_dns_label(&run), "{name} gave {run}");
         }
+    }
+
+    #[test]
+    fn longest_candidate_of_the_longest_name_fits() {
+        let name = candidate_run_name(&"x".repeat(253), "uid", MAX_ATTEMPT, "gradient-boost-1");
+        assert_eq!(name.len(), MAX_LENGTH);
+        assert!(is_dns_label(&name), "{name}");
     }
 
     proptest! {

@@ -178,6 +178,35 @@ pub fn check_url(field: &str, text: &str) -> Result<String, Invalid> {
     Ok(url.into())
 }
 
+/// A source in words, for records: what is read, as in `git https://host/repo main`. Without the query of a URL, which may
+/// hold what nobody else should see.
+pub fn describe(source: &Source) -> String {
+    if !source.all.is_empty() {
+        let members = source.all.iter().map(|member| format!("{}: {}", member.name, describe_single(&member.source)));
+        return format!("all {}", members.collect::<Vec<_>>().join("; "));
+    }
+    describe_single(&source.single)
+}
+
+fn describe_single(source: &SingleSource) -> String {
+    let plain = |url: &str| url.split(['?', '#']).next().unwrap_or_default().to_owned();
+    match source {
+        SingleSource { literal: Some(_), .. } => "literal".to_owned(),
+        SingleSource { config_map_key_ref: Some(key), .. } => format!("configMap {} {}", key.name, key.key),
+        SingleSource { object_field: Some(field), .. } => {
+            format!("object {} {} {} {}", field.api_version, field.kind, field.name, field.json_path)
+        }
+        SingleSource { model_train: Some(train), .. } => format!("modelTrain {}", train.name),
+        SingleSource { http: Some(http), .. } => format!("http {}", plain(&http.url)),
+        SingleSource { git: Some(git), .. } => format!("git {} {}", plain(&git.url), git.reference),
+        SingleSource { mlflow: Some(mlflow), .. } => format!("mlflow {} {}", plain(&mlflow.url), mlflow.model),
+        SingleSource { prometheus: Some(prometheus), .. } => {
+            format!("prometheus {} {}", plain(&prometheus.url), prometheus.query)
+        }
+        _ => String::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

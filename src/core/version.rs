@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use jiff::Timestamp;
 
 use super::chain::Link;
-use crate::api::{ModelTrainStatus, Outcome, RecordRef, Verdict};
+use crate::api::{Condition, ModelTrainStatus, Outcome, Reason, RecordRef, ServedBy, Verdict};
 
 /// How many versions are kept besides the protected ones where the user gave no limit.
 pub const DEFAULT_LIMIT: usize = 20;
@@ -46,8 +46,12 @@ pub struct VersionRecord {
     /// Whether its digest is that of its content and its name that of its run. What is not sound counts for nothing: it is
     /// neither accepted nor held.
     pub sound: bool,
-    /// Uids of the ModelSyncs that serve it.
-    pub served_by: Box<[Box<str>]>,
+    /// The conditions of its status.
+    pub conditions: Box<[Condition]>,
+    /// What became of it: the reason of its condition Accepted.
+    pub decision: Option<Reason>,
+    /// The ModelSyncs that serve it.
+    pub served_by: Box<[ServedBy]>,
     /// Whether it is being deleted.
     pub deleting: bool,
 }
@@ -145,7 +149,11 @@ mod tests {
             digest: "v1:sha256:00".into(),
             previous: None,
             sound: true,
-            served_by: if served { Box::new(["sync".into()]) } else { Box::default() },
+            served_by: if served {
+                Box::new([ServedBy { model_sync: "sync".into(), uid: "sync".into(), since: Timestamp::UNIX_EPOCH }])
+            } else {
+                Box::default()
+            },
             deleting,
         }
     }

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tracing::debug;
 
 use super::client::{Guarded, within};
-use crate::{api::keys, core::object::Identity, core::sync::Note};
+use crate::{api::keys, core::note::Note, core::object::Identity};
 
 /// Events that wait to be published. Beyond that they are dropped: they are for the reader, not for the record.
 const QUEUE: usize = 1024;

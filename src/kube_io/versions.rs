@@ -12,8 +12,8 @@ use super::{
     record::{Packed, part},
 };
 use crate::{
-    api::{DeletionPolicy, ModelVersionSpec, ModelVersionStatus, keys},
-    core::{chain::digest_as_stored, invalid::Invalid, version::VersionRecord},
+    api::{ConditionType, DeletionPolicy, ModelVersionSpec, ModelVersionStatus, keys},
+    core::{chain::digest_as_stored, condition::find, invalid::Invalid, version::VersionRecord},
 };
 
 /// Items of one page of a list.
@@ -45,7 +45,8 @@ pub fn version(object: &str) -> Result<StoredVersion, serde_json::Error> {
     let content = digest_as_stored(&value);
     let spec: ModelVersionSpec = serde_json::from_value(value)?;
     let status = status.map_or("", RawValue::get);
-    let served: ServedOnly = if status.is_empty() { ServedOnly::default() } else { serde_json::from_str(status)? };
+    let stated: ModelVersionStatus =
+        if status.is_empty() { ModelVersionStatus::default() } else { serde_json::from_str(status)? };
     let record = VersionRecord {
         namespace: metadata.namespace.into(),
         sound: spec.digest == content && spec.run.name == metadata.name,
@@ -63,7 +64,9 @@ pub fn version(object: &str) -> Result<StoredVersion, serde_json::Error> {
         score: spec.gate.score.map(Into::into),
         digest: spec.digest.into(),
         previous: spec.previous.map(Box::new),
-        served_by: served.served_by.into_iter().map(|by| by.uid.into()).collect(),
+        decision: find(&stated.conditions, ConditionType::Accepted).map(|condition| condition.reason),
+        conditions: stated.conditions.into(),
+        served_by: stated.served_by.into(),
         deleting: metadata.deletion_timestamp.is_some(),
     };
     Ok(StoredVersion { record, texts: Packed::new(spec_text.get(), status) })
@@ -86,18 +89,6 @@ struct Meta {
     uid: String,
     resource_version: String,
     deletion_timestamp: Option<serde::de::IgnoredAny>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ServedOnly {
-    #[serde(default)]
-    served_by: Vec<By>,
-}
-
-#[derive(Deserialize)]
-struct By {
-    uid: String,
 }
 
 /// What came of writing a record.

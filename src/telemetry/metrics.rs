@@ -60,6 +60,7 @@ pub struct Metrics {
     question_seconds: Family<OutcomeLabel, Histogram>,
     started: Family<KindLabel, Counter>,
     ended: Family<OutcomeLabel, Counter>,
+    lineage: Family<ResultLabel, Counter>,
     undecodable: Gauge,
     queue_depth: Gauge,
     under_way: Gauge,
@@ -79,6 +80,7 @@ impl Default for Metrics {
             question_seconds: Family::new_with_constructor(|| Histogram::new(QUESTION_BUCKETS)),
             started: Family::default(),
             ended: Family::default(),
+            lineage: Family::default(),
             undecodable: Gauge::default(),
             queue_depth: Gauge::default(),
             under_way: Gauge::default(),
@@ -100,6 +102,11 @@ impl Metrics {
         registry.register("question_seconds", "Time of a question, by outcome", self.question_seconds.clone());
         registry.register("runs_started", "Runs created, by kind", self.started.clone());
         registry.register("runs_ended", "Runs whose end was recorded, by outcome", self.ended.clone());
+        registry.register(
+            "lineage_events",
+            "Events for the lineage service, by result: sent, dropped, failed",
+            self.lineage.clone(),
+        );
         registry.register(
             "undecodable_objects",
             "Stored objects that cannot be read, wholly or in part",
@@ -146,6 +153,11 @@ impl Metrics {
     /// The end of a run was recorded.
     pub fn run_ended(&self, outcome: &'static str) {
         self.ended.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    /// An event for the lineage service was `sent`, `dropped` because too many waited, or `failed`.
+    pub fn lineage_event(&self, result: &'static str) {
+        self.lineage.get_or_create(&ResultLabel { result }).inc();
     }
 
     /// All metrics, in the OpenMetrics text format, with the gauges as they are now.

@@ -3,7 +3,10 @@
 //! `$(run.name)`, `$(run.uid)` and `$(version)` stand for a run. What they are replaced by is made of lower-case letters,
 //! digits, `-` and `.` only, which mean themselves in a URL, a query, a path's quoted name and a name of an object.
 
-use crate::{api::Source, core::invalid::Invalid};
+use crate::{
+    api::{SingleSource, Source},
+    core::invalid::Invalid,
+};
 
 /// What stands for a run.
 const RUN_NAME: &str = "$(run.name)";
@@ -29,7 +32,7 @@ pub fn for_run(source: &Source, run_name: &str, run_uid: &str, version: &str) ->
 /// Whether the source is good otherwise can be told of what [`for_run`] makes of it.
 pub fn check(source: &Source, at: &str) -> Result<(), Invalid> {
     let mut source = source.clone();
-    if source.literal.is_some() {
+    if source.single.literal.is_some() {
         let problem = "is the same for every run, and so no measurement: use a source that the run reports to";
         return Err(Invalid::new(format!("{at}.literal"), problem));
     }
@@ -56,8 +59,10 @@ pub fn check(source: &Source, at: &str) -> Result<(), Invalid> {
 /// is asked.
 fn texts(source: &mut Source) -> Vec<(&'static str, &mut String)> {
     let mut texts = Vec::new();
-    // The constant is refused, not filled in.
-    let Source { literal: _, config_map_key_ref, object_field, http, git } = source;
+    let Source { single, all: _ } = source;
+    // The constant is refused, not filled in; what a ModelTrain accepted is no measurement of a run.
+    let SingleSource { literal: _, model_train: _, config_map_key_ref, object_field, http, git, mlflow, prometheus } =
+        single;
     if let Some(key) = config_map_key_ref {
         texts.extend([("configMapKeyRef.name", &mut key.name), ("configMapKeyRef.key", &mut key.key)]);
     }
@@ -70,6 +75,14 @@ fn texts(source: &mut Source) -> Vec<(&'static str, &mut String)> {
     }
     if let Some(git) = git.as_deref_mut() {
         texts.extend([("git.ref", &mut git.reference), ("git.url", &mut git.url)]);
+    }
+    if let Some(prometheus) = prometheus.as_deref_mut() {
+        texts.extend([("prometheus.query", &mut prometheus.query), ("prometheus.url", &mut prometheus.url)]);
+    }
+    if let Some(mlflow) = mlflow.as_deref_mut() {
+        texts.push(("mlflow.model", &mut mlflow.model));
+        texts.extend(mlflow.alias.as_mut().map(|alias| ("mlflow.alias", alias)));
+        texts.push(("mlflow.url", &mut mlflow.url));
     }
     texts
 }

@@ -26,4 +26,4 @@ pub use plan::{Effect, Plan, Rule};
 pub use question::question;
 pub use references::references;
 pub use summarise::broken_off;
-pub use validate::{DEFAULT_INTERVAL, Valid, validate};
+pub use validate::{Valid, validate};

@@ -28,8 +28,8 @@ pub fn decide(facts: &Facts<'_>, now: Now) -> Plan {
     if facts.object.deleting {
         return Plan::idle(Rule::Deleting);
     }
-    let known = matches!(facts.runs, RunKnowledge::Known { .. })
-        && matches!(facts.versions, VersionKnowledge::Known { .. });
+    let known =
+        matches!(facts.runs, RunKnowledge::Known { .. }) && matches!(facts.versions, VersionKnowledge::Known { .. });
     if !known {
         // A watch that falls silent and speaks again wakes nobody by itself.
         return Plan::idle(Rule::WorldUnknown).waking_at(now.mono + UNKNOWN_RETRY);
@@ -96,7 +96,9 @@ fn restored(facts: &Facts<'_>, now: Now) -> Option<Plan> {
     }
     let accepted = |version: &&&VersionRecord| {
         let accepted = crate::core::condition::find(&version.conditions, crate::api::ConditionType::Accepted);
-        version.sound && !version.deleting && accepted.is_some_and(|condition| condition.status == ConditionStatus::True)
+        version.sound
+            && !version.deleting
+            && accepted.is_some_and(|condition| condition.status == ConditionStatus::True)
     };
     let newest = earlier.iter().filter(accepted).max_by_key(|version| (version.finished_at, version.attempt))?;
     let spec = facts.details(&newest.name)?;

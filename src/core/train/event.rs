@@ -18,9 +18,11 @@ pub fn notes(before: &ModelTrainStatus, after: &ModelTrainStatus) -> Vec<Note> {
         let text = format!("training {} of {} runs: {}", open.attempt, open.slots.len(), words(&open.reasons));
         tell(false, Reason::TrainingStarted, "Train", text);
     }
-    if let Some(last) = after.last_attempt.as_ref().filter(|last| {
-        before.last_attempt.as_ref().is_none_or(|earlier| earlier.attempt < last.attempt)
-    }) {
+    if let Some(last) = after
+        .last_attempt
+        .as_ref()
+        .filter(|last| before.last_attempt.as_ref().is_none_or(|earlier| earlier.attempt < last.attempt))
+    {
         let good = matches!(last.verdict, AttemptVerdict::Accepted | AttemptVerdict::NotImproved);
         tell(!good, Reason::TrainingEnded, "Judge", format!("training {} ended: {:?}", last.attempt, last.verdict));
     }

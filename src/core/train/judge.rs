@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     close,
-    facts::{Facts, numbers, readings},
+    facts::{Facts, readings},
     plan::{Effect, Plan, Rule},
     slots::{Standing, active},
     summarise::{Situation, report, reported},
@@ -22,13 +22,14 @@ use crate::{
         RecordedParameter, RecordedRun, SlotReport, SlotState, TrainRef, TrainReservation, TrainSlot, Verdict,
     },
     core::{
-        chain::{next_record as seal, input_digest},
+        chain::{input_digest, next_record as seal},
         condition::truncated,
         digest::hex,
         effect::StopCause,
         gate::{GateProgram, Judgement},
         results::Results,
         run::{Ending, RunRecord},
+        source::describe,
         time::{Now, after, until, whole_seconds},
         version::VersionRecord,
     },
@@ -179,8 +180,7 @@ fn measured(
         Err(Box::new(plan.asking(facts, at, now).waking_at(now.mono + at.max(Duration::from_millis(1)))))
     };
     let Some(measured) = facts.memory.measured.get(&run.uid) else { return ask(Duration::ZERO) };
-    let complete =
-        metrics.values.iter().all(|value| matches!(measured.values.get(&value.name), Some(Ok(Some(_)))));
+    let complete = metrics.values.iter().all(|value| matches!(measured.values.get(&value.name), Some(Ok(Some(_)))));
     if !complete && !over {
         let since = now.mono.since(measured.asked);
         return ask(MEASURE_AGAIN.saturating_sub(since).min(until(now.wall, after(ended, wait))));
@@ -193,7 +193,7 @@ fn measured(
         RecordedMetric {
             name: value.name.clone(),
             value: text.filter(|text| text.len() <= MAX_NUMBER && text.parse::<f64>().is_ok_and(f64::is_finite)),
-            source: valid.described(&value.source),
+            source: describe(&value.source),
         }
     });
     Ok(recorded.collect())
@@ -211,9 +211,9 @@ fn verdict(
     let judged = facts.memory.judged.get(&slot.run_name).filter(|(digest, _)| *digest == evidence.digest);
     let Some((_, judgement)) = judged else { return Err(Box::new(evidence)) };
     let mut report = GateReport { verdict: judgement.verdict, rules: judgement.rules.clone(), ..unjudged(facts) };
-    report.score = valid.best_metric().and_then(|best| {
-        metrics.iter().find(|metric| metric.name == best).and_then(|metric| metric.value.clone())
-    });
+    report.score = valid
+        .best_metric()
+        .and_then(|best| metrics.iter().find(|metric| metric.name == best).and_then(|metric| metric.value.clone()));
     // A run that read something else than what was pinned says nothing about what was pinned.
     let misread = open.inputs.iter().find(|input| {
         let read = results.read_inputs.get(&input.name);
@@ -241,8 +241,7 @@ fn evidence(
 ) -> Evidence {
     let accepted = facts.accepted_metrics().unwrap_or_default();
     let served = facts.served_metrics().unwrap_or_default();
-    let inputs: BTreeMap<_, _> =
-        open.inputs.iter().map(|input| (input.name.clone(), input.value.clone())).collect();
+    let inputs: BTreeMap<_, _> = open.inputs.iter().map(|input| (input.name.clone(), input.value.clone())).collect();
     let read = readings(metrics);
     let identity = serde_json::json!({
         "gate": valid.spec.gate, "candidate": slot.candidate, "metrics": metrics, "accepted": accepted,
@@ -343,14 +342,6 @@ fn note(facts: &Facts<'_>, open: &TrainReservation, place: usize, version: &Vers
     if open.slots.iter().all(over) {
         return close::close(facts, &open, now);
     }
-    let status = ModelTrainStatus {
-        active: active(facts, &open),
-        ..reported(facts, &Situation::Training(&open), now)
-    };
+    let status = ModelTrainStatus { active: active(facts, &open), ..reported(facts, &Situation::Training(&open), now) };
     Plan::write(facts, Rule::NoteVersion, status)
-}
-
-/// Metrics of a record, as numbers.
-pub fn scores(spec: &ModelVersionSpec) -> BTreeMap<String, f64> {
-    numbers(&spec.metrics)
 }

@@ -109,8 +109,7 @@ fn version_status(facts: &Facts<'_>, version: &VersionRecord, now: Now) -> Optio
         status.approved_by = (decision == Reason::Approved).then(|| crate::api::keys::APPROVE.to_owned());
     }
     if let Some(served_by) = served_by {
-        let (state, reason) =
-            if served_by.is_empty() { (False, Reason::NotServed) } else { (True, Reason::Served) };
+        let (state, reason) = if served_by.is_empty() { (False, Reason::NotServed) } else { (True, Reason::Served) };
         let names: Vec<_> = served_by.iter().map(|by| by.model_sync.as_str()).collect();
         let message = if names.is_empty() {
             "no ModelSync serves it any more".to_owned()

@@ -69,12 +69,17 @@ fn value(
     }
     if let Some(name) = &parameter.from_input {
         let field = parameter.field.as_deref().unwrap_or("value");
-        return input(origins.observation, name)?.attributes.get(field).cloned().ok_or_else(|| {
-            format!("takes {field:?} of the input {name:?}, whose source gives no such attribute")
-        });
+        return input(origins.observation, name)?
+            .attributes
+            .get(field)
+            .cloned()
+            .ok_or_else(|| format!("takes {field:?} of the input {name:?}, whose source gives no such attribute"));
     }
     if let Some(name) = &parameter.from_answer {
-        return Ok(answer(origins.observation).and_then(|answer| answer.parameters.get(name)).cloned().unwrap_or_default());
+        return Ok(answer(origins.observation)
+            .and_then(|answer| answer.parameters.get(name))
+            .cloned()
+            .unwrap_or_default());
     }
     let accepted = facts.status.accepted_version.as_deref();
     Ok(match (parameter.from_context, parameter.from_accepted) {

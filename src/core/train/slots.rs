@@ -15,9 +15,7 @@ use crate::{
     api::{ActiveRun, ModelTrainStatus, Reason, RunSlot, SlotState, TrainReservation, TrainSlot, keys},
     core::{
         effect::{CreateRun, StopCause, StopRun},
-        reservation::{
-            CREATE_WINDOW, PostState, Refusal, Whereabouts, fence_deadline, too_late, whereabouts,
-        },
+        reservation::{CREATE_WINDOW, PostState, Refusal, Whereabouts, fence_deadline, too_late, whereabouts},
         retry::{CREATE_BACKOFF, INVALID_RETRY},
         run::{Ending, RunRecord},
         time::{Mono, Now, after, until, whole_seconds},
@@ -46,12 +44,7 @@ pub enum Standing<'a> {
 }
 
 /// Where each slot is, in order.
-pub fn standings<'a>(
-    facts: &Facts<'a>,
-    open: &TrainReservation,
-    own: &[&'a RunRecord],
-    now: Now,
-) -> Vec<Standing<'a>> {
+pub fn standings<'a>(facts: &Facts<'a>, open: &TrainReservation, own: &[&'a RunRecord], now: Now) -> Vec<Standing<'a>> {
     open.slots.iter().map(|slot| standing(facts, slot, own, now)).collect()
 }
 
@@ -87,8 +80,7 @@ pub fn open_training(facts: &Facts<'_>, open: &TrainReservation, own: &[&RunReco
         return plan;
     }
     // What was edited or suspended since makes no more runs; those on their way go on.
-    let starts = facts.object.generation == open.generation
-        && facts.spec.as_ref().is_ok_and(|valid| !valid.suspended);
+    let starts = facts.object.generation == open.generation && facts.spec.as_ref().is_ok_and(|valid| !valid.suspended);
     let plan = if starts { create_or_claim(facts, open, &slots, now) } else { skip(facts, open, &slots, now) };
     if let Some(plan) = plan.or_else(|| look_up(&slots)) {
         return plan;
@@ -134,8 +126,7 @@ fn create_or_claim(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_,
     let valid = facts.spec.as_ref().ok()?;
     let fresh = |slot: &TrainSlot| slot.not_after.is_some_and(|not_after| !too_late(not_after, now));
     let unsent = slots.iter().filter(|(slot, standing)| matches!(standing, Standing::Unsent) && fresh(slot));
-    let creates: Vec<_> =
-        unsent.map(|(slot, _)| Effect::CreateRun(create(facts, valid.kind, open, slot))).collect();
+    let creates: Vec<_> = unsent.map(|(slot, _)| Effect::CreateRun(create(facts, valid.kind, open, slot))).collect();
     if !creates.is_empty() {
         let mut plan = report(facts, Rule::CreateRuns, &Situation::Training(open), now);
         plan.effects.extend(creates);
@@ -262,12 +253,7 @@ fn wake_ups(facts: &Facts<'_>, slots: &Slots<'_, '_>, now: Now) -> Vec<Mono> {
     slots.iter().filter_map(due).collect()
 }
 
-fn create(
-    facts: &Facts<'_>,
-    kind: crate::core::run::RunKind,
-    open: &TrainReservation,
-    slot: &TrainSlot,
-) -> CreateRun {
+fn create(facts: &Facts<'_>, kind: crate::core::run::RunKind, open: &TrainReservation, slot: &TrainSlot) -> CreateRun {
     let valid = facts.spec.as_ref().ok();
     let not_after = slot.not_after.unwrap_or_default();
     let mut labels = BTreeMap::from([

@@ -27,6 +27,7 @@ use crate::{
         name::{self, MAX_ATTEMPT},
         object::RunKnowledge,
         phase::next_turn,
+        source::describe,
         time::{Mono, Now, after, until},
         window::Permission,
     },
@@ -71,11 +72,14 @@ fn weigh(facts: &Facts<'_>, valid: &Valid<'_>, observation: Option<&Observation>
     let mut inputs = BTreeMap::new();
     let mut metrics = BTreeMap::new();
     for (name, read) in observation.iter().flat_map(|observation| &observation.inputs) {
-        inputs.insert(name.clone(), match read {
-            Ok(Some(value)) => InputSeen::Digest(crate::core::chain::input_digest(&value.text)),
-            Ok(None) => InputSeen::Absent,
-            Err(_) => InputSeen::Unknown,
-        });
+        inputs.insert(
+            name.clone(),
+            match read {
+                Ok(Some(value)) => InputSeen::Digest(crate::core::chain::input_digest(&value.text)),
+                Ok(None) => InputSeen::Absent,
+                Err(_) => InputSeen::Unknown,
+            },
+        );
     }
     for (name, read) in observation.iter().flat_map(|observation| &observation.metrics) {
         let number = read.as_ref().ok().and_then(Option::as_ref).and_then(|text| text.trim().parse::<f64>().ok());
@@ -132,8 +136,7 @@ fn not_due(
         return report(facts, Rule::InputMissing, &Situation::InputMissing { message }, now);
     }
     if evaluation.standing.is_empty() {
-        let situation =
-            if facts.status.accepted_version.is_some() { Situation::Fresh } else { Situation::NotDue };
+        let situation = if facts.status.accepted_version.is_some() { Situation::Fresh } else { Situation::NotDue };
         return report(facts, Rule::Fresh, &situation, now);
     }
     let _ = valid;
@@ -228,10 +231,7 @@ fn no_room(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Option<Plan> {
     let budget = valid.budget?;
     let started = facts.status.budget.as_ref().map_or(&[][..], |budget| &budget.started_at);
     let Room::At(frees_at) = budget.room(started, now.wall) else { return None };
-    let status = ModelTrainStatus {
-        budget: budget_status(facts, valid, Some(frees_at), now),
-        ..facts.status.clone()
-    };
+    let status = ModelTrainStatus { budget: budget_status(facts, valid, Some(frees_at), now), ..facts.status.clone() };
     let facts = &Facts { status: &status, ..facts.clone() };
     Some(waiting_until(facts, Rule::BudgetSpent, &Situation::BudgetSpent { frees_at }, Some(frees_at), now))
 }
@@ -246,13 +246,7 @@ fn outside_window(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Option<Plan
 }
 
 /// Reports, and looks again at the end of the wait.
-fn waiting_until(
-    facts: &Facts<'_>,
-    rule: Rule,
-    situation: &Situation<'_>,
-    at: Option<Timestamp>,
-    now: Now,
-) -> Plan {
+fn waiting_until(facts: &Facts<'_>, rule: Rule, situation: &Situation<'_>, at: Option<Timestamp>, now: Now) -> Plan {
     let mut status = facts.status.clone();
     status.next_evaluation_at = at.into_iter().chain(status.next_evaluation_at).min();
     let facts = &Facts { status: &status, ..facts.clone() };
@@ -264,12 +258,7 @@ fn waiting_until(
 }
 
 /// The starts that count still. The moment at which the budget frees is shown only while a training waits for it.
-fn budget_status(
-    facts: &Facts<'_>,
-    valid: &Valid<'_>,
-    frees_at: Option<Timestamp>,
-    _: Now,
-) -> Option<BudgetStatus> {
+fn budget_status(facts: &Facts<'_>, valid: &Valid<'_>, frees_at: Option<Timestamp>, _: Now) -> Option<BudgetStatus> {
     valid.budget?;
     let started_at = facts.status.budget.as_ref().map_or_else(Vec::new, |budget| budget.started_at.clone());
     (!started_at.is_empty() || frees_at.is_some()).then_some(BudgetStatus { started_at, frees_at })
@@ -281,15 +270,14 @@ fn pinned(valid: &Valid<'_>, observation: Option<&Observation>) -> Vec<RecordedI
     declared
         .filter_map(|input| {
             let value = observation?.inputs.get(&input.name)?.as_ref().ok()?.as_ref()?;
-            Some(recorded_input(&input.name, &value.text, &valid.described(&input.source)))
+            Some(recorded_input(&input.name, &value.text, &describe(&input.source)))
         })
         .collect()
 }
 
 /// What the training is made from, with how often that failed. An edit of the spec revives what was exhausted.
 fn target(facts: &Facts<'_>, valid: &Valid<'_>, inputs: &[RecordedInput]) -> TrainTarget {
-    let digests: BTreeMap<_, _> =
-        inputs.iter().map(|input| (input.name.as_str(), input.digest.as_str())).collect();
+    let digests: BTreeMap<_, _> = inputs.iter().map(|input| (input.name.as_str(), input.digest.as_str())).collect();
     let what = serde_json::json!({
         "inputs": digests,
         "parameters": valid.spec.parameters,
@@ -339,7 +327,8 @@ fn slots(facts: &Facts<'_>, valid: &Valid<'_>, origins: Origins<'_>, now: Now) -
         }
         slots.push(slot);
     }
-    let pinned: usize = slots.iter().flat_map(|slot| &slot.parameters).map(|(name, value)| name.len() + value.len()).sum();
+    let pinned: usize =
+        slots.iter().flat_map(|slot| &slot.parameters).map(|(name, value)| name.len() + value.len()).sum();
     if pinned > MAX_PINNED {
         return Err(format!("the parameters of all candidates take {pinned} bytes; at most {MAX_PINNED} are allowed"));
     }
@@ -379,9 +368,7 @@ fn reserve(
         target: Some(target),
         slots: reports.collect(),
         active: active(facts, &open),
-        budget: valid
-            .budget
-            .map(|budget| BudgetStatus { started_at: budget.note(started, now.wall), frees_at: None }),
+        budget: valid.budget.map(|budget| BudgetStatus { started_at: budget.note(started, now.wall), frees_at: None }),
         last_handled_trigger: trigger.or_else(|| facts.status.last_handled_trigger.clone()),
         reservation: Some(Box::new(open.clone())),
         ..reported(facts, &Situation::Training(&open), now)

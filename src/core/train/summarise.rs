@@ -4,7 +4,12 @@
 
 use jiff::Timestamp;
 
-use super::{by_hand::hold_is_invalid, facts::Facts, parameters::words, plan::{Plan, Rule}};
+use super::{
+    by_hand::hold_is_invalid,
+    facts::Facts,
+    parameters::words,
+    plan::{Plan, Rule},
+};
 use crate::{
     api::{
         AttemptVerdict, Condition,
@@ -108,11 +113,9 @@ impl Situation<'_> {
             Self::AwaitingMetrics { run } => {
                 (ready, (False, Reason::RunActive), format!("run {run} succeeded; its metrics are waited for"))
             }
-            Self::InputMissing { message } => (
-                ready,
-                (Unknown, Reason::InputMissing),
-                format!("{message}: nothing is trained until it is there"),
-            ),
+            Self::InputMissing { message } => {
+                (ready, (Unknown, Reason::InputMissing), format!("{message}: nothing is trained until it is there"))
+            }
             Self::BackingOff { attempt, until } => (
                 (False, Reason::RunFailing),
                 (False, Reason::BackingOff),
