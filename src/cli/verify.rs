@@ -204,7 +204,7 @@ fn examine(snapshot: Snapshot, names: &[String]) -> Result<Vec<Chain>, Unread> {
         });
     }
     chains.sort_by(|one, other| {
-        let key = |chain: &Chain| (chain.namespace.clone(), chain.train.clone(), !chain.deleted, chain.uid.clone());
+        let key = |chain: &Chain| (chain.namespace.clone(), chain.train.clone(), chain.deleted, chain.uid.clone());
         key(one).cmp(&key(other))
     });
     Ok(chains)

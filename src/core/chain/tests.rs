@@ -240,7 +240,10 @@ fn digest_stays_what_it_was_in_earlier_releases() {
     let second = next_record(draft(2, ""), Some(&reference(&first)));
     assert_eq!(
         [first.digest, second.digest],
-        ["v1:sha256:754eebf7777723d7a4e3ead56bf46e6b2382718e93cf0c54796b0cef5576cb04", "GOLDEN2",]
+        [
+            "v1:sha256:754eebf7777723d7a4e3ead56bf46e6b2382718e93cf0c54796b0cef5576cb04",
+            "v1:sha256:e1f37db2951ef94a4308e5adc74068b9b3e635f74330554349b44959e505f3e4",
+        ]
     );
 }
 
