@@ -204,7 +204,7 @@ fn examine(snapshot: Snapshot, names: &[String]) -> Result<Vec<Chain>, Unread> {
         });
     }
     chains.sort_by(|one, other| {
-        let key = |chain: &Chain| (chain.namespace.clone(), chain.train.clone(), !chain.deleted, chain.uid.clone());
+        let key = |chain: &Chain| (chain.namespace.clone(), chain.train.clone(), chain.deleted, chain.uid.clone());
         key(one).cmp(&key(other))
     });
     Ok(chains)
@@ -348,7 +348,7 @@ mod tests {
         (objects, head)
     }
 
-    fn train(name: &str, uid: &str, status: Value) -> Value {
+    fn train(name: &str, uid: &str, status: &Value) -> Value {
         json!({ "kind": "ModelTrain", "metadata": { "namespace": "ns", "name": name, "uid": uid }, "status": status })
     }
 
@@ -366,8 +366,8 @@ mod tests {
     fn tells_of_each_train_of_what_is_left_of_deleted_ones_and_of_each_problem() {
         let (mut objects, head) = records("a", "1", 3);
         objects.extend(records("a", "0", 2).0);
-        objects.push(train("a", "1", json!({ "head": head })));
-        objects.push(train("b", "2", Value::Null));
+        objects.push(train("a", "1", &json!({ "head": head })));
+        objects.push(train("b", "2", &Value::Null));
         objects.push(json!({ "kind": "ConfigMap" }));
         let whole = words(&objects);
         assert!(whole.starts_with("ns/a: ok: 3 records, newest a-1-3 v1:sha256:"), "{whole}");
@@ -389,7 +389,7 @@ mod tests {
     #[test]
     fn a_name_limits_the_report_to_one_train_and_must_exist() {
         let (mut objects, head) = records("a", "1", 1);
-        objects.push(train("a", "1", json!({ "head": head })));
+        objects.push(train("a", "1", &json!({ "head": head })));
         objects.extend(records("gone", "9", 1).0);
         let names = |found: Vec<Chain>| found.into_iter().map(|chain| chain.train).collect::<Vec<_>>();
         assert_eq!(names(chains(&objects, &[]).unwrap()), ["a", "gone"]);
@@ -400,7 +400,7 @@ mod tests {
     #[test]
     fn json_has_the_kind_the_record_and_the_words_of_each_problem() {
         let (mut objects, head) = records("a", "1", 2);
-        objects.push(train("a", "1", json!({ "head": head })));
+        objects.push(train("a", "1", &json!({ "head": head })));
         objects.remove(0);
         let report = as_json(&chains(&objects, &[]).unwrap());
         assert_eq!(report["whole"], false);
@@ -425,13 +425,13 @@ mod tests {
             assert!(error.contains(expected), "{text}: {error}");
         }
         assert_eq!(of_text(r#"{"kind":"ModelTrain"}"#).unwrap().trains.len(), 1);
-        let status = train("a", "1", json!({ "head": 7 }));
+        let status = train("a", "1", &json!({ "head": 7 }));
         assert!(words(&[status]).contains("problem: status: cannot be read"), "a status is read or told of");
     }
 
     #[test]
     fn text_of_a_file_cannot_steer_the_terminal() {
-        let shown = words(&[train("a\u{1b}[2J\nns/b: ok", "1", Value::Null)]);
+        let shown = words(&[train("a\u{1b}[2J\nns/b: ok", "1", &Value::Null)]);
         assert!(!shown.contains('\u{1b}') && shown.lines().count() == 2, "{shown:?}");
     }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use jiff::Timestamp;
 
 use super::chain::Link;
-use crate::api::{Condition, ModelTrainStatus, Outcome, Reason, RecordRef, ServedBy, Verdict};
+use crate::api::{Condition, ModelTrainStatus, Outcome, Reason, RecordRef, ServedBy, SlotState, Verdict};
 
 /// How many versions are kept besides the protected ones where the user gave no limit.
 pub const DEFAULT_LIMIT: usize = 20;
@@ -86,17 +86,18 @@ pub fn evidence<'a>(
     served.chain(accepted).chain(pending).chain(status.served_version.as_deref()).chain(held).collect()
 }
 
-/// Whether a finished run of a ModelTrain may be deleted as far as records are concerned: its own record stands, so that
-/// nothing is lost with it, and is no evidence for what is deployed.
-pub fn run_may_go<'a>(
-    run_name: &str,
-    run_uid: &str,
-    versions: impl IntoIterator<Item = &'a VersionRecord>,
-    evidence: &BTreeSet<&str>,
-) -> bool {
-    // A record that went before its run was removed by the limit, but nobody here can tell that from one never written.
-    !evidence.contains(run_name)
-        && versions.into_iter().any(|version| *version.name == *run_name && *version.run_uid == *run_uid)
+/// Whether a finished run of a ModelTrain may be deleted as far as records are concerned: it is on record, so that nothing is
+/// lost with it, and is no evidence for what is deployed.
+///
+/// A training ends once each of its runs is on record. The record itself may be gone by then: it has a limit of its own.
+pub fn run_may_go(run_name: &str, attempt: i64, status: &ModelTrainStatus, evidence: &BTreeSet<&str>) -> bool {
+    let recorded = match &status.reservation {
+        Some(open) if attempt >= open.attempt => {
+            open.slots.iter().any(|slot| slot.run_name == run_name && slot.state == SlotState::Recorded)
+        }
+        _ => attempt <= status.attempt,
+    };
+    recorded && !evidence.contains(run_name)
 }
 
 /// Names of the versions beyond `limit`, oldest first. Besides the limit are kept: [`evidence`], the newest (the head of
@@ -125,10 +126,12 @@ pub fn surplus_versions<'a>(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
 
     use super::*;
-    use crate::api::{AcceptedVersion, PendingApproval};
+    use crate::api::{AcceptedVersion, PendingApproval, TrainReservation, TrainSlot};
 
     fn version(attempt: i64, candidate: &str, served: bool, deleting: bool) -> VersionRecord {
         let name = format!("m-{attempt}-{candidate}");
@@ -188,17 +191,35 @@ mod tests {
     }
 
     #[test]
-    fn run_without_a_record_and_run_of_evidence_stay() {
-        let versions = [version(1, "a", false, false), version(2, "a", true, false)];
-        let status = ModelTrainStatus::default();
+    fn run_that_is_not_on_record_and_run_of_evidence_stay() {
+        let slot = |candidate: &str, state| TrainSlot {
+            candidate: candidate.into(),
+            api_version: "batch/v1".into(),
+            kind: "Job".into(),
+            run_name: format!("m-3-{candidate}"),
+            parameters: BTreeMap::new(),
+            state,
+        };
+        let reservation = TrainReservation {
+            attempt: 3,
+            nonce: String::new(),
+            generation: 1,
+            target: String::new(),
+            not_after: Timestamp::UNIX_EPOCH,
+            create_failures: 0,
+            slots: vec![slot("a", SlotState::Recorded), slot("b", SlotState::Reserved)],
+            inputs: Vec::new(),
+            reasons: Vec::new(),
+            trigger: None,
+        };
+        let status =
+            ModelTrainStatus { attempt: 3, reservation: Some(Box::new(reservation)), ..ModelTrainStatus::default() };
+        let versions = [version(2, "a", true, false)];
         let evidence = evidence(&versions, &status, None);
-        for (run, uid, may_go) in [
-            ("m-1-a", "run-m-1-a", true),
-            ("m-1-a", "another", false),
-            ("m-2-a", "run-m-2-a", false),
-            ("m-3-a", "run-m-3-a", false),
-        ] {
-            assert_eq!(run_may_go(run, uid, &versions, &evidence), may_go, "{run} {uid}");
+        for (run, attempt, may_go) in
+            [("m-1-a", 1, true), ("m-2-a", 2, false), ("m-3-a", 3, true), ("m-3-b", 3, false), ("m-4-a", 4, false)]
+        {
+            assert_eq!(run_may_go(run, attempt, &status, &evidence), may_go, "{run}");
         }
     }
 

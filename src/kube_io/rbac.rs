@@ -11,6 +11,7 @@ pub fn namespaced_rules(backends: &[&dyn RunBackend]) -> Vec<Value> {
         json!({ "apiGroups": [keys::GROUP], "resources": ["modelsyncs/status"], "verbs": ["patch"] }),
         // Where OwnerReferencesPermissionEnforcement is on, a blocking owner reference needs this.
         json!({ "apiGroups": [keys::GROUP], "resources": ["modelsyncs/finalizers"], "verbs": ["update"] }),
+        json!({ "apiGroups": [keys::GROUP], "resources": ["modeltrains"], "verbs": ["get", "list", "watch"] }),
         // A record is written once. Its spec cannot be changed, and only its status is.
         json!({ "apiGroups": [keys::GROUP], "resources": ["modelversions"], "verbs": ["create", "delete", "get", "list", "watch"] }),
         json!({ "apiGroups": [keys::GROUP], "resources": ["modelversions/status"], "verbs": ["patch"] }),

@@ -180,8 +180,8 @@ impl Versions {
             "metadata": { "uid": &*version.uid, "resourceVersion": &*version.resource_version },
             "status": merge_patch(&serde_json::to_value(before)?, &serde_json::to_value(after)?),
         });
-        let path = format!("{}/{}", model_versions(Some(&version.namespace)), version.name);
-        let request = Request::patch(format!("{path}/status?fieldManager={}", keys::MANAGER))
+        let url = format!("{}/{}", model_versions(Some(&version.namespace)), version.name);
+        let request = Request::patch(format!("{url}/status?fieldManager={}", keys::MANAGER))
             .header("Content-Type", "application/merge-patch+json");
         let stored: Box<RawValue> = call(&self.clients.writes, with_body(request, &patch)?).await?;
         Ok(self::version(stored.get())?)

@@ -319,7 +319,6 @@ impl<'a> Proof<'a> {
             by_digest.insert(&record.content, Node::Record(at));
         }
         noted.retain(|name, _| matches!(by_name.get(name), Some(Node::Record(_))));
-        let (problems, notes) = (Vec::new(), Vec::new());
         Self {
             records,
             removed,
@@ -329,8 +328,8 @@ impl<'a> Proof<'a> {
             seen: HashSet::new(),
             lenient,
             broken: false,
-            problems,
-            notes,
+            problems: Vec::new(),
+            notes: Vec::new(),
         }
     }
 

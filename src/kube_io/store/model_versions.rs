@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// The ModelVersions. Each is kept packed, with what decisions need beside it: some 1.2 KiB where it holds a few metrics.
+/// The ModelVersions. Each is kept packed, with what decisions need beside it: some 1.5 KiB where it holds a few metrics.
 pub struct ModelVersions {
     clock: Arc<Clock>,
     inner: RwLock<Inner>,
