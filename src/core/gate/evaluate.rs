@@ -9,7 +9,7 @@ use super::{
     Evidence,
     function::{self, Function},
     lower::{Arithmetic, Comparison, Form, Loop, Node},
-    value::{Table, Value, entry, shown},
+    value::{Table, Value, entry, presence, shown},
 };
 
 /// Most steps of one evaluation. A step is a part of the expression that is evaluated, an element, or 16 bytes of text.
@@ -114,17 +114,13 @@ impl<'a> Evaluation<'a> {
     }
 
     fn spend(&mut self, steps: usize) -> Result<(), Failure> {
-        match self.steps.checked_sub(steps) {
-            Some(left) => {
-                self.steps = left;
-                Ok(())
-            }
-            None => {
-                // Nothing may go on after this, whatever it costs.
-                self.steps = 0;
-                Err(Failure::Exhausted(format!("it takes more than {MAX_STEPS} steps: make it simpler")))
-            }
+        if let Some(left) = self.steps.checked_sub(steps) {
+            self.steps = left;
+            return Ok(());
         }
+        // Nothing may go on after this, whatever it costs.
+        self.steps = 0;
+        Err(Failure::Exhausted(format!("it takes more than {MAX_STEPS} steps: make it simpler")))
     }
 
     /// Every one of them. Of several failures the weightiest counts, not the first: a missing metric is one wherever it
@@ -136,7 +132,7 @@ impl<'a> Evaluation<'a> {
             match self.value(node) {
                 Ok(value) => values.push(value),
                 Err(exhausted @ Failure::Exhausted(_)) => return Err(exhausted),
-                Err(another) => failure = worse(failure, another),
+                Err(another) => failure = Some(worse(failure, another)),
             }
         }
         failure.map_or(Ok(values), Err)
@@ -169,7 +165,7 @@ impl<'a> Evaluation<'a> {
                 Ok(holds) if holds == deciding => return Ok(Value::Bool(deciding)),
                 Ok(_) => {}
                 Err(exhausted @ Failure::Exhausted(_)) => return Err(exhausted),
-                Err(another) => failure = worse(failure, another),
+                Err(another) => failure = Some(worse(failure, another)),
             }
         }
         failure.map_or(Ok(Value::Bool(!deciding)), Err)
@@ -201,7 +197,7 @@ impl<'a> Evaluation<'a> {
             Table::Accepted | Table::Served => {
                 let of = if table == Table::Accepted { evidence.accepted } else { evidence.served };
                 let number = of.get(key).copied().filter(|number| number.is_finite());
-                number.ok_or_else(|| undecided(format!("{name} is absent: begin with !has({name}) ||")))?
+                number.ok_or_else(|| undecided(format!("{name} is absent: begin with !{} ||", presence(table, key))))?
             }
             Table::Parameters | Table::Inputs => {
                 let of = if table == Table::Parameters { evidence.parameters } else { evidence.inputs };
@@ -305,7 +301,7 @@ impl<'a> Evaluation<'a> {
                 (Form::Collect, Ok(value)) => collected.extend(value),
                 (_, Ok(value)) => held += usize::from(value == Some(Value::Bool(true))),
                 (_, Err(exhausted @ Failure::Exhausted(_))) => return Err(exhausted),
-                (_, Err(another)) => failure = worse(failure, another),
+                (_, Err(another)) => failure = Some(worse(failure, another)),
             }
         }
         if let Some(failure) = failure {
@@ -382,10 +378,10 @@ fn too_long(what: &str) -> Failure {
     Failure::Exhausted(format!("{what} is too long: at most {MAX_TEXT} bytes, {MAX_LIST} elements"))
 }
 
-fn worse(one: Option<Failure>, two: Failure) -> Option<Failure> {
+fn worse(one: Option<Failure>, two: Failure) -> Failure {
     match one {
-        Some(one) if one.severity() >= two.severity() => Some(one),
-        _ => Some(two),
+        Some(one) if one.severity() >= two.severity() => one,
+        _ => two,
     }
 }
 

@@ -17,6 +17,8 @@ pub const MAX_DEPTH: usize = 64;
 /// Deepest nesting of `all`, `exists`, `exists_one`, `map` and `filter` inside one another.
 pub const MAX_LOOPS: usize = 2;
 
+/// The largest whole number up to which a double has every one.
+const MAX_WHOLE: u64 = 1 << 53;
 /// The macros that go through something.
 const LOOPS: [&str; 6] = ["all", "exists", "exists_one", "existsOne", "map", "filter"];
 
@@ -348,8 +350,8 @@ impl Lowering<'_> {
             _ => false,
         };
         if !fits {
-            return self
-                .fail("in", format!("{one_type} is never in {type_}: write \"name\" in metrics, or x in [a, b]"));
+            let what = format!("{one_type} is never in {type_}: write \"name\" in metrics, or x in [a, b]");
+            return self.fail_after(between, "in", what);
         }
         Ok((Node::In(Box::new([one, container])), Type::Bool))
     }
@@ -467,10 +469,14 @@ fn literal_of(literal: &LiteralValue) -> Lowered {
     match literal {
         LiteralValue::Boolean(holds) => Ok((Node::Constant(Value::Bool(*holds.inner())), Type::Bool)),
         LiteralValue::Double(number) => Ok((Node::Constant(Value::Number(*number.inner())), Type::Number)),
-        LiteralValue::Int(number) => match i32::try_from(*number.inner()) {
-            Ok(number) => Ok((Node::Constant(Value::Number(number.into())), Type::Number)),
-            Err(_) => Err(Problem::new(None, format!("{} is too large: write it as 1e12", number.inner()))),
-        },
+        LiteralValue::Int(number) if number.inner().unsigned_abs() <= MAX_WHOLE => {
+            #[allow(clippy::cast_precision_loss, reason = "whole numbers up to 2^53 are exact")]
+            let number = *number.inner() as f64;
+            Ok((Node::Constant(Value::Number(number)), Type::Number))
+        }
+        LiteralValue::Int(number) => {
+            Err(Problem::new(None, format!("{} cannot be told from its neighbours: write it as 1e18", number.inner())))
+        }
         LiteralValue::String(text) => Ok((Node::Constant(Value::text(text.inner())), Type::Text)),
         LiteralValue::Null | LiteralValue::Bytes(_) | LiteralValue::UInt(_) => {
             Err(Problem::new(None, "a part of it is not understood"))

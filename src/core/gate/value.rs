@@ -131,8 +131,21 @@ pub fn shown(number: f64) -> String {
 
 /// An entry of a map as a rule names it: `metrics.r2`, `metrics["val-acc"]`.
 pub fn entry(table: Table, key: &str) -> String {
-    let plain =
-        key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !key.starts_with(|c: char| c.is_ascii_digit());
-    let key = &key[..key.floor_char_boundary(128)];
-    if plain && !key.is_empty() { format!("{}.{key}", table.name()) } else { format!("{}[{key:?}]", table.name()) }
+    let (table, key) = (table.name(), short(key));
+    if is_plain(key) { format!("{table}.{key}") } else { format!("{table}[{key:?}]") }
+}
+
+/// How a rule asks whether an entry is there: `has(metrics.r2)`, `("val-acc" in metrics)`.
+pub fn presence(table: Table, key: &str) -> String {
+    let (table, key) = (table.name(), short(key));
+    if is_plain(key) { format!("has({table}.{key})") } else { format!("({key:?} in {table})") }
+}
+
+fn short(key: &str) -> &str {
+    &key[..key.floor_char_boundary(64)]
+}
+
+fn is_plain(key: &str) -> bool {
+    key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }

@@ -59,7 +59,7 @@ fn rules_that_hold_let_a_candidate_pass() {
         "metrics.missing > 1 || true",
         "accepted.missing > 1 || metrics.r2 > 0.5",
         "has(metrics.nan) && !(\"it's\" == 'other')",
-        "1e-3 < .5 && 1.5E+2 == 150",
+        "1e-3 < .5 && 1.5E+2 == 150 && metrics.n < 1790000000000",
     ] {
         assert_eq!(verdict(expression, &world()), (Verdict::Passed, String::new()), "{expression}");
     }
@@ -183,7 +183,8 @@ fn expressions_are_refused_with_place_and_remedy() {
         ("candidate == 'a", "at line 1, column 14: a text has no closing quote"),
         ("metrics.n > 5u", "at line 1, column 13: a number is written in decimal digits"),
         ("metrics.n > 0x5", "at line 1, column 13: a number is written in decimal digits"),
-        ("metrics.n > 5000000000", "5000000000 is too large: write it as 1e12"),
+        ("metrics.n > 9007199254740993", "9007199254740993 cannot be told from its neighbours: write it as 1e18"),
+        ("metrics.n > 99999999999999999999", "at line 1, column 13: invalid int literal"),
         ("metrics.?r2 > 1", "at line 1, column 8: unsupported syntax '.?'"),
         ("metrics.r2 > 1 # more", "at line 1, column 16: the character '#' has no meaning here"),
         ("größe > 1", "at line 1, column 3: the character 'ö' has no meaning here"),
@@ -274,4 +275,25 @@ fn live_rules_read_the_value_alone() {
         assert_eq!(invalid.field, "spec.freshness.metrics[3].rule");
         assert!(invalid.problem.starts_with(problem), "{invalid}");
     }
+}
+
+#[test]
+fn every_gate_of_the_documents_compiles() {
+    let text = include_str!("../../../../docs/gates.md");
+    let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let mut gates = 0;
+    for block in blocks {
+        // By way of JSON, as it comes from the API server: a template is kept as the JSON text that it was.
+        let json: serde_json::Value = serde_saphyr::from_str(block).unwrap_or_else(|error| panic!("{error}: {block}"));
+        let train: crate::api::ModelTrain =
+            serde_json::from_str(&json.to_string()).unwrap_or_else(|error| panic!("{error}: {block}"));
+        if let Some(gate) = &train.spec.gate {
+            gates += 1;
+            GateProgram::compile(Some(gate)).unwrap_or_else(|invalid| panic!("{invalid}: {block}"));
+        }
+        for metric in train.spec.freshness.iter().flat_map(|freshness| &freshness.metrics) {
+            LiveRule::compile("rule", &metric.rule).unwrap_or_else(|invalid| panic!("{invalid}: {block}"));
+        }
+    }
+    assert!(gates >= 8, "only {gates} gates");
 }
