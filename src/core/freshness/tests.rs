@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{trial::*, *};
-use crate::api::AttemptVerdict::{self, Accepted, AwaitingApproval, Cancelled, Failed, HeldBack, NotImproved, Rejected};
+use crate::api::AttemptVerdict::{
+    self, Accepted, AwaitingApproval, Cancelled, Failed, HeldBack, NotImproved, Rejected,
+};
 
 fn data() -> Value {
     json!({ "inputs": [{ "name": "data", "source": { "literal": "x" } }] })
