@@ -59,16 +59,16 @@ mod tests {
     const BOUNDS: Bounds = (Duration::from_mins(1), Duration::from_hours(24));
     const DEFAULT: Backoff = Backoff { first: Duration::from_mins(10), longest: Duration::from_hours(6) };
 
-    fn go(text: &str) -> Option<GoDuration> {
-        Some(text.parse().unwrap())
+    fn go(text: &str) -> GoDuration {
+        text.parse().unwrap()
     }
 
     #[test]
     fn takes_what_is_within_and_names_the_bounds_of_what_is_not() {
         assert_eq!(duration("spec.wait", None, BOUNDS), Ok(None));
-        assert_eq!(duration("spec.wait", go("90m"), BOUNDS), Ok(Some(Duration::from_mins(90))));
+        assert_eq!(duration("spec.wait", Some(go("90m")), BOUNDS), Ok(Some(Duration::from_mins(90))));
         for wrong in ["59s", "24h1ms", "-2h"] {
-            let invalid = duration("spec.wait", go(wrong), BOUNDS).unwrap_err();
+            let invalid = duration("spec.wait", Some(go(wrong)), BOUNDS).unwrap_err();
             assert_eq!(invalid.to_string(), "spec.wait must be at least 1m and at most 24h", "{wrong}");
         }
     }
@@ -78,15 +78,15 @@ mod tests {
         let read = |first, longest| backoff(("spec.first", first), ("spec.longest", longest), BOUNDS, DEFAULT);
         assert_eq!(read(None, None), Ok(DEFAULT));
         assert_eq!(
-            read(go("12h"), None),
+            read(Some(go("12h")), None),
             Ok(Backoff { first: Duration::from_hours(12), longest: Duration::from_hours(12) })
         );
         assert_eq!(
-            read(None, go("5m")),
+            read(None, Some(go("5m"))),
             Ok(Backoff { first: Duration::from_mins(5), longest: Duration::from_mins(5) })
         );
         assert_eq!(
-            read(go("2h"), go("1h")).unwrap_err().to_string(),
+            read(Some(go("2h")), Some(go("1h"))).unwrap_err().to_string(),
             "spec.first is longer than spec.longest: make it at most as long"
         );
     }
