@@ -47,7 +47,7 @@ fn retire_runs(facts: &Facts<'_>, evidence: &BTreeSet<&str>, now: Now, plan: &mu
     let (RunKnowledge::Known { own, .. }, Ok(valid)) = (&facts.runs, &facts.spec) else { return };
     for run in surplus(own.iter().copied(), valid.limits) {
         let Some(since) = facts.memory.recorded_since.get(&run.uid) else { continue };
-        if !run_may_go(&run.name, &run.uid, facts.own_versions().iter().copied(), evidence) {
+        if !run_may_go(&run.name, run.attempt, facts.status, evidence) {
             continue;
         }
         let due = *since + facts.min_run_age;
