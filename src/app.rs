@@ -1,5 +1,7 @@
 //! The composition root: builds every part, starts the tasks, stops them. IO.
 
+mod parts;
+
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -7,52 +9,31 @@ use std::{
 };
 
 use kube::{Config, config::KubeConfigOptions};
-use tokio::{
-    net::TcpListener,
-    sync::{mpsc::UnboundedReceiver, watch},
-};
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 use url::Url;
 
+use self::parts::Parts;
 use crate::{
-    api::ModelSync,
     clock::Clock,
-    controller::{Context, ModelSyncController, RunEffects, work},
-    core::{effect::Inquiry, run::RunRecord},
+    kube_io::credentials::ApiCredentials,
     kube_io::{
-        apply::{ApiServer, collection, objects},
         client::{Clients, Safeguards},
-        credentials::ApiCredentials,
-        events::Events,
         fence::FenceState,
-        kinds::Kinds,
         lease::{Leadership, LeaseSettings},
-        objects::LiveObjects,
-        referenced::Referenced,
-        store::{ObjectSink, Objects, RunSink, Runs, YOUNG},
-        unlabelled::UnlabelledRuns,
-        watch::{Scope, follow},
     },
-    runs,
-    schedule::{poller::Poller, queue::Queue},
+    lineage::{Lineage, settings::Settings as LineageSettings},
     source::{
         address::AddressRules,
-        compare::CompareValues,
         http::{GuardedClient, Setup, SetupError},
-        needs_sync::NeedsSyncClient,
-        questions::Questions,
-        read::ValueReader,
         request::Requester,
     },
-    telemetry::{
-        health::{self, Pages},
-        metrics::{Metrics, Snapshot},
-    },
+    telemetry::health::{self, Pages},
 };
 
-/// Passes that run at once. One pass holds at most one connection to the API server.
-const WORKERS: usize = 32;
+/// How long a stop waits for lineage events that are on their way.
+const LINEAGE_AT_STOP: Duration = Duration::from_secs(1);
 /// How often the fence is looked up.
 const FENCE_EVERY: Duration = Duration::from_mins(1);
 
@@ -75,6 +56,8 @@ pub struct Settings {
     pub max_polls: usize,
     /// The election to take part in; without one, this replica leads.
     pub lease: Option<Election>,
+    /// Who is told of runs.
+    pub lineage: Option<LineageSettings>,
 }
 
 /// Which lease replicas take turns by.
@@ -100,6 +83,9 @@ pub enum Error {
     /// The client for endpoints could not be built.
     #[error("the client for endpoints could not be built: {0}")]
     Endpoints(#[from] SetupError),
+    /// The client for lineage could not be built.
+    #[error("lineage cannot be told: {0}")]
+    Lineage(#[from] crate::lineage::SetupError),
     /// The address could not be listened on.
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, std::io::Error),
@@ -112,6 +98,7 @@ pub struct Operator {
     /// Outlives the other tasks: the lease is released when nothing is written any more.
     campaign: (CancellationToken, TaskTracker),
     leadership: Leadership,
+    lineage: Lineage,
     address: SocketAddr,
 }
 
@@ -149,17 +136,7 @@ impl Operator {
         parts.fence.refresh(&clients).await;
         tasks.spawn(until(stop.clone(), watch_fence(parts.fence.clone(), clients.clone(), clock.clone())));
         parts.start_watches(&settings, &clients, &clock, &stop, &tasks);
-        tasks.spawn(until(stop.clone(), {
-            let queue = parts.queue.clone();
-            async move { queue.run_timers().await }
-        }));
-        tasks.spawn(until(stop.clone(), {
-            let poller = parts.poller.clone();
-            async move { poller.run().await }
-        }));
-        for _ in 0..WORKERS {
-            tasks.spawn(work(parts.controller.clone(), parts.poller.clone(), parts.queue.clone(), stop.clone()));
-        }
+        parts.start_passes(&stop, &tasks);
         tasks.spawn(serve(listener, parts.pages(scopes(&settings).len()), stop.clone()));
         tasks.spawn(until(stop.clone(), parts.take_turns()));
         tasks.close();
@@ -171,7 +148,7 @@ impl Operator {
         });
         campaign.1.close();
         info!(%address, namespaces = ?settings.namespaces, selector = settings.selector, "controller started");
-        Ok(Self { stop, tasks, campaign, leadership, address })
+        Ok(Self { stop, tasks, campaign, leadership, lineage: parts.lineage, address })
     }
 
     /// Where health and metrics are served.
@@ -193,6 +170,7 @@ impl Operator {
     pub async fn stop(self) {
         self.stop.cancel();
         self.tasks.wait().await;
+        self.lineage.stop(LINEAGE_AT_STOP).await;
         self.campaign.0.cancel();
         self.campaign.1.wait().await;
     }
@@ -223,174 +201,6 @@ async fn told_to_stop() {
     }
 }
 
-/// The parts that tasks share.
-struct Parts {
-    objects: Arc<Objects<ModelSync>>,
-    runs: Arc<Runs>,
-    queue: Queue,
-    poller: Poller,
-    controller: Arc<ModelSyncController>,
-    fence: FenceState,
-    leadership: Leadership,
-    metrics: Arc<Metrics>,
-}
-
-impl Parts {
-    async fn new(
-        settings: &Settings,
-        config: &Config,
-        clients: &Clients,
-        clock: &Arc<Clock>,
-        (stop, tasks): (&CancellationToken, &TaskTracker),
-    ) -> Result<Self, Error> {
-        let kinds = runs::backends().iter().flat_map(|backend| {
-            scopes(settings).into_iter().map(|namespace| (backend.kind(), namespace)).collect::<Vec<_>>()
-        });
-        let (objects, queue) = (Arc::new(Objects::new(clock.clone())), Queue::new(clock.clone()));
-        let runs = Arc::new(Runs::new(clock.clone(), kinds));
-        let (fence, metrics) = (FenceState::default(), Arc::new(Metrics::default()));
-        let process = process_id();
-        let leadership = Leadership::new(clock.clone(), lease_settings(settings, config, &process));
-        let kinds = Kinds::new(clients.reads.clone(), clock.clone());
-        let (referenced, changes) = Referenced::new(
-            clients.reads.clone(),
-            clock.clone(),
-            kinds.clone(),
-            scopes(settings),
-            (stop.clone(), tasks.clone()),
-        );
-        let run_effects = RunEffects {
-            clock: clock.clone(),
-            runs: runs.clone(),
-            backends: runs::backends(),
-            api: ApiServer::new(clients.clone()),
-            events: Events::start(clients.writes.clone(), std::env::var("HOSTNAME").ok()),
-            metrics: metrics.clone(),
-        };
-        let controller = Arc::new(ModelSyncController::new(Context {
-            runs: run_effects,
-            objects: objects.clone(),
-            unlabelled: UnlabelledRuns::new(clients.reads.clone(), clock.clone()),
-            fence: fence.clone(),
-            referenced: referenced.clone(),
-            queue: queue.clone(),
-            leadership: leadership.clone(),
-            process,
-            min_run_age: settings.min_run_age,
-        }));
-        let requests = requester(settings, config, clients, clock).await?;
-        let live = LiveObjects::new(clients.reads.clone(), kinds, referenced);
-        let asker = Arc::new(Questions {
-            needs_sync: NeedsSyncClient::new(requests.clone()),
-            compare: CompareValues::new(ValueReader::new(requests, Arc::new(live))),
-        });
-        tasks.spawn(until(stop.clone(), pass_on(changes, controller.clone())));
-        let deliver = {
-            let controller = controller.clone();
-            Arc::new(move |uid: &str, answered| controller.take_answer(uid, answered))
-        };
-        let pose = {
-            let controller = controller.clone();
-            Arc::new(move |inquiry: &Inquiry| controller.pose(inquiry))
-        };
-        let poller = Poller::new(clock.clone(), pose, asker, deliver);
-        Ok(Self { objects, runs, queue, poller, controller, fence, leadership, metrics })
-    }
-
-    /// Begins and ends terms of leadership. A standby keeps its stores warm and asks nothing.
-    fn take_turns(&self) -> impl Future<Output = ()> + use<> {
-        let (mut changes, poller, controller, wake_all) =
-            (self.leadership.changes(), self.poller.clone(), self.controller.clone(), self.wake_all());
-        async move {
-            while changes.changed().await.is_ok() {
-                poller.clear();
-                if *changes.borrow_and_update() {
-                    controller.begin_term();
-                    wake_all();
-                }
-            }
-        }
-    }
-
-    fn start_watches(
-        &self,
-        settings: &Settings,
-        clients: &Clients,
-        clock: &Arc<Clock>,
-        stop: &CancellationToken,
-        tasks: &TaskTracker,
-    ) {
-        for namespace in scopes(settings) {
-            let wake = {
-                let queue = self.queue.clone();
-                Arc::new(move |uid: &str| queue.wake(uid))
-            };
-            let sink = ObjectSink::new(self.objects.clone(), namespace.clone(), wake);
-            let scope = Scope::whole(objects::<ModelSync>(namespace.as_deref()), encode(&settings.selector));
-            tasks.spawn(follow(clients.reads.clone(), clock.clone(), scope, sink, stop.clone()));
-            for backend in runs::backends() {
-                let sink =
-                    RunSink::new(self.runs.clone(), *backend, namespace.clone(), self.wake_owner(), self.wake_all());
-                let selector = encode(crate::api::keys::OWNER_UID);
-                let scope = Scope::whole(collection(backend.kind(), namespace.as_deref()), selector);
-                tasks.spawn(follow(clients.reads.clone(), clock.clone(), scope, sink, stop.clone()));
-            }
-        }
-    }
-
-    /// A changed run concerns its object, and the present object of its object's name.
-    fn wake_owner(&self) -> Arc<dyn Fn(&RunRecord) + Send + Sync> {
-        let (queue, objects) = (self.queue.clone(), self.objects.clone());
-        Arc::new(move |run| {
-            queue.wake(&run.owner_uid);
-            if let Some(uid) = objects.uid_of(&run.namespace, &run.owner_name).filter(|uid| **uid != *run.owner_uid) {
-                queue.wake(&uid);
-            }
-        })
-    }
-
-    fn wake_all(&self) -> Arc<dyn Fn() + Send + Sync> {
-        let (queue, objects) = (self.queue.clone(), self.objects.clone());
-        Arc::new(move || objects.uids().iter().for_each(|uid| queue.wake(uid)))
-    }
-
-    fn pages(&self, scopes: usize) -> Pages {
-        let (objects, runs) = (self.objects.clone(), self.runs.clone());
-        let not_ready = move || {
-            if !objects.is_known(scopes) {
-                return Some("ModelSyncs are not listed yet; are the CRDs installed?".to_owned());
-            }
-            if !runs.is_known() {
-                return Some("runs are not listed yet; may the operator list them?".to_owned());
-            }
-            let silent = watch_ages(&objects, &runs).into_iter().find(|(_, age)| *age > YOUNG);
-            silent.map(|(kind, age)| format!("the watch of {kind}s has been silent for {} s", age.as_secs()))
-        };
-        let (objects, runs, queue) = (self.objects.clone(), self.runs.clone(), self.queue.clone());
-        let (poller, controller, leadership) = (self.poller.clone(), self.controller.clone(), self.leadership.clone());
-        let snapshot = move || {
-            let (last_answer_age, oldest_demand_age) = controller.ages();
-            Snapshot {
-                undecodable: objects.undecodable(),
-                queue_depth: queue.depth(),
-                questions_under_way: poller.under_way(),
-                leads: leadership.leads(),
-                last_answer_age,
-                oldest_demand_age,
-                watch_ages: watch_ages(&objects, &runs),
-            }
-        };
-        Pages { not_ready: Arc::new(not_ready), snapshot: Arc::new(snapshot), metrics: self.metrics.clone() }
-    }
-}
-
-/// Time since each watch was heard.
-fn watch_ages(objects: &Objects<ModelSync>, runs: &Runs) -> Vec<(&'static str, Duration)> {
-    let mut ages = runs.watch_ages();
-    ages.extend(objects.watch_age().map(|age| ("ModelSync", age)));
-    ages
-}
-
 /// The namespaces that watches are made for; `None` stands for all.
 fn scopes(settings: &Settings) -> Vec<Option<String>> {
     if settings.namespaces.is_empty() { vec![None] } else { settings.namespaces.iter().cloned().map(Some).collect() }
@@ -400,13 +210,6 @@ async fn until(stop: CancellationToken, task: impl Future<Output = ()>) {
     tokio::select! {
         () = stop.cancelled() => {}
         () = task => {}
-    }
-}
-
-/// A changed object concerns those who read their values from it.
-async fn pass_on(mut changes: UnboundedReceiver<String>, controller: Arc<ModelSyncController>) {
-    while let Some(uid) = changes.recv().await {
-        controller.source_changed(&uid);
     }
 }
 

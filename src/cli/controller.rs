@@ -102,6 +102,7 @@ impl ControllerArgs {
     /// What the composition root takes of them.
     pub fn settings(&self) -> Settings {
         Settings {
+            lineage: self.lineage(),
             namespaces: self.namespaces.clone(),
             selector: self.selector.clone(),
             listen: self.listen,

@@ -152,6 +152,8 @@ mod tests {
             digest: "v1:sha256:00".into(),
             previous: None,
             sound: true,
+            conditions: Box::default(),
+            decision: None,
             served_by: if served {
                 Box::new([ServedBy { model_sync: "sync".into(), uid: "sync".into(), since: Timestamp::UNIX_EPOCH }])
             } else {
@@ -199,14 +201,14 @@ mod tests {
             run_name: format!("m-3-{candidate}"),
             parameters: BTreeMap::new(),
             state,
+            nonce: String::new(),
+            not_after: None,
+            create_failures: 0,
         };
         let reservation = TrainReservation {
             attempt: 3,
-            nonce: String::new(),
             generation: 1,
             target: String::new(),
-            not_after: Timestamp::UNIX_EPOCH,
-            create_failures: 0,
             slots: vec![slot("a", SlotState::Recorded), slot("b", SlotState::Reserved)],
             inputs: Vec::new(),
             reasons: Vec::new(),

@@ -7,11 +7,10 @@ use crate::{api::keys, core::run::RunBackend};
 /// Rules within a namespace, or in all of them.
 pub fn namespaced_rules(backends: &[&dyn RunBackend]) -> Vec<Value> {
     let mut rules = vec![
-        json!({ "apiGroups": [keys::GROUP], "resources": ["modelsyncs"], "verbs": ["get", "list", "watch"] }),
-        json!({ "apiGroups": [keys::GROUP], "resources": ["modelsyncs/status"], "verbs": ["patch"] }),
+        json!({ "apiGroups": [keys::GROUP], "resources": ["modelsyncs", "modeltrains"], "verbs": ["get", "list", "watch"] }),
+        json!({ "apiGroups": [keys::GROUP], "resources": ["modelsyncs/status", "modeltrains/status"], "verbs": ["patch"] }),
         // Where OwnerReferencesPermissionEnforcement is on, a blocking owner reference needs this.
-        json!({ "apiGroups": [keys::GROUP], "resources": ["modelsyncs/finalizers"], "verbs": ["update"] }),
-        json!({ "apiGroups": [keys::GROUP], "resources": ["modeltrains"], "verbs": ["get", "list", "watch"] }),
+        json!({ "apiGroups": [keys::GROUP], "resources": ["modelsyncs/finalizers", "modeltrains/finalizers"], "verbs": ["update"] }),
         // A record is written once. Its spec cannot be changed, and only its status is.
         json!({ "apiGroups": [keys::GROUP], "resources": ["modelversions"], "verbs": ["create", "delete", "get", "list", "watch"] }),
         json!({ "apiGroups": [keys::GROUP], "resources": ["modelversions/status"], "verbs": ["patch"] }),
@@ -25,10 +24,8 @@ pub fn namespaced_rules(backends: &[&dyn RunBackend]) -> Vec<Value> {
     // What `request` names: read when a question needs it, never listed or watched.
     rules.push(json!({ "apiGroups": [""], "resources": ["secrets"], "verbs": ["get"] }));
     rules.push(json!({ "apiGroups": [""], "resources": ["serviceaccounts/token"], "verbs": ["create"] }));
-    // Values may come from them, and from trainings with their records. Other kinds that values come from are the user's to grant.
+    // Values may come from them. Other kinds that values come from are the user's to grant.
     rules.push(json!({ "apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch"] }));
-    rules.push(json!({ "apiGroups": [keys::GROUP], "resources": ["modeltrains"], "verbs": ["get", "list", "watch"] }));
-    rules.push(json!({ "apiGroups": [keys::GROUP], "resources": ["modelversions"], "verbs": ["get"] }));
     rules.push(json!({ "apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"] }));
     rules
 }

@@ -1,5 +1,6 @@
 //! What the watches have brought: compact records by uid, and how far they can be relied on. No IO of its own.
 
+mod followers;
 mod index;
 mod model_versions;
 mod objects;
@@ -11,6 +12,7 @@ use std::{
 };
 
 pub use self::{
+    followers::Followers,
     model_versions::{ModelVersionSink, ModelVersions, VersionsOf},
     objects::{ObjectSink, Objects},
     runs::{RunSink, Runs, RunsOf},

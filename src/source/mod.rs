@@ -19,6 +19,7 @@ mod mlflow;
 mod model_train;
 pub mod needs_sync;
 mod object_field;
+pub mod observe;
 mod page;
 mod prometheus;
 pub mod questions;

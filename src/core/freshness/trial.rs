@@ -137,11 +137,8 @@ impl Trial {
         });
         self.status.reservation = Some(Box::new(TrainReservation {
             attempt: self.status.attempt,
-            nonce: String::new(),
             generation: 1,
             target: String::new(),
-            not_after: self.now,
-            create_failures: 0,
             slots: Vec::new(),
             inputs: inputs.collect(),
             reasons,

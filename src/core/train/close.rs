@@ -8,6 +8,7 @@ use super::{
     by_hand,
     facts::{Facts, readings},
     plan::{Plan, Rule},
+    start::weigh,
     summarise::{Situation, reported},
 };
 use crate::{
@@ -66,6 +67,11 @@ pub fn close(facts: &Facts<'_>, open: &TrainReservation, now: Now) -> Plan {
     }
     status.reservation = None;
     status.active = Vec::new();
+    // What the end makes of freshness is part of the same write.
+    if let Ok(valid) = &facts.spec {
+        let ended = status.clone();
+        weigh(&Facts { status: &ended, ..facts.clone() }, valid, None, now).store(&mut status);
+    }
     let facts = &Facts { status: &status, ..facts.clone() };
     let status = reported(facts, &Situation::Ended(verdict), now);
     Plan::write(facts, Rule::CloseTraining, status)

@@ -60,8 +60,8 @@ impl Memory {
                 let measured = Measured { values: values.clone(), asked: answered.asked };
                 self.measured.insert(run_uid.clone(), measured);
             }
-            Ok(TrainAnswer::Observed(_)) => {
-                self.unanswered = 0;
+            Ok(answer @ TrainAnswer::Observed(_)) => {
+                self.unanswered = if answer.is_complete() { 0 } else { self.unanswered.saturating_add(1) };
                 self.observed = Some(answered);
             }
             Err(_) => self.unanswered = self.unanswered.saturating_add(1),

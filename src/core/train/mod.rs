@@ -20,7 +20,7 @@ mod keep;
 mod memory;
 mod parameters;
 mod plan;
-mod question;
+pub mod question;
 mod slots;
 mod start;
 mod summarise;

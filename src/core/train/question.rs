@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::validate::Valid;
 use crate::{
-    api::{ModelTrainSpec, Source},
+    api::{ModelTrainSpec, Outcome, SlotState, Source, TrainReservation},
     core::{
         answer::{Answer, NoAnswer, Question},
         references::{Reference, of_sources},
         results,
+        run::RunRecord,
     },
 };
 
@@ -66,6 +66,18 @@ pub enum TrainAnswer {
 }
 
 impl TrainAnswer {
+    /// Whether everything that was asked was told.
+    pub fn is_complete(&self) -> bool {
+        match self {
+            Self::Observed(Observation { inputs, metrics, endpoint }) => {
+                inputs.values().all(Result::is_ok)
+                    && metrics.values().all(Result::is_ok)
+                    && endpoint.as_ref().is_none_or(Result::is_ok)
+            }
+            Self::Measured(_, values) => values.values().all(Result::is_ok),
+        }
+    }
+
     /// How things stand, if that was asked.
     pub const fn observed(&self) -> Option<&Observation> {
         match self {
@@ -75,33 +87,36 @@ impl TrainAnswer {
     }
 }
 
-/// How things stand: the question of a spec that is valid. `None`: there is nothing to ask.
-pub fn observe(valid: &Valid<'_>) -> Option<TrainQuestion> {
-    let freshness = valid.spec.freshness.as_deref();
-    let inputs: Vec<_> = freshness
-        .iter()
-        .flat_map(|freshness| &freshness.inputs)
-        .map(|input| (input.name.clone(), input.source.clone()))
-        .collect();
-    let metrics: Vec<_> = freshness
-        .iter()
-        .flat_map(|freshness| &freshness.metrics)
-        .map(|metric| (metric.name.clone(), metric.source.clone()))
-        .collect();
-    let endpoint = valid.endpoint.clone();
+/// How things stand: the question of a spec. `None`: there is nothing to ask.
+pub fn observe(spec: &ModelTrainSpec) -> Option<TrainQuestion> {
+    let freshness = spec.freshness.as_deref()?;
+    let inputs: Vec<_> = freshness.inputs.iter().map(|input| (input.name.clone(), input.source.clone())).collect();
+    let metrics: Vec<_> = freshness.metrics.iter().map(|metric| (metric.name.clone(), metric.source.clone())).collect();
+    let endpoint = freshness
+        .needs_train_url
+        .as_ref()
+        .map(|url| Question::NeedsSync { url: url.as_str().into(), request: freshness.request.clone().map(Box::new) });
     let nothing = inputs.is_empty() && metrics.is_empty() && endpoint.is_none();
     (!nothing).then_some(TrainQuestion::Observe { inputs, metrics, endpoint })
 }
 
-/// The metrics of a run; its name is that of its version.
-pub fn measure(spec: &ModelTrainSpec, run_name: &str, run_uid: &str) -> TrainQuestion {
+/// The metrics of the run that is to be recorded next. `None`: it has not succeeded, or is not to be seen.
+pub fn measure_next<'a>(
+    spec: &ModelTrainSpec,
+    open: &TrainReservation,
+    mut own: impl Iterator<Item = &'a RunRecord>,
+) -> Option<TrainQuestion> {
+    let over = |state| matches!(state, SlotState::Recorded | SlotState::Skipped);
+    let slot = open.slots.iter().find(|slot| !over(slot.state))?;
+    let run = own.find(|run| run.name == slot.run_name)?;
+    run.ending().filter(|ending| ending.outcome == Outcome::Succeeded)?;
     let values = spec.metrics.iter().flat_map(|metrics| &metrics.values);
-    TrainQuestion::Measure {
-        run_uid: run_uid.to_owned(),
+    Some(TrainQuestion::Measure {
+        run_uid: run.uid.clone(),
         values: values
-            .map(|value| (value.name.clone(), results::values::for_run(&value.source, run_name, run_uid, run_name)))
+            .map(|value| (value.name.clone(), results::values::for_run(&value.source, &run.name, &run.uid, &run.name)))
             .collect(),
-    }
+    })
 }
 
 /// The objects that freshness reads values from, each once.

@@ -44,7 +44,7 @@ const MAX_PINNED: usize = 64 * 1024;
 
 /// Decides for an object without an open training, whose spec can be carried out.
 pub fn between(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
-    let asks = observe(valid).is_some();
+    let asks = observe(valid.spec).is_some();
     let observed = facts.memory.observed_under(&facts.under());
     let observation = observed.and_then(|(answer, _)| answer.observed());
     let evaluation = weigh(facts, valid, observation, now);
@@ -68,7 +68,7 @@ pub fn between(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
 }
 
 /// Weighs every reason by what was seen.
-fn weigh(facts: &Facts<'_>, valid: &Valid<'_>, observation: Option<&Observation>, now: Now) -> Evaluation {
+pub fn weigh(facts: &Facts<'_>, valid: &Valid<'_>, observation: Option<&Observation>, now: Now) -> Evaluation {
     let mut inputs = BTreeMap::new();
     let mut metrics = BTreeMap::new();
     for (name, read) in observation.iter().flat_map(|observation| &observation.inputs) {

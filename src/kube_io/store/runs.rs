@@ -106,6 +106,12 @@ impl Runs {
         RunsOf::Known { own: inner.all(&inner.by_owner, uid), predecessors, missing }
     }
 
+    /// The run of this name that belongs to the object with this uid.
+    pub fn named(&self, owner_uid: &str, name: &str) -> Option<Arc<RunRecord>> {
+        let inner = read(&self.inner);
+        inner.all(&inner.by_owner, owner_uid).into_iter().find(|run| run.name == name)
+    }
+
     /// Takes in a run that a request of ours returned, unless its watch has told of something newer: a reply that is read
     /// after the run's deletion was seen would bring it back for good.
     pub fn insert(&self, run: RunRecord) {

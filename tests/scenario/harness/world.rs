@@ -111,6 +111,7 @@ impl World {
             cluster_domain: "cluster.local".into(),
             min_run_age: options.min_run_age,
             max_polls: 256,
+            lineage: None,
             lease: None,
         };
         let (endpoint, clock) = (Endpoint::start().await, Clock::system());

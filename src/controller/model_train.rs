@@ -1,0 +1,384 @@
+//! The pipeline of a ModelTrain: gather → decide → apply. IO through `kube_io` only.
+
+mod effects;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tracing::debug;
+
+use super::{
+    effects::{RunEffects, Step},
+    worker::Reconcile,
+};
+use crate::{
+    api::{Kind, ModelSync, ModelTrain, ModelTrainSpec, ModelTrainStatus, ModelVersionSpec},
+    core::{
+        answer::{Answered, Query},
+        effect::{Inquiry, WakeUp},
+        invalid::Invalid,
+        object::{Identity, RunKnowledge},
+        time::Now,
+        train::{
+            Compiled, Effect, Facts, Follower, Memory, Plan, TrainAnswer, TrainQuestion, VersionKnowledge, broken_off,
+            decide, question, references, validate,
+        },
+    },
+    kube_io::{
+        client::Guarded,
+        fence::FenceState,
+        lease::Leadership,
+        record::ObjectRecord,
+        referenced::Referenced,
+        store::{Followers, ModelVersions, Objects, RunsOf, VersionsOf},
+        versions::{StoredVersion, Versions},
+    },
+    lineage::Lineage,
+    schedule::{
+        poller::Poller,
+        queue::{Next, Queue},
+    },
+};
+
+const KIND: &str = ModelTrain::KIND;
+
+/// What asks a ModelTrain's questions.
+pub type TrainPoller = Poller<TrainQuestion, TrainAnswer>;
+
+/// What the controller works with.
+pub struct TrainContext {
+    /// Its runs, and what is done to them.
+    pub runs: RunEffects,
+    /// The objects.
+    pub objects: Arc<Objects<ModelTrain>>,
+    /// The versions.
+    pub versions: Arc<ModelVersions>,
+    /// What writes them.
+    pub records: Versions,
+    /// The ModelSyncs, for which of them still exist.
+    pub model_syncs: Arc<Objects<ModelSync>>,
+    /// Which ModelSyncs follow.
+    pub followers: Arc<Followers>,
+    /// What reads the results of runs.
+    pub reads: Guarded,
+    /// The fence.
+    pub fence: FenceState,
+    /// Objects that values come from.
+    pub referenced: Referenced,
+    /// Passes.
+    pub queue: Queue,
+    /// Who is told of runs.
+    pub lineage: Lineage,
+    /// Whether this replica leads.
+    pub leadership: Leadership,
+    /// Differs for every process.
+    pub process: String,
+    /// Minimum age of a finished run before it is deleted.
+    pub min_run_age: Duration,
+}
+
+/// Reconciles ModelTrains.
+pub struct ModelTrainController {
+    context: TrainContext,
+    memories: Mutex<HashMap<Box<str>, Box<Memory>>>,
+    /// What was compiled of each object's present generation.
+    compiled: Mutex<HashMap<Box<str>, (i64, Result<Compiled, Invalid>)>>,
+    nonces: AtomicU64,
+    /// What the nonces of the present term of leadership begin with.
+    term: RwLock<Arc<str>>,
+}
+
+/// What a pass has gathered besides the object.
+struct Gathered {
+    runs: RunsOf,
+    versions: Option<(Vec<Arc<StoredVersion>>, Vec<Arc<StoredVersion>>)>,
+    details: BTreeMap<String, Arc<ModelVersionSpec>>,
+    followers: Vec<Follower>,
+    memory: Memory,
+}
+
+impl Reconcile for ModelTrainController {
+    type Poller = TrainPoller;
+
+    fn leads(&self) -> bool {
+        self.context.leadership.leads()
+    }
+
+    async fn reconcile(&self, poller: &TrainPoller, uid: &str) -> Next {
+        let Some(object) = self.context.objects.get(uid) else { return self.forget(poller, uid) };
+        let (spec, Ok(status)) = object.read() else {
+            // Without a readable status an attempt could be used twice. The log and a metric tell of it.
+            return Next::OnEvent;
+        };
+        let now = self.context.runs.clock.now();
+        let gathered = self.gather(&object.identity, &status, now);
+        let term = self.term.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let nonce = format!("{term}-{}", self.nonces.fetch_add(1, Ordering::Relaxed));
+        let read = spec.as_ref().map_or_else(|_| BTreeSet::new(), references);
+        self.context.referenced.refer(uid, &object.identity.namespace, read);
+        let plan = self.decide(&object.identity, (&spec, &status), &gathered, (&term, &nonce), now);
+        debug!(object = &*object.identity.name, namespace = &*object.identity.namespace, rule = ?plan.rule, effects = plan.effects.len(), "decided");
+        poller.plan(uid, plan.inquiry.clone());
+        let next = self.apply(&object, &status, &plan).await;
+        let took = self.context.runs.clock.mono().since(now.mono);
+        self.context.runs.metrics.pass(if next == Next::Failed { "failed" } else { "ok" }, took);
+        next
+    }
+
+    async fn show_panic(&self, uid: &str) {
+        self.context.runs.metrics.pass("panic", Duration::ZERO);
+        let Some(object) = self.context.objects.get(uid).filter(|_| self.leads()) else { return };
+        let (_, Ok(status)) = object.read() else { return };
+        let after = broken_off(&object.identity, &status, self.context.runs.clock.now());
+        if after != status {
+            // Whatever comes of the write, the object is looked at again.
+            let _ = self.write_status(&object, &status, &after).await;
+        }
+    }
+}
+
+impl ModelTrainController {
+    /// A controller that has seen nothing yet.
+    pub fn new(context: TrainContext) -> Self {
+        let term = RwLock::new(Arc::from(context.process.as_str()));
+        Self { context, memories: Mutex::default(), compiled: Mutex::default(), nonces: AtomicU64::new(0), term }
+    }
+
+    /// Begins a term of leadership as if the process had just started.
+    ///
+    /// Whoever led in between may have asked and written. What this process remembers of its own requests would make it
+    /// believe that it knows all of them, so its earlier nonces become those of a stranger.
+    pub fn begin_term(&self) {
+        let term = format!("{}.{}", self.context.process, self.nonces.fetch_add(1, Ordering::Relaxed));
+        *self.term.write().unwrap_or_else(PoisonError::into_inner) = Arc::from(term);
+        self.memories().clear();
+    }
+
+    /// The question of an object, if its spec is still the one that was decided on: the metrics of the run that is to be
+    /// recorded next, or how things stand.
+    pub fn pose(&self, inquiry: &Inquiry) -> Option<Query<TrainQuestion>> {
+        let object = self.context.objects.get(&inquiry.under.uid)?;
+        let identity = &object.identity;
+        if identity.generation != inquiry.under.generation {
+            return None;
+        }
+        let (Ok(spec), Ok(status)) = object.read() else { return None };
+        let question = match &status.reservation {
+            Some(open) => {
+                let runs = self.context.runs.runs.of(&identity.uid, &identity.namespace, KIND, &identity.name);
+                let RunsOf::Known { own, .. } = runs else { return None };
+                question::measure_next(&spec, open, own.iter().map(Arc::as_ref))?
+            }
+            None => question::observe(&spec)?,
+        };
+        let (namespace, name) = (identity.namespace.clone(), identity.name.clone());
+        Some(Query { question, namespace, name, under: inquiry.under.clone(), kept: inquiry.kept.clone() })
+    }
+
+    /// Takes in an answer to the question of the object with this uid.
+    pub fn take_answer(&self, uid: &str, answered: Answered<TrainAnswer>) {
+        let outcome = match &answered.result {
+            Ok(answer) if answer.is_complete() => "answered",
+            Ok(_) => "incomplete",
+            Err(no_answer) => no_answer.class.as_str(),
+        };
+        self.context.runs.metrics.question(outcome, answered.took);
+        if self.context.objects.get(uid).is_some() {
+            self.memories().entry(uid.into()).or_default().take_answer(answered);
+            self.context.queue.wake(uid);
+        }
+    }
+
+    /// An object that the one with this uid reads a value from has changed: what was read before does not count any more.
+    pub fn source_changed(&self, uid: &str) {
+        if self.context.objects.get(uid).is_some() {
+            self.memories().entry(uid.into()).or_default().revision += 1;
+            self.context.queue.wake(uid);
+        }
+    }
+
+    fn forget(&self, poller: &TrainPoller, uid: &str) -> Next {
+        poller.plan(uid, None);
+        self.context.referenced.refer(uid, "", BTreeSet::new());
+        self.memories().remove(uid);
+        self.compiled.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        Next::Forget
+    }
+
+    fn gather(&self, identity: &Identity, status: &ModelTrainStatus, now: Now) -> Gathered {
+        let runs = self.context.runs.runs.of(&identity.uid, &identity.namespace, KIND, &identity.name);
+        let followers = self.followers(identity);
+        let versions = self.versions(identity, status);
+        let mut details = BTreeMap::new();
+        if let Some((own, earlier)) = &versions {
+            let wanted = Facts::wanted(identity, status, &followers);
+            // Of an earlier object only what may be taken up is read whole.
+            let takes_up = status.attempt == 0 && status.accepted_version.is_none();
+            let mut names = own.iter().chain(earlier).filter(|version| {
+                let name = &*version.record.name;
+                wanted.iter().any(|wanted| wanted == name)
+                    || (takes_up && earlier.iter().any(|earlier| earlier.record.name == version.record.name))
+            });
+            for version in names.by_ref() {
+                if let Ok((spec, _)) = version.read() {
+                    details.insert(version.record.name.to_string(), Arc::new(spec));
+                }
+            }
+        }
+        let memory = self.observe(&identity.uid, &runs, status, now);
+        Gathered { runs, versions, details, followers, memory }
+    }
+
+    /// Versions of the object, and of earlier objects of its name while the object has none of its own to stand for.
+    fn versions(
+        &self,
+        identity: &Identity,
+        status: &ModelTrainStatus,
+    ) -> Option<(Vec<Arc<StoredVersion>>, Vec<Arc<StoredVersion>>)> {
+        let of = |uid: &str| match self.context.versions.of(&identity.namespace, uid) {
+            VersionsOf::Known(versions) => Some(versions),
+            VersionsOf::Unknown | VersionsOf::Missing => None,
+        };
+        let own = of(&identity.uid)?;
+        let held = identity.by_hand.as_ref().is_some_and(|by_hand| by_hand.hold.is_some());
+        let takes_up = status.attempt == 0 || held;
+        let mut earlier = Vec::new();
+        if takes_up {
+            let uids = self.context.versions.trains_named(&identity.namespace, &identity.name);
+            for uid in uids.iter().filter(|uid| **uid != identity.uid) {
+                earlier.extend(of(uid)?);
+            }
+        }
+        Some((own, earlier))
+    }
+
+    /// The ModelSyncs that follow. One that has not been looked at yet, but exists, counts as one that serves what it
+    /// served: see `served_by` of the records.
+    fn followers(&self, identity: &Identity) -> Vec<Follower> {
+        let mut followers = self.context.followers.of(&identity.namespace, &identity.name);
+        if let VersionsOf::Known(versions) = self.context.versions.of(&identity.namespace, &identity.uid) {
+            for by in versions.iter().flat_map(|version| &version.record.served_by) {
+                let known = followers.iter().any(|follower| follower.uid == by.uid);
+                if !known && self.context.model_syncs.get(&by.uid).is_some() {
+                    followers.push(Follower { name: by.model_sync.clone(), uid: by.uid.clone(), serving: None });
+                }
+            }
+        }
+        followers
+    }
+
+    fn observe(&self, uid: &str, runs: &RunsOf, status: &ModelTrainStatus, now: Now) -> Memory {
+        let mut memories = self.memories();
+        let mut memory = memories.get(uid).map(|memory| (**memory).clone()).unwrap_or_default();
+        if let RunsOf::Known { own, .. } = runs {
+            let own: Vec<_> = own.iter().map(Arc::as_ref).collect();
+            memory.observe(&own, status, now.mono);
+        }
+        memories.insert(uid.into(), Box::new(memory.clone()));
+        memory
+    }
+
+    fn decide(
+        &self,
+        identity: &Identity,
+        (spec, status): (&Result<ModelTrainSpec, Invalid>, &ModelTrainStatus),
+        gathered: &Gathered,
+        (process, nonce): (&str, &str),
+        now: Now,
+    ) -> Plan {
+        let compiled = spec.as_ref().map_err(Clone::clone).and_then(|spec| self.compiled(identity, spec));
+        let spec = match (spec, &compiled) {
+            (Ok(spec), Ok(compiled)) => validate(spec, compiled, self.context.runs.backends),
+            (Err(invalid), _) | (_, Err(invalid)) => Err(invalid.clone()),
+        };
+        let runs = match &gathered.runs {
+            RunsOf::Unknown => RunKnowledge::Unknown,
+            RunsOf::Known { own, predecessors, missing } => RunKnowledge::Known {
+                own: own.iter().map(Arc::as_ref).collect(),
+                predecessors: predecessors.iter().map(Arc::as_ref).collect(),
+                kind_missing: spec.as_ref().is_ok_and(|valid| missing.contains(&valid.kind)),
+            },
+        };
+        let versions = match &gathered.versions {
+            None => VersionKnowledge::Unknown,
+            Some((own, earlier)) => VersionKnowledge::Known {
+                own: own.iter().map(|version| &version.record).collect(),
+                earlier: earlier.iter().map(|version| &version.record).collect(),
+                details: &gathered.details,
+            },
+        };
+        let facts = Facts {
+            object: identity,
+            spec,
+            stored: status,
+            status,
+            runs,
+            versions,
+            followers: &gathered.followers,
+            fence: self.context.fence.get(),
+            memory: &gathered.memory,
+            nonce,
+            process,
+            min_run_age: self.context.min_run_age,
+        };
+        decide(&facts, now)
+    }
+
+    /// The gate and the rules of this generation, compiled once.
+    fn compiled(&self, identity: &Identity, spec: &ModelTrainSpec) -> Result<Compiled, Invalid> {
+        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((generation, known)) = compiled.get(&*identity.uid)
+            && *generation == identity.generation
+        {
+            return known.clone();
+        }
+        let fresh = Compiled::of(spec);
+        compiled.insert((*identity.uid).into(), (identity.generation, fresh.clone()));
+        fresh
+    }
+
+    /// Carries out the plan's effects in their order. A pass that changed anything is followed by another at once: it sees
+    /// what this one wrote.
+    async fn apply(&self, object: &ObjectRecord<ModelTrain>, status: &ModelTrainStatus, plan: &Plan) -> Next {
+        for effect in &plan.effects {
+            if !self.leads() {
+                return Next::OnEvent;
+            }
+            let step = match effect {
+                Effect::WriteStatus(after) => self.write_status(object, status, after).await,
+                Effect::CreateRun(run) => self.create_run(object, status, run).await,
+                Effect::LookUpRun(slot) => self.look_up(object, slot).await,
+                Effect::StopRun(run) => self.context.runs.stop((KIND, &object.identity), run).await,
+                Effect::ReadResults(wanted) => self.read_results(object, wanted).await,
+                Effect::Judge(evidence) => self.judge(object, evidence).await,
+                Effect::CreateVersion(spec, policy) => self.create_version(object, status, spec, *policy).await,
+                Effect::WriteVersionStatus(name, after) => self.write_version_status(object, name, after).await,
+                Effect::DeleteVersion(name) => self.delete_version(object, name).await,
+                Effect::DeleteRun(run) => self.context.runs.delete(&object.identity, run).await,
+            };
+            if let Step::Stop(next) = step {
+                return next;
+            }
+        }
+        match plan.wake_up {
+            _ if !plan.effects.is_empty() => Next::Now,
+            WakeUp::At(at) => Next::At(at),
+            WakeUp::OnEvent => Next::OnEvent,
+        }
+    }
+
+    fn memories(&self) -> MutexGuard<'_, HashMap<Box<str>, Box<Memory>>> {
+        self.memories.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what is remembered of an object.
+    fn remember(&self, uid: &str, change: impl FnOnce(&mut Memory)) {
+        change(self.memories().entry(uid.into()).or_default());
+    }
+}

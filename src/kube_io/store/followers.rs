@@ -1,0 +1,102 @@
+//! Which ModelSyncs roll out which ModelTrains, and which version each serves. No IO: passes over ModelSyncs tell it.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::RwLock,
+};
+
+use super::{read, write};
+use crate::core::train::Follower;
+
+/// Namespace and name of a ModelTrain.
+type Train = (String, String);
+
+/// The ModelSyncs that follow, by what they follow.
+#[derive(Default)]
+pub struct Followers {
+    inner: RwLock<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    by_train: HashMap<Train, BTreeMap<String, Follower>>,
+    /// What the ModelSync with this uid follows.
+    followed: HashMap<String, Train>,
+}
+
+impl Followers {
+    /// Those of a ModelTrain, in the order of their uids.
+    pub fn of(&self, namespace: &str, train: &str) -> Vec<Follower> {
+        let inner = read(&self.inner);
+        let followers = inner.by_train.get(&(namespace.to_owned(), train.to_owned()));
+        followers.into_iter().flat_map(BTreeMap::values).cloned().collect()
+    }
+
+    /// Notes what a ModelSync follows; `None` for nothing. Returns the ModelTrains that this is news for.
+    pub fn note(&self, uid: &str, following: Option<(Train, Follower)>) -> Vec<Train> {
+        // Most ModelSyncs follow nothing.
+        if following.is_none() && !read(&self.inner).followed.contains_key(uid) {
+            return Vec::new();
+        }
+        let mut inner = write(&self.inner);
+        let before = inner.followed.get(uid).cloned();
+        let old = before.as_ref().and_then(|train| inner.by_train.get(train)?.get(uid)).cloned();
+        if old.as_ref() == following.as_ref().map(|(_, follower)| follower)
+            && before.as_ref() == following.as_ref().map(|(train, _)| train)
+        {
+            return Vec::new();
+        }
+        let mut news = Vec::new();
+        if let Some(train) = before {
+            inner.forget(&train, uid);
+            news.push(train);
+        }
+        if let Some((train, follower)) = following {
+            inner.followed.insert(uid.to_owned(), train.clone());
+            inner.by_train.entry(train.clone()).or_default().insert(uid.to_owned(), follower);
+            news.push(train);
+        }
+        news.dedup();
+        news
+    }
+}
+
+impl Inner {
+    fn forget(&mut self, train: &Train, uid: &str) {
+        self.followed.remove(uid);
+        if let Some(followers) = self.by_train.get_mut(train) {
+            followers.remove(uid);
+            if followers.is_empty() {
+                self.by_train.remove(train);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn follower(uid: &str, version: Option<&str>) -> Follower {
+        let serving = version.map(|version| (version.to_owned(), jiff::Timestamp::UNIX_EPOCH));
+        Follower { name: format!("sync-{uid}"), uid: uid.to_owned(), serving }
+    }
+
+    fn train(name: &str) -> Train {
+        ("team".to_owned(), name.to_owned())
+    }
+
+    #[test]
+    fn tells_both_trains_when_a_follower_changes_sides_and_nobody_when_nothing_changes() {
+        let followers = Followers::default();
+        assert_eq!(followers.note("a", Some((train("one"), follower("a", None)))), [train("one")]);
+        assert!(followers.note("a", Some((train("one"), follower("a", None)))).is_empty());
+        assert_eq!(followers.note("a", Some((train("one"), follower("a", Some("v-1"))))), [train("one")]);
+        assert_eq!(followers.of("team", "one"), [follower("a", Some("v-1"))]);
+        assert_eq!(followers.note("a", Some((train("two"), follower("a", None)))), [train("one"), train("two")]);
+        assert!(followers.of("team", "one").is_empty());
+        assert_eq!(followers.note("a", None), [train("two")]);
+        assert!(followers.note("a", None).is_empty());
+        assert!(followers.of("other", "two").is_empty());
+    }
+}
