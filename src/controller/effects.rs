@@ -46,17 +46,17 @@ pub async fn write_status<K: Kind>(
             objects.insert(*record);
             Step::Done
         }
-        Written::Reread(Some(record)) if record.resource_version != object.resource_version => {
+        Written::Reread(Some(record), _) if record.resource_version != object.resource_version => {
             debug!(kind = K::KIND, object = name, "the object changed meanwhile; deciding again");
             objects.insert(*record);
             Step::Stop(Next::Now)
         }
-        Written::Reread(None) => {
+        Written::Reread(None, _) => {
             objects.remove(&object.identity.uid);
             Step::Stop(Next::Now)
         }
-        Written::Reread(Some(_)) => {
-            warn!(kind = K::KIND, object = name, "the API server does not take the status; trying again");
+        Written::Reread(Some(_), error) => {
+            warn!(kind = K::KIND, object = name, %error, "the API server does not take the status; trying again");
             Step::Stop(Next::Failed)
         }
         Written::Failed(error) => {

@@ -22,8 +22,8 @@ use crate::{
 pub enum Written<K> {
     /// It is stored; this is the object as it is now.
     Stored(Box<ObjectRecord<K>>),
-    /// Not stored, or not known: this is the object as it is now, read live. `None`: it is gone.
-    Reread(Option<Box<ObjectRecord<K>>>),
+    /// Not stored, or not known: this is the object as it is now, read live (`None`: it is gone), and what the write said.
+    Reread(Option<Box<ObjectRecord<K>>>, CallError),
     /// Not stored, or not known, and the object could not be read either.
     Failed(CallError),
 }
@@ -81,7 +81,7 @@ impl ApiServer {
             Ok(record) => Written::Stored(Box::new(record)),
             // A lost reply may hide a stored write, and a conflict a newer object: what the server has now decides.
             Err(error) => match self.get(&object.identity).await {
-                Ok(record) => Written::Reread(record.map(Box::new)),
+                Ok(record) => Written::Reread(record.map(Box::new), error),
                 Err(_) => Written::Failed(error),
             },
         }

@@ -27,3 +27,4 @@ mod operation;
 mod records;
 mod requests;
 mod results;
+mod training;

@@ -9,6 +9,7 @@ pub mod kstatus;
 pub mod proxy;
 pub mod tekton;
 pub mod tls;
+pub mod trains;
 pub mod world;
 
 pub use endpoint::Reply;
