@@ -88,16 +88,22 @@ pub struct ModelTrainController {
     context: TrainContext,
     memories: Mutex<HashMap<Box<str>, Box<Memory>>>,
     /// What was compiled of each object's present generation.
-    compiled: Mutex<HashMap<Box<str>, (i64, Result<Compiled, Invalid>)>>,
+    compiled: Mutex<HashMap<Box<str>, CompiledOnce>>,
     nonces: AtomicU64,
     /// What the nonces of the present term of leadership begin with.
     term: RwLock<Arc<str>>,
 }
 
+/// What was compiled, or why that fails, and of which generation.
+type CompiledOnce = (i64, Result<Compiled, Invalid>);
+
+/// Versions of an object, and of earlier objects of its name.
+type OwnAndEarlier = (Vec<Arc<StoredVersion>>, Vec<Arc<StoredVersion>>);
+
 /// What a pass has gathered besides the object.
 struct Gathered {
     runs: RunsOf,
-    versions: Option<(Vec<Arc<StoredVersion>>, Vec<Arc<StoredVersion>>)>,
+    versions: Option<OwnAndEarlier>,
     details: BTreeMap<String, Arc<ModelVersionSpec>>,
     followers: Vec<Follower>,
     memory: Memory,
@@ -236,11 +242,7 @@ impl ModelTrainController {
     }
 
     /// Versions of the object, and of earlier objects of its name while the object has none of its own to stand for.
-    fn versions(
-        &self,
-        identity: &Identity,
-        status: &ModelTrainStatus,
-    ) -> Option<(Vec<Arc<StoredVersion>>, Vec<Arc<StoredVersion>>)> {
+    fn versions(&self, identity: &Identity, status: &ModelTrainStatus) -> Option<OwnAndEarlier> {
         let of = |uid: &str| match self.context.versions.of(&identity.namespace, uid) {
             VersionsOf::Known(versions) => Some(versions),
             VersionsOf::Unknown | VersionsOf::Missing => None,

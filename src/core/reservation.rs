@@ -106,13 +106,13 @@ pub enum Whereabouts<'a> {
 
 /// Where the run is that was reserved with this deadline. `lookup` is the last look for it, `sighted` when it was last
 /// seen.
-pub fn whereabouts<'a>(
+pub fn whereabouts(
     not_after: Timestamp,
-    lookup: Option<&'a Lookup>,
+    lookup: Option<&Lookup>,
     sighted: Option<Mono>,
     fence: Fence,
     now: Now,
-) -> Whereabouts<'a> {
+) -> Whereabouts<'_> {
     let Some(lookup) = lookup.filter(|lookup| sighted.is_none_or(|at| lookup.sent > at)) else {
         return Whereabouts::LookUp;
     };

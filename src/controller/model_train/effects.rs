@@ -143,12 +143,11 @@ impl ModelTrainController {
         let (name, digest) = (evidence.run_name.clone(), evidence.digest.clone());
         let evidence = evidence.clone();
         let judging = tokio::task::spawn_blocking(move || evidence.judge());
-        let judgement = match tokio::time::timeout(JUDGE, judging).await {
-            Ok(Ok(judgement)) => judgement,
-            Ok(Err(_)) | Err(_) => {
-                warn!(object = &*object.identity.name, run = name, "a candidate could not be judged in time");
-                Judgement { verdict: Verdict::Inconclusive, rules: Vec::new() }
-            }
+        let judgement = if let Ok(Ok(judgement)) = tokio::time::timeout(JUDGE, judging).await {
+            judgement
+        } else {
+            warn!(object = &*object.identity.name, run = name, "a candidate could not be judged in time");
+            Judgement { verdict: Verdict::Inconclusive, rules: Vec::new() }
         };
         self.remember(&object.identity.uid, |memory| drop(memory.judged.insert(name, (digest, judgement))));
         Step::Done

@@ -160,7 +160,7 @@ fn create_or_claim(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_,
             claim(slot, facts.nonce, now);
         }
     }
-    Some(write(facts, Rule::ClaimSlots, claimed, now))
+    Some(write(facts, Rule::ClaimSlots, &claimed, now))
 }
 
 /// Claims a slot. Its deadline is never lowered: an earlier request for it may be on its way until then.
@@ -192,7 +192,7 @@ fn skip(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_, '_>, now: 
             slot.state = SlotState::Skipped;
         }
     }
-    Some(write(facts, Rule::SkipSlots, left, now))
+    Some(write(facts, Rule::SkipSlots, &left, now))
 }
 
 /// Looks for a run that nobody sees.
@@ -283,11 +283,11 @@ fn create(facts: &Facts<'_>, kind: crate::core::run::RunKind, open: &TrainReserv
 }
 
 /// The plan that stores this reservation.
-fn write(facts: &Facts<'_>, rule: Rule, open: TrainReservation, now: Now) -> Plan {
+fn write(facts: &Facts<'_>, rule: Rule, open: &TrainReservation, now: Now) -> Plan {
     let status = ModelTrainStatus {
-        active: active(facts, &open),
+        active: active(facts, open),
         reservation: Some(Box::new(open.clone())),
-        ..reported(facts, &Situation::Training(&open), now)
+        ..reported(facts, &Situation::Training(open), now)
     };
     Plan::write(facts, rule, status)
 }
