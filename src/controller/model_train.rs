@@ -226,12 +226,10 @@ impl ModelTrainController {
             let wanted = Facts::wanted(identity, status, &followers);
             // Of an earlier object only what may be taken up is read whole.
             let takes_up = status.attempt == 0 && status.accepted_version.is_none();
-            let mut names = own.iter().chain(earlier).filter(|version| {
-                let name = &*version.record.name;
-                wanted.iter().any(|wanted| wanted == name)
-                    || (takes_up && earlier.iter().any(|earlier| earlier.record.name == version.record.name))
-            });
-            for version in names.by_ref() {
+            let taken_up = earlier.iter().filter(|_| takes_up);
+            let named =
+                own.iter().chain(earlier).filter(|version| wanted.iter().any(|name| **name == *version.record.name));
+            for version in named.chain(taken_up) {
                 if let Ok((spec, _)) = version.read() {
                     details.insert(version.record.name.to_string(), Arc::new(spec));
                 }

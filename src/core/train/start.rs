@@ -20,7 +20,7 @@ use crate::{
     },
     core::{
         answer::{Demand, NoAnswer},
-        budget::Room,
+        budget::{Room, rectified},
         chain::recorded_input,
         digest,
         freshness::{Evaluation, InputSeen, Seen, evaluate},
@@ -55,7 +55,7 @@ pub fn between(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
     let plan = if asks && observed.is_none() {
         await_answer(stored, valid, &evaluation, now)
     } else if evaluation.live.is_empty() {
-        not_due(stored, valid, observation, &evaluation, now)
+        not_due(stored, observation, &evaluation, now)
     } else {
         let asked = observed.map(|(_, asked)| asked);
         due(stored, valid, (observation, asked), &evaluation, now)
@@ -115,13 +115,7 @@ fn await_answer(facts: &Facts<'_>, valid: &Valid<'_>, evaluation: &Evaluation, n
 }
 
 /// No training is due: fresh, answered already, or not known.
-fn not_due(
-    facts: &Facts<'_>,
-    valid: &Valid<'_>,
-    observation: Option<&Observation>,
-    evaluation: &Evaluation,
-    now: Now,
-) -> Plan {
+fn not_due(facts: &Facts<'_>, observation: Option<&Observation>, evaluation: &Evaluation, now: Now) -> Plan {
     if let Some((reason, no_answer)) = failure(observation).filter(|_| !evaluation.known) {
         let told = facts.memory.unanswered >= UNANSWERED_TOLERATED || awaits_first_answer(facts);
         if told {
@@ -139,7 +133,6 @@ fn not_due(
         let situation = if facts.status.accepted_version.is_some() { Situation::Fresh } else { Situation::NotDue };
         return report(facts, Rule::Fresh, &situation, now);
     }
-    let _ = valid;
     report(facts, Rule::KeptAccepted, &Situation::KeptAccepted, now)
 }
 
@@ -258,9 +251,11 @@ fn waiting_until(facts: &Facts<'_>, rule: Rule, situation: &Situation<'_>, at: O
 }
 
 /// The starts that count still. The moment at which the budget frees is shown only while a training waits for it.
-fn budget_status(facts: &Facts<'_>, valid: &Valid<'_>, frees_at: Option<Timestamp>, _: Now) -> Option<BudgetStatus> {
+fn budget_status(facts: &Facts<'_>, valid: &Valid<'_>, frees_at: Option<Timestamp>, now: Now) -> Option<BudgetStatus> {
     valid.budget?;
-    let started_at = facts.status.budget.as_ref().map_or_else(Vec::new, |budget| budget.started_at.clone());
+    let started = facts.status.budget.as_ref().map_or(&[][..], |budget| &budget.started_at);
+    // A clock that went back must not stretch the wait; without one nothing is written for it.
+    let started_at = if frees_at.is_some() { rectified(started, now.wall) } else { started.to_vec() };
     (!started_at.is_empty() || frees_at.is_some()).then_some(BudgetStatus { started_at, frees_at })
 }
 
