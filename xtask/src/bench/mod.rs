@@ -16,7 +16,7 @@ mod trial;
 pub(crate) struct Args {
     /// What to measure.
     which: Which,
-    /// How many ModelSyncs; by default 10000, for `burst` 1000.
+    /// How many objects; by default 10000, for `burst` and `training` 1000.
     #[arg(long, value_parser = clap::value_parser!(u32).range(20..=100_000))]
     objects: Option<u32>,
     /// `idle`: then also with one finished run for each object.
@@ -36,6 +36,8 @@ enum Which {
     Idle,
     /// Every object wants a run at once.
     Burst,
+    /// Every ModelTrain is due in the same minute, and each run is judged and recorded.
+    Training,
     /// How soon an answer becomes a run, also beside endpoints that misbehave.
     Latency,
 }

@@ -3,7 +3,7 @@
 //! - `stage`, `operator`, `endpoint`: the cluster, the operator's process, and what it asks.
 //! - `api`, `objects`, `runs`, `audit`: the objects and runs on the API server, and who asked it for what.
 //! - `floor`: the same requests without an operator.
-//! - `idle`, `burst`, `latency`: what is measured. `sample`, `report`: the numbers and their bounds.
+//! - `idle`, `burst`, `latency`, `training`: what is measured. `sample`, `report`: the numbers and their bounds.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -27,6 +27,7 @@ mod report;
 mod runs;
 mod sample;
 mod stage;
+mod training;
 
 /// Measures, prints the table, writes the file. Fails where a bound does not hold.
 pub(super) fn run(args: Args) -> Result<ExitCode> {
@@ -47,6 +48,7 @@ async fn measure(stage: &Stage, which: Which, objects: Option<u32>, with_runs: b
     match which {
         Which::Idle => idle::measure(stage, objects.unwrap_or(10_000), with_runs).await,
         Which::Burst => burst::measure(stage, objects.unwrap_or(1_000)).await,
+        Which::Training => training::measure(stage, objects.unwrap_or(1_000)).await,
         Which::Latency => latency::measure(stage, objects.unwrap_or(10_000)).await,
     }
 }

@@ -152,7 +152,8 @@ pub(super) fn number_of(name: &str) -> Option<u32> {
     name.strip_prefix("model-")?.parse().ok()
 }
 
-async fn make_namespaces(admin: &Client) -> Result<()> {
+/// The namespaces that objects are spread over.
+pub(super) async fn make_namespaces(admin: &Client) -> Result<()> {
     let there: BTreeSet<String> =
         api::list::<Value>(admin, "/api/v1/namespaces", "bench").await?.iter().filter_map(name_of).collect();
     api::each(NAMESPACES, AT_ONCE, async |number| {

@@ -1,0 +1,162 @@
+//! A thousand ModelTrains due in the same minute: how long it takes until all runs exist, against the same requests without
+//! an operator, and what one training costs from its reservation to its record.
+//!
+//! The operator is up and idle when the schedule of all of them fires. Then the runs succeed, with a metric that the gate
+//! judges.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use http::Method;
+use jiff::{Timestamp, ToSpan, tz::TimeZone};
+use kube::Client;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::floor::{CONCURRENCIES, Floor};
+use super::objects::{self, make_namespaces, namespace};
+use super::report::Report;
+use super::runs::Runs;
+use super::stage::Stage;
+use super::{api, until};
+
+/// Most time, as a multiple of the floor's.
+const OVER_FLOOR: f64 = 1.25;
+/// Reserve, create, record, commit, show.
+const WRITES: f64 = 5.0;
+/// After the last expected run, how long one too many is waited for.
+const SURPLUS: Duration = Duration::from_secs(10);
+const API: &str = "/apis/automl.cloudai.kubeflow.org/v1alpha1";
+
+#[derive(Deserialize)]
+struct Train {
+    #[serde(default)]
+    status: Status,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    #[serde(default)]
+    attempt: i64,
+    observed_generation: i64,
+    reservation: Option<serde::de::IgnoredAny>,
+    accepted_version: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    status: Option<serde::de::IgnoredAny>,
+}
+
+/// Measures with this many ModelTrains.
+pub(super) async fn measure(stage: &Stage, count: u32) -> Result<Report> {
+    let mut report = Report::new("training");
+    report.parameter("runs", count);
+    report.parameter("floor_concurrencies", CONCURRENCIES.map(|at_once| at_once.to_string()).join(" "));
+    let admin = stage.admin().await?;
+
+    stage.progress.step("floor");
+    let mut floor = Floor::new(stage.account().await?, admin.clone());
+    let (before, at_once) = floor.best(count).await?;
+
+    stage.progress.step("objects");
+    let operator = stage.start_operator()?;
+    // Far enough ahead that all of them are taken in, and the operator has nothing more to do.
+    let fires = Timestamp::now().checked_add((60 + i64::from(count) / 10).seconds())?;
+    let fires = fires.to_zoned(TimeZone::UTC).round(jiff::Unit::Minute)?.checked_add(1.minute())?;
+    create(&admin, count, &format!("{} {} * * *", fires.minute(), fires.hour())).await?;
+    settled(&admin, count, "every object is taken in", |status| status.observed_generation == 1).await?;
+
+    stage.progress.step("the schedule");
+    let (runs, audit) = (Runs::watch(admin.clone()).await?, stage.audit()?);
+    let wait =
+        Duration::try_from(fires.timestamp().duration_since(Timestamp::now())).context("the schedule has fired")?;
+    let due = Instant::now() + wait;
+    tokio::time::sleep(wait).await;
+    let all = until("a run for every object", Duration::from_mins(5), async || {
+        let seen = runs.since(due);
+        Ok((seen.len() >= usize::try_from(count)?).then_some(seen))
+    })
+    .await?;
+    let took = all.last().context("no run")?.at.duration_since(due).as_secs_f64();
+
+    stage.progress.step("results");
+    runs.succeed_with(&all, &json!([{ "name": "r2", "value": "0.9" }])).await?;
+    settled(&admin, count, "every training is decided", |status| {
+        status.attempt == 1 && status.reservation.is_none() && status.accepted_version.is_some()
+    })
+    .await?;
+    shown(&admin, count).await?;
+    tokio::time::sleep(SURPLUS).await;
+    let (requests, duplicates, memory) = (audit.requests()?, runs.duplicates().await?, operator.memory()?);
+    operator.stop().await?;
+
+    stage.progress.step("floor again");
+    let after = floor.run(count, at_once).await?.took;
+
+    report.tell("floor_before", before.as_secs_f64(), "s");
+    report.tell("floor_after", after.as_secs_f64(), "s");
+    report.tell("floor_concurrency", f64::from(u32::try_from(at_once)?), "");
+    report.tell("all_runs", took, "s");
+    report.at_most("all_runs_over_floor", took / before.min(after).as_secs_f64(), "", OVER_FLOOR);
+    let events = requests.count(|_, resource, _| resource == "events");
+    report.at_most("writes_per_training", f64::from(requests.writes() - events) / f64::from(count), "", WRITES);
+    report.tell("events_per_training", f64::from(events) / f64::from(count), "");
+    report.at_most("duplicates", f64::from(duplicates), "", 0.0);
+    let refused = |conflict| requests.count(|_, of, code| of != "leases" && code >= 400 && (code == 409) == conflict);
+    report.at_most("conflicts", f64::from(refused(true)), "", 0.0);
+    report.at_most("other_refusals", f64::from(refused(false)), "", 0.0);
+    report.tell("resident_peak", memory.peak, "MiB");
+    for (sort, number) in requests.by_verb() {
+        report.tell(format!("requests_{sort}"), f64::from(number), "");
+    }
+    Ok(report)
+}
+
+async fn create(admin: &Client, count: u32, cron: &str) -> Result<()> {
+    make_namespaces(admin).await?;
+    api::each(count, 16, async |number| {
+        let body = json!({
+            "apiVersion": "automl.cloudai.kubeflow.org/v1alpha1",
+            "kind": "ModelTrain",
+            "metadata": { "name": format!("model-{number:05}"), "labels": { "bench": "measured" } },
+            "spec": {
+                "freshness": { "schedule": { "cron": cron } },
+                "gate": {
+                    "rules": [{ "name": "good", "expression": "metrics.r2 > 0.5" }],
+                    "best": { "metric": "r2", "direction": "Maximize" },
+                },
+                "parameters": [{ "name": "version", "fromContext": "Version" }],
+                "pipelineRunTemplate": { "spec": objects::run_spec("model") },
+            },
+        });
+        let path = format!("{API}/namespaces/{}/modeltrains", namespace(number));
+        api::call(admin, Method::POST, &path, Some(&body)).await
+    })
+    .await?;
+    Ok(())
+}
+
+/// Waits until every ModelTrain's status is as wanted.
+async fn settled(admin: &Client, count: u32, what: &str, wanted: impl Fn(&Status) -> bool) -> Result<()> {
+    let patience = Duration::from_mins(2) + Duration::from_millis(50) * count;
+    until(what, patience, async || {
+        let trains: Vec<Train> = api::list(admin, &format!("{API}/modeltrains"), "bench=measured").await?;
+        let good = trains.iter().filter(|train| wanted(&train.status)).count();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Ok((u32::try_from(good)? == count).then_some(()))
+    })
+    .await
+}
+
+/// Waits until every record says what became of it.
+async fn shown(admin: &Client, count: u32) -> Result<()> {
+    until("every record says what became of it", Duration::from_mins(2), async || {
+        let versions: Vec<Version> = api::list(admin, &format!("{API}/modelversions"), "").await?;
+        let shown = versions.iter().filter(|version| version.status.is_some()).count();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Ok((u32::try_from(shown)? == count).then_some(()))
+    })
+    .await
+}
