@@ -5,7 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::{model_sync::ModelSync, model_train::ModelTrain, model_version::ModelVersion, needs_sync::MAX_PARAMETERS};
 
-/// Largest CRD that client-side `kubectl apply` can handle, with room to spare.
+/// Largest CRD as JSON that client-side `kubectl apply` can handle, with room to spare: it keeps the JSON in an annotation,
+/// and all annotations together have at most 256 KiB.
 pub const MAX_BYTES: usize = 200 * 1024;
 
 /// Longest annotation of a template, in bytes.
