@@ -90,8 +90,8 @@ mod tests {
 
     #[test]
     fn says_what_to_do_about_values_that_are_too_long_together() {
-        // The names, quotes and punctuation take 13 bytes.
-        let half = "x".repeat((MAX_VALUE - 13) / 2);
+        // The names, quotes and punctuation take 15 bytes.
+        let half = "x".repeat((MAX_VALUE - 15) / 2);
         assert!(combine([("a", value(&half)), ("b", value(&format!("{half}y")))]).is_ok());
         let failure = combine([("a", value(&half)), ("b", value(&format!("{half}yy")))]).unwrap_err();
         assert!(failure.message.contains("1025 bytes") && failure.message.contains("digest: true"), "{failure:?}");

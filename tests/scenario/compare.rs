@@ -1,4 +1,5 @@
-//! Comparing two values: ConfigMaps, fields of objects, HTTP answers, Git refs, on a real API server and real Git.
+//! Comparing two values: ConfigMaps, fields of objects, ModelTrains, HTTP answers, Git refs, on a real API server and real
+//! Git. The tests write what a ModelTrain's controller would.
 
 use std::time::Duration;
 
@@ -6,10 +7,13 @@ use kube::{
     ResourceExt,
     api::{DeleteParams, DynamicObject, Patch, PatchParams},
 };
-use modelsync::api::{
-    ConditionStatus::{False, True, Unknown},
-    ConditionType::{InSync, Ready},
-    ModelSyncStatus,
+use modelsync::{
+    api::{
+        ConditionStatus::{False, True, Unknown},
+        ConditionType::{InSync, Ready},
+        ModelSyncStatus, ModelVersionSpec, keys,
+    },
+    core::chain::next_record,
 };
 use serde_json::{Value, json};
 
@@ -175,6 +179,120 @@ async fn ungranted_kind_is_told_with_the_rule_to_add_and_read_and_watched_after_
         deployments.patch("server", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
         let run = world.run("a", 1).await;
         assert_eq!(parameters(&run, &["desired", "actual"]), texts(&["m-1", "m-0"]));
+    })
+    .await;
+}
+
+/// Applies a ModelTrain that starts nothing by itself. Returns its uid.
+async fn train(world: &World, name: &str) -> String {
+    let container = json!({ "name": "train", "image": "local.test/busybox:1" });
+    let pod = json!({ "restartPolicy": "Never", "containers": [container] });
+    let spec = json!({ "suspend": true, "jobTemplate": { "spec": { "template": { "spec": pod } } } });
+    let metadata = json!({ "name": name, "namespace": world.namespace });
+    let object = json!({ "apiVersion": keys::API_VERSION, "kind": "ModelTrain", "metadata": metadata, "spec": spec });
+    apply(&world.client, &object).await;
+    let trains = api(&world.client, keys::API_VERSION, "ModelTrain", Some(&world.namespace));
+    trains.get(name).await.unwrap().uid().unwrap()
+}
+
+/// Changes the status of a ModelTrain, as its controller does.
+async fn report(world: &World, name: &str, status: Value) {
+    let trains = api(&world.client, keys::API_VERSION, "ModelTrain", Some(&world.namespace));
+    let patch = Patch::Merge(json!({ "status": status }));
+    trains.patch_status(name, &PatchParams::default(), &patch).await.unwrap();
+}
+
+async fn accept(world: &World, name: &str, version: &str) {
+    let accepted = json!({
+        "name": version, "uri": format!("s3://models/{version}"), "digest": format!("sha256:{version}"),
+        "trainedAt": "2026-03-01T10:00:00Z", "acceptedAt": "2026-03-01T11:00:00Z",
+    });
+    report(world, name, json!({ "acceptedVersion": accepted })).await;
+}
+
+#[tokio::test]
+async fn version_that_a_training_accepts_is_rolled_out_at_once_and_so_is_the_next_one() {
+    scenario("compare_train", async |world| {
+        train(world, "labels").await;
+        config_map(world, "deployed", json!({ "model": "labels-1" })).await;
+        let desired = json!({ "modelTrain": { "name": "labels" } });
+        world.apply("serve", spec(&desired, &key("deployed", "model"))).await;
+        world.until("serve", InSync, Unknown, "DesiredUnknown").await;
+
+        accept(world, "labels", "labels-1").await;
+        let status = world.until("serve", InSync, True, "UpToDate").await;
+        assert_eq!(shown(&status), (Some("labels-1"), Some("labels-1")));
+
+        accept(world, "labels", "labels-2").await;
+        let run = world.run("serve", 1).await;
+        let names = ["desired", "actual", "name", "uri", "digest", "trainedAt"];
+        let expected =
+            ["labels-2", "labels-1", "labels-2", "s3://models/labels-2", "sha256:labels-2", "2026-03-01T10:00:00Z"];
+        assert_eq!(parameters(&run, &names), texts(&expected));
+        world.end_run(&run, "Succeeded").await;
+        world.until("serve", InSync, False, "AwaitingEffect").await;
+
+        accept(world, "labels", "labels-3").await;
+        let run = world.run("serve", 2).await;
+        assert_eq!(parameters(&run, &["desired", "actual"]), texts(&["labels-3", "labels-1"]));
+        world.end_run(&run, "Succeeded").await;
+        config_map(world, "deployed", json!({ "model": "labels-3" })).await;
+        world.until("serve", InSync, True, "UpToDate").await;
+        assert_eq!(world.runs("serve").await.len(), 2);
+    })
+    .await;
+}
+
+/// Writes the record of a training's only run, and then what the training came to.
+async fn end_training(world: &World, uid: &str, attempt: i64, accuracy: &str, verdict: &str) {
+    let run = format!("labels-{attempt}");
+    let draft: ModelVersionSpec = serde_json::from_value(json!({
+        "trainRef": { "name": "labels", "uid": uid },
+        "attempt": attempt,
+        "run": { "apiVersion": "batch/v1", "kind": "Job", "name": run, "uid": format!("run-{attempt}"), "outcome": "Succeeded" },
+        "artifact": { "uri": format!("s3://models/{run}") },
+        "metrics": [{ "name": "accuracy", "value": accuracy, "source": "Results" }],
+        "gate": { "verdict": "Passed" },
+        "digest": "",
+    }))
+    .unwrap();
+    let metadata = json!({ "name": run, "namespace": world.namespace });
+    let record = json!({ "apiVersion": keys::API_VERSION, "kind": "ModelVersion", "metadata": metadata, "spec": next_record(draft, None) });
+    apply(&world.client, &record).await;
+    let mut last =
+        json!({ "attempt": attempt, "verdict": verdict, "generation": 1, "endedAt": "2026-03-01T11:00:00Z" });
+    if verdict == "Accepted" {
+        last["winner"] = json!(run);
+    }
+    let slot = json!({ "candidate": "", "run": run, "outcome": "Succeeded", "verdict": "Passed" });
+    report(world, "labels", json!({ "attempt": attempt, "lastAttempt": last, "slots": [slot] })).await;
+}
+
+#[tokio::test]
+async fn every_training_that_ends_is_reported_with_its_candidates_whatever_came_of_it() {
+    scenario("compare_attempts", async |world| {
+        let uid = train(world, "labels").await;
+        config_map(world, "reported", json!({ "training": "0" })).await;
+        let desired = json!({ "modelTrain": { "name": "labels", "select": "LastAttempt" } });
+        world.apply("report", spec(&desired, &key("reported", "training"))).await;
+        world.until("report", InSync, Unknown, "DesiredUnknown").await;
+        for (attempt, accuracy, verdict, winner) in
+            [(1, "0.75", "NotImproved", ""), (2, "0.875", "Accepted", "labels-2")]
+        {
+            end_training(world, &uid, attempt, accuracy, verdict).await;
+            let run = world.run("report", attempt).await;
+            let number = attempt.to_string();
+            assert_eq!(parameters(&run, &["desired", "winner", "verdict"]), texts(&[&number, winner, verdict]));
+            let candidates: Value = serde_json::from_str(&parameter(&run, "candidates").unwrap()).unwrap();
+            let version = format!("labels-{attempt}");
+            let expected = json!([{
+                "candidate": "", "version": version, "outcome": "Succeeded", "verdict": "Passed",
+                "metrics": { "accuracy": accuracy }, "artifact": { "uri": format!("s3://models/{version}") },
+            }]);
+            assert_eq!(candidates, expected);
+            world.end_run(&run, "Succeeded").await;
+            world.until("report", InSync, False, "AwaitingEffect").await;
+        }
     })
     .await;
 }

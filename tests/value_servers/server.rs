@@ -79,7 +79,7 @@ async fn answers(url: &str) -> bool {
 
 /// A program that `cargo xtask servers` has installed.
 pub fn installed(program: &str) -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
+    let target = std::env::var_os("CARGO_TARGET_DIR").filter(|folder| !folder.is_empty()).map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("target"),
         |folder| std::path::absolute(folder).unwrap(),
     );

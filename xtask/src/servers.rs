@@ -45,8 +45,10 @@ fn mlflow(folder: &Path, pins: &Path, progress: &Progress) -> Result<()> {
     command::output(Command::new("python3").args(["-m", "venv"]).arg(folder))
         .context("cannot make an environment for MLflow; Debian has it in python3-venv")?;
     let mut pip = Command::new(folder.join("bin/python"));
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]).arg(pins);
-    command::output(&mut pip)?;
+    // The pins are all that is needed, so nothing else gets in; wheels run no code of theirs here.
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:"]);
+    command::output(pip.arg("--requirement").arg(pins))
+        .context("cannot install MLflow; it needs Python 3.11 or later")?;
     Ok(())
 }
 

@@ -104,14 +104,15 @@ impl Cluster {
             self.remove_tekton(&client).await;
         }
         let established = || async {
-            let crd = api(&client, "apiextensions.k8s.io/v1", "CustomResourceDefinition", None)
-                .get("modelsyncs.automl.cloudai.kubeflow.org")
-                .await
-                .ok()?;
-            let conditions = crd.data["status"]["conditions"].as_array()?.clone();
-            conditions.iter().any(|c| c["type"] == "Established" && c["status"] == "True").then_some(())
+            let crds = api(&client, "apiextensions.k8s.io/v1", "CustomResourceDefinition", None);
+            for crd in modelsync::api::crd::all() {
+                let crd = crds.get(crd["metadata"]["name"].as_str()?).await.ok()?;
+                let conditions = crd.data["status"]["conditions"].as_array()?;
+                conditions.iter().find(|c| c["type"] == "Established" && c["status"] == "True")?;
+            }
+            Some(())
         };
-        eventually("the CRD is established", Duration::from_secs(30), established).await.unwrap();
+        eventually("the CRDs are established", Duration::from_secs(30), established).await.unwrap();
     }
 }
 
