@@ -62,7 +62,8 @@ mod tests {
     use super::*;
 
     fn value(text: &str) -> Reading {
-        Ok(Some(Value::of_text(text).unwrap().with("commit", "c")))
+        let value = Value::of_text(text).map_err(|problem| no_answer(NoAnswerClass::Source, &problem))?;
+        Ok(Some(value.with("commit", "c")))
     }
 
     #[test]

@@ -37,8 +37,8 @@ pub(super) async fn read(requests: &Requester, namespace: &str, source: &MlflowS
     };
     let Some(version) = found.filter(Version::is_ready) else { return Ok(None) };
     let uri = registry.uri(&version).await?;
-    let value = Value::of_text(&version.version).map_err(|problem| no_answer(NoAnswerClass::Source, &problem))?;
-    Ok(Some(value.with("version", version.version).with("runId", version.run_id).with("uri", uri)))
+    let value = Value::of_text(&version.number).map_err(|problem| no_answer(NoAnswerClass::Source, &problem))?;
+    Ok(Some(value.with("version", version.number).with("runId", version.run_id).with("uri", uri)))
 }
 
 /// A registry, and how it is asked.
@@ -51,7 +51,8 @@ struct Registry<'a> {
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 struct Version {
-    version: String,
+    #[serde(rename = "version")]
+    number: String,
     #[serde(default)]
     run_id: String,
     #[serde(default)]
@@ -65,8 +66,8 @@ impl Version {
         self.status.as_deref().is_none_or(|status| status == "READY")
     }
 
-    fn number(&self) -> Option<u64> {
-        self.version.parse().ok()
+    fn order(&self) -> Option<u64> {
+        self.number.parse().ok()
     }
 }
 
@@ -141,7 +142,7 @@ impl Registry<'_> {
         if !version.source.starts_with("models:") && !version.source.starts_with("runs:") {
             return Ok(version.source.clone());
         }
-        let query = [("name", self.source.model.as_str()), ("version", version.version.as_str())];
+        let query = [("name", self.source.model.as_str()), ("version", version.number.as_str())];
         match self.get::<Answer>("model-versions/get-download-uri", &query).await? {
             Said::Answer(answer) => Ok(answer.artifact_uri),
             Said::Refusal { failure, .. } => Err(failure),
@@ -195,13 +196,13 @@ struct Page {
 
 impl Page {
     fn newest(self) -> Result<Option<Version>, String> {
-        let numbers: Option<Vec<u64>> = self.model_versions.iter().map(Version::number).collect();
+        let numbers: Option<Vec<u64>> = self.model_versions.iter().map(Version::order).collect();
         let numbers = numbers.ok_or("a version of the model is not a number: name an alias instead of latest")?;
         let more = !self.next_page_token.is_empty();
         if more && !numbers.is_sorted_by(|newer, older| newer >= older) {
             return Err("the server does not sort versions by number: name an alias instead of latest".to_owned());
         }
-        let newest = self.model_versions.into_iter().filter(Version::is_ready).max_by_key(Version::number);
+        let newest = self.model_versions.into_iter().filter(Version::is_ready).max_by_key(Version::order);
         if newest.is_none() && more {
             return Err(format!("none of the newest {NEWEST} versions is ready"));
         }
@@ -215,14 +216,14 @@ mod tests {
 
     fn newest(versions: &[(&str, &str)], next_page_token: &str) -> Result<Option<String>, String> {
         let version = |(version, status): &(&str, &str)| Version {
-            version: (*version).to_owned(),
+            number: (*version).to_owned(),
             run_id: String::new(),
             source: String::new(),
             status: (!status.is_empty()).then(|| (*status).to_owned()),
         };
         let model_versions = versions.iter().map(version).collect();
         let page = Page { model_versions, next_page_token: next_page_token.to_owned() };
-        page.newest().map(|found| found.map(|version| version.version))
+        page.newest().map(|found| found.map(|version| version.number))
     }
 
     #[test]

@@ -82,7 +82,7 @@ fn accepted(version: AcceptedVersion, field: VersionField) -> Result<Option<Valu
     Ok(Some(value.with("name", name).with("uri", uri).with("digest", digest).with("trainedAt", trained_at)))
 }
 
-fn attempted(last: &LastAttempt, candidates: Vec<Candidate>) -> Result<Value, String> {
+fn attempted(last: &LastAttempt, candidates: Vec<Entry>) -> Result<Value, String> {
     let verdict = serde_json::to_value(last.verdict).map_err(|error| error.to_string())?;
     Ok(Value::of_text(&last.attempt.to_string())?
         .with("winner", last.winner.clone().unwrap_or_default())
@@ -92,7 +92,7 @@ fn attempted(last: &LastAttempt, candidates: Vec<Candidate>) -> Result<Value, St
 
 /// A candidate as the attribute `candidates` shows it.
 #[derive(Clone, Debug, Serialize)]
-struct Candidate {
+struct Entry {
     candidate: String,
     version: String,
     outcome: Option<Outcome>,
@@ -109,8 +109,8 @@ struct Candidate {
 
 /// The candidates as JSON of at most 8 KiB. Where it would be longer, the metrics of all candidates are left out, then the
 /// artifacts too, each time said in `dropped`: tables with holes would be compared like whole ones.
-fn table(mut candidates: Vec<Candidate>) -> Result<String, String> {
-    let write = |candidates: &[Candidate]| serde_json::to_string(candidates).map_err(|error| error.to_string());
+fn table(mut candidates: Vec<Entry>) -> Result<String, String> {
+    let write = |candidates: &[Entry]| serde_json::to_string(candidates).map_err(|error| error.to_string());
     let mut text = write(&candidates)?;
     for part in ["metrics", "artifact"] {
         if text.len() <= MAX_CANDIDATES {
@@ -141,7 +141,7 @@ impl Records<'_> {
     /// The candidates of this training.
     ///
     /// While the next one is under way, `slots` are that one's, so the records themselves are followed back.
-    async fn candidates(&self, status: &Status, attempt: i64) -> Result<Vec<Candidate>, NoAnswer> {
+    async fn candidates(&self, status: &Status, attempt: i64) -> Result<Vec<Entry>, NoAnswer> {
         if status.attempt == attempt {
             return try_join_all(status.slots.iter().map(|slot| self.of_slot(slot))).await;
         }
@@ -161,10 +161,10 @@ impl Records<'_> {
         Ok(candidates)
     }
 
-    async fn of_slot(&self, slot: &SlotReport) -> Result<Candidate, NoAnswer> {
+    async fn of_slot(&self, slot: &SlotReport) -> Result<Entry, NoAnswer> {
         let record = self.get::<Record>("ModelVersion", &slot.run).await?;
         Ok(record.map_or_else(
-            || Candidate {
+            || Entry {
                 candidate: slot.candidate.clone(),
                 version: slot.run.clone(),
                 outcome: slot.outcome,
@@ -186,8 +186,8 @@ impl Records<'_> {
     }
 }
 
-fn of_record(version: String, spec: ModelVersionSpec) -> Candidate {
-    Candidate {
+fn of_record(version: String, spec: ModelVersionSpec) -> Entry {
+    Entry {
         candidate: spec.candidate,
         version,
         outcome: Some(spec.run.outcome),

@@ -36,9 +36,12 @@ async fn start() -> Server {
     command.args(["--config.file=config.yaml", "--storage.tsdb.path=data"]);
     command.arg(format!("--web.listen-address=127.0.0.1:{}", place.port));
     let server = place.start(&mut command, "/-/ready").await;
-    while read(query(&server, "loss")).await.unwrap().is_none() {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let scraped = async {
+        while read(query(&server, "loss")).await.unwrap().is_none() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), scraped).await.expect("the page to be scraped");
     server
 }
 

@@ -5,7 +5,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// How long a server may take until it answers. Python on a busy machine takes a minute.
@@ -43,18 +43,24 @@ impl Place {
         let child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         let url = format!("http://127.0.0.1:{}", self.port);
         let mut server = Server { url, child, folder: self.folder };
-        let began = Instant::now();
-        while !answers(&format!("{}{ready}", server.url)).await {
-            let ended = server.child.try_wait().unwrap();
-            let log = fs::read_to_string(server.folder.join("log")).unwrap();
-            assert!(
-                ended.is_none() && began.elapsed() < START,
-                "no server after {:?}: {ended:?}\n{log}",
-                began.elapsed()
-            );
+        let answered = tokio::time::timeout(START, server.answered(ready)).await;
+        assert!(answered.is_ok(), "no server after {START:?}:\n{}", server.log());
+        server
+    }
+}
+
+impl Server {
+    /// Waits until it answers.
+    async fn answered(&mut self, ready: &str) {
+        while !answers(&format!("{}{ready}", self.url)).await {
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "the server is gone: {ended:?}\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        server
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap()
     }
 }
 

@@ -23,7 +23,7 @@ impl ReadObjects for Objects {
     }
 }
 
-fn train(status: Json) -> ((&'static str, String), Json) {
+fn train(status: &Json) -> ((&'static str, String), Json) {
     (("ModelTrain", "t".into()), json!({ "metadata": { "name": "t" }, "spec": { "new": 1 }, "status": status }))
 }
 
@@ -87,7 +87,7 @@ fn tells_each_field_of_the_accepted_version_with_all_of_them_as_attributes() {
         (Some("TrainedAt"), "2026-01-02T03:04:05Z"),
     ] {
         let source = field.map_or(json!({ "name": "t" }), |field| json!({ "name": "t", "field": field }));
-        let value = read([train(json!({ "acceptedVersion": accepted("s3://b/1") }))], source).unwrap().unwrap();
+        let value = read([train(&json!({ "acceptedVersion": accepted("s3://b/1") }))], source).unwrap().unwrap();
         let attributes = [
             ("digest", "sha256:1"),
             ("name", "t-1"),
@@ -106,9 +106,9 @@ fn what_there_is_not_yet_is_absent() {
     let attempt = json!({ "name": "t", "select": "LastAttempt" });
     for source in [&by_name, &by_uri, &attempt] {
         assert_eq!(read([], source.clone()), Ok(None));
-        assert_eq!(read([train(json!({ "observedGeneration": -1 }))], source.clone()), Ok(None));
+        assert_eq!(read([train(&json!({ "observedGeneration": -1 }))], source.clone()), Ok(None));
     }
-    let without_uri = || train(json!({ "acceptedVersion": accepted("") }));
+    let without_uri = || train(&json!({ "acceptedVersion": accepted("") }));
     assert_eq!(read([without_uri()], by_uri), Ok(None), "never the empty text, which a fresh cluster equals");
     assert_eq!(read([without_uri()], by_name).unwrap().unwrap().attributes()["uri"], "");
     let no_status = (("ModelTrain", "t".to_owned()), json!({ "spec": {} }));
@@ -121,7 +121,7 @@ fn last_attempt_tells_winner_verdict_and_candidates_in_their_order() {
     let status = json!({
         "attempt": 2, "lastAttempt": last(2), "slots": [slot("b", "Passed"), slot("a", "NotJudged")],
     });
-    let objects = [train(status), record("t-2-b", 2, "b", None, 1)];
+    let objects = [train(&status), record("t-2-b", 2, "b", None, 1)];
     let value = read(objects, json!({ "name": "t", "select": "LastAttempt" })).unwrap().unwrap();
     assert_eq!(
         (value.text(), &*value.attributes()["winner"], &*value.attributes()["verdict"]),
@@ -142,7 +142,7 @@ fn last_attempt_is_told_whole_while_the_next_one_is_under_way() {
         "slots": [{ "candidate": "a", "run": "t-3-a" }],
     });
     let objects = [
-        train(status),
+        train(&status),
         record("t-1-a", 1, "a", None, 1),
         record("t-2-a", 2, "a", Some("t-1-a"), 1),
         record("t-2-b", 2, "b", Some("t-2-a"), 1),
@@ -160,7 +160,7 @@ fn candidates_that_take_too_much_lose_their_metrics_and_say_so() {
     let letters = ["a", "b", "c", "d"];
     let slots: Vec<_> = letters.iter().map(|c| json!({ "candidate": c, "run": format!("t-2-{c}") })).collect();
     let with = |metrics: usize| {
-        let status = train(json!({ "attempt": 2, "lastAttempt": last(2), "slots": slots }));
+        let status = train(&json!({ "attempt": 2, "lastAttempt": last(2), "slots": slots }));
         let records = letters.map(|c| record(&format!("t-2-{c}"), 2, c, None, metrics));
         let value = read(records.into_iter().chain([status]), json!({ "name": "t", "select": "LastAttempt" }));
         value.unwrap().unwrap()
@@ -177,7 +177,7 @@ fn candidates_that_take_too_much_lose_their_metrics_and_say_so() {
 #[test]
 fn the_largest_training_there_can_be_fits() {
     let candidates: Vec<_> = (0..16)
-        .map(|n| Candidate {
+        .map(|n| Entry {
             candidate: format!("{n:016}"),
             version: format!("{n:063}"),
             outcome: Some(Outcome::Cancelled),
