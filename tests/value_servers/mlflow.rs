@@ -23,7 +23,8 @@ async fn start() -> Server {
     command.env("_MLFLOW_SERVER_FILE_STORE", &database).env("_MLFLOW_SERVER_REGISTRY_STORE", database);
     command.env("_MLFLOW_SERVER_ARTIFACT_ROOT", place.folder.join("artifacts"));
     command.env("MLFLOW_DISABLE_TELEMETRY", "true").env("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false");
-    place.start(&mut command, "/health").await
+    // Not /health: it answers before the first page that needs the database has made it, which takes seconds.
+    place.start(&mut command, "/api/2.0/mlflow/registered-models/search?max_results=1").await
 }
 
 /// Asks the server to change something; what it answers.
@@ -44,12 +45,20 @@ async fn champion(server: &Server, version: &str) {
     post(server, "registered-models/alias", json!({ "name": MODEL, "alias": "champion", "version": version })).await;
 }
 
+/// What the source with these fields yields. It waits long: the machine may be busy.
+async fn ask(url: &str, model: &str, mut fields: Value) -> Reading {
+    fields["url"] = json!(url);
+    fields["model"] = json!(model);
+    fields["request"] = json!({ "timeout": "60s" });
+    read(json!({ "mlflow": fields })).await
+}
+
 async fn alias(server: &Server, model: &str, alias: &str) -> Reading {
-    read(json!({ "mlflow": { "url": server.url, "model": model, "alias": alias } })).await
+    ask(&server.url, model, json!({ "alias": alias })).await
 }
 
 async fn latest(server: &Server, model: &str) -> Reading {
-    read(json!({ "mlflow": { "url": server.url, "model": model, "latest": true } })).await
+    ask(&server.url, model, json!({ "latest": true })).await
 }
 
 #[tokio::test]
@@ -84,6 +93,6 @@ async fn mlflow_tells_the_version_of_an_alias_and_the_newest_one() {
     let expected = [("value", "12"), ("version", "12"), ("runId", run.as_str()), ("uri", "s3://models/m-11")];
     assert_eq!(attributes(&value), BTreeMap::from(expected));
 
-    let elsewhere = json!({ "mlflow": { "url": format!("{}/prefix", server.url), "model": MODEL, "latest": true } });
-    assert_eq!(read(elsewhere).await.unwrap_err().class, NoAnswerClass::Status, "a wrong address is no empty registry");
+    let elsewhere = ask(&format!("{}/prefix", server.url), MODEL, json!({ "latest": true })).await;
+    assert_eq!(elsewhere.unwrap_err().class, NoAnswerClass::Status, "a wrong address is no empty registry");
 }

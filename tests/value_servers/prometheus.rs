@@ -46,7 +46,7 @@ async fn start() -> Server {
 }
 
 fn query(server: &Server, query: &str) -> Value {
-    json!({ "prometheus": { "url": server.url, "query": query } })
+    json!({ "prometheus": { "url": server.url, "query": query, "request": { "timeout": "60s" } } })
 }
 
 #[tokio::test]
