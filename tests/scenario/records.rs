@@ -1,7 +1,7 @@
 //! Records of trainings on a real API server: they are written once, nobody can change them, and whatever is done to them
 //! `modelsync verify` finds. The test plays the controller of ModelTrains.
 
-use std::{process::Command, sync::Arc};
+use std::{process::Command, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kube::{
@@ -23,10 +23,17 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::{
-    World,
-    cluster::{api, repository, yaml},
-    scenario,
+    World, WorldOptions,
+    cluster::{Cluster, api, repository, yaml},
+    world::scenario_with,
 };
+
+/// Nobody but the test writes here.
+async fn without_operator(name: &str, body: impl AsyncFnOnce(&World)) {
+    let cluster = Cluster::complete().await;
+    let options = WorldOptions { cluster, operator: false, min_run_age: Duration::ZERO };
+    scenario_with(name, options, async |world| body(world).await).await;
+}
 
 /// What the tests play the controller with: the operator's own account, so that its roles are what they need.
 struct Trainer<'a> {
@@ -127,7 +134,7 @@ fn stands(recorded: Recorded) -> StoredVersion {
 
 #[tokio::test]
 async fn spec_of_a_record_cannot_be_changed_and_its_status_can() {
-    scenario("record", async |world| {
+    without_operator("record", async |world| {
         let mut trainer = Trainer::of(world, "m").await;
         let stored = trainer.record(1).await;
         assert!(stored.record.sound, "the API server keeps it as it was written");
@@ -162,7 +169,7 @@ async fn spec_of_a_record_cannot_be_changed_and_its_status_can() {
 
 #[tokio::test]
 async fn record_is_written_once_and_what_else_stands_under_its_name_is_told() {
-    scenario("record_once", async |world| {
+    without_operator("record_once", async |world| {
         let trainer = Trainer::of(world, "m").await;
         let spec = next_record(trainer.draft(1), None);
         let first = stands(trainer.write(&spec).await);
@@ -197,7 +204,7 @@ async fn record_is_written_once_and_what_else_stands_under_its_name_is_told() {
 
 #[tokio::test]
 async fn sixteen_full_records_of_a_training_stay_small() {
-    scenario("record_size", async |world| {
+    without_operator("record_size", async |world| {
         let trainer = Trainer::of(world, "m").await;
         let mut head = None;
         for candidate in 0..16 {
@@ -229,7 +236,7 @@ async fn sixteen_full_records_of_a_training_stay_small() {
 
 #[tokio::test]
 async fn store_follows_records_by_their_train() {
-    scenario("record_store", async |world| {
+    without_operator("record_store", async |world| {
         let mut trainer = Trainer::of(world, "m").await;
         let before = trainer.record(1).await;
         let clock = Clock::system();
@@ -264,7 +271,7 @@ async fn store_follows_records_by_their_train() {
 
 #[tokio::test]
 async fn verify_proves_a_chain_and_finds_a_record_that_was_written_anew() {
-    scenario("verify", async |world| {
+    without_operator("verify", async |world| {
         let mut trainer = Trainer::of(world, "m").await;
         for attempt in 1..=5 {
             trainer.record(attempt).await;
@@ -316,7 +323,7 @@ async fn verify_proves_a_chain_and_finds_a_record_that_was_written_anew() {
 
 #[tokio::test]
 async fn records_of_a_deleted_train_are_verified_from_a_file_too() {
-    scenario("verify_orphans", async |world| {
+    without_operator("verify_orphans", async |world| {
         let mut trainer = Trainer::of(world, "m").await;
         for attempt in 1..=3 {
             trainer.record(attempt).await;
@@ -348,7 +355,7 @@ async fn records_of_a_deleted_train_are_verified_from_a_file_too() {
 /// The record that the documents show is one: it can be stored, and its digest is right.
 #[tokio::test]
 async fn record_of_the_documents_is_accepted_and_its_digest_is_right() {
-    scenario("record_document", async |world| {
+    without_operator("record_document", async |world| {
         let text = std::fs::read_to_string(repository().join("docs/records.md")).unwrap();
         let blocks = text.split("```yaml\n").skip(1).map(|rest| rest.split("\n```").next().unwrap());
         let objects = blocks.flat_map(yaml).filter(|object| object["kind"] == "ModelVersion");
