@@ -112,6 +112,8 @@ reasons! {
     Approved,
     /// The version was rejected by a person.
     Rejected,
+    /// The version waited for a person, and a later training was judged in the meantime.
+    Superseded,
     /// The version passed the gate while another one was held.
     HeldBack,
     /// The version is the best of its training, and was accepted.

@@ -54,7 +54,7 @@ impl World {
     }
 
     /// The Job's pods that have not ended, once there are this many.
-    async fn pods_at_work(&self, job: &DynamicObject, count: usize) -> Vec<DynamicObject> {
+    pub async fn pods_at_work(&self, job: &DynamicObject, count: usize) -> Vec<DynamicObject> {
         let pods = api(&self.client, "v1", "Pod", Some(&self.namespace));
         let selector = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={}", job.name_any()));
         self.wait("the Job's pods", async || {
@@ -66,7 +66,7 @@ impl World {
     }
 
     /// Ends a pod as a kubelet would: each container with its exit code and its message.
-    async fn end_pod(&self, pod: &DynamicObject, minute: u32, containers: &[(&str, i32, &str)]) {
+    pub async fn end_pod(&self, pod: &DynamicObject, minute: u32, containers: &[(&str, i32, &str)]) {
         let end = |(name, code, message): &(&str, i32, &str)| {
             let at = format!("2026-11-02T10:{minute:02}:00Z");
             json!({

@@ -17,7 +17,7 @@ use crate::{
         PendingApproval, Reason, SlotReport, SlotState, TrainReservation, Verdict,
     },
     core::{
-        freshness::{answers, spend},
+        freshness::spend,
         gate::{Candidate, Earlier, Fate, Selection},
         time::{Now, whole_seconds},
     },
@@ -37,7 +37,7 @@ pub fn close(facts: &Facts<'_>, open: &TrainReservation, now: Now) -> Plan {
         .awaiting
         .clone()
         .map(|version| PendingApproval { version, since: whole_seconds(now.wall) })
-        .or(status.pending_approval.filter(|_| !answers(verdict)));
+        .or(status.pending_approval.filter(|_| !judged_any(verdict)));
     let ended_at = whole_seconds(now.wall);
     let freshness = facts.spec.as_ref().ok().map(|valid| &valid.freshness);
     let spent = spend(&status, &open.reasons, verdict, freshness, ended_at);
@@ -75,6 +75,11 @@ pub fn close(facts: &Facts<'_>, open: &TrainReservation, now: Now) -> Plan {
     let facts = &Facts { status: &status, ..facts.clone() };
     let status = reported(facts, &Situation::Ended(verdict), now);
     Plan::write(facts, Rule::CloseTraining, status)
+}
+
+/// Whether a training has had its say about a model: a version that waited for a person until then waits no more.
+const fn judged_any(verdict: AttemptVerdict) -> bool {
+    !matches!(verdict, AttemptVerdict::Failed | AttemptVerdict::Cancelled | AttemptVerdict::Skipped)
 }
 
 /// A report for each slot, in order.

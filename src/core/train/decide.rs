@@ -6,7 +6,7 @@ use super::{
     by_hand,
     close::accepted_version,
     facts::{Facts, VersionKnowledge},
-    keep::keep,
+    keep::{keep, tell_first},
     plan::{Plan, Rule},
     slots::open_training,
     start::between,
@@ -36,7 +36,7 @@ pub fn decide(facts: &Facts<'_>, now: Now) -> Plan {
     }
     let status = served(facts, by_hand::applied(facts, now));
     let facts = &Facts { status: &status, ..facts.clone() };
-    let mut plan = first_rule(facts, now);
+    let mut plan = tell_first(facts, now, first_rule(facts, now));
     keep(facts, now, &mut plan);
     plan
 }

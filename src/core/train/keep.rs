@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{
     facts::{Facts, Follower},
-    plan::{Effect, Plan},
+    plan::{Effect, Plan, Rule},
 };
 use crate::{
     api::{
@@ -40,6 +40,17 @@ pub fn keep(facts: &Facts<'_>, now: Now, plan: &mut Plan) {
     if plan.effects.is_empty() {
         retire_versions(facts, &evidence, plan);
     }
+}
+
+/// Writes what became of the last training's records before the next one takes its place in status, where it is written
+/// down.
+pub fn tell_first(facts: &Facts<'_>, now: Now, plan: Plan) -> Plan {
+    if plan.rule != Rule::Reserve {
+        return plan;
+    }
+    let untold = facts.own_versions().iter().filter(|version| decision(facts, version).is_some());
+    let effects: Vec<_> = untold.filter_map(|version| version_status(facts, version, now)).collect();
+    if effects.is_empty() { plan } else { Plan { effects, ..Plan::idle(Rule::TellVersions) } }
 }
 
 /// Deletes finished runs beyond the limits: ours by uid, on record, old enough, no evidence, exactly the surplus.
@@ -92,8 +103,7 @@ fn version_status(facts: &Facts<'_>, version: &VersionRecord, now: Now) -> Optio
     if version.deleting {
         return None;
     }
-    let decision = facts.status.slots.iter().find(|report| report.run == *version.name).and_then(|slot| slot.decision);
-    let decision = decision.filter(|decision| version.decision != Some(*decision));
+    let decision = decision(facts, version);
     let served_by = served_by(facts.followers, version, now.wall);
     if decision.is_none() && served_by.is_none() {
         return None;
@@ -121,6 +131,30 @@ fn version_status(facts: &Facts<'_>, version: &VersionRecord, now: Now) -> Optio
     }
     status.conditions = merge(&status.conditions, wanted, 1, now.wall);
     Some(Effect::WriteVersionStatus(version.name.to_string(), Box::new(status)))
+}
+
+/// What became of a record since its status was written; `None` where its status says so already.
+fn decision(facts: &Facts<'_>, version: &VersionRecord) -> Option<Reason> {
+    let status = facts.status;
+    let slot = status.slots.iter().find(|report| report.run == *version.name);
+    let decision = slot.and_then(|slot| slot.decision).or_else(|| {
+        let waits = status.pending_approval.as_ref().is_some_and(|pending| pending.version == *version.name);
+        (version.decision == Some(Reason::AwaitingApproval) && !waits).then(|| waited(facts, version))
+    });
+    decision.filter(|decision| version.decision != Some(*decision))
+}
+
+/// What became of a record that waited for a person longer than its training is the last one. Its own status is the only
+/// place that says so, which a death in between leaves unwritten.
+fn waited(facts: &Facts<'_>, version: &VersionRecord) -> Reason {
+    let rejected = facts.object.by_hand.as_ref().and_then(|by_hand| by_hand.reject.as_deref());
+    if facts.status.history.iter().any(|past| past.name == *version.name) {
+        Reason::Approved
+    } else if rejected == Some(&*version.name) {
+        Reason::Rejected
+    } else {
+        Reason::Superseded
+    }
 }
 
 fn as_wanted(condition: &Condition) -> Wanted {
@@ -184,6 +218,7 @@ const fn sentence(decision: Reason) -> &'static str {
         Reason::AwaitingApproval => "it waits for the annotation automl.cloudai.kubeflow.org/approve or /reject",
         Reason::Approved => "approved by the annotation automl.cloudai.kubeflow.org/approve",
         Reason::Rejected => "rejected by the annotation automl.cloudai.kubeflow.org/reject",
+        Reason::Superseded => "a later training was judged while it waited for a person",
         Reason::HeldBack => "it passed the gate while another version was held",
         Reason::Restored => "taken up from a deleted ModelTrain of the same name",
         _ => "its run did not succeed",

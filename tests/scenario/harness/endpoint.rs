@@ -8,10 +8,10 @@ use std::{
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, Bytes},
     extract::{Path, State},
     http::Response,
-    routing::get,
+    routing::{get, post},
 };
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -42,6 +42,7 @@ impl Reply {
 struct Shared {
     replies: HashMap<String, Reply>,
     asked: HashMap<String, usize>,
+    lineage: Vec<Value>,
 }
 
 /// The endpoint: one path for each name.
@@ -61,7 +62,10 @@ impl Endpoint {
     pub fn start_on(listener: TcpListener) -> Self {
         let base = format!("http://{}", listener.local_addr().unwrap());
         let endpoint = Self { base, shared: Arc::default() };
-        let router = Router::new().route("/{name}", get(answer)).with_state(endpoint.clone());
+        let router = Router::new()
+            .route("/{name}", get(answer))
+            .route("/lineage/api/v1/lineage", post(take_lineage))
+            .with_state(endpoint.clone());
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         endpoint
     }
@@ -80,6 +84,15 @@ impl Endpoint {
     pub fn asked(&self, name: &str) -> usize {
         self.shared.lock().unwrap().asked.get(name).copied().unwrap_or(0)
     }
+
+    /// The OpenLineage events that were posted below the URL of `lineage`, in the order of their arrival.
+    pub fn lineage(&self) -> Vec<Value> {
+        self.shared.lock().unwrap().lineage.clone()
+    }
+}
+
+async fn take_lineage(State(endpoint): State<Endpoint>, event: Bytes) {
+    endpoint.shared.lock().unwrap().lineage.push(serde_json::from_slice(&event).unwrap());
 }
 
 async fn answer(State(endpoint): State<Endpoint>, Path(name): Path<String>) -> Response<Body> {

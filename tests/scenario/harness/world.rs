@@ -14,6 +14,7 @@ use modelsync::{
     clock::Clock,
     core::condition,
     kube_io::client::Safeguards,
+    lineage::settings::Settings as LineageSettings,
     source::address::AddressRules,
 };
 use serde_json::{Value, json};
@@ -193,6 +194,12 @@ impl World {
     /// From its next start on, the operator looks after the objects with these labels only.
     pub fn select(&mut self, labels: &str) {
         labels.clone_into(&mut self.settings.selector);
+    }
+
+    /// From its next start on, the operator tells this world's endpoint of its runs.
+    pub fn tell_lineage(&mut self) {
+        self.settings.lineage =
+            Some(LineageSettings { url: self.endpoint.url("lineage"), ..LineageSettings::default() });
     }
 
     /// Starts a copy that looks after other objects.

@@ -1,3 +1,11 @@
 //! Trainings: when one is started, how it is judged, what is accepted, and what stays on record.
 
+mod acts;
+mod candidates;
+mod crashes;
 mod cycle;
+mod judging;
+mod keeping;
+mod lineage;
+mod measuring;
+mod writes;
