@@ -1,3 +1,6 @@
 //! Trainings: when one is started, how it is judged, what is accepted, and what stays on record.
 
 mod cycle;
+mod freshness;
+mod holding;
+mod lifetime;
