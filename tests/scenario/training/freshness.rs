@@ -10,7 +10,7 @@ use modelsync::{
     api::{
         AttemptVerdict,
         ConditionStatus::{False, True, Unknown},
-        ConditionType::{Fresh, Ready, Stalled},
+        ConditionType::{Accepted, Fresh, Ready, Stalled},
         ModelTrainStatus, StaleReasonType, keys,
     },
     core::{condition::find, time::after},
@@ -74,7 +74,10 @@ async fn version_is_fresh_until_its_age_is_reached_and_is_then_trained_again() {
         world.advance_past(old);
         assert_eq!(why(&world.train_run("model", 2, "").await), "MaxAge");
         let status = world.train("model", 2, &[]).await;
-        assert!(status.accepted_version.unwrap().trained_at >= old);
+        let accepted = status.accepted_version.unwrap();
+        assert!(accepted.trained_at >= old);
+        let said = &find(&status.conditions, Accepted).unwrap().message;
+        assert!(said.contains(&accepted.name), "{said}: the reason is the same, the version is another");
         world.until_train("model", Fresh, True, "Fresh").await;
         world.look_at_train("model").await;
         assert_eq!(attempts(world).await, [1, 2]);
