@@ -6,7 +6,7 @@ use super::time::whole_seconds;
 use crate::api::{Condition, ConditionStatus, ConditionType, Reason};
 
 /// Longest message, in bytes.
-const MAX_MESSAGE: usize = 1024;
+pub const MAX_MESSAGE: usize = 1024;
 
 /// A condition as it ought to be, before it is compared with what is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use crate::{
         ModelTrainStatus, Reason, TrainReservation,
     },
     core::{
-        condition::{Wanted, find, merge},
+        condition::{MAX_MESSAGE, Wanted, find, merge, truncated},
         object::Identity,
         time::Now,
     },
@@ -89,7 +89,7 @@ impl Situation<'_> {
                 (ready, (False, Reason::RunActive), message)
             }
             Self::RunActive { run } => (ready, (False, Reason::RunActive), format!("run {run} is on its way")),
-            Self::Ended(AttemptVerdict::Accepted) => {
+            Self::Ended(AttemptVerdict::Accepted) if facts.status.stale_reasons.is_empty() => {
                 (ready, (True, Reason::Fresh), "a new version was accepted".into())
             }
             Self::Ended(AttemptVerdict::Failed) => (
@@ -102,7 +102,7 @@ impl Situation<'_> {
                     || "a change of what makes it stale brings the next training".to_owned(),
                     |next| format!("what time alone changes is looked at again at {next}"),
                 );
-                let message = format!("stale ({stale}); the last training accepted nothing better; {next}");
+                let message = format!("stale ({stale}), which the last training has answered; {next}");
                 (ready, (False, Reason::KeptAccepted), message)
             }
             Self::Unconfirmed { run, until } => (
@@ -209,7 +209,31 @@ fn conditions(facts: &Facts<'_>, situation: &Situation<'_>, now: Now) -> Vec<Con
         );
         wanted.push(want(ConditionType::HoldInvalid, (True, Reason::HoldInvalid), &message));
     }
-    merge(&facts.status.conditions, wanted, facts.object.generation, now.wall)
+    merge(&reworded(&facts.status.conditions, &wanted, situation), wanted, facts.object.generation, now.wall)
+}
+
+/// The stored conditions, in the words that are wanted now where these are the operator's own. They name versions, inputs and
+/// times, which change while status and reason stay. The words of an endpoint or a source must not cause writes.
+fn reworded(stored: &[Condition], wanted: &[Wanted], situation: &Situation<'_>) -> Vec<Condition> {
+    let head = |message: &str| message.split(": ").next().map(str::to_owned);
+    let follows = |old: &Condition, want: &Wanted| match (old.type_, situation) {
+        (Ready | Fresh | Reconciling | Stalled, Situation::InputMissing { .. }) => {
+            head(&old.message) != head(&want.message)
+        }
+        (
+            Ready | Fresh | Reconciling | Stalled,
+            Situation::Unanswered { .. }
+            | Situation::Hindered { .. }
+            | Situation::Stalled { .. }
+            | Situation::Unconfirmed { .. },
+        ) => false,
+        _ => true,
+    };
+    let reworded = stored.iter().map(|old| match wanted.iter().find(|want| want.type_ == old.type_) {
+        Some(want) if follows(old, want) => Condition { message: truncated(&want.message, MAX_MESSAGE), ..old.clone() },
+        _ => old.clone(),
+    });
+    reworded.collect()
 }
 
 /// Whether there is an accepted version, and how it came to be.

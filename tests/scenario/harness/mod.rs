@@ -6,6 +6,7 @@ pub mod endpoint;
 pub mod fault;
 #[path = "../../kstatus/mod.rs"]
 pub mod kstatus;
+pub mod looks;
 pub mod proxy;
 pub mod tekton;
 pub mod tls;
