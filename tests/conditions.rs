@@ -20,7 +20,7 @@ use modelsync::{
         digest,
         effect::WakeUp,
         name::run_name,
-        object::{Fence, Identity, RunKnowledge},
+        object::{ByHand, Fence, Identity, RunKnowledge},
         reservation::{Lookup, Post, PostState, Refusal},
         run::{Ending, Observed, Phase, RunRecord},
         sync::{Effect, Facts, Memory, Plan, Rule, Unlabelled, decide, validate},
@@ -665,4 +665,96 @@ fn parameters_of_a_run_come_from_the_answer_whatever_status_says() {
 fn an_object_that_no_operator_has_seen_is_not_taken_for_ready() {
     let object = json!({ "metadata": { "generation": 1 }, "status": ModelSyncStatus::default() });
     assert_eq!(kstatus(&object), Verdict::InProgress);
+}
+
+impl World {
+    /// Compares the URI of a ModelTrain's accepted version with what runs.
+    fn following() -> Self {
+        Self::comparing().with(|w| {
+            w.spec["compare"]["desired"] = json!({ "modelTrain": { "name": "labels", "field": "Uri" } });
+        })
+    }
+
+    fn hears_of(self, version: &str, demand: Demand) -> Self {
+        let parameters = BTreeMap::from([("name".to_owned(), version.to_owned())]);
+        let values = Some(Values { desired: Some("s3://m".into()), actual: "s3://m".into() });
+        self.heard(Ok(Answer { demand, parameters, values, ..Answer::default() }))
+    }
+
+    /// As it is after the write of this plan.
+    fn written(mut self) -> Self {
+        self.status = self.object_and_status().0;
+        self
+    }
+
+    fn serving(&self) -> Option<(&str, &str, Timestamp)> {
+        let serving = self.status.serving.as_deref()?;
+        Some((&serving.model_train, &serving.version, serving.since))
+    }
+}
+
+#[test]
+fn version_is_served_from_the_write_that_says_in_sync_until_another_is_in_sync() {
+    let world = World::following().with(|w| w.show("True Operational", "False AwaitingEffect"));
+    let world = world.hears_of("labels-1", Demand::NotNeeded).written();
+    let since = instant("2026-03-01T12:00:00Z");
+    assert_eq!(shown(&world.status), "Ready=True Operational, InSync=True UpToDate");
+    assert_eq!(world.serving(), Some(("labels", "labels-1", since)));
+    let world = world.later(MINUTE).hears_of("labels-1", Demand::NotNeeded);
+    assert_eq!(world.decide().effects, [], "nothing new, no write");
+
+    let world = world.hears_of("labels-2", Demand::Needed).written();
+    assert!(world.status.reservation.is_some());
+    assert_eq!(world.serving(), Some(("labels", "labels-1", since)), "until the roll-out has ended");
+    let mut world = world;
+    (world.status.reservation, world.status.active) = (None, Vec::new());
+    let world = world.later(MINUTE).hears_of("labels-2", Demand::NotNeeded).written();
+    assert_eq!(world.serving(), Some(("labels", "labels-2", instant("2026-03-01T12:02:00Z"))));
+}
+
+#[test]
+fn answer_that_names_no_version_leaves_what_is_served_as_it_was() {
+    let world = World::following().hears_of("labels-1", Demand::NotNeeded).written();
+    for other in ["", "Not A Name", "-", &"x".repeat(64)] {
+        let world = World { status: world.status.clone(), ..World::following() };
+        assert_eq!(world.hears_of(other, Demand::NotNeeded).decide().effects, [], "{other:?}");
+    }
+}
+
+#[test]
+fn nothing_is_served_any_more_once_the_spec_says_so_or_speaks_of_another_train() {
+    let served = World::following().hears_of("labels-1", Demand::NotNeeded).written();
+    let edited = |serves: Value| {
+        let world = World { status: served.status.clone(), ..World::following() }.edited();
+        world.with(|w| w.spec["serves"] = serves)
+    };
+    let none = edited(json!({ "disabled": true })).written();
+    assert_eq!(none.serving(), None, "it goes with the first write of the generation");
+    let other = edited(json!({ "modelTrain": "other", "parameter": "name" })).written();
+    assert_eq!(other.serving(), None);
+    let other = other.hears_of("other-7", Demand::NotNeeded).written();
+    assert_eq!(other.serving().map(|(train, version, _)| (train, version)), Some(("other", "other-7")));
+    let same = edited(json!({ "modelTrain": "labels", "parameter": "name" })).written();
+    assert_eq!(same.serving(), served.serving());
+}
+
+#[test]
+fn object_in_sync_already_takes_one_write_to_say_what_it_serves() {
+    let world = World::following().hears_of("labels-1", Demand::NotNeeded);
+    let plan = world.decide();
+    assert_eq!(plan.effects.len(), 1);
+    let world = world.written();
+    assert!(world.serving().is_some());
+    assert_eq!(world.hears_of("labels-1", Demand::NotNeeded).decide().effects, []);
+}
+
+#[test]
+fn suspended_object_shows_why() {
+    let world = World::at_rest().suspended().with(|w| {
+        w.object.by_hand =
+            Some(Box::new(ByHand { suspend_reason: Some("until the audit is over".into()), ..ByHand::default() }));
+    });
+    let (status, _) = world.object_and_status();
+    let message = &status.conditions[1].message;
+    assert_eq!(message, "spec.suspend is true (until the audit is over): nothing is asked, no run is started");
 }

@@ -164,6 +164,15 @@ impl Dice {
             spec["request"] = self.request(odd);
         }
         self.waits(&mut spec, odd);
+        if self.once_in(4) {
+            let serves = [
+                json!({ "modelTrain": "t", "parameter": "name" }),
+                json!({ "modelTrain": "u", "parameter": "data" }),
+                json!({ "disabled": true }),
+                json!({ "modelTrain": "t" }),
+            ];
+            spec["serves"] = self.pick(&serves[..if odd { 4 } else { 3 }]).clone();
+        }
         if self.once_in(3) {
             spec["deletionPolicy"] = json!(self.pick(&["Delete", "Orphan", "Keep"][..if odd { 3 } else { 2 }]));
         }
@@ -218,6 +227,7 @@ impl Dice {
     fn source(&mut self, odd: bool) -> Value {
         let field = |kind: &str| json!({ "apiVersion": "v1", "kind": kind, "name": "x", "jsonPath": "$.data.model" });
         match self.below(if odd { 12 } else { 7 }) {
+            0 if self.once_in(2) => json!({ "modelTrain": { "name": "t", "field": "Uri" } }),
             0 => json!({ "literal": "m1" }),
             1 => json!({ "configMapKeyRef": { "name": "models", "key": "desired" } }),
             2 => json!({ "configMapKeyRef": { "name": "notebooks", "key": "train.ipynb", "digest": true } }),
@@ -371,6 +381,11 @@ impl Dice {
         if self.once_in(5) {
             (status["desired"], status["actual"]) = (json!("m1"), json!(""));
         }
+        if self.once_in(3) {
+            let version = self.pick(&["m1", "m2"]);
+            status["serving"] =
+                json!({ "modelTrain": self.pick(&["t", "u"]), "version": version, "since": self.time() });
+        }
         if self.once_in(5) {
             status["nextAttemptAt"] = json!(self.time());
         }
@@ -438,7 +453,12 @@ impl Dice {
         use NoAnswerClass::{Credentials, Errors, Malformed, Paused, Refused, Source, Timeout};
         let text = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let (demand, parameters) = match self.below(9) {
-            0 => (Demand::NotNeeded, BTreeMap::new()),
+            0 => {
+                let long = "m".repeat(300);
+                let served = *self.pick(&["m1", "m2", "", "M 1", &long]);
+                let named = [text("name", served), text("data", "d")];
+                (Demand::NotNeeded, named.into_iter().take(self.below(3)).collect())
+            }
             1 => {
                 return Err(NoAnswer {
                     class: *self.pick(&[Credentials, Errors, Malformed, Paused, Refused, Source, Timeout]),
@@ -724,6 +744,7 @@ fn check(facts: &Facts<'_>, plan: &Plan, now: Now, schema: &Value) -> Result<(),
             check_reserve(facts, after, now)?;
         }
         check_conditions(facts, after)?;
+        check_serving(facts, after)?;
         for (shown, earlier) in [(&after.desired, &before.desired), (&after.actual, &before.actual)] {
             if shown != earlier && shown.as_ref().is_some_and(|value| value.len() > 256) {
                 return wrong("a value that is too long to be shown");
@@ -873,6 +894,21 @@ fn check_conditions(facts: &Facts<'_>, after: &ModelSyncStatus) -> Result<(), St
         return wrong("words of another release");
     }
     Ok(())
+}
+
+/// What is served changes only where everything is found in sync, and goes only with what the spec says of it.
+fn check_serving(facts: &Facts<'_>, after: &ModelSyncStatus) -> Result<(), String> {
+    let before = &facts.status.serving;
+    let serves = facts.spec.as_ref().map(|valid| valid.serves.map(|served| served.train));
+    let in_sync = find(&after.conditions, ConditionType::InSync)
+        .is_some_and(|condition| condition.status == ConditionStatus::True);
+    let told = match (before, &after.serving, serves) {
+        (before, after, _) if before == after => true,
+        (_, Some(after), Ok(train)) => in_sync && train == Some(after.model_train.as_str()),
+        (Some(before), None, Ok(train)) => train != Some(before.model_train.as_str()),
+        _ => false,
+    };
+    if told { Ok(()) } else { Err(format!("what is served changed from {before:?}: {after:#?}")) }
 }
 
 fn check_effects(facts: &Facts<'_>, plan: &Plan, now: Now) -> Result<(), String> {

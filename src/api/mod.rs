@@ -24,7 +24,7 @@ pub use condition::{Condition, ConditionStatus, ConditionType};
 pub use freshness::{Freshness, Input, LiveMetric, Schedule, StaleReason, StaleReasonType};
 pub use gate::{Best, Direction, Gate, GateRule, OnUndecided, Over, RuleReport, Verdict};
 pub use kind::Kind;
-pub use model_sync::{Compare, DeletionPolicy, ModelSync, ModelSyncSpec, ParameterMapping, UnmappedParameters};
+pub use model_sync::{Compare, DeletionPolicy, ModelSync, ModelSyncSpec, ParameterMapping, Serves, UnmappedParameters};
 pub use model_train::{
     Budget, Candidate, FromAccepted, FromContext, MetricValue, Metrics, MetricsFrom, ModelTrain, ModelTrainSpec,
     TrainParameter, TrainSettle,
@@ -41,7 +41,9 @@ pub use source::{
     ConfigMapKey, GitSource, HttpSource, MlflowSource, ModelTrainSource, NamedSource, ObjectField, PrometheusSource,
     SingleSource, Source, TrainSelect, VersionField,
 };
-pub use status::{ActiveRun, LastRun, ModelSyncStatus, Outcome, Output, Reservation, RunSlot, SuccessfulRun, Target};
+pub use status::{
+    ActiveRun, LastRun, ModelSyncStatus, Outcome, Output, Reservation, RunSlot, Serving, SuccessfulRun, Target,
+};
 pub use template::{JobTemplate, PipelineRunTemplate, TemplateMetadata};
 pub use train_status::{
     AcceptedVersion, AttemptVerdict, BudgetStatus, FallingMetric, LastAttempt, LastVerdict, ModelTrainStatus,

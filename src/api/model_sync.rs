@@ -124,6 +124,11 @@ pub struct ModelSyncSpec {
     #[schemars(length(max = 8))]
     pub windows: Vec<Window>,
 
+    /// Which ModelTrain's versions are served by what this object keeps in sync. Where `compare.desired` is the accepted
+    /// version of a ModelTrain it need not be set: its versions are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serves: Option<Box<Serves>>,
+
     /// What becomes of the runs when this object is deleted: `Delete` (default) removes them with it, `Orphan` keeps them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
@@ -136,6 +141,27 @@ pub struct Compare {
     pub desired: Source,
     /// The value that is. Where there is none, it is the empty text.
     pub actual: Source,
+}
+
+/// Which versions are served once in sync.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("(has(self.disabled) && self.disabled) || (has(self.modelTrain) && has(self.parameter))").message("spec.serves needs modelTrain and parameter, or disabled: true"),
+)]
+pub struct Serves {
+    /// Name of the ModelTrain, in the same namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub model_train: Option<String>,
+    /// The parameter of an answer, or of a comparison, whose value is the name of the ModelVersion that is served while no
+    /// sync is needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub parameter: Option<String>,
+    /// Nothing is served: what is kept in sync is a report, a test or a copy.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub disabled: bool,
 }
 
 /// What becomes of runs whose object is deleted.

@@ -52,6 +52,10 @@ pub struct ModelSyncStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub actual: Option<String>,
+    /// The version that is served: named by the last answer that found everything in sync. It stays while a sync is
+    /// needed, for until that is done the same version is served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serving: Option<Box<Serving>>,
     /// When the same target is tried again, or the next window opens. Only while that is waited for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_attempt_at: Option<Timestamp>,
@@ -74,6 +78,7 @@ impl Default for ModelSyncStatus {
             last_successful_run: None,
             desired: None,
             actual: None,
+            serving: None,
             next_attempt_at: None,
             last_handled_trigger: None,
         }
@@ -270,4 +275,18 @@ pub struct SuccessfulRun {
     pub target: String,
     /// When it ended.
     pub finished_at: Timestamp,
+}
+
+/// A version that is served.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Serving {
+    /// Name of the ModelTrain.
+    #[schemars(length(max = 253))]
+    pub model_train: String,
+    /// Name of the ModelVersion.
+    #[schemars(length(max = 63))]
+    pub version: String,
+    /// Since when, as far as this object knows: when an answer first found it in sync.
+    pub since: Timestamp,
 }

@@ -62,6 +62,15 @@ impl<C: Reconcile<Poller: Clone>, K: Kind> Side<C, K> {
         Arc::new(move || objects.uids().iter().for_each(|uid| queue.wake(uid)))
     }
 
+    fn wake_named(&self) -> impl Fn(&str, &str) + Send + Sync + use<C, K> {
+        let (queue, objects) = (self.queue.clone(), self.objects.clone());
+        move |namespace, name| {
+            if let Some(uid) = objects.uid_of(namespace, name) {
+                queue.wake(&uid);
+            }
+        }
+    }
+
     /// A changed run concerns its object, and the present object of its object's name.
     fn wake_owner(&self) -> impl Fn(&RunRecord) + Send + Sync + use<C, K> {
         let (queue, objects) = (self.queue.clone(), self.objects.clone());
@@ -308,12 +317,13 @@ fn syncs(
         unlabelled: UnlabelledRuns::new(clients.reads.clone(), clock.clone()),
         fence: shared.fence.clone(),
         referenced: shared.referenced.clone(),
+        followers: shared.followers.clone(),
+        wake_train: Arc::new(trains.wake_named()),
         queue: queue.clone(),
         leadership: shared.leadership.clone(),
         process: shared.process.clone(),
         min_run_age: shared.min_run_age,
     }));
-    let _ = trains;
     let asker =
         Arc::new(Questions { needs_sync: shared.requests.clone(), compare: CompareValues::new(shared.values.clone()) });
     let (deliver, pose) = (controller.clone(), controller.clone());

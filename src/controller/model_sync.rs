@@ -24,7 +24,7 @@ use crate::{
         effect::{Inquiry, WakeUp},
         invalid::Invalid,
         object::RunKnowledge,
-        sync::{Effect, Facts, Memory, Plan, Rule, broken_off, decide, question, references, validate},
+        sync::{Effect, Facts, Memory, Plan, Rule, broken_off, decide, follower, question, references, validate},
         time::{Mono, Now, until},
     },
     kube_io::{
@@ -32,7 +32,7 @@ use crate::{
         lease::Leadership,
         record::ObjectRecord,
         referenced::Referenced,
-        store::{Objects, RunsOf},
+        store::{Followers, Objects, RunsOf},
         unlabelled::UnlabelledRuns,
     },
     schedule::{
@@ -55,6 +55,10 @@ pub struct Context {
     pub fence: FenceState,
     /// Objects that values come from.
     pub referenced: Referenced,
+    /// Which of them follow ModelTrains.
+    pub followers: Arc<Followers>,
+    /// Wakes the ModelTrain of this namespace and name.
+    pub wake_train: Arc<dyn Fn(&str, &str) + Send + Sync>,
     /// Passes.
     pub queue: Queue,
     /// Whether this replica leads.
@@ -92,6 +96,7 @@ impl Reconcile for ModelSyncController {
             // Without a readable status an attempt could be used twice. The log and a metric tell of it.
             return Next::OnEvent;
         };
+        self.follow(&object, &spec, &status);
         let now = self.context.runs.clock.now();
         let runs = self.context.runs.runs.of(uid, &object.identity.namespace, KIND, &object.identity.name);
         let memory = self.observe(uid, &runs, &status, now);
@@ -135,7 +140,10 @@ impl ModelSyncController {
     ///
     /// Whoever led in between may have asked and written. What this process remembers of its own requests would make it
     /// believe that it knows all of them, so its earlier nonces become those of a stranger.
+    ///
+    /// Which ModelTrains are followed is noted anew by the passes that begin now.
     pub fn begin_term(&self) {
+        self.context.followers.clear();
         let term = format!("{}.{}", self.context.process, self.nonces.fetch_add(1, Ordering::Relaxed));
         *self.term.write().unwrap_or_else(PoisonError::into_inner) = Arc::from(term);
         self.memories().clear();
@@ -214,8 +222,27 @@ impl ModelSyncController {
         }
     }
 
+    /// Notes which ModelTrain the object follows, and wakes those that this is news for. A spec that cannot be read says
+    /// nothing about that: what was noted stands.
+    fn follow(
+        &self,
+        object: &ObjectRecord<ModelSync>,
+        spec: &Result<ModelSyncSpec, Invalid>,
+        status: &ModelSyncStatus,
+    ) {
+        let identity = &object.identity;
+        let Ok(Ok(following)) = spec.as_ref().map(|spec| follower(identity, spec, status)) else { return };
+        let following = following.map(|(train, follower)| ((identity.namespace.to_string(), train), follower));
+        for (namespace, train) in self.context.followers.note(&identity.uid, following) {
+            (self.context.wake_train)(&namespace, &train);
+        }
+    }
+
     fn forget(&self, poller: &Poller, uid: &str) -> Next {
         poller.plan(uid, None);
+        for (namespace, train) in self.context.followers.note(uid, None) {
+            (self.context.wake_train)(&namespace, &train);
+        }
         self.context.referenced.refer(uid, "", BTreeSet::new());
         self.memories().remove(uid);
         Next::Forget

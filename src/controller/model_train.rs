@@ -18,12 +18,13 @@ use super::{
     worker::Reconcile,
 };
 use crate::{
-    api::{Kind, ModelSync, ModelTrain, ModelTrainSpec, ModelTrainStatus, ModelVersionSpec},
+    api::{Kind, ModelSync, ModelTrain, ModelTrainSpec, ModelTrainStatus, ModelVersionSpec, ServedBy},
     core::{
         answer::{Answered, Query},
         effect::{Inquiry, WakeUp},
         invalid::Invalid,
         object::{Identity, RunKnowledge},
+        sync::follower,
         time::Now,
         train::{
             Compiled, Effect, Facts, Follower, Memory, Plan, TrainAnswer, TrainQuestion, VersionKnowledge, broken_off,
@@ -61,7 +62,7 @@ pub struct TrainContext {
     pub versions: Arc<ModelVersions>,
     /// What writes them.
     pub records: Versions,
-    /// The ModelSyncs, for which of them still exist.
+    /// The ModelSyncs, for what those serve that records name.
     pub model_syncs: Arc<Objects<ModelSync>>,
     /// Which ModelSyncs follow.
     pub followers: Arc<Followers>,
@@ -258,19 +259,42 @@ impl ModelTrainController {
         Some((own, earlier))
     }
 
-    /// The ModelSyncs that follow. One that has not been looked at yet, but exists, counts as one that serves what it
-    /// served: see `served_by` of the records.
+    /// The ModelSyncs that follow. Those that records name are looked up where no pass has looked at them in this term yet:
+    /// what a record says they serve, they serve until their own status says another thing, or they are certainly gone.
     fn followers(&self, identity: &Identity) -> Vec<Follower> {
         let mut followers = self.context.followers.of(&identity.namespace, &identity.name);
-        if let VersionsOf::Known(versions) = self.context.versions.of(&identity.namespace, &identity.uid) {
-            for by in versions.iter().flat_map(|version| &version.record.served_by) {
-                let known = followers.iter().any(|follower| follower.uid == by.uid);
-                if !known && self.context.model_syncs.get(&by.uid).is_some() {
-                    followers.push(Follower { name: by.model_sync.clone(), uid: by.uid.clone(), serving: None });
-                }
+        let VersionsOf::Known(versions) = self.context.versions.of(&identity.namespace, &identity.uid) else {
+            return followers;
+        };
+        let mut entries: Vec<_> = versions
+            .iter()
+            .flat_map(|version| version.record.served_by.iter().map(|by| (by, &*version.record.name)))
+            .collect();
+        // The newest first: of one ModelSync that two records name, it counts.
+        entries.sort_by_key(|(by, _)| std::cmp::Reverse(by.since));
+        for (by, version) in entries {
+            if !followers.iter().any(|follower| follower.uid == by.uid) {
+                followers.extend(self.recorded_follower(identity, by, version));
             }
         }
         followers
+    }
+
+    /// What a ModelSync serves that a record names and no pass has looked at; `None` once it follows no more, or is gone.
+    fn recorded_follower(&self, identity: &Identity, by: &ServedBy, version: &str) -> Option<Follower> {
+        let as_recorded = || Follower {
+            name: by.model_sync.clone(),
+            uid: by.uid.clone(),
+            serving: Some((version.to_owned(), by.since)),
+        };
+        let Some(object) = self.context.model_syncs.get(&by.uid) else {
+            return (!self.context.model_syncs.knows(&identity.namespace)).then(as_recorded);
+        };
+        let (Ok(spec), Ok(status)) = object.read() else { return Some(as_recorded()) };
+        match follower(&object.identity, &spec, &status) {
+            Ok(following) => following.filter(|(train, _)| **train == *identity.name).map(|(_, follower)| follower),
+            Err(_) => Some(as_recorded()),
+        }
     }
 
     fn observe(&self, uid: &str, runs: &RunsOf, status: &ModelTrainStatus, now: Now) -> Memory {

@@ -40,18 +40,19 @@ pub fn candidate_run_name(object_name: &str, uid: &str, attempt: i64, candidate:
     if candidate.is_empty() { name } else { format!("{name}-{candidate}") }
 }
 
+/// Whether a text can be the name of a run, and so of a ModelVersion: a DNS label that begins with a letter.
+pub fn is_run_name(text: &str) -> bool {
+    text.len() <= MAX_LENGTH
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.ends_with(|c: char| c.is_ascii_alphanumeric())
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn is_dns_label(name: &str) -> bool {
-        name.len() <= MAX_LENGTH
-            && name.starts_with(|c: char| c.is_ascii_lowercase())
-            && name.ends_with(|c: char| c.is_ascii_alphanumeric())
-            && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-    }
 
     #[test]
     fn keeps_a_short_name_readable() {
@@ -62,7 +63,7 @@ mod tests {
     fn makes_a_label_of_any_object_name() {
         for name in ["a", "9to5", "a.b.c", &"x".repeat(253), "abcdefghijklmnopqrs-.-tuv", "0"] {
             let run = run_name(name, "uid", MAX_ATTEMPT);
-            assert!(is_dns_label(&run), "{name} gave {run}");
+            assert!(is_run_name(&run), "{name} gave {run}");
         }
     }
 
@@ -70,7 +71,7 @@ mod tests {
     fn longest_candidate_of_the_longest_name_fits() {
         let name = candidate_run_name(&"x".repeat(253), "uid", MAX_ATTEMPT, "gradient-boost-1");
         assert_eq!(name.len(), MAX_LENGTH);
-        assert!(is_dns_label(&name), "{name}");
+        assert!(is_run_name(&name), "{name}");
     }
 
     proptest! {
@@ -80,7 +81,7 @@ mod tests {
             u in "[0-9a-f]{8}", v in "[0-9a-f]{8}", n in 1..=MAX_ATTEMPT, m in 1..=MAX_ATTEMPT,
         ) {
             let (one, other) = (run_name(&a, &u, n), run_name(&b, &v, m));
-            prop_assert!(is_dns_label(&one), "{one}");
+            prop_assert!(is_run_name(&one), "{one}");
             prop_assert_eq!(u == v && n == m, one.rsplitn(3, '-').take(2).eq(other.rsplitn(3, '-').take(2)));
         }
     }

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use super::{
     facts::Facts,
     plan::{Effect, Plan, Rule},
-    slot,
-    summarise::{Situation, awaits_first_answer, conditions},
+    serves, slot,
+    summarise::{Situation, awaits_first_answer, conditions, suspended},
     target::{Pause, fresh_target, pause, paused},
     validate::Valid,
 };
@@ -75,7 +75,7 @@ fn first_rule(facts: &Facts<'_>, now: Now) -> Plan {
         return report(facts, Rule::PredecessorRunning, &Situation::PredecessorRunning { run: &run.name }, now);
     }
     if valid.suspended {
-        return report(facts, Rule::Suspended, &Situation::Suspended, now);
+        return report(facts, Rule::Suspended, &suspended(facts), now);
     }
     if *kind_missing {
         let message = format!("{} is not installed in this cluster; it is picked up when it is", valid.kind);
@@ -121,6 +121,7 @@ fn up_to_date(facts: &Facts<'_>, valid: &Valid<'_>, answer: &Answer, now: Now) -
         target: None,
         next_attempt_at: None,
         last_handled_trigger: handled(facts),
+        serving: serves::in_sync(facts, valid, answer, now),
         ..compared(answer, reported(facts, &situation, now))
     };
     Plan::write(facts, Rule::UpToDate, status).asking(facts, next_question(facts, valid, now), now)
@@ -389,11 +390,13 @@ fn retire(facts: &Facts<'_>, now: Now, plan: &mut Plan) {
     }
 }
 
-/// Status with the conditions of a situation; everything else as stored.
+/// Status with the conditions of a situation; everything else as stored, but that nothing is served which the spec does not
+/// speak of any more.
 pub(super) fn reported(facts: &Facts<'_>, situation: &Situation<'_>, now: Now) -> ModelSyncStatus {
     ModelSyncStatus {
         observed_generation: facts.object.generation,
         conditions: conditions(facts, situation, now),
+        serving: serves::still(facts),
         ..facts.status.clone()
     }
 }

@@ -9,7 +9,7 @@ use super::{
     decide::{desired_unknown, next_phase, outside_window, report, reported, reserve, without_answer},
     facts::Facts,
     plan::{Effect, Plan, Rule},
-    summarise::{Situation, awaits_first_answer},
+    summarise::{Situation, awaits_first_answer, suspended},
     target::{Pause, fresh_target, pause, paused},
     validate::Valid,
 };
@@ -308,7 +308,7 @@ fn look_up(slot: &RunSlot) -> Plan {
 fn unfenced(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Plan {
     let Ok(valid) = &facts.spec else { return again(facts, open, slot, now) };
     if valid.suspended {
-        return report(facts, Rule::Suspended, &Situation::Suspended, now);
+        return report(facts, Rule::Suspended, &suspended(facts), now);
     }
     let under = facts.under();
     let answered = facts.memory.answer.as_ref().filter(|answered| answered.under == under);

@@ -42,8 +42,8 @@ pub(super) enum Situation<'a> {
     DesiredUnknown,
     /// No usable answer.
     Unanswered { reason: Reason, message: &'a str },
-    /// Suspended by the user.
-    Suspended,
+    /// Suspended by the user, who may have said why.
+    Suspended { why: Option<&'a str> },
     /// A run of a deleted object of the same name is not finished.
     PredecessorRunning { run: &'a str },
     /// Nothing can be done now; it is tried again without anybody's help.
@@ -97,11 +97,11 @@ impl Situation<'_> {
                 (False, Reason::BackingOff),
                 format!("run {run} did not succeed ({why}); the same target is tried again after {until}"),
             ),
-            Self::Suspended => (
-                (True, Reason::Suspended),
-                (Unknown, Reason::Suspended),
-                "spec.suspend is true: nothing is asked, no run is started".into(),
-            ),
+            Self::Suspended { why } => {
+                let why = why.map_or_else(String::new, |why| format!(" ({why})"));
+                let message = format!("spec.suspend is true{why}: nothing is asked, no run is started");
+                ((True, Reason::Suspended), (Unknown, Reason::Suspended), message)
+            }
             Self::PredecessorRunning { run } => (
                 ready,
                 (Unknown, Reason::PredecessorRunning),
@@ -156,6 +156,12 @@ pub fn broken_off(object: &Identity, status: &ModelSyncStatus, now: Now) -> Mode
     ModelSyncStatus { conditions, ..status.clone() }
 }
 
+/// The situation of an object that is suspended.
+pub(super) fn suspended<'a>(facts: &Facts<'a>) -> Situation<'a> {
+    let by_hand = facts.object.by_hand.as_deref();
+    Situation::Suspended { why: by_hand.and_then(|by_hand| by_hand.suspend_reason.as_deref()) }
+}
+
 /// Whether this generation's first answer is still to come.
 pub(super) fn awaits_first_answer(facts: &Facts<'_>) -> bool {
     let answered_now =
@@ -169,7 +175,7 @@ pub(super) fn awaits_first_answer(facts: &Facts<'_>) -> bool {
 fn settles_generation(situation: &Situation<'_>) -> bool {
     matches!(
         situation,
-        Situation::Suspended
+        Situation::Suspended { .. }
             | Situation::UpToDate { .. }
             | Situation::DesiredUnknown
             | Situation::Unanswered { .. }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::question::question;
+use super::{
+    question::question,
+    serves::{Served, served},
+};
 use crate::{
     api::{DeletionPolicy, ModelSyncSpec, ParameterMapping, Repeat, UnmappedParameters},
     core::{
@@ -48,6 +51,8 @@ pub struct Valid<'a> {
     pub repeat: Repeat,
     /// When runs may be started.
     pub windows: Windows,
+    /// What is served once in sync.
+    pub serves: Option<Served<'a>>,
     /// Whether runs go when their object goes.
     pub owned: bool,
 }
@@ -84,6 +89,7 @@ pub fn validate<'a>(spec: &'a ModelSyncSpec, backends: &[&dyn RunBackend]) -> Re
         settle: backoff(("spec.settle.initial", settle.initial), ("spec.settle.max", settle.max), PAUSES, SETTLE)?,
         repeat: settle.repeat.unwrap_or_default(),
         windows: Windows::parse(&spec.windows)?,
+        serves: served(spec)?,
         owned: spec.deletion_policy.unwrap_or_default() == DeletionPolicy::Delete,
     })
 }

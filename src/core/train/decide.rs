@@ -110,12 +110,19 @@ fn restored(facts: &Facts<'_>, now: Now) -> Option<Plan> {
     Some(report(facts, Rule::Restore, &Situation::AwaitingFirstAnswer, now))
 }
 
-/// The status with the version that is served: the newest that a ModelSync serves. One that follows and serves nothing at
-/// the moment changes nothing.
+/// The status with the version that is served: of those that ModelSyncs serve, the one whose roll-out ended last. Only what
+/// is on record counts, or was served already: another text is no version. A ModelSync that follows and does not know what
+/// it serves still serves the version whose record says so.
 fn served(facts: &Facts<'_>, mut status: ModelTrainStatus) -> ModelTrainStatus {
+    let on_record = |name: &str| facts.version(name).is_some() || status.served_version.as_deref() == Some(name);
     let serving = facts.followers.iter().filter_map(|follower| follower.serving.as_ref());
-    if let Some((version, _)) = serving.max_by_key(|(version, since)| (*since, version.clone())) {
-        status.served_version = Some(version.clone());
-    }
+    let serving = serving.filter(|(name, _)| on_record(name)).map(|(name, since)| (*since, name.as_str()));
+    let unknowing =
+        |uid: &str| facts.followers.iter().any(|follower| follower.uid == uid && follower.serving.is_none());
+    let recorded = facts.own_versions().iter().flat_map(|version| {
+        let entries = version.served_by.iter().filter(|by| unknowing(&by.uid));
+        entries.map(|by| (by.since, &*version.name))
+    });
+    status.served_version = serving.chain(recorded).max().map(|(_, name)| name.to_owned());
     status
 }

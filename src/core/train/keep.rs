@@ -26,6 +26,9 @@ use crate::{
     },
 };
 
+/// Most ModelSyncs that a record names.
+const MAX_SERVED_BY: usize = 64;
+
 /// Adds what is to be kept in order to a plan that changes nothing else.
 pub fn keep(facts: &Facts<'_>, now: Now, plan: &mut Plan) {
     if !plan.effects.is_empty() || facts.object.deleting {
@@ -120,13 +123,9 @@ fn version_status(facts: &Facts<'_>, version: &VersionRecord, now: Now) -> Optio
     }
     if let Some(served_by) = served_by {
         let (state, reason) = if served_by.is_empty() { (False, Reason::NotServed) } else { (True, Reason::Served) };
-        let names: Vec<_> = served_by.iter().map(|by| by.model_sync.as_str()).collect();
-        let message = if names.is_empty() {
-            "no ModelSync serves it any more".to_owned()
-        } else {
-            format!("served by ModelSync {}", names.join(", "))
-        };
-        set(&mut wanted, ConditionType::Served, state, reason, &message);
+        let message =
+            if served_by.is_empty() { "no ModelSync serves it any more" } else { "status.servedBy says by whom" };
+        set(&mut wanted, ConditionType::Served, state, reason, message);
         status.served_by = served_by;
     }
     status.conditions = merge(&status.conditions, wanted, 1, now.wall);
@@ -195,6 +194,7 @@ fn served_by(followers: &[Follower], version: &VersionRecord, now: Timestamp) ->
         }
     }
     served.sort_by(|a, b| a.uid.cmp(&b.uid));
+    served.truncate(MAX_SERVED_BY);
     (*served != *version.served_by).then_some(served)
 }
 

@@ -32,6 +32,11 @@ impl Followers {
         followers.into_iter().flat_map(BTreeMap::values).cloned().collect()
     }
 
+    /// Forgets them all: another process may have led since they were noted.
+    pub fn clear(&self) {
+        *write(&self.inner) = Inner::default();
+    }
+
     /// Notes what a ModelSync follows; `None` for nothing. Returns the ModelTrains that this is news for.
     pub fn note(&self, uid: &str, following: Option<(Train, Follower)>) -> Vec<Train> {
         // Most ModelSyncs follow nothing.

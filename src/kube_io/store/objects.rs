@@ -87,6 +87,12 @@ impl<K: Kind> Objects<K> {
         read(&self.inner).seen.len() >= scopes
     }
 
+    /// Whether the objects of this namespace have been listed: only then is one that is not here certainly none.
+    pub fn knows(&self, namespace: &str) -> bool {
+        let seen = &read(&self.inner).seen;
+        seen.contains_key(&None) || seen.contains_key(&Some(namespace.to_owned()))
+    }
+
     /// Takes in what a request of ours returned, unless the watch has told of something newer. Reading our own writes
     /// keeps the next pass from deciding on what it has just changed.
     pub fn insert(&self, record: ObjectRecord<K>) {

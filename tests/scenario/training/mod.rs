@@ -11,4 +11,5 @@ mod keeping;
 mod lifetime;
 mod lineage;
 mod measuring;
+mod serving;
 mod writes;

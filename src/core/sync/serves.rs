@@ -1,0 +1,157 @@
+//! Which version of a ModelTrain an object serves: from its spec, its answers and its status. Pure.
+
+use super::{facts::Facts, validate::Valid};
+use crate::{
+    api::{ModelSyncSpec, ModelSyncStatus, Serving, TrainSelect},
+    core::{
+        answer::Answer,
+        invalid::Invalid,
+        name::is_run_name,
+        object::Identity,
+        time::{Now, whole_seconds},
+        train::Follower,
+    },
+};
+
+/// The attribute of a source `modelTrain` that is the version's name, whichever field is compared.
+const NAME: &str = "name";
+
+/// What an object serves once in sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Served<'a> {
+    /// Name of the ModelTrain.
+    pub train: &'a str,
+    /// The parameter of an answer that names the version.
+    pub parameter: &'a str,
+}
+
+/// What a spec says is served; `None` where nothing is.
+///
+/// Without `serves` it is implied where the accepted version of a ModelTrain is the whole desired value. Within `all` it is
+/// one of several things to be in sync with, and what is served cannot be told.
+pub fn served(spec: &ModelSyncSpec) -> Result<Option<Served<'_>>, Invalid> {
+    let Some(serves) = spec.serves.as_deref() else { return Ok(implied(spec)) };
+    if serves.disabled {
+        return Ok(None);
+    }
+    let given = |text: &'_ Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
+    match (serves.model_train.as_deref(), serves.parameter.as_deref()) {
+        (Some(train), Some(parameter)) if given(&serves.model_train) && given(&serves.parameter) => {
+            Ok(Some(Served { train, parameter }))
+        }
+        _ => Err(Invalid::new("spec.serves", "needs modelTrain and parameter, or disabled: true")),
+    }
+}
+
+fn implied(spec: &ModelSyncSpec) -> Option<Served<'_>> {
+    let desired = &spec.compare.as_deref()?.desired;
+    let source = desired.single.model_train.as_ref().filter(|_| desired.all.is_empty())?;
+    let accepted = source.select.unwrap_or_default() == TrainSelect::Accepted;
+    accepted.then_some(Served { train: &source.name, parameter: NAME })
+}
+
+/// What is served now that no sync is needed. An answer that names no version leaves it at what was served before.
+pub(super) fn in_sync(facts: &Facts<'_>, valid: &Valid<'_>, answer: &Answer, now: Now) -> Option<Box<Serving>> {
+    let (served, before) = (valid.serves?, still(facts));
+    let Some(version) = answer.parameters.get(served.parameter).filter(|name| is_run_name(name)) else { return before };
+    before.filter(|before| before.version == *version).or_else(|| {
+        let (model_train, version) = (served.train.to_owned(), version.clone());
+        Some(Box::new(Serving { model_train, version, since: whole_seconds(now.wall) }))
+    })
+}
+
+/// What is served whatever has come up since: what was, while the spec speaks of the same ModelTrain. A spec that cannot be
+/// carried out takes nothing away.
+pub(super) fn still(facts: &Facts<'_>) -> Option<Box<Serving>> {
+    let stored = facts.status.serving.as_ref()?;
+    let serves = facts.spec.as_ref().map_or(Some(stored.model_train.as_str()), |valid| {
+        valid.serves.map(|served| served.train).filter(|train| *train == stored.model_train)
+    });
+    serves.map(|_| stored.clone())
+}
+
+/// The ModelTrain that an object follows, and the object as its follower; `None` where it follows none.
+pub fn follower(
+    object: &Identity,
+    spec: &ModelSyncSpec,
+    status: &ModelSyncStatus,
+) -> Result<Option<(String, Follower)>, Invalid> {
+    let Some(Served { train, .. }) = served(spec)? else { return Ok(None) };
+    let serving = status.serving.as_deref().filter(|serving| serving.model_train == train);
+    let serving = serving.map(|serving| (serving.version.clone(), serving.since));
+    Ok(Some((train.to_owned(), Follower { name: object.name.to_string(), uid: object.uid.to_string(), serving })))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn spec(serves: Value, desired: Value) -> ModelSyncSpec {
+        let compare = json!({ "desired": desired, "actual": { "literal": "x" } });
+        let mut spec = json!({ "compare": compare });
+        if !serves.is_null() {
+            spec["serves"] = serves;
+        }
+        serde_json::from_value(spec).unwrap()
+    }
+
+    fn said(spec: &ModelSyncSpec) -> Option<(&str, &str)> {
+        served(spec).unwrap().map(|served| (served.train, served.parameter))
+    }
+
+    #[test]
+    fn accepted_version_as_the_whole_desired_value_is_served_whichever_field_is_compared() {
+        for source in [
+            json!({ "name": "t" }),
+            json!({ "name": "t", "field": "Uri" }),
+            json!({ "name": "t", "field": "TrainedAt", "select": "Accepted" }),
+        ] {
+            let spec = spec(Value::Null, json!({ "modelTrain": source }));
+            assert_eq!(said(&spec), Some(("t", "name")), "{source}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_the_whole_desired_value_or_not_accepted_is_not_served_unless_said() {
+        let train = json!({ "modelTrain": { "name": "t" } });
+        let last = json!({ "modelTrain": { "name": "t", "select": "LastAttempt" } });
+        let all = json!({ "all": [{ "name": "model", "modelTrain": { "name": "t" } }] });
+        let literal = json!({ "literal": "m-1" });
+        for desired in [&last, &all, &literal] {
+            assert_eq!(said(&spec(Value::Null, desired.clone())), None, "{desired}");
+        }
+        assert_eq!(said(&spec(json!({ "disabled": true }), train.clone())), None);
+        assert_eq!(said(&spec(json!({ "disabled": true, "modelTrain": "u", "parameter": "p" }), train)), None);
+        let explicit = json!({ "modelTrain": "u", "parameter": "model.name" });
+        assert_eq!(said(&spec(explicit.clone(), all)), Some(("u", "model.name")));
+        assert_eq!(said(&spec(explicit, literal)), Some(("u", "model.name")));
+    }
+
+    #[test]
+    fn half_a_description_is_refused_with_its_remedy() {
+        for serves in [json!({}), json!({ "modelTrain": "t" }), json!({ "modelTrain": "", "parameter": "p" })] {
+            let problem = served(&spec(serves.clone(), json!({ "literal": "x" }))).unwrap_err().to_string();
+            assert_eq!(problem, "spec.serves needs modelTrain and parameter, or disabled: true", "{serves}");
+        }
+    }
+
+    #[test]
+    fn follower_serves_nothing_of_another_train() {
+        let object = Identity { name: "s".into(), uid: "u".into(), ..Identity::default() };
+        let serving = |train: &str| ModelSyncStatus {
+            serving: Some(Box::new(Serving {
+                model_train: train.into(),
+                version: "v-1".into(),
+                since: jiff::Timestamp::UNIX_EPOCH,
+            })),
+            ..ModelSyncStatus::default()
+        };
+        let spec = spec(Value::Null, json!({ "modelTrain": { "name": "t" } }));
+        let of = |status| follower(&object, &spec, &status).unwrap().unwrap();
+        assert_eq!(of(serving("t")).1.serving, Some(("v-1".into(), jiff::Timestamp::UNIX_EPOCH)));
+        assert_eq!(of(serving("other")).1.serving, None);
+        assert_eq!((of(ModelSyncStatus::default()).0.as_str()), "t");
+    }
+}

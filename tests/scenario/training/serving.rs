@@ -1,0 +1,245 @@
+//! Which version is served: from the roll-out by a ModelSync to the record, and what follows of it.
+
+use std::time::Duration;
+
+use kube::{ResourceExt, api::DeleteParams};
+use modelsync::{
+    api::{
+        Condition,
+        ConditionStatus::{False, True},
+        ConditionType::{InSync, Served},
+        ModelVersion, ModelVersionStatus,
+    },
+    core::condition::find,
+};
+use serde_json::{Value, json};
+
+use crate::harness::{Reply, World, scenario, world::parameter};
+
+/// Spec of a ModelSync that rolls the accepted version of ModelTrain `model` out into the ConfigMap `deployed`. What is in
+/// the cluster wakes it, so that its interval may be long.
+fn rolls_out() -> Value {
+    json!({
+        "compare": {
+            "desired": { "modelTrain": { "name": "model" } },
+            "actual": { "configMapKeyRef": { "name": "deployed", "key": "model" } },
+        },
+        "interval": "1h",
+        "parameters": [{ "needsSyncName": "name", "pipelineName": "model" }],
+        "pipelineRunTemplate": { "spec": { "pipelineRef": { "name": "deploy" } } },
+    })
+}
+
+/// A training by the trigger whose version is accepted; the version's name.
+async fn accepted(world: &World, attempt: i64) -> String {
+    world.trigger_train("model", &attempt.to_string()).await;
+    let status = world.train("model", attempt, &[("r2", "0.8")]).await;
+    status.accepted_version.unwrap().name
+}
+
+/// Sees the roll-out of this version through: its run changes what is deployed, and succeeds.
+async fn rolled_out(world: &World, sync: &str, attempt: i64, version: &str) {
+    let run = world.run(sync, attempt).await;
+    assert_eq!(parameter(&run, "model").as_deref(), Some(version));
+    world.config_map("deployed", "model", version).await;
+    world.end_run(&run, "Succeeded").await;
+    until_serving(world, sync, Some(version)).await;
+}
+
+/// Waits until the ModelSync says that it serves this version.
+async fn until_serving(world: &World, sync: &str, version: Option<&str>) {
+    let status = world
+        .until_status(sync, &format!("serving {version:?}"), |status| {
+            status.serving.as_ref().map(|serving| serving.version.as_str()) == version
+        })
+        .await;
+    if let Some(serving) = status.serving {
+        assert_eq!(serving.model_train, "model");
+        let in_sync = find(&status.conditions, InSync).unwrap();
+        assert_eq!(in_sync.status, True, "what is served is told in the write that says in sync");
+    }
+}
+
+/// Waits until exactly these ModelSyncs serve this version by its record, and the condition says so.
+async fn until_served_by(world: &World, version: &str, syncs: &[&str]) -> ModelVersionStatus {
+    let condition = if syncs.is_empty() { (False, "NotServed") } else { (True, "Served") };
+    world
+        .wait(&format!("{version}: served by {syncs:?}"), async || {
+            let status = record(world, version).await?.status?;
+            let told = find(&status.conditions, Served).map(|found: &Condition| (found.status, found.reason.as_str()));
+            let names = status.served_by.iter().map(|by| by.model_sync.as_str());
+            (names.eq(syncs.iter().copied()) && told == Some(condition)).then_some(status)
+        })
+        .await
+}
+
+/// Waits until the ModelTrain says that this version is served.
+async fn until_served_version(world: &World, version: Option<&str>) {
+    world
+        .until_train_status("model", &format!("served version {version:?}"), |status| {
+            status.served_version.as_deref() == version
+        })
+        .await;
+}
+
+/// Waits until this version is removed.
+async fn until_gone(world: &World, version: &str) {
+    world.wait(&format!("{version} goes"), async || record(world, version).await.is_none().then_some(())).await;
+}
+
+async fn record(world: &World, version: &str) -> Option<ModelVersion> {
+    world.model_versions().get_opt(version).await.unwrap()
+}
+
+#[tokio::test]
+async fn version_is_served_once_its_roll_out_is_seen_and_until_another_is_rolled_out() {
+    scenario("served", async |world| {
+        world.config_map("deployed", "model", "none").await;
+        world.apply_train("model", world.train_spec()).await;
+        world.apply("deploy", rolls_out()).await;
+        let first = accepted(world, 1).await;
+        world.run("deploy", 1).await;
+        assert_eq!(world.status("deploy").await.serving, None, "its roll-out is on its way");
+        assert_eq!(record(world, &first).await.unwrap().status.unwrap_or_default().served_by, []);
+        rolled_out(world, "deploy", 1, &first).await;
+        let status = until_served_by(world, &first, &["deploy"]).await;
+        let serving = world.status("deploy").await.serving.unwrap();
+        let uid = world.model_syncs().get("deploy").await.unwrap().uid().unwrap();
+        assert_eq!((&status.served_by[0].uid, status.served_by[0].since), (&uid, serving.since));
+        until_served_version(world, Some(&first)).await;
+
+        let second = accepted(world, 2).await;
+        world.run("deploy", 2).await;
+        assert_eq!(world.status("deploy").await.serving.unwrap(), serving, "the old one is served on");
+        until_served_by(world, &first, &["deploy"]).await;
+        until_served_version(world, Some(&first)).await;
+        rolled_out(world, "deploy", 2, &second).await;
+        until_served_by(world, &second, &["deploy"]).await;
+        until_served_by(world, &first, &[]).await;
+        until_served_version(world, Some(&second)).await;
+
+        world.stop_operator().await;
+        world.model_syncs().delete("deploy", &DeleteParams::default()).await.unwrap();
+        world.start_operator().await;
+        until_served_by(world, &second, &[]).await;
+        until_served_version(world, None).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn metric_of_the_version_before_counts_only_where_nobody_rolls_the_new_one_out() {
+    scenario("awaits_serving", async |world| {
+        world.config_map("deployed", "model", "none").await;
+        world.config_map("live", "r2", "0.9").await;
+        let mut spec = world.train_spec();
+        let source = json!({ "configMapKeyRef": { "name": "live", "key": "r2" } });
+        let metric = json!({ "name": "r2", "source": source, "rule": "value < 0.5", "for": "1h" });
+        spec["freshness"] = json!({ "metrics": [metric] });
+        world.apply("deploy", rolls_out()).await;
+        world.apply_train("model", spec.clone()).await;
+        world.apply_train("alone", spec).await;
+        let version = world.train("model", 1, &[]).await.accepted_version.unwrap().name;
+        world.train("alone", 1, &[]).await;
+        let roll_out = world.run("deploy", 1).await;
+
+        world.config_map("live", "r2", "0.1").await;
+        let falling = |status: &modelsync::api::ModelTrainStatus| !status.falling_metrics.is_empty();
+        world.until_train_status("alone", "the metric falls", falling).await;
+        world.clock.advance(Duration::from_mins(61));
+        world.train_run("alone", 2, "").await;
+        let status = world.train_status("model").await;
+        assert_eq!((status.attempt, &*status.falling_metrics), (1, &[][..]), "it tells of what was deployed before");
+
+        let before = world.clock.now().wall;
+        world.config_map("deployed", "model", &version).await;
+        world.end_run(&roll_out, "Succeeded").await;
+        until_serving(world, "deploy", Some(&version)).await;
+        let status = world.until_train_status("model", "the metric falls", falling).await;
+        assert!(status.falling_metrics[0].since >= modelsync::core::time::whole_seconds(before), "{status:?}");
+        world.clock.advance(Duration::from_mins(61));
+        world.train_run("model", 2, "").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn served_version_is_not_removed_whatever_the_limit_until_it_is_served_no_more() {
+    scenario("served_kept", async |world| {
+        world.config_map("deployed", "model", "none").await;
+        let mut spec = world.train_spec();
+        spec["versionHistoryLimit"] = json!(0);
+        world.apply_train("model", spec).await;
+        world.apply("deploy", rolls_out()).await;
+        let first = accepted(world, 1).await;
+        rolled_out(world, "deploy", 1, &first).await;
+        until_served_by(world, &first, &["deploy"]).await;
+
+        let second = accepted(world, 2).await;
+        world.run("deploy", 2).await;
+        let third = accepted(world, 3).await;
+        until_gone(world, &second).await;
+        world.stop_operator().await;
+        world.start_operator().await;
+        let fourth = accepted(world, 4).await;
+        until_gone(world, &third).await;
+        assert_eq!(until_served_by(world, &first, &["deploy"]).await.served_by.len(), 1);
+
+        world.model_syncs().delete("deploy", &DeleteParams::default()).await.unwrap();
+        until_gone(world, &first).await;
+        assert!(record(world, &fourth).await.is_some(), "the accepted version stays");
+    })
+    .await;
+}
+
+/// An endpoint that finds everything in sync, and says what is deployed.
+fn in_sync_at(version: &str) -> Reply {
+    Reply::Raw(200, json!({ "needsSync": false, "parameters": { "deployed": version } }).to_string())
+}
+
+#[tokio::test]
+async fn endpoint_names_the_served_version_by_a_parameter_until_serving_is_disabled() {
+    scenario("serves_explicitly", async |world| {
+        world.apply_train("model", world.train_spec()).await;
+        let first = accepted(world, 1).await;
+        world.model_sync_that_hears("deploy", in_sync_at(&first)).await;
+        world.until("deploy", InSync, True, "UpToDate").await;
+        assert_eq!(world.status("deploy").await.serving, None, "an endpoint implies nothing");
+
+        let serves = json!({ "modelTrain": "model", "parameter": "deployed" });
+        world.patch_spec("deploy", json!({ "serves": serves })).await;
+        until_serving(world, "deploy", Some(&first)).await;
+        until_served_by(world, &first, &["deploy"]).await;
+        let second = accepted(world, 2).await;
+        world.endpoint.says("deploy", in_sync_at(&second));
+        world.clock.advance(Duration::from_secs(5));
+        until_served_by(world, &second, &["deploy"]).await;
+        until_served_by(world, &first, &[]).await;
+
+        world.patch_spec("deploy", json!({ "serves": { "disabled": true } })).await;
+        until_served_by(world, &second, &[]).await;
+        until_serving(world, "deploy", None).await;
+        until_served_version(world, None).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn report_on_an_accepted_version_serves_nothing_where_that_is_disabled() {
+    scenario("serves_disabled", async |world| {
+        world.config_map("deployed", "model", "none").await;
+        world.apply_train("model", world.train_spec()).await;
+        let mut report = rolls_out();
+        report["serves"] = json!({ "disabled": true });
+        world.apply("report", report).await;
+        world.apply("deploy", rolls_out()).await;
+        let first = accepted(world, 1).await;
+        let reported = world.run("report", 1).await;
+        world.end_run(&reported, "Succeeded").await;
+        rolled_out(world, "deploy", 1, &first).await;
+        world.until("report", InSync, True, "UpToDate").await;
+        assert_eq!(world.status("report").await.serving, None);
+        until_served_by(world, &first, &["deploy"]).await;
+    })
+    .await;
+}
