@@ -6,6 +6,7 @@
 mod ancestor;
 mod failover;
 mod leader;
+mod training;
 mod world;
 
 use serde_json::{Value, json};

@@ -19,6 +19,7 @@ use kube::{
     Api, Client,
     api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams},
 };
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::OnceCell};
 
@@ -194,6 +195,14 @@ impl World {
         found.map(|object| serde_json::to_value(object).unwrap())
     }
 
+    /// The objects of a kind in the test's namespace.
+    pub async fn list<T: DeserializeOwned>(&self, api_version: &str, kind: &str) -> Vec<T> {
+        let all =
+            api(&self.client, api_version, kind, Some(&self.namespace)).list(&ListParams::default()).await.unwrap();
+        let read = |object| serde_json::from_value(serde_json::to_value(object).unwrap()).unwrap();
+        all.items.into_iter().map(read).collect()
+    }
+
     pub async fn status(&self, name: &str) -> Value {
         let object = self.get("automl.cloudai.kubeflow.org/v1alpha1", "ModelSync", name).await;
         object.map(|object| object["status"].clone()).unwrap_or_default()
@@ -260,7 +269,7 @@ impl World {
     fn show(&self) {
         let namespace = self.namespace.as_str();
         for question in [
-            vec!["get", "modelsyncs,pipelineruns,jobs", "-n", namespace, "-o", "yaml"],
+            vec!["get", "modelsyncs,modeltrains,modelversions,pipelineruns,jobs", "-n", namespace, "-o", "yaml"],
             vec!["get", "taskruns,pods", "-n", namespace, "-o", "wide"],
             vec!["get", "events", "-n", namespace, "--sort-by=.lastTimestamp"],
             vec!["get", "pods", "-n", SYSTEM, "-o", "wide"],

@@ -44,6 +44,19 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
     }
 }
 
+/// Fills the folder, unless it was filled from the same pin. A stamp, written last, says that it is whole: not everything can
+/// be moved, so there is no draft beside it.
+pub(crate) fn fill_once(folder: &Path, pin: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let stamp = folder.join(".pin");
+    if fs::read_to_string(&stamp).is_ok_and(|made_from| made_from == pin) {
+        return Ok(());
+    }
+    remove(folder)?;
+    make_dir(folder)?;
+    fill(folder)?;
+    write(&stamp, pin)
+}
+
 /// The names in a folder, sorted; none if the folder is absent.
 pub(crate) fn names_in(dir: &Path) -> Result<Vec<String>> {
     let entries = match fs::read_dir(dir) {
@@ -77,6 +90,19 @@ mod tests {
         write(&file, "two").unwrap();
         assert_eq!(fs::read_to_string(&file).unwrap(), "two");
         assert_eq!(names_in(file.parent().unwrap()).unwrap(), ["file"]);
+    }
+
+    #[test]
+    fn folder_is_filled_once_for_each_pin_and_anew_after_a_failure() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("folder");
+        let fill = |name: &'static str| move |folder: &Path| write(&folder.join(name), "");
+        fill_once(&folder, "1", fill("one")).unwrap();
+        fill_once(&folder, "1", fill("other")).unwrap();
+        assert_eq!(names_in(&folder).unwrap(), [".pin", "one"]);
+        assert!(fill_once(&folder, "2", |_| anyhow::bail!("no network")).is_err());
+        fill_once(&folder, "2", fill("two")).unwrap();
+        assert_eq!(names_in(&folder).unwrap(), [".pin", "two"]);
     }
 
     #[test]

@@ -29,6 +29,7 @@ mod model;
 #[cfg(target_os = "linux")]
 mod process;
 mod progress;
+mod python;
 mod servers;
 mod test_run;
 mod workspace;

@@ -181,14 +181,15 @@ impl Runner {
         check(inside.arg("--").args(&self.arguments))
     }
 
-    /// The images of the operator and of the examples.
-    fn images(&self, cluster: &Cluster<'_>) -> Result<[PathBuf; 2]> {
+    /// The images of the operator, of the examples, and of the trainings.
+    fn images(&self, cluster: &Cluster<'_>) -> Result<[PathBuf; 3]> {
         let folder = workspace::target_dir()?.join("image");
         let operator = folder.join("modelsync.tar");
         let mut image = self.xtask(&["image", "--output"]);
         check(image.arg(&operator))?;
         let programs = cluster.folder()?.with_file_name("bin");
-        Ok([operator, crate::image::kubectl::write(&programs.join("kubectl"), &folder)?])
+        let kubectl = crate::image::kubectl::write(&programs.join("kubectl"), &folder)?;
+        Ok([operator, kubectl, crate::image::training::write(&folder)?])
     }
 
     fn cargo_test(&self, arguments: &[&str], environment: &[(&str, OsString)]) -> Result<()> {

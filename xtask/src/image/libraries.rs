@@ -35,6 +35,11 @@ pub(crate) fn of(program: &Path) -> Result<Vec<PathBuf>> {
         .with_context(|| format!("{} cannot be put into an image", program.display()))
 }
 
+/// Whether a file of that name is a shared library: `libx.so`, `libx.so.1`.
+pub(crate) fn is_library(name: &str) -> bool {
+    name.ends_with(".so") || name.contains(".so.")
+}
+
 /// The paths in what `ldd` says.
 fn parse(said: &str) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
@@ -66,6 +71,16 @@ mod tests {
         let expected = ["/lib/x86_64-linux-gnu/libc.so.6", "/lib64/ld-linux-x86-64.so.2"];
         assert_eq!(parse(said).unwrap(), expected.map(PathBuf::from));
         assert!(parse("\tstatically linked\n").unwrap().is_empty());
+    }
+
+    #[test]
+    fn libraries_are_told_by_their_names() {
+        for name in ["libx.so", "libx.so.1", "_x.cpython-311-x86_64-linux-gnu.so"] {
+            assert!(is_library(name), "{name}");
+        }
+        for name in ["libx.a", "x.py", "also", "x.source"] {
+            assert!(!is_library(name), "{name}");
+        }
     }
 
     #[test]

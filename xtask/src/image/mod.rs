@@ -1,7 +1,7 @@
 //! Writing container images without a container engine: one layer, the `docker save` format, the
 //! same bytes for the same content. Reads the files that go in, writes the archive.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use crate::{digest, files};
 pub(crate) mod kubectl;
 pub(crate) mod libraries;
 pub(crate) mod operator;
+pub(crate) mod training;
 
 const EPOCH: &str = "1970-01-01T00:00:00Z";
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\
@@ -77,6 +78,31 @@ impl Image {
     pub(crate) fn file(&mut self, from: &Path, at: &str, mode: u32) {
         let from = from.to_path_buf();
         self.put(at, Entry::File { from, mode });
+    }
+
+    /// A folder of this machine with what is in it, as far as `wanted` says so of the name, and the libraries from outside
+    /// of it that its libraries are linked to. Links are followed.
+    pub(crate) fn tree(&mut self, from: &Path, at: &str, wanted: &dyn Fn(&str) -> bool) -> Result<()> {
+        let mut libraries = BTreeSet::new();
+        let mut folders = vec![(from.to_path_buf(), at.to_owned())];
+        while let Some((folder, at)) = folders.pop() {
+            for name in files::names_in(&folder)?.into_iter().filter(|name| wanted(name)) {
+                let (path, at) = (folder.join(&name), format!("{at}/{name}"));
+                if path.is_dir() {
+                    folders.push((path, at));
+                } else if path.is_file() {
+                    if libraries::is_library(&name) {
+                        libraries
+                            .extend(libraries::of(&path)?.into_iter().filter(|library| !library.starts_with(from)));
+                    }
+                    self.file(&path, &at, 0o644);
+                }
+            }
+        }
+        for library in libraries {
+            self.file(&library, &library.to_string_lossy(), 0o755);
+        }
+        Ok(())
     }
 
     pub(crate) fn dir(&mut self, at: &str) {
@@ -266,6 +292,21 @@ mod tests {
         fs::write(dir.path().join("data"), "content").unwrap();
         example(dir.path()).write(&two).unwrap();
         assert_eq!(fs::read(one).unwrap(), fs::read(two).unwrap());
+    }
+
+    #[test]
+    fn tree_brings_what_is_wanted_of_a_folder_and_follows_links() {
+        let dir = tempfile::tempdir().unwrap();
+        for file in ["tree/one", "tree/deep/two", "tree/tests/three", "beside"] {
+            files::write(&dir.path().join(file), file).unwrap();
+        }
+        std::os::unix::fs::symlink("../beside", dir.path().join("tree/link")).unwrap();
+        std::os::unix::fs::symlink("nowhere", dir.path().join("tree/broken")).unwrap();
+        let mut image = Image::new("example.test/x:1", "").unwrap();
+        image.tree(&dir.path().join("tree"), "/opt/x", &|name| name != "tests").unwrap();
+        let mut paths = paths_in(&image.layer().unwrap());
+        paths.retain(|path| path.starts_with("opt/x/"));
+        assert_eq!(paths, ["opt/x/", "opt/x/deep/", "opt/x/deep/two", "opt/x/link", "opt/x/one"]);
     }
 
     #[test]
