@@ -470,6 +470,8 @@ impl World {
         println!("---- namespace {} ----", self.namespace);
         for (api_version, kind) in [
             (keys::API_VERSION, "ModelSync"),
+            (keys::API_VERSION, "ModelTrain"),
+            (keys::API_VERSION, "ModelVersion"),
             ("tekton.dev/v1", "PipelineRun"),
             ("batch/v1", "Job"),
             ("events.k8s.io/v1", "Event"),
