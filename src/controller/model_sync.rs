@@ -43,6 +43,9 @@ use crate::{
 
 const KIND: &str = ModelSync::KIND;
 
+/// Told the namespace and the name of an object that something concerns.
+pub type WakeNamed = Arc<dyn Fn(&str, &str) + Send + Sync>;
+
 /// What the controller works with.
 pub struct Context {
     /// Their runs, and what is done to them.
@@ -58,7 +61,7 @@ pub struct Context {
     /// Which of them follow ModelTrains.
     pub followers: Arc<Followers>,
     /// Wakes the ModelTrain of this namespace and name.
-    pub wake_train: Arc<dyn Fn(&str, &str) + Send + Sync>,
+    pub wake_train: WakeNamed,
     /// Passes.
     pub queue: Queue,
     /// Whether this replica leads.

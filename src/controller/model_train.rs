@@ -226,11 +226,11 @@ impl ModelTrainController {
         if let Some((own, earlier)) = &versions {
             let wanted = Facts::wanted(identity, status, &followers);
             // Of an earlier object only what may be taken up is read whole.
-            let takes_up = status.attempt == 0 && status.accepted_version.is_none();
-            let taken_up = earlier.iter().filter(|_| takes_up);
+            let restores = status.attempt == 0 && status.accepted_version.is_none();
+            let to_take_up = earlier.iter().filter(|_| restores);
             let named =
                 own.iter().chain(earlier).filter(|version| wanted.iter().any(|name| **name == *version.record.name));
-            for version in named.chain(taken_up) {
+            for version in named.chain(to_take_up) {
                 if let Ok((spec, _)) = version.read() {
                     details.insert(version.record.name.to_string(), Arc::new(spec));
                 }

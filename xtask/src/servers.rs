@@ -36,7 +36,8 @@ fn prometheus(folder: &Path, progress: &Progress) -> Result<()> {
             .context("cannot download Prometheus; without root, ask somebody to run `apt-get update`")?;
         download()?;
     }
-    let package = files::names_in(folder)?.into_iter().find(|name| name.ends_with(".deb"));
+    let package =
+        files::names_in(folder)?.into_iter().find(|name| Path::new(name).extension().is_some_and(|end| end == "deb"));
     let package = folder.join(package.context("apt-get has downloaded no package")?);
     // Unpacked, not installed: no service is started.
     command::output(Command::new("dpkg-deb").arg("--extract").arg(&package).arg(folder))?;
