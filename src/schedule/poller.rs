@@ -210,8 +210,8 @@ mod tests {
                 let question = Question::NeedsSync { url: "http://h/".into(), request: None };
                 (*uid != *"gone").then(|| Query { question, namespace: "team".into(), name: uid, under, kept })
             });
-            let asker = Arc::new(Asker { asked, answers: answers.clone() });
-            let poller = Poller::new(clock.clone(), pose, asker, deliver);
+            let asks_all = Arc::new(Asker { asked, answers: answers.clone() });
+            let poller = Poller::new(clock.clone(), pose, asks_all, deliver);
             tokio::spawn({
                 let poller = poller.clone();
                 async move { poller.run().await }

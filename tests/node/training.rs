@@ -249,7 +249,7 @@ async fn pipeline_runs_train_three_models_and_a_pipeline_run_serves_the_best() {
         let variable = |name: &str| {
             json!({ "name": format!("PARAM_{}", name.to_uppercase()), "value": format!("$(params.{name})") })
         };
-        let variables = ["algorithm", "seed", "noise"].map(variable);
+        let environment = ["algorithm", "seed", "noise"].map(variable);
         let reported = ["r2", "model-uri", "model-digest", "code"];
         let mut command = vec!["python3".to_owned(), "/code/train.py".to_owned()];
         command.extend(reported.map(|name| format!("{name}=$(results.{name}.path)")));
@@ -260,7 +260,7 @@ async fn pipeline_runs_train_three_models_and_a_pipeline_run_serves_the_best() {
                 "volumes": volumes,
                 "steps": [{
                     "name": "train", "image": PYTHON, "command": command, "volumeMounts": mounts,
-                    "env": variables,
+                    "env": environment,
                 }],
             }),
         );

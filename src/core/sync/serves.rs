@@ -88,6 +88,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "built in place at every call")]
     fn spec(serves: Value, desired: Value) -> ModelSyncSpec {
         let compare = json!({ "desired": desired, "actual": { "literal": "x" } });
         let mut spec = json!({ "compare": compare });

@@ -35,9 +35,10 @@ pub(crate) fn of(program: &Path) -> Result<Vec<PathBuf>> {
         .with_context(|| format!("{} cannot be put into an image", program.display()))
 }
 
-/// Whether a file of that name is a shared library: `libx.so`, `libx.so.1`.
-pub(crate) fn is_library(name: &str) -> bool {
-    name.ends_with(".so") || name.contains(".so.")
+/// Whether a file of that name is an extension module of Python: `_x.cpython-311-x86_64-linux-gnu.so`. A `libx.so` beside it
+/// is none: only with what loads it, which knows where the others are, does it find its own libraries.
+pub(crate) fn is_module(name: &str) -> bool {
+    name.ends_with(".so") && !name.starts_with("lib")
 }
 
 /// The paths in what `ldd` says.
@@ -74,12 +75,12 @@ mod tests {
     }
 
     #[test]
-    fn libraries_are_told_by_their_names() {
-        for name in ["libx.so", "libx.so.1", "_x.cpython-311-x86_64-linux-gnu.so"] {
-            assert!(is_library(name), "{name}");
+    fn modules_are_told_from_the_libraries_beside_them() {
+        for name in ["_x.cpython-311-x86_64-linux-gnu.so", "_x.so"] {
+            assert!(is_module(name), "{name}");
         }
-        for name in ["libx.a", "x.py", "also", "x.source"] {
-            assert!(!is_library(name), "{name}");
+        for name in ["libx.so", "libx.so.1", "libx.a", "x.py", "also", "x.source"] {
+            assert!(!is_module(name), "{name}");
         }
     }
 

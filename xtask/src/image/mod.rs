@@ -81,7 +81,7 @@ impl Image {
     }
 
     /// A folder of this machine with what is in it, as far as `wanted` says so of the name, and the libraries from outside
-    /// of it that its libraries are linked to. Links are followed.
+    /// of it that Python's modules in it are linked to. Links are followed.
     pub(crate) fn tree(&mut self, from: &Path, at: &str, wanted: &dyn Fn(&str) -> bool) -> Result<()> {
         let mut libraries = BTreeSet::new();
         let mut folders = vec![(from.to_path_buf(), at.to_owned())];
@@ -91,7 +91,7 @@ impl Image {
                 if path.is_dir() {
                     folders.push((path, at));
                 } else if path.is_file() {
-                    if libraries::is_library(&name) {
+                    if libraries::is_module(&name) {
                         libraries
                             .extend(libraries::of(&path)?.into_iter().filter(|library| !library.starts_with(from)));
                     }
