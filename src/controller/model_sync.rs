@@ -43,6 +43,9 @@ use crate::{
 
 const KIND: &str = ModelSync::KIND;
 
+/// Wakes the ModelTrain of this namespace and name.
+pub type WakeTrain = Arc<dyn Fn(&str, &str) + Send + Sync>;
+
 /// What the controller works with.
 pub struct Context {
     /// Their runs, and what is done to them.
@@ -57,8 +60,8 @@ pub struct Context {
     pub referenced: Referenced,
     /// Which of them follow ModelTrains.
     pub followers: Arc<Followers>,
-    /// Wakes the ModelTrain of this namespace and name.
-    pub wake_train: Arc<dyn Fn(&str, &str) + Send + Sync>,
+    /// Wakes a ModelTrain that they follow.
+    pub wake_train: WakeTrain,
     /// Passes.
     pub queue: Queue,
     /// Whether this replica leads.
