@@ -43,8 +43,8 @@ use crate::{
 
 const KIND: &str = ModelSync::KIND;
 
-/// Told the namespace and the name of an object that something concerns.
-pub type WakeNamed = Arc<dyn Fn(&str, &str) + Send + Sync>;
+/// Wakes the ModelTrain of this namespace and name.
+pub type WakeTrain = Arc<dyn Fn(&str, &str) + Send + Sync>;
 
 /// What the controller works with.
 pub struct Context {
@@ -60,8 +60,8 @@ pub struct Context {
     pub referenced: Referenced,
     /// Which of them follow ModelTrains.
     pub followers: Arc<Followers>,
-    /// Wakes the ModelTrain of this namespace and name.
-    pub wake_train: WakeNamed,
+    /// Wakes a ModelTrain that they follow.
+    pub wake_train: WakeTrain,
     /// Passes.
     pub queue: Queue,
     /// Whether this replica leads.

@@ -74,7 +74,7 @@ async fn failed_runs_have_a_limit_of_their_own_and_their_records_count_as_versio
             world.until_trained("model", attempt).await;
             world.version_of("model", attempt, "", "NotJudged").await;
             world
-                .until_kept("model", &[&[1][..], &[1, 2], &[1, 2, 3], &[2, 3, 4]][attempt as usize - 1], &[attempt])
+                .until_kept("model", [&[1][..], &[1, 2], &[1, 2, 3], &[2, 3, 4]][attempt as usize - 1], &[attempt])
                 .await;
             world.clock.advance(Duration::from_mins(1));
         }
@@ -126,7 +126,7 @@ async fn version_that_a_model_sync_serves_stays_with_its_run_whatever_the_limits
             world
                 .wait("it is served", async || {
                     let found = world.model_versions().get(version).await.unwrap().status?;
-                    modelsync::core::condition::find(&found.conditions, Served)
+                    modelsync::core::condition::find(&found.conditions, modelsync::api::ConditionType::Served)
                         .filter(|served| served.status == True)
                         .map(drop)
                 })
