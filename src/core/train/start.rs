@@ -123,14 +123,8 @@ fn not_due(
     evaluation: &Evaluation,
     now: Now,
 ) -> Plan {
-    if let Some((reason, no_answer)) = failure(observation).filter(|_| !evaluation.known) {
-        // The first look at a generation tells, whatever it brings.
-        let told = facts.memory.unanswered >= UNANSWERED_TOLERATED || !taken_in(facts) || was_kept_from_looking(facts);
-        if told {
-            let situation = Situation::Unanswered { reason, message: no_answer };
-            return report(facts, Rule::NoAnswer, &situation, now);
-        }
-        return as_before(before, Rule::NoAnswer, now);
+    if let Some(failure) = failure(observation).filter(|_| !evaluation.known) {
+        return unanswered((before, facts), failure, now);
     }
     let missing: Vec<_> = evaluation.missing_inputs.iter().filter(|missing| missing.counts).collect();
     if let Some(missing) = missing.first() {
@@ -142,6 +136,14 @@ fn not_due(
         return report(facts, Rule::Fresh, &situation, now);
     }
     report(facts, Rule::KeptAccepted, &Situation::KeptAccepted, now)
+}
+
+/// How things stand cannot be told. The first look at a generation says so, whatever it brings; later several in a row do.
+fn unanswered((before, facts): (&Facts<'_>, &Facts<'_>), (reason, message): (Reason, String), now: Now) -> Plan {
+    if facts.memory.unanswered >= UNANSWERED_TOLERATED || !taken_in(facts) || was_kept_from_looking(facts) {
+        return report(facts, Rule::NoAnswer, &Situation::Unanswered { reason, message }, now);
+    }
+    as_before(before, Rule::NoAnswer, now)
 }
 
 /// The first thing that could not be read, and the reason that users see.
@@ -167,11 +169,10 @@ fn due(
     now: Now,
 ) -> Plan {
     if let Some(missing) = evaluation.missing_inputs.iter().find(|missing| missing.counts) {
-        let failed = observation.and_then(|observation| observation.inputs.get(&missing.name)?.as_ref().err());
-        let message = match failed {
-            Some(no_answer) => format!("input {:?} cannot be read: {}", missing.name, no_answer.message),
-            None => format!("input {:?} has no value", missing.name),
-        };
+        if let Some(failure) = failure(observation).filter(|_| !missing.absent) {
+            return unanswered((before, facts), failure, now);
+        }
+        let message = format!("input {:?} has no value", missing.name);
         return report(facts, Rule::InputMissing, &Situation::InputMissing { message }, now);
     }
     let inputs = pinned(valid, observation);
