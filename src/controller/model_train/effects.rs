@@ -189,7 +189,8 @@ impl ModelTrainController {
             Recorded::Conflict(conflict) => {
                 let remedy = conflict.remedy();
                 warn!(object = &*identity.name, version = name, remedy, "a record cannot be written");
-                self.remember(&identity.uid, |memory| drop(memory.conflicts.insert(name, remedy)));
+                let seen = (remedy, self.context.runs.clock.mono());
+                self.remember(&identity.uid, |memory| drop(memory.conflicts.insert(name, seen)));
                 Step::Done
             }
             Recorded::Refused { code, message } => {

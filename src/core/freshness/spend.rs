@@ -18,10 +18,11 @@ pub struct Spent {
 }
 
 /// Whether a training with this verdict answers its reasons. One without a run that succeeded does not: it says nothing
-/// of the model, and `spec.retry` bounds how often it is tried. Everything else does, also what this release cannot read:
+/// of the model, and `spec.retry` bounds how often it is tried. Neither does one of which nothing was run, because the spec
+/// was edited or suspended first. Everything else does, also what this release cannot read:
 /// a reason too few is noticed, a training too many is paid for.
 pub const fn answers(verdict: AttemptVerdict) -> bool {
-    !matches!(verdict, AttemptVerdict::Failed)
+    !matches!(verdict, AttemptVerdict::Failed | AttemptVerdict::Skipped)
 }
 
 /// Status after a training with the reasons `pinned` at its reservation has ended.

@@ -39,6 +39,8 @@ use crate::{
 const WAIT: Duration = Duration::from_mins(2);
 /// How soon a metric that is not there is asked for again.
 const MEASURE_AGAIN: Duration = Duration::from_secs(5);
+/// How soon a record is written again whose name something else had.
+const RECORD_AGAIN: Duration = Duration::from_mins(1);
 /// Longest value of a metric that a record holds, in bytes.
 const MAX_NUMBER: usize = 64;
 
@@ -117,10 +119,11 @@ pub fn next_record(
     if let Some(version) = found.filter(|version| version.attempt == open.attempt && version.sound) {
         return Some(note(facts, open, place, version, now));
     }
-    if let Some(remedy) = facts.memory.conflicts.get(&slot.run_name) {
+    let conflict = facts.memory.conflicts.get(&slot.run_name);
+    if let Some((remedy, seen)) = conflict.filter(|(_, seen)| now.mono.since(*seen) < RECORD_AGAIN) {
         let message = format!("ModelVersion {} {remedy}", slot.run_name);
         let situation = Situation::Stalled { reason: Reason::RecordConflict, message };
-        return Some(report(facts, Rule::RecordConflict, &situation, now).waking_at(now.mono + Duration::from_mins(1)));
+        return Some(report(facts, Rule::RecordConflict, &situation, now).waking_at(*seen + RECORD_AGAIN));
     }
     let results = match run {
         None => Results::default(),
@@ -173,17 +176,22 @@ fn measured(
         return Ok(results.metrics.clone());
     };
     let wait = metrics.wait.map_or(WAIT, Duration::from);
-    let ended = ending.finished_at.unwrap_or(now.wall).min(now.wall);
-    let over = after(ended, wait) <= now.wall;
+    // A run need not say when it ended, and its clock may run ahead; the wait must end all the same.
+    let moments = [ending.finished_at, run.observed.started_at, run.created_at];
+    let ended = moments.into_iter().flatten().find(|at| until(now.wall, *at) <= wait);
+    let left = ended.map_or(Duration::ZERO, |ended| until(now.wall, after(ended, wait)));
+    let over = left.is_zero();
+    // The answer wakes.
     let ask = |at: Duration| {
         let plan = report(facts, Rule::AwaitMetrics, &Situation::AwaitingMetrics { run: &run.name }, now);
-        Err(Box::new(plan.asking(facts, at, now).waking_at(now.mono + at.max(Duration::from_millis(1)))))
+        let plan = plan.asking(facts, at, now);
+        Err(Box::new(if over { plan } else { plan.waking_at(now.mono + left) }))
     };
     let Some(measured) = facts.memory.measured.get(&run.uid) else { return ask(Duration::ZERO) };
     let complete = metrics.values.iter().all(|value| matches!(measured.values.get(&value.name), Some(Ok(Some(_)))));
     if !complete && !over {
         let since = now.mono.since(measured.asked);
-        return ask(MEASURE_AGAIN.saturating_sub(since).min(until(now.wall, after(ended, wait))));
+        return ask(MEASURE_AGAIN.saturating_sub(since).min(left));
     }
     let recorded = metrics.values.iter().map(|value| {
         let text = match measured.values.get(&value.name) {

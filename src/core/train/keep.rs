@@ -13,7 +13,7 @@ use crate::{
     api::{
         Condition,
         ConditionStatus::{False, True, Unknown},
-        ConditionType, ModelTrainStatus, ModelVersionStatus, Reason, ServedBy,
+        ConditionType, ModelTrainStatus, ModelVersionStatus, Reason, ServedBy, keys,
     },
     core::{
         chain,
@@ -114,12 +114,11 @@ fn version_status(facts: &Facts<'_>, version: &VersionRecord, now: Now) -> Optio
     let mut status = ModelVersionStatus {
         conditions: version.conditions.to_vec(),
         served_by: version.served_by.to_vec(),
-        approved_by: None,
+        approved_by: (decision.or(version.decision) == Some(Reason::Approved)).then(|| keys::APPROVE.to_owned()),
     };
     let mut wanted: Vec<Wanted> = status.conditions.iter().map(as_wanted).collect();
     if let Some(decision) = decision {
         set(&mut wanted, ConditionType::Accepted, accepted(decision), decision, sentence(decision));
-        status.approved_by = (decision == Reason::Approved).then(|| crate::api::keys::APPROVE.to_owned());
     }
     if let Some(served_by) = served_by {
         let (state, reason) = if served_by.is_empty() { (False, Reason::NotServed) } else { (True, Reason::Served) };

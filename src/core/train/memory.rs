@@ -44,8 +44,8 @@ pub struct Memory {
     pub measured: BTreeMap<String, Measured>,
     /// How each candidate was judged, by its run's name, with the digest of what it was judged by.
     pub judged: BTreeMap<String, (String, Judgement)>,
-    /// What stands where a record should, by its name.
-    pub conflicts: BTreeMap<String, String>,
+    /// What stands where a record should, by its name, and when that was seen.
+    pub conflicts: BTreeMap<String, (String, Mono)>,
     /// Since when the recorded end of a finished run is known, by the run's uid.
     pub recorded_since: BTreeMap<String, Mono>,
     /// How often a watched source of the object has changed.

@@ -9,7 +9,7 @@ use super::{
     facts::Facts,
     judge,
     plan::{Effect, Plan, Rule},
-    summarise::{Situation, report, reported},
+    summarise::{Situation, as_before, report, reported},
 };
 use crate::{
     api::{ActiveRun, ModelTrainStatus, Reason, RunSlot, SlotState, TrainReservation, TrainSlot, keys},
@@ -227,7 +227,7 @@ fn waiting(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_, '_>, no
                 let situation = Situation::Unconfirmed { run: &slot.run_name, until: *certain_at };
                 return report(facts, Rule::AwaitDeadline, &situation, now);
             }
-            Standing::Lost(_) => return Plan::idle(Rule::AwaitDeadline),
+            Standing::Lost(_) => return as_before(facts, Rule::AwaitDeadline, now),
             _ => {}
         }
     }

@@ -10,7 +10,7 @@ use super::{
     plan::{Plan, Rule},
     question::{Observation, observe},
     slots::{active, claim},
-    summarise::{Situation, awaits_first_answer, report, reported},
+    summarise::{Situation, as_before, awaits_first_answer, report, reported, taken_in, was_kept_from_looking},
     validate::Valid,
 };
 use crate::{
@@ -50,15 +50,15 @@ pub fn between(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
     let evaluation = weigh(facts, valid, observation, now);
     let mut status = facts.status.clone();
     evaluation.store(&mut status);
-    status.budget = budget_status(facts, valid, None, now);
+    status.budget = budget_status(facts, valid);
     let stored = &Facts { status: &status, ..facts.clone() };
     let plan = if asks && observed.is_none() {
-        await_answer(stored, valid, &evaluation, now)
+        await_answer(facts, valid, &evaluation, now)
     } else if evaluation.live.is_empty() {
-        not_due(stored, observation, &evaluation, now)
+        not_due((facts, stored), observation, &evaluation, now)
     } else {
         let asked = observed.map(|(_, asked)| asked);
-        due(stored, valid, (observation, asked), &evaluation, now)
+        due((facts, stored), valid, (observation, asked), &evaluation, now)
     };
     let plan = if asks && plan.inquiry.is_none() { plan.asking(stored, turn(facts, valid, now), now) } else { plan };
     match evaluation.next {
@@ -100,29 +100,31 @@ pub fn weigh(facts: &Facts<'_>, valid: &Valid<'_>, observation: Option<&Observat
 }
 
 /// Asks at once where something changed; after a restart into an unchanged world, in phase. What time alone makes due is
-/// looked at anew before a training is started for it.
+/// looked at anew before a training is started for it. No answer yet is no news: what the last look said stands.
 fn await_answer(facts: &Facts<'_>, valid: &Valid<'_>, evaluation: &Evaluation, now: Now) -> Plan {
     let unchanged = facts.memory.observed.is_none()
         && facts.memory.revision == 0
         && evaluation.live.is_empty()
-        && !awaits_first_answer(facts);
+        && !awaits_first_answer(facts)
+        && !was_kept_from_looking(facts);
     let wait = if unchanged { turn(facts, valid, now) } else { Duration::ZERO };
-    if awaits_first_answer(facts) {
-        return report(facts, Rule::AwaitAnswer, &Situation::AwaitingFirstAnswer, now).asking(facts, wait, now);
-    }
-    // No answer yet is no news: what the last look said stands.
-    Plan::idle(Rule::AwaitAnswer).asking(facts, wait, now)
+    let plan = if awaits_first_answer(facts) {
+        report(facts, Rule::AwaitAnswer, &Situation::AwaitingFirstAnswer, now)
+    } else {
+        as_before(facts, Rule::AwaitAnswer, now)
+    };
+    plan.asking(facts, wait, now)
 }
 
-/// No training is due: fresh, answered already, or not known.
-fn not_due(facts: &Facts<'_>, observation: Option<&Observation>, evaluation: &Evaluation, now: Now) -> Plan {
-    if let Some((reason, no_answer)) = failure(observation).filter(|_| !evaluation.known) {
-        let told = facts.memory.unanswered >= UNANSWERED_TOLERATED || awaits_first_answer(facts);
-        if told {
-            let situation = Situation::Unanswered { reason, message: no_answer };
-            return report(facts, Rule::NoAnswer, &situation, now);
-        }
-        return Plan::write(facts, Rule::NoAnswer, facts.status.clone());
+/// No training is due: fresh, answered already, or not known. `before` has the status of before the evaluation.
+fn not_due(
+    (before, facts): (&Facts<'_>, &Facts<'_>),
+    observation: Option<&Observation>,
+    evaluation: &Evaluation,
+    now: Now,
+) -> Plan {
+    if let Some(failure) = failure(observation).filter(|_| !evaluation.known) {
+        return unanswered((before, facts), failure, now);
     }
     let missing: Vec<_> = evaluation.missing_inputs.iter().filter(|missing| missing.counts).collect();
     if let Some(missing) = missing.first() {
@@ -134,6 +136,14 @@ fn not_due(facts: &Facts<'_>, observation: Option<&Observation>, evaluation: &Ev
         return report(facts, Rule::Fresh, &situation, now);
     }
     report(facts, Rule::KeptAccepted, &Situation::KeptAccepted, now)
+}
+
+/// How things stand cannot be told. The first look at a generation says so, whatever it brings; later several in a row do.
+fn unanswered((before, facts): (&Facts<'_>, &Facts<'_>), (reason, message): (Reason, String), now: Now) -> Plan {
+    if facts.memory.unanswered >= UNANSWERED_TOLERATED || !taken_in(facts) || was_kept_from_looking(facts) {
+        return report(facts, Rule::NoAnswer, &Situation::Unanswered { reason, message }, now);
+    }
+    as_before(before, Rule::NoAnswer, now)
 }
 
 /// The first thing that could not be read, and the reason that users see.
@@ -152,18 +162,17 @@ fn failure(observation: Option<&Observation>) -> Option<(Reason, String)> {
 
 /// A training is due: start it, unless something has to be waited for.
 fn due(
-    facts: &Facts<'_>,
+    (before, facts): (&Facts<'_>, &Facts<'_>),
     valid: &Valid<'_>,
     (observation, asked): (Option<&Observation>, Option<Mono>),
     evaluation: &Evaluation,
     now: Now,
 ) -> Plan {
     if let Some(missing) = evaluation.missing_inputs.iter().find(|missing| missing.counts) {
-        let failed = observation.and_then(|observation| observation.inputs.get(&missing.name)?.as_ref().err());
-        let message = match failed {
-            Some(no_answer) => format!("input {:?} cannot be read: {}", missing.name, no_answer.message),
-            None => format!("input {:?} has no value", missing.name),
-        };
+        if let Some(failure) = failure(observation).filter(|_| !missing.absent) {
+            return unanswered((before, facts), failure, now);
+        }
+        let message = format!("input {:?} has no value", missing.name);
         return report(facts, Rule::InputMissing, &Situation::InputMissing { message }, now);
     }
     let inputs = pinned(valid, observation);
@@ -175,7 +184,7 @@ fn due(
         return plan;
     }
     if asked.is_some_and(|asked| now.mono.since(asked) > FRESH_ENOUGH) {
-        return Plan::idle(Rule::AwaitAnswer).asking(facts, Duration::ZERO, now);
+        return as_before(before, Rule::AwaitAnswer, now).asking(facts, Duration::ZERO, now);
     }
     let attempt = next_attempt(facts);
     if attempt > MAX_ATTEMPT {
@@ -222,9 +231,11 @@ fn pause(facts: &Facts<'_>, valid: &Valid<'_>, target: &TrainTarget, now: Now) -
 /// The budget has no room for the whole training.
 fn no_room(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Option<Plan> {
     let budget = valid.budget?;
+    // A start that lies ahead is the mistake of some clock. It is stored where it is moved to, so that the wait ends.
     let started = facts.status.budget.as_ref().map_or(&[][..], |budget| &budget.started_at);
     let Room::At(frees_at) = budget.room(started, now.wall) else { return None };
-    let status = ModelTrainStatus { budget: budget_status(facts, valid, Some(frees_at), now), ..facts.status.clone() };
+    let budget = BudgetStatus { started_at: rectified(started, now.wall), frees_at: Some(frees_at) };
+    let status = ModelTrainStatus { budget: Some(budget), ..facts.status.clone() };
     let facts = &Facts { status: &status, ..facts.clone() };
     Some(waiting_until(facts, Rule::BudgetSpent, &Situation::BudgetSpent { frees_at }, Some(frees_at), now))
 }
@@ -251,12 +262,10 @@ fn waiting_until(facts: &Facts<'_>, rule: Rule, situation: &Situation<'_>, at: O
 }
 
 /// The starts that count still. The moment at which the budget frees is shown only while a training waits for it.
-fn budget_status(facts: &Facts<'_>, valid: &Valid<'_>, frees_at: Option<Timestamp>, now: Now) -> Option<BudgetStatus> {
+fn budget_status(facts: &Facts<'_>, valid: &Valid<'_>) -> Option<BudgetStatus> {
     valid.budget?;
-    let started = facts.status.budget.as_ref().map_or(&[][..], |budget| &budget.started_at);
-    // A clock that went back must not stretch the wait; without one nothing is written for it.
-    let started_at = if frees_at.is_some() { rectified(started, now.wall) } else { started.to_vec() };
-    (!started_at.is_empty() || frees_at.is_some()).then_some(BudgetStatus { started_at, frees_at })
+    let started_at = facts.status.budget.as_ref().map_or_else(Vec::new, |budget| budget.started_at.clone());
+    (!started_at.is_empty()).then_some(BudgetStatus { started_at, frees_at: None })
 }
 
 /// The inputs as they are pinned: those that have a value.

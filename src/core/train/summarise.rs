@@ -70,6 +70,20 @@ pub enum Situation<'a> {
 type Verdict = ((ConditionStatus, Reason), (ConditionStatus, Reason), String);
 
 impl Situation<'_> {
+    /// Whether it says what came of the generation, or why it is not looked at. While a training is on its way nothing is
+    /// looked at.
+    const fn settles_generation(&self) -> bool {
+        !matches!(
+            self,
+            Self::AwaitingFirstAnswer
+                | Self::Training(_)
+                | Self::RunActive { .. }
+                | Self::Ended(_)
+                | Self::Unconfirmed { .. }
+                | Self::AwaitingMetrics { .. }
+        )
+    }
+
     /// Status and reason of Ready and of Fresh, and the sentence that both carry.
     fn verdict(&self, facts: &Facts<'_>) -> Verdict {
         let ready = (True, Reason::Operational);
@@ -170,10 +184,7 @@ fn conditions(facts: &Facts<'_>, situation: &Situation<'_>, now: Now) -> Vec<Con
         stalled = Some((Reason::InvalidSpec, invalid.to_string()));
     }
     let suspended = facts.spec.as_ref().is_ok_and(|valid| valid.suspended);
-    let taking_in = matches!(situation, Situation::AwaitingFirstAnswer | Situation::Training(_))
-        && stalled.is_none()
-        && !suspended
-        && awaits_first_answer(facts);
+    let taking_in = !situation.settles_generation() && stalled.is_none() && !suspended && awaits_first_answer(facts);
     if taking_in {
         ready = (Unknown, Reason::AwaitingFirstAnswer);
     } else if ready.0 == True && suspended {
@@ -181,13 +192,25 @@ fn conditions(facts: &Facts<'_>, situation: &Situation<'_>, now: Now) -> Vec<Con
     }
     let want = |type_, (status, reason), message: &str| Wanted { type_, status, reason, message: message.to_owned() };
     let why_ready = stalled.as_ref().map_or(&message, |(_, why)| why);
-    let mut wanted = vec![want(Ready, ready, why_ready), want(Fresh, fresh, &message), accepted(facts)];
+    let mut wanted = vec![want(Ready, ready, why_ready), want(Fresh, fresh, &message)];
     if taking_in {
         wanted.push(want(Reconciling, (True, Reason::AwaitingFirstAnswer), &message));
     }
     if let Some((reason, why)) = &stalled {
         wanted.push(want(Stalled, (True, *reason), why));
     }
+    if matches!(situation, Situation::BudgetSpent { .. }) {
+        wanted.push(want(ConditionType::BudgetSpent, (True, Reason::BudgetSpent), &message));
+    }
+    wanted.extend(versions(facts));
+    wanted.sort_by_key(|wanted| wanted.type_ as u8);
+    merge(&reworded(&facts.status.conditions, &wanted, situation), wanted, facts.object.generation, now.wall)
+}
+
+/// What is said of versions, and of what a person says about them. It holds in every situation.
+fn versions(facts: &Facts<'_>) -> Vec<Wanted> {
+    let want = |type_, reason, message| Wanted { type_, status: True, reason, message };
+    let mut wanted = vec![accepted(facts)];
     if let Some(pending) = &facts.status.pending_approval {
         let message = format!(
             "version {} waits for the annotation {} or {} with its name",
@@ -195,10 +218,7 @@ fn conditions(facts: &Facts<'_>, situation: &Situation<'_>, now: Now) -> Vec<Con
             crate::api::keys::APPROVE,
             crate::api::keys::REJECT
         );
-        wanted.push(want(ConditionType::AwaitingApproval, (True, Reason::AwaitingApproval), &message));
-    }
-    if matches!(situation, Situation::BudgetSpent { .. }) {
-        wanted.push(want(ConditionType::BudgetSpent, (True, Reason::BudgetSpent), &message));
+        wanted.push(want(ConditionType::AwaitingApproval, Reason::AwaitingApproval, message));
     }
     if hold_is_invalid(facts) {
         let held = facts.hold().unwrap_or_default();
@@ -207,9 +227,9 @@ fn conditions(facts: &Facts<'_>, situation: &Situation<'_>, now: Now) -> Vec<Con
              remove the annotation {}",
             crate::api::keys::HOLD
         );
-        wanted.push(want(ConditionType::HoldInvalid, (True, Reason::HoldInvalid), &message));
+        wanted.push(want(ConditionType::HoldInvalid, Reason::HoldInvalid, message));
     }
-    merge(&reworded(&facts.status.conditions, &wanted, situation), wanted, facts.object.generation, now.wall)
+    wanted
 }
 
 /// The stored conditions, in the words that are wanted now where these are the operator's own. They name versions, inputs and
@@ -267,13 +287,43 @@ pub fn report(facts: &Facts<'_>, rule: Rule, situation: &Situation<'_>, now: Now
     Plan::write(facts, rule, ModelTrainStatus { active, ..reported(facts, situation, now) })
 }
 
+/// A plan that leaves what was last said of freshness as it is: nothing is known that would change it. What a person says
+/// holds all the same.
+pub fn as_before(facts: &Facts<'_>, rule: Rule, now: Now) -> Plan {
+    let said = |condition: &&Condition| {
+        let kept = [Ready, Fresh, Reconciling, Stalled, ConditionType::BudgetSpent].contains(&condition.type_);
+        kept && condition.reason != Reason::Unrecognised
+    };
+    let as_wanted = |condition: &Condition| {
+        let Condition { type_, status, reason, message, .. } = condition.clone();
+        Wanted { type_, status, reason, message }
+    };
+    let mut wanted: Vec<_> = facts.stored.conditions.iter().filter(said).map(as_wanted).collect();
+    wanted.extend(versions(facts));
+    wanted.sort_by_key(|wanted| wanted.type_ as u8);
+    let stored = reworded(&facts.status.conditions, &wanted, &Situation::AwaitingFirstAnswer);
+    let conditions = merge(&stored, wanted, facts.object.generation, now.wall);
+    let observed_generation = facts.object.generation;
+    Plan::write(facts, rule, ModelTrainStatus { observed_generation, conditions, ..facts.status.clone() })
+}
+
 /// Whether this generation has still to be looked at for the first time.
 pub fn awaits_first_answer(facts: &Facts<'_>) -> bool {
     let observed = &facts.memory.observed;
     let observed_now = observed.as_ref().is_some_and(|observed| observed.under.generation == facts.object.generation);
-    let taken_in = facts.stored.observed_generation == facts.object.generation
-        && find(&facts.stored.conditions, Reconciling).is_none();
-    !(observed_now || taken_in)
+    !(observed_now || taken_in(facts))
+}
+
+/// Whether conditions say what came of the first look at this generation.
+pub fn taken_in(facts: &Facts<'_>) -> bool {
+    facts.stored.observed_generation == facts.object.generation && find(&facts.stored.conditions, Reconciling).is_none()
+}
+
+/// Whether conditions were last written without a look: what stood in the way then is gone, and a look is due.
+pub fn was_kept_from_looking(facts: &Facts<'_>) -> bool {
+    use Reason::{AwaitingFirstAnswer, InternalError, PredecessorRunning, RunActive, RunKindMissing, RunUnconfirmed};
+    let kept = [AwaitingFirstAnswer, InternalError, PredecessorRunning, RunActive, RunKindMissing, RunUnconfirmed];
+    find(&facts.stored.conditions, Fresh).is_none_or(|fresh| kept.contains(&fresh.reason))
 }
 
 /// Status of an object on which a pass broke off by a panic. Nothing was decided, so everything but the conditions is as

@@ -1,10 +1,5 @@
 //! Trainings: when one is started, how it is judged, what is accepted, and what stays on record.
-#![expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_possible_wrap,
-    reason = "numbers of attempts are small here"
-)]
+#![expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "numbers of attempts are small here")]
 
 mod acts;
 mod candidates;

@@ -1,0 +1,805 @@
+//! What users and their tools read of a ModelTrain: for each state of the world, the conditions that the real decision
+//! leaves on the object, and what kstatus makes of them. The states are those of `docs/modeltrain.md`. No IO.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use modelsync::{
+    api::{
+        Condition, ConditionStatus, ConditionType, ModelTrainSpec, ModelTrainStatus, ModelVersionSpec, Outcome, Reason,
+        Verdict as GateVerdict,
+    },
+    core::{
+        answer::{Answer, Answered, AskedUnder, Demand, NoAnswer, NoAnswerClass},
+        chain,
+        effect::WakeUp,
+        name::run_name,
+        object::{ByHand, Fence, Identity, RunKnowledge},
+        reservation::{Lookup, Post, PostState, Refusal},
+        results::Results,
+        run::{Ending, Observed, Phase, RunRecord},
+        time::{Mono, Now},
+        train::{
+            Compiled, Effect, Facts, InputValue, Memory, Observation, Plan, Rule, TrainAnswer, VersionKnowledge,
+            decide, validate,
+        },
+        version::VersionRecord,
+    },
+    runs,
+};
+use serde_json::{Value, json};
+
+#[path = "kstatus/mod.rs"]
+mod kstatus;
+
+use kstatus::{Verdict, kstatus};
+
+const UID: &str = "6f1c1e0e-0000-4000-8000-000000000001";
+const EARLIER: &str = "6f1c1e0e-0000-4000-8000-000000000002";
+const MINUTE: Duration = Duration::from_mins(1);
+
+/// One state of the world, owned.
+struct World {
+    spec: Value,
+    object: Identity,
+    status: ModelTrainStatus,
+    own: Vec<RunRecord>,
+    predecessors: Vec<RunRecord>,
+    versions: Vec<VersionRecord>,
+    earlier: Vec<VersionRecord>,
+    details: BTreeMap<String, Arc<ModelVersionSpec>>,
+    known: bool,
+    kind_missing: bool,
+    fence: Fence,
+    memory: Memory,
+    now: Now,
+}
+
+fn instant(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn name(attempt: i64) -> String {
+    run_name("churn", UID, attempt)
+}
+
+fn observation(data: Result<Option<&str>, &str>, needed: Option<bool>) -> Observation {
+    let no_answer = |message: &str| NoAnswer { class: NoAnswerClass::Source, message: message.to_owned() };
+    let value = |text: &str| InputValue {
+        text: text.to_owned(),
+        attributes: BTreeMap::from([("value".to_owned(), text.to_owned())]),
+    };
+    let demand = |needed| if needed { Demand::Needed } else { Demand::NotNeeded };
+    Observation {
+        inputs: BTreeMap::from([("data".to_owned(), data.map(|data| data.map(value)).map_err(no_answer))]),
+        metrics: BTreeMap::new(),
+        endpoint: needed.map(|needed| Ok(Answer { demand: demand(needed), ..Answer::default() })),
+    }
+}
+
+impl World {
+    /// Generation 1 was looked at and is fresh: version 1 was made from the data `d1`. This process has just started.
+    fn at_rest() -> Self {
+        let wall = instant("2026-03-01T12:00:00Z");
+        let mut world = Self::empty(wall);
+        world.status.observed_generation = 1;
+        world.status.attempt = 1;
+        let version = world.version(UID, 1, GateVerdict::Passed, Some(Reason::Best));
+        world.status.accepted_version = Some(Box::new(
+            serde_json::from_value(json!({
+                "name": name(1), "inputs": version.1.inputs, "metrics": version.1.metrics,
+                "trainedAt": "2026-03-01T10:00:00Z", "acceptedAt": "2026-03-01T10:00:00Z",
+            }))
+            .unwrap(),
+        ));
+        world.status.head = Some(version.0.reference());
+        world.status.last_attempt = Some(Box::new(
+            serde_json::from_value(json!({
+                "attempt": 1, "verdict": "Accepted", "winner": name(1), "generation": 1, "inputs": version.1.inputs,
+                "endedAt": "2026-03-01T10:00:00Z",
+            }))
+            .unwrap(),
+        ));
+        world.versions.push(version.0);
+        world.details.insert(name(1), Arc::new(version.1));
+        world.show("True Operational", "True Fresh");
+        world
+    }
+
+    /// Never seen by the operator.
+    fn new() -> Self {
+        Self::empty(instant("2026-03-01T12:00:00Z"))
+    }
+
+    fn empty(wall: Timestamp) -> Self {
+        Self {
+            spec: json!({
+                "freshness": {
+                    "inputs": [{ "name": "data", "source": { "configMapKeyRef": { "name": "data", "key": "digest" } } }],
+                },
+                "parameters": [{ "name": "data", "fromInput": "data" }],
+                "gate": { "rules": [{ "name": "good", "expression": "metrics.r2 > 0.5" }] },
+                "pipelineRunTemplate": { "spec": { "pipelineRef": { "name": "train" } } },
+            }),
+            object: Identity {
+                namespace: "ml".into(),
+                name: "churn".into(),
+                uid: UID.into(),
+                generation: 1,
+                created_at: Some(instant("2026-03-01T09:00:00Z")),
+                ..Identity::default()
+            },
+            status: ModelTrainStatus::default(),
+            own: Vec::new(),
+            predecessors: Vec::new(),
+            versions: Vec::new(),
+            earlier: Vec::new(),
+            details: BTreeMap::new(),
+            known: true,
+            kind_missing: false,
+            fence: Fence::Installed,
+            memory: Memory::default(),
+            now: Now { wall, server: Some(wall), mono: Mono::new(60 * MINUTE) },
+        }
+    }
+
+    /// Without anything that makes it stale but the trigger.
+    fn by_trigger(mut self) -> Self {
+        self.spec.as_object_mut().unwrap().remove("freshness");
+        self.spec.as_object_mut().unwrap().remove("parameters");
+        self
+    }
+
+    fn version(
+        &self,
+        train: &str,
+        attempt: i64,
+        verdict: GateVerdict,
+        decision: Option<Reason>,
+    ) -> (VersionRecord, ModelVersionSpec) {
+        let name = run_name("churn", train, attempt);
+        let draft: ModelVersionSpec = serde_json::from_value(json!({
+            "trainRef": { "name": "churn", "uid": train }, "attempt": attempt,
+            "run": { "apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "name": name, "uid": format!("run-{attempt}"),
+                "outcome": "Succeeded", "finishedAt": "2026-03-01T10:00:00Z" },
+            "inputs": [chain::recorded_input("data", "d1", "config map data")],
+            "metrics": [{ "name": "r2", "value": "0.8", "source": "Results" }],
+            "gate": { "verdict": verdict }, "digest": "",
+        }))
+        .unwrap();
+        let spec = chain::next_record(draft, self.status.head.as_ref());
+        let accepted = decision.map(|reason| Condition {
+            type_: ConditionType::Accepted,
+            status: if reason == Reason::Best { ConditionStatus::True } else { ConditionStatus::False },
+            reason,
+            message: "earlier".into(),
+            observed_generation: 1,
+            last_transition_time: instant("2026-03-01T10:00:00Z"),
+        });
+        let record = VersionRecord {
+            namespace: "ml".into(),
+            name: name.as_str().into(),
+            uid: format!("version-{attempt}").into(),
+            resource_version: "9".into(),
+            train_name: "churn".into(),
+            train_uid: train.into(),
+            attempt,
+            candidate: "".into(),
+            run_uid: spec.run.uid.as_str().into(),
+            outcome: Outcome::Succeeded,
+            finished_at: spec.run.finished_at,
+            verdict,
+            score: None,
+            digest: spec.digest.as_str().into(),
+            previous: spec.previous.clone().map(Box::new),
+            sound: true,
+            conditions: accepted.into_iter().collect(),
+            decision,
+            served_by: Box::default(),
+            deleting: false,
+        };
+        (record, spec)
+    }
+
+    /// Ready and Fresh as an earlier pass left them, for the observed generation.
+    fn show(&mut self, ready: &str, fresh: &str) {
+        let generation = self.status.observed_generation;
+        let condition = |type_, text: &str| {
+            let (status, reason) = text.split_once(' ').unwrap();
+            Condition {
+                type_,
+                status: serde_json::from_value(json!(status)).unwrap(),
+                reason: serde_json::from_value(json!(reason)).unwrap(),
+                message: "earlier".into(),
+                observed_generation: generation,
+                last_transition_time: instant("2026-03-01T00:00:00Z"),
+            }
+        };
+        let accepted = if self.status.accepted_version.is_some() { "True HasVersion" } else { "False NeverAccepted" };
+        self.status.conditions = vec![
+            condition(ConditionType::Ready, ready),
+            condition(ConditionType::Fresh, fresh),
+            condition(ConditionType::Accepted, accepted),
+        ];
+    }
+
+    fn shown(self, ready: &str, fresh: &str) -> Self {
+        self.with(|world| world.show(ready, fresh))
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
+    fn edited(mut self) -> Self {
+        self.object.generation += 1;
+        self
+    }
+
+    fn suspended(mut self) -> Self {
+        self.spec["suspend"] = json!(true);
+        self.edited()
+    }
+
+    /// With a field that the schema lets pass and no run can be made from.
+    fn broken(mut self) -> Self {
+        self.spec["pipelineRunTemplate"]["spec"]["resources"] = json!([{ "name": "repo" }]);
+        self.edited()
+    }
+
+    fn triggered(mut self, value: &str) -> Self {
+        self.object.trigger = Some(value.into());
+        self
+    }
+
+    fn by_hand(mut self, by_hand: ByHand) -> Self {
+        self.object.by_hand = Some(Box::new(by_hand));
+        self
+    }
+
+    fn under(&self) -> AskedUnder {
+        AskedUnder {
+            uid: UID.into(),
+            generation: self.object.generation,
+            attempt: self.status.attempt,
+            ended: self.status.reservation.is_none(),
+            trigger: self.object.trigger.clone(),
+            revision: self.memory.revision,
+        }
+    }
+
+    fn seen(mut self, observation: Observation) -> Self {
+        let under = self.under();
+        let result = Ok(Arc::new(TrainAnswer::Observed(observation)));
+        self.memory.take_answer(Answered { under, asked: self.now.mono, took: Duration::ZERO, result });
+        self
+    }
+
+    /// The data has this value now.
+    fn data(self, value: &str) -> Self {
+        self.seen(observation(Ok(Some(value)), None))
+    }
+
+    fn unreadable(self) -> Self {
+        self.seen(observation(Err("status 500"), None))
+    }
+
+    fn asked_for(mut self) -> Self {
+        self.spec["freshness"]["needsTrainUrl"] = json!("http://drift/needsTrain");
+        self
+    }
+
+    fn later(mut self, by: Duration) -> Self {
+        self.now.wall += jiff::SignedDuration::try_from(by).unwrap();
+        self.now.server = Some(self.now.wall);
+        self.now.mono = self.now.mono + by;
+        self
+    }
+
+    /// Training 2, for the data `d2`, is reserved by a process of this name.
+    fn reserved_by(self, process: &str) -> Self {
+        let mut world = self.data("d2");
+        let plan = world.decide();
+        assert_eq!(plan.rule, Rule::Reserve);
+        world.status = world.object_after(&plan).0;
+        world.memory = Memory::default();
+        let open = world.status.reservation.as_mut().unwrap();
+        for (at, slot) in open.slots.iter_mut().enumerate().filter(|(_, slot)| !slot.nonce.is_empty()) {
+            slot.nonce = format!("{process}-{at}");
+        }
+        world
+    }
+
+    fn reserved(self) -> Self {
+        self.reserved_by("me")
+    }
+
+    #[expect(clippy::unused_self, reason = "read beside what the world knows")]
+    fn run(&self, owner: &str, attempt: i64, phase: Phase) -> RunRecord {
+        RunRecord {
+            kind: runs::backends()[0].kind(),
+            namespace: "ml".into(),
+            name: run_name("churn", owner, attempt),
+            uid: format!("run-{attempt}"),
+            resource_version: "7".into(),
+            owner_uid: owner.into(),
+            owner_kind: "ModelTrain".into(),
+            owner_name: "churn".into(),
+            attempt,
+            target: String::new(),
+            deleting: false,
+            created_at: Some(instant("2026-03-01T11:58:00Z")),
+            stopped: None,
+            observed: Observed { phase, started_at: Some(instant("2026-03-01T11:58:00Z")) },
+        }
+    }
+
+    /// The run of training 2, in this phase.
+    fn with_run(mut self, phase: Phase) -> Self {
+        let run = self.run(UID, 2, phase);
+        self.own.push(run);
+        self
+    }
+
+    fn posted(mut self, state: PostState) -> Self {
+        let slot = self.status.reservation.as_ref().unwrap().slots[0].clone();
+        self.memory.posts.insert(slot.run_name, Post { nonce: slot.nonce, state });
+        self
+    }
+
+    fn refused(self, reason: Reason, stalled: bool) -> Self {
+        let refusal = Refusal {
+            reason,
+            message: "the API server's words".into(),
+            stalled,
+            generation: self.object.generation,
+            trigger: None,
+            at: self.now.mono,
+        };
+        self.posted(PostState::Refused(refusal))
+    }
+
+    fn looked(mut self, foreign: Option<&str>) -> Self {
+        let (sent_at, sent) = (self.now.wall, self.now.mono);
+        let foreign = foreign.map(str::to_owned);
+        self.memory.lookups.insert(name(2), Lookup { run_name: name(2), sent_at, sent, foreign });
+        self
+    }
+
+    /// Lost, and so late that a request for it cannot take effect any more.
+    fn certainly_gone(self) -> Self {
+        self.reserved_by("other").later(2 * MINUTE).looked(None)
+    }
+
+    /// The run of training 2 has ended, and its results were read.
+    fn ended_with(self, outcome: Outcome, r2: &str) -> Self {
+        self.with_run(ended(outcome)).with(|w| {
+            let metric = serde_json::from_value(json!({ "name": "r2", "value": r2, "source": "Results" })).unwrap();
+            let results = Results { metrics: vec![metric], ..Results::default() };
+            w.memory.results.insert("run-2".into(), results);
+        })
+    }
+
+    /// Carries out judging and recording, as the controller does.
+    fn recorded(mut self) -> Self {
+        loop {
+            for effect in self.decide().effects {
+                match effect {
+                    Effect::Judge(evidence) => {
+                        let judgement = evidence.judge();
+                        self.memory.judged.insert(evidence.run_name.clone(), (evidence.digest.clone(), judgement));
+                    }
+                    Effect::CreateVersion(spec, _) => {
+                        let (mut record, _) = self.version(UID, 2, spec.gate.verdict, None);
+                        record.outcome = spec.run.outcome;
+                        record.digest = spec.digest.as_str().into();
+                        self.versions.push(record);
+                        self.details.insert(spec.run.name.clone(), Arc::new(*spec));
+                    }
+                    // The record stands.
+                    Effect::WriteStatus(_) => return self,
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    }
+
+    /// Writes what is decided, as the controller does, and forgets what belongs to the training.
+    fn passed(mut self) -> Self {
+        let plan = self.decide();
+        self.status = self.object_after(&plan).0;
+        self.memory.observed = None;
+        self
+    }
+
+    /// Training 2 of the data `d2` ended so.
+    fn trained(self, outcome: Outcome, r2: &str) -> Self {
+        let results = self.reserved().ended_with(outcome, r2);
+        results.recorded().passed()
+    }
+
+    /// As many trainings of the data `d2` failed as may.
+    fn exhausted(self) -> Self {
+        self.trained(Outcome::Failed, "0").with(|w| w.status.target.as_mut().unwrap().failures = 5)
+    }
+
+    fn decide(&self) -> Plan {
+        let spec: ModelTrainSpec = serde_json::from_value(self.spec.clone()).unwrap();
+        let compiled = Compiled::of(&spec).unwrap();
+        let runs = if self.known {
+            RunKnowledge::Known {
+                own: self.own.iter().collect(),
+                predecessors: self.predecessors.iter().collect(),
+                kind_missing: self.kind_missing,
+            }
+        } else {
+            RunKnowledge::Unknown
+        };
+        let facts = Facts {
+            object: &self.object,
+            spec: validate(&spec, &compiled, runs::backends()),
+            stored: &self.status,
+            status: &self.status,
+            runs,
+            versions: VersionKnowledge::Known {
+                own: self.versions.iter().collect(),
+                earlier: self.earlier.iter().collect(),
+                details: &self.details,
+            },
+            followers: &[],
+            fence: self.fence,
+            memory: &self.memory,
+            nonce: "me-9",
+            process: "me",
+            min_run_age: Duration::ZERO,
+        };
+        decide(&facts, self.now)
+    }
+
+    /// The object as the API server would have it after this plan.
+    fn object_after(&self, plan: &Plan) -> (ModelTrainStatus, Value) {
+        let written = plan.effects.iter().find_map(|effect| match effect {
+            Effect::WriteStatus(status) => Some(status.as_ref().clone()),
+            _ => None,
+        });
+        let status = written.unwrap_or_else(|| self.status.clone());
+        let deletion = self.object.deleting.then_some("2026-03-01T12:00:00Z");
+        let metadata = json!({ "generation": self.object.generation, "deletionTimestamp": deletion });
+        let object = json!({ "metadata": metadata, "status": status });
+        (status, object)
+    }
+}
+
+fn ended(outcome: Outcome) -> Phase {
+    Phase::Ended(Ending {
+        outcome,
+        reason: outcome.as_str().into(),
+        message: String::new(),
+        finished_at: Some(instant("2026-03-01T11:59:59Z")),
+        outputs: Vec::new(),
+    })
+}
+
+fn hold(version: &str) -> ByHand {
+    ByHand { hold: Some(version.to_owned()), ..ByHand::default() }
+}
+
+/// A state, and the rule that decides in it. What is to be read from the object afterwards is in `docs/modeltrain.md`.
+struct Row(&'static str, World, Rule);
+
+/// What the documentation says of a state: conditions as in `Ready=True Operational, …`, and kstatus' word.
+fn documented() -> BTreeMap<String, (String, Verdict)> {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/modeltrain.md")).unwrap();
+    let section = text.split("\n## Every state\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let mut rows = BTreeMap::new();
+    for line in section.lines().filter(|line| line.starts_with("| ")).skip(1) {
+        let cells: Vec<_> = line.trim_matches('|').split('|').map(|cell| cell.trim().replace('`', "")).collect();
+        let [state, ready, fresh, accepted, also, word] = cells.as_slice() else { panic!("{line}") };
+        let mut conditions = Vec::new();
+        for (type_, cell) in [("Ready", ready), ("Fresh", fresh), ("Accepted", accepted)] {
+            if cell != "–" {
+                conditions.push(format!("{type_}={cell}"));
+            }
+        }
+        let more = also.split(", ").filter(|also| *also != "–").map(|also| also.replacen(' ', "=True ", 1));
+        conditions.extend(more);
+        let verdict = match word.as_str() {
+            "Current" => Verdict::Current,
+            "InProgress" => Verdict::InProgress,
+            "Failed" => Verdict::Failed,
+            "Terminating" => Verdict::Terminating,
+            _ => panic!("{line}"),
+        };
+        let twice = rows.insert(state.clone(), (conditions.join(", "), verdict));
+        assert!(twice.is_none(), "the state {state:?} is documented twice");
+    }
+    rows
+}
+
+#[rustfmt::skip] // A table: one row, one line.
+#[expect(clippy::too_many_lines, reason = "one entry for each row of the table")]
+fn rows() -> Vec<Row> {
+    use Outcome::{Cancelled, Failed, Succeeded};
+    let (rest, new) = (World::at_rest, World::new);
+    let night = json!([{ "kind": "Allow", "cron": "0 22 * * *", "duration": "1h" }]);
+    let windowed = |w: &mut World| w.spec["windows"] = night.clone();
+    let never = |w: &mut World| w.spec["windows"] = json!([{ "kind": "Deny", "cron": "* * * * *", "duration": "1h" }]);
+    let spent = |w: &mut World| {
+        w.spec["budget"] = json!({ "runs": 1, "window": "24h" });
+        w.status.budget = serde_json::from_value(json!({ "startedAt": ["2026-03-01T09:00:00Z"] })).unwrap();
+    };
+    let two = |w: &mut World| {
+        w.spec["candidates"] = json!([{ "name": "a" }, { "name": "b" }]);
+        w.spec["parallelism"] = json!(1);
+    };
+    let slow = |w: &mut World| w.spec["metrics"] = json!({ "values": [{ "name": "r2", "source": { "http": { "url": "http://m/$(run.name)", "jsonPath": "$.r2" } } }] });
+    let ask = |w: &mut World| w.spec["gate"] = json!({ "rules": [{ "name": "odd", "expression": "accepted.f1 < metrics.r2" }], "onInconclusive": "AwaitApproval" });
+    let passed_before = |w: &mut World| { let (record, spec) = w.version(UID, 0, GateVerdict::Passed, Some(Reason::NotBest)); w.details.insert(spec.run.name.clone(), Arc::new(spec)); w.versions.push(record); };
+    let inherited = |w: &mut World| { let (record, spec) = w.version(EARLIER, 4, GateVerdict::Passed, Some(Reason::Best)); w.details.insert(spec.run.name.clone(), Arc::new(spec)); w.earlier.push(record); };
+    vec![
+        // Taking in.
+        Row("new object", new(), Rule::AwaitAnswer),
+        Row("new object with nothing to look at", new().by_trigger(), Rule::Fresh),
+        Row("changed spec", rest().edited(), Rule::AwaitAnswer),
+        Row("restart while fresh", rest(), Rule::AwaitAnswer),
+        Row("restart while a source fails", rest().shown("False SourceFailing", "Unknown SourceFailing"), Rule::AwaitAnswer),
+        Row("an earlier object of the name had an accepted version", new().with(inherited), Rule::Restore),
+        Row("after that version was taken up", new().with(inherited).passed().with(|w| w.earlier.clear()).data("d1"), Rule::Fresh),
+        // Looks.
+        Row("first look: no version yet", new().data("d1"), Rule::Reserve),
+        Row("first look: an input has no value", new().seen(observation(Ok(None), None)), Rule::InputMissing),
+        Row("first look: an input cannot be read", new().unreadable(), Rule::NoAnswer),
+        Row("first look at an edit: an input cannot be read", rest().edited().unreadable(), Rule::NoAnswer),
+        Row("first look at an edit, shown as under way: an input cannot be read", rest().edited().passed().unreadable(), Rule::NoAnswer),
+        Row("nothing has changed", rest().data("d1"), Rule::Fresh),
+        Row("a source can be read again", rest().shown("False SourceFailing", "Unknown SourceFailing").data("d1"), Rule::Fresh),
+        Row("an input has changed", rest().data("d2"), Rule::Reserve),
+        Row("an input has changed, seen a while ago", rest().data("d2").later(MINUTE), Rule::AwaitAnswer),
+        Row("one look fails after a good one", rest().unreadable(), Rule::NoAnswer),
+        Row("three looks fail after a good one", rest().unreadable().unreadable().unreadable(), Rule::NoAnswer),
+        Row("the endpoint says that a training is needed", rest().asked_for().seen(observation(Ok(Some("d1")), Some(true))), Rule::Reserve),
+        Row("an input that is there no more", rest().seen(observation(Ok(None), None)), Rule::InputMissing),
+        Row("no version, and nothing asks for one", new().by_trigger().passed(), Rule::Fresh),
+        Row("triggered", rest().triggered("now").data("d1"), Rule::Reserve),
+        Row("every number is used up", rest().with(|w| w.own = vec![w.run(UID, 99_999_999, ended(Failed))]).data("d2"), Rule::NoAttemptLeft),
+        // What may hold a training back.
+        Row("due, and the budget is spent", rest().with(spent).data("d2"), Rule::BudgetSpent),
+        Row("due, and no window is open", rest().with(windowed).data("d2"), Rule::OutsideWindow),
+        Row("due, and no window opens any more", rest().with(never).data("d2"), Rule::OutsideWindow),
+        Row("due, no window is open, triggered", rest().with(windowed).triggered("now").data("d2"), Rule::OutsideWindow),
+        Row("due, no window is open, triggered for all that", rest().with(windowed).triggered("now").with(|w| w.object.override_window = Some("now".into())).data("d2"), Rule::Reserve),
+        // A training.
+        Row("reserved, not sent", rest().reserved(), Rule::CreateRuns),
+        Row("reserved, and too late to send", rest().reserved().later(MINUTE), Rule::ClaimSlots),
+        Row("run on its way", rest().reserved().with_run(Phase::Active), Rule::RunActive),
+        Row("run takes longer than it may", rest().with(|w| w.spec["runTimeout"] = json!("1m")).reserved().with_run(Phase::Active), Rule::StopRun),
+        Row("run is named by the cancel annotation", rest().reserved().with_run(Phase::Active).with(|w| w.object.cancel = Some(name(2).into())), Rule::StopRun),
+        Row("run on its way, spec changed", rest().reserved().with_run(Phase::Active).edited(), Rule::RunActive),
+        Row("the next candidate's turn", rest().with(two).reserved().with(|w| w.status.reservation.as_mut().unwrap().slots[0].state = modelsync::api::SlotState::Recorded), Rule::ClaimSlots),
+        Row("spec changed before a run was created", rest().reserved().edited(), Rule::SkipSlots),
+        Row("suspended before a run was created", rest().reserved().suspended(), Rule::SkipSlots),
+        Row("nothing was run", rest().reserved().edited().passed(), Rule::CloseTraining),
+        Row("a run beside the protocol", rest().with_run(Phase::Active), Rule::UnreservedRunActive),
+        // Nobody sees the run.
+        Row("no reply to the create", rest().reserved().posted(PostState::Unknown), Rule::LookUpRun),
+        Row("not found, but too early to say", rest().reserved().posted(PostState::Unknown).looked(None), Rule::AwaitDeadline),
+        Row("gone, but the fence is not known", rest().certainly_gone().with(|w| w.fence = Fence::Unknown), Rule::AwaitDeadline),
+        Row("gone, without the fence", rest().certainly_gone().with(|w| w.fence = Fence::Absent), Rule::ClaimSlots),
+        Row("gone for certain", rest().certainly_gone(), Rule::CreateVersion),
+        Row("somebody else's object under the run's name", rest().reserved_by("other").looked(Some("ModelSync x")), Rule::NameConflict),
+        // The run is refused.
+        Row("quota", rest().reserved().refused(Reason::QuotaExceeded, false), Rule::CreateRefused),
+        Row("policy", rest().reserved().refused(Reason::Forbidden, false), Rule::CreateRefused),
+        Row("API server not available", rest().reserved().refused(Reason::ApiUnavailable, false), Rule::CreateRefused),
+        Row("invalid run", rest().reserved().refused(Reason::RunRefused, true), Rule::CreateRefused),
+        Row("409, not ours", rest().reserved().refused(Reason::NameConflict, true), Rule::NameConflict),
+        Row("refused, and it is time to try again", rest().reserved().refused(Reason::QuotaExceeded, false).later(MINUTE), Rule::ClaimSlots),
+        Row("refused, and the spec changed", rest().reserved().refused(Reason::RunRefused, true).edited(), Rule::SkipSlots),
+        // From a run to its record.
+        Row("run ended", rest().reserved().with_run(ended(Succeeded)), Rule::ReadResults),
+        Row("metrics are not there yet", rest().with(slow).reserved().ended_with(Succeeded, "0.9"), Rule::AwaitMetrics),
+        Row("results are read", rest().reserved().ended_with(Succeeded, "0.9"), Rule::Judge),
+        Row("a failed run is not judged", rest().reserved().ended_with(Failed, "0.9"), Rule::CreateVersion),
+        Row("something stands where the record should", rest().reserved().ended_with(Failed, "0").with(|w| drop(w.memory.conflicts.insert(name(2), ("exists: delete it".into(), w.now.mono)))), Rule::RecordConflict),
+        Row("that was a minute ago", rest().reserved().ended_with(Failed, "0").with(|w| drop(w.memory.conflicts.insert(name(2), ("exists: delete it".into(), w.now.mono)))).later(MINUTE), Rule::CreateVersion),
+        Row("one of two candidates is on record", rest().with(two).reserved().with(|w| { w.own = vec![w.run(UID, 2, ended(Failed))]; w.own[0].name = format!("{}-a", name(2)); let (mut record, _) = w.version(UID, 2, GateVerdict::NotJudged, None); record.name = format!("{}-a", name(2)).into(); w.versions.push(record); w.status.reservation.as_mut().unwrap().slots[1].state = modelsync::api::SlotState::Reserved; w.status.reservation.as_mut().unwrap().slots[1].nonce = "me-1".into(); w.own.push(w.run(UID, 2, Phase::Active)); w.own[1].name = format!("{}-b", name(2)); w.own[1].uid = "run-2b".into(); }), Rule::NoteVersion),
+        // Ends.
+        Row("the model is better", rest().reserved().ended_with(Succeeded, "0.9").recorded(), Rule::CloseTraining),
+        Row("the gate rejects the model", rest().reserved().ended_with(Succeeded, "0.1").recorded(), Rule::CloseTraining),
+        Row("run of the first training ended", new().data("d1").passed().with(|w| w.own = vec![w.run(UID, 1, ended(Succeeded))]), Rule::ReadResults),
+        Row("the gate cannot decide, and a person is to", rest().with(ask).reserved().ended_with(Succeeded, "0.9").recorded(), Rule::CloseTraining),
+        Row("the run failed", rest().reserved().ended_with(Failed, "0").recorded(), Rule::CloseTraining),
+        Row("the run was cancelled", rest().reserved().ended_with(Cancelled, "0").recorded(), Rule::CloseTraining),
+        Row("the model is better, and another is held", rest().by_hand(hold(&name(1))).reserved().ended_with(Succeeded, "0.9").recorded(), Rule::CloseTraining),
+        // Afterwards.
+        Row("stale, and answered", rest().trained(Succeeded, "0.1").data("d2"), Rule::KeptAccepted),
+        Row("another value than the rejected one", rest().trained(Succeeded, "0.1").data("d3"), Rule::Reserve),
+        Row("a failed training waits", rest().trained(Failed, "0").data("d2"), Rule::BackOff),
+        Row("a failed training, the wait is over", rest().trained(Failed, "0").later(2 * MINUTE).data("d2"), Rule::Reserve),
+        Row("another value does not wait", rest().trained(Failed, "0").data("d3"), Rule::Reserve),
+        Row("as many trainings failed as may", rest().exhausted().data("d2"), Rule::RetriesExhausted),
+        Row("retries exhausted, then edited", rest().exhausted().edited().data("d2"), Rule::Reserve),
+        Row("retries exhausted, then triggered", rest().exhausted().triggered("now").data("d2"), Rule::Reserve),
+        Row("retries exhausted, and the data is as before", rest().exhausted().data("d1"), Rule::Fresh),
+        // By hand.
+        Row("the accepted version is held", rest().by_hand(hold(&name(1))).data("d1"), Rule::Fresh),
+        Row("another version is held", rest().with(passed_before).by_hand(hold(&name(0))).data("d1"), Rule::Fresh),
+        Row("another version is held while an answer is awaited", rest().with(passed_before).by_hand(hold(&name(0))), Rule::AwaitAnswer),
+        Row("a version is held that does not exist", rest().by_hand(hold("nothing")).data("d1"), Rule::Fresh),
+        Row("a version waits for a person", rest().with(ask).trained(Succeeded, "0.9").data("d2"), Rule::KeptAccepted),
+        Row("the version that waits is approved", rest().with(ask).trained(Succeeded, "0.9").by_hand(ByHand { approve: Some(name(2)), ..ByHand::default() }).data("d2"), Rule::Fresh),
+        Row("the version that waits is rejected", rest().with(ask).trained(Succeeded, "0.9").by_hand(ByHand { reject: Some(name(2)), ..ByHand::default() }).data("d2"), Rule::KeptAccepted),
+        // Hindrances before anything is looked at.
+        Row("invalid spec", new().broken(), Rule::InvalidSpec),
+        Row("invalid spec after a good one", rest().broken(), Rule::InvalidSpec),
+        Row("invalid spec while a run is on its way", rest().reserved().with_run(Phase::Active).broken(), Rule::RunActive),
+        Row("invalid spec when a run has ended", rest().reserved().ended_with(Succeeded, "0.9").broken(), Rule::InvalidSpec),
+        Row("invalid spec beats suspend", new().broken().suspended(), Rule::InvalidSpec),
+        Row("kind not installed", new().with(|w| w.kind_missing = true), Rule::RunKindMissing),
+        Row("kind installed again", rest().shown("False RunKindMissing", "Unknown RunKindMissing"), Rule::AwaitAnswer),
+        Row("predecessor's run", new().with(|w| w.predecessors = vec![w.run(EARLIER, 1, Phase::Active)]), Rule::PredecessorRunning),
+        Row("suspended from the start", new().suspended(), Rule::Suspended),
+        Row("suspended", rest().suspended(), Rule::Suspended),
+        Row("suspended while a run is on its way", rest().reserved().with_run(Phase::Active).suspended(), Rule::RunActive),
+        // Nothing may be said.
+        Row("runs are not known", rest().with(|w| w.known = false).edited(), Rule::WorldUnknown),
+        Row("being deleted", rest().with(|w| w.object.deleting = true).data("d2"), Rule::Deleting),
+    ]
+}
+
+fn shown(status: &ModelTrainStatus) -> String {
+    let words = status.conditions.iter().map(|c| format!("{:?}={:?} {}", c.type_, c.status, c.reason.as_str()));
+    words.collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn every_state_reads_as_documented_for_users_and_for_kstatus() {
+    let (rows, mut documented) = (rows(), documented());
+    let mut wrong = Vec::new();
+    for Row(name, world, rule) in &rows {
+        let plan = world.decide();
+        let (status, object) = world.object_after(&plan);
+        let found = (plan.rule, shown(&status), kstatus(&object));
+        let Some((expected, verdict)) = documented.remove(*name) else {
+            wrong.push(format!("{name}: not documented; {found:?}"));
+            continue;
+        };
+        if found != (*rule, expected.clone(), verdict) {
+            wrong.push(format!(
+                "{name}:\n  expected {rule:?}: {expected}: {verdict:?}\n  found    {:?}: {}: {:?}",
+                found.0, found.1, found.2
+            ));
+        }
+    }
+    wrong.extend(documented.keys().map(|state| format!("{state}: documented, and not tested")));
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_rule_is_reached() {
+    let reached: BTreeSet<Rule> = rows().iter().map(|Row(_, world, _)| world.decide().rule).collect();
+    let missing: Vec<_> = Rule::ALL.iter().filter(|rule| !reached.contains(rule)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn what_is_written_speaks_of_the_generation_decided_on_and_has_words() {
+    for Row(name, world, _) in rows() {
+        let (status, _) = world.object_after(&world.decide());
+        if status == world.status {
+            continue;
+        }
+        assert_eq!(status.observed_generation, world.object.generation, "{name}");
+        for condition in &status.conditions {
+            assert_eq!(condition.observed_generation, world.object.generation, "{name}: {condition:?}");
+            assert!(!condition.message.is_empty(), "{name}: {condition:?}");
+        }
+        let always = [ConditionType::Ready, ConditionType::Fresh, ConditionType::Accepted];
+        let lingers = |c: &Condition| !always.contains(&c.type_) && c.status != ConditionStatus::True;
+        assert!(!status.conditions.iter().any(lingers), "{name}: {}", shown(&status));
+    }
+}
+
+/// The transition time tells since when, so it must not move with every pass.
+#[test]
+fn the_same_state_decided_again_leaves_every_condition_as_it_is() {
+    for Row(name, mut world, _) in rows() {
+        let (status, _) = world.object_after(&world.decide());
+        if status.reservation == world.status.reservation && status.accepted_version == world.status.accepted_version {
+            world.status = status.clone();
+            let world = world.later(Duration::from_secs(1));
+            let (again, _) = world.object_after(&world.decide());
+            assert_eq!(again.conditions, status.conditions, "{name}");
+        }
+    }
+}
+
+#[test]
+fn states_that_time_ends_name_the_moment() {
+    for Row(name, world, rule) in rows() {
+        let waits = matches!(
+            rule,
+            Rule::BackOff
+                | Rule::BudgetSpent
+                | Rule::AwaitDeadline
+                | Rule::CreateRefused
+                | Rule::NameConflict
+                | Rule::RecordConflict
+                | Rule::AwaitMetrics
+                | Rule::WorldUnknown
+        );
+        let plan = world.decide();
+        assert!(!waits || matches!(plan.wake_up, WakeUp::At(_)), "{name}: {plan:?}");
+        let (status, _) = world.object_after(&plan);
+        if matches!(rule, Rule::BackOff | Rule::BudgetSpent | Rule::OutsideWindow) {
+            assert_eq!(status.next_evaluation_at.is_some(), matches!(plan.wake_up, WakeUp::At(_)), "{name}");
+        }
+    }
+}
+
+#[test]
+fn waiting_for_metrics_neither_spins_nor_lasts_for_ever() {
+    let slow = |w: &mut World| {
+        let source = json!({ "http": { "url": "http://m/$(run.name)", "jsonPath": "$.r2" } });
+        w.spec["metrics"] = json!({ "values": [{ "name": "r2", "source": source }] });
+    };
+    let world = World::at_rest().with(slow).reserved().ended_with(Outcome::Succeeded, "0.9");
+    let WakeUp::At(at) = world.decide().wake_up else { panic!("no wake-up") };
+    assert!(at.since(world.now.mono) > Duration::from_mins(1), "{at:?}");
+    // A run that says no end of its own.
+    let mut silent = world.later(5 * MINUTE);
+    let Phase::Ended(ending) = &mut silent.own[0].observed.phase else { panic!("it has ended") };
+    ending.finished_at = None;
+    let values = BTreeMap::from([("r2".to_owned(), Ok(None))]);
+    let measured = TrainAnswer::Measured("run-2".into(), values);
+    let under = silent.under();
+    let (asked, result) = (silent.now.mono, Ok(Arc::new(measured)));
+    silent.memory.take_answer(Answered { under, asked, took: Duration::ZERO, result });
+    assert_eq!(silent.decide().rule, Rule::Judge);
+}
+
+#[test]
+fn start_that_lies_ahead_by_a_clocks_mistake_does_not_hold_the_budget_for_ever() {
+    let mut world = World::at_rest().with(|w| {
+        w.spec["budget"] = json!({ "runs": 1, "window": "1h" });
+        w.status.budget = serde_json::from_value(json!({ "startedAt": ["2036-01-01T00:00:00Z"] })).unwrap();
+    });
+    world.status = world.data_now("d2").1;
+    assert_eq!(world.status.budget.as_ref().unwrap().frees_at, Some(instant("2026-03-01T13:00:00Z")));
+    let mut world = world.later(30 * MINUTE);
+    let (rule, status) = world.data_now("d2");
+    assert_eq!((rule, &status), (Rule::BudgetSpent, &world.status), "an unchanged world causes no write");
+    let mut world = world.later(30 * MINUTE);
+    assert_eq!(world.data_now("d2").0, Rule::Reserve);
+}
+
+impl World {
+    fn data_now(&mut self, value: &str) -> (Rule, ModelTrainStatus) {
+        let memory = std::mem::take(&mut self.memory);
+        let mut world = Self { memory, spec: self.spec.clone(), ..Self::at_rest() };
+        world.status = self.status.clone();
+        world.now = self.now;
+        let world = world.data(value);
+        let plan = world.decide();
+        (plan.rule, world.object_after(&plan).0)
+    }
+}
+
+#[test]
+fn training_of_which_nothing_was_run_answers_no_reason() {
+    let world = World::at_rest().reserved().edited().passed().passed().data("d2");
+    assert_eq!(world.decide().rule, Rule::Reserve, "the data is as new as before the edit");
+}
+
+#[test]
+fn what_kept_the_operator_from_looking_is_followed_by_a_look_at_once() {
+    let world = World::at_rest().shown("True Operational", "Unknown PredecessorRunning");
+    assert_eq!(world.decide().inquiry.unwrap().at, world.now.mono);
+}
