@@ -104,7 +104,7 @@ impl Situation<'_> {
             }
             Self::RunActive { run } => (ready, (False, Reason::RunActive), format!("run {run} is on its way")),
             Self::Ended(AttemptVerdict::Accepted) if facts.status.stale_reasons.is_empty() => {
-                (ready, (True, Reason::Fresh), "a new version was accepted".into())
+                (ready, (True, Reason::Fresh), "the accepted version is fresh".into())
             }
             Self::Ended(AttemptVerdict::Failed) => (
                 (False, Reason::RunFailing),

@@ -215,7 +215,7 @@ async fn nothing_is_trained_while_an_input_is_absent_or_cannot_be_read() {
         };
         message("\"data\" has no value").await;
         world.config_map("data", "digest", "one").await;
-        message("\"remote\" cannot be read").await;
+        world.until_train("model", Fresh, Unknown, "SourceFailing").await;
         world.settle_train("model", "remote").await;
         assert_eq!(world.train_status("model").await.attempt, 0);
         world.measures("remote", "\"a\"");

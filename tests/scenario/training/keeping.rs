@@ -139,6 +139,8 @@ async fn version_that_a_model_sync_serves_stays_with_its_run_whatever_the_limits
         assert_eq!(world.train_status("model").await.served_version, Some(served));
         // Served no longer, it goes.
         world.config_map("deployed", "version", &newest).await;
+        let rolled_out = world.run("deploy", 1).await;
+        world.end_run(&rolled_out, "Succeeded").await;
         until_served(&newest).await;
         world.until_kept("model", &[3], &[3]).await;
     })
