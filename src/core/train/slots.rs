@@ -238,6 +238,8 @@ fn waiting(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_, '_>, no
 fn wake_ups(facts: &Facts<'_>, slots: &Slots<'_, '_>, now: Now) -> Vec<Mono> {
     let timeout = facts.spec.as_ref().ok().and_then(|valid| valid.run_timeout);
     let due = |(slot, standing): &(&TrainSlot, Standing<'_>)| match standing {
+        // What is being ended is waited for.
+        Standing::Active(run) if run.stopped.is_some() || run.deleting => None,
         Standing::Active(run) => {
             // A start that lies ahead is the word of a clock that runs ahead: it does not stretch the wait.
             let (timeout, started) = timeout.zip(run.observed.started_at)?;
