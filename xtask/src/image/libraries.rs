@@ -38,7 +38,7 @@ pub(crate) fn of(program: &Path) -> Result<Vec<PathBuf>> {
 /// Whether a file of that name is an extension module of Python: `_x.cpython-311-x86_64-linux-gnu.so`. A `libx.so` beside it
 /// is none: only with what loads it, which knows where the others are, does it find its own libraries.
 pub(crate) fn is_module(name: &str) -> bool {
-    name.ends_with(".so") && !name.starts_with("lib")
+    Path::new(name).extension().is_some_and(|end| end == "so") && !name.starts_with("lib")
 }
 
 /// The paths in what `ldd` says.

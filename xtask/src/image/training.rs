@@ -71,5 +71,6 @@ fn recipe(interpreter: &Path, environment: &Path) -> Result<Image> {
 }
 
 fn is_left_out(name: &str) -> bool {
-    LEFT_OUT.contains(&name) || name.starts_with("config-") || name.starts_with("_tkinter.") || name.ends_with(".pyi")
+    let stub = Path::new(name).extension().is_some_and(|end| end == "pyi");
+    LEFT_OUT.contains(&name) || name.starts_with("config-") || name.starts_with("_tkinter.") || stub
 }
