@@ -321,8 +321,7 @@ impl World {
         self.reserved_by("me")
     }
 
-    #[expect(clippy::unused_self, reason = "read beside what the world knows")]
-    fn run(&self, owner: &str, attempt: i64, phase: Phase) -> RunRecord {
+    fn run(owner: &str, attempt: i64, phase: Phase) -> RunRecord {
         RunRecord {
             kind: runs::backends()[0].kind(),
             namespace: "ml".into(),
@@ -343,7 +342,7 @@ impl World {
 
     /// The run of training 2, in this phase.
     fn with_run(mut self, phase: Phase) -> Self {
-        let run = self.run(UID, 2, phase);
+        let run = Self::run(UID, 2, phase);
         self.own.push(run);
         self
     }
@@ -523,8 +522,8 @@ fn documented() -> BTreeMap<String, (String, Verdict)> {
     rows
 }
 
-#[rustfmt::skip] // A table: one row, one line.
-#[expect(clippy::too_many_lines, reason = "one entry for each row of the table")]
+#[allow(clippy::too_many_lines, reason = "a table")]
+#[rustfmt::skip] // One row, one line.
 fn rows() -> Vec<Row> {
     use Outcome::{Cancelled, Failed, Succeeded};
     let (rest, new) = (World::at_rest, World::new);
@@ -568,7 +567,7 @@ fn rows() -> Vec<Row> {
         Row("an input that is there no more", rest().seen(observation(Ok(None), None)), Rule::InputMissing),
         Row("no version, and nothing asks for one", new().by_trigger().passed(), Rule::Fresh),
         Row("triggered", rest().triggered("now").data("d1"), Rule::Reserve),
-        Row("every number is used up", rest().with(|w| w.own = vec![w.run(UID, 99_999_999, ended(Failed))]).data("d2"), Rule::NoAttemptLeft),
+        Row("every number is used up", rest().with(|w| w.own = vec![World::run(UID, 99_999_999, ended(Failed))]).data("d2"), Rule::NoAttemptLeft),
         // What may hold a training back.
         Row("due, and the budget is spent", rest().with(spent).data("d2"), Rule::BudgetSpent),
         Row("due, and no window is open", rest().with(windowed).data("d2"), Rule::OutsideWindow),
@@ -609,11 +608,11 @@ fn rows() -> Vec<Row> {
         Row("a failed run is not judged", rest().reserved().ended_with(Failed, "0.9"), Rule::CreateVersion),
         Row("something stands where the record should", rest().reserved().ended_with(Failed, "0").with(|w| drop(w.memory.conflicts.insert(name(2), ("exists: delete it".into(), w.now.mono)))), Rule::RecordConflict),
         Row("that was a minute ago", rest().reserved().ended_with(Failed, "0").with(|w| drop(w.memory.conflicts.insert(name(2), ("exists: delete it".into(), w.now.mono)))).later(MINUTE), Rule::CreateVersion),
-        Row("one of two candidates is on record", rest().with(two).reserved().with(|w| { w.own = vec![w.run(UID, 2, ended(Failed))]; w.own[0].name = format!("{}-a", name(2)); let (mut record, _) = w.version(UID, 2, GateVerdict::NotJudged, None); record.name = format!("{}-a", name(2)).into(); w.versions.push(record); w.status.reservation.as_mut().unwrap().slots[1].state = modelsync::api::SlotState::Reserved; w.status.reservation.as_mut().unwrap().slots[1].nonce = "me-1".into(); w.own.push(w.run(UID, 2, Phase::Active)); w.own[1].name = format!("{}-b", name(2)); w.own[1].uid = "run-2b".into(); }), Rule::NoteVersion),
+        Row("one of two candidates is on record", rest().with(two).reserved().with(|w| { w.own = vec![World::run(UID, 2, ended(Failed))]; w.own[0].name = format!("{}-a", name(2)); let (mut record, _) = w.version(UID, 2, GateVerdict::NotJudged, None); record.name = format!("{}-a", name(2)).into(); w.versions.push(record); w.status.reservation.as_mut().unwrap().slots[1].state = modelsync::api::SlotState::Reserved; w.status.reservation.as_mut().unwrap().slots[1].nonce = "me-1".into(); w.own.push(World::run(UID, 2, Phase::Active)); w.own[1].name = format!("{}-b", name(2)); w.own[1].uid = "run-2b".into(); }), Rule::NoteVersion),
         // Ends.
         Row("the model is better", rest().reserved().ended_with(Succeeded, "0.9").recorded(), Rule::CloseTraining),
         Row("the gate rejects the model", rest().reserved().ended_with(Succeeded, "0.1").recorded(), Rule::CloseTraining),
-        Row("run of the first training ended", new().data("d1").passed().with(|w| w.own = vec![w.run(UID, 1, ended(Succeeded))]), Rule::ReadResults),
+        Row("run of the first training ended", new().data("d1").passed().with(|w| w.own = vec![World::run(UID, 1, ended(Succeeded))]), Rule::ReadResults),
         Row("the gate cannot decide, and a person is to", rest().with(ask).reserved().ended_with(Succeeded, "0.9").recorded(), Rule::CloseTraining),
         Row("the run failed", rest().reserved().ended_with(Failed, "0").recorded(), Rule::CloseTraining),
         Row("the run was cancelled", rest().reserved().ended_with(Cancelled, "0").recorded(), Rule::CloseTraining),
@@ -644,7 +643,7 @@ fn rows() -> Vec<Row> {
         Row("invalid spec beats suspend", new().broken().suspended(), Rule::InvalidSpec),
         Row("kind not installed", new().with(|w| w.kind_missing = true), Rule::RunKindMissing),
         Row("kind installed again", rest().shown("False RunKindMissing", "Unknown RunKindMissing"), Rule::AwaitAnswer),
-        Row("predecessor's run", new().with(|w| w.predecessors = vec![w.run(EARLIER, 1, Phase::Active)]), Rule::PredecessorRunning),
+        Row("predecessor's run", new().with(|w| w.predecessors = vec![World::run(EARLIER, 1, Phase::Active)]), Rule::PredecessorRunning),
         Row("suspended from the start", new().suspended(), Rule::Suspended),
         Row("suspended", rest().suspended(), Rule::Suspended),
         Row("suspended while a run is on its way", rest().reserved().with_run(Phase::Active).suspended(), Rule::RunActive),
@@ -752,7 +751,7 @@ fn waiting_for_metrics_neither_spins_nor_lasts_for_ever() {
     };
     let world = World::at_rest().with(slow).reserved().ended_with(Outcome::Succeeded, "0.9");
     let WakeUp::At(at) = world.decide().wake_up else { panic!("no wake-up") };
-    assert!(at.since(world.now.mono) > Duration::from_mins(1), "{at:?}");
+    assert!(at.since(world.now.mono) > MINUTE, "{at:?}");
     // A run that says no end of its own.
     let mut silent = world.later(5 * MINUTE);
     let Phase::Ended(ending) = &mut silent.own[0].observed.phase else { panic!("it has ended") };

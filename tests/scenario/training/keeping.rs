@@ -107,47 +107,6 @@ async fn version_that_is_held_stays_with_its_run_whatever_the_limits() {
 }
 
 #[tokio::test]
-async fn version_that_a_model_sync_serves_stays_with_its_run_whatever_the_limits() {
-    scenario("served_stays", async |world| {
-        world.apply_train("model", limited(world, 0, 0)).await;
-        world.train("model", 1, &[("r2", "0.5")]).await;
-        let served = world.version_of("model", 1, "", "Best").await.spec.run.name;
-        world.config_map("deployed", "version", &served).await;
-        let follower = json!({
-            "compare": {
-                "desired": { "modelTrain": { "name": "model" } },
-                "actual": { "configMapKeyRef": { "name": "deployed", "key": "version" } },
-            },
-            "interval": "5s",
-            "pipelineRunTemplate": { "spec": { "pipelineRef": { "name": "deploy" } } },
-        });
-        world.apply("deploy", follower).await;
-        let until_served = async |version: &str| {
-            world
-                .wait("it is served", async || {
-                    let found = world.model_versions().get(version).await.unwrap().status?;
-                    modelsync::core::condition::find(&found.conditions, modelsync::api::ConditionType::Served)
-                        .filter(|served| served.status == True)
-                        .map(drop)
-                })
-                .await;
-        };
-        until_served(&served).await;
-        world.triggered("model", 2, "0.6", "Best").await;
-        let newest = world.triggered("model", 3, "0.7", "Best").await.spec.run.name;
-        world.until_kept("model", &[1, 3], &[1, 3]).await;
-        assert_eq!(world.train_status("model").await.served_version, Some(served));
-        // Served no longer, it goes.
-        world.config_map("deployed", "version", &newest).await;
-        let rolled_out = world.run("deploy", 1).await;
-        world.end_run(&rolled_out, "Succeeded").await;
-        until_served(&newest).await;
-        world.until_kept("model", &[3], &[3]).await;
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn limit_that_is_lowered_removes_the_oldest_first_each_noted_before_it_goes() {
     faulty_scenario("lowered", async |world, proxy| {
         world.apply_train("model", limited(world, 20, 20)).await;
