@@ -1,6 +1,6 @@
 //! OpenLineage events: what is told of a run, as JSON. Pure.
 //!
-//! Made after the core schema 2-0-2 and the facets that [`schema`] names. How jobs and data are called is documented in
+//! Made after the core schema 2-0-2 and the facets that `schema` names. How jobs and data are called is documented in
 //! `docs/lineage.md`; names are what joins events of many runs, so they never change their form.
 
 use jiff::Timestamp;

@@ -55,7 +55,7 @@ impl Head {
         Err(self.fail(NoAnswerClass::Status, self.length, hint))
     }
 
-    /// Whether this is an answer whose body is worth reading: status 200, and as in [`Self::check_body`].
+    /// Whether this is an answer whose body is worth reading: status 200, and as in `check_body`.
     pub fn check(&self, limits: &Limits) -> Result<(), NoAnswer> {
         self.must_be_ok()?;
         self.check_body(limits)
