@@ -420,8 +420,24 @@ impl World {
 
     /// Training 2 of the data `d2` ended so.
     fn trained(self, outcome: Outcome, r2: &str) -> Self {
-        let results = self.reserved().ended_with(outcome, r2);
-        results.recorded().passed()
+        self.trained_untold(outcome, r2).told()
+    }
+
+    /// The same, and its record does not say so yet.
+    fn trained_untold(self, outcome: Outcome, r2: &str) -> Self {
+        self.reserved().ended_with(outcome, r2).recorded().passed()
+    }
+
+    /// Says on the records what became of them, as the controller does in a pass of its own.
+    fn told(mut self) -> Self {
+        for effect in self.decide().effects {
+            let Effect::WriteVersionStatus(name, status) = effect else { panic!("{effect:?}") };
+            let record = self.versions.iter_mut().find(|version| *version.name == *name).unwrap();
+            let accepted = status.conditions.iter().find(|condition| condition.type_ == ConditionType::Accepted);
+            record.decision = accepted.map(|condition| condition.reason);
+            record.conditions = status.conditions.into();
+        }
+        self
     }
 
     /// As many trainings of the data `d2` failed as may.
@@ -619,6 +635,7 @@ fn rows() -> Vec<Row> {
         Row("the model is better, and another is held", rest().by_hand(hold(&name(1))).reserved().ended_with(Succeeded, "0.9").recorded(), Rule::CloseTraining),
         // Afterwards.
         Row("stale, and answered", rest().trained(Succeeded, "0.1").data("d2"), Rule::KeptAccepted),
+        Row("another value than the rejected one, which its record does not say yet", rest().trained_untold(Succeeded, "0.1").data("d3"), Rule::TellVersions),
         Row("another value than the rejected one", rest().trained(Succeeded, "0.1").data("d3"), Rule::Reserve),
         Row("a failed training waits", rest().trained(Failed, "0").data("d2"), Rule::BackOff),
         Row("a failed training, the wait is over", rest().trained(Failed, "0").later(2 * MINUTE).data("d2"), Rule::Reserve),
