@@ -737,6 +737,23 @@ fn the_same_state_decided_again_leaves_every_condition_as_it_is() {
     }
 }
 
+/// A training is told by five writes, whatever comes of it, and whenever the one before was accepted.
+#[test]
+fn end_of_a_training_says_what_the_next_look_says() {
+    use Outcome::{Cancelled, Failed, Succeeded};
+    let just_accepted = |w: &mut World| w.status.accepted_version.as_mut().unwrap().accepted_at = w.now.wall;
+    let triggered = || World::at_rest().by_trigger().triggered("now");
+    let first = || triggered().with(|w| (w.status.accepted_version, w.versions) = (None, Vec::new()));
+    for (outcome, r2) in [(Succeeded, "0.9"), (Succeeded, "0.1"), (Failed, "0"), (Cancelled, "0")] {
+        for world in [World::at_rest(), triggered(), first(), triggered().with(just_accepted)] {
+            let world = world.trained(outcome, r2).data("d2").later(Duration::from_millis(10));
+            let plan = world.decide();
+            let writes = plan.effects.iter().any(|effect| matches!(effect, Effect::WriteStatus(_)));
+            assert!(!writes, "{outcome:?} {r2} {:?}: {:#?}\n{plan:#?}", world.object.trigger, world.status);
+        }
+    }
+}
+
 #[test]
 fn states_that_time_ends_name_the_moment() {
     for Row(name, world, rule) in rows() {

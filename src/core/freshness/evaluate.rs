@@ -1,12 +1,12 @@
 //! Whether a model is stale now, why, and when that changes by time alone. Pure.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{cmp::Ordering, collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
 use super::{Freshness, entry, order, reason, schedule::Schedule, unanswered, under_way};
 use crate::{
-    api::{FallingMetric, ModelTrainStatus, RecordedInput, ScheduleStatus, SpentReason, StaleReason, StaleReasonType},
+    api::{AttemptVerdict, FallingMetric, ModelTrainStatus, RecordedInput, ScheduleStatus, SpentReason, StaleReason, StaleReasonType},
     core::time::{after, whole_seconds},
 };
 
@@ -297,9 +297,16 @@ impl Weighing<'_> {
     /// A demand that a training has answered stands until a version is accepted.
     fn still_wanted(&mut self, type_: StaleReasonType) {
         let Some(entry) = entry(self.status, type_, "") else { return };
-        let ended = self.status.last_attempt.as_deref().map(|last| last.ended_at);
-        let accepted = self.status.accepted_version.as_deref().map(|accepted| accepted.accepted_at);
-        if accepted.is_none() || accepted < ended {
+        let last = self.status.last_attempt.as_deref();
+        let answered = self.status.accepted_version.as_deref().is_some_and(|accepted| {
+            // Of the same second only the training's own verdict tells which came first.
+            last.is_none_or(|last| match accepted.accepted_at.cmp(&last.ended_at) {
+                Ordering::Less => false,
+                Ordering::Equal => last.verdict == AttemptVerdict::Accepted,
+                Ordering::Greater => true,
+            })
+        });
+        if !answered {
             self.result.standing.push(entry.reason.clone());
             self.result.spent.push(entry.clone());
         }

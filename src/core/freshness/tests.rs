@@ -311,6 +311,10 @@ fn trigger_trains_once_for_each_value() {
     trial.reserve();
     trial.end(Accepted);
     assert_eq!(trial.standing(), "");
+    trial.annotation = Some("three".to_owned());
+    trial.reserve();
+    trial.end(Rejected);
+    assert_eq!(trial.standing(), "Trigger=three", "what was accepted in the same second answers it not");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::{
     by_hand,
     facts::{Facts, readings},
     plan::{Plan, Rule},
-    start::weigh,
+    start::{paused, weigh},
     summarise::{Situation, reported},
 };
 use crate::{
@@ -67,14 +67,37 @@ pub fn close(facts: &Facts<'_>, open: &TrainReservation, now: Now) -> Plan {
     }
     status.reservation = None;
     status.active = Vec::new();
-    // What the end makes of freshness is part of the same write.
-    if let Ok(valid) = &facts.spec {
-        let ended = status.clone();
-        weigh(&Facts { status: &ended, ..facts.clone() }, valid, None, now).store(&mut status);
-    }
+    let left = left(facts, &mut status, now);
     let facts = &Facts { status: &status, ..facts.clone() };
-    let status = reported(facts, &Situation::Ended(verdict), now);
+    let status = reported(facts, &Situation::Ended(Box::new(left)), now);
     Plan::write(facts, Rule::CloseTraining, status)
+}
+
+/// What the end leaves, with what it makes of freshness. It is said as the next pass will say it, so that the end is one
+/// write.
+fn left<'a>(facts: &Facts<'_>, status: &mut ModelTrainStatus, now: Now) -> Situation<'a> {
+    let valid = match &facts.spec {
+        Ok(valid) => valid,
+        Err(invalid) => return Situation::Stalled { reason: Reason::InvalidSpec, message: invalid.to_string() },
+    };
+    let ended = status.clone();
+    let ended = Facts { status: &ended, ..facts.clone() };
+    weigh(&ended, valid, None, now).store(status);
+    if valid.suspended {
+        return Situation::Suspended;
+    }
+    let pause = status.target.as_ref().and_then(|target| paused(&ended, valid, target, now));
+    if let Some(pause) = pause {
+        if let Situation::BackingOff { until, .. } = pause {
+            status.next_evaluation_at = Some(status.next_evaluation_at.map_or(until, |next| next.min(until)));
+        }
+        return pause;
+    }
+    match (status.stale_reasons.is_empty(), &status.accepted_version) {
+        (true, Some(_)) => Situation::Fresh,
+        (true, None) => Situation::NotDue,
+        (false, _) => Situation::KeptAccepted,
+    }
 }
 
 /// Whether a training has had its say about a model: a version that waited for a person until then waits no more.

@@ -177,8 +177,12 @@ fn due(
     }
     let inputs = pinned(valid, observation);
     let target = target(facts, valid, &inputs);
-    if let Some(plan) = pause(facts, valid, &target, now) {
-        return plan;
+    match paused(facts, valid, &target, now) {
+        Some(situation @ Situation::BackingOff { until, .. }) => {
+            return waiting_until(facts, Rule::BackOff, &situation, Some(until), now);
+        }
+        Some(situation) => return report(facts, Rule::RetriesExhausted, &situation, now),
+        None => {}
     }
     if let Some(plan) = no_room(facts, valid, now).or_else(|| outside_window(facts, valid, now)) {
         return plan;
@@ -205,27 +209,20 @@ fn due(
 
 /// Trainings for this target that failed in a row make it wait. A pending trigger, another target or an edit of the spec
 /// revives it.
-fn pause(facts: &Facts<'_>, valid: &Valid<'_>, target: &TrainTarget, now: Now) -> Option<Plan> {
+pub fn paused<'a>(facts: &Facts<'_>, valid: &Valid<'_>, target: &TrainTarget, now: Now) -> Option<Situation<'a>> {
     let last = facts.status.last_attempt.as_deref()?;
     if target.failures == 0 || facts.pending_trigger().is_some() {
         return None;
     }
     if target.failures >= valid.max_attempts {
-        if last.generation != facts.object.generation {
-            return None;
-        }
-        let situation = Situation::Exhausted { failures: target.failures, attempt: last.attempt };
-        return Some(report(facts, Rule::RetriesExhausted, &situation, now));
+        let edited = last.generation != facts.object.generation;
+        return (!edited).then_some(Situation::Exhausted { failures: target.failures, attempt: last.attempt });
     }
     let wait = valid.backoff.after(target.failures);
     let at = after(last.ended_at, wait);
     // An end that lies further ahead than the whole wait is the mistake of some clock, and is not waited for.
-    if at <= now.wall || until(now.wall, last.ended_at) > wait {
-        return None;
-    }
-    let situation = Situation::BackingOff { attempt: last.attempt, until: at };
-    let plan = waiting_until(facts, Rule::BackOff, &situation, Some(at), now);
-    Some(plan)
+    let waits = at > now.wall && until(now.wall, last.ended_at) <= wait;
+    waits.then_some(Situation::BackingOff { attempt: last.attempt, until: at })
 }
 
 /// The budget has no room for the whole training.

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     api::{
-        AttemptVerdict, Condition,
+        Condition,
         ConditionStatus::{self, False, True, Unknown},
         ConditionType::{self, Fresh, Ready, Reconciling, Stalled},
         ModelTrainStatus, Reason, TrainReservation,
@@ -37,8 +37,8 @@ pub enum Situation<'a> {
     Training(&'a TrainReservation),
     /// A run that no training names is on its way.
     RunActive { run: &'a str },
-    /// A training has ended just now.
-    Ended(AttemptVerdict),
+    /// A training has ended just now, and this is what is left.
+    Ended(Box<Self>),
     /// A run is reserved, and nobody sees it.
     Unconfirmed { run: &'a str, until: Timestamp },
     /// A run has succeeded, and its metrics are not there yet.
@@ -103,15 +103,8 @@ impl Situation<'_> {
                 (ready, (False, Reason::RunActive), message)
             }
             Self::RunActive { run } => (ready, (False, Reason::RunActive), format!("run {run} is on its way")),
-            Self::Ended(AttemptVerdict::Accepted) if facts.status.stale_reasons.is_empty() => {
-                (ready, (True, Reason::Fresh), "the accepted version is fresh".into())
-            }
-            Self::Ended(AttemptVerdict::Failed) => (
-                (False, Reason::RunFailing),
-                (False, Reason::BackingOff),
-                "no run of the last training succeeded".into(),
-            ),
-            Self::Ended(_) | Self::KeptAccepted => {
+            Self::Ended(left) => left.verdict(facts),
+            Self::KeptAccepted => {
                 let next = facts.status.next_evaluation_at.map_or_else(
                     || "a change of what makes it stale brings the next training".to_owned(),
                     |next| format!("what time alone changes is looked at again at {next}"),
@@ -175,6 +168,8 @@ impl Situation<'_> {
 
 /// The conditions of an object in this situation: Ready, Fresh, Accepted; the others only while they are true.
 fn conditions(facts: &Facts<'_>, situation: &Situation<'_>, now: Now) -> Vec<Condition> {
+    let settled = situation.settles_generation();
+    let situation = if let Situation::Ended(left) = situation { left } else { situation };
     let (mut ready, fresh, message) = situation.verdict(facts);
     let mut stalled = matches!(situation, Situation::Stalled { .. } | Situation::Exhausted { .. })
         .then_some((fresh.1, message.clone()));
@@ -184,7 +179,7 @@ fn conditions(facts: &Facts<'_>, situation: &Situation<'_>, now: Now) -> Vec<Con
         stalled = Some((Reason::InvalidSpec, invalid.to_string()));
     }
     let suspended = facts.spec.as_ref().is_ok_and(|valid| valid.suspended);
-    let taking_in = !situation.settles_generation() && stalled.is_none() && !suspended && awaits_first_answer(facts);
+    let taking_in = !settled && stalled.is_none() && !suspended && awaits_first_answer(facts);
     if taking_in {
         ready = (Unknown, Reason::AwaitingFirstAnswer);
     } else if ready.0 == True && suspended {
