@@ -786,15 +786,27 @@ fn waiting_for_metrics_neither_spins_nor_lasts_for_ever() {
     let world = World::at_rest().with(slow).reserved().ended_with(Outcome::Succeeded, "0.9");
     let WakeUp::At(at) = world.decide().wake_up else { panic!("no wake-up") };
     assert!(at.since(world.now.mono) > MINUTE, "{at:?}");
+    let answered = |world: &World, result| Answered {
+        under: world.under(),
+        asked: world.now.mono,
+        took: Duration::ZERO,
+        result,
+    };
+    // The question fails as a whole.
+    let failed = NoAnswer { class: NoAnswerClass::Malformed, message: "asking panicked".to_owned() };
+    let failed = answered(&world, Err(failed));
+    let unmeasured = world.with(|w| w.memory.take_answer(failed.clone()));
+    assert!(unmeasured.decide().inquiry.unwrap().at > unmeasured.now.mono, "not at once");
     // A run that says no end of its own.
-    let mut silent = world.later(5 * MINUTE);
+    let mut silent = unmeasured.later(5 * MINUTE);
     let Phase::Ended(ending) = &mut silent.own[0].observed.phase else { panic!("it has ended") };
     ending.finished_at = None;
+    assert_eq!(silent.decide().rule, Rule::Judge, "the wait is over");
+    silent.memory.unmeasured = None;
+    assert_eq!(silent.decide().rule, Rule::AwaitMetrics, "never asked");
     let values = BTreeMap::from([("r2".to_owned(), Ok(None))]);
-    let measured = TrainAnswer::Measured("run-2".into(), values);
-    let under = silent.under();
-    let (asked, result) = (silent.now.mono, Ok(Arc::new(measured)));
-    silent.memory.take_answer(Answered { under, asked, took: Duration::ZERO, result });
+    let measured = answered(&silent, Ok(Arc::new(TrainAnswer::Measured("run-2".into(), values))));
+    silent.memory.take_answer(measured);
     assert_eq!(silent.decide().rule, Rule::Judge);
 }
 

@@ -187,17 +187,16 @@ fn measured(
         let plan = plan.asking(facts, at, now);
         Err(Box::new(if over { plan } else { plan.waking_at(now.mono + left) }))
     };
-    let Some(measured) = facts.memory.measured.get(&run.uid) else { return ask(Duration::ZERO) };
-    let complete = metrics.values.iter().all(|value| matches!(measured.values.get(&value.name), Some(Ok(Some(_)))));
+    let measured = facts.memory.measured.get(&run.uid);
+    let asked = measured.map(|measured| measured.asked).max(facts.memory.unmeasured);
+    let Some(asked) = asked else { return ask(Duration::ZERO) };
+    let text = |name: &String| measured.and_then(|measured| measured.values.get(name)?.as_ref().ok()?.as_deref());
+    let complete = metrics.values.iter().all(|value| text(&value.name).is_some());
     if !complete && !over {
-        let since = now.mono.since(measured.asked);
-        return ask(MEASURE_AGAIN.saturating_sub(since).min(left));
+        return ask(MEASURE_AGAIN.saturating_sub(now.mono.since(asked)).min(left));
     }
     let recorded = metrics.values.iter().map(|value| {
-        let text = match measured.values.get(&value.name) {
-            Some(Ok(Some(text))) => Some(text.trim().to_owned()),
-            _ => None,
-        };
+        let text = text(&value.name).map(|text| text.trim().to_owned());
         RecordedMetric {
             name: value.name.clone(),
             value: text.filter(|text| text.len() <= MAX_NUMBER && text.parse::<f64>().is_ok_and(f64::is_finite)),

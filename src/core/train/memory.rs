@@ -42,6 +42,8 @@ pub struct Memory {
     pub results: BTreeMap<String, Results>,
     /// What was measured of each run, by its uid.
     pub measured: BTreeMap<String, Measured>,
+    /// When the open training's metrics were last asked for without any answer.
+    pub unmeasured: Option<Mono>,
     /// How each candidate was judged, by its run's name, with the digest of what it was judged by.
     pub judged: BTreeMap<String, (String, Judgement)>,
     /// What stands where a record should, by its name, and when that was seen.
@@ -59,11 +61,13 @@ impl Memory {
             Ok(TrainAnswer::Measured(run_uid, values)) => {
                 let measured = Measured { values: values.clone(), asked: answered.asked };
                 self.measured.insert(run_uid.clone(), measured);
+                self.unmeasured = None;
             }
             Ok(answer @ TrainAnswer::Observed(_)) => {
                 self.unanswered = if answer.is_complete() { 0 } else { self.unanswered.saturating_add(1) };
                 self.observed = Some(answered);
             }
+            Err(_) if !answered.under.ended => self.unmeasured = Some(answered.asked),
             Err(_) => self.unanswered = self.unanswered.saturating_add(1),
         }
     }
@@ -81,6 +85,7 @@ impl Memory {
         for run in own.iter().filter(|run| reserved(&run.name)) {
             self.sighted.insert(run.name.clone(), (run.uid.clone(), now));
         }
+        self.unmeasured = self.unmeasured.filter(|_| open.is_some());
         self.posts.retain(|name, _| reserved(name));
         self.lookups.retain(|name, _| reserved(name));
         self.sighted.retain(|name, _| reserved(name));
