@@ -786,12 +786,8 @@ fn waiting_for_metrics_neither_spins_nor_lasts_for_ever() {
     let world = World::at_rest().with(slow).reserved().ended_with(Outcome::Succeeded, "0.9");
     let WakeUp::At(at) = world.decide().wake_up else { panic!("no wake-up") };
     assert!(at.since(world.now.mono) > MINUTE, "{at:?}");
-    let answered = |world: &World, result| Answered {
-        under: world.under(),
-        asked: world.now.mono,
-        took: Duration::ZERO,
-        result,
-    };
+    let answered =
+        |world: &World, result| Answered { under: world.under(), asked: world.now.mono, took: Duration::ZERO, result };
     // The question fails as a whole.
     let failed = NoAnswer { class: NoAnswerClass::Malformed, message: "asking panicked".to_owned() };
     let failed = answered(&world, Err(failed));

@@ -4,7 +4,11 @@ use kube::{KubeSchema, core::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{request::Request, source::Source};
+use super::{
+    request::Request,
+    rule::{at_most, within},
+    source::Source,
+};
 
 /// When the accepted model is stale: when any of these says so.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,7 +20,7 @@ pub struct Freshness {
     /// Stale when the accepted version was trained longer ago; at least 1m, at most 87600h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", length(max = 32))]
-    #[x_kube(validation = Rule::new(r"self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1m') && duration(self) <= duration('87600h')").message("maxAge must be a duration such as 90m or 168h, at least 1m and at most 87600h"))]
+    #[x_kube(validation = within("maxAge", "90m or 168h", "1m", "87600h"))]
     pub max_age: Option<Duration>,
     /// Stale at these times.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,7 +61,7 @@ pub struct Schedule {
     /// late. Of several missed times the last one counts, once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", length(max = 32))]
-    #[x_kube(validation = Rule::new(r"self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('10s') && duration(self) <= duration('8760h')").message("startingDeadline must be a duration such as 30m or 6h, at least 10s and at most 8760h"))]
+    #[x_kube(validation = within("startingDeadline", "30m or 6h", "10s", "8760h"))]
     pub starting_deadline: Option<Duration>,
 }
 
@@ -92,7 +96,7 @@ pub struct LiveMetric {
     /// How long the rule must hold without a break; at most 720h. Default: once is enough.
     #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", length(max = 32))]
-    #[x_kube(validation = Rule::new(r"self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) <= duration('720h')").message("for must be a duration such as 10m or 2h, at most 720h"))]
+    #[x_kube(validation = at_most("for", "10m or 2h", "720h"))]
     pub holds_for: Option<Duration>,
 }
 

@@ -14,6 +14,7 @@ pub mod raw;
 pub mod reason;
 pub mod request;
 pub mod retry;
+mod rule;
 pub mod source;
 pub mod status;
 pub mod template;

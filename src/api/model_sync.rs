@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     request::Request,
     retry::{Retry, Settle},
+    rule::within,
     source::Source,
     status::ModelSyncStatus,
     template::{JobTemplate, PipelineRunTemplate},
@@ -66,7 +67,7 @@ pub struct ModelSyncSpec {
     /// Time between two questions. Default 1m; at least 5s, at most 720h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", length(max = 32))]
-    #[x_kube(validation = Rule::new(r"self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('5s') && duration(self) <= duration('720h')").message("spec.interval must be a duration such as 30s, 5m or 1h30m, at least 5s and at most 720h"))]
+    #[x_kube(validation = within("spec.interval", "30s, 5m or 1h30m", "5s", "720h"))]
     pub interval: Option<Duration>,
 
     /// How parameters of the answer become parameters of the run.
@@ -107,7 +108,7 @@ pub struct ModelSyncSpec {
     /// PipelineRun unless Tekton is configured otherwise, none for a Job).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", length(max = 32))]
-    #[x_kube(validation = Rule::new(r"self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('10s') && duration(self) <= duration('8760h')").message("spec.runTimeout must be a duration such as 90s, 30m or 12h, at least 10s and at most 8760h"))]
+    #[x_kube(validation = within("spec.runTimeout", "90s, 30m or 12h", "10s", "8760h"))]
     pub run_timeout: Option<Duration>,
 
     /// When a target whose run did not succeed is tried again.

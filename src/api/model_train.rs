@@ -9,6 +9,7 @@ use super::{
     gate::Gate,
     model_sync::DeletionPolicy,
     retry::Retry,
+    rule::{at_most, within},
     source::Source,
     template::{JobTemplate, PipelineRunTemplate},
     train_status::ModelTrainStatus,
@@ -94,7 +95,7 @@ pub struct ModelTrainSpec {
     /// Time between two looks at sources and at the endpoint. Default 1m; at least 5s, at most 720h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", length(max = 32))]
-    #[x_kube(validation = Rule::new(r"self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('5s') && duration(self) <= duration('720h')").message("spec.interval must be a duration such as 30s, 5m or 1h30m, at least 5s and at most 720h"))]
+    #[x_kube(validation = within("spec.interval", "30s, 5m or 1h30m", "5s", "720h"))]
     pub interval: Option<Duration>,
 
     /// How many ModelVersions are kept besides the accepted, the held, the served and the newest one. Default 20.
@@ -121,7 +122,7 @@ pub struct ModelTrainSpec {
     /// PipelineRun unless Tekton is configured otherwise, none for a Job).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", length(max = 32))]
-    #[x_kube(validation = Rule::new(r"self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('10s') && duration(self) <= duration('8760h')").message("spec.runTimeout must be a duration such as 90s, 30m or 12h, at least 10s and at most 8760h"))]
+    #[x_kube(validation = within("spec.runTimeout", "90s, 30m or 12h", "10s", "8760h"))]
     pub run_timeout: Option<Duration>,
 
     /// When a training of which no run succeeded is tried again.
@@ -242,7 +243,7 @@ pub struct Metrics {
     /// How long a value that is not there yet is asked for again, counted from the end of the run. Default 2m; at most 1h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", length(max = 32))]
-    #[x_kube(validation = Rule::new(r"self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) <= duration('1h')").message("spec.metrics.wait must be a duration such as 30s or 10m, at most 1h"))]
+    #[x_kube(validation = at_most("spec.metrics.wait", "30s or 10m", "1h"))]
     pub wait: Option<Duration>,
 }
 
@@ -275,7 +276,7 @@ pub struct Budget {
     pub runs: i32,
     /// In which span; at least 1m, at most 8760h.
     #[schemars(with = "String", length(max = 32))]
-    #[x_kube(validation = Rule::new(r"self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1m') && duration(self) <= duration('8760h')").message("spec.budget.window must be a duration such as 24h or 168h, at least 1m and at most 8760h"))]
+    #[x_kube(validation = within("spec.budget.window", "24h or 168h", "1m", "8760h"))]
     pub window: Duration,
 }
 
@@ -286,11 +287,11 @@ pub struct TrainSettle {
     /// Wait after the first training; doubles with each. Default 1h; at least 1s, at most 8760h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", length(max = 32))]
-    #[x_kube(validation = Rule::new(r"self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('8760h')").message("initial must be a duration such as 1h or 24h, at least 1s and at most 8760h"))]
+    #[x_kube(validation = within("initial", "1h or 24h", "1s", "8760h"))]
     pub initial: Option<Duration>,
     /// Longest wait. Default 24h; at least 1s, at most 8760h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", length(max = 32))]
-    #[x_kube(validation = Rule::new(r"self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('8760h')").message("max must be a duration such as 24h or 168h, at least 1s and at most 8760h"))]
+    #[x_kube(validation = within("max", "24h or 168h", "1s", "8760h"))]
     pub max: Option<Duration>,
 }

@@ -4,6 +4,8 @@ use kube::{KubeSchema, core::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::rule::within;
+
 /// How a URL is asked. Secrets and config maps are those of the object's own namespace.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -11,7 +13,7 @@ pub struct Request {
     /// Deadline of the whole exchange, from looking up the name to the last byte. Default 10s; at least 100ms, at most 60s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", length(max = 32))]
-    #[x_kube(validation = Rule::new(r"self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('100ms') && duration(self) <= duration('60s')").message("timeout must be a duration such as 500ms, 10s or 1m, at least 100ms and at most 60s"))]
+    #[x_kube(validation = within("timeout", "500ms, 10s or 1m", "100ms", "60s"))]
     pub timeout: Option<Duration>,
 
     /// Headers whose values come from Secrets. They are sent over https only, unless the host is a Service of this cluster.

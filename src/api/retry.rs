@@ -4,6 +4,8 @@ use kube::{KubeSchema, core::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::rule::within;
+
 /// Trying again after runs that did not succeed.
 #[derive(KubeSchema, Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -16,12 +18,12 @@ pub struct Retry {
     /// Wait after the first failure; doubles with each. Default 1m; at least 1s, at most 720h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", length(max = 32))]
-    #[x_kube(validation = Rule::new(r"self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('720h')").message("minBackoff must be a duration such as 30s or 5m, at least 1s and at most 720h"))]
+    #[x_kube(validation = within("minBackoff", "30s or 5m", "1s", "720h"))]
     pub min_backoff: Option<Duration>,
     /// Longest wait. Default 1h; at least 1s, at most 720h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", length(max = 32))]
-    #[x_kube(validation = Rule::new(r"self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('720h')").message("maxBackoff must be a duration such as 30m or 6h, at least 1s and at most 720h"))]
+    #[x_kube(validation = within("maxBackoff", "30m or 6h", "1s", "720h"))]
     pub max_backoff: Option<Duration>,
 }
 
@@ -32,12 +34,12 @@ pub struct Settle {
     /// Wait after the first success; doubles with each. Default 10m; at least 1s, at most 720h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", length(max = 32))]
-    #[x_kube(validation = Rule::new(r"self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('720h')").message("initial must be a duration such as 10m or 2h, at least 1s and at most 720h"))]
+    #[x_kube(validation = within("initial", "10m or 2h", "1s", "720h"))]
     pub initial: Option<Duration>,
     /// Longest wait. Default 6h; at least 1s, at most 720h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", length(max = 32))]
-    #[x_kube(validation = Rule::new(r"self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('720h')").message("max must be a duration such as 6h or 24h, at least 1s and at most 720h"))]
+    #[x_kube(validation = within("max", "6h or 24h", "1s", "720h"))]
     pub max: Option<Duration>,
     /// `Backoff` (default) runs the same target again after the wait, `Never` does not: it waits for another target, or
     /// for the trigger annotation.

@@ -5,6 +5,8 @@ use kube::{KubeSchema, core::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::rule::within;
+
 /// A time in which runs may, or may not, be started: recurring (`cron` and `duration`) or once (`from` and `to`).
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -21,7 +23,7 @@ pub struct Window {
     /// How long it stays open; at least 1m, at most 744h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", length(max = 32))]
-    #[x_kube(validation = Rule::new(r"self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1m') && duration(self) <= duration('744h')").message("duration must be a duration such as 90m or 8h, at least 1m and at most 744h"))]
+    #[x_kube(validation = within("duration", "90m or 8h", "1m", "744h"))]
     pub duration: Option<Duration>,
     /// Zone of the cron expression: an IANA name such as Europe/Berlin. Default UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -8,7 +8,7 @@ use crate::{
     api::{Kind, Reason, RunSlot, keys},
     clock::Clock,
     core::{
-        effect::{CreateRun, DeleteRun, StopRun},
+        effect::{CreateRun, DeleteRun, StopRun, WakeUp},
         note::Note,
         object::Identity,
         reservation::{Lookup, PostState, Refusal},
@@ -30,6 +30,16 @@ pub enum Step {
     Done,
     /// The rest of the plan does not hold any more.
     Stop(Next),
+}
+
+/// When to look again after a plan was carried out. A pass that changed anything is followed by another at once: it sees what
+/// this one wrote.
+pub const fn look_again(unchanged: bool, wake_up: WakeUp) -> Next {
+    match wake_up {
+        _ if !unchanged => Next::Now,
+        WakeUp::At(at) => Next::At(at),
+        WakeUp::OnEvent => Next::OnEvent,
+    }
 }
 
 /// Writes a status and takes in what the API server then has. `Done` only where it is stored.

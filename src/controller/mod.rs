@@ -1,6 +1,7 @@
 //! Layer 3: the pipelines. Gather facts, decide, apply the plan, say when to look again.
 
 mod effects;
+mod memories;
 pub mod model_sync;
 pub mod model_train;
 mod worker;

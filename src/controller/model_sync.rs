@@ -3,27 +3,24 @@
 mod effects;
 
 use std::{
-    collections::{BTreeSet, HashMap},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use tracing::debug;
 
 use super::{
-    effects::{RunEffects, Step},
+    effects::{RunEffects, Step, look_again},
+    memories::Memories,
     worker::Reconcile,
 };
 use crate::{
     api::{Kind, ModelSync, ModelSyncSpec, ModelSyncStatus},
     core::{
         answer::{Answered, Demand, Query},
-        effect::{Inquiry, WakeUp},
+        effect::Inquiry,
         invalid::Invalid,
-        object::RunKnowledge,
         sync::{Effect, Facts, Memory, Plan, Rule, broken_off, decide, follower, question, references, validate},
         time::{Mono, Now, until},
     },
@@ -72,18 +69,12 @@ pub struct Context {
     pub min_run_age: Duration,
 }
 
-/// What is remembered, by uid; nothing for most objects.
-type Memories = HashMap<Box<str>, Box<Memory>>;
-
 /// Reconciles ModelSyncs.
 pub struct ModelSyncController {
     context: Context,
-    memories: Mutex<Memories>,
-    nonces: AtomicU64,
+    memories: Memories<Memory>,
     /// When the last question with a good answer was sent, whichever object's.
     last_answer: Mutex<Option<Mono>>,
-    /// What the nonces of the present term of leadership begin with.
-    term: RwLock<Arc<str>>,
 }
 
 impl Reconcile for ModelSyncController {
@@ -103,8 +94,7 @@ impl Reconcile for ModelSyncController {
         let now = self.context.runs.clock.now();
         let runs = self.context.runs.runs.of(uid, &object.identity.namespace, KIND, &object.identity.name);
         let memory = self.observe(uid, &runs, &status, now);
-        let term = self.term.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let nonce = format!("{term}-{}", self.nonces.fetch_add(1, Ordering::Relaxed));
+        let (term, nonce) = self.memories.nonce();
         let facts = self.facts(&object, (&spec, &status), &runs, &memory, (&term, &nonce));
         let read = facts.spec.as_ref().map_or_else(|_| BTreeSet::new(), |valid| references(&valid.question));
         self.context.referenced.refer(uid, &object.identity.namespace, read);
@@ -135,28 +125,23 @@ impl Reconcile for ModelSyncController {
 impl ModelSyncController {
     /// A controller that has seen nothing yet.
     pub fn new(context: Context) -> Self {
-        let term = RwLock::new(Arc::from(context.process.as_str()));
-        Self { context, memories: Mutex::default(), nonces: AtomicU64::new(0), last_answer: Mutex::default(), term }
+        let memories = Memories::new(&context.process);
+        Self { context, memories, last_answer: Mutex::default() }
     }
 
     /// Begins a term of leadership as if the process had just started.
     ///
-    /// Whoever led in between may have asked and written. What this process remembers of its own requests would make it
-    /// believe that it knows all of them, so its earlier nonces become those of a stranger.
-    ///
     /// Which ModelTrains are followed is noted anew by the passes that begin now.
     pub fn begin_term(&self) {
         self.context.followers.clear();
-        let term = format!("{}.{}", self.context.process, self.nonces.fetch_add(1, Ordering::Relaxed));
-        *self.term.write().unwrap_or_else(PoisonError::into_inner) = Arc::from(term);
-        self.memories().clear();
+        self.memories.begin_term();
     }
 
     /// Since when any object has had its last good answer, and the longest-standing demand that is not served.
     pub fn ages(&self) -> (Option<Duration>, Option<Duration>) {
         let now = self.context.runs.clock.now();
         let last = *self.last_answer.lock().unwrap_or_else(PoisonError::into_inner);
-        let oldest = self.memories().values().filter_map(|memory| memory.demand_since).min();
+        let oldest = self.memories.least(|memory| memory.demand_since);
         (last.map(|asked| now.mono.since(asked)), oldest.map(|since| until(since, now.wall)))
     }
 
@@ -189,7 +174,7 @@ impl ModelSyncController {
             *self.last_answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answered.asked);
         }
         if self.context.objects.get(uid).is_some() {
-            self.memories().entry(uid.into()).or_default().take_answer(answered);
+            self.memories.change(uid, |memory| memory.take_answer(answered));
             self.context.queue.wake(uid);
         }
     }
@@ -197,7 +182,7 @@ impl ModelSyncController {
     /// An object that the one with this uid reads a value from has changed: what was read before does not count any more.
     pub fn source_changed(&self, uid: &str) {
         if self.context.objects.get(uid).is_some() {
-            self.memories().entry(uid.into()).or_default().revision += 1;
+            self.memories.change(uid, |memory| memory.revision += 1);
             self.context.queue.wake(uid);
         }
     }
@@ -207,22 +192,15 @@ impl ModelSyncController {
     /// with an entity tag stays, for the endpoint may say that it still holds; so does one that was read after a watched
     /// value had changed, or it would be read once more.
     fn forget_answer(&self, uid: &str, decided_on: &Memory) {
-        let mut memories = self.memories();
-        // A newer answer may have come since.
         let tagged = |memory: &Memory| {
             memory.answer.as_ref().is_some_and(|last| last.result.as_ref().is_ok_and(|answer| answer.etag.is_some()))
         };
-        let same =
-            |memory: &&mut Box<Memory>| memory.answer == decided_on.answer && memory.revision == 0 && !tagged(memory);
-        let Some(memory) = memories.get_mut(uid).filter(same) else { return };
-        memory.answer = None;
-        if **memory == Memory::default() {
-            memories.remove(uid);
-        }
-        // After a start every object is remembered for a moment; the table of that size is given back.
-        if memories.len() < memories.capacity() / 8 {
-            memories.shrink_to_fit();
-        }
+        self.memories.change(uid, |memory| {
+            // A newer answer may have come since.
+            if memory.answer == decided_on.answer && memory.revision == 0 && !tagged(memory) {
+                memory.answer = None;
+            }
+        });
     }
 
     /// Notes which ModelTrain the object follows, and wakes those that this is news for. A spec that cannot be read says
@@ -247,24 +225,18 @@ impl ModelSyncController {
             (self.context.wake_train)(&namespace, &train);
         }
         self.context.referenced.refer(uid, "", BTreeSet::new());
-        self.memories().remove(uid);
+        self.memories.forget(uid);
         Next::Forget
     }
 
     fn observe(&self, uid: &str, runs: &RunsOf, status: &ModelSyncStatus, now: Now) -> Memory {
-        let mut memories = self.memories();
-        let mut memory = memories.get(uid).map(|memory| (**memory).clone()).unwrap_or_default();
-        if let RunsOf::Known { own, .. } = runs {
-            let own: Vec<_> = own.iter().map(Arc::as_ref).collect();
-            memory.observe(&own, status, now.mono);
-        }
-        // Most objects are idle, and of an idle object there is nothing to remember.
-        if memory == Memory::default() {
-            memories.remove(uid);
-        } else {
-            memories.insert(uid.into(), Box::new(memory.clone()));
-        }
-        memory
+        self.memories.change(uid, |memory| {
+            if let RunsOf::Known { own, .. } = runs {
+                let own: Vec<_> = own.iter().map(Arc::as_ref).collect();
+                memory.observe(&own, status, now.mono);
+            }
+            memory.clone()
+        })
     }
 
     fn facts<'a>(
@@ -279,14 +251,7 @@ impl ModelSyncController {
             Ok(spec) => validate(spec, self.context.runs.backends),
             Err(invalid) => Err(invalid.clone()),
         };
-        let runs = match runs {
-            RunsOf::Unknown => RunKnowledge::Unknown,
-            RunsOf::Known { own, predecessors, missing } => RunKnowledge::Known {
-                own: own.iter().map(Arc::as_ref).collect(),
-                predecessors: predecessors.iter().map(Arc::as_ref).collect(),
-                kind_missing: spec.as_ref().is_ok_and(|valid| missing.contains(&valid.kind)),
-            },
-        };
+        let runs = runs.knowledge(spec.as_ref().ok().map(|valid| valid.kind));
         Facts {
             object: &object.identity,
             spec,
@@ -300,8 +265,7 @@ impl ModelSyncController {
         }
     }
 
-    /// Carries out the plan's effects in their order. A pass that changed anything is followed by another at once: it sees
-    /// what this one wrote.
+    /// Carries out the plan's effects in their order.
     async fn apply(&self, object: &ObjectRecord<ModelSync>, status: &ModelSyncStatus, plan: &Plan) -> Next {
         for effect in &plan.effects {
             if !self.leads() {
@@ -319,14 +283,6 @@ impl ModelSyncController {
                 return next;
             }
         }
-        match plan.wake_up {
-            _ if !plan.effects.is_empty() => Next::Now,
-            WakeUp::At(at) => Next::At(at),
-            WakeUp::OnEvent => Next::OnEvent,
-        }
-    }
-
-    fn memories(&self) -> MutexGuard<'_, Memories> {
-        self.memories.lock().unwrap_or_else(PoisonError::into_inner)
+        look_again(plan.effects.is_empty(), plan.wake_up)
     }
 }

@@ -4,26 +4,24 @@ mod effects;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use tracing::debug;
 
 use super::{
-    effects::{RunEffects, Step},
+    effects::{RunEffects, Step, look_again},
+    memories::Memories,
     worker::Reconcile,
 };
 use crate::{
     api::{Kind, ModelSync, ModelTrain, ModelTrainSpec, ModelTrainStatus, ModelVersionSpec, ServedBy},
     core::{
         answer::{Answered, Query},
-        effect::{Inquiry, WakeUp},
+        effect::Inquiry,
         invalid::Invalid,
-        object::{Identity, RunKnowledge},
+        object::Identity,
         sync::follower,
         time::Now,
         train::{
@@ -87,12 +85,9 @@ pub struct TrainContext {
 /// Reconciles ModelTrains.
 pub struct ModelTrainController {
     context: TrainContext,
-    memories: Mutex<HashMap<Box<str>, Box<Memory>>>,
+    memories: Memories<Memory>,
     /// What was compiled of each object's present generation.
     compiled: Mutex<HashMap<Box<str>, CompiledOnce>>,
-    nonces: AtomicU64,
-    /// What the nonces of the present term of leadership begin with.
-    term: RwLock<Arc<str>>,
 }
 
 /// What was compiled, or why that fails, and of which generation.
@@ -125,8 +120,7 @@ impl Reconcile for ModelTrainController {
         };
         let now = self.context.runs.clock.now();
         let gathered = self.gather(&object.identity, &status, now);
-        let term = self.term.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let nonce = format!("{term}-{}", self.nonces.fetch_add(1, Ordering::Relaxed));
+        let (term, nonce) = self.memories.nonce();
         let read = spec.as_ref().map_or_else(|_| BTreeSet::new(), references);
         self.context.referenced.refer(uid, &object.identity.namespace, read);
         let plan = self.decide(&object.identity, (&spec, &status), &gathered, (&term, &nonce), now);
@@ -153,18 +147,13 @@ impl Reconcile for ModelTrainController {
 impl ModelTrainController {
     /// A controller that has seen nothing yet.
     pub fn new(context: TrainContext) -> Self {
-        let term = RwLock::new(Arc::from(context.process.as_str()));
-        Self { context, memories: Mutex::default(), compiled: Mutex::default(), nonces: AtomicU64::new(0), term }
+        let memories = Memories::new(&context.process);
+        Self { context, memories, compiled: Mutex::default() }
     }
 
     /// Begins a term of leadership as if the process had just started.
-    ///
-    /// Whoever led in between may have asked and written. What this process remembers of its own requests would make it
-    /// believe that it knows all of them, so its earlier nonces become those of a stranger.
     pub fn begin_term(&self) {
-        let term = format!("{}.{}", self.context.process, self.nonces.fetch_add(1, Ordering::Relaxed));
-        *self.term.write().unwrap_or_else(PoisonError::into_inner) = Arc::from(term);
-        self.memories().clear();
+        self.memories.begin_term();
     }
 
     /// The question of an object, if its spec is still the one that was decided on: the metrics of the run that is to be
@@ -197,7 +186,7 @@ impl ModelTrainController {
         };
         self.context.runs.metrics.question(outcome, answered.took);
         if self.context.objects.get(uid).is_some() {
-            self.memories().entry(uid.into()).or_default().take_answer(answered);
+            self.memories.change(uid, |memory| memory.take_answer(answered));
             self.context.queue.wake(uid);
         }
     }
@@ -205,7 +194,7 @@ impl ModelTrainController {
     /// An object that the one with this uid reads a value from has changed: what was read before does not count any more.
     pub fn source_changed(&self, uid: &str) {
         if self.context.objects.get(uid).is_some() {
-            self.memories().entry(uid.into()).or_default().revision += 1;
+            self.memories.change(uid, |memory| memory.revision += 1);
             self.context.queue.wake(uid);
         }
     }
@@ -213,7 +202,7 @@ impl ModelTrainController {
     fn forget(&self, poller: &TrainPoller, uid: &str) -> Next {
         poller.plan(uid, None);
         self.context.referenced.refer(uid, "", BTreeSet::new());
-        self.memories().remove(uid);
+        self.memories.forget(uid);
         self.compiled.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
         Next::Forget
     }
@@ -298,14 +287,13 @@ impl ModelTrainController {
     }
 
     fn observe(&self, uid: &str, runs: &RunsOf, status: &ModelTrainStatus, now: Now) -> Memory {
-        let mut memories = self.memories();
-        let mut memory = memories.get(uid).map(|memory| (**memory).clone()).unwrap_or_default();
-        if let RunsOf::Known { own, .. } = runs {
-            let own: Vec<_> = own.iter().map(Arc::as_ref).collect();
-            memory.observe(&own, status, now.mono);
-        }
-        memories.insert(uid.into(), Box::new(memory.clone()));
-        memory
+        self.memories.change(uid, |memory| {
+            if let RunsOf::Known { own, .. } = runs {
+                let own: Vec<_> = own.iter().map(Arc::as_ref).collect();
+                memory.observe(&own, status, now.mono);
+            }
+            memory.clone()
+        })
     }
 
     fn decide(
@@ -321,14 +309,7 @@ impl ModelTrainController {
             (Ok(spec), Ok(compiled)) => validate(spec, compiled, self.context.runs.backends),
             (Err(invalid), _) | (_, Err(invalid)) => Err(invalid.clone()),
         };
-        let runs = match &gathered.runs {
-            RunsOf::Unknown => RunKnowledge::Unknown,
-            RunsOf::Known { own, predecessors, missing } => RunKnowledge::Known {
-                own: own.iter().map(Arc::as_ref).collect(),
-                predecessors: predecessors.iter().map(Arc::as_ref).collect(),
-                kind_missing: spec.as_ref().is_ok_and(|valid| missing.contains(&valid.kind)),
-            },
-        };
+        let runs = gathered.runs.knowledge(spec.as_ref().ok().map(|valid| valid.kind));
         let versions = match &gathered.versions {
             None => VersionKnowledge::Unknown,
             Some((own, earlier)) => VersionKnowledge::Known {
@@ -367,8 +348,7 @@ impl ModelTrainController {
         fresh
     }
 
-    /// Carries out the plan's effects in their order. A pass that changed anything is followed by another at once: it sees
-    /// what this one wrote.
+    /// Carries out the plan's effects in their order.
     async fn apply(&self, object: &ObjectRecord<ModelTrain>, status: &ModelTrainStatus, plan: &Plan) -> Next {
         for effect in &plan.effects {
             if !self.leads() {
@@ -390,19 +370,6 @@ impl ModelTrainController {
                 return next;
             }
         }
-        match plan.wake_up {
-            _ if !plan.effects.is_empty() => Next::Now,
-            WakeUp::At(at) => Next::At(at),
-            WakeUp::OnEvent => Next::OnEvent,
-        }
-    }
-
-    fn memories(&self) -> MutexGuard<'_, HashMap<Box<str>, Box<Memory>>> {
-        self.memories.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Changes what is remembered of an object.
-    fn remember(&self, uid: &str, change: impl FnOnce(&mut Memory)) {
-        change(self.memories().entry(uid.into()).or_default());
+        look_again(plan.effects.is_empty(), plan.wake_up)
     }
 }

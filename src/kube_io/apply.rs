@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::{
-    client::{CallError, Clients, Guarded, call},
+    client::{CallError, Clients, Guarded, call, get_opt},
     record::{self, ObjectRecord},
 };
 use crate::{
@@ -105,13 +105,9 @@ impl ApiServer {
 
     /// Reads an object live. `None` where it, or the uid that is meant, is gone.
     pub async fn get<K: Kind>(&self, identity: &Identity) -> Result<Option<ObjectRecord<K>>, CallError> {
-        let found: Result<Box<RawValue>, _> =
-            call(&self.clients.reads, with_body(Request::get(path_of::<K>(identity)), &Value::Null)?).await;
-        match found {
-            Ok(object) => Ok(Some(record::object(object.get())?).filter(|record| record.identity.uid == identity.uid)),
-            Err(error) if error.code() == Some(404) => Ok(None),
-            Err(error) => Err(error),
-        }
+        let found = get_opt::<Box<RawValue>>(&self.clients.reads, &path_of::<K>(identity)).await?;
+        let record = found.map(|object| record::object::<K>(object.get())).transpose()?;
+        Ok(record.filter(|record| record.identity.uid == identity.uid))
     }
 
     /// Creates a run, once. `fieldValidation=Strict`: what the API server does not know is refused, not dropped.
@@ -154,32 +150,22 @@ impl ApiServer {
     ) -> Result<Found, CallError> {
         let kind = backend.kind();
         let path = format!("{}/{name}", collection(kind, Some(namespace)));
-        let found: Result<Box<RawValue>, _> =
-            call(&self.clients.reads, with_body(Request::get(path), &Value::Null)?).await;
-        match found {
-            Ok(object) => {
-                let run = record::run(backend, object.get())?;
-                let ours = run.owner_uid == owner_uid;
-                if ours && record::carries_label(object.get(), keys::OWNER_UID, owner_uid) {
-                    return Ok(Found::Ours(Box::new(run)));
-                }
-                if ours {
-                    // The watch selects by this label, so it would never tell how the run goes on.
-                    return Ok(Found::Foreign(format!(
-                        "nobody: its label {} is gone, put back {owner_uid}",
-                        keys::OWNER_UID
-                    )));
-                }
-                let owner = if run.owner_name.is_empty() {
-                    "nobody that this operator knows".to_owned()
-                } else {
-                    format!("{} {}", run.owner_kind, run.owner_name)
-                };
-                Ok(Found::Foreign(owner))
-            }
-            Err(error) if error.code() == Some(404) => Ok(Found::Absent),
-            Err(error) => Err(error),
+        let Some(object) = get_opt::<Box<RawValue>>(&self.clients.reads, &path).await? else {
+            return Ok(Found::Absent);
+        };
+        let run = record::run(backend, object.get())?;
+        let ours = run.owner_uid == owner_uid;
+        if ours && record::carries_label(object.get(), keys::OWNER_UID, owner_uid) {
+            return Ok(Found::Ours(Box::new(run)));
         }
+        Ok(Found::Foreign(if ours {
+            // The watch selects by this label, so it would never tell how the run goes on.
+            format!("nobody: its label {} is gone, put back {owner_uid}", keys::OWNER_UID)
+        } else if run.owner_name.is_empty() {
+            "nobody that this operator knows".to_owned()
+        } else {
+            format!("{} {}", run.owner_kind, run.owner_name)
+        }))
     }
 
     /// Ends a run in its backend's own way, if it is still the one that was decided on, and marks why. Returns the run.
@@ -248,7 +234,7 @@ pub(super) async fn post(client: &Guarded, path: &str, body: &Value) -> Result<B
 
 pub(super) fn with_body(request: http::request::Builder, body: &Value) -> Result<Request<Vec<u8>>, CallError> {
     let bytes = if body.is_null() { Vec::new() } else { serde_json::to_vec(body)? };
-    request.body(bytes).map_err(|error| CallError::Unknown(error.to_string()))
+    Ok(request.body(bytes)?)
 }
 
 /// What a refusal of a create means. All of these are certain: nothing was stored.

@@ -98,6 +98,12 @@ pub enum CallError {
     Unreadable(#[from] serde_json::Error),
 }
 
+impl From<http::Error> for CallError {
+    fn from(error: http::Error) -> Self {
+        Self::Unknown(error.to_string())
+    }
+}
+
 impl CallError {
     /// HTTP status of a refusal.
     pub fn code(&self) -> Option<u16> {
@@ -112,6 +118,15 @@ impl CallError {
 pub async fn call<T: DeserializeOwned>(client: &Guarded, request: Request<Vec<u8>>) -> Result<T, CallError> {
     let text = within(client.safeguards.call_deadline, exchange(&client.client, request)).await??;
     Ok(serde_json::from_str(&text)?)
+}
+
+/// Reads what is at this path, within the deadline of a call. `None` where there is nothing.
+pub async fn get_opt<T: DeserializeOwned>(client: &Guarded, path: &str) -> Result<Option<T>, CallError> {
+    match call(client, Request::get(path).body(Vec::new())?).await {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.code() == Some(404) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Waits no longer than this.

@@ -131,9 +131,13 @@ impl ApiCredentials {
     }
 
     async fn object(&self, key: ObjectKey) -> Result<Arc<Data>, NoAnswer> {
+        let known = || self.kept().objects.get(&key, self.clock.mono());
+        if let Some(kept) = known() {
+            return Ok(kept);
+        }
         let _turn = self.reads.acquire().await;
         // Whoever waited may find what another has read meanwhile.
-        if let Some(kept) = self.kept().objects.get(&key, self.clock.mono()) {
+        if let Some(kept) = known() {
             return Ok(kept);
         }
         let read = self.clock.mono();
@@ -163,12 +167,16 @@ impl ApiCredentials {
 
     async fn issue(&self, namespace: &str, account: &str, audience: &str) -> Result<Confidential, NoAnswer> {
         check_name("service account", account)?;
-        let _turn = self.reads.acquire().await;
         let key = (namespace.to_owned(), account.to_owned(), audience.to_owned());
-        let now = self.clock.now();
-        if let Some(kept) = self.kept().tokens.get(&key, now.mono) {
+        let known = || self.kept().tokens.get(&key, self.clock.mono());
+        if let Some(kept) = known() {
             return Ok(kept);
         }
+        let _turn = self.reads.acquire().await;
+        if let Some(kept) = known() {
+            return Ok(kept);
+        }
+        let now = self.clock.now();
         if self.own_audiences(namespace, account).await?.iter().any(|own| own == audience) {
             let message = format!(
                 "the audience {audience} is one of the API server's own: whoever receives such a token could use the \

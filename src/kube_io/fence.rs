@@ -2,11 +2,10 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use http::Request;
 use serde_json::value::RawValue;
 use tracing::{info, warn};
 
-use super::client::{CallError, Clients, call};
+use super::client::{CallError, Clients, get_opt};
 use crate::{api::keys, core::object::Fence};
 
 /// The last known state of the fence.
@@ -61,10 +60,5 @@ impl FenceState {
 
 async fn exists(clients: &Clients, plural: &str) -> Result<bool, CallError> {
     let path = format!("/apis/admissionregistration.k8s.io/v1/{plural}/{}", keys::FENCE);
-    let request = Request::get(path).body(Vec::new()).map_err(|error| CallError::Unknown(error.to_string()))?;
-    match call::<Box<RawValue>>(&clients.reads, request).await {
-        Ok(_) => Ok(true),
-        Err(error) if error.code() == Some(404) => Ok(false),
-        Err(error) => Err(error),
-    }
+    Ok(get_opt::<Box<RawValue>>(&clients.reads, &path).await?.is_some())
 }

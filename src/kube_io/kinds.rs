@@ -6,10 +6,9 @@ use std::{
     time::Duration,
 };
 
-use http::Request;
 use serde::Deserialize;
 
-use super::client::{CallError, Guarded, call};
+use super::client::{CallError, Guarded, get_opt};
 use crate::{clock::Clock, core::time::Mono};
 
 /// How soon a kind that was missing is looked for again.
@@ -137,14 +136,9 @@ impl Kinds {
         }
         let path =
             if api_version.contains('/') { format!("/apis/{api_version}") } else { format!("/api/{api_version}") };
-        let request = Request::get(path).body(Vec::new()).map_err(|error| CallError::Unknown(error.to_string()))?;
-        match call::<List>(&self.client, request).await {
-            Ok(mut list) => {
-                list.resources.retain(|found| !found.name.contains('/'));
-                Ok(list.resources)
-            }
-            Err(error) if error.code() == Some(404) => Ok(Vec::new()),
-            Err(error) => Err(error),
-        }
+        let list = get_opt::<List>(&self.client, &path).await?;
+        let mut resources = list.map_or_else(Vec::new, |list| list.resources);
+        resources.retain(|found| !found.name.contains('/'));
+        Ok(resources)
     }
 }

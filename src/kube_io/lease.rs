@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::client::{CallError, Clients, call};
+use super::client::{CallError, Clients, call, get_opt};
 use crate::{
     clock::Clock,
     core::{
@@ -201,12 +201,9 @@ impl Candidacy {
     }
 
     async fn read(&self, clients: &Clients, sent: Mono) -> Result<Option<Stored>, CallError> {
-        let request = get(format!("{}/{}", self.path(), self.settings.name))?;
-        match self.in_time(sent, call::<Lease>(&clients.reads, request)).await {
-            Ok(lease) => Ok(Some(lease.into())),
-            Err(error) if error.code() == Some(404) => Ok(None),
-            Err(error) => Err(error),
-        }
+        let path = format!("{}/{}", self.path(), self.settings.name);
+        let lease = self.in_time(sent, get_opt::<Lease>(&clients.reads, &path)).await?;
+        Ok(lease.map(Into::into))
     }
 
     /// Creates the lease, or replaces exactly the one that was seen, as held by us or by nobody.
@@ -243,8 +240,7 @@ impl Candidacy {
             None => Request::post(self.path()),
         };
         let body = serde_json::to_vec::<Value>(&lease)?;
-        let request = request.header("Content-Type", "application/json").body(body);
-        let request = request.map_err(|error| CallError::Unknown(error.to_string()))?;
+        let request = request.header("Content-Type", "application/json").body(body)?;
         self.in_time(sent, call::<Lease>(&clients.writes, request)).await.map(Into::into)
     }
 
@@ -272,7 +268,9 @@ impl Candidacy {
             self.path(),
             self.settings.name
         );
-        let mut events = pin!(clients.reads.client.request_events::<Lease>(get(path)?).await.map_err(broken)?);
+        let mut events = pin!(
+            clients.reads.client.request_events::<Lease>(Request::get(path).body(Vec::new())?).await.map_err(broken)?
+        );
         while let Some(event) = events.try_next().await.map_err(broken)? {
             let found = match event {
                 WatchEvent::Added(lease) | WatchEvent::Modified(lease) => Some(lease.into()),
@@ -286,8 +284,4 @@ impl Candidacy {
         }
         Ok(())
     }
-}
-
-fn get(path: String) -> Result<Request<Vec<u8>>, CallError> {
-    Request::get(path).body(Vec::new()).map_err(|error| CallError::Unknown(error.to_string()))
 }

@@ -7,6 +7,7 @@ pub mod events;
 pub mod fence;
 pub mod kinds;
 pub mod lease;
+pub mod list;
 pub mod objects;
 pub mod rbac;
 pub mod record;

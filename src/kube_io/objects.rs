@@ -2,12 +2,12 @@
 
 use futures::future::BoxFuture;
 use http::Request;
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
     client::{CallError, Guarded, call},
     kinds::{KindError, Kinds, Resource},
+    record::names,
     referenced::{Known, Referenced},
 };
 use crate::{
@@ -89,19 +89,7 @@ impl ReadObjects for LiveObjects {
 
 /// The object's resourceVersion.
 fn version(object: &RawValue) -> u64 {
-    #[derive(Deserialize)]
-    struct Object {
-        metadata: Meta,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Meta {
-        resource_version: String,
-    }
-    serde_json::from_str::<Object>(object.get())
-        .ok()
-        .and_then(|object| object.metadata.resource_version.parse().ok())
-        .unwrap_or(0)
+    names(object.get()).ok().and_then(|names| names.resource_version.parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -224,19 +224,31 @@ pub fn carries_label(object: &str, key: &str, value: &str) -> bool {
         .is_ok_and(|object| object.metadata.labels.get(key).is_some_and(|found| found == value))
 }
 
-/// Name of an object whose rest cannot be read, for messages.
+/// What an object of any kind is named, and which version it is. What it does not say is empty.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Names {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// Its resourceVersion.
+    pub resource_version: String,
+}
+
+/// Reads the names of an object, whatever its rest is.
+pub fn names(object: &str) -> Result<Names, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Object {
+        metadata: Names,
+    }
+    serde_json::from_str(object).map(|Object { metadata }| metadata)
+}
+
+/// Namespace and name of an object whose rest cannot be read, for messages.
 pub fn name_of(object: &str) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Named {
-        metadata: NameOnly,
-    }
-    #[derive(Deserialize)]
-    struct NameOnly {
-        #[serde(default)]
-        namespace: String,
-        name: String,
-    }
-    serde_json::from_str::<Named>(object)
-        .ok()
-        .map(|named| format!("{}/{}", named.metadata.namespace, named.metadata.name))
+    let names = names(object).ok().filter(|names| !names.name.is_empty())?;
+    Some(format!("{}/{}", names.namespace, names.name))
 }

@@ -14,7 +14,6 @@ use std::{
     time::Duration,
 };
 
-use serde::Deserialize;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
@@ -22,6 +21,7 @@ use tracing::{debug, warn};
 use super::{
     client::Guarded,
     kinds::Kinds,
+    record::names,
     watch::{Scope, Sink, follow},
 };
 use crate::{clock::Clock, core::references::Reference};
@@ -269,20 +269,8 @@ impl ReferencedSink {
 
 /// Namespace and name of an object, and its resourceVersion.
 fn read(object: &str) -> Option<((String, String), u64)> {
-    #[derive(Deserialize)]
-    struct Object {
-        metadata: Meta,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Meta {
-        #[serde(default)]
-        namespace: String,
-        name: String,
-        resource_version: String,
-    }
-    let Object { metadata } = serde_json::from_str(object).ok()?;
-    Some(((metadata.namespace, metadata.name), metadata.resource_version.parse().ok()?))
+    let names = names(object).ok().filter(|names| !names.name.is_empty())?;
+    Some(((names.namespace, names.name), names.resource_version.parse().ok()?))
 }
 
 impl Sink for ReferencedSink {

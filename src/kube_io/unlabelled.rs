@@ -6,13 +6,10 @@ use std::{
     time::Duration,
 };
 
-use http::Request;
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
 use super::{
     apply::collection,
-    client::{CallError, Guarded, call},
+    client::{CallError, Guarded},
+    list::{Listing, list},
     record,
 };
 use crate::{
@@ -78,38 +75,17 @@ impl UnlabelledRuns {
     /// Unfinished runs by the uid of the ModelSync that controls them.
     async fn list(&self, backend: &dyn RunBackend, namespace: &str) -> Result<HashMap<String, String>, CallError> {
         let mut runs = HashMap::new();
-        let mut next = String::new();
-        loop {
-            let path = format!(
-                "{}?limit={PAGE}&labelSelector=%21{}&continue={next}",
-                collection(backend.kind(), Some(namespace)),
-                keys::OWNER_UID.replace('/', "%2F"),
-            );
-            let request = Request::get(path).body(Vec::new()).map_err(|error| CallError::Unknown(error.to_string()))?;
-            let page: Page = call(&self.client, request).await?;
-            for item in &page.items {
-                // What cannot be read is not a run of ours.
-                let Ok(run) = record::run(backend, item.get()) else { continue };
-                if run.is_active() && run.owner_kind == "ModelSync" {
-                    runs.insert(run.owner_uid, run.name);
-                }
+        let selector = format!("%21{}", keys::OWNER_UID.replace('/', "%2F"));
+        let path = collection(backend.kind(), Some(namespace));
+        let what = Listing { path: &path, selector: &selector, page: PAGE, ..Listing::default() };
+        let see = |item: &str| {
+            // What cannot be read is not a run of ours.
+            let Ok(run) = record::run(backend, item) else { return };
+            if run.is_active() && run.owner_kind == "ModelSync" {
+                runs.insert(run.owner_uid, run.name);
             }
-            if page.metadata.next.is_empty() {
-                return Ok(runs);
-            }
-            next = page.metadata.next;
-        }
+        };
+        list(&self.client, what, see).await?;
+        Ok(runs)
     }
-}
-
-#[derive(Deserialize)]
-struct Page {
-    metadata: PageMeta,
-    items: Vec<Box<RawValue>>,
-}
-
-#[derive(Deserialize)]
-struct PageMeta {
-    #[serde(default, rename = "continue")]
-    next: String,
 }

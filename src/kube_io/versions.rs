@@ -8,7 +8,8 @@ use serde_json::{Value, json, value::RawValue};
 
 use super::{
     apply::{merge_patch, post, resource_path, with_body},
-    client::{CallError, Clients, Guarded, call},
+    client::{CallError, Clients, Guarded, call, get_opt},
+    list::{Listing, list},
     record::{Packed, part},
 };
 use crate::{
@@ -212,11 +213,7 @@ impl Versions {
 
     async fn find(&self, namespace: &str, name: &str) -> Result<Option<Box<RawValue>>, CallError> {
         let path = format!("{}/{name}", model_versions(Some(namespace)));
-        match call(&self.clients.reads, with_body(Request::get(path), &Value::Null)?).await {
-            Ok(found) => Ok(Some(found)),
-            Err(error) if error.code() == Some(404) => Ok(None),
-            Err(error) => Err(error),
-        }
+        get_opt(&self.clients.reads, &path).await
     }
 
     /// Every ModelTrain and every ModelVersion of a namespace, or of all, as JSON and as of one moment: a record that is
@@ -244,41 +241,17 @@ pub struct Snapshot {
 }
 
 async fn snapshot(client: &Guarded, trains: &str, versions: &str) -> Result<Snapshot, CallError> {
-    let (moment, trains) = list(client, trains, "").await?;
-    let at = format!("&resourceVersion={moment}&resourceVersionMatch=Exact");
-    let (_, versions) = list(client, versions, &at).await?;
+    let (moment, trains) = all(client, trains, None).await?;
+    let (_, versions) = all(client, versions, Some(&moment)).await?;
     Ok(Snapshot { trains, versions })
 }
 
-/// Every object of a collection, page by page, and the resourceVersion that they are of.
-async fn list(client: &Guarded, path: &str, at: &str) -> Result<(String, Vec<Value>), CallError> {
-    let (mut items, mut query) = (Vec::new(), at.to_owned());
-    loop {
-        let request = Request::get(format!("{path}?limit={PAGE}{query}"));
-        let page: Page = call(client, with_body(request, &Value::Null)?).await?;
-        items.extend(page.items);
-        if page.metadata.next.is_empty() {
-            return Ok((page.metadata.resource_version, items));
-        }
-        // The token says which moment is meant.
-        query = format!("&continue={}", page.metadata.next);
-    }
-}
-
-#[derive(Deserialize)]
-struct Page {
-    metadata: PageMeta,
-    #[serde(default)]
-    items: Vec<Value>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct PageMeta {
-    #[serde(default)]
-    resource_version: String,
-    #[serde(default, rename = "continue")]
-    next: String,
+/// Every object of a collection, and the resourceVersion that they are of.
+async fn all(client: &Guarded, path: &str, at: Option<&str>) -> Result<(String, Vec<Value>), CallError> {
+    let mut items = Vec::new();
+    let what = Listing { path, at, page: PAGE, ..Listing::default() };
+    let moment = list(client, what, |item| items.push(serde_json::from_str(item))).await?;
+    Ok((moment, items.into_iter().collect::<Result<_, _>>()?))
 }
 
 /// URL path of the collection of ModelVersions, in one namespace or in all.

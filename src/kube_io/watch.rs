@@ -9,12 +9,15 @@ use std::{sync::Arc, time::Duration};
 use futures::TryStreamExt;
 use http::{Request, header};
 use kube::core::WatchEvent;
-use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::client::{CallError, Guarded, call, within};
+use super::{
+    client::{CallError, Guarded, within},
+    list::{self, Listing},
+    record::names,
+};
 use crate::clock::Clock;
 
 /// Items of one page: small, because a page is held as text while it is read.
@@ -54,12 +57,12 @@ impl Scope {
         Self { path, selector: String::new(), metadata_only: true }
     }
 
-    fn get(&self, path: &str, accept: &'static str) -> Result<Request<Vec<u8>>, CallError> {
+    fn watch(&self, path: &str) -> Result<Request<Vec<u8>>, CallError> {
         let mut request = Request::get(path);
         if self.metadata_only {
-            request = request.header(header::ACCEPT, accept);
+            request = request.header(header::ACCEPT, METADATA.1);
         }
-        request.body(Vec::new()).map_err(|error| CallError::Unknown(error.to_string()))
+        Ok(request.body(Vec::new())?)
     }
 }
 
@@ -81,22 +84,6 @@ pub trait Sink: Send {
     fn missing(&mut self);
     /// The watch does not work, and why.
     fn failed(&mut self, error: &str);
-}
-
-#[derive(Deserialize)]
-struct List {
-    metadata: ListMeta,
-    #[serde(default = "Vec::new")]
-    items: Vec<Box<RawValue>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ListMeta {
-    #[serde(default)]
-    resource_version: String,
-    #[serde(default, rename = "continue")]
-    next: String,
 }
 
 /// Follows the scope until it is cancelled.
@@ -183,19 +170,16 @@ async fn session(client: &Guarded, scope: &Scope, sink: &mut impl Sink, pauses: 
 
 async fn list(client: &Guarded, scope: &Scope, sink: &mut impl Sink) -> Result<String, CallError> {
     sink.begin();
-    let mut next = String::new();
-    loop {
-        let path = format!("{}?limit={PAGE}&labelSelector={}&continue={next}", scope.path, scope.selector);
-        let page: List = call(client, scope.get(&path, METADATA.0)?).await?;
-        for item in &page.items {
-            sink.listed(item.get());
-        }
-        if page.metadata.next.is_empty() {
-            sink.commit(&page.metadata.resource_version);
-            return Ok(page.metadata.resource_version);
-        }
-        next = page.metadata.next;
-    }
+    let what = Listing {
+        path: &scope.path,
+        selector: &scope.selector,
+        at: None,
+        accept: scope.metadata_only.then_some(METADATA.0),
+        page: PAGE,
+    };
+    let version = list::list(client, what, |object| sink.listed(object)).await?;
+    sink.commit(&version);
+    Ok(version)
 }
 
 /// One watch request, to its regular end. A version that is gone, and any other error, is returned.
@@ -211,7 +195,7 @@ async fn watch(
         scope.path, scope.selector
     );
     let silence = client.safeguards.watch_silence;
-    let request = scope.get(&path, METADATA.1)?;
+    let request = scope.watch(&path)?;
     let started = within(silence, client.client.request_events::<Box<RawValue>>(request)).await?;
     let mut events = std::pin::pin!(started.map_err(certain)?);
     sink.contact();
@@ -235,12 +219,8 @@ async fn watch(
 }
 
 fn advance(version: &mut String, object: &str) {
-    #[derive(Deserialize)]
-    struct Versioned {
-        metadata: ListMeta,
-    }
-    if let Ok(Versioned { metadata }) = serde_json::from_str(object) {
-        *version = metadata.resource_version;
+    if let Ok(names) = names(object) {
+        *version = names.resource_version;
     }
 }
 

@@ -63,7 +63,7 @@ impl ModelSyncController {
         match self.context.runs.look_up(&object.identity, slot).await {
             Ok(None) => Step::Done,
             Ok(Some(lookup)) => {
-                self.memories().entry((*object.identity.uid).into()).or_default().lookup = Some(lookup);
+                self.memories.change(&object.identity.uid, |memory| memory.lookup = Some(lookup));
                 Step::Done
             }
             Err(next) => Step::Stop(next),
@@ -76,7 +76,7 @@ impl ModelSyncController {
         match self.context.unlabelled.find(backend, &identity.namespace, &identity.uid).await {
             Ok(run) => {
                 let seen = Unlabelled { run, at: self.context.runs.clock.mono() };
-                self.memories().entry((*identity.uid).into()).or_default().unlabelled = Some(seen);
+                self.memories.change(&identity.uid, |memory| memory.unlabelled = Some(seen));
                 Step::Done
             }
             Err(error) => {
@@ -87,6 +87,6 @@ impl ModelSyncController {
     }
 
     fn remember_post(&self, uid: &str, nonce: &str, state: PostState) {
-        self.memories().entry(uid.into()).or_default().post = Some(Post { nonce: nonce.to_owned(), state });
+        self.memories.change(uid, |memory| memory.post = Some(Post { nonce: nonce.to_owned(), state }));
     }
 }

@@ -54,7 +54,7 @@ impl ModelTrainController {
         let identity = &object.identity;
         let post = |state| {
             let post = Post { nonce: run.nonce.clone(), state };
-            self.remember(&identity.uid, |memory| drop(memory.posts.insert(run.name.clone(), post)));
+            self.memories.change(&identity.uid, |memory| drop(memory.posts.insert(run.name.clone(), post)));
         };
         // From here until the reply nobody can say whether the run exists; a crash in between leaves it at that.
         post(PostState::Unknown);
@@ -106,7 +106,7 @@ impl ModelTrainController {
             Ok(None) => Step::Done,
             Ok(Some(lookup)) => {
                 let name = slot.run_name.clone();
-                self.remember(&object.identity.uid, |memory| drop(memory.lookups.insert(name, lookup)));
+                self.memories.change(&object.identity.uid, |memory| drop(memory.lookups.insert(name, lookup)));
                 Step::Done
             }
             Err(next) => Step::Stop(next),
@@ -128,7 +128,7 @@ impl ModelTrainController {
         match read.await {
             Ok(results) => {
                 let uid = wanted.run_uid.clone();
-                self.remember(&identity.uid, |memory| drop(memory.results.insert(uid, results)));
+                self.memories.change(&identity.uid, |memory| drop(memory.results.insert(uid, results)));
                 Step::Done
             }
             Err(error) => {
@@ -149,7 +149,7 @@ impl ModelTrainController {
             warn!(object = &*object.identity.name, run = name, "a candidate could not be judged in time");
             Judgement { verdict: Verdict::Inconclusive, rules: Vec::new() }
         };
-        self.remember(&object.identity.uid, |memory| drop(memory.judged.insert(name, (digest, judgement))));
+        self.memories.change(&object.identity.uid, |memory| drop(memory.judged.insert(name, (digest, judgement))));
         Step::Done
     }
 
@@ -190,7 +190,7 @@ impl ModelTrainController {
                 let remedy = conflict.remedy();
                 warn!(object = &*identity.name, version = name, remedy, "a record cannot be written");
                 let seen = (remedy, self.context.runs.clock.mono());
-                self.remember(&identity.uid, |memory| drop(memory.conflicts.insert(name, seen)));
+                self.memories.change(&identity.uid, |memory| drop(memory.conflicts.insert(name, seen)));
                 Step::Done
             }
             Recorded::Refused { code, message } => {

@@ -6,7 +6,10 @@ use jiff::Timestamp;
 
 use super::{Freshness, entry, order, reason, schedule::Schedule, unanswered, under_way};
 use crate::{
-    api::{AttemptVerdict, FallingMetric, ModelTrainStatus, RecordedInput, ScheduleStatus, SpentReason, StaleReason, StaleReasonType},
+    api::{
+        AttemptVerdict, FallingMetric, ModelTrainStatus, RecordedInput, ScheduleStatus, SpentReason, StaleReason,
+        StaleReasonType,
+    },
     core::time::{after, whole_seconds},
 };
 

@@ -12,6 +12,7 @@ use super::{YOUNG, read, version, write};
 use crate::{
     clock::Clock,
     core::{
+        object::RunKnowledge,
         run::{RunBackend, RunKind, RunRecord},
         time::Mono,
     },
@@ -60,6 +61,20 @@ pub enum RunsOf {
         /// Kinds that are not installed.
         missing: Vec<RunKind>,
     },
+}
+
+impl RunsOf {
+    /// What decisions are told of it. `wanted` is the kind of run that the object makes, where that is known.
+    pub fn knowledge(&self, wanted: Option<RunKind>) -> RunKnowledge<'_> {
+        match self {
+            Self::Unknown => RunKnowledge::Unknown,
+            Self::Known { own, predecessors, missing } => RunKnowledge::Known {
+                own: own.iter().map(Arc::as_ref).collect(),
+                predecessors: predecessors.iter().map(Arc::as_ref).collect(),
+                kind_missing: wanted.is_some_and(|kind| missing.contains(&kind)),
+            },
+        }
+    }
 }
 
 impl Runs {

@@ -1,0 +1,111 @@
+//! What a controller remembers of its objects, for as long as it may: one term of leadership. No IO.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// By uid; nothing is kept for an object of which there is nothing to remember.
+type Entries<M> = HashMap<Box<str>, Box<M>>;
+
+/// What is remembered of each object, and the term it is remembered in.
+pub struct Memories<M> {
+    process: String,
+    entries: Mutex<Entries<M>>,
+    nonces: AtomicU64,
+    /// What the nonces of the present term begin with.
+    term: RwLock<Arc<str>>,
+}
+
+impl<M: Clone + Default + PartialEq> Memories<M> {
+    /// Nothing remembered. The name of the process must differ for every process.
+    pub fn new(process: &str) -> Self {
+        let (entries, nonces) = (Mutex::default(), AtomicU64::new(0));
+        Self { process: process.to_owned(), entries, nonces, term: RwLock::new(Arc::from(process)) }
+    }
+
+    /// Begins a term as if the process had just started.
+    ///
+    /// Whoever led in between may have asked and written. What this process remembers of its own requests would make it
+    /// believe that it knows all of them, so its earlier nonces become those of a stranger.
+    pub fn begin_term(&self) {
+        let term = format!("{}.{}", self.process, self.nonces.fetch_add(1, Ordering::Relaxed));
+        *self.term.write().unwrap_or_else(PoisonError::into_inner) = Arc::from(term);
+        self.lock().clear();
+    }
+
+    /// Name of the present term, and a nonce of it that no other call returns.
+    pub fn nonce(&self) -> (Arc<str>, String) {
+        let term = self.term.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let nonce = format!("{term}-{}", self.nonces.fetch_add(1, Ordering::Relaxed));
+        (term, nonce)
+    }
+
+    /// Changes what is remembered of an object, and returns what `change` does.
+    pub fn change<T>(&self, uid: &str, change: impl FnOnce(&mut M) -> T) -> T {
+        let mut entries = self.lock();
+        let memory = entries.entry(uid.into()).or_default();
+        let changed = change(memory);
+        // Most objects are idle, and of an idle object there is nothing to remember.
+        if **memory == M::default() {
+            remove(&mut entries, uid);
+        }
+        changed
+    }
+
+    /// Forgets an object.
+    pub fn forget(&self, uid: &str) {
+        remove(&mut self.lock(), uid);
+    }
+
+    /// The least of what `of` says of any object.
+    pub fn least<T: Ord>(&self, of: impl Fn(&M) -> Option<T>) -> Option<T> {
+        self.lock().values().filter_map(|memory| of(memory)).min()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Entries<M>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// After a start every object is remembered for a moment; the table of that size is given back.
+fn remove<M>(entries: &mut Entries<M>, uid: &str) {
+    entries.remove(uid);
+    if entries.len() < entries.capacity() / 8 {
+        entries.shrink_to_fit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nonces_of_an_earlier_term_are_a_strangers() {
+        let memories = Memories::<u8>::new("process");
+        let (first, nonce) = memories.nonce();
+        assert!(nonce.starts_with(&format!("{first}-")) && memories.nonce().1 != nonce);
+        memories.change("a", |memory| *memory = 1);
+        memories.begin_term();
+        let (second, nonce) = memories.nonce();
+        assert!(second != first && nonce.starts_with(&format!("{second}-")));
+        assert_eq!(memories.change("a", |memory| *memory), 0, "nothing is remembered of the term before");
+    }
+
+    #[test]
+    fn idle_objects_take_no_room() {
+        let memories = Memories::<u8>::new("process");
+        for uid in 0..1_000 {
+            memories.change(&uid.to_string(), |memory| *memory = 7);
+        }
+        assert_eq!(memories.least(|memory| Some(*memory)), Some(7));
+        for uid in 0..1_000 {
+            memories.change(&uid.to_string(), |memory| *memory = 0);
+        }
+        assert_eq!(memories.least(|memory| Some(*memory)), None);
+        assert!(memories.lock().capacity() < 100);
+    }
+}

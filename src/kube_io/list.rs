@@ -1,0 +1,63 @@
+//! Lists, page by page. IO.
+
+use http::{Request, header};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::client::{CallError, Guarded, call};
+
+/// What is listed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Listing<'a> {
+    /// URL path of the collection.
+    pub path: &'a str,
+    /// Selector of labels, URL-encoded. Empty: everything.
+    pub selector: &'a str,
+    /// The resourceVersion that the list is to be of, exactly. `None`: the newest.
+    pub at: Option<&'a str>,
+    /// What is accepted instead of plain JSON.
+    pub accept: Option<&'static str>,
+    /// Most objects of one page.
+    pub page: u32,
+}
+
+/// Shows `see` every object, in pages that the API server reads one after the other, and returns the resourceVersion that
+/// all of them are of.
+///
+/// A list that takes longer than the API server remembers ends as 410; what was seen until then is not all.
+pub async fn list(client: &Guarded, what: Listing<'_>, mut see: impl FnMut(&str)) -> Result<String, CallError> {
+    let mut query = what.at.map_or_else(String::new, |at| format!("&resourceVersion={at}&resourceVersionMatch=Exact"));
+    loop {
+        let path = format!("{}?limit={}&labelSelector={}{query}", what.path, what.page, what.selector);
+        let mut request = Request::get(path);
+        if let Some(accept) = what.accept {
+            request = request.header(header::ACCEPT, accept);
+        }
+        let page: Page = call(client, request.body(Vec::new())?).await?;
+        for item in page.items.iter().flatten() {
+            see(item.get());
+        }
+        if page.metadata.next.is_empty() {
+            return Ok(page.metadata.resource_version);
+        }
+        // The token says which version is meant.
+        query = format!("&continue={}", page.metadata.next);
+    }
+}
+
+#[derive(Deserialize)]
+struct Page {
+    metadata: Meta,
+    /// Null where a list is empty: what Go writes for a list that was never made.
+    #[serde(default)]
+    items: Option<Vec<Box<RawValue>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Meta {
+    #[serde(default)]
+    resource_version: String,
+    #[serde(default, rename = "continue")]
+    next: String,
+}
