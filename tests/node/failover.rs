@@ -6,7 +6,7 @@ use crate::{
     job_spec,
     leader::{Audit, DURATION, Leader, lives, signal},
     model_sync,
-    world::{SYSTEM, World, kubectl, node_test, operator_alone, operator_is_complete},
+    world::{SYSTEM, World, kubectl, node_test_alone, operator_is_complete},
 };
 
 /// How much longer a takeover may take than it must.
@@ -52,8 +52,7 @@ async fn ends(world: &World, how: &str, end: impl AsyncFnOnce(&Leader, u32), the
 
 #[tokio::test]
 async fn standby_takes_over_from_a_killed_leader_within_the_lease_and_starts_one_run() {
-    node_test("killed", async |world| {
-        let _alone = operator_alone().await;
+    node_test_alone("killed", async |world| {
         let took = ends(world, "SIGKILL", async |_, pid| signal(pid, "KILL"), drop).await;
         assert!(took <= DURATION + MARGIN, "{took:?}");
     })
@@ -62,8 +61,7 @@ async fn standby_takes_over_from_a_killed_leader_within_the_lease_and_starts_one
 
 #[tokio::test]
 async fn leader_that_stood_still_is_replaced_and_writes_nothing_when_it_goes_on() {
-    node_test("stopped", async |world| {
-        let _alone = operator_alone().await;
+    node_test_alone("stopped", async |world| {
         let took = ends(world, "SIGSTOP", async |_, pid| signal(pid, "STOP"), |pid| signal(pid, "CONT")).await;
         assert!(took <= DURATION + MARGIN, "{took:?}");
     })
@@ -73,8 +71,7 @@ async fn leader_that_stood_still_is_replaced_and_writes_nothing_when_it_goes_on(
 #[tokio::test]
 #[expect(clippy::disallowed_methods, reason = "what is measured is real time")]
 async fn standby_takes_over_at_once_from_a_leader_whose_pod_is_deleted_and_starts_one_run() {
-    node_test("deleted", async |world| {
-        let _alone = operator_alone().await;
+    node_test_alone("deleted", async |world| {
         let end = async |leader: &Leader, pid| {
             let told = Instant::now();
             kubectl(&["delete", "pod", "-n", SYSTEM, "--wait=false", &leader.pod]);

@@ -11,7 +11,7 @@ mod world;
 
 use serde_json::{Value, json};
 
-use world::{BUSYBOX, World, node_test, operator_alone, restart_operator};
+use world::{BUSYBOX, World, node_test, node_test_alone, restart_operator};
 
 /// A PipelineRun's spec: one step, which takes the model's name from the parameter.
 fn pipeline_spec(script: &str) -> Value {
@@ -115,8 +115,7 @@ async fn job_gets_its_parameter_as_a_variable_and_as_text() {
 
 #[tokio::test]
 async fn operator_that_is_restarted_mid_run_adopts_the_run_and_starts_no_other() {
-    node_test("restart", async |world| {
-        let _alone = operator_alone().await;
+    node_test_alone("restart", async |world| {
         world.wants("long", "model-1");
         world.apply(&model_sync(world, "long", "pipelineRunTemplate", &pipeline_spec("sleep 20"))).await;
         world.condition("long", "InSync", "False", "RunActive").await;

@@ -21,7 +21,10 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, sync::OnceCell};
+use tokio::{
+    net::TcpListener,
+    sync::{OnceCell, RwLock},
+};
 
 /// An image with a shell that every level 2 cluster has.
 pub const BUSYBOX: &str = "local.test/busybox:1.35";
@@ -49,8 +52,23 @@ pub struct World {
     endpoint: (String, u16),
 }
 
+/// Held for reading by tests that need the operator as it is, for writing by those that end its replicas: a run may be given
+/// up only where its creator died.
+static REPLICAS: RwLock<()> = RwLock::const_new(());
+
 /// Runs a test in a world of its own; shows the world where it fails.
 pub async fn node_test(name: &str, body: impl AsyncFnOnce(&World)) {
+    let _replicas = REPLICAS.read().await;
+    in_world(name, body).await;
+}
+
+/// The same, for a test that ends replicas of the operator: no other runs meanwhile.
+pub async fn node_test_alone(name: &str, body: impl AsyncFnOnce(&World)) {
+    let _replicas = REPLICAS.write().await;
+    in_world(name, body).await;
+}
+
+async fn in_world(name: &str, body: impl AsyncFnOnce(&World)) {
     static INSTALLED: OnceCell<()> = OnceCell::const_new();
     assert!(
         std::env::var_os("MODELSYNC_TEST_NODE").is_some_and(|value| value == "1"),
@@ -84,12 +102,6 @@ pub fn restart_operator() {
 /// Waits until every replica is ready.
 pub fn operator_is_complete() {
     kubectl(&["rollout", "status", "-n", SYSTEM, "--timeout=60s", &format!("deployment/{OPERATOR}")]);
-}
-
-/// Holds off the other tests that end replicas.
-pub async fn operator_alone() -> tokio::sync::MutexGuard<'static, ()> {
-    static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-    ALONE.lock().await
 }
 
 /// Root of the repository.

@@ -35,6 +35,8 @@ pub(crate) fn environment(folder: &Path, pins: &Path, announce: impl FnOnce()) -
         // What is compiled then hangs on the source's content, not on its time, and stays good in an image.
         pip.env("SOURCE_DATE_EPOCH", "1");
         command::output(&mut pip)?;
+        command::output(Command::new(interpreter(folder)).args(["-m", "pip", "check"]))
+            .with_context(|| format!("{} does not pin all that is needed", pins.display()))?;
         Ok(())
     })
 }
