@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::{
     answer::{Answer, AskedUnder},
-    run::RunKind,
-    time::Mono,
+    run::{RunKind, RunRecord},
+    time::{Mono, Now, after, until},
 };
 
 /// A run to be created.
@@ -46,6 +46,14 @@ pub struct DeleteRun {
     pub resource_version: String,
 }
 
+impl DeleteRun {
+    /// Of a run as it was last seen.
+    pub fn of(run: &RunRecord) -> Self {
+        let (name, uid) = (run.name.clone(), run.uid.clone());
+        Self { kind: run.kind, name, uid, resource_version: run.resource_version.clone() }
+    }
+}
+
 /// Why a run is ended before its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StopCause {
@@ -80,6 +88,39 @@ pub struct StopRun {
     pub cause: StopCause,
     /// How long it was allowed to take.
     pub timeout: Option<Duration>,
+}
+
+impl StopRun {
+    /// Of a run on its way that the cancel annotation names, or that takes longer than it may. `None` where it may go on, or
+    /// was ended already.
+    pub fn due(run: &RunRecord, cancel: Option<&str>, timeout: Option<Duration>, now: Now) -> Option<Self> {
+        let late = overdue_at(run, timeout).is_some_and(|due| due <= now.server_or_wall());
+        let cause = match cancel == Some(run.name.as_str()) {
+            true => StopCause::Cancelled,
+            false if late => StopCause::TimedOut,
+            false => return None,
+        };
+        (run.stopped.is_none() && !run.deleting).then(|| Self {
+            kind: run.kind,
+            name: run.name.clone(),
+            uid: run.uid.clone(),
+            resource_version: run.resource_version.clone(),
+            cause,
+            timeout: timeout.filter(|_| cause == StopCause::TimedOut),
+        })
+    }
+
+    /// How long until that is to be looked at again: never longer than the run may take, for a start that lies ahead is the
+    /// word of a clock that runs ahead.
+    pub fn due_in(run: &RunRecord, timeout: Option<Duration>, now: Now) -> Option<Duration> {
+        let going = run.stopped.is_none() && !run.deleting;
+        let due = overdue_at(run, timeout).filter(|_| going)?;
+        timeout.map(|timeout| until(now.server_or_wall(), due).min(timeout))
+    }
+}
+
+fn overdue_at(run: &RunRecord, timeout: Option<Duration>) -> Option<Timestamp> {
+    timeout.zip(run.observed.started_at).map(|(timeout, started)| after(started, timeout))
 }
 
 /// When the object's question is to be asked, and under which facts. The question itself is the spec's of that generation:

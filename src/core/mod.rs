@@ -18,6 +18,7 @@ pub mod note;
 pub mod object;
 pub mod path;
 pub mod phase;
+pub mod plan;
 pub mod references;
 pub mod reservation;
 pub mod results;

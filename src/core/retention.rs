@@ -1,8 +1,10 @@
 //! Which finished runs are more than the history limits keep. Pure.
 
+use std::{collections::BTreeMap, time::Duration};
+
 use jiff::Timestamp;
 
-use super::run::RunRecord;
+use super::{effect::DeleteRun, run::RunRecord, time::Mono};
 use crate::api::Outcome;
 
 /// How many finished runs are kept.
@@ -34,6 +36,26 @@ pub fn surplus<'a>(runs: impl IntoIterator<Item = &'a RunRecord>, limits: Limits
     }
     named.sort_by_cached_key(|run| age_key(run));
     named
+}
+
+/// Of the runs that are beyond the limits those to be deleted now, and when the next one is to be. A run is left alone until
+/// its recorded end is known for `min_age`, so that whoever watches runs has seen it.
+pub fn due<'a>(
+    surplus: impl IntoIterator<Item = &'a RunRecord>,
+    recorded_since: &BTreeMap<String, Mono>,
+    min_age: Duration,
+    now: Mono,
+) -> (Vec<DeleteRun>, Option<Mono>) {
+    let (mut now_due, mut next) = (Vec::new(), None::<Mono>);
+    for run in surplus {
+        let Some(at) = recorded_since.get(&run.uid).map(|since| *since + min_age) else { continue };
+        if at > now {
+            next = Some(next.map_or(at, |next| next.min(at)));
+        } else {
+            now_due.push(DeleteRun::of(run));
+        }
+    }
+    (now_due, next)
 }
 
 fn age_key(run: &RunRecord) -> (Timestamp, i64, String) {

@@ -2,3 +2,4 @@
 
 pub mod poller;
 pub mod queue;
+mod timers;

@@ -13,6 +13,7 @@ use std::{
 use futures::FutureExt;
 use tokio::sync::Notify;
 
+use super::timers;
 use crate::{
     clock::Clock,
     core::{
@@ -107,19 +108,8 @@ impl<Q: Send + Sync + 'static, A: Send + Sync + 'static> Poller<Q, A> {
 
     /// Asks what is due, for ever. One task runs it.
     pub async fn run(&self) {
-        loop {
-            let changed = self.shared.changed.notified();
-            let first = self.state().timers.first().map(|(at, _)| *at);
-            match first {
-                None => changed.await,
-                Some(at) => {
-                    tokio::select! {
-                        () = changed => {}
-                        () = self.clock.sleep_until(at) => self.ask_due(),
-                    }
-                }
-            }
-        }
+        let first = || self.state().timers.first().map(|(at, _)| *at);
+        timers::run(&self.clock, &self.shared.changed, first, || self.ask_due()).await;
     }
 
     fn ask_due(&self) {

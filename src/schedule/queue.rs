@@ -8,6 +8,7 @@ use std::{
 
 use tokio::sync::Notify;
 
+use super::timers;
 use crate::{clock::Clock, core::time::Mono};
 
 /// First and longest pause after a failed pass.
@@ -154,19 +155,8 @@ impl Queue {
 
     /// Turns due timers into keys, for ever. One task runs it.
     pub async fn run_timers(&self) {
-        loop {
-            let changed = self.shared.timer.notified();
-            let first = self.state().timers.first().map(|(at, _)| *at);
-            match first {
-                None => changed.await,
-                Some(at) => {
-                    tokio::select! {
-                        () = changed => {}
-                        () = self.clock.sleep_until(at) => self.fire(),
-                    }
-                }
-            }
-        }
+        let first = || self.state().timers.first().map(|(at, _)| *at);
+        timers::run(&self.clock, &self.shared.timer, first, || self.fire()).await;
     }
 
     fn fire(&self) {

@@ -96,8 +96,11 @@ async fn standby_asks_nothing_and_writes_nothing() {
         let page = reqwest::get(format!("http://{}/metrics", standby.address())).await.unwrap().text().await.unwrap();
         assert!(!page.contains("modelsync_questions_total{"), "{page}");
         assert!(!page.contains("modelsync_reconcile_total{"), "{page}");
-        let ready = reqwest::get(format!("http://{}/readyz", standby.address())).await.unwrap();
-        assert_eq!(ready.status(), 200, "a standby is ready: its stores are warm");
+        let ready = async || {
+            let ready = reqwest::get(format!("http://{}/readyz", standby.address())).await.unwrap();
+            (ready.status() == 200).then_some(())
+        };
+        world.wait("a standby is ready: its stores are warm", ready).await;
         standby.stop().await;
     })
     .await;

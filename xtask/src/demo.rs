@@ -143,12 +143,7 @@ impl Stage {
         let crds = workspace::root().join("crds");
         kubectl.ask(&["apply", "--server-side", "-k", &crds.to_string_lossy()])?;
         self.progress.say("installed: the CRDs");
-        kubectl.ask(&[
-            "wait",
-            "--for=condition=Established",
-            "--timeout=30s",
-            "crd/modelsyncs.automl.cloudai.kubeflow.org",
-        ])?;
+        kubectl.until_served()?;
         kubectl.apply(&example().join("namespace.yaml"))?;
         kubectl.apply(&example().join("modelsync.yaml"))?;
         self.progress.say(&format!("applied: the ModelSync {OBJECT} in the namespace {NAMESPACE}"));
@@ -164,12 +159,7 @@ impl Stage {
         self.progress.step("operator and label bot");
         let config = workspace::root().join("config");
         kubectl.ask(&["apply", "--server-side", "-k", &config.to_string_lossy()])?;
-        kubectl.ask(&[
-            "wait",
-            "--for=condition=Established",
-            "--timeout=30s",
-            "crd/modelsyncs.automl.cloudai.kubeflow.org",
-        ])?;
+        kubectl.until_served()?;
         for part in ["namespace.yaml", "endpoint.yaml", "pipeline.yaml", "modelsync.yaml"] {
             kubectl.apply(&example().join(part))?;
         }
@@ -182,6 +172,13 @@ impl Stage {
 struct Kubectl(Vec<OsString>);
 
 impl Kubectl {
+    /// Waits until ModelSyncs are served.
+    fn until_served(&self) -> Result<()> {
+        let crd = "crd/modelsyncs.automl.cloudai.kubeflow.org";
+        self.ask(&["wait", "--for=condition=Established", "--timeout=30s", crd])?;
+        Ok(())
+    }
+
     fn inside(program: &Path) -> Self {
         let way = ["cluster", "exec", "--name", CLUSTER, "--", "kubectl"].map(OsString::from);
         Self([vec![program.into()], way.to_vec()].concat())

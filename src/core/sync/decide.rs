@@ -17,12 +17,11 @@ use crate::{
     core::{
         answer::{Answer, Demand, NoAnswer, NoAnswerClass, Question, Values, map_parameters},
         condition::{find, truncated},
-        effect::DeleteRun,
         name::{self, MAX_ATTEMPT},
         object::RunKnowledge,
         phase::next_turn,
         reservation::CREATE_WINDOW,
-        retention::surplus,
+        retention::{self, surplus},
         run::RunRecord,
         time::{Mono, Now, after, until, whole_seconds},
         window::Permission,
@@ -374,20 +373,10 @@ fn retire(facts: &Facts<'_>, now: Now, plan: &mut Plan) {
     if !plan.effects.is_empty() || facts.object.deleting {
         return;
     }
-    for run in surplus(own.iter().copied(), valid.limits) {
-        let Some(since) = facts.memory.recorded_since.get(&run.uid) else { continue };
-        let due = *since + facts.min_run_age;
-        if due > now.mono {
-            plan.wake_by(due);
-            continue;
-        }
-        plan.effects.push(Effect::DeleteRun(DeleteRun {
-            kind: run.kind,
-            name: run.name.clone(),
-            uid: run.uid.clone(),
-            resource_version: run.resource_version.clone(),
-        }));
-    }
+    let surplus = surplus(own.iter().copied(), valid.limits);
+    let (deletes, next) = retention::due(surplus, &facts.memory.recorded_since, facts.min_run_age, now.mono);
+    plan.effects.extend(deletes.into_iter().map(Effect::DeleteRun));
+    plan.wake_up = next.map_or(plan.wake_up, |next| plan.wake_up.or_at(next));
 }
 
 /// Status with the conditions of a situation; everything else as stored, but that nothing is served which the spec does not

@@ -6,9 +6,10 @@ use super::facts::Facts;
 use crate::{
     api::{ModelSyncStatus, RunSlot},
     core::{
-        effect::{CreateRun, DeleteRun, Inquiry, StopRun, WakeUp},
+        effect::{CreateRun, DeleteRun, Inquiry, StopRun},
+        plan,
         run::RunKind,
-        time::{Mono, Now},
+        time::Now,
     },
 };
 
@@ -139,25 +140,10 @@ pub enum Effect {
     DeleteRun(DeleteRun),
 }
 
-/// The decision.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
-    /// Which rule decided.
-    pub rule: Rule,
-    /// What is to be done, in this order; what follows a failed effect is left out.
-    pub effects: Vec<Effect>,
-    /// What is to be asked. `None` stops questions.
-    pub inquiry: Option<Inquiry>,
-    /// When to look again.
-    pub wake_up: WakeUp,
-}
+/// What is decided about a ModelSync.
+pub type Plan = plan::Plan<Rule, Effect>;
 
 impl Plan {
-    /// Does nothing and waits for an event.
-    pub(super) const fn idle(rule: Rule) -> Self {
-        Self { rule, effects: Vec::new(), inquiry: None, wake_up: WakeUp::OnEvent }
-    }
-
     /// Writes a status if it differs from the stored one.
     pub(super) fn write(facts: &Facts<'_>, rule: Rule, status: ModelSyncStatus) -> Self {
         let mut plan = Self::idle(rule);
@@ -176,15 +162,5 @@ impl Plan {
             kept: kept.and_then(|last| last.result.as_ref().ok()).filter(|answer| answer.etag.is_some()).cloned(),
         });
         self
-    }
-
-    /// Wakes at `at`, or earlier where something earlier was planned.
-    pub(super) fn waking_at(mut self, at: Mono) -> Self {
-        self.wake_by(at);
-        self
-    }
-
-    pub(super) fn wake_by(&mut self, at: Mono) {
-        self.wake_up = self.wake_up.or_at(at);
     }
 }

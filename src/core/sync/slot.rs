@@ -21,7 +21,7 @@ use crate::{
         reservation::{PostState, Refusal, Whereabouts, fence_deadline, too_late, whereabouts},
         retry::{CREATE_BACKOFF, INVALID_RETRY},
         run::{Ending, RunRecord},
-        time::{Now, after, until, whole_seconds},
+        time::{Now, whole_seconds},
     },
 };
 
@@ -48,34 +48,15 @@ pub(super) fn reserved(facts: &Facts<'_>, open: &Reservation, own: &[&RunRecord]
 
 /// The reserved run is on its way: end it where it takes too long or is to be cancelled, else let it run.
 fn running(facts: &Facts<'_>, run: &RunRecord, now: Now) -> Plan {
-    if run.stopped.is_some() || run.deleting {
-        return active(facts, run, now);
-    }
     let timeout = facts.spec.as_ref().ok().and_then(|valid| valid.run_timeout);
-    let due = timeout.zip(run.observed.started_at).map(|(timeout, started)| (timeout, after(started, timeout)));
-    let cause = if facts.object.cancel.as_deref() == Some(run.name.as_str()) {
-        Some(StopCause::Cancelled)
-    } else {
-        due.filter(|(_, due)| *due <= now.server_or_wall()).map(|_| StopCause::TimedOut)
-    };
-    let Some(cause) = cause else {
-        let plan = active(facts, run, now);
-        return match due {
-            // A start that lies ahead is the word of a clock that runs ahead: it does not stretch the wait.
-            Some((timeout, due)) => plan.waking_at(now.mono + until(now.server_or_wall(), due).min(timeout)),
-            None => plan,
-        };
-    };
-    let mut plan = Plan::idle(Rule::StopRun);
-    plan.effects.push(Effect::StopRun(StopRun {
-        kind: run.kind,
-        name: run.name.clone(),
-        uid: run.uid.clone(),
-        resource_version: run.resource_version.clone(),
-        cause,
-        timeout: timeout.filter(|_| cause == StopCause::TimedOut),
-    }));
-    plan
+    if let Some(stop) = StopRun::due(run, facts.object.cancel.as_deref(), timeout, now) {
+        return Plan::doing(Rule::StopRun, Effect::StopRun(stop));
+    }
+    let plan = active(facts, run, now);
+    match StopRun::due_in(run, timeout, now) {
+        Some(wait) => plan.waking_at(now.mono + wait),
+        None => plan,
+    }
 }
 
 /// The run is on its way. A spec that changed meanwhile is asked for, so that its generation gets its first answer.

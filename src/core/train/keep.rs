@@ -18,9 +18,8 @@ use crate::{
     core::{
         chain,
         condition::{Wanted, merge},
-        effect::DeleteRun,
         object::RunKnowledge,
-        retention::surplus,
+        retention::{self, surplus},
         time::{Now, whole_seconds},
         version::{VersionRecord, evidence, run_may_go, surplus_versions},
     },
@@ -59,23 +58,11 @@ pub fn tell_first(facts: &Facts<'_>, now: Now, plan: Plan) -> Plan {
 /// Deletes finished runs beyond the limits: ours by uid, on record, old enough, no evidence, exactly the surplus.
 fn retire_runs(facts: &Facts<'_>, evidence: &BTreeSet<&str>, now: Now, plan: &mut Plan) {
     let (RunKnowledge::Known { own, .. }, Ok(valid)) = (&facts.runs, &facts.spec) else { return };
-    for run in surplus(own.iter().copied(), valid.limits) {
-        let Some(since) = facts.memory.recorded_since.get(&run.uid) else { continue };
-        if !run_may_go(&run.name, run.attempt, facts.status, evidence) {
-            continue;
-        }
-        let due = *since + facts.min_run_age;
-        if due > now.mono {
-            plan.wake_up = plan.wake_up.or_at(due);
-            continue;
-        }
-        plan.effects.push(Effect::DeleteRun(DeleteRun {
-            kind: run.kind,
-            name: run.name.clone(),
-            uid: run.uid.clone(),
-            resource_version: run.resource_version.clone(),
-        }));
-    }
+    let surplus = surplus(own.iter().copied(), valid.limits).into_iter();
+    let surplus = surplus.filter(|run| run_may_go(&run.name, run.attempt, facts.status, evidence));
+    let (deletes, next) = retention::due(surplus, &facts.memory.recorded_since, facts.min_run_age, now.mono);
+    plan.effects.extend(deletes.into_iter().map(Effect::DeleteRun));
+    plan.wake_up = next.map_or(plan.wake_up, |next| plan.wake_up.or_at(next));
 }
 
 /// Removes records beyond the limit. What is removed is noted first: a death in between leaves a record that is noted and

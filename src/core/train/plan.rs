@@ -9,8 +9,9 @@ use super::{
 use crate::{
     api::{DeletionPolicy, ModelTrainStatus, ModelVersionSpec, ModelVersionStatus, RunSlot},
     core::{
-        effect::{CreateRun, DeleteRun, Inquiry, StopRun, WakeUp},
-        time::{Mono, Now},
+        effect::{CreateRun, DeleteRun, Inquiry, StopRun},
+        plan,
+        time::Now,
     },
 };
 
@@ -129,30 +130,10 @@ pub enum Effect {
     DeleteRun(DeleteRun),
 }
 
-/// The decision.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
-    /// Which rule decided.
-    pub rule: Rule,
-    /// What is to be done, in this order; what follows a failed effect is left out.
-    pub effects: Vec<Effect>,
-    /// What is to be asked. `None` stops questions.
-    pub inquiry: Option<Inquiry>,
-    /// When to look again.
-    pub wake_up: WakeUp,
-}
+/// What is decided about a ModelTrain.
+pub type Plan = plan::Plan<Rule, Effect>;
 
 impl Plan {
-    /// Does nothing and waits for an event.
-    pub(super) const fn idle(rule: Rule) -> Self {
-        Self { rule, effects: Vec::new(), inquiry: None, wake_up: WakeUp::OnEvent }
-    }
-
-    /// One effect.
-    pub(super) fn doing(rule: Rule, effect: Effect) -> Self {
-        Self { effects: vec![effect], ..Self::idle(rule) }
-    }
-
     /// Writes a status if it differs from the stored one.
     pub(super) fn write(facts: &Facts<'_>, rule: Rule, status: ModelTrainStatus) -> Self {
         let mut plan = Self::idle(rule);
@@ -172,12 +153,6 @@ impl Plan {
             .filter(|answer| answer.etag.is_some());
         let kept = answer.cloned().map(std::sync::Arc::new);
         self.inquiry = Some(Inquiry { at: now.mono + wait, under: facts.under(), kept });
-        self
-    }
-
-    /// Wakes at `at`, or earlier where something earlier was planned.
-    pub(super) fn waking_at(mut self, at: Mono) -> Self {
-        self.wake_up = self.wake_up.or_at(at);
         self
     }
 }

@@ -14,11 +14,11 @@ use super::{
 use crate::{
     api::{ActiveRun, ModelTrainStatus, Reason, RunSlot, SlotState, TrainReservation, TrainSlot, keys},
     core::{
-        effect::{CreateRun, StopCause, StopRun},
+        effect::{CreateRun, StopRun},
         reservation::{CREATE_WINDOW, PostState, Refusal, Whereabouts, fence_deadline, too_late, whereabouts},
         retry::{CREATE_BACKOFF, INVALID_RETRY},
         run::{Ending, RunRecord},
-        time::{Mono, Now, after, until, whole_seconds},
+        time::{Mono, Now, after, whole_seconds},
     },
 };
 
@@ -99,24 +99,7 @@ fn stop(facts: &Facts<'_>, slots: &Slots<'_, '_>, now: Now) -> Option<Plan> {
     let timeout = facts.spec.as_ref().ok().and_then(|valid| valid.run_timeout);
     slots.iter().find_map(|(_, standing)| {
         let Standing::Active(run) = standing else { return None };
-        if run.stopped.is_some() || run.deleting {
-            return None;
-        }
-        let cancelled = facts.object.cancel.as_deref() == Some(run.name.as_str());
-        let late = timeout.zip(run.observed.started_at);
-        let late = late.is_some_and(|(timeout, started)| after(started, timeout) <= now.server_or_wall());
-        if !cancelled && !late {
-            return None;
-        }
-        let cause = if cancelled { StopCause::Cancelled } else { StopCause::TimedOut };
-        let stop = StopRun {
-            kind: run.kind,
-            name: run.name.clone(),
-            uid: run.uid.clone(),
-            resource_version: run.resource_version.clone(),
-            cause,
-            timeout: timeout.filter(|_| cause == StopCause::TimedOut),
-        };
+        let stop = StopRun::due(run, facts.object.cancel.as_deref(), timeout, now)?;
         Some(Plan::doing(Rule::StopRun, Effect::StopRun(stop)))
     })
 }
@@ -238,13 +221,7 @@ fn waiting(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_, '_>, no
 fn wake_ups(facts: &Facts<'_>, slots: &Slots<'_, '_>, now: Now) -> Vec<Mono> {
     let timeout = facts.spec.as_ref().ok().and_then(|valid| valid.run_timeout);
     let due = |(slot, standing): &(&TrainSlot, Standing<'_>)| match standing {
-        // What is being ended is waited for.
-        Standing::Active(run) if run.stopped.is_some() || run.deleting => None,
-        Standing::Active(run) => {
-            // A start that lies ahead is the word of a clock that runs ahead: it does not stretch the wait.
-            let (timeout, started) = timeout.zip(run.observed.started_at)?;
-            Some(now.mono + until(now.server_or_wall(), after(started, timeout)).min(timeout))
-        }
+        Standing::Active(run) => StopRun::due_in(run, timeout, now).map(|wait| now.mono + wait),
         Standing::Refused(refusal) => Some(retry_at(slot, refusal)),
         Standing::Lost(Whereabouts::Foreign { again, .. }) => Some(*again),
         Standing::Lost(Whereabouts::Uncertain { wait, .. } | Whereabouts::FenceUnknown { wait }) => {

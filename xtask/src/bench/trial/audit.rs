@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
+use super::report::Report;
+
 /// The log, from a moment on, for one user.
 pub(super) struct Audit {
     log: PathBuf,
@@ -90,6 +92,20 @@ impl Requests {
     /// Writes but those of the lease, which is renewed whatever happens.
     pub(super) fn writes(&self) -> u32 {
         self.count(|verb, resource, _| !matches!(verb, "get" | "list" | "watch") && resource != "leases")
+    }
+
+    /// What each of `count` pieces of work cost, at most `most` writes beside its events; and that nothing was refused.
+    pub(super) fn tell(&self, report: &mut Report, count: u32, each: &str, most: f64) {
+        let events = self.count(|_, resource, _| resource == "events");
+        report.at_most(format!("writes_per_{each}"), f64::from(self.writes() - events) / f64::from(count), "", most);
+        report.tell(format!("events_per_{each}"), f64::from(events) / f64::from(count), "");
+        // A conflict over the lease is how its holder is found out.
+        let refused = |conflict| self.count(|_, of, code| of != "leases" && code >= 400 && (code == 409) == conflict);
+        report.at_most("conflicts", f64::from(refused(true)), "", 0.0);
+        report.at_most("other_refusals", f64::from(refused(false)), "", 0.0);
+        for (sort, number) in self.by_verb() {
+            report.tell(format!("requests_{sort}"), f64::from(number), "");
+        }
     }
 
     /// Verb and resource with their number.

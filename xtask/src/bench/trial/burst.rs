@@ -68,17 +68,8 @@ pub(super) async fn measure(stage: &Stage, count: u32) -> Result<Report> {
     report.tell("burst", took, "s");
     report.at_most("burst_over_floor", took / floor_took, "", OVER_FLOOR);
     report.tell("runs_per_second", f64::from(count) / took, "/s");
-    let events = requests.count(|_, resource, _| resource == "events");
-    report.at_most("writes_per_run", f64::from(requests.writes() - events) / f64::from(count), "", 2.0);
-    report.tell("events_per_run", f64::from(events) / f64::from(count), "");
     report.at_most("duplicates", f64::from(duplicates), "", 0.0);
-    // A conflict over the lease is how its holder is found out.
-    let refused = |conflict| requests.count(|_, of, code| of != "leases" && code >= 400 && (code == 409) == conflict);
-    report.at_most("conflicts", f64::from(refused(true)), "", 0.0);
-    report.at_most("other_refusals", f64::from(refused(false)), "", 0.0);
     report.tell("resident_peak", memory.peak, "MiB");
-    for (sort, number) in requests.by_verb() {
-        report.tell(format!("requests_{sort}"), f64::from(number), "");
-    }
+    requests.tell(&mut report, count, "run", 2.0);
     Ok(report)
 }

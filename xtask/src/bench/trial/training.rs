@@ -100,17 +100,9 @@ pub(super) async fn measure(stage: &Stage, count: u32) -> Result<Report> {
     report.tell("floor_concurrency", f64::from(u32::try_from(at_once)?), "");
     report.tell("all_runs", took, "s");
     report.at_most("all_runs_over_floor", took / before.min(after).as_secs_f64(), "", OVER_FLOOR);
-    let events = requests.count(|_, resource, _| resource == "events");
-    report.at_most("writes_per_training", f64::from(requests.writes() - events) / f64::from(count), "", WRITES);
-    report.tell("events_per_training", f64::from(events) / f64::from(count), "");
     report.at_most("duplicates", f64::from(duplicates), "", 0.0);
-    let refused = |conflict| requests.count(|_, of, code| of != "leases" && code >= 400 && (code == 409) == conflict);
-    report.at_most("conflicts", f64::from(refused(true)), "", 0.0);
-    report.at_most("other_refusals", f64::from(refused(false)), "", 0.0);
     report.tell("resident_peak", memory.peak, "MiB");
-    for (sort, number) in requests.by_verb() {
-        report.tell(format!("requests_{sort}"), f64::from(number), "");
-    }
+    requests.tell(&mut report, count, "training", WRITES);
     Ok(report)
 }
 

@@ -1,0 +1,41 @@
+//! What a decision says, whatever it is about: effects as data, and when to look again. Pure.
+
+use super::{
+    effect::{Inquiry, WakeUp},
+    time::Mono,
+};
+
+/// The decision. Every kind of object has rules and effects of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan<R, E> {
+    /// Which rule decided.
+    pub rule: R,
+    /// What is to be done, in this order; what follows a failed effect is left out.
+    pub effects: Vec<E>,
+    /// What is to be asked. `None` stops questions.
+    pub inquiry: Option<Inquiry>,
+    /// When to look again.
+    pub wake_up: WakeUp,
+}
+
+impl<R, E> Plan<R, E> {
+    /// Does nothing and waits for an event.
+    pub(super) const fn idle(rule: R) -> Self {
+        Self { rule, effects: Vec::new(), inquiry: None, wake_up: WakeUp::OnEvent }
+    }
+
+    /// One effect.
+    pub(super) fn doing(rule: R, effect: E) -> Self {
+        Self { effects: vec![effect], ..Self::idle(rule) }
+    }
+
+    /// Wakes at `at`, or earlier where something earlier was planned.
+    pub(super) fn waking_at(mut self, at: Mono) -> Self {
+        self.wake_by(at);
+        self
+    }
+
+    pub(super) fn wake_by(&mut self, at: Mono) {
+        self.wake_up = self.wake_up.or_at(at);
+    }
+}

@@ -1,0 +1,22 @@
+//! Waiting for the first of many moments. IO: sleeps.
+
+use tokio::sync::Notify;
+
+use crate::{clock::Clock, core::time::Mono};
+
+/// Calls `fire` whenever the moment that `first` tells has come, for ever. `changed` says that `first` may tell another.
+pub(super) async fn run(clock: &Clock, changed: &Notify, first: impl Fn() -> Option<Mono>, fire: impl Fn()) {
+    loop {
+        // Made before `first` is asked, so that no change in between is missed.
+        let changed = changed.notified();
+        match first() {
+            None => changed.await,
+            Some(at) => {
+                tokio::select! {
+                    () = changed => {}
+                    () = clock.sleep_until(at) => fire(),
+                }
+            }
+        }
+    }
+}
