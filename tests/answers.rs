@@ -12,6 +12,10 @@ use modelsync::{
 use serde::Deserialize;
 use serde_json::Value;
 
+mod dice;
+
+use dice::Dice;
+
 /// Generated bodies in all.
 const GENERATED: usize = 60_000;
 
@@ -161,27 +165,7 @@ fn cases_have_names_of_their_own() {
     assert_eq!(distinct.len(), names.len());
 }
 
-/// SplitMix64: small, and the same bodies on every machine.
-struct Dice(u64);
-
 impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Less than `bound`; 0 for 0.
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(bound.max(1)).unwrap()).unwrap()
-    }
-
-    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.below(from.len())]
-    }
-
     /// A body with one to four defects: bytes changed, dropped, doubled, or taken from another body.
     fn mutate(&mut self, corpus: &[Vec<u8>]) -> Vec<u8> {
         const TOKENS: [&str; 12] =

@@ -30,10 +30,13 @@ use modelsync::{
 };
 use serde_json::{Value, json};
 
-#[path = "kstatus/mod.rs"]
-mod kstatus;
+mod every_state;
 
-use kstatus::{Verdict, kstatus};
+use every_state::{
+    Found, compare,
+    kstatus::{Verdict, kstatus},
+    shown,
+};
 
 const UID: &str = "6f1c1e0e-0000-4000-8000-000000000001";
 const MINUTE: Duration = Duration::from_mins(1);
@@ -414,36 +417,6 @@ fn nothing_desired() -> Answer {
 /// A state, and the rule that decides in it. What is to be read from the object afterwards is in `docs/modelsync.md`.
 struct Row(&'static str, World, Rule);
 
-/// What the documentation says of a state: conditions as in `Ready=True Operational, …`, and kstatus' word.
-fn documented() -> BTreeMap<String, (String, Verdict)> {
-    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/modelsync.md")).unwrap();
-    let section = text.split("\n## Every state\n").nth(1).unwrap().split("\n## ").next().unwrap();
-    let mut rows = BTreeMap::new();
-    for line in section.lines().filter(|line| line.starts_with("| ")).skip(1) {
-        let cells: Vec<_> = line.trim_matches('|').split('|').map(|cell| cell.trim().replace('`', "")).collect();
-        let [state, ready, in_sync, also, kstatus] = cells.as_slice() else { panic!("{line}") };
-        let mut conditions = Vec::new();
-        for (type_, cell) in [("Ready", ready), ("InSync", in_sync)] {
-            if cell != "–" {
-                conditions.push(format!("{type_}={cell}"));
-            }
-        }
-        if also != "–" {
-            conditions.push(also.replacen(' ', "=True ", 1));
-        }
-        let verdict = match kstatus.as_str() {
-            "Current" => Verdict::Current,
-            "InProgress" => Verdict::InProgress,
-            "Failed" => Verdict::Failed,
-            "Terminating" => Verdict::Terminating,
-            _ => panic!("{line}"),
-        };
-        let twice = rows.insert(state.clone(), (conditions.join(", "), verdict));
-        assert!(twice.is_none(), "the state {state:?} is documented twice");
-    }
-    rows
-}
-
 #[rustfmt::skip] // A table: one row, one line.
 fn rows() -> Vec<Row> {
     use NoAnswerClass::{Parameters, Source, Status};
@@ -555,32 +528,14 @@ fn rows() -> Vec<Row> {
     ]
 }
 
-fn shown(status: &ModelSyncStatus) -> String {
-    let words = status.conditions.iter().map(|c| format!("{:?}={:?} {}", c.type_, c.status, c.reason.as_str()));
-    words.collect::<Vec<_>>().join(", ")
-}
-
 #[test]
 fn every_state_reads_as_documented_for_users_and_for_kstatus() {
-    let (rows, mut documented) = (rows(), documented());
-    let mut wrong = Vec::new();
-    for Row(name, world, rule) in &rows {
-        let Some((expected, verdict)) = documented.remove(*name) else {
-            wrong.push(format!("{name}: not documented"));
-            continue;
-        };
+    let states = rows().into_iter().map(|Row(state, world, expected)| {
         let plan = world.decide();
         let (status, object) = world.object_after(&plan);
-        let found = (plan.rule, shown(&status), kstatus(&object));
-        if found != (*rule, expected.clone(), verdict) {
-            wrong.push(format!(
-                "{name}:\n  expected {rule:?}: {expected}: {verdict:?}\n  found    {:?}: {}: {:?}",
-                found.0, found.1, found.2
-            ));
-        }
-    }
-    wrong.extend(documented.keys().map(|state| format!("{state}: documented, and not tested")));
-    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+        Found { state, expected, rule: plan.rule, conditions: status.conditions, object }
+    });
+    compare("modelsync.md", &["Ready", "InSync"], states);
 }
 
 #[test]
@@ -608,7 +563,7 @@ fn what_is_written_speaks_of_the_generation_decided_on_and_has_words() {
         }
         let true_only = [ConditionType::Reconciling, ConditionType::Stalled];
         let lingers = |c: &Condition| true_only.contains(&c.type_) && c.status != ConditionStatus::True;
-        assert!(!status.conditions.iter().any(lingers), "{name}: {}", shown(&status));
+        assert!(!status.conditions.iter().any(lingers), "{name}: {}", shown(&status.conditions));
     }
 }
 
@@ -698,7 +653,7 @@ fn version_is_served_from_the_write_that_says_in_sync_until_another_is_in_sync()
     let world = World::following().with(|w| w.show("True Operational", "False AwaitingEffect"));
     let world = world.hears_of("labels-1", Demand::NotNeeded).written();
     let since = instant("2026-03-01T12:00:00Z");
-    assert_eq!(shown(&world.status), "Ready=True Operational, InSync=True UpToDate");
+    assert_eq!(shown(&world.status.conditions), "Ready=True Operational, InSync=True UpToDate");
     assert_eq!(world.serving(), Some(("labels", "labels-1", since)));
     let world = world.later(MINUTE).hears_of("labels-1", Demand::NotNeeded);
     assert_eq!(world.decide().effects, [], "nothing new, no write");

@@ -37,6 +37,10 @@ use modelsync::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+mod dice;
+
+use dice::Dice;
+
 /// Generated worlds in all.
 const GENERATED: u64 = 100_000;
 const UIDS: [&str; 2] = ["6f1c1e0e-0000-4000-8000-000000000001", "6f1c1e0e-0000-4000-8000-000000000002"];
@@ -45,31 +49,7 @@ const NAME: &str = "labelbot";
 const PROCESS: &str = "me";
 const NONCE: &str = "me-1000";
 
-/// SplitMix64: small, and the same worlds on every machine.
-struct Dice(u64);
-
 impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(bound.max(1)).unwrap()).unwrap()
-    }
-
-    /// True once in `times`.
-    fn once_in(&mut self, times: usize) -> bool {
-        self.below(times) == 0
-    }
-
-    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.below(from.len())]
-    }
-
     /// Of a text: mostly short, because long ones take long.
     fn length(&mut self) -> usize {
         let most = if self.once_in(10) { 3000 } else { 8 };
