@@ -67,15 +67,15 @@ pub fn close(facts: &Facts<'_>, open: &TrainReservation, now: Now) -> Plan {
     }
     status.reservation = None;
     status.active = Vec::new();
-    let left = left(facts, &mut status, now);
+    let left = left(facts, &mut status, verdict, now);
     let facts = &Facts { status: &status, ..facts.clone() };
-    let status = reported(facts, &Situation::Ended(Box::new(left)), now);
+    let status = reported(facts, &left, now);
     Plan::write(facts, Rule::CloseTraining, status)
 }
 
 /// What the end leaves, with what it makes of freshness. It is said as the next pass will say it, so that the end is one
 /// write.
-fn left<'a>(facts: &Facts<'_>, status: &mut ModelTrainStatus, now: Now) -> Situation<'a> {
+fn left<'a>(facts: &Facts<'_>, status: &mut ModelTrainStatus, verdict: AttemptVerdict, now: Now) -> Situation<'a> {
     let valid = match &facts.spec {
         Ok(valid) => valid,
         Err(invalid) => return Situation::Stalled { reason: Reason::InvalidSpec, message: invalid.to_string() },
@@ -85,6 +85,10 @@ fn left<'a>(facts: &Facts<'_>, status: &mut ModelTrainStatus, now: Now) -> Situa
     weigh(&ended, valid, None, now).store(status);
     if valid.suspended {
         return Situation::Suspended;
+    }
+    // Nothing was answered, and what made it so has not been looked at.
+    if verdict == AttemptVerdict::Skipped {
+        return Situation::AwaitingFirstAnswer;
     }
     let pause = status.target.as_ref().and_then(|target| paused(&ended, valid, target, now));
     if let Some(pause) = pause {

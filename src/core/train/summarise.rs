@@ -37,8 +37,6 @@ pub enum Situation<'a> {
     Training(&'a TrainReservation),
     /// A run that no training names is on its way.
     RunActive { run: &'a str },
-    /// A training has ended just now, and this is what is left.
-    Ended(Box<Self>),
     /// A run is reserved, and nobody sees it.
     Unconfirmed { run: &'a str, until: Timestamp },
     /// A run has succeeded, and its metrics are not there yet.
@@ -70,20 +68,6 @@ pub enum Situation<'a> {
 type Verdict = ((ConditionStatus, Reason), (ConditionStatus, Reason), String);
 
 impl Situation<'_> {
-    /// Whether it says what came of the generation, or why it is not looked at. While a training is on its way nothing is
-    /// looked at.
-    const fn settles_generation(&self) -> bool {
-        !matches!(
-            self,
-            Self::AwaitingFirstAnswer
-                | Self::Training(_)
-                | Self::RunActive { .. }
-                | Self::Ended(_)
-                | Self::Unconfirmed { .. }
-                | Self::AwaitingMetrics { .. }
-        )
-    }
-
     /// Status and reason of Ready and of Fresh, and the sentence that both carry.
     fn verdict(&self, facts: &Facts<'_>) -> Verdict {
         let ready = (True, Reason::Operational);
@@ -103,7 +87,6 @@ impl Situation<'_> {
                 (ready, (False, Reason::RunActive), message)
             }
             Self::RunActive { run } => (ready, (False, Reason::RunActive), format!("run {run} is on its way")),
-            Self::Ended(left) => left.verdict(facts),
             Self::KeptAccepted => {
                 let next = facts.status.next_evaluation_at.map_or_else(
                     || "a change of what makes it stale brings the next training".to_owned(),
@@ -168,8 +151,6 @@ impl Situation<'_> {
 
 /// The conditions of an object in this situation: Ready, Fresh, Accepted; the others only while they are true.
 fn conditions(facts: &Facts<'_>, situation: &Situation<'_>, now: Now) -> Vec<Condition> {
-    let settled = situation.settles_generation();
-    let situation = if let Situation::Ended(left) = situation { left } else { situation };
     let (mut ready, fresh, message) = situation.verdict(facts);
     let mut stalled = matches!(situation, Situation::Stalled { .. } | Situation::Exhausted { .. })
         .then_some((fresh.1, message.clone()));
@@ -179,7 +160,9 @@ fn conditions(facts: &Facts<'_>, situation: &Situation<'_>, now: Now) -> Vec<Con
         stalled = Some((Reason::InvalidSpec, invalid.to_string()));
     }
     let suspended = facts.spec.as_ref().is_ok_and(|valid| valid.suspended);
-    let taking_in = !settled && stalled.is_none() && !suspended && awaits_first_answer(facts);
+    // A training that is on its way is what there is to be said: nothing is looked at until it ends, which may take days.
+    let awaited = matches!(situation, Situation::AwaitingFirstAnswer);
+    let taking_in = awaited && stalled.is_none() && !suspended && awaits_first_answer(facts);
     if taking_in {
         ready = (Unknown, Reason::AwaitingFirstAnswer);
     } else if ready.0 == True && suspended {
