@@ -1,7 +1,7 @@
 //! The ModelVersions, by uid and by ModelTrain. No IO of its own.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, RwLock},
     time::Duration,
 };
@@ -11,7 +11,7 @@ use tracing::warn;
 use super::{Wake, YOUNG, read, version, write};
 use crate::{
     clock::Clock,
-    core::time::Mono,
+    core::{time::Mono, version::VersionRecord},
     kube_io::{
         record,
         versions::{self, StoredVersion},
@@ -25,11 +25,15 @@ pub struct ModelVersions {
     inner: RwLock<Inner>,
 }
 
+type Trains = BTreeMap<(Arc<str>, Arc<str>), BTreeMap<Arc<str>, usize>>;
+
 #[derive(Default)]
 struct Inner {
     by_uid: HashMap<Arc<str>, Arc<StoredVersion>>,
     /// Pairs of a ModelTrain's uid and a version's uid.
     by_train: BTreeSet<(Arc<str>, Arc<str>)>,
+    /// By namespace and name of ModelTrains their uids, each with the number of its versions.
+    trains: Trains,
     /// namespace/name of objects that cannot be read.
     unreadable: BTreeSet<String>,
     scopes: HashMap<Option<String>, Knowledge>,
@@ -88,12 +92,8 @@ impl ModelVersions {
 
     /// Uids of the ModelTrains of this name that versions speak of, the present one among them.
     pub fn trains_named(&self, namespace: &str, name: &str) -> BTreeSet<Arc<str>> {
-        let inner = read(&self.inner);
-        let of_name = inner
-            .by_uid
-            .values()
-            .filter(|version| *version.record.namespace == *namespace && *version.record.train_name == *name);
-        of_name.map(|version| version.record.train_uid.clone()).collect()
+        let named = (Arc::from(namespace), Arc::from(name));
+        read(&self.inner).trains.get(&named).map_or_else(BTreeSet::new, |uids| uids.keys().cloned().collect())
     }
 
     /// Whether this many scopes have been listed, or are known to lack the kind.
@@ -164,13 +164,27 @@ impl Inner {
         {
             versions::share(&mut stored.record, &sibling.record);
         }
-        self.by_train.insert((stored.record.train_uid.clone(), stored.record.uid.clone()));
+        let VersionRecord { namespace, train_name, train_uid, uid, .. } = &stored.record;
+        self.by_train.insert((train_uid.clone(), uid.clone()));
+        let named = self.trains.entry((namespace.clone(), train_name.clone())).or_default();
+        *named.entry(train_uid.clone()).or_default() += 1;
         self.by_uid.insert(stored.record.uid.clone(), Arc::new(stored));
     }
 
     fn drop_version(&mut self, uid: &str) -> Option<Arc<StoredVersion>> {
         let (uid, gone) = self.by_uid.remove_entry(uid)?;
-        self.by_train.remove(&(gone.record.train_uid.clone(), uid));
+        let VersionRecord { namespace, train_name, train_uid, .. } = &gone.record;
+        self.by_train.remove(&(train_uid.clone(), uid));
+        let named = (namespace.clone(), train_name.clone());
+        if let Some(uids) = self.trains.get_mut(&named) {
+            if let Some(count) = uids.get_mut(train_uid) {
+                *count -= 1;
+            }
+            uids.retain(|_, count| *count > 0);
+            if uids.is_empty() {
+                self.trains.remove(&named);
+            }
+        }
         Some(gone)
     }
 
@@ -321,4 +335,99 @@ impl Sink for ModelVersionSink {
     }
 
     fn failed(&mut self, _: &str) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use serde_json::json;
+
+    use super::*;
+
+    /// A store, the sink of its one namespace, and whom the sink has woken.
+    fn world() -> (Arc<ModelVersions>, ModelVersionSink, Arc<Mutex<Vec<String>>>) {
+        let store = Arc::new(ModelVersions::new(Clock::system()));
+        let woken = Arc::new(Mutex::new(Vec::new()));
+        let (one, all) = (woken.clone(), woken.clone());
+        let wake: Wake = Arc::new(move |uid: &str| one.lock().unwrap().push(uid.to_owned()));
+        let wake_all = Arc::new(move || all.lock().unwrap().push("all".to_owned()));
+        (store.clone(), ModelVersionSink::new(store, Some("team".to_owned()), wake, wake_all), woken)
+    }
+
+    fn object(name: &str, train: (&str, &str), version: u64) -> String {
+        let spec = json!({
+            "trainRef": { "name": train.0, "uid": train.1 }, "attempt": 1, "digest": "", "gate": { "verdict": "Passed" },
+            "run": { "apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": "run", "outcome": "Succeeded" },
+        });
+        let version = version.to_string();
+        let metadata =
+            json!({ "namespace": "team", "name": name, "uid": format!("uid-{name}"), "resourceVersion": version });
+        json!({ "metadata": metadata, "spec": spec }).to_string()
+    }
+
+    fn names(store: &ModelVersions, train_uid: &str) -> Option<Vec<String>> {
+        match store.of("team", train_uid) {
+            VersionsOf::Known(known) => Some(known.iter().map(|version| version.record.name.to_string()).collect()),
+            VersionsOf::Unknown | VersionsOf::Missing => None,
+        }
+    }
+
+    #[test]
+    fn versions_are_unknown_until_they_are_listed_and_gone_with_their_kind() {
+        let (store, mut sink, woken) = world();
+        sink.begin();
+        sink.listed(&object("a", ("churn", "one"), 5));
+        assert!(names(&store, "one").is_none(), "the list may go on");
+        sink.commit("9");
+        assert_eq!(names(&store, "one").unwrap(), ["a"]);
+        assert_eq!(*woken.lock().unwrap(), ["one", "all"]);
+        sink.missing();
+        assert!(matches!(store.of("team", "one"), VersionsOf::Missing) && store.is_empty());
+    }
+
+    #[test]
+    fn list_forgets_what_it_does_not_name_but_not_what_was_written_since() {
+        let (store, mut sink, _) = world();
+        sink.begin();
+        sink.listed(&object("old", ("churn", "one"), 5));
+        sink.commit("9");
+        store.insert(versions::version(&object("late", ("churn", "one"), 7)).unwrap());
+        assert_eq!(names(&store, "one").unwrap(), ["old"], "the watch would have told of it: it is gone again");
+        store.insert(versions::version(&object("new", ("churn", "one"), 12)).unwrap());
+        sink.begin();
+        sink.commit("11");
+        assert_eq!(names(&store, "one").unwrap(), ["new"]);
+    }
+
+    #[test]
+    fn trains_are_found_by_name_as_long_as_versions_speak_of_them() {
+        let (store, mut sink, _) = world();
+        sink.begin();
+        for (name, uid) in [("a", "one"), ("b", "one"), ("c", "two")] {
+            sink.listed(&object(name, ("churn", uid), 5));
+        }
+        sink.commit("9");
+        let trains = || store.trains_named("team", "churn").iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(trains(), ["one", "two"]);
+        sink.applied(&object("a", ("churn", "one"), 10));
+        sink.deleted(&object("a", ("churn", "one"), 11));
+        assert_eq!(trains(), ["one", "two"]);
+        sink.deleted(&object("b", ("churn", "one"), 12));
+        assert_eq!(trains(), ["two"]);
+        assert!(store.trains_named("other", "churn").is_empty());
+    }
+
+    #[test]
+    fn object_that_cannot_be_read_hides_no_other_and_is_counted_until_it_can() {
+        let (store, mut sink, _) = world();
+        let broken = r#"{"metadata":{"namespace":"team","name":"a","uid":"uid-a","resourceVersion":"6"},"spec":7}"#;
+        sink.begin();
+        sink.listed(broken);
+        sink.listed(&object("b", ("churn", "one"), 5));
+        sink.commit("9");
+        assert_eq!((names(&store, "one").unwrap(), store.undecodable()), (vec!["b".to_owned()], 1));
+        sink.applied(&object("a", ("churn", "one"), 10));
+        assert_eq!((names(&store, "one").unwrap().len(), store.undecodable()), (2, 0));
+    }
 }
