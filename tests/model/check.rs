@@ -1,20 +1,15 @@
 //! The model as stateright sees it: states, actions and properties.
 
-use std::{collections::BTreeSet, io::Write as _, time::Instant};
-
 use modelsync::core::sync::Rule;
-use stateright::{Checker, Expectation, HasDiscoveries, Model, Path, Property};
+use stateright::{Model, Property};
 
 use super::{
-    configuration::Configuration,
+    explore::{Explored, reaches},
     machine::Machine,
     mutant::Mutant,
     steps::Action,
     world::{Broken, RunPhase, World},
 };
-
-/// Threads of one exploration.
-const THREADS: usize = 2;
 
 impl Model for Machine {
     type State = World;
@@ -121,8 +116,28 @@ impl Machine {
         let retried = world.budget.retries < self.configuration.budget.retries;
         world.exception && (retried || !self.configuration.fenced)
     }
+}
 
-    /// Whether a pass that is due now decides by this rule.
+fn one_unfinished_run(world: &World) -> bool {
+    (0..2).all(|owner| {
+        let unfinished = world.runs.iter().filter(|run| run.owner == owner && run.phase == RunPhase::Active);
+        unfinished.count() + usize::from(world.earlier && owner == 0) <= 1
+    })
+}
+
+impl Explored for Machine {
+    type Rule = Rule;
+
+    const RULES: &'static [Rule] = Rule::ALL;
+
+    fn name(&self) -> &'static str {
+        self.configuration.name
+    }
+
+    fn declared(&self) -> &'static [Rule] {
+        self.configuration.rules
+    }
+
     fn decides_by(&self, world: &World, rule: Rule) -> bool {
         (0..self.configuration.replicas).any(|index| {
             let replica = &world.replicas[usize::from(index)];
@@ -133,99 +148,19 @@ impl Machine {
             })
         })
     }
-}
 
-fn one_unfinished_run(world: &World) -> bool {
-    (0..2).all(|owner| {
-        let unfinished = world.runs.iter().filter(|run| run.owner == owner && run.phase == RunPhase::Active);
-        unfinished.count() + usize::from(world.earlier && owner == 0) <= 1
-    })
-}
-
-/// `sometimes` for one rule: properties are plain functions, so each rule needs its own.
-fn reaches(number: usize) -> Property<Machine> {
-    macro_rules! rules {
-        ($($index:literal $name:literal)*) => {
-            match number {
-                $($index => Property::sometimes($name, |machine: &Machine, world: &World| {
-                    machine.decides_by(world, Rule::ALL[$index])
-                }),)*
-                _ => panic!("give rule {number} a line here"),
-            }
-        };
+    fn longest_drain(&self) -> usize {
+        self.drains.longest()
     }
-    rules! {
-        0 "rule 0" 1 "rule 1" 2 "rule 2" 3 "rule 3" 4 "rule 4" 5 "rule 5" 6 "rule 6" 7 "rule 7" 8 "rule 8" 9 "rule 9"
-        10 "rule 10" 11 "rule 11" 12 "rule 12" 13 "rule 13" 14 "rule 14" 15 "rule 15" 16 "rule 16" 17 "rule 17"
-        18 "rule 18" 19 "rule 19" 20 "rule 20" 21 "rule 21" 22 "rule 22" 23 "rule 23" 24 "rule 24" 25 "rule 25"
-        26 "rule 26" 27 "rule 27" 28 "rule 28" 29 "rule 29" 30 "rule 30" 31 "rule 31" 32 "rule 32"
-    }
-}
 
-/// What an exploration found.
-pub struct Explored {
-    pub states: usize,
-    /// The broken property and the way there.
-    pub broken: Option<(&'static str, Vec<String>)>,
-    pub reached: BTreeSet<Rule>,
-}
-
-/// Explores a configuration whole, or up to the first broken property.
-#[expect(clippy::disallowed_methods, reason = "tests say how long they took")]
-pub fn explore(configuration: Configuration) -> Explored {
-    let started = Instant::now();
-    let (name, rules) = (configuration.name, configuration.rules);
-    let builder = Machine::new(configuration).checker().threads(THREADS).finish_when(HasDiscoveries::AnyFailures);
-    let checker = builder.spawn_bfs().join();
-    let machine = checker.model();
-    let mut reached = BTreeSet::new();
-    let mut broken: Option<(&'static str, Path<World, Action>)> = None;
-    let mut missed = None;
-    for property in machine.properties() {
-        let found = checker.discovery(property.name);
-        match property.expectation {
-            Expectation::Always => {
-                if let Some(path) = found {
-                    broken = Some((property.name, path));
-                }
-            }
-            Expectation::Sometimes | Expectation::Eventually => {
-                if let (Some(_), Some(number)) = (&found, property.name.strip_prefix("rule ")) {
-                    reached.insert(Rule::ALL[number.parse::<usize>().unwrap()]);
-                } else if found.is_none() && broken.is_none() && !property.name.starts_with("rule ") {
-                    missed = Some(property.name);
-                }
-            }
-        }
-    }
-    let states = checker.unique_state_count();
-    say(&format!(
-        "{name}: {states} states, depth {}, longest drain {} steps, {} of {} rules, {:.1} s",
-        checker.max_depth(),
-        machine.drains.longest(),
-        reached.len(),
-        rules.len(),
-        started.elapsed().as_secs_f32(),
-    ));
-    let broken = broken.map(|(property, path)| {
-        let last = path.last_state().clone();
-        let mut told: Vec<String> = path.into_actions().iter().map(ToString::to_string).collect();
-        for leader in 0..machine.configuration.replicas {
-            if property.contains("drain")
-                && let Err(why) = machine.drains(&last, leader)
-            {
+    fn tell_drains(&self, last: &World) -> Vec<String> {
+        let mut told = Vec::new();
+        for leader in 0..self.configuration.replicas {
+            if let Err(why) = self.drains(last, leader) {
                 told.push(format!("then, with replica {leader} leading: {why}"));
-                told.extend(machine.tell_drain(&last, leader));
+                told.extend(self.tell_drain(last, leader));
             }
         }
-        (property, told)
-    });
-    assert!(broken.is_some() || missed.is_none(), "{name}: not found: {missed:?}");
-    Explored { states, broken, reached }
-}
-
-/// Says something that is to be seen although the test passes.
-pub fn say(text: &str) {
-    // A closed output is no reason to fail.
-    let _ = writeln!(std::io::stdout(), "{text}");
+        told
+    }
 }

@@ -3,26 +3,15 @@
 //!
 //! The way there is the same for equal states, so each state on it is judged once.
 
-use std::{
-    collections::HashMap,
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
-
 use modelsync::core::sync::Rule;
 
 use super::{
     configuration::Configuration,
+    drains::LONGEST,
     machine::Machine,
     steps::Action,
     world::{Asked, Broken, Budget, Evidence, LAST_ATTEMPT, Replica, Request, RunPhase, Said, Stage, World},
 };
-
-/// Most steps that a drain may take.
-pub const LONGEST: usize = 60;
 
 /// How the operator rests.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,35 +22,12 @@ enum Rest {
     Parked,
 }
 
-/// What is known about drains.
-#[derive(Default)]
-pub struct Drains {
-    /// Steps left, by the hash of the state.
-    known: Mutex<HashMap<u64, usize>>,
-    longest: AtomicUsize,
-}
-
-impl Drains {
-    pub fn longest(&self) -> usize {
-        self.longest.load(Ordering::Relaxed)
-    }
-}
-
 impl Machine {
     /// Whether the drain from here, with this replica leading, ends well.
     pub fn drains(&self, world: &World, leader: u8) -> Result<(), String> {
-        let mut world = self.without_faults(world, leader);
-        let mut path = Vec::new();
-        let left = loop {
-            let key = hash(&world, leader);
-            if let Some(left) = self.drains.known.lock().unwrap().get(&key) {
-                break *left;
-            }
-            path.push(key);
-            if path.len() > LONGEST {
-                return Err(format!("it is not done after {LONGEST} steps: {}", self.describe(&world, leader)));
-            }
-            let rest = self.rest(&world, leader);
+        let world = self.without_faults(world, leader);
+        let step = |world: &mut World| {
+            let rest = self.rest(world, leader);
             if rest.is_some() {
                 self.stays_quiet(world.clone(), leader)?;
                 let mut restarted = world.clone();
@@ -69,18 +35,13 @@ impl Machine {
                 self.stays_quiet(restarted, leader).map_err(|why| format!("after a restart, {why}"))?;
             }
             match rest {
-                Some(Rest::Served) => break 0,
-                Some(Rest::Parked) => self.trigger_now(&mut world, leader),
-                None => self.advance(&mut world, leader)?,
+                Some(Rest::Served) => return Ok(true),
+                Some(Rest::Parked) => self.trigger_now(world, leader),
+                None => self.advance(world, leader)?,
             }
+            Ok(false)
         };
-        let mut known = self.drains.known.lock().unwrap();
-        let steps = path.len().saturating_sub(usize::from(left == 0)) + left;
-        for (back, key) in path.iter().rev().enumerate() {
-            known.insert(*key, left + back + usize::from(left > 0));
-        }
-        self.drains.longest.fetch_max(steps, Ordering::Relaxed);
-        if steps > LONGEST { Err(format!("it takes {steps} steps")) } else { Ok(()) }
+        self.drains.walk(world, leader, step, |world| self.describe(world, leader))
     }
 
     /// The steps of a drain in words, for a failure's report.
@@ -262,10 +223,4 @@ impl Machine {
         }
         Ok(())
     }
-}
-
-fn hash(world: &World, leader: u8) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (world, leader).hash(&mut hasher);
-    hasher.finish()
 }

@@ -1,12 +1,15 @@
-//! Numbers for large values: equal values get equal numbers, so that states stay small and cheap to compare.
+//! Numbers for large values: equal values get equal numbers, so that states stay small and cheap to compare. And results
+//! that are made once.
 
 use std::{
     collections::HashMap,
     fmt::Debug,
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash},
     sync::{Arc, RwLock},
 };
 
-use super::world::Id;
+/// A number that stands for an interned value.
+pub type Id = u32;
 
 /// A table of values. Their `Debug` text is their identity.
 pub struct Interner<T> {
@@ -41,5 +44,29 @@ impl<T: Debug> Interner<T> {
 
     pub fn get(&self, id: Id) -> Arc<T> {
         self.inner.read().unwrap().1[usize::try_from(id).unwrap()].clone()
+    }
+}
+
+const SHARDS: u64 = 16;
+
+/// What a pure function gave for each key.
+pub struct Memo<K, V> {
+    shards: Vec<RwLock<HashMap<K, Arc<V>>>>,
+}
+
+impl<K: Hash + Eq, V> Memo<K, V> {
+    pub fn new() -> Self {
+        Self { shards: (0..SHARDS).map(|_| RwLock::default()).collect() }
+    }
+
+    pub fn get(&self, key: K, make: impl FnOnce(&K) -> V) -> Arc<V> {
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(&key);
+        let shard = &self.shards[usize::try_from(hash % SHARDS).unwrap()];
+        if let Some(known) = shard.read().unwrap().get(&key) {
+            return known.clone();
+        }
+        let made = Arc::new(make(&key));
+        shard.write().unwrap().insert(key, made.clone());
+        made
     }
 }

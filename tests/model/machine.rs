@@ -2,12 +2,7 @@
 //!
 //! Passes are pure, so each is made once for each set of facts.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::{Arc, RwLock},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use modelsync::{
@@ -29,12 +24,12 @@ use modelsync::{
 
 use super::{
     configuration::Configuration,
-    drain::Drains,
-    intern::Interner,
+    drains::Drains,
+    intern::{Id, Interner, Memo},
     mutant::{Altered, Mutant},
     world::{
-        Broken, Evidence, Id, Incarnation, Knowledge, LAST_ATTEMPT, Object, Replica, Request, Run, RunPhase, Stopped,
-        Tick, Under, View,
+        Broken, Evidence, Incarnation, Knowledge, LAST_ATTEMPT, Object, Replica, Request, Run, RunPhase, Stopped, Tick,
+        Under, View,
     },
 };
 
@@ -71,8 +66,6 @@ struct Key {
     lag: Tick,
 }
 
-const SHARDS: usize = 16;
-
 /// The operator's code, with the values that it works on.
 pub struct Machine {
     pub configuration: Configuration,
@@ -83,7 +76,7 @@ pub struct Machine {
     specs: Vec<ModelSyncSpec>,
     /// Digests of the targets of the specs.
     targets: Vec<String>,
-    passes: Vec<RwLock<HashMap<Key, Arc<Pass>>>>,
+    passes: Memo<Key, Pass>,
 }
 
 pub fn moment(tick: Tick) -> Timestamp {
@@ -147,7 +140,7 @@ impl Machine {
             memories: Interner::new(Memory::default()),
             nonces: Interner::new(String::new()),
             drains: Drains::default(),
-            passes: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            passes: Memo::new(),
             configuration,
         }
     }
@@ -202,15 +195,7 @@ impl Machine {
             tick,
             lag: replica.lag,
         };
-        let mut hasher = DefaultHasher::new();
-        key.hash(&mut hasher);
-        let shard = &self.passes[usize::try_from(hasher.finish() % 16).unwrap()];
-        if let Some(pass) = shard.read().unwrap().get(&key) {
-            return Some(pass.clone());
-        }
-        let pass = Arc::new(self.make(&key));
-        shard.write().unwrap().insert(key, pass.clone());
-        Some(pass)
+        Some(self.passes.get(key, |key| self.make(key)))
     }
 
     fn make(&self, key: &Key) -> Pass {

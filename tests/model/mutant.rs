@@ -12,7 +12,7 @@ use modelsync::{
     },
 };
 
-use super::world::{Id, Request};
+use super::{intern::Id, world::Request};
 
 /// A design.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

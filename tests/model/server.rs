@@ -238,7 +238,8 @@ fn outcome(run: Run) -> Option<Outcome> {
     }
 }
 
-fn merge(stored: &mut serde_json::Value, before: &serde_json::Value, after: &serde_json::Value) {
+/// RFC 7396 for the members in which `before` and `after` differ.
+pub fn merge(stored: &mut serde_json::Value, before: &serde_json::Value, after: &serde_json::Value) {
     use serde_json::Value;
     let (Value::Object(stored), Value::Object(before), Value::Object(after)) = (&mut *stored, before, after) else {
         if before != after {

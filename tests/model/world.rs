@@ -3,8 +3,8 @@
 
 use std::fmt;
 
-/// A number that stands for an interned value.
-pub type Id = u32;
+use super::intern::Id;
+
 /// Time in steps of [`super::machine::TICK`].
 pub type Tick = i16;
 /// Objects of one name, one after the other: 0 is the first, 1 the one that was created after its deletion.

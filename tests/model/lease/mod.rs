@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use stateright::{Checker, Expectation, HasDiscoveries, Model, Property};
 
-use super::check::say;
+use super::explore::say;
 use machine::{Action, Machine};
 use mutant::Mutant;
 use world::{Budget, Units, World};
