@@ -272,6 +272,22 @@ fn inputs_are_cut_between_characters_and_digested_whole() {
 }
 
 #[test]
+fn accepted_version_whose_run_did_not_say_when_it_ended_is_as_old_as_its_acceptance() {
+    let mut chain = Chain::empty();
+    let mut draft = draft(1, "a");
+    draft.run.finished_at = None;
+    let spec = next_record(draft, None);
+    chain.status.head = Some(reference(&spec));
+    let finished = ModelVersionSpec {
+        run: RecordedRun { finished_at: Some(Timestamp::from_second(1_800_000_000).unwrap()), ..spec.run.clone() },
+        ..spec.clone()
+    };
+    chain.status.accepted_version = Some(Box::new(accepted(&finished)));
+    chain.records.push((spec.run.name.clone(), serde_json::to_value(spec).unwrap()));
+    chain.assert_whole();
+}
+
+#[test]
 fn every_change_to_any_record_is_found() {
     let chain = Chain::of(4, 1);
     chain.assert_whole();

@@ -540,13 +540,15 @@ impl<'a> Proof<'a> {
         let score = accepted.score.is_none()
             || accepted.score == spec.gate.score
             || spec.metrics.iter().any(|metric| metric.value == accepted.score);
+        // A run that does not say when it ended is as old as its acceptance.
+        let trained_at = spec.run.finished_at.is_none_or(|finished| finished == accepted.trained_at);
         for (field, same) in [
             ("metrics", accepted.metrics == spec.metrics),
             ("score", score),
             ("uri", accepted.uri == artifact.uri),
             ("digest", accepted.digest == artifact.digest),
             ("inputs", accepted.inputs == spec.inputs),
-            ("trainedAt", spec.run.finished_at == Some(accepted.trained_at)),
+            ("trainedAt", trained_at),
         ] {
             if !same {
                 self.problems.push(Problem::AcceptedDiffers { record: record.clone(), field });
