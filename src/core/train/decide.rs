@@ -19,6 +19,8 @@ use crate::{
 
 /// How soon knowledge that has become too old is looked at again.
 const UNKNOWN_RETRY: Duration = Duration::from_secs(5);
+/// How soon the run of a deleted object of the same name is looked at again.
+const PREDECESSOR_RETRY: Duration = Duration::from_mins(1);
 
 /// What is to be done about an object, and when to look again.
 ///
@@ -59,7 +61,9 @@ fn first_rule(facts: &Facts<'_>, now: Now) -> Plan {
         }
     };
     if let Some(run) = predecessors.first() {
-        return report(facts, Rule::PredecessorRunning, &Situation::PredecessorRunning { run: &run.name }, now);
+        // A reply to a pass over its own object may bring the end of this run into the store; no event tells of it then.
+        let plan = report(facts, Rule::PredecessorRunning, &Situation::PredecessorRunning { run: &run.name }, now);
+        return plan.waking_at(now.mono + PREDECESSOR_RETRY);
     }
     if let Some(plan) = restored(facts, now) {
         return plan;
