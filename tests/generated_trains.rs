@@ -470,7 +470,8 @@ impl World {
         self.status.attempt = attempt;
         self.status.reservation = Some(Box::new(serde_json::from_value(open).unwrap()));
         for slot in self.status.reservation.clone().unwrap().slots {
-            if slot.state == SlotState::Recorded || (slot.state == SlotState::Reserved && dice.once_in(5)) {
+            let gone = slot.state == SlotState::Recorded && dice.once_in(8);
+            if (slot.state == SlotState::Recorded && !gone) || (slot.state == SlotState::Reserved && dice.once_in(5)) {
                 let spec = self.recorded(dice, UID, attempt, &slot.candidate);
                 self.versions.push(record(&spec, None));
                 self.details.insert(spec.run.name.clone(), Arc::new(spec));
@@ -646,6 +647,7 @@ impl World {
                     self.versions.push(record(spec, None));
                     self.details.insert(spec.run.name.clone(), Arc::new(spec.as_ref().clone()));
                 }
+                Effect::LookUpVersion(name) => self.memory.absent.extend([name.clone()]),
                 Effect::WriteVersionStatus(name, after) => {
                     let version = self.versions.iter_mut().find(|version| *version.name == **name).unwrap();
                     version.decision = find(&after.conditions, ConditionType::Accepted).map(|found| found.reason);

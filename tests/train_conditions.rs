@@ -595,6 +595,7 @@ fn rows() -> Vec<Row> {
         Row("something stands where the record should", rest().reserved().ended_with(Failed, "0").with(|w| drop(w.memory.conflicts.insert(name(2), ("exists: delete it".into(), w.now.mono)))), Rule::RecordConflict),
         Row("that was a minute ago", rest().reserved().ended_with(Failed, "0").with(|w| drop(w.memory.conflicts.insert(name(2), ("exists: delete it".into(), w.now.mono)))).later(MINUTE), Rule::CreateVersion),
         Row("one of two candidates is on record", rest().with(two).reserved().with(|w| { w.own = vec![World::run(UID, 2, ended(Failed))]; w.own[0].name = format!("{}-a", name(2)); let (mut record, _) = w.version(UID, 2, GateVerdict::NotJudged, None); record.name = format!("{}-a", name(2)).into(); w.versions.push(record); w.status.reservation.as_mut().unwrap().slots[1].state = modelsync::api::SlotState::Reserved; w.status.reservation.as_mut().unwrap().slots[1].nonce = "me-1".into(); w.own.push(World::run(UID, 2, Phase::Active)); w.own[1].name = format!("{}-b", name(2)); w.own[1].uid = "run-2b".into(); }), Rule::NoteVersion),
+        Row("a candidate that status counts is not to be seen on record", rest().with(two).reserved().with_run(ended(Failed)).with(|w| { w.own[0].name = format!("{}-b", name(2)); let slots = &mut w.status.reservation.as_mut().unwrap().slots; slots[0].state = modelsync::api::SlotState::Recorded; slots[1].state = modelsync::api::SlotState::Reserved; slots[1].nonce = "me-1".into(); }), Rule::LookUpVersion),
         // Ends.
         Row("the model is better", rest().reserved().ended_with(Succeeded, "0.9").recorded(), Rule::CloseTraining),
         Row("the gate rejects the model", rest().reserved().ended_with(Succeeded, "0.1").recorded(), Rule::CloseTraining),
@@ -789,6 +790,27 @@ impl World {
 fn training_of_which_nothing_was_run_answers_no_reason() {
     let world = World::at_rest().reserved().edited().passed().passed().data("d2");
     assert_eq!(world.decide().rule, Rule::Reserve, "the data is as new as before the edit");
+}
+
+#[test]
+fn predecessors_run_is_looked_at_again_although_no_event_tells_of_its_end() {
+    let world = World::new().with(|w| w.predecessors = vec![World::run(EARLIER, 1, Phase::Active)]).passed();
+    let plan = world.decide();
+    assert_eq!((plan.rule, plan.wake_up), (Rule::PredecessorRunning, WakeUp::At(world.now.mono + MINUTE)));
+}
+
+#[test]
+fn training_is_decided_without_a_record_only_once_a_look_has_not_found_it() {
+    let two = |w: &mut World| w.spec["candidates"] = json!([{ "name": "a" }, { "name": "b" }]);
+    let mut world = World::at_rest().with(two).reserved();
+    let open = world.status.reservation.as_mut().unwrap();
+    open.slots.iter_mut().for_each(|slot| slot.state = modelsync::api::SlotState::Recorded);
+    for candidate in ["a", "b"] {
+        let name = format!("{}-{candidate}", name(2));
+        assert_eq!(world.decide().effects, [Effect::LookUpVersion(name.clone())]);
+        world.memory.absent.insert(name);
+    }
+    assert_eq!(world.decide().rule, Rule::CloseTraining);
 }
 
 #[test]

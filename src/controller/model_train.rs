@@ -362,6 +362,7 @@ impl ModelTrainController {
                 Effect::ReadResults(wanted) => self.read_results(object, wanted).await,
                 Effect::Judge(evidence) => self.judge(object, evidence).await,
                 Effect::CreateVersion(spec, policy) => self.create_version(object, status, spec, *policy).await,
+                Effect::LookUpVersion(name) => self.look_up_version(object, name).await,
                 Effect::WriteVersionStatus(name, after) => self.write_version_status(object, name, after).await,
                 Effect::DeleteVersion(name) => self.delete_version(object, name).await,
                 Effect::DeleteRun(run) => self.context.runs.delete(&object.identity, run).await,

@@ -204,6 +204,20 @@ impl ModelTrainController {
         }
     }
 
+    /// Looks for a record that the watch does not show. One of another object's is not the one that is meant.
+    pub(super) async fn look_up_version(&self, object: &ObjectRecord<ModelTrain>, name: &str) -> Step {
+        let identity = &object.identity;
+        match self.context.records.get(&identity.namespace, name).await {
+            Ok(Some(found)) if found.record.train_uid == identity.uid => self.context.versions.insert(found),
+            Ok(_) => self.memories.change(&identity.uid, |memory| memory.absent.extend([name.to_owned()])),
+            Err(error) => {
+                warn!(object = &*identity.name, version = name, %error, "a record could not be looked up; trying again");
+                return Step::Stop(Next::Failed);
+            }
+        }
+        Step::Done
+    }
+
     pub(super) async fn write_version_status(
         &self,
         object: &ObjectRecord<ModelTrain>,

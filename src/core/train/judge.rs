@@ -99,13 +99,16 @@ impl Evidence {
     }
 }
 
-/// The next step towards the record of the first slot that has none. `None` where its run has not ended.
+/// The next step towards the record of the first slot that has none, or towards the end. `None` where its run has not ended.
 pub fn next_record(
     facts: &Facts<'_>,
     open: &TrainReservation,
     slots: &[(&TrainSlot, Standing<'_>)],
     now: Now,
 ) -> Option<Plan> {
+    if let Some(name) = unseen(facts, open) {
+        return Some(Plan::doing(Rule::LookUpVersion, Effect::LookUpVersion(name.to_owned())));
+    }
     let Some(place) = slots.iter().position(|(_, standing)| !matches!(standing, Standing::Done)) else {
         return Some(close::close(facts, open, now));
     };
@@ -158,6 +161,16 @@ pub fn next_record(
     let policy = if valid.owned { DeletionPolicy::Delete } else { DeletionPolicy::Orphan };
     let spec = seal(draft, facts.status.head.as_ref());
     Some(Plan::doing(Rule::CreateVersion, Effect::CreateVersion(Box::new(spec), policy)))
+}
+
+/// A record that status counts and that the store does not show. The watch of records may be behind that of trainings, and
+/// a decision without this record would pass over what may be the best: only a live look tells that it is gone.
+fn unseen<'a>(facts: &Facts<'_>, open: &'a TrainReservation) -> Option<&'a str> {
+    let recorded = open.slots.iter().filter(|slot| slot.state == SlotState::Recorded);
+    let mut names = recorded.map(|slot| slot.run_name.as_str());
+    names.find(|name| {
+        !facts.memory.absent.contains(*name) && !facts.own_versions().iter().any(|version| *version.name == **name)
+    })
 }
 
 fn read(slot: &TrainSlot, run: &RunRecord) -> ReadResults {

@@ -1,7 +1,10 @@
 //! What this process alone knows of a ModelTrain: its requests and what came back. Lost at a restart, and safe to lose.
 //! Pure.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::question::{Read, TrainAnswer};
 use crate::{
@@ -48,6 +51,8 @@ pub struct Memory {
     pub judged: BTreeMap<String, (String, Judgement)>,
     /// What stands where a record should, by its name, and when that was seen.
     pub conflicts: BTreeMap<String, (String, Mono)>,
+    /// Records of the open training that are certainly not there any more, by name.
+    pub absent: BTreeSet<String>,
     /// Since when the recorded end of a finished run is known, by the run's uid.
     pub recorded_since: BTreeMap<String, Mono>,
     /// How often a watched source of the object has changed.
@@ -91,6 +96,7 @@ impl Memory {
         self.sighted.retain(|name, _| reserved(name));
         self.judged.retain(|name, _| reserved(name));
         self.conflicts.retain(|name, _| reserved(name));
+        self.absent.retain(|name| reserved(name));
         let needed = |uid: &String| open.is_some() && own.iter().any(|run| run.uid == *uid);
         self.results.retain(|uid, _| needed(uid));
         self.measured.retain(|uid, _| needed(uid));

@@ -69,6 +69,8 @@ rules! {
     CreateVersion,
     /// Something else stands where a record should.
     RecordConflict,
+    /// A record that status counts is not to be seen: look.
+    LookUpVersion,
     /// The record of a run stands: note that.
     NoteVersion,
     /// Every slot has ended: decide what is accepted.
@@ -122,6 +124,8 @@ pub enum Effect {
     Judge(Box<Evidence>),
     /// Write a record, once.
     CreateVersion(Box<ModelVersionSpec>, DeletionPolicy),
+    /// Look for a record, live.
+    LookUpVersion(String),
     /// Write a record's status.
     WriteVersionStatus(String, Box<ModelVersionStatus>),
     /// Delete a record beyond the limit; its removal is noted already.

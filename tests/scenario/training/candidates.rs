@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kube::{ResourceExt, api::DeleteParams};
 use modelsync::api::{
     AttemptVerdict,
     ConditionStatus::False,
@@ -117,6 +118,24 @@ async fn parallelism_of_one_runs_one_candidate_after_the_other() {
         world.version_of("model", 1, "c", "NotBest").await;
         world.assert_one_each("model").await;
         world.assert_chain("model").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn candidate_whose_record_somebody_deletes_is_passed_over_once_it_is_certainly_gone() {
+    scenario("record_deleted", async |world| {
+        let mut spec = world.candidates_spec(&["a", "b"]);
+        spec["parallelism"] = json!(1);
+        world.apply_train("model", spec).await;
+        world.score("model", 1, "a", "0.9").await;
+        let b = world.train_run("model", 1, "b").await;
+        let a = b.name_any().replace("-1-b", "-1-a");
+        world.model_versions().delete(&a, &DeleteParams::default()).await.unwrap();
+        world.score("model", 1, "b", "0.7").await;
+        let status = world.until_trained("model", 1).await;
+        assert_eq!(status.accepted_version.unwrap().name, b.name_any());
+        assert!(world.versions("model").await.iter().all(|version| version.name_any() != a), "it is not written anew");
     })
     .await;
 }
