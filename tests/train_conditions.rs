@@ -800,6 +800,21 @@ fn predecessors_run_is_looked_at_again_although_no_event_tells_of_its_end() {
 }
 
 #[test]
+fn version_whose_removal_is_noted_cannot_be_held_any_more() {
+    let passed_before = |w: &mut World| {
+        let (record, spec) = w.version(UID, 0, GateVerdict::Passed, None);
+        w.versions.push(record);
+        w.details.insert(spec.run.name.clone(), Arc::new(spec));
+    };
+    let held = World::at_rest().with(passed_before).by_hand(hold(&name(0))).data("d1");
+    let accepted = |world: &World| world.object_after(&world.decide()).0.accepted_version.unwrap().name;
+    assert_eq!(accepted(&held), name(0));
+    let noted = json!([{ "name": name(0), "digest": "v1:sha256:0" }]);
+    let noted = held.with(|w| w.status.removed = serde_json::from_value(noted).unwrap());
+    assert_eq!(accepted(&noted), name(1), "its record may be gone the next moment");
+}
+
+#[test]
 fn training_is_decided_without_a_record_only_once_a_look_has_not_found_it() {
     let two = |w: &mut World| w.spec["candidates"] = json!([{ "name": "a" }, { "name": "b" }]);
     let mut world = World::at_rest().with(two).reserved();

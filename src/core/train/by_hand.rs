@@ -38,7 +38,8 @@ pub fn hold_is_invalid(facts: &Facts<'_>) -> bool {
     facts.hold().is_some_and(|held| !can_be_held(facts, held))
 }
 
-/// A version can be held that passed the gate, or that was accepted once.
+/// A version can be held that passed the gate, or that was accepted once. One whose removal is noted cannot: the request that
+/// deletes its record may be on its way.
 fn can_be_held(facts: &Facts<'_>, name: &str) -> bool {
     let accepted = facts.stored.accepted_version.as_ref().is_some_and(|accepted| accepted.name == name);
     let once = facts.stored.history.iter().any(|past| past.name == name);
@@ -46,7 +47,8 @@ fn can_be_held(facts: &Facts<'_>, name: &str) -> bool {
         let approved = matches!(version.decision, Some(Reason::Best | Reason::Approved | Reason::Restored));
         version.sound && (version.verdict == Verdict::Passed || once || approved)
     });
-    accepted || (passed && facts.details(name).is_some())
+    let goes = facts.stored.removed.iter().any(|removed| removed.name == name);
+    accepted || (passed && !goes && facts.details(name).is_some())
 }
 
 /// Makes a version on record the accepted one.
