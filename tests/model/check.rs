@@ -153,8 +153,11 @@ impl Explored for Machine {
         self.drains.longest()
     }
 
-    fn tell_drains(&self, last: &World) -> Vec<String> {
+    fn tell(&self, property: &str, last: &World) -> Vec<String> {
         let mut told = Vec::new();
+        if !property.contains("drain") {
+            return told;
+        }
         for leader in 0..self.configuration.replicas {
             if let Err(why) = self.drains(last, leader) {
                 told.push(format!("then, with replica {leader} leading: {why}"));

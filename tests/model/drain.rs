@@ -7,7 +7,6 @@ use modelsync::core::sync::Rule;
 
 use super::{
     configuration::Configuration,
-    drains::LONGEST,
     machine::Machine,
     steps::Action,
     world::{Asked, Broken, Budget, Evidence, LAST_ATTEMPT, Replica, Request, RunPhase, Said, Stage, World},
@@ -48,7 +47,7 @@ impl Machine {
     pub fn tell_drain(&self, world: &World, leader: u8) -> Vec<String> {
         let mut world = self.without_faults(world, leader);
         let mut told = Vec::new();
-        while told.len() <= LONGEST {
+        while told.len() <= self.drains.most {
             match self.rest(&world, leader) {
                 Some(Rest::Served) => break,
                 Some(Rest::Parked) => {

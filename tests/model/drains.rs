@@ -10,18 +10,20 @@ use std::{
     },
 };
 
-/// Most steps that a drain may take.
-pub const LONGEST: usize = 60;
-
 /// What is known about drains.
-#[derive(Default)]
 pub struct Drains {
+    /// Most steps that one may take.
+    pub most: usize,
     /// Steps left, by the hash of the state.
     known: Mutex<HashMap<u64, usize>>,
     longest: AtomicUsize,
 }
 
 impl Drains {
+    pub fn of_at_most(most: usize) -> Self {
+        Self { most, known: Mutex::default(), longest: AtomicUsize::default() }
+    }
+
     pub fn longest(&self) -> usize {
         self.longest.load(Ordering::Relaxed)
     }
@@ -41,8 +43,8 @@ impl Drains {
                 break *left;
             }
             path.push(key);
-            if path.len() > LONGEST {
-                return Err(format!("it is not done after {LONGEST} steps: {}", describe(&world)));
+            if path.len() > self.most {
+                return Err(format!("it is not done after {} steps: {}", self.most, describe(&world)));
             }
             if step(&mut world)? {
                 break 0;
@@ -54,6 +56,6 @@ impl Drains {
             known.insert(*key, left + back + usize::from(left > 0));
         }
         self.longest.fetch_max(steps, Ordering::Relaxed);
-        if steps > LONGEST { Err(format!("it takes {steps} steps")) } else { Ok(()) }
+        if steps > self.most { Err(format!("it takes {steps} steps")) } else { Ok(()) }
     }
 }

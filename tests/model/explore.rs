@@ -31,8 +31,8 @@ pub trait Explored:
     /// Whether a pass that is due now decides by this rule.
     fn decides_by(&self, state: &Self::State, rule: Self::Rule) -> bool;
     fn longest_drain(&self) -> usize;
-    /// The drains from this state that do not end well, in words.
-    fn tell_drains(&self, last: &Self::State) -> Vec<String>;
+    /// What more there is to say of a state that breaks this property.
+    fn tell(&self, property: &str, last: &Self::State) -> Vec<String>;
 }
 
 /// `sometimes` for one rule, by its place in [`Explored::RULES`]: properties are plain functions, so each rule needs its own.
@@ -64,6 +64,9 @@ pub struct Found<R> {
     pub reached: BTreeSet<R>,
 }
 
+/// A broken property, and the way there.
+type Way<M> = (&'static str, Path<<M as Model>::State, <M as Model>::Action>);
+
 /// Explores a model whole, or up to the first broken property.
 #[expect(clippy::disallowed_methods, reason = "tests say how long they took")]
 pub fn explore<M: Explored>(machine: M) -> Found<M::Rule> {
@@ -73,7 +76,7 @@ pub fn explore<M: Explored>(machine: M) -> Found<M::Rule> {
     let machine = checker.model();
     let name = machine.name();
     let mut reached = BTreeSet::new();
-    let mut broken: Option<(&'static str, Path<M::State, M::Action>)> = None;
+    let mut broken: Option<Way<M>> = None;
     let mut missed = None;
     for property in machine.properties() {
         let found = checker.discovery(property.name);
@@ -104,9 +107,7 @@ pub fn explore<M: Explored>(machine: M) -> Found<M::Rule> {
     let broken = broken.map(|(property, path)| {
         let last = path.last_state().clone();
         let mut told: Vec<String> = path.into_actions().iter().map(ToString::to_string).collect();
-        if property.contains("drain") {
-            told.extend(machine.tell_drains(&last));
-        }
+        told.extend(machine.tell(property, &last));
         (property, told)
     });
     assert!(broken.is_some() || missed.is_none(), "{name}: not found: {missed:?}");

@@ -65,8 +65,8 @@ impl<K: Hash + Eq, V> Memo<K, V> {
         if let Some(known) = shard.read().unwrap().get(&key) {
             return known.clone();
         }
-        let made = Arc::new(make(&key));
-        shard.write().unwrap().insert(key, made.clone());
-        made
+        let value = Arc::new(make(&key));
+        shard.write().unwrap().insert(key, value.clone());
+        value
     }
 }

@@ -39,6 +39,8 @@ pub const TICK: Duration = Duration::from_secs(30);
 const PROCESS_START: Duration = Duration::from_secs(1_000_000);
 /// The longest wait that a plan may set: the longest settle.
 const LONGEST_WAIT: Duration = Duration::from_hours(6);
+/// Most steps to rest.
+const LONGEST_DRAIN: usize = 60;
 
 /// What a pass came to.
 #[derive(Clone, Debug)]
@@ -139,7 +141,7 @@ impl Machine {
             statuses: Interner::new(ModelSyncStatus::default()),
             memories: Interner::new(Memory::default()),
             nonces: Interner::new(String::new()),
-            drains: Drains::default(),
+            drains: Drains::of_at_most(LONGEST_DRAIN),
             passes: Memo::new(),
             configuration,
         }

@@ -24,6 +24,7 @@ mod mutant;
 mod replica;
 mod server;
 mod steps;
+mod train;
 mod world;
 mod worlds;
 

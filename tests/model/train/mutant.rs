@@ -1,0 +1,183 @@
+//! The designs that fail. Each alters what `decide` is told, what becomes of its plan, or how it is sent; the shipped code
+//! has no switch for any of them.
+
+use modelsync::{
+    api::{BudgetStatus, ModelTrainStatus, ModelVersionSpec, SlotState},
+    core::{
+        object::Identity,
+        reservation::PostState,
+        time::Now,
+        train::{Effect, Memory, Plan, Rule},
+    },
+};
+
+use super::machine::Version;
+
+/// A design.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// The shipped one.
+    None,
+    AcceptsWithoutRecord,
+    RecordAfterAcceptance,
+    ClosesWithoutEverySlot,
+    ClaimsBeyondParallelism,
+    NotesBudgetAfterCreate,
+    SameAtOnceAfter404,
+    ReserveWithoutVersion,
+    CloseWithoutVersion,
+    IgnoresHoldAtClose,
+    SpendsNoReason,
+    NumberFromRunsAlone,
+    JudgesAnewAfterCrash,
+    DecidesWithoutLooking,
+    HoldsWhatIsRemoved,
+}
+
+/// What `decide` is told, as far as mutants change it.
+pub struct Altered {
+    pub status: ModelTrainStatus,
+    pub nonce: String,
+    pub process: String,
+    pub memory: Memory,
+    pub identity: Identity,
+    /// Records of the object.
+    pub versions: Vec<Version>,
+    /// Runs that may be on their way at once, where that is not the spec's.
+    pub parallelism: Option<usize>,
+}
+
+impl Mutant {
+    pub const ALL: [Self; 14] = [
+        Self::AcceptsWithoutRecord,
+        Self::RecordAfterAcceptance,
+        Self::ClosesWithoutEverySlot,
+        Self::ClaimsBeyondParallelism,
+        Self::NotesBudgetAfterCreate,
+        Self::SameAtOnceAfter404,
+        Self::ReserveWithoutVersion,
+        Self::CloseWithoutVersion,
+        Self::IgnoresHoldAtClose,
+        Self::SpendsNoReason,
+        Self::NumberFromRunsAlone,
+        Self::JudgesAnewAfterCrash,
+        Self::DecidesWithoutLooking,
+        Self::HoldsWhatIsRemoved,
+    ];
+
+    /// Alters the facts.
+    pub fn alter(self, facts: &mut Altered, now: Now) {
+        let versions = &mut facts.versions;
+        match self {
+            Self::ClosesWithoutEverySlot => {
+                let Some(open) = &mut facts.status.reservation else { return };
+                let recorded = |name: &str| versions.iter().any(|(_, spec)| spec.run.name == name);
+                if open.slots.iter().any(|slot| recorded(&slot.run_name)) {
+                    for slot in open.slots.iter_mut().filter(|slot| !recorded(&slot.run_name)) {
+                        slot.state = SlotState::Skipped;
+                    }
+                }
+            }
+            Self::ClaimsBeyondParallelism => facts.parallelism = Some(16),
+            Self::SameAtOnceAfter404 => {
+                for slot in facts.status.reservation.iter_mut().flat_map(|open| &mut open.slots) {
+                    let absent = facts.memory.lookups.get(&slot.run_name).is_some_and(|seen| seen.foreign.is_none());
+                    let sent = facts.memory.post_of(&slot.run_name, &slot.nonce).is_some();
+                    if absent && (sent || !slot.nonce.starts_with(&facts.process)) {
+                        // As if this process had claimed it, had not sent anything, and had no time left to do so.
+                        slot.nonce = format!("{}-unsent", facts.process);
+                        slot.not_after = Some(now.server_or_wall());
+                    }
+                }
+            }
+            Self::IgnoresHoldAtClose => {
+                if let (Some(_), Some(by_hand)) = (&facts.status.reservation, &mut facts.identity.by_hand) {
+                    by_hand.hold = None;
+                }
+            }
+            Self::NumberFromRunsAlone if facts.status.attempt == 0 => versions.clear(),
+            Self::JudgesAnewAfterCrash => {
+                let open = facts.status.reservation.iter().flat_map(|open| &open.slots);
+                let judged: Vec<_> = open
+                    .filter(|slot| {
+                        slot.state == SlotState::Reserved && !facts.memory.judged.contains_key(&slot.run_name)
+                    })
+                    .map(|slot| slot.run_name.clone())
+                    .collect();
+                versions.retain(|(_, spec)| !judged.contains(&spec.run.name));
+            }
+            Self::DecidesWithoutLooking => {
+                let open = facts.status.reservation.iter().flat_map(|open| &open.slots);
+                facts.memory.absent = open.map(|slot| slot.run_name.clone()).collect();
+            }
+            Self::HoldsWhatIsRemoved => {
+                let held = facts.identity.by_hand.as_ref().and_then(|by_hand| by_hand.hold.as_ref());
+                facts.status.removed.retain(|removed| Some(&removed.name) != held);
+            }
+            _ => {}
+        }
+    }
+
+    /// Alters the plan. `with_record` decides as if this record stood already.
+    pub fn plan(
+        self,
+        mut plan: Plan,
+        stored: &ModelTrainStatus,
+        facts: &Altered,
+        now: Now,
+        with_record: &dyn Fn(&ModelVersionSpec) -> Plan,
+    ) -> Plan {
+        if matches!(self, Self::AcceptsWithoutRecord | Self::RecordAfterAcceptance)
+            && let [record @ Effect::CreateVersion(spec, _)] = plan.effects.as_slice()
+        {
+            let mut early = with_record(spec);
+            if self == Self::RecordAfterAcceptance {
+                early.effects.push(record.clone());
+            }
+            return early;
+        }
+        let Some(Effect::WriteStatus(status)) = plan.effects.first_mut() else { return plan };
+        match self {
+            Self::NotesBudgetAfterCreate if plan.rule == Rule::Reserve => status.budget.clone_from(&stored.budget),
+            Self::NotesBudgetAfterCreate if plan.rule == Rule::CloseTraining => {
+                let created = facts.memory.posts.values().filter(|post| post.state == PostState::Created).count();
+                let mut budget =
+                    stored.budget.clone().unwrap_or(BudgetStatus { started_at: Vec::new(), frees_at: None });
+                budget.started_at.extend(std::iter::repeat_n(now.wall, created));
+                status.budget = (!budget.started_at.is_empty()).then_some(budget);
+            }
+            Self::SpendsNoReason if plan.rule == Rule::CloseTraining => status.spent_reasons.clear(),
+            _ => {}
+        }
+        plan
+    }
+
+    /// Takes back what was altered in the stored status and came through to the one to be written.
+    pub fn restore(self, stored: &ModelTrainStatus, written: &mut ModelTrainStatus) {
+        if self == Self::HoldsWhatIsRemoved && written.removed.len() < stored.removed.len() {
+            written.removed.clone_from(&stored.removed);
+        }
+        let (Some(stored), Some(written)) = (&stored.reservation, &mut written.reservation) else { return };
+        if self == Self::SameAtOnceAfter404 && stored.attempt == written.attempt {
+            for (slot, before) in written.slots.iter_mut().zip(&stored.slots) {
+                if slot.nonce.ends_with("-unsent") {
+                    slot.clone_from(before);
+                }
+            }
+        }
+    }
+
+    /// Whether a record takes the place of the one that stands.
+    pub fn replaces_records(self) -> bool {
+        self == Self::JudgesAnewAfterCrash
+    }
+
+    /// Whether a write by this rule carries the resourceVersion.
+    pub fn is_conditional(self, rule: Rule) -> bool {
+        match self {
+            Self::ReserveWithoutVersion => rule != Rule::Reserve,
+            Self::CloseWithoutVersion => rule != Rule::CloseTraining,
+            _ => true,
+        }
+    }
+}

@@ -1,0 +1,406 @@
+//! What a replica does: its watches, its passes, its poller. As `controller/model_train.rs`, `kube_io/store.rs` and
+//! `schedule/` do it, with every request split into its sending, its effect and its reply. Reading results and judging change
+//! nothing in the world, and are one step.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use modelsync::{
+    api::Reason,
+    core::{
+        answer::{Answered, NoAnswer, NoAnswerClass},
+        reservation::{Lookup, Post, PostState, Refusal},
+        results::Results,
+        train::{InputValue, Memory, Observation, TrainAnswer, question},
+    },
+};
+
+use super::{
+    machine::{self, Machine, Pass},
+    world::{
+        Asked, Flight, Incarnation, Input, Record, Refused, Replica, Reply, Request, Run, Said, Score, Stage, Tick,
+        View, World,
+    },
+};
+
+/// What becomes of a pass whose request has its reply.
+enum Next {
+    /// Its next effect.
+    Effect,
+    /// It ends, and another one follows at once.
+    Pass,
+    /// It ends, and another one follows after a pause.
+    Failed,
+}
+
+impl Machine {
+    // The watches.
+
+    pub fn object_news(world: &World, index: u8) -> bool {
+        (0..2).any(|incarnation| {
+            let live = world.object.filter(|object| object.incarnation == incarnation);
+            world.replicas[usize::from(index)].views[usize::from(incarnation)].object != live
+        })
+    }
+
+    pub fn see_object(world: &mut World, index: u8) {
+        for incarnation in 0..2 {
+            let live = world.object.filter(|object| object.incarnation == incarnation);
+            let view = &mut world.replicas[usize::from(index)].views[usize::from(incarnation)];
+            if view.object != live {
+                (view.object, view.woken) = (live, true);
+            }
+        }
+    }
+
+    pub fn run_news(world: &World, index: u8) -> bool {
+        let replica = &world.replicas[usize::from(index)];
+        !replica.knows.0
+            || world.runs.iter().any(|run| !replica.runs.contains(run))
+            || replica.gone_runs.iter().any(|gone| replica.runs.iter().any(|run| run.same(*gone)))
+    }
+
+    pub fn see_runs(world: &mut World, index: u8) {
+        let live = world.runs.clone();
+        let replica = &mut world.replicas[usize::from(index)];
+        let gone = std::mem::take(&mut replica.gone_runs);
+        replica.runs.retain(|run| !gone.iter().any(|gone| gone.same(*run)));
+        for run in live {
+            insert_run(&mut replica.runs, run);
+        }
+        replica.knows.0 = true;
+        wake(replica);
+    }
+
+    pub fn record_news(world: &World, index: u8) -> bool {
+        let replica = &world.replicas[usize::from(index)];
+        !replica.knows.1 || replica.records != world.records
+    }
+
+    pub fn see_records(world: &mut World, index: u8) {
+        let live = world.records.clone();
+        Self::see_records_as(world, index, live);
+    }
+
+    pub fn see_records_as(world: &mut World, index: u8, records: Vec<Record>) {
+        let replica = &mut world.replicas[usize::from(index)];
+        (replica.records, replica.knows.1) = (records, true);
+        replica.gone_records.clear();
+        wake(replica);
+    }
+
+    // Passes.
+
+    pub fn start_pass(&self, world: &mut World, index: u8, incarnation: Incarnation) {
+        let tick = world.tick;
+        let replica = &world.replicas[usize::from(index)];
+        let pass = self.pass(tick, index, replica, &replica.views[usize::from(incarnation)]);
+        let replica = &mut world.replicas[usize::from(index)];
+        let view = &mut replica.views[usize::from(incarnation)];
+        (view.woken, view.timer) = (false, None);
+        let Some(pass) = pass else {
+            *view = View { under_way: view.under_way, ..View::default() };
+            return;
+        };
+        world.broken.add(pass.broken.0);
+        view.memory = pass.memory;
+        plan_question(view, &pass);
+        if pass.used_nonce {
+            replica.nonces += 1;
+        }
+        if let Some(run) = pass.reads {
+            if world.runs.iter().any(|live| live.same(run)) {
+                self.remember(view, |memory| {
+                    memory.results.insert(machine::run_uid(run), results(run));
+                });
+                view.woken = true;
+            } else {
+                view.timer = Some(tick + 1);
+            }
+            return;
+        }
+        if pass.judged {
+            view.woken = true;
+            return;
+        }
+        let version = view.object.map_or(0, |object| object.version);
+        let mut requests = pass.requests.iter().map(|request| match *request {
+            Request::Patch { before, after, conditional, .. } => Request::Patch { version, before, after, conditional },
+            other => other,
+        });
+        let Some(first) = requests.next() else {
+            view.timer = pass.wake_up;
+            return;
+        };
+        view.pass = Some(requests.collect());
+        self.send(world, index, incarnation, first);
+    }
+
+    fn send(&self, world: &mut World, index: u8, owner: Incarnation, request: Request) {
+        let tick = world.tick;
+        let view = &mut world.replicas[usize::from(index)].views[usize::from(owner)];
+        let request = match request {
+            Request::Post { name, nonce, .. } => {
+                self.remember_post(view, (name, nonce), PostState::Unknown);
+                request
+            }
+            Request::Get { name, .. } => Request::Get { name, sent: tick },
+            _ => request,
+        };
+        world.flights.push(Flight { owner, waiting: Some(index), request, stage: Stage::Sent });
+    }
+
+    fn remember(&self, view: &mut View, change: impl FnOnce(&mut Memory)) {
+        let mut memory = (*self.memories.get(view.memory)).clone();
+        change(&mut memory);
+        view.memory = self.memories.put(memory);
+    }
+
+    fn remember_post(&self, view: &mut View, (name, nonce): (super::world::Name, u32), state: PostState) {
+        let nonce = (*self.nonces.get(nonce)).clone();
+        let name = self.text(name);
+        self.remember(view, |memory| drop(memory.posts.insert(name, Post { nonce, state })));
+    }
+
+    /// The pass that waits takes in a reply.
+    pub fn reply(&self, world: &mut World, flight: Flight) {
+        let (Some(index), Stage::Replied(reply)) = (flight.waiting, flight.stage) else { return };
+        let live = world.object.filter(|object| object.incarnation == flight.owner);
+        let (tick, live_runs, live_records) = (world.tick, world.runs.clone(), world.records.clone());
+        let replica = &mut world.replicas[usize::from(index)];
+        let view = &mut replica.views[usize::from(flight.owner)];
+        let next = match (flight.request, reply) {
+            (Request::Patch { .. }, Reply::Stored(stored)) => {
+                if view.object.is_none_or(|known| known.version <= stored.version) {
+                    view.object = Some(stored);
+                }
+                Next::Effect
+            }
+            // The object is read live: a conflict means that there is something newer.
+            (Request::Patch { .. }, Reply::Conflict) => {
+                view.object = live;
+                Next::Pass
+            }
+            (Request::Post { name, nonce, generation, trigger, .. }, reply) => {
+                let state = match reply {
+                    Reply::Ours(run) => {
+                        take_in(&mut replica.runs, &replica.gone_runs, &live_runs, run);
+                        PostState::Created
+                    }
+                    Reply::Refused(why) => PostState::Refused(Refusal {
+                        reason: match why {
+                            Refused::Fence => Reason::ApiUnavailable,
+                            Refused::Quota => Reason::QuotaExceeded,
+                            Refused::Foreign => Reason::NameConflict,
+                        },
+                        message: String::new(),
+                        stalled: why == Refused::Foreign,
+                        generation: i64::from(generation),
+                        trigger: machine::trigger(trigger),
+                        at: machine::mono(tick),
+                    }),
+                    _ => PostState::Unknown,
+                };
+                self.remember_post(view, (name, nonce), state);
+                Next::Effect
+            }
+            (Request::Get { .. } | Request::Stop { .. }, Reply::Ours(run)) => {
+                take_in(&mut replica.runs, &replica.gone_runs, &live_runs, run);
+                Next::Effect
+            }
+            (Request::Get { name, sent }, Reply::Absent | Reply::Foreign) => {
+                let run_name = self.text(name);
+                let foreign = (reply == Reply::Foreign).then(|| "somebody".to_owned());
+                let (sent_at, sent) = (machine::moment(sent), machine::mono(sent));
+                let lookup = Lookup { run_name: run_name.clone(), sent_at, sent, foreign };
+                self.remember(view, |memory| drop(memory.lookups.insert(run_name, lookup)));
+                Next::Effect
+            }
+            (Request::DeleteRun { run }, Reply::Deleted) => {
+                replica.runs.retain(|stored| !stored.same(run));
+                Next::Effect
+            }
+            (Request::Record { name, spec, before, .. }, Reply::Stands(found)) => {
+                let (meant, stands) = (self.records.get(spec), self.records.get(found.spec));
+                // Written before a crash, from metrics that may have changed since, at the same place in the chain.
+                let adopted = meant.run.uid == stands.run.uid
+                    && (meant.digest == stands.digest || stands.previous == self.statuses.get(before).head);
+                if adopted {
+                    take_in_record(&mut replica.records, &replica.gone_records, &live_records, found);
+                } else {
+                    self.conflict(view, name, tick);
+                }
+                Next::Effect
+            }
+            (Request::Record { name, .. }, Reply::Foreign) => {
+                self.conflict(view, name, tick);
+                Next::Effect
+            }
+            (Request::GetRecord { name }, Reply::Absent) => {
+                let name = self.text(name);
+                self.remember(view, |memory| memory.absent.extend([name]));
+                Next::Effect
+            }
+            (Request::Tell { .. } | Request::GetRecord { .. }, Reply::Stands(record)) => {
+                take_in_record(&mut replica.records, &replica.gone_records, &live_records, record);
+                Next::Effect
+            }
+            (Request::DeleteRecord { record }, Reply::Deleted) => {
+                replica.records.retain(|stored| stored.name != record.name);
+                Next::Effect
+            }
+            _ => Next::Failed,
+        };
+        let rest = view.pass.take().unwrap_or_default();
+        match next {
+            Next::Effect => match rest.split_first() {
+                Some((first, rest)) => {
+                    view.pass = Some(rest.to_vec());
+                    self.send(world, index, flight.owner, *first);
+                }
+                None => view.woken = true,
+            },
+            Next::Pass => view.woken = true,
+            Next::Failed => (view.woken, view.timer) = (false, Some(tick)),
+        }
+    }
+
+    fn conflict(&self, view: &mut View, name: super::world::Name, tick: Tick) {
+        let seen = ("stands".to_owned(), machine::mono(tick));
+        let name = self.text(name);
+        self.remember(view, |memory| drop(memory.conflicts.insert(name, seen)));
+    }
+
+    // The poller.
+
+    /// As `pose`, with the answer of the moment.
+    pub fn ask(&self, world: &mut World, index: u8, incarnation: Incarnation) {
+        let (tick, input, score) = (world.tick, world.input, world.score);
+        let replica = &mut world.replicas[usize::from(index)];
+        let view = &mut replica.views[usize::from(incarnation)];
+        let Some((_, under)) = view.planned.take() else { return };
+        let Some(object) = view.object.filter(|object| object.generation == under.generation) else { return };
+        let status = self.statuses.get(object.status);
+        let said = match &status.reservation {
+            None => Said::Observed(input),
+            Some(open) => {
+                let own: Vec<_> = replica
+                    .runs
+                    .iter()
+                    .filter(|run| run.name.owner == incarnation)
+                    .map(|run| (*run, self.run_record(*run)))
+                    .collect();
+                let asked = question::measure_next(self.spec(object.spec), open, own.iter().map(|(_, record)| record));
+                let Some(question::TrainQuestion::Measure { run_uid, .. }) = asked else { return };
+                let run = own.iter().find(|(_, record)| record.uid == run_uid).map(|(run, _)| *run);
+                Said::Measured(run.unwrap(), score)
+            }
+        };
+        view.under_way = Some(Asked { under, at: tick, said });
+    }
+
+    pub fn answer(&self, world: &mut World, index: u8, incarnation: Incarnation) {
+        let view = &mut world.replicas[usize::from(index)].views[usize::from(incarnation)];
+        let Some(Asked { under, at, said }) = view.under_way.take() else { return };
+        if view.object.is_none() {
+            return;
+        }
+        let answer = match said {
+            Said::Observed(input) => {
+                let inputs = BTreeMap::from([("data".to_owned(), read(input))]);
+                TrainAnswer::Observed(Observation { inputs, ..Observation::default() })
+            }
+            Said::Measured(run, score) => {
+                let text = match score {
+                    Score::Absent => None,
+                    Score::Good => Some("0.7".to_owned()),
+                    Score::Bad => Some("0.3".to_owned()),
+                };
+                TrainAnswer::Measured(machine::run_uid(run), BTreeMap::from([("r2".to_owned(), Ok(text))]))
+            }
+        };
+        let (under, asked) = (Self::asked_under(under), machine::mono(at));
+        let answered = Answered { under, asked, took: Duration::ZERO, result: Ok(Arc::new(answer)) };
+        self.remember(view, |memory| memory.take_answer(answered));
+        view.woken = true;
+    }
+
+    /// The watch tells that the input's source has changed: what was heard before says nothing any more.
+    pub fn see_source(&self, world: &mut World, index: u8) {
+        for view in &mut world.replicas[usize::from(index)].views {
+            if view.object.is_some() {
+                self.remember(view, |memory| memory.revision += 1);
+                view.woken = true;
+            }
+        }
+    }
+
+    /// The time at which the next thing happens by itself.
+    pub fn next_timer(world: &World, index: u8) -> Option<Tick> {
+        let views = world.replicas[usize::from(index)].views.iter();
+        views.flat_map(|view| [view.timer, view.planned.map(|(at, _)| at)]).flatten().min()
+    }
+}
+
+fn wake(replica: &mut Replica) {
+    for view in &mut replica.views {
+        view.woken |= view.object.is_some();
+    }
+}
+
+fn read(input: Input) -> question::Read<InputValue> {
+    match input {
+        Input::Value(value) => {
+            let text = machine::input_text(value);
+            let attributes = BTreeMap::from([("value".to_owned(), text.clone())]);
+            Ok(Some(InputValue { text, attributes }))
+        }
+        Input::Absent => Ok(None),
+        Input::Failing => Err(NoAnswer { class: NoAnswerClass::Source, message: String::new() }),
+    }
+}
+
+/// What a run reports.
+pub fn results(run: Run) -> Results {
+    let metric = |value: &str| {
+        serde_json::from_value(serde_json::json!({ "name": "r2", "value": value, "source": "Results" })).unwrap()
+    };
+    Results { metrics: run.phase.metric().map(metric).into_iter().collect(), ..Results::default() }
+}
+
+/// As `Runs::insert` of what a request returned: a run whose deletion the watch has brought stays away.
+fn take_in(runs: &mut Vec<Run>, undelivered: &[Run], live: &[Run], run: Run) {
+    if live.iter().chain(undelivered).any(|known| known.same(run)) {
+        insert_run(runs, run);
+    }
+}
+
+/// What is newer stays.
+fn insert_run(runs: &mut Vec<Run>, run: Run) {
+    match runs.iter_mut().find(|known| known.same(run)) {
+        Some(known) if known.version() < run.version() => *known = run,
+        Some(_) => {}
+        None => runs.push(run),
+    }
+}
+
+/// The same for a record; where the watch is ahead, what it brought stays.
+fn take_in_record(records: &mut Vec<Record>, undelivered: &[Record], live: &[Record], record: Record) {
+    let same = |known: &Record| known.name == record.name;
+    if records.iter().any(|known| same(known) && live.contains(known)) {
+        return;
+    }
+    if live.iter().chain(undelivered).any(same) {
+        records.retain(|known| !same(known));
+        records.push(record);
+    }
+}
+
+/// As `Poller::plan`.
+fn plan_question(view: &mut View, pass: &Pass) {
+    let old = view.planned.take();
+    let inquiry = pass.inquiry.filter(|(_, under)| view.under_way.is_none_or(|asked| asked.under != *under));
+    view.planned = inquiry.map(|(at, under)| match old {
+        Some((planned, same)) if same == under => (planned.min(at), under),
+        _ => (at, under),
+    });
+}

@@ -1,0 +1,334 @@
+//! The worlds that are explored. Faults multiply, so each world has a few of them: together they have all.
+
+use modelsync::core::train::Rule;
+
+use super::{
+    configuration::{Configuration, Spec},
+    mutant::Mutant,
+    world::{Budget, Input, RunPhase},
+};
+
+const NONE: Budget = Configuration::QUIET.budget;
+/// One replica that knows the object and has asked nothing yet.
+const ONE: Configuration = Configuration { rules: USUAL, ..Configuration::QUIET };
+
+/// The same with two candidates.
+const BATCH: Configuration = Configuration { candidates: 2, ..ONE };
+
+/// Rules that no world reaches, and why.
+pub const UNREACHED: [(Rule, &str); 3] = [
+    (Rule::OutsideWindow, "windows are of the time of day"),
+    (Rule::RunKindMissing, "that a kind is not installed is known before anything is asked"),
+    (Rule::NoAttemptLeft, "no world has 99,999,999 trainings"),
+];
+
+/// Rules of the life of one training.
+const USUAL: &[Rule] = &[
+    Rule::AwaitAnswer,
+    Rule::Reserve,
+    Rule::CreateRuns,
+    Rule::RunActive,
+    Rule::ReadResults,
+    Rule::Judge,
+    Rule::CreateVersion,
+    Rule::CloseTraining,
+    Rule::Fresh,
+];
+
+/// Small enough for every run of the tests.
+pub fn small() -> Vec<Configuration> {
+    [faults(), batches(), decisions()].concat()
+}
+
+/// What goes wrong with processes, requests, runs and the object.
+fn faults() -> Vec<Configuration> {
+    vec![
+        Configuration { name: "a training", horizon: 1, warm: false, ..ONE },
+        Configuration {
+            name: "a training, a crash or a lost request",
+            horizon: 3,
+            budget: Budget { crashes: 1, lost: 1, ..NONE },
+            rules: &[Rule::WorldUnknown, Rule::LookUpRun, Rule::AwaitDeadline],
+            ..ONE
+        },
+        Configuration {
+            name: "a training, two leaders",
+            replicas: 2,
+            budget: Budget { second_passes: 3, ..NONE },
+            rules: &[Rule::UnreservedRunActive],
+            ..ONE
+        },
+        Configuration {
+            name: "a run and a record deleted by a user",
+            horizon: 3,
+            budget: Budget { run_deletions: 1, record_deletions: 1, ..NONE },
+            rules: &[Rule::LookUpRun, Rule::AwaitDeadline],
+            ..ONE
+        },
+        Configuration {
+            name: "a ModelTrain deleted and created again",
+            budget: Budget { object_deletions: 1, lost: 1, ..NONE },
+            rules: &[Rule::Deleting, Rule::PredecessorRunning, Rule::Restore],
+            ..ONE
+        },
+        Configuration {
+            name: "somebody else's run, refusals",
+            horizon: 3,
+            foreign_run: true,
+            budget: Budget { refusals: 1, triggers: 1, ..NONE },
+            rules: &[Rule::NameConflict, Rule::CreateRefused],
+            ..ONE
+        },
+        Configuration {
+            name: "somebody else's record",
+            horizon: 3,
+            foreign_record: true,
+            budget: Budget { crashes: 1, ..NONE },
+            rules: &[Rule::RecordConflict],
+            ..ONE
+        },
+        Configuration {
+            name: "a status that is lost",
+            attempts: 3,
+            budget: Budget { losses: 1, run_deletions: 1, ..NONE },
+            rules: &[],
+            ..ONE
+        },
+    ]
+}
+
+/// Trainings of more than one run.
+fn batches() -> Vec<Configuration> {
+    vec![
+        Configuration {
+            name: "two candidates at once, a crash",
+            ends: &[RunPhase::Good, RunPhase::Better],
+            budget: Budget { crashes: 1, ..NONE },
+            rules: &[Rule::NoteVersion],
+            ..BATCH
+        },
+        Configuration {
+            name: "two candidates in turn, edits",
+            parallelism: Some(1),
+            specs: &[Spec::Plain, Spec::Changed, Spec::Suspended, Spec::Invalid],
+            budget: Budget { edits: 1, crashes: 1, ..NONE },
+            rules: &[Rule::ClaimSlots, Rule::SkipSlots, Rule::Suspended, Rule::InvalidSpec],
+            ..BATCH
+        },
+        Configuration {
+            name: "two candidates in turn, an older list of records",
+            parallelism: Some(1),
+            ends: &[RunPhase::Good, RunPhase::Better],
+            budget: Budget { crashes: 1, old_lists: 1, ..NONE },
+            rules: &[Rule::LookUpVersion],
+            ..BATCH
+        },
+    ]
+}
+
+/// When a training is due, and what comes of it.
+fn decisions() -> Vec<Configuration> {
+    vec![
+        Configuration {
+            name: "a budget of one run",
+            horizon: 2,
+            attempts: 3,
+            runs_per_minute: Some(1),
+            ends: &[RunPhase::Good, RunPhase::Bad],
+            budget: Budget { triggers: 2, ..NONE },
+            rules: &[Rule::BudgetSpent],
+            ..ONE
+        },
+        Configuration {
+            name: "rejected, and the input changes",
+            attempts: 3,
+            ends: &[RunPhase::Good, RunPhase::Bad],
+            inputs: &[Input::Value(1), Input::Value(2)],
+            budget: Budget { inputs: 2, crashes: 1, ..NONE },
+            rules: &[Rule::KeptAccepted, Rule::TellVersions],
+            ..ONE
+        },
+        Configuration {
+            name: "held, approved, rejected",
+            approvals: true,
+            ends: &[RunPhase::Good, RunPhase::Better, RunPhase::Silent],
+            inputs: &[Input::Value(2)],
+            budget: Budget { annotations: 2, inputs: 1, ..NONE },
+            rules: &[],
+            ..ONE
+        },
+        Configuration {
+            name: "runs that fail and are cancelled",
+            horizon: 3,
+            attempts: 3,
+            max_attempts: 2,
+            ends: &[RunPhase::Good, RunPhase::Failed],
+            budget: Budget { cancels: 1, ..NONE },
+            rules: &[Rule::StopRun, Rule::BackOff, Rule::RetriesExhausted],
+            ..ONE
+        },
+        Configuration {
+            name: "an input that goes, and fails",
+            horizon: 1,
+            inputs: &[Input::Absent, Input::Failing, Input::Value(2)],
+            budget: Budget { inputs: 2, ..NONE },
+            rules: &[Rule::InputMissing, Rule::NoAnswer],
+            ..ONE
+        },
+        Configuration {
+            name: "measured from outside",
+            horizon: 1,
+            measures: true,
+            budget: Budget { scores: 2, crashes: 1, ..NONE },
+            rules: &[Rule::AwaitMetrics],
+            ..ONE
+        },
+        Configuration {
+            name: "beyond the limits of history",
+            attempts: 3,
+            run_limit: Some(0),
+            version_limit: Some(0),
+            ends: &[RunPhase::Good, RunPhase::Better],
+            inputs: &[Input::Value(2), Input::Value(3)],
+            budget: Budget { inputs: 2, ..NONE },
+            rules: &[],
+            ..ONE
+        },
+    ]
+}
+
+/// For `cargo xtask model`.
+pub fn large() -> Vec<Configuration> {
+    vec![
+        Configuration {
+            name: "large: a run and a record deleted by a user, a crash",
+            horizon: 3,
+            budget: Budget { run_deletions: 1, record_deletions: 1, crashes: 1, ..NONE },
+            rules: &[],
+            ..ONE
+        },
+        Configuration {
+            name: "large: a training, two leaders, a crash",
+            replicas: 2,
+            budget: Budget { second_passes: 4, crashes: 1, ..NONE },
+            rules: &[],
+            ..ONE
+        },
+        Configuration {
+            name: "large: two candidates in turn, two leaders",
+            parallelism: Some(1),
+            replicas: 2,
+            budget: Budget { second_passes: 2, ..NONE },
+            rules: &[],
+            ..BATCH
+        },
+        Configuration {
+            name: "large: two candidates at once, a crash, a lost request",
+            horizon: 3,
+            ends: &[RunPhase::Good, RunPhase::Better],
+            budget: Budget { crashes: 1, lost: 1, ..NONE },
+            rules: &[],
+            ..BATCH
+        },
+        Configuration {
+            name: "large: two candidates in turn, edits, a lost request",
+            parallelism: Some(1),
+            horizon: 1,
+            specs: &[Spec::Plain, Spec::Changed, Spec::Suspended],
+            budget: Budget { edits: 2, lost: 1, ..NONE },
+            rules: &[],
+            ..BATCH
+        },
+        Configuration {
+            name: "large: a budget of one run, a crash",
+            horizon: 3,
+            attempts: 3,
+            runs_per_minute: Some(1),
+            ends: &[RunPhase::Good, RunPhase::Bad],
+            budget: Budget { triggers: 2, crashes: 1, ..NONE },
+            rules: &[],
+            ..ONE
+        },
+        Configuration {
+            name: "large: rejected, and the input changes, a lost request",
+            attempts: 3,
+            ends: &[RunPhase::Good, RunPhase::Bad],
+            inputs: &[Input::Value(1), Input::Value(2)],
+            budget: Budget { inputs: 2, lost: 1, crashes: 1, ..NONE },
+            rules: &[],
+            ..ONE
+        },
+        Configuration {
+            name: "large: held, approved, rejected, a crash",
+            approvals: true,
+            ends: &[RunPhase::Good, RunPhase::Better, RunPhase::Silent],
+            inputs: &[Input::Value(2)],
+            budget: Budget { annotations: 2, inputs: 1, crashes: 1, ..NONE },
+            rules: &[],
+            ..ONE
+        },
+        Configuration {
+            name: "large: beyond the limits of versions, held, a lost request",
+            version_limit: Some(0),
+            ends: &[RunPhase::Good, RunPhase::Better],
+            inputs: &[Input::Value(2)],
+            budget: Budget { inputs: 1, annotations: 1, lost: 1, ..NONE },
+            rules: &[],
+            ..ONE
+        },
+        Configuration {
+            name: "large: runs that fail and are cancelled, a trigger",
+            horizon: 3,
+            attempts: 3,
+            max_attempts: 2,
+            ends: &[RunPhase::Good, RunPhase::Failed],
+            budget: Budget { cancels: 1, triggers: 1, ..NONE },
+            rules: &[],
+            ..ONE
+        },
+    ]
+}
+
+/// The world in which a design that fails does so.
+pub fn of_mutant(mutant: Mutant) -> Configuration {
+    let one = Configuration { name: "mutant", mutant, rules: &[], ..ONE };
+    let batch = Configuration { name: "mutant", mutant, rules: &[], ..BATCH };
+    let both: &[RunPhase] = &[RunPhase::Good, RunPhase::Bad];
+    match mutant {
+        Mutant::None | Mutant::AcceptsWithoutRecord => one,
+        Mutant::RecordAfterAcceptance => Configuration { budget: Budget { crashes: 1, ..NONE }, ..one },
+        Mutant::ClosesWithoutEverySlot => batch,
+        Mutant::ClaimsBeyondParallelism => Configuration { parallelism: Some(1), ..batch },
+        Mutant::NotesBudgetAfterCreate => {
+            Configuration { runs_per_minute: Some(1), budget: Budget { crashes: 1, triggers: 1, ..NONE }, ..one }
+        }
+        Mutant::SameAtOnceAfter404 => Configuration { budget: Budget { lost: 1, run_deletions: 1, ..NONE }, ..one },
+        Mutant::ReserveWithoutVersion => {
+            Configuration { replicas: 2, budget: Budget { second_passes: 3, ..NONE }, ..one }
+        }
+        Mutant::CloseWithoutVersion => Configuration { budget: Budget { lost: 1, triggers: 1, ..NONE }, ..one },
+        Mutant::IgnoresHoldAtClose => Configuration {
+            ends: &[RunPhase::Good, RunPhase::Better],
+            budget: Budget { annotations: 1, triggers: 1, ..NONE },
+            ..one
+        },
+        Mutant::SpendsNoReason => Configuration { ends: both, ..one },
+        Mutant::NumberFromRunsAlone => Configuration { budget: Budget { losses: 1, run_deletions: 1, ..NONE }, ..one },
+        Mutant::DecidesWithoutLooking => Configuration {
+            parallelism: Some(1),
+            ends: &[RunPhase::Good, RunPhase::Better],
+            budget: Budget { crashes: 1, old_lists: 1, ..NONE },
+            ..batch
+        },
+        Mutant::HoldsWhatIsRemoved => Configuration {
+            version_limit: Some(0),
+            ends: &[RunPhase::Good, RunPhase::Better],
+            inputs: &[Input::Value(2)],
+            budget: Budget { inputs: 1, annotations: 1, lost: 1, ..NONE },
+            ..one
+        },
+        Mutant::JudgesAnewAfterCrash => {
+            Configuration { measures: true, budget: Budget { scores: 1, crashes: 1, ..NONE }, ..one }
+        }
+    }
+}
