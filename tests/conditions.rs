@@ -592,6 +592,7 @@ fn waiting_states_name_the_moment_they_end() {
                 | Rule::CreateRefused
                 | Rule::NameConflict
                 | Rule::RunsUnknown
+                | Rule::PredecessorRunning
                 | Rule::UnlabelledRunActive
         );
         let (status, _) = world.object_after(&plan);

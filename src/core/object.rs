@@ -1,6 +1,6 @@
 //! An object of ours as decisions see it, whatever its kind: who it is, and what is known of its runs. Pure.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
@@ -43,6 +43,12 @@ pub struct ByHand {
     /// Why the object is suspended; ≤ 256 bytes.
     pub suspend_reason: Option<String>,
 }
+
+/// How soon knowledge that has become too old is looked at again: a watch that falls silent and speaks again wakes nobody.
+pub const UNKNOWN_RETRY: Duration = Duration::from_secs(5);
+/// How soon the run of a deleted object of the same name is looked at again: a reply to a pass over its own object may bring
+/// its end into the store, and no event tells of it then.
+pub const PREDECESSOR_RETRY: Duration = Duration::from_mins(1);
 
 /// What is known of runs. Unknown means: no reserve, no deletion, no "gone".
 #[derive(Clone, Debug)]

@@ -18,7 +18,7 @@ use crate::{
         answer::{Answer, Demand, NoAnswer, NoAnswerClass, Question, Values, map_parameters},
         condition::{find, truncated},
         name::{self, MAX_ATTEMPT},
-        object::RunKnowledge,
+        object::{PREDECESSOR_RETRY, RunKnowledge, UNKNOWN_RETRY},
         phase::next_turn,
         reservation::CREATE_WINDOW,
         retention::{self, surplus},
@@ -28,8 +28,6 @@ use crate::{
     },
 };
 
-/// How soon run knowledge that has become too old is looked at again.
-const UNKNOWN_RETRY: Duration = Duration::from_secs(5);
 /// How soon an earlier operator's run is looked at again.
 const UNLABELLED_RETRY: Duration = Duration::from_secs(15);
 /// Longest value that status shows, in bytes.
@@ -54,7 +52,6 @@ fn first_rule(facts: &Facts<'_>, now: Now) -> Plan {
         return Plan::idle(Rule::Deleting);
     }
     let RunKnowledge::Known { own, predecessors, kind_missing } = &facts.runs else {
-        // A watch that falls silent and speaks again wakes nobody by itself.
         return Plan::idle(Rule::RunsUnknown).waking_at(now.mono + UNKNOWN_RETRY);
     };
     if let Some(reservation) = &facts.status.reservation {
@@ -71,7 +68,8 @@ fn first_rule(facts: &Facts<'_>, now: Now) -> Plan {
         }
     };
     if let Some(run) = predecessors.first() {
-        return report(facts, Rule::PredecessorRunning, &Situation::PredecessorRunning { run: &run.name }, now);
+        let plan = report(facts, Rule::PredecessorRunning, &Situation::PredecessorRunning { run: &run.name }, now);
+        return plan.waking_at(now.mono + PREDECESSOR_RETRY);
     }
     if valid.suspended {
         return report(facts, Rule::Suspended, &suspended(facts), now);

@@ -1,7 +1,5 @@
 //! The decision about a ModelTrain, as an ordered list of rules. Pure: no async, no client, no clock, no log.
 
-use std::time::Duration;
-
 use super::{
     by_hand,
     close::accepted_version,
@@ -14,13 +12,13 @@ use super::{
 };
 use crate::{
     api::{ActiveRun, ConditionStatus, ModelTrainStatus, Reason},
-    core::{object::RunKnowledge, run::RunRecord, time::Now, version::VersionRecord},
+    core::{
+        object::{PREDECESSOR_RETRY, RunKnowledge, UNKNOWN_RETRY},
+        run::RunRecord,
+        time::Now,
+        version::VersionRecord,
+    },
 };
-
-/// How soon knowledge that has become too old is looked at again.
-const UNKNOWN_RETRY: Duration = Duration::from_secs(5);
-/// How soon the run of a deleted object of the same name is looked at again.
-const PREDECESSOR_RETRY: Duration = Duration::from_mins(1);
 
 /// What is to be done about an object, and when to look again.
 ///
@@ -33,7 +31,6 @@ pub fn decide(facts: &Facts<'_>, now: Now) -> Plan {
     let known =
         matches!(facts.runs, RunKnowledge::Known { .. }) && matches!(facts.versions, VersionKnowledge::Known { .. });
     if !known {
-        // A watch that falls silent and speaks again wakes nobody by itself.
         return Plan::idle(Rule::WorldUnknown).waking_at(now.mono + UNKNOWN_RETRY);
     }
     let status = served(facts, by_hand::applied(facts, now));
@@ -61,7 +58,6 @@ fn first_rule(facts: &Facts<'_>, now: Now) -> Plan {
         }
     };
     if let Some(run) = predecessors.first() {
-        // A reply to a pass over its own object may bring the end of this run into the store; no event tells of it then.
         let plan = report(facts, Rule::PredecessorRunning, &Situation::PredecessorRunning { run: &run.name }, now);
         return plan.waking_at(now.mono + PREDECESSOR_RETRY);
     }
