@@ -40,6 +40,10 @@ use modelsync::{
 };
 use serde_json::{Value, json};
 
+mod dice;
+
+use dice::Dice;
+
 /// Generated worlds in all.
 const GENERATED: u64 = 20_000;
 const UID: &str = "6f1c1e0e-0000-4000-8000-000000000001";
@@ -52,31 +56,7 @@ const PASSES: usize = 60;
 /// Largest status, in bytes.
 const MAX_STATUS: usize = 64 * 1024;
 
-/// SplitMix64: small, and the same worlds on every machine.
-struct Dice(u64);
-
 impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(bound.max(1)).unwrap()).unwrap()
-    }
-
-    /// True once in `times`.
-    fn once_in(&mut self, times: usize) -> bool {
-        self.below(times) == 0
-    }
-
-    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.below(from.len())]
-    }
-
     fn text(&mut self, from: &[&'static str]) -> &'static str {
         from[self.below(from.len())]
     }
