@@ -25,6 +25,7 @@ use modelsync::{
         name::{MAX_ATTEMPT, run_name},
         object::{Fence, Identity, RunKnowledge},
         reservation::{Lookup, Post, PostState, Refusal},
+        retention::Limits,
         retention::surplus,
         run::RunRecord,
         sync::{Effect, Facts, Memory, Plan, Rule, Unlabelled, Valid, decide, validate},
@@ -542,7 +543,8 @@ impl Dice {
         if let Some(slot) = slot.filter(|_| self.once_in(3)) {
             memory.sighted = Some((slot.run_name.clone(), "seen".into(), *self.pick(&[earlier, now.mono])));
         }
-        memory.observe(own, status, *self.pick(&[earlier, now.mono]));
+        let limits = Limits { succeeded: self.below(3), failed: self.below(3) };
+        memory.observe(own, limits, status, *self.pick(&[earlier, now.mono]));
         memory
     }
 }

@@ -27,6 +27,7 @@ use modelsync::{
         object::{ByHand, Fence, Identity, RunKnowledge},
         reservation::{Lookup, Post, PostState, Refusal},
         results::Results,
+        retention::Limits,
         run::{Ending, Observed, Phase, RunRecord},
         time::{Mono, Now, after},
         train::{
@@ -53,6 +54,8 @@ const NAME: &str = "churn";
 const PROCESS: &str = "me";
 /// Passes after which a world in which every effect succeeds has come to rest.
 const PASSES: usize = 60;
+/// Every finished run is one too many.
+const LIMITS: Limits = Limits { succeeded: 0, failed: 0 };
 /// Largest status, in bytes.
 const MAX_STATUS: usize = 64 * 1024;
 
@@ -544,7 +547,7 @@ impl World {
             }
         }
         let own: Vec<_> = self.own.iter().collect();
-        self.memory.observe(&own, &self.status, *dice.pick(&[earlier, self.now.mono]));
+        self.memory.observe(&own, LIMITS, &self.status, *dice.pick(&[earlier, self.now.mono]));
         // Seen at the earliest: a look of this very moment is later.
         self.memory.sighted.values_mut().for_each(|(_, at)| *at = Mono::new(Duration::ZERO));
     }
@@ -639,7 +642,7 @@ impl World {
             }
         }
         let own: Vec<_> = self.own.iter().collect();
-        self.memory.observe(&own, &self.status, self.now.mono);
+        self.memory.observe(&own, LIMITS, &self.status, self.now.mono);
         self.memory.sighted.values_mut().for_each(|(_, at)| *at = Mono::new(Duration::ZERO));
     }
 }

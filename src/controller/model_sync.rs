@@ -21,6 +21,7 @@ use crate::{
         answer::{Answered, Demand, Query},
         effect::Inquiry,
         invalid::Invalid,
+        retention::Limits,
         sync::{Effect, Facts, Memory, Plan, Rule, broken_off, decide, follower, question, references, validate},
         time::{Mono, Now, until},
     },
@@ -93,7 +94,8 @@ impl Reconcile for ModelSyncController {
         self.follow(&object, &spec, &status);
         let now = self.context.runs.clock.now();
         let runs = self.context.runs.runs.of(uid, &object.identity.namespace, KIND, &object.identity.name);
-        let memory = self.observe(uid, &runs, &status, now);
+        let limits = spec.as_ref().map_or_else(|_| Limits::default(), Limits::from);
+        let memory = self.observe(uid, &runs, (limits, &status), now);
         let (term, nonce) = self.memories.nonce();
         let facts = self.facts(&object, (&spec, &status), &runs, &memory, (&term, &nonce));
         let read = facts.spec.as_ref().map_or_else(|_| BTreeSet::new(), |valid| references(&valid.question));
@@ -229,11 +231,11 @@ impl ModelSyncController {
         Next::Forget
     }
 
-    fn observe(&self, uid: &str, runs: &RunsOf, status: &ModelSyncStatus, now: Now) -> Memory {
+    fn observe(&self, uid: &str, runs: &RunsOf, (limits, status): (Limits, &ModelSyncStatus), now: Now) -> Memory {
         self.memories.change(uid, |memory| {
             if let RunsOf::Known { own, .. } = runs {
                 let own: Vec<_> = own.iter().map(Arc::as_ref).collect();
-                memory.observe(&own, status, now.mono);
+                memory.observe(&own, limits, status, now.mono);
             }
             memory.clone()
         })

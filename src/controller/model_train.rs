@@ -22,6 +22,7 @@ use crate::{
         effect::Inquiry,
         invalid::Invalid,
         object::Identity,
+        retention::Limits,
         sync::follower,
         time::Now,
         train::{
@@ -119,7 +120,8 @@ impl Reconcile for ModelTrainController {
             return Next::OnEvent;
         };
         let now = self.context.runs.clock.now();
-        let gathered = self.gather(&object.identity, &status, now);
+        let limits = spec.as_ref().map_or_else(|_| Limits::default(), Limits::from);
+        let gathered = self.gather(&object.identity, (limits, &status), now);
         let (term, nonce) = self.memories.nonce();
         let read = spec.as_ref().map_or_else(|_| BTreeSet::new(), references);
         self.context.referenced.refer(uid, &object.identity.namespace, read);
@@ -207,7 +209,7 @@ impl ModelTrainController {
         Next::Forget
     }
 
-    fn gather(&self, identity: &Identity, status: &ModelTrainStatus, now: Now) -> Gathered {
+    fn gather(&self, identity: &Identity, (limits, status): (Limits, &ModelTrainStatus), now: Now) -> Gathered {
         let runs = self.context.runs.runs.of(&identity.uid, &identity.namespace, KIND, &identity.name);
         let followers = self.followers(identity);
         let versions = self.versions(identity, status);
@@ -225,7 +227,7 @@ impl ModelTrainController {
                 }
             }
         }
-        let memory = self.observe(&identity.uid, &runs, status, now);
+        let memory = self.observe(&identity.uid, &runs, (limits, status), now);
         Gathered { runs, versions, details, followers, memory }
     }
 
@@ -286,11 +288,11 @@ impl ModelTrainController {
         }
     }
 
-    fn observe(&self, uid: &str, runs: &RunsOf, status: &ModelTrainStatus, now: Now) -> Memory {
+    fn observe(&self, uid: &str, runs: &RunsOf, (limits, status): (Limits, &ModelTrainStatus), now: Now) -> Memory {
         self.memories.change(uid, |memory| {
             if let RunsOf::Known { own, .. } = runs {
                 let own: Vec<_> = own.iter().map(Arc::as_ref).collect();
-                memory.observe(&own, status, now.mono);
+                memory.observe(&own, limits, status, now.mono);
             }
             memory.clone()
         })

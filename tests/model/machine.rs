@@ -15,6 +15,7 @@ use modelsync::{
         name,
         object::{Fence, Identity, RunKnowledge},
         reservation::PostState,
+        retention::Limits,
         run::{Ending, Observed, Phase, RunRecord},
         sync::{Effect, Facts, Memory, Plan, Rule, Valid, decide, validate},
         time::{Mono, Now, after},
@@ -223,7 +224,8 @@ impl Machine {
 
         let mut memory = (*self.memories.get(key.memory)).clone();
         if key.knowledge != Knowledge::Unknown {
-            memory.observe(&own, &stored, now.mono);
+            let limits = Limits::from(&self.specs[usize::from(object.spec)]);
+            memory.observe(&own, limits, &stored, now.mono);
         }
         self.canonical_memory(&mut memory, &stored, now.mono);
         let remembered = self.memories.put(memory.clone());

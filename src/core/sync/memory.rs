@@ -9,6 +9,7 @@ use crate::{
     core::{
         answer::Answered,
         reservation::{Lookup, Post, PostState},
+        retention::{Limits, surplus},
         run::RunRecord,
         time::Mono,
     },
@@ -42,7 +43,7 @@ pub struct Memory {
     pub revision: u64,
     /// The last look for a run of an earlier operator.
     pub unlabelled: Option<Unlabelled>,
-    /// Since when the recorded end of a finished run is known, by the run's uid.
+    /// Since when the recorded end of each finished run beyond the limits is known, by its uid.
     pub recorded_since: BTreeMap<String, Mono>,
 }
 
@@ -55,7 +56,7 @@ impl Memory {
 
     /// Takes in what the run store shows now: when the reserved run was last seen, and since when the end of each finished
     /// run is durable in status.
-    pub fn observe(&mut self, own: &[&RunRecord], status: &ModelSyncStatus, now: Mono) {
+    pub fn observe(&mut self, own: &[&RunRecord], limits: Limits, status: &ModelSyncStatus, now: Mono) {
         let open = status.reservation.as_ref();
         let reserved = open.and_then(|open| open.slots.first());
         if let Some(run) = own.iter().find(|run| reserved.is_some_and(|slot| slot.run_name == run.name)) {
@@ -66,8 +67,9 @@ impl Memory {
         };
         let target = status.target.as_deref().filter(|target| open.is_none() && target.successes == 0);
         self.demand_since = target.map(|target| target.since);
-        self.recorded_since.retain(|uid, _| own.iter().any(|run| run.uid == *uid));
-        for run in own.iter().filter(|run| recorded(run)) {
+        let surplus = surplus(own.iter().copied(), limits);
+        self.recorded_since.retain(|uid, _| surplus.iter().any(|run| run.uid == *uid));
+        for run in surplus.iter().filter(|run| recorded(run)) {
             self.recorded_since.entry(run.uid.clone()).or_insert(now);
         }
     }

@@ -14,6 +14,7 @@ use crate::{
         gate::Judgement,
         reservation::{Lookup, Post, PostState},
         results::Results,
+        retention::{Limits, surplus},
         run::RunRecord,
         time::Mono,
     },
@@ -53,7 +54,7 @@ pub struct Memory {
     pub conflicts: BTreeMap<String, (String, Mono)>,
     /// Records of the open training that are certainly not there any more, by name.
     pub absent: BTreeSet<String>,
-    /// Since when the recorded end of a finished run is known, by the run's uid.
+    /// Since when the recorded end of each finished run beyond the limits is known, by its uid.
     pub recorded_since: BTreeMap<String, Mono>,
     /// How often a watched source of the object has changed.
     pub revision: u64,
@@ -84,7 +85,7 @@ impl Memory {
     }
 
     /// Takes in what the run store shows now, and forgets what belongs to trainings that have ended.
-    pub fn observe(&mut self, own: &[&RunRecord], status: &ModelTrainStatus, now: Mono) {
+    pub fn observe(&mut self, own: &[&RunRecord], limits: Limits, status: &ModelTrainStatus, now: Mono) {
         let open = status.reservation.as_deref();
         let reserved = |name: &str| open.is_some_and(|open| open.slots.iter().any(|slot| slot.run_name == name));
         for run in own.iter().filter(|run| reserved(&run.name)) {
@@ -105,8 +106,9 @@ impl Memory {
             slots.into_iter().any(|slot| slot.run_name == run.name && slot.state != SlotState::Recorded)
         };
         let recorded = |run: &RunRecord| !run.is_active() && run.attempt <= status.attempt && !unrecorded(run);
-        self.recorded_since.retain(|uid, _| own.iter().any(|run| run.uid == *uid));
-        for run in own.iter().filter(|run| recorded(run)) {
+        let surplus = surplus(own.iter().copied(), limits);
+        self.recorded_since.retain(|uid, _| surplus.iter().any(|run| run.uid == *uid));
+        for run in surplus.iter().filter(|run| recorded(run)) {
             self.recorded_since.entry(run.uid.clone()).or_insert(now);
         }
     }

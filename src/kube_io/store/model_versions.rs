@@ -220,8 +220,16 @@ impl ModelVersionSink {
         Self { store, namespace, wake, wake_all, listing: HashSet::new(), unreadable: BTreeSet::new() }
     }
 
-    /// Stores the object; returns its uid and version.
+    /// Stores the object; returns its uid and version. What a reply to a request of ours has brought already is neither read
+    /// again nor news.
     fn take(&mut self, object: &str) -> Option<(Arc<str>, u64)> {
+        if let Ok(names) = record::names(object) {
+            let told = version(&names.resource_version);
+            let known = self.store.get(&names.uid).filter(|_| told > 0);
+            if let Some(known) = known.filter(|known| version(&known.record.resource_version) >= told) {
+                return Some((known.record.uid.clone(), told));
+            }
+        }
         match versions::version(object) {
             Ok(stored) => {
                 let record = &stored.record;
@@ -232,15 +240,9 @@ impl ModelVersionSink {
                 }
                 let mut inner = write(&self.store.inner);
                 inner.unreadable.remove(&name);
-                let known = inner
-                    .by_uid
-                    .get(&taken.0)
-                    .is_some_and(|old| old.record.resource_version == record.resource_version);
                 inner.take(stored);
                 drop(inner);
-                if !known {
-                    (self.wake)(&train);
-                }
+                (self.wake)(&train);
                 Some(taken)
             }
             Err(error) => {

@@ -66,6 +66,11 @@ impl<K: Kind> Objects<K> {
         read(&self.inner).by_uid.get(("", uid)).cloned()
     }
 
+    /// Whether the object with this uid is there, in this version or a newer one.
+    fn has(&self, uid: &str, told: u64) -> bool {
+        read(&self.inner).by_uid.get(("", uid)).is_some_and(|record| version(&record.resource_version) >= told)
+    }
+
     /// Uid of the object with this name.
     pub fn uid_of(&self, namespace: &str, name: &str) -> Option<Arc<str>> {
         read(&self.inner).by_name.get((namespace, name)).map(|record| record.identity.uid.clone())
@@ -152,8 +157,15 @@ impl<K: Kind> ObjectSink<K> {
         Self { store, namespace, wake, listing: HashSet::new(), unreadable: BTreeSet::new() }
     }
 
-    /// Stores the object; returns its uid and version.
+    /// Stores the object; returns its uid and version. What a reply to a write of ours has brought already is neither read
+    /// again nor news: the pass that wrote is followed by another.
     fn take(&mut self, object: &str) -> Option<(String, u64)> {
+        if let Ok(names) = record::names(object) {
+            let told = version(&names.resource_version);
+            if told > 0 && self.store.has(&names.uid, told) {
+                return Some((names.uid, told));
+            }
+        }
         match record::object::<K>(object) {
             Ok(record) => {
                 let taken = (record.identity.uid.to_string(), version(&record.resource_version));

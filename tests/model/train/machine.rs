@@ -21,6 +21,7 @@ use modelsync::{
         effect::{StopCause, WakeUp},
         name::candidate_run_name,
         object::{ByHand, Fence, Identity, RunKnowledge},
+        retention::Limits,
         run::{Ending, Observed, Phase, RunRecord},
         time::{Mono, Now},
         train::{
@@ -261,10 +262,10 @@ impl Machine {
         let predecessors: Vec<&RunRecord> = records.iter().filter(|run| !ours(run) && run.is_active()).collect();
 
         let mut memory = (*self.memories.get(key.memory)).clone();
-        if key.knows.0 {
-            memory.observe(&own, &stored, now.mono);
-        }
         let (spec, compiled) = &self.specs[usize::from(object.spec)];
+        if key.knows.0 {
+            memory.observe(&own, Limits::from(spec), &stored, now.mono);
+        }
         let process = format!("{}.{}", key.replica, key.term);
         let (versions, earlier) = self.versions(key, &stored);
         let mut altered = Altered {
