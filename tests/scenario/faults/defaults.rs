@@ -295,7 +295,7 @@ async fn unreadable_object_hides_no_other_and_from_kubes_watcher_hides_all() {
     const BAD: Fault = Fault::Rewrite(r#""suspend":true"#, r#""suspend":"no""#);
     faulty_scenario("default_unreadable", async |world, proxy| {
         world.stop_operator().await;
-        for verb in ["list", "watch", "get"] {
+        for verb in ["list", "watch", "get", "patch"] {
             proxy.always(call(verb, "modelsyncs"), BAD);
         }
         let mut spec = world.spec("bad");
