@@ -295,9 +295,10 @@ async fn unreadable_object_hides_no_other_and_from_kubes_watcher_hides_all() {
     const BAD: Fault = Fault::Rewrite(r#""suspend":true"#, r#""suspend":"no""#);
     faulty_scenario("default_unreadable", async |world, proxy| {
         world.stop_operator().await;
-        for verb in ["list", "watch", "get", "patch"] {
+        for verb in ["list", "watch", "get"] {
             proxy.always(call(verb, "modelsyncs"), BAD);
         }
+        proxy.always(call("patch", "modelsyncs/status"), BAD);
         let mut spec = world.spec("bad");
         spec["suspend"] = json!(true);
         world.apply("bad", spec).await;
