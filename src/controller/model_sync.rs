@@ -22,7 +22,9 @@ use crate::{
         effect::Inquiry,
         invalid::Invalid,
         retention::Limits,
-        sync::{Effect, Facts, Memory, Plan, Rule, broken_off, decide, follower, question, references, validate},
+        sync::{
+            Effect, Facts, Memory, Plan, Rule, Valid, broken_off, decide, follower, question, references, validate,
+        },
         time::{Mono, Now, until},
     },
     kube_io::{
@@ -94,10 +96,11 @@ impl Reconcile for ModelSyncController {
         self.follow(&object, &spec, &status);
         let now = self.context.runs.clock.now();
         let runs = self.context.runs.runs.of(uid, &object.identity.namespace, KIND, &object.identity.name);
-        let limits = spec.as_ref().map_or_else(|_| Limits::default(), Limits::from);
+        let valid = spec.as_ref().map_err(Clone::clone).and_then(|spec| validate(spec, self.context.runs.backends));
+        let limits = valid.as_ref().map_or(Limits::KEEP_ALL, |valid| valid.limits);
         let memory = self.observe(uid, &runs, (limits, &status), now);
         let (term, nonce) = self.memories.nonce();
-        let facts = self.facts(&object, (&spec, &status), &runs, &memory, (&term, &nonce));
+        let facts = self.facts(&object, (valid, &status), &runs, &memory, (&term, &nonce));
         let read = facts.spec.as_ref().map_or_else(|_| BTreeSet::new(), |valid| references(&valid.question));
         self.context.referenced.refer(uid, &object.identity.namespace, read);
         let plan = decide(&facts, now);
@@ -244,15 +247,11 @@ impl ModelSyncController {
     fn facts<'a>(
         &'a self,
         object: &'a ObjectRecord<ModelSync>,
-        (spec, status): (&'a Result<ModelSyncSpec, Invalid>, &'a ModelSyncStatus),
+        (spec, status): (Result<Valid<'a>, Invalid>, &'a ModelSyncStatus),
         runs: &'a RunsOf,
         memory: &'a Memory,
         (process, nonce): (&'a str, &'a str),
     ) -> Facts<'a> {
-        let spec = match spec {
-            Ok(spec) => validate(spec, self.context.runs.backends),
-            Err(invalid) => Err(invalid.clone()),
-        };
         let runs = runs.knowledge(spec.as_ref().ok().map(|valid| valid.kind));
         Facts {
             object: &object.identity,

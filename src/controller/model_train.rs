@@ -103,7 +103,6 @@ struct Gathered {
     versions: Option<OwnAndEarlier>,
     details: BTreeMap<String, Arc<ModelVersionSpec>>,
     followers: Vec<Follower>,
-    memory: Memory,
 }
 
 impl Reconcile for ModelTrainController {
@@ -120,8 +119,7 @@ impl Reconcile for ModelTrainController {
             return Next::OnEvent;
         };
         let now = self.context.runs.clock.now();
-        let limits = spec.as_ref().map_or_else(|_| Limits::default(), Limits::from);
-        let gathered = self.gather(&object.identity, (limits, &status), now);
+        let gathered = self.gather(&object.identity, &status);
         let (term, nonce) = self.memories.nonce();
         let read = spec.as_ref().map_or_else(|_| BTreeSet::new(), references);
         self.context.referenced.refer(uid, &object.identity.namespace, read);
@@ -209,7 +207,7 @@ impl ModelTrainController {
         Next::Forget
     }
 
-    fn gather(&self, identity: &Identity, (limits, status): (Limits, &ModelTrainStatus), now: Now) -> Gathered {
+    fn gather(&self, identity: &Identity, status: &ModelTrainStatus) -> Gathered {
         let runs = self.context.runs.runs.of(&identity.uid, &identity.namespace, KIND, &identity.name);
         let followers = self.followers(identity);
         let versions = self.versions(identity, status);
@@ -227,8 +225,7 @@ impl ModelTrainController {
                 }
             }
         }
-        let memory = self.observe(&identity.uid, &runs, (limits, status), now);
-        Gathered { runs, versions, details, followers, memory }
+        Gathered { runs, versions, details, followers }
     }
 
     /// Versions of the object, and of earlier objects of its name while the object has none of its own to stand for.
@@ -311,6 +308,8 @@ impl ModelTrainController {
             (Ok(spec), Ok(compiled)) => validate(spec, compiled, self.context.runs.backends),
             (Err(invalid), _) | (_, Err(invalid)) => Err(invalid.clone()),
         };
+        let limits = spec.as_ref().map_or(Limits::KEEP_ALL, |valid| valid.limits);
+        let memory = self.observe(&identity.uid, &gathered.runs, (limits, status), now);
         let runs = gathered.runs.knowledge(spec.as_ref().ok().map(|valid| valid.kind));
         let versions = match &gathered.versions {
             None => VersionKnowledge::Unknown,
@@ -329,7 +328,7 @@ impl ModelTrainController {
             versions,
             followers: &gathered.followers,
             fence: self.context.fence.get(),
-            memory: &gathered.memory,
+            memory: &memory,
             nonce,
             process,
             min_run_age: self.context.min_run_age,

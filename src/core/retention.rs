@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 
 use super::{effect::DeleteRun, run::RunRecord, time::Mono};
-use crate::api::{ModelSyncSpec, ModelTrainSpec, Outcome};
+use crate::api::Outcome;
 
 /// How many finished runs are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,22 +25,10 @@ impl Default for Limits {
     }
 }
 
-/// What a spec says. Where it says what no limit can be, the default: such a spec deletes nothing.
-macro_rules! of_spec {
-    ($($spec:ty)*) => {$(
-        impl From<&$spec> for Limits {
-            fn from(spec: &$spec) -> Self {
-                let limit = |field: Option<i32>| field.and_then(|most| most.try_into().ok()).unwrap_or(DEFAULT_LIMIT);
-                Self {
-                    succeeded: limit(spec.successful_pipeline_runs_history_limit),
-                    failed: limit(spec.failed_pipeline_runs_history_limit),
-                }
-            }
-        }
-    )*};
+impl Limits {
+    /// Every run is kept: a spec that is broken deletes nothing.
+    pub const KEEP_ALL: Self = Self { succeeded: usize::MAX, failed: usize::MAX };
 }
-
-of_spec!(ModelSyncSpec ModelTrainSpec);
 
 /// Exactly the surplus of `runs`, each class apart, oldest first. Runs that are active or already being deleted neither
 /// count nor are named.

@@ -5,6 +5,7 @@ mod index;
 mod model_versions;
 mod objects;
 mod runs;
+mod stored_run;
 
 use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},

@@ -224,7 +224,8 @@ impl Machine {
 
         let mut memory = (*self.memories.get(key.memory)).clone();
         if key.knowledge != Knowledge::Unknown {
-            let limits = Limits::from(&self.specs[usize::from(object.spec)]);
+            let spec = validate(&self.specs[usize::from(object.spec)], backends());
+            let limits = spec.map_or(Limits::KEEP_ALL, |valid| valid.limits);
             memory.observe(&own, limits, &stored, now.mono);
         }
         self.canonical_memory(&mut memory, &stored, now.mono);

@@ -374,7 +374,9 @@ fn retire(facts: &Facts<'_>, now: Now, plan: &mut Plan) {
     let surplus = surplus(own.iter().copied(), valid.limits);
     let (deletes, next) = retention::due(surplus, &facts.memory.recorded_since, facts.min_run_age, now.mono);
     plan.effects.extend(deletes.into_iter().map(Effect::DeleteRun));
-    plan.wake_up = next.map_or(plan.wake_up, |next| plan.wake_up.or_at(next));
+    if let Some(next) = next {
+        plan.wake_by(next);
+    }
 }
 
 /// Status with the conditions of a situation; everything else as stored, but that nothing is served which the spec does not

@@ -55,10 +55,13 @@ impl Memory {
     }
 
     /// Takes in what the run store shows now: when the reserved run was last seen, and since when the end of each finished
-    /// run is durable in status.
+    /// run is durable in status. Forgets what belongs to runs that are not reserved any more.
     pub fn observe(&mut self, own: &[&RunRecord], limits: Limits, status: &ModelSyncStatus, now: Mono) {
         let open = status.reservation.as_ref();
         let reserved = open.and_then(|open| open.slots.first());
+        self.post.take_if(|post| open.is_none_or(|open| open.nonce != post.nonce));
+        self.lookup.take_if(|lookup| reserved.is_none_or(|slot| slot.run_name != lookup.run_name));
+        self.sighted.take_if(|(name, ..)| reserved.is_none_or(|slot| slot.run_name != *name));
         if let Some(run) = own.iter().find(|run| reserved.is_some_and(|slot| slot.run_name == run.name)) {
             self.sighted = Some((run.name.clone(), run.uid.clone(), now));
         }

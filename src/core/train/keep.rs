@@ -62,7 +62,9 @@ fn retire_runs(facts: &Facts<'_>, evidence: &BTreeSet<&str>, now: Now, plan: &mu
     let surplus = surplus.filter(|run| run_may_go(&run.name, run.attempt, facts.status, evidence));
     let (deletes, next) = retention::due(surplus, &facts.memory.recorded_since, facts.min_run_age, now.mono);
     plan.effects.extend(deletes.into_iter().map(Effect::DeleteRun));
-    plan.wake_up = next.map_or(plan.wake_up, |next| plan.wake_up.or_at(next));
+    if let Some(next) = next {
+        plan.wake_by(next);
+    }
 }
 
 /// Removes records beyond the limit. What is removed is noted first: a death in between leaves a record that is noted and

@@ -8,7 +8,11 @@ use std::{
 
 use tracing::warn;
 
-use super::{Wake, YOUNG, read, version, write};
+use super::{
+    Wake, YOUNG,
+    index::{Groups, Index},
+    read, version, write,
+};
 use crate::{
     clock::Clock,
     core::{time::Mono, version::VersionRecord},
@@ -27,11 +31,10 @@ pub struct ModelVersions {
 
 type Trains = BTreeMap<(Arc<str>, Arc<str>), BTreeMap<Arc<str>, usize>>;
 
-#[derive(Default)]
 struct Inner {
-    by_uid: HashMap<Arc<str>, Arc<StoredVersion>>,
-    /// Pairs of a ModelTrain's uid and a version's uid.
-    by_train: BTreeSet<(Arc<str>, Arc<str>)>,
+    by_uid: Index<StoredVersion>,
+    /// By their ModelTrain's uid.
+    by_train: Groups<StoredVersion>,
     /// By namespace and name of ModelTrains their uids, each with the number of its versions.
     trains: Trains,
     /// namespace/name of objects that cannot be read.
@@ -61,12 +64,19 @@ pub enum VersionsOf {
 impl ModelVersions {
     /// An empty store.
     pub fn new(clock: Arc<Clock>) -> Self {
-        Self { clock, inner: RwLock::default() }
+        let inner = Inner {
+            by_uid: Index::new(|version| ("", &version.record.uid)),
+            by_train: Groups::new(|version| &version.record.train_uid),
+            trains: Trains::new(),
+            unreadable: BTreeSet::new(),
+            scopes: HashMap::new(),
+        };
+        Self { clock, inner: RwLock::new(inner) }
     }
 
     /// The version with this uid.
     pub fn get(&self, uid: &str) -> Option<Arc<StoredVersion>> {
-        read(&self.inner).by_uid.get(uid).cloned()
+        read(&self.inner).by_uid.get(("", uid)).cloned()
     }
 
     /// The versions of the ModelTrain with this uid, in this namespace.
@@ -78,9 +88,7 @@ impl ModelVersions {
             Some(Knowledge::Missing(heard)) if now.since(*heard) <= YOUNG => return VersionsOf::Missing,
             _ => return VersionsOf::Unknown,
         }
-        let first = (Arc::from(train_uid), Arc::from(""));
-        let uids = inner.by_train.range(first..).take_while(|(train, _)| **train == *train_uid);
-        let mut found: Vec<_> = uids.filter_map(|(_, uid)| inner.by_uid.get(uid).cloned()).collect();
+        let mut found: Vec<_> = inner.by_train.of(train_uid).cloned().collect();
         // The uid is the user's to write into a record of another namespace.
         found.retain(|version| *version.record.namespace == *namespace);
         found.sort_by(|one, other| {
@@ -151,30 +159,29 @@ impl Inner {
         let record = &stored.record;
         let newer =
             |old: &Arc<StoredVersion>| version(&old.record.resource_version) > version(&record.resource_version);
-        if self.by_uid.get(&record.uid).is_some_and(newer) {
+        if self.by_uid.get(("", &record.uid)).is_some_and(newer) {
             return;
         }
         self.drop_version(&record.uid.clone());
-        let first = (stored.record.train_uid.clone(), Arc::from(""));
-        let sibling = self.by_train.range(first..).next().and_then(|(_, uid)| self.by_uid.get(uid));
+        let sibling = self.by_train.of(&stored.record.train_uid).next();
         if let Some(sibling) = sibling
-            && sibling.record.train_uid == stored.record.train_uid
             && sibling.record.train_name == stored.record.train_name
             && sibling.record.namespace == stored.record.namespace
         {
             versions::share(&mut stored.record, &sibling.record);
         }
-        let VersionRecord { namespace, train_name, train_uid, uid, .. } = &stored.record;
-        self.by_train.insert((train_uid.clone(), uid.clone()));
+        let VersionRecord { namespace, train_name, train_uid, .. } = &stored.record;
         let named = self.trains.entry((namespace.clone(), train_name.clone())).or_default();
         *named.entry(train_uid.clone()).or_default() += 1;
-        self.by_uid.insert(stored.record.uid.clone(), Arc::new(stored));
+        let stored = Arc::new(stored);
+        self.by_train.insert(stored.clone());
+        self.by_uid.insert(stored);
     }
 
     fn drop_version(&mut self, uid: &str) -> Option<Arc<StoredVersion>> {
-        let (uid, gone) = self.by_uid.remove_entry(uid)?;
+        let gone = self.by_uid.remove(("", uid))?;
         let VersionRecord { namespace, train_name, train_uid, .. } = &gone.record;
-        self.by_train.remove(&(train_uid.clone(), uid));
+        self.by_train.remove(&gone);
         let named = (namespace.clone(), train_name.clone());
         if let Some(uids) = self.trains.get_mut(&named) {
             if let Some(count) = uids.get_mut(train_uid) {
@@ -260,7 +267,7 @@ impl ModelVersionSink {
         let mut inner = write(&self.store.inner);
         let uids: Vec<_> = inner
             .by_uid
-            .values()
+            .iter()
             .filter(|version| ours(version) && gone(version))
             .map(|version| version.record.uid.clone())
             .collect();
@@ -386,6 +393,19 @@ mod tests {
         assert_eq!(*woken.lock().unwrap(), ["one", "all"]);
         sink.missing();
         assert!(matches!(store.of("team", "one"), VersionsOf::Missing) && store.is_empty());
+    }
+
+    #[test]
+    fn what_a_reply_has_brought_is_no_news() {
+        let (store, mut sink, woken) = world();
+        sink.begin();
+        sink.commit("9");
+        store.insert(versions::version(&object("a", ("churn", "one"), 10)).unwrap());
+        woken.lock().unwrap().clear();
+        sink.applied(&object("a", ("churn", "one"), 10));
+        assert!(woken.lock().unwrap().is_empty());
+        sink.applied(&object("a", ("churn", "one"), 11));
+        assert_eq!(*woken.lock().unwrap(), ["one"]);
     }
 
     #[test]

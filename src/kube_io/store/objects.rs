@@ -26,9 +26,9 @@ pub struct Objects<K> {
 }
 
 struct Inner<K> {
-    by_uid: Index<K>,
+    by_uid: Index<ObjectRecord<K>>,
     /// The newest of each namespace and name.
-    by_name: Index<K>,
+    by_name: Index<ObjectRecord<K>>,
     /// namespace/name of objects that cannot be read.
     unreadable: BTreeSet<String>,
     /// Scopes that have been listed, and up to which version their watch has told of everything.
@@ -40,8 +40,8 @@ struct Inner<K> {
 impl<K> Default for Inner<K> {
     fn default() -> Self {
         Self {
-            by_uid: Index::new(|identity| ("", &identity.uid)),
-            by_name: Index::new(|identity| (&identity.namespace, &identity.name)),
+            by_uid: Index::new(|record| ("", &record.identity.uid)),
+            by_name: Index::new(|record| (&record.identity.namespace, &record.identity.name)),
             unreadable: BTreeSet::new(),
             seen: HashMap::new(),
             heard: HashMap::new(),
@@ -260,4 +260,95 @@ impl<K: Kind> Sink for ObjectSink<K> {
     fn missing(&mut self) {}
 
     fn failed(&mut self, _: &str) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::ModelSync;
+
+    type Woken = Arc<Mutex<Vec<String>>>;
+
+    /// A store, the sink of its one namespace, and whom the sink has woken.
+    fn world() -> (Arc<Objects<ModelSync>>, ObjectSink<ModelSync>, Woken) {
+        let store = Arc::new(Objects::new(Clock::system()));
+        let woken = Woken::default();
+        let wake: Wake = Arc::new({
+            let woken = woken.clone();
+            move |uid: &str| woken.lock().unwrap().push(uid.to_owned())
+        });
+        (store.clone(), ObjectSink::new(store, Some("team".to_owned()), wake), woken)
+    }
+
+    fn object(name: &str, uid: &str, version: u64) -> String {
+        let version = version.to_string();
+        let metadata = json!({ "namespace": "team", "name": name, "uid": uid, "resourceVersion": version });
+        json!({ "metadata": metadata, "spec": {} }).to_string()
+    }
+
+    fn record(name: &str, uid: &str, version: u64) -> ObjectRecord<ModelSync> {
+        record::object(&object(name, uid, version)).unwrap()
+    }
+
+    fn version_of(store: &Objects<ModelSync>, uid: &str) -> Option<String> {
+        store.get(uid).map(|record| record.resource_version.clone())
+    }
+
+    #[test]
+    fn what_a_reply_has_brought_is_no_news() {
+        let (store, mut sink, woken) = world();
+        sink.begin();
+        sink.listed(&object("a", "one", 5));
+        sink.commit("9");
+        store.insert(record("a", "one", 10));
+        woken.lock().unwrap().clear();
+        sink.applied(&object("a", "one", 10));
+        assert!(woken.lock().unwrap().is_empty());
+        sink.applied(&object("a", "one", 11));
+        assert_eq!(*woken.lock().unwrap(), ["one"]);
+        assert_eq!(version_of(&store, "one").unwrap(), "11");
+    }
+
+    #[test]
+    fn reply_that_comes_after_the_news_of_a_deletion_brings_nothing_back() {
+        let (store, mut sink, _) = world();
+        sink.begin();
+        sink.listed(&object("a", "one", 5));
+        sink.commit("9");
+        sink.deleted(&object("a", "one", 12));
+        store.insert(record("a", "one", 11));
+        assert_eq!(version_of(&store, "one"), None);
+    }
+
+    #[test]
+    fn list_forgets_what_it_does_not_name_but_not_what_was_written_since() {
+        let (store, mut sink, woken) = world();
+        sink.begin();
+        sink.listed(&object("a", "one", 5));
+        sink.listed(&object("b", "two", 6));
+        sink.commit("9");
+        store.insert(record("b", "two", 20));
+        woken.lock().unwrap().clear();
+        sink.begin();
+        sink.commit("15");
+        assert_eq!((version_of(&store, "one"), version_of(&store, "two")), (None, Some("20".to_owned())));
+        assert_eq!(*woken.lock().unwrap(), ["one"]);
+    }
+
+    #[test]
+    fn name_stands_for_the_newest_object_that_has_it() {
+        let (store, mut sink, _) = world();
+        sink.begin();
+        sink.listed(&object("a", "one", 5));
+        sink.commit("9");
+        sink.applied(&object("a", "two", 12));
+        store.remove("one");
+        assert_eq!(store.uid_of("team", "a").as_deref(), Some("two"));
+        store.remove("two");
+        assert_eq!(store.uid_of("team", "a"), None);
+    }
 }

@@ -1,14 +1,20 @@
 //! The runs of every kind, by uid and by owner, and how far they can be relied on. No IO of its own.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::{Arc, RwLock},
     time::Duration,
 };
 
-use tracing::warn;
+use tracing::{error, warn};
 
-use super::{YOUNG, read, version, write};
+use super::{
+    YOUNG,
+    index::{Groups, Index},
+    read,
+    stored_run::StoredRun,
+    version, write,
+};
 use crate::{
     clock::Clock,
     core::{
@@ -36,15 +42,14 @@ pub struct Runs {
     inner: RwLock<RunsInner>,
 }
 
-/// Pairs of a key and a run's uid.
-type Index = BTreeSet<(Arc<str>, Arc<str>)>;
-
-#[derive(Default)]
 struct RunsInner {
-    by_uid: HashMap<Arc<str>, Arc<RunRecord>>,
-    by_owner: Index,
-    /// Unfinished runs by their owner as namespace/kind/name, for those of earlier objects of that name.
-    active_by_owner_name: Index,
+    by_uid: Index<StoredRun>,
+    by_owner: Groups<StoredRun>,
+    /// Unfinished runs, as pairs of their owner as namespace/kind/name and their uid: for those of earlier objects of that
+    /// name.
+    active_by_owner_name: BTreeSet<(String, String)>,
+    /// The kinds of runs, each once; few.
+    kinds: Vec<RunKind>,
     scopes: BTreeMap<(RunKind, Option<String>), Knowledge>,
 }
 
@@ -80,8 +85,14 @@ impl RunsOf {
 impl Runs {
     /// An empty store that knows nothing about these kinds and scopes.
     pub fn new(clock: Arc<Clock>, scopes: impl IntoIterator<Item = (RunKind, Option<String>)>) -> Self {
-        let scopes = scopes.into_iter().map(|scope| (scope, Knowledge::Unlisted)).collect();
-        Self { clock, inner: RwLock::new(RunsInner { scopes, ..RunsInner::default() }) }
+        let inner = RunsInner {
+            by_uid: Index::new(|run| ("", &run.uid)),
+            by_owner: Groups::new(|run| &run.owner_uid),
+            active_by_owner_name: BTreeSet::new(),
+            kinds: Vec::new(),
+            scopes: scopes.into_iter().map(|scope| (scope, Knowledge::Unlisted)).collect(),
+        };
+        Self { clock, inner: RwLock::new(inner) }
     }
 
     /// Whether every kind is listed or known to be missing.
@@ -116,15 +127,15 @@ impl Runs {
                 Knowledge::Unlisted | Knowledge::Listed { .. } | Knowledge::Missing(_) => return RunsOf::Unknown,
             }
         }
-        let mut predecessors = inner.all(&inner.active_by_owner_name, &format!("{namespace}/{kind}/{name}"));
+        let Some(own) = inner.own(uid) else { return RunsOf::Unknown };
+        let mut predecessors = inner.active_named(&format!("{namespace}/{kind}/{name}"));
         predecessors.retain(|run| run.owner_uid != uid);
-        RunsOf::Known { own: inner.all(&inner.by_owner, uid), predecessors, missing }
+        RunsOf::Known { own, predecessors, missing }
     }
 
     /// The run of this name that belongs to the object with this uid.
     pub fn named(&self, owner_uid: &str, name: &str) -> Option<Arc<RunRecord>> {
-        let inner = read(&self.inner);
-        inner.all(&inner.by_owner, owner_uid).into_iter().find(|run| run.name == name)
+        read(&self.inner).own(owner_uid)?.into_iter().find(|run| run.name == name)
     }
 
     /// Takes in a run that a request of ours returned, unless its watch has told of something newer: a reply that is read
@@ -148,36 +159,59 @@ impl Runs {
     }
 }
 
-fn owner_name(run: &RunRecord) -> Arc<str> {
-    format!("{}/{}/{}", run.namespace, run.owner_kind, run.owner_name).into()
+fn owner_name(run: &RunRecord) -> String {
+    format!("{}/{}/{}", run.namespace, run.owner_kind, run.owner_name)
 }
 
 impl RunsInner {
     fn take(&mut self, run: RunRecord) {
-        let newer = |old: &Arc<RunRecord>| version(&old.resource_version) > version(&run.resource_version);
-        if self.by_uid.get(run.uid.as_str()).is_some_and(newer) {
+        let newer = |old: &Arc<StoredRun>| old.version > version(&run.resource_version);
+        if self.by_uid.get(("", &run.uid)).is_some_and(newer) {
             return;
         }
         self.drop_run(&run.uid);
-        let uid: Arc<str> = run.uid.as_str().into();
-        self.by_owner.insert((run.owner_uid.as_str().into(), uid.clone()));
         if run.is_active() {
-            self.active_by_owner_name.insert((owner_name(&run), uid.clone()));
+            self.active_by_owner_name.insert((owner_name(&run), run.uid.clone()));
         }
-        self.by_uid.insert(uid, Arc::new(run));
+        let kind = self.kind(run.kind);
+        let stored = Arc::new(StoredRun::new(run, kind));
+        self.by_owner.insert(stored.clone());
+        self.by_uid.insert(stored);
     }
 
     fn drop_run(&mut self, uid: &str) {
-        let Some((uid, gone)) = self.by_uid.remove_entry(uid) else { return };
-        self.by_owner.remove(&(gone.owner_uid.as_str().into(), uid.clone()));
-        self.active_by_owner_name.remove(&(owner_name(&gone), uid));
+        let Some(gone) = self.by_uid.remove(("", uid)) else { return };
+        self.by_owner.remove(&gone);
+        if let Some(active) = gone.active() {
+            self.active_by_owner_name.remove(&(owner_name(active), uid.to_owned()));
+        }
     }
 
-    /// The runs of this key, by uid.
-    fn all(&self, index: &Index, key: &str) -> Vec<Arc<RunRecord>> {
-        let first = (Arc::from(key), Arc::from(""));
-        let uids = index.range(first..).take_while(|(found, _)| **found == *key).map(|(_, uid)| uid);
-        uids.filter_map(|uid| self.by_uid.get(uid).cloned()).collect()
+    /// The place of this kind among the kinds.
+    fn kind(&mut self, kind: RunKind) -> usize {
+        self.kinds.iter().position(|known| *known == kind).unwrap_or_else(|| {
+            self.kinds.push(kind);
+            self.kinds.len() - 1
+        })
+    }
+
+    fn read(&self, run: &StoredRun) -> Option<Arc<RunRecord>> {
+        let read = run.read(*self.kinds.get(run.kind)?);
+        read.inspect_err(|error| error!(uid = &*run.uid, %error, "a stored run cannot be read")).ok()
+    }
+
+    /// The runs of the object with this uid, by uid; `None` if one of them cannot be read.
+    fn own(&self, owner_uid: &str) -> Option<Vec<Arc<RunRecord>>> {
+        let mut own = self.by_owner.of(owner_uid).map(|run| self.read(run)).collect::<Option<Vec<_>>>()?;
+        own.sort_unstable_by(|one, other| one.uid.cmp(&other.uid));
+        Some(own)
+    }
+
+    /// The active runs of objects of this name.
+    fn active_named(&self, owner_name: &str) -> Vec<Arc<RunRecord>> {
+        let first = (owner_name.to_owned(), String::new());
+        let uids = self.active_by_owner_name.range(first..).take_while(|(found, _)| found == owner_name);
+        uids.filter_map(|(_, uid)| self.by_uid.get(("", uid)).and_then(|run| self.read(run))).collect()
     }
 }
 
@@ -211,8 +245,7 @@ impl RunSink {
             Ok(run) => {
                 let taken = (run.uid.clone(), version(&run.resource_version));
                 let mut inner = write(&self.store.inner);
-                let known =
-                    inner.by_uid.get(taken.0.as_str()).is_some_and(|old| old.resource_version == run.resource_version);
+                let known = inner.by_uid.get(("", &taken.0)).is_some_and(|old| old.version == taken.1);
                 inner.take(run.clone());
                 drop(inner);
                 if !known {
@@ -246,14 +279,14 @@ impl RunSink {
         }
     }
 
-    fn forget(&self, gone: impl Fn(&RunRecord) -> bool) {
+    fn forget(&self, gone: impl Fn(&StoredRun) -> bool) {
         let gone: Vec<_> = {
             let inner = read(&self.store.inner);
             let kind = self.backend.kind();
-            let ours = |run: &RunRecord| {
+            let ours = |run: &Arc<RunRecord>| {
                 run.kind == kind && self.namespace.as_ref().is_none_or(|namespace| run.namespace == *namespace)
             };
-            inner.by_uid.values().filter(|run| ours(run) && gone(run)).cloned().collect()
+            inner.by_uid.iter().filter(|run| gone(run)).filter_map(|run| inner.read(run)).filter(ours).collect()
         };
         for run in gone {
             self.store.remove(&run.uid);
@@ -275,7 +308,7 @@ impl Sink for RunSink {
 
     fn commit(&mut self, listed_at: &str) {
         let listed_at = version(listed_at);
-        self.forget(|run| !self.listing.contains(&run.uid) && version(&run.resource_version) <= listed_at);
+        self.forget(|run| !self.listing.contains(&*run.uid) && run.version <= listed_at);
         self.listing = HashSet::new();
         self.know(Knowledge::Listed { heard: self.store.clock.uptime(), seen: listed_at });
     }

@@ -264,7 +264,8 @@ impl Machine {
         let mut memory = (*self.memories.get(key.memory)).clone();
         let (spec, compiled) = &self.specs[usize::from(object.spec)];
         if key.knows.0 {
-            memory.observe(&own, Limits::from(spec), &stored, now.mono);
+            let limits = validate(spec, compiled, backends()).map_or(Limits::KEEP_ALL, |valid| valid.limits);
+            memory.observe(&own, limits, &stored, now.mono);
         }
         let process = format!("{}.{}", key.replica, key.term);
         let (versions, earlier) = self.versions(key, &stored);

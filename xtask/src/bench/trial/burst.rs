@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::endpoint::{Endpoint, Mood};
-use super::floor::{CONCURRENCIES, Floor};
+use super::floor::{CONCURRENCIES, Floor, Owner};
 use super::objects::Objects;
 use super::report::Report;
 use super::runs::Runs;
@@ -29,7 +29,7 @@ pub(super) async fn measure(stage: &Stage, count: u32) -> Result<Report> {
     let objects = Objects::measured(admin.clone(), count);
 
     stage.progress.step("floor");
-    let mut floor = Floor::new(stage.account().await?, admin.clone());
+    let mut floor = Floor::new(Owner::ModelSync, stage.account().await?, admin.clone());
     let (before, at_once) = floor.best(count).await?;
 
     stage.progress.step("objects");
@@ -50,7 +50,7 @@ pub(super) async fn measure(stage: &Stage, count: u32) -> Result<Report> {
     })
     .await?;
     let first = endpoint.asks_since(begun).iter().find(|ask| ask.needed).map(|ask| ask.at).context("no question")?;
-    let memory = operator.memory()?;
+    let (memory, cpu) = (operator.memory()?, operator.cpu()?);
     tokio::time::sleep(SURPLUS).await;
     let requests = audit.requests()?;
     let duplicates = runs.duplicates().await?;
@@ -66,6 +66,7 @@ pub(super) async fn measure(stage: &Stage, count: u32) -> Result<Report> {
     report.tell("floor_concurrency", f64::from(u32::try_from(at_once)?), "");
     report.tell("first_answer_after_start", first.duration_since(begun).as_secs_f64(), "s");
     report.tell("burst", took, "s");
+    report.tell("cpu_of_operator", cpu.as_secs_f64(), "s");
     report.at_most("burst_over_floor", took / floor_took, "", OVER_FLOOR);
     report.tell("runs_per_second", f64::from(count) / took, "/s");
     report.at_most("duplicates", f64::from(duplicates), "", 0.0);

@@ -8,16 +8,24 @@ use http::Method;
 use kube::Client;
 use serde_json::{Value, json};
 
-use super::api;
-use super::objects::{self, Meta, Objects};
+use super::objects::{self, API_VERSION, Meta, Objects};
 use super::runs::OWNER_UID;
 use super::sample::Sample;
+use super::{api, trains};
 
 /// Pairs at once that are tried: the best of them is the floor.
 pub(super) const CONCURRENCIES: [usize; 4] = [8, 16, 32, 64];
 
+/// Whose status is written and whose runs are created.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Owner {
+    ModelSync,
+    ModelTrain,
+}
+
 /// Bare pairs of requests.
 pub(super) struct Floor {
+    owner: Owner,
     account: Client,
     admin: Client,
     sets: u32,
@@ -33,15 +41,14 @@ pub(super) struct Loop {
 
 impl Floor {
     /// Sends as this account; `admin` prepares the objects.
-    pub(super) fn new(account: Client, admin: Client) -> Self {
-        Self { account, admin, sets: 0 }
+    pub(super) fn new(owner: Owner, account: Client, admin: Client) -> Self {
+        Self { owner, account, admin, sets: 0 }
     }
 
     /// So many pairs, so many at once, on objects that were not used before.
     pub(super) async fn run(&mut self, pairs: u32, at_once: usize) -> Result<Loop> {
         self.sets += 1;
-        let objects = Objects::of_floor(self.admin.clone(), &self.sets.to_string(), pairs);
-        let made = objects.create(|number| format!("http://127.0.0.1:9/needsSync/{number}")).await?;
+        let made = self.owner.create(&self.admin, self.sets, pairs).await?;
         let started = Instant::now();
         let took = api::each(pairs, at_once, async |number| {
             let before = Instant::now();
@@ -64,79 +71,150 @@ impl Floor {
 
     async fn pair(&self, namespace: &str, object: &Meta) -> Result<()> {
         let run = format!("{}-1", object.name);
-        let status = format!("{}/{}/status", objects::collection(namespace), object.name);
-        api::call(&self.account, Method::PATCH, &status, Some(&reserved(namespace, object, &run))).await?;
+        let status = format!("{}/{}/status", self.owner.collection(namespace), object.name);
+        let patch = json!({
+            "metadata": { "uid": object.uid, "resourceVersion": object.resource_version },
+            "status": self.owner.reserved(namespace, &run),
+        });
+        api::call(&self.account, Method::PATCH, &status, Some(&patch)).await?;
         let runs = format!("/apis/tekton.dev/v1/namespaces/{namespace}/pipelineruns?fieldValidation=Strict");
-        api::call(&self.account, Method::POST, &runs, Some(&pipeline_run(namespace, object, &run))).await?;
+        api::call(&self.account, Method::POST, &runs, Some(&self.owner.pipeline_run(namespace, object, &run))).await?;
         Ok(())
     }
 }
 
 const DIGEST: &str = "v1:sha256:3a7b4e09dd6940cbda8a26085fdfcbb37b93d2fc421282ee63f0d1f8a11a3fd0";
 const MODEL: &str = "model-2026-11-22";
+const NONCE: &str = "0123456789abcdef-1";
 const LATER: &str = "2099-01-01T00:00:00Z";
 const NOW: &str = "2026-01-01T00:00:00Z";
 
-/// A status patch as large as the operator's reservation.
-fn reserved(namespace: &str, object: &Meta, run: &str) -> Value {
-    let condition = |type_: &str, status: &str, reason: &str| {
-        json!({
-            "type": type_,
-            "status": status,
-            "reason": reason,
-            "message": format!("run {run} is on its way"),
+impl Owner {
+    /// Objects that were not used before; `set` keeps their names apart.
+    async fn create(self, admin: &Client, set: u32, count: u32) -> Result<Vec<Meta>> {
+        match self {
+            Self::ModelSync => {
+                let objects = Objects::of_floor(admin.clone(), &set.to_string(), count);
+                objects.create(|number| format!("http://127.0.0.1:9/needsSync/{number}")).await
+            }
+            Self::ModelTrain => trains::create(admin, (&format!("floor-{set}"), "floor"), count, "0 0 1 1 *").await,
+        }
+    }
+
+    fn collection(self, namespace: &str) -> String {
+        match self {
+            Self::ModelSync => objects::collection(namespace),
+            Self::ModelTrain => trains::collection(namespace),
+        }
+    }
+
+    /// A status as large as the one that the operator reserves a run with.
+    fn reserved(self, namespace: &str, run: &str) -> Value {
+        let mut status = json!({
             "observedGeneration": 1,
-            "lastTransitionTime": NOW,
-        })
-    };
-    json!({
-        "metadata": { "uid": object.uid, "resourceVersion": object.resource_version },
-        "status": {
-            "observedGeneration": 1,
-            "conditions": [condition("Ready", "True", "Operational"), condition("InSync", "False", "RunActive")],
             "attempt": 1,
-            "reservation": {
-                "attempt": 1,
-                "nonce": "0123456789abcdef-1",
-                "generation": 1,
-                "target": DIGEST,
-                "notAfter": LATER,
-                "slots": [{ "apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "runName": run }],
-            },
-            "target": { "digest": DIGEST, "parameters": { "automl-model": MODEL }, "since": NOW },
             "active": [{ "apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "namespace": namespace, "name": run }],
-        },
+        });
+        let part = match self {
+            Self::ModelSync => reserved_sync(run),
+            Self::ModelTrain => reserved_train(run),
+        };
+        if let (Value::Object(status), Value::Object(part)) = (&mut status, part) {
+            status.extend(part);
+        }
+        status
+    }
+
+    /// A run as the operator creates it.
+    fn pipeline_run(self, namespace: &str, object: &Meta, name: &str) -> Value {
+        let kind = format!("{self:?}");
+        json!({
+            "apiVersion": "tekton.dev/v1",
+            "kind": "PipelineRun",
+            "metadata": {
+                "name": name,
+                "namespace": namespace,
+                "labels": {
+                    OWNER_UID: object.uid,
+                    "automl.cloudai.kubeflow.org/owner-kind": kind,
+                    "automl.cloudai.kubeflow.org/attempt": "1",
+                },
+                "annotations": {
+                    "automl.cloudai.kubeflow.org/owner-name": object.name,
+                    "automl.cloudai.kubeflow.org/target": DIGEST,
+                    "automl.cloudai.kubeflow.org/generation": "1",
+                    "automl.cloudai.kubeflow.org/not-after": LATER,
+                },
+                "ownerReferences": [{
+                    "apiVersion": API_VERSION,
+                    "kind": kind,
+                    "name": object.name,
+                    "uid": object.uid,
+                    "controller": true,
+                    "blockOwnerDeletion": true,
+                }],
+            },
+            "spec": objects::run_spec(MODEL),
+        })
+    }
+}
+
+fn condition(type_: &str, status: &str, reason: &str, message: &str) -> Value {
+    json!({
+        "type": type_,
+        "status": status,
+        "reason": reason,
+        "message": message,
+        "observedGeneration": 1,
+        "lastTransitionTime": NOW,
     })
 }
 
-/// A run as the operator creates it.
-fn pipeline_run(namespace: &str, object: &Meta, name: &str) -> Value {
+fn reserved_sync(run: &str) -> Value {
+    let message = format!("run {run} is on its way");
     json!({
-        "apiVersion": "tekton.dev/v1",
-        "kind": "PipelineRun",
-        "metadata": {
-            "name": name,
-            "namespace": namespace,
-            "labels": {
-                OWNER_UID: object.uid,
-                "automl.cloudai.kubeflow.org/owner-kind": "ModelSync",
-                "automl.cloudai.kubeflow.org/attempt": "1",
-            },
-            "annotations": {
-                "automl.cloudai.kubeflow.org/owner-name": object.name,
-                "automl.cloudai.kubeflow.org/target": DIGEST,
-                "automl.cloudai.kubeflow.org/generation": "1",
-                "automl.cloudai.kubeflow.org/not-after": LATER,
-            },
-            "ownerReferences": [{
-                "apiVersion": "automl.cloudai.kubeflow.org/v1alpha1",
-                "kind": "ModelSync",
-                "name": object.name,
-                "uid": object.uid,
-                "controller": true,
-                "blockOwnerDeletion": true,
+        "conditions": [
+            condition("Ready", "True", "Operational", &message),
+            condition("InSync", "False", "RunActive", &message),
+        ],
+        "reservation": {
+            "attempt": 1,
+            "nonce": NONCE,
+            "generation": 1,
+            "target": DIGEST,
+            "notAfter": LATER,
+            "slots": [{ "apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "runName": run }],
+        },
+        "target": { "digest": DIGEST, "parameters": { "automl-model": MODEL }, "since": NOW },
+    })
+}
+
+fn reserved_train(run: &str) -> Value {
+    let message = "training 1 is on its way (Schedule)";
+    json!({
+        "conditions": [
+            condition("Ready", "True", "Operational", message),
+            condition("Fresh", "False", "RunActive", message),
+            condition("Accepted", "False", "NeverAccepted", "no version was accepted yet"),
+        ],
+        "reservation": {
+            "attempt": 1,
+            "generation": 1,
+            "target": DIGEST,
+            "reasons": [{ "type": "Schedule" }],
+            "slots": [{
+                "apiVersion": "tekton.dev/v1",
+                "kind": "PipelineRun",
+                "runName": run,
+                "parameters": { "version": run },
+                "state": "Reserved",
+                "nonce": NONCE,
+                "notAfter": LATER,
             }],
         },
-        "spec": objects::run_spec(MODEL),
+        "slots": [{ "run": run }],
+        "staleReasons": [{ "type": "Schedule" }],
+        "staleSince": NOW,
+        "target": { "digest": DIGEST },
     })
 }

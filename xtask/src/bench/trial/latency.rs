@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::endpoint::{Endpoint, Mood};
-use super::floor::Floor;
+use super::floor::{Floor, Owner};
 use super::objects::{INTERVAL, Objects};
 use super::report::Report;
 use super::runs::Runs;
@@ -45,7 +45,7 @@ pub(super) async fn measure(stage: &Stage, count: u32) -> Result<Report> {
     objects.until_in_sync(0).await?;
 
     stage.progress.step("floor");
-    let floor = Floor::new(stage.account().await?, admin.clone()).run(flips, 1).await?;
+    let floor = Floor::new(Owner::ModelSync, stage.account().await?, admin.clone()).run(flips, 1).await?;
     let runs = Runs::watch(admin).await?;
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     let mut first = neighbours.count();

@@ -28,6 +28,7 @@ mod runs;
 mod sample;
 mod stage;
 mod training;
+mod trains;
 
 /// Measures, prints the table, writes the file. Fails where a bound does not hold.
 pub(super) fn run(args: Args) -> Result<ExitCode> {

@@ -15,11 +15,12 @@ use super::{api, until};
 pub(super) const MEASURED: &str = "bench=measured";
 /// Time between two questions about an object: the default of the API.
 pub(super) const INTERVAL: Duration = Duration::from_mins(1);
-const API_VERSION: &str = "automl.cloudai.kubeflow.org/v1alpha1";
+/// Group and version of what is measured.
+pub(super) const API_VERSION: &str = "automl.cloudai.kubeflow.org/v1alpha1";
 /// The objects are spread over this many namespaces.
 const NAMESPACES: u32 = 50;
 /// Requests at once when many objects are prepared.
-const AT_ONCE: usize = 16;
+pub(super) const AT_ONCE: usize = 16;
 
 /// A set of ModelSyncs, numbered from 0.
 pub(super) struct Objects {
@@ -89,8 +90,7 @@ impl Objects {
                 "metadata": { "name": self.name(number), "labels": { "bench": self.label } },
                 "spec": spec(&url(number)),
             });
-            let created = api::call(&self.admin, Method::POST, &collection(&namespace(number)), Some(&body)).await?;
-            anyhow::Ok(serde_json::from_slice::<Object>(&created)?.metadata)
+            created(&api::call(&self.admin, Method::POST, &collection(&namespace(number)), Some(&body)).await?)
         })
         .await?;
         created.sort_by(|a, b| a.name.cmp(&b.name));
@@ -135,6 +135,11 @@ impl Status {
         let in_sync = self.conditions.iter().any(|c| c.type_ == "InSync" && c.status == "True");
         in_sync && self.reservation.is_none() && self.attempt >= attempts
     }
+}
+
+/// What of the object in this reply a write needs to know.
+pub(super) fn created(reply: &[u8]) -> Result<Meta> {
+    Ok(serde_json::from_slice::<Object>(reply)?.metadata)
 }
 
 /// Namespace of the object with this number.

@@ -7,18 +7,17 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use http::Method;
 use jiff::{Timestamp, ToSpan, tz::TimeZone};
 use kube::Client;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::floor::{CONCURRENCIES, Floor};
-use super::objects::{self, make_namespaces, namespace};
+use super::floor::{CONCURRENCIES, Floor, Owner};
+use super::objects::API_VERSION;
 use super::report::Report;
 use super::runs::Runs;
 use super::stage::Stage;
-use super::{api, until};
+use super::{api, trains, until};
 
 /// Most time, as a multiple of the floor's.
 const OVER_FLOOR: f64 = 1.25;
@@ -26,7 +25,6 @@ const OVER_FLOOR: f64 = 1.25;
 const WRITES: f64 = 5.0;
 /// After the last expected run, how long one too many is waited for.
 const SURPLUS: Duration = Duration::from_secs(10);
-const API: &str = "/apis/automl.cloudai.kubeflow.org/v1alpha1";
 
 #[derive(Deserialize)]
 struct Train {
@@ -57,7 +55,7 @@ pub(super) async fn measure(stage: &Stage, count: u32) -> Result<Report> {
     let admin = stage.admin().await?;
 
     stage.progress.step("floor");
-    let mut floor = Floor::new(stage.account().await?, admin.clone());
+    let mut floor = Floor::new(Owner::ModelTrain, stage.account().await?, admin.clone());
     let (before, at_once) = floor.best(count).await?;
 
     stage.progress.step("objects");
@@ -65,7 +63,8 @@ pub(super) async fn measure(stage: &Stage, count: u32) -> Result<Report> {
     // Far enough ahead that all of them are taken in, and the operator has nothing more to do.
     let fires = Timestamp::now().checked_add((60 + i64::from(count) / 10).seconds())?;
     let fires = fires.to_zoned(TimeZone::UTC).round(jiff::Unit::Minute)?.checked_add(1.minute())?;
-    create(&admin, count, &format!("{} {} * * *", fires.minute(), fires.hour())).await?;
+    let cron = format!("{} {} * * *", fires.minute(), fires.hour());
+    trains::create(&admin, ("model", "measured"), count, &cron).await?;
     settled(&admin, count, "every object is taken in", |status| status.observed_generation == 1).await?;
 
     stage.progress.step("the schedule");
@@ -74,11 +73,13 @@ pub(super) async fn measure(stage: &Stage, count: u32) -> Result<Report> {
         Duration::try_from(fires.timestamp().duration_since(Timestamp::now())).context("the schedule has fired")?;
     let due = Instant::now() + wait;
     tokio::time::sleep(wait).await;
+    let cpu = operator.cpu()?;
     let all = until("a run for every object", Duration::from_mins(5), async || {
         let seen = runs.since(due);
         Ok((seen.len() >= usize::try_from(count)?).then_some(seen))
     })
     .await?;
+    let cpu = operator.cpu()?.saturating_sub(cpu);
     let took = all.last().context("no run")?.at.duration_since(due).as_secs_f64();
 
     stage.progress.step("results");
@@ -99,6 +100,7 @@ pub(super) async fn measure(stage: &Stage, count: u32) -> Result<Report> {
     report.tell("floor_after", after.as_secs_f64(), "s");
     report.tell("floor_concurrency", f64::from(u32::try_from(at_once)?), "");
     report.tell("all_runs", took, "s");
+    report.tell("cpu_of_operator", cpu.as_secs_f64(), "s");
     report.at_most("all_runs_over_floor", took / before.min(after).as_secs_f64(), "", OVER_FLOOR);
     report.at_most("duplicates", f64::from(duplicates), "", 0.0);
     report.tell("resident_peak", memory.peak, "MiB");
@@ -106,35 +108,12 @@ pub(super) async fn measure(stage: &Stage, count: u32) -> Result<Report> {
     Ok(report)
 }
 
-async fn create(admin: &Client, count: u32, cron: &str) -> Result<()> {
-    make_namespaces(admin).await?;
-    api::each(count, 16, async |number| {
-        let body = json!({
-            "apiVersion": "automl.cloudai.kubeflow.org/v1alpha1",
-            "kind": "ModelTrain",
-            "metadata": { "name": format!("model-{number:05}"), "labels": { "bench": "measured" } },
-            "spec": {
-                "freshness": { "schedule": { "cron": cron } },
-                "gate": {
-                    "rules": [{ "name": "good", "expression": "metrics.r2 > 0.5" }],
-                    "best": { "metric": "r2", "direction": "Maximize" },
-                },
-                "parameters": [{ "name": "version", "fromContext": "Version" }],
-                "pipelineRunTemplate": { "spec": objects::run_spec("model") },
-            },
-        });
-        let path = format!("{API}/namespaces/{}/modeltrains", namespace(number));
-        api::call(admin, Method::POST, &path, Some(&body)).await
-    })
-    .await?;
-    Ok(())
-}
-
 /// Waits until every ModelTrain's status is as wanted.
 async fn settled(admin: &Client, count: u32, what: &str, wanted: impl Fn(&Status) -> bool) -> Result<()> {
     let patience = Duration::from_mins(2) + Duration::from_millis(50) * count;
     until(what, patience, async || {
-        let trains: Vec<Train> = api::list(admin, &format!("{API}/modeltrains"), "bench=measured").await?;
+        let trains: Vec<Train> =
+            api::list(admin, &format!("/apis/{API_VERSION}/modeltrains"), "bench=measured").await?;
         let good = trains.iter().filter(|train| wanted(&train.status)).count();
         tokio::time::sleep(Duration::from_secs(1)).await;
         Ok((u32::try_from(good)? == count).then_some(()))
@@ -145,7 +124,7 @@ async fn settled(admin: &Client, count: u32, what: &str, wanted: impl Fn(&Status
 /// Waits until every record says what became of it.
 async fn shown(admin: &Client, count: u32) -> Result<()> {
     until("every record says what became of it", Duration::from_mins(2), async || {
-        let versions: Vec<Version> = api::list(admin, &format!("{API}/modelversions"), "").await?;
+        let versions: Vec<Version> = api::list(admin, &format!("/apis/{API_VERSION}/modelversions"), "").await?;
         let shown = versions.iter().filter(|version| version.status.is_some()).count();
         tokio::time::sleep(Duration::from_secs(1)).await;
         Ok((u32::try_from(shown)? == count).then_some(()))

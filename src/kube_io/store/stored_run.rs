@@ -1,0 +1,190 @@
+//! A run as it is kept: whole while it is active, packed once it has ended. Of finished runs there are many, and all that is
+//! done with most of them is to count them. No IO.
+
+use std::sync::Arc;
+
+use jiff::{Timestamp, fmt::serde::timestamp::nanosecond};
+use serde::{Deserialize, Serialize};
+
+use super::version;
+use crate::{
+    api::{Outcome, Output},
+    core::run::{Ending, Observed, Phase, RunKind, RunRecord},
+};
+
+/// A run, some 450 bytes once it has ended.
+pub struct StoredRun {
+    /// Its uid.
+    pub uid: Box<str>,
+    /// Uid of the object that it was made for.
+    pub owner_uid: Box<str>,
+    /// Its resourceVersion.
+    pub version: u64,
+    /// Which of the store's kinds it is.
+    pub kind: usize,
+    rest: Rest,
+}
+
+enum Rest {
+    Whole(Arc<RunRecord>),
+    Packed(Box<[u8]>),
+}
+
+/// What is packed of a run that has ended: everything but its kind and what stands beside it.
+#[derive(Serialize, Deserialize)]
+struct Packed<'a> {
+    namespace: &'a str,
+    name: &'a str,
+    resource_version: &'a str,
+    owner_kind: &'a str,
+    owner_name: &'a str,
+    attempt: i64,
+    target: &'a str,
+    deleting: bool,
+    #[serde(with = "nanosecond::optional")]
+    created_at: Option<Timestamp>,
+    stopped: Option<&'a str>,
+    #[serde(with = "nanosecond::optional")]
+    started_at: Option<Timestamp>,
+    outcome: Outcome,
+    reason: &'a str,
+    message: &'a str,
+    #[serde(with = "nanosecond::optional")]
+    finished_at: Option<Timestamp>,
+    outputs: Vec<Output>,
+}
+
+impl StoredRun {
+    /// Keeps the run, which is of this one of the store's kinds.
+    pub fn new(run: RunRecord, kind: usize) -> Self {
+        let (uid, owner_uid) = (run.uid.as_str().into(), run.owner_uid.as_str().into());
+        let version = version(&run.resource_version);
+        // Writing to memory does not fail; if it did, the run would be kept whole.
+        let packed = run.ending().and_then(|ending| postcard::to_allocvec(&pack(&run, ending)).ok());
+        let rest = packed.map_or_else(|| Rest::Whole(Arc::new(run)), |packed| Rest::Packed(packed.into()));
+        Self { uid, owner_uid, version, kind, rest }
+    }
+
+    /// The run, which is of this kind. What cannot be unpacked must not be taken for a run that is gone.
+    pub fn read(&self, kind: RunKind) -> Result<Arc<RunRecord>, postcard::Error> {
+        match &self.rest {
+            Rest::Whole(run) => Ok(run.clone()),
+            Rest::Packed(packed) => Ok(Arc::new(self.unpack(kind, postcard::from_bytes(packed)?))),
+        }
+    }
+
+    /// The run, while it is active.
+    pub fn active(&self) -> Option<&RunRecord> {
+        match &self.rest {
+            Rest::Whole(run) => Some(run).filter(|run| run.is_active()).map(Arc::as_ref),
+            Rest::Packed(_) => None,
+        }
+    }
+
+    fn unpack(&self, kind: RunKind, packed: Packed<'_>) -> RunRecord {
+        RunRecord {
+            kind,
+            namespace: packed.namespace.to_owned(),
+            name: packed.name.to_owned(),
+            uid: self.uid.to_string(),
+            resource_version: packed.resource_version.to_owned(),
+            owner_uid: self.owner_uid.to_string(),
+            owner_kind: packed.owner_kind.to_owned(),
+            owner_name: packed.owner_name.to_owned(),
+            attempt: packed.attempt,
+            target: packed.target.to_owned(),
+            deleting: packed.deleting,
+            created_at: packed.created_at,
+            stopped: packed.stopped.map(str::to_owned),
+            observed: Observed {
+                phase: Phase::Ended(Ending {
+                    outcome: packed.outcome,
+                    reason: packed.reason.to_owned(),
+                    message: packed.message.to_owned(),
+                    finished_at: packed.finished_at,
+                    outputs: packed.outputs,
+                }),
+                started_at: packed.started_at,
+            },
+        }
+    }
+}
+
+fn pack<'a>(run: &'a RunRecord, ending: &'a Ending) -> Packed<'a> {
+    Packed {
+        namespace: &run.namespace,
+        name: &run.name,
+        resource_version: &run.resource_version,
+        owner_kind: &run.owner_kind,
+        owner_name: &run.owner_name,
+        attempt: run.attempt,
+        target: &run.target,
+        deleting: run.deleting,
+        created_at: run.created_at,
+        stopped: run.stopped.as_deref(),
+        started_at: run.observed.started_at,
+        outcome: ending.outcome,
+        reason: &ending.reason,
+        message: &ending.message,
+        finished_at: ending.finished_at,
+        outputs: ending.outputs.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const JOB: RunKind = RunKind { group: "batch", version: "v1", kind: "Job", plural: "jobs" };
+
+    fn run(phase: Phase) -> RunRecord {
+        let moment = |text: &str| Some(text.parse().unwrap());
+        RunRecord {
+            kind: JOB,
+            namespace: "team".into(),
+            name: "churn-1".into(),
+            uid: "0b7c0f5e-3f0a-4a53-9d2c-94f2d3a7b0c1".into(),
+            resource_version: "4711".into(),
+            owner_uid: "5d2f8a31-9a68-4f0e-8d0e-0c9f7a1b2c3d".into(),
+            owner_kind: "ModelSync".into(),
+            owner_name: "churn".into(),
+            attempt: 7,
+            target: "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into(),
+            deleting: true,
+            created_at: moment("2026-11-01T10:00:00Z"),
+            stopped: Some("TimedOut".into()),
+            observed: Observed { phase, started_at: moment("2026-11-01T10:00:02.5Z") },
+        }
+    }
+
+    fn ended() -> RunRecord {
+        run(Phase::Ended(Ending {
+            outcome: Outcome::TimedOut,
+            reason: "PipelineRunTimeout".into(),
+            message: "it took longer than an hour".into(),
+            finished_at: Some("2026-11-01T11:00:00.000000001Z".parse().unwrap()),
+            outputs: vec![Output { name: "commit".into(), value: "9f86d08".into() }],
+        }))
+    }
+
+    #[test]
+    fn runs_are_read_as_they_were_stored() {
+        for run in [ended(), run(Phase::Active)] {
+            assert_eq!(*StoredRun::new(run.clone(), 0).read(JOB).unwrap(), run);
+        }
+    }
+
+    #[test]
+    fn only_a_run_that_has_not_ended_is_active() {
+        assert_eq!(StoredRun::new(run(Phase::Active), 0).active(), Some(&run(Phase::Active)));
+        assert_eq!(StoredRun::new(ended(), 0).active(), None);
+    }
+
+    #[test]
+    fn finished_run_takes_little_room() {
+        let stored = StoredRun::new(ended(), 0);
+        let Rest::Packed(packed) = &stored.rest else { panic!("a finished run is packed") };
+        let room = size_of::<StoredRun>() + stored.uid.len() + stored.owner_uid.len() + packed.len();
+        assert!(room < 450, "{room}");
+    }
+}

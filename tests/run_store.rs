@@ -1,0 +1,125 @@
+//! The store of runs, fed by a watch and by replies.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+use std::sync::{Arc, Mutex};
+
+use modelsync::{
+    clock::Clock,
+    core::run::{Phase, RunBackend, RunRecord},
+    kube_io::{
+        record,
+        store::{RunSink, Runs, RunsOf},
+        watch::Sink,
+    },
+    runs,
+};
+use serde_json::json;
+
+type Woken = Arc<Mutex<Vec<String>>>;
+
+fn job() -> &'static dyn RunBackend {
+    runs::backends().iter().copied().find(|backend| backend.kind().kind == "Job").unwrap()
+}
+
+/// A store, the sink of its one scope, and whom the sink has woken.
+fn world() -> (Arc<Runs>, RunSink, Woken) {
+    let scope = (job().kind(), Some("team".to_owned()));
+    let (store, woken) = (Arc::new(Runs::new(Clock::system(), [scope])), Woken::default());
+    let (one, all) = (woken.clone(), woken.clone());
+    let wake = Arc::new(move |run: &RunRecord| one.lock().unwrap().push(run.name.clone()));
+    let wake_all = Arc::new(move || all.lock().unwrap().push("all".to_owned()));
+    (store.clone(), RunSink::new(store, job(), Some("team".to_owned()), wake, wake_all), woken)
+}
+
+fn object(name: &str, owner: (&str, &str), version: u64, ended: bool) -> String {
+    let condition = json!([{ "type": "Complete", "status": "True", "lastTransitionTime": "2026-11-01T10:00:00Z" }]);
+    json!({
+        "metadata": {
+            "namespace": "team", "name": name, "uid": format!("uid-{name}"), "resourceVersion": version.to_string(),
+            "ownerReferences":
+                [{ "apiVersion": "v1", "uid": owner.0, "kind": "ModelSync", "name": owner.1, "controller": true }],
+        },
+        "status": { "conditions": if ended { condition } else { json!([]) } },
+    })
+    .to_string()
+}
+
+fn record(name: &str, owner: (&str, &str), version: u64, ended: bool) -> RunRecord {
+    record::run(job(), &object(name, owner, version, ended)).unwrap()
+}
+
+/// Names of the object's own runs, and of its predecessors'.
+fn names(store: &Runs, uid: &str, name: &str) -> Option<(Vec<String>, Vec<String>)> {
+    let names = |runs: Vec<Arc<RunRecord>>| runs.iter().map(|run| run.name.clone()).collect();
+    match store.of(uid, "team", "ModelSync", name) {
+        RunsOf::Unknown => None,
+        RunsOf::Known { own, predecessors, .. } => Some((names(own), names(predecessors))),
+    }
+}
+
+#[test]
+fn runs_are_unknown_until_they_are_listed_and_none_where_the_kind_is_missing() {
+    let (store, mut sink, woken) = world();
+    sink.begin();
+    sink.listed(&object("a-1", ("one", "a"), 5, true));
+    assert_eq!(names(&store, "one", "a"), None, "the list may go on");
+    sink.commit("9");
+    assert_eq!(names(&store, "one", "a"), Some((vec!["a-1".into()], vec![])));
+    assert_eq!(*woken.lock().unwrap(), ["a-1", "all"]);
+    sink.missing();
+    let RunsOf::Known { own, missing, .. } = store.of("one", "team", "ModelSync", "a") else { panic!("unknown") };
+    assert!(own.is_empty() && missing == [job().kind()]);
+}
+
+#[test]
+fn unfinished_runs_of_an_earlier_object_of_the_name_are_predecessors_until_they_end() {
+    let (store, mut sink, _) = world();
+    sink.begin();
+    sink.listed(&object("a-1", ("one", "a"), 5, false));
+    sink.listed(&object("b-1", ("three", "b"), 6, false));
+    sink.commit("9");
+    assert_eq!(names(&store, "two", "a"), Some((vec![], vec!["a-1".into()])));
+    assert_eq!(names(&store, "one", "a"), Some((vec!["a-1".into()], vec![])));
+    sink.applied(&object("a-1", ("one", "a"), 10, true));
+    assert_eq!(names(&store, "two", "a"), Some((vec![], vec![])));
+    let ended = store.named("one", "a-1").unwrap();
+    assert!(!matches!(ended.observed.phase, Phase::Active), "its end is known");
+}
+
+#[test]
+fn what_a_reply_has_brought_is_no_news() {
+    let (store, mut sink, woken) = world();
+    sink.begin();
+    sink.commit("9");
+    store.insert(record("a-1", ("one", "a"), 10, false));
+    woken.lock().unwrap().clear();
+    sink.applied(&object("a-1", ("one", "a"), 10, false));
+    assert!(woken.lock().unwrap().is_empty());
+    sink.applied(&object("a-1", ("one", "a"), 11, true));
+    assert_eq!(*woken.lock().unwrap(), ["a-1"]);
+}
+
+#[test]
+fn reply_that_comes_after_the_news_of_a_deletion_brings_nothing_back() {
+    let (store, mut sink, _) = world();
+    sink.begin();
+    sink.listed(&object("a-1", ("one", "a"), 5, false));
+    sink.commit("9");
+    sink.deleted(&object("a-1", ("one", "a"), 12, false));
+    store.insert(record("a-1", ("one", "a"), 11, false));
+    assert_eq!(names(&store, "one", "a"), Some((vec![], vec![])));
+    assert_eq!(names(&store, "two", "a"), Some((vec![], vec![])));
+}
+
+#[test]
+fn list_forgets_what_it_does_not_name_but_not_what_was_created_since() {
+    let (store, mut sink, _) = world();
+    sink.begin();
+    sink.listed(&object("a-1", ("one", "a"), 5, true));
+    sink.commit("9");
+    store.insert(record("a-2", ("one", "a"), 20, false));
+    sink.begin();
+    sink.commit("15");
+    assert_eq!(names(&store, "one", "a"), Some((vec!["a-2".into()], vec![])));
+}
