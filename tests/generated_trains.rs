@@ -19,39 +19,32 @@ use modelsync::{
         ServedBy, SlotState, TrainTarget, Verdict,
     },
     core::{
-        answer::{Answer, Answered, AskedUnder, Demand, NoAnswer, NoAnswerClass},
+        answer::{Answer, Answered, Demand, NoAnswer, NoAnswerClass},
         chain,
         condition::find,
         effect::{CreateRun, DeleteRun, WakeUp},
         name::candidate_run_name,
-        object::{ByHand, Fence, Identity, RunKnowledge},
+        object::{ByHand, Fence},
         reservation::{Lookup, Post, PostState, Refusal},
         results::Results,
         retention::Limits,
-        run::{Ending, Observed, Phase, RunRecord},
+        run::{Phase, RunRecord},
         time::{Mono, Now, after},
-        train::{
-            Compiled, Effect, Facts, Follower, InputValue, Memory, Observation, Plan, Rule, TrainAnswer,
-            VersionKnowledge, decide, question, validate,
-        },
+        train::{Compiled, Effect, Facts, Follower, Observation, Plan, Rule, TrainAnswer, decide, question},
         version::VersionRecord,
         window::Permission,
     },
-    runs,
 };
 use serde_json::{Value, json};
 
+mod a_train;
 mod dice;
 
+use a_train::{EARLIER, NAME, PROCESS, UID, draft, ended, instant, record, run, value, written};
 use dice::Dice;
 
 /// Generated worlds in all.
 const GENERATED: u64 = 20_000;
-const UID: &str = "6f1c1e0e-0000-4000-8000-000000000001";
-const EARLIER: &str = "6f1c1e0e-0000-4000-8000-000000000002";
-const NAME: &str = "churn";
-/// What the nonces of the process under test begin with.
-const PROCESS: &str = "me";
 /// Passes after which a world in which every effect succeeds has come to rest.
 const PASSES: usize = 60;
 /// Every finished run is one too many.
@@ -207,10 +200,6 @@ impl Dice {
 
     fn observation(&mut self) -> Observation {
         let failed = || NoAnswer { class: NoAnswerClass::Source, message: "status 500".into() };
-        let value = |text: &str| InputValue {
-            text: text.to_owned(),
-            attributes: BTreeMap::from([("value".to_owned(), text.to_owned())]),
-        };
         let mut input = || match self.below(8) {
             0 => Ok(None),
             1 => Err(failed()),
@@ -230,93 +219,22 @@ impl Dice {
     }
 }
 
-/// One generated world, owned.
-#[derive(Clone, Debug)]
-struct World {
-    spec: ModelTrainSpec,
-    compiled: Compiled,
-    object: Identity,
-    status: ModelTrainStatus,
-    own: Vec<RunRecord>,
-    predecessors: Vec<RunRecord>,
-    versions: Vec<VersionRecord>,
-    earlier: Vec<VersionRecord>,
-    details: BTreeMap<String, Arc<ModelVersionSpec>>,
-    followers: Vec<Follower>,
-    known: (bool, bool),
-    kind_missing: bool,
-    fence: Fence,
-    memory: Memory,
-    min_run_age: Duration,
-    now: Now,
-    passes: usize,
-}
-
-fn record(spec: &ModelVersionSpec, decision: Option<Reason>) -> VersionRecord {
-    let accepted = decision.map(|reason| Condition {
-        type_: ConditionType::Accepted,
-        status: if reason == Reason::Best { ConditionStatus::True } else { ConditionStatus::False },
-        reason,
-        message: "earlier".into(),
-        observed_generation: 1,
-        last_transition_time: Timestamp::UNIX_EPOCH,
-    });
-    VersionRecord {
-        namespace: "ml".into(),
-        name: spec.run.name.as_str().into(),
-        uid: format!("version-of-{}", spec.run.name).into(),
-        resource_version: "9".into(),
-        train_name: NAME.into(),
-        train_uid: spec.train_ref.uid.as_str().into(),
-        attempt: spec.attempt,
-        candidate: spec.candidate.as_str().into(),
-        run_uid: spec.run.uid.as_str().into(),
-        outcome: spec.run.outcome,
-        finished_at: spec.run.finished_at,
-        verdict: spec.gate.verdict,
-        score: None,
-        digest: spec.digest.as_str().into(),
-        previous: spec.previous.clone().map(Box::new),
-        sound: true,
-        conditions: accepted.into_iter().collect(),
-        decision,
-        served_by: Box::default(),
-        deleting: false,
-    }
-}
+/// One generated world.
+type World = a_train::World<(ModelTrainSpec, Compiled)>;
 
 impl World {
     fn generate(dice: &mut Dice) -> Self {
         let spec: ModelTrainSpec = serde_json::from_value(dice.spec()).unwrap();
+        let compiled = Compiled::of(&spec).unwrap();
         let generation = i64::try_from(dice.below(3)).unwrap() + 1;
-        let now = dice.now();
-        let mut world = Self {
-            compiled: Compiled::of(&spec).unwrap(),
-            spec,
-            object: Identity {
-                namespace: "ml".into(),
-                name: NAME.into(),
-                uid: UID.into(),
-                generation,
-                deleting: dice.once_in(40),
-                created_at: Some("2026-02-27T00:00:00Z".parse().unwrap()),
-                ..Identity::default()
-            },
-            status: ModelTrainStatus::default(),
-            own: Vec::new(),
-            predecessors: Vec::new(),
-            versions: Vec::new(),
-            earlier: Vec::new(),
-            details: BTreeMap::new(),
-            followers: Vec::new(),
-            known: (!dice.once_in(30), !dice.once_in(30)),
-            kind_missing: dice.once_in(30),
-            fence: *dice.pick(&[Fence::Installed, Fence::Installed, Fence::Absent, Fence::Unknown]),
-            memory: Memory { revision: dice.next() % 2, ..Memory::default() },
-            min_run_age: Duration::from_secs(*dice.pick(&[0, 0, 600])),
-            now,
-            passes: 0,
-        };
+        let mut world = Self::empty((spec, compiled), "2026-02-27T00:00:00Z", dice.now());
+        (world.object.generation, world.object.deleting) = (generation, dice.once_in(40));
+        world.known = (!dice.once_in(30), !dice.once_in(30));
+        world.kind_missing = dice.once_in(30);
+        world.fence = *dice.pick(&[Fence::Installed, Fence::Installed, Fence::Absent, Fence::Unknown]);
+        world.memory.revision = dice.next() % 2;
+        world.min_run_age = Duration::from_secs(*dice.pick(&[0, 0, 600]));
+        world.nonces = 1000;
         world.history(dice);
         world.annotations(dice);
         if dice.once_in(3) && world.status.attempt < 50 {
@@ -362,7 +280,7 @@ impl World {
         for attempt in 1..=attempts {
             let spec = self.recorded(dice, UID, attempt, "");
             if !dice.once_in(4) {
-                let finished = Phase::Ended(ending(spec.run.outcome, dice.time()));
+                let finished = ended(spec.run.outcome, known_end(dice.time()));
                 self.own.push(run(UID, attempt, "", finished, dice.time()));
             }
             let decision = *dice.pick(&[Reason::Best, Reason::NotBest, Reason::GateFailed, Reason::AwaitingApproval]);
@@ -374,23 +292,18 @@ impl World {
     }
 
     fn recorded(&self, dice: &mut Dice, train: &str, attempt: i64, candidate: &str) -> ModelVersionSpec {
-        let outcome = dice.outcome();
-        let verdict = if outcome == Outcome::Succeeded {
-            *dice.pick(&["Passed", "Passed", "Failed", "Inconclusive", "MetricsUnavailable"])
+        let mut draft = draft(train, attempt, candidate);
+        draft.run.outcome = dice.outcome();
+        draft.gate.verdict = if draft.run.outcome == Outcome::Succeeded {
+            use Verdict::{Failed, Inconclusive, MetricsUnavailable, Passed};
+            *dice.pick(&[Passed, Passed, Failed, Inconclusive, MetricsUnavailable])
         } else {
-            "NotJudged"
+            Verdict::NotJudged
         };
-        let name = candidate_run_name(NAME, train, attempt, candidate);
-        let draft: ModelVersionSpec = serde_json::from_value(json!({
-            "trainRef": { "name": NAME, "uid": train }, "attempt": attempt, "candidate": candidate,
-            "run": { "apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "name": name, "uid": format!("uid-of-{name}"),
-                "outcome": outcome, "finishedAt": dice.time() },
-            "inputs": [chain::recorded_input("data", dice.text(&["d1", "d2"]), "config map")],
-            "metrics": [{ "name": "r2", "value": dice.pick(&["0.1", "0.6", "0.9"]), "source": "Results" }],
-            "gate": { "verdict": verdict }, "digest": "",
-        }))
-        .unwrap();
-        chain::next_record(draft, self.status.head.as_ref())
+        draft.run.finished_at = Some(instant(dice.time()));
+        draft.inputs = vec![chain::recorded_input("data", dice.text(&["d1", "d2"]), "config map")];
+        draft.metrics[0].value = Some(dice.text(&["0.1", "0.6", "0.9"]).to_owned());
+        self.next_record(draft)
     }
 
     fn accepted(&mut self, dice: &mut Dice) {
@@ -423,7 +336,7 @@ impl World {
 
     fn reservation(&mut self, dice: &mut Dice) {
         let attempt = self.status.attempt + 1;
-        let mut names: Vec<&str> = self.spec.candidates.iter().map(|candidate| candidate.name.as_str()).collect();
+        let mut names: Vec<&str> = self.spec.0.candidates.iter().map(|candidate| candidate.name.as_str()).collect();
         if names.is_empty() {
             names.push("");
         }
@@ -443,7 +356,7 @@ impl World {
             if state == "Recorded" || (state == "Reserved" && !dice.once_in(3)) {
                 let outcome = dice.outcome();
                 let active = state == "Reserved" && dice.once_in(3);
-                let phase = if active { Phase::Active } else { Phase::Ended(ending(outcome, dice.time())) };
+                let phase = if active { Phase::Active } else { ended(outcome, known_end(dice.time())) };
                 self.own.push(run(UID, attempt, candidate, phase, dice.time()));
             }
         }
@@ -468,7 +381,8 @@ impl World {
             self.own.push(run(UID, 7, "", Phase::Active, dice.time()));
         }
         if dice.once_in(200) {
-            self.own.push(run(UID, 99_999_999, "", Phase::Ended(ending(Outcome::Failed, dice.time())), dice.time()));
+            let failed = ended(Outcome::Failed, known_end(dice.time()));
+            self.own.push(run(UID, 99_999_999, "", failed, dice.time()));
         }
         if dice.once_in(15) {
             self.predecessors.push(run(EARLIER, 3, "", Phase::Active, dice.time()));
@@ -489,17 +403,6 @@ impl World {
         }
         for version in &mut self.versions {
             (version.sound, version.deleting) = (!dice.once_in(30), dice.once_in(30));
-        }
-    }
-
-    fn under(&self) -> AskedUnder {
-        AskedUnder {
-            uid: UID.into(),
-            generation: self.object.generation,
-            attempt: self.status.attempt,
-            ended: self.status.reservation.is_none(),
-            trigger: self.object.trigger.clone(),
-            revision: self.memory.revision,
         }
     }
 
@@ -560,45 +463,17 @@ impl World {
         self.status.target = Some(TrainTarget { digest, failures: *dice.pick(&[1, 1, 3, 1000]) });
     }
 
-    fn with_facts<T>(&self, look: impl FnOnce(&Facts<'_>) -> T) -> T {
-        let runs = if self.known.0 {
-            RunKnowledge::Known {
-                own: self.own.iter().collect(),
-                predecessors: self.predecessors.iter().collect(),
-                kind_missing: self.kind_missing,
-            }
-        } else {
-            RunKnowledge::Unknown
-        };
-        let versions = if self.known.1 {
-            let (own, earlier) = (self.versions.iter().collect(), self.earlier.iter().collect());
-            VersionKnowledge::Known { own, earlier, details: &self.details }
-        } else {
-            VersionKnowledge::Unknown
-        };
-        look(&Facts {
-            object: &self.object,
-            spec: validate(&self.spec, &self.compiled, runs::backends()),
-            stored: &self.status,
-            status: &self.status,
-            runs,
-            versions,
-            followers: &self.followers,
-            fence: self.fence,
-            memory: &self.memory,
-            nonce: &format!("{PROCESS}-{}", 1000 + self.passes),
-            process: PROCESS,
-            min_run_age: self.min_run_age,
-        })
+    fn look<T>(&self, look: impl FnOnce(&Facts<'_>) -> T) -> T {
+        self.with_facts(&self.spec.0, &self.spec.1, look)
     }
 
     fn decide(&self) -> Plan {
-        self.with_facts(|facts| decide(facts, self.now))
+        self.look(|facts| decide(facts, self.now))
     }
 
     /// The world after every effect of the plan has succeeded, in no time.
     fn carry_out(&mut self, plan: &Plan) {
-        self.passes += 1;
+        self.nonces += 1;
         for effect in &plan.effects {
             match effect {
                 Effect::WriteStatus(after) => self.status = after.as_ref().clone(),
@@ -632,10 +507,7 @@ impl World {
                 }
                 Effect::LookUpVersion(name) => self.memory.absent.extend([name.clone()]),
                 Effect::WriteVersionStatus(name, after) => {
-                    let version = self.versions.iter_mut().find(|version| *version.name == **name).unwrap();
-                    version.decision = find(&after.conditions, ConditionType::Accepted).map(|found| found.reason);
-                    version.conditions = after.conditions.clone().into();
-                    version.served_by = after.served_by.clone().into();
+                    self.write_version_status(name, after);
                 }
                 Effect::DeleteVersion(name) => self.versions.retain(|version| *version.name != **name),
                 Effect::DeleteRun(delete) => self.own.retain(|run| run.uid != delete.uid),
@@ -647,36 +519,9 @@ impl World {
     }
 }
 
-fn ending(outcome: Outcome, at: &str) -> Ending {
-    let finished_at = (!at.starts_with("2026-02")).then(|| at.parse().unwrap());
-    Ending { outcome, reason: outcome.as_str().into(), message: String::new(), finished_at, outputs: Vec::new() }
-}
-
-fn run(owner: &str, attempt: i64, candidate: &str, phase: Phase, started: &str) -> RunRecord {
-    let name = candidate_run_name(NAME, owner, attempt, candidate);
-    RunRecord {
-        kind: runs::backends()[0].kind(),
-        namespace: "ml".into(),
-        uid: format!("uid-of-{name}"),
-        name,
-        resource_version: "7".into(),
-        owner_uid: owner.into(),
-        owner_kind: "ModelTrain".into(),
-        owner_name: NAME.into(),
-        attempt,
-        target: String::new(),
-        deleting: false,
-        created_at: Some(started.parse().unwrap()),
-        stopped: None,
-        observed: Observed { phase, started_at: Some(started.parse().unwrap()) },
-    }
-}
-
-fn written(plan: &Plan) -> Option<&ModelTrainStatus> {
-    plan.effects.iter().find_map(|effect| match effect {
-        Effect::WriteStatus(status) => Some(status.as_ref()),
-        _ => None,
-    })
+/// When a run ended, where it says so.
+fn known_end(at: &str) -> Option<Timestamp> {
+    (!at.starts_with("2026-02")).then(|| instant(at))
 }
 
 /// The promises of every plan.
@@ -927,7 +772,7 @@ fn check_deletion(world: &World, facts: &Facts<'_>, delete: &DeleteRun) -> Resul
 /// that has been written is not written again without something else having happened.
 fn check_rest(world: &mut World, rules: &mut Vec<Rule>) -> Result<(), String> {
     for _ in 0..PASSES {
-        let plan = world.with_facts(|facts| {
+        let plan = world.look(|facts| {
             let plan = decide(facts, world.now);
             check(world, facts, &plan).map(|()| plan)
         })?;
