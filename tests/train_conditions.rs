@@ -16,64 +16,37 @@ use modelsync::{
         Verdict as GateVerdict,
     },
     core::{
-        answer::{Answer, Answered, AskedUnder, Demand, NoAnswer, NoAnswerClass},
-        chain,
+        answer::{Answer, Answered, Demand, NoAnswer, NoAnswerClass},
         effect::WakeUp,
         name::run_name,
-        object::{ByHand, Fence, Identity, RunKnowledge},
+        object::{ByHand, Fence},
         reservation::{Lookup, Post, PostState, Refusal},
         results::Results,
-        run::{Ending, Observed, Phase, RunRecord},
+        run::{Phase, RunRecord},
         time::{Mono, Now},
-        train::{
-            Compiled, Effect, Facts, InputValue, Memory, Observation, Plan, Rule, TrainAnswer, VersionKnowledge,
-            decide, validate,
-        },
+        train::{Compiled, Effect, Memory, Observation, Plan, Rule, TrainAnswer, decide},
         version::VersionRecord,
     },
-    runs,
 };
 use serde_json::{Value, json};
 
+mod a_train;
 mod every_state;
 
+use a_train::{EARLIER, NAME, UID, draft, instant, record, run_uid, value, written};
 use every_state::{Found, compare, shown};
 
-const UID: &str = "6f1c1e0e-0000-4000-8000-000000000001";
-const EARLIER: &str = "6f1c1e0e-0000-4000-8000-000000000002";
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// One state of the world, owned.
-struct World {
-    spec: Value,
-    object: Identity,
-    status: ModelTrainStatus,
-    own: Vec<RunRecord>,
-    predecessors: Vec<RunRecord>,
-    versions: Vec<VersionRecord>,
-    earlier: Vec<VersionRecord>,
-    details: BTreeMap<String, Arc<ModelVersionSpec>>,
-    known: bool,
-    kind_missing: bool,
-    fence: Fence,
-    memory: Memory,
-    now: Now,
-}
-
-fn instant(text: &str) -> Timestamp {
-    text.parse().unwrap()
-}
+/// One state of the world.
+type World = a_train::World<Value>;
 
 fn name(attempt: i64) -> String {
-    run_name("churn", UID, attempt)
+    run_name(NAME, UID, attempt)
 }
 
 fn observation(data: Result<Option<&str>, &str>, needed: Option<bool>) -> Observation {
     let no_answer = |message: &str| NoAnswer { class: NoAnswerClass::Source, message: message.to_owned() };
-    let value = |text: &str| InputValue {
-        text: text.to_owned(),
-        attributes: BTreeMap::from([("value".to_owned(), text.to_owned())]),
-    };
     let demand = |needed| if needed { Demand::Needed } else { Demand::NotNeeded };
     Observation {
         inputs: BTreeMap::from([("data".to_owned(), data.map(|data| data.map(value)).map_err(no_answer))]),
@@ -86,7 +59,7 @@ impl World {
     /// Generation 1 was looked at and is fresh: version 1 was made from the data `d1`. This process has just started.
     fn at_rest() -> Self {
         let wall = instant("2026-03-01T12:00:00Z");
-        let mut world = Self::empty(wall);
+        let mut world = Self::at(wall);
         world.status.observed_generation = 1;
         world.status.attempt = 1;
         let version = world.version(UID, 1, GateVerdict::Passed, Some(Reason::Best));
@@ -113,39 +86,20 @@ impl World {
 
     /// Never seen by the operator.
     fn new() -> Self {
-        Self::empty(instant("2026-03-01T12:00:00Z"))
+        Self::at(instant("2026-03-01T12:00:00Z"))
     }
 
-    fn empty(wall: Timestamp) -> Self {
-        Self {
-            spec: json!({
-                "freshness": {
-                    "inputs": [{ "name": "data", "source": { "configMapKeyRef": { "name": "data", "key": "digest" } } }],
-                },
-                "parameters": [{ "name": "data", "fromInput": "data" }],
-                "gate": { "rules": [{ "name": "good", "expression": "metrics.r2 > 0.5" }] },
-                "pipelineRunTemplate": { "spec": { "pipelineRef": { "name": "train" } } },
-            }),
-            object: Identity {
-                namespace: "ml".into(),
-                name: "churn".into(),
-                uid: UID.into(),
-                generation: 1,
-                created_at: Some(instant("2026-03-01T09:00:00Z")),
-                ..Identity::default()
+    fn at(wall: Timestamp) -> Self {
+        let spec = json!({
+            "freshness": {
+                "inputs": [{ "name": "data", "source": { "configMapKeyRef": { "name": "data", "key": "digest" } } }],
             },
-            status: ModelTrainStatus::default(),
-            own: Vec::new(),
-            predecessors: Vec::new(),
-            versions: Vec::new(),
-            earlier: Vec::new(),
-            details: BTreeMap::new(),
-            known: true,
-            kind_missing: false,
-            fence: Fence::Installed,
-            memory: Memory::default(),
-            now: Now { wall, server: Some(wall), mono: Mono::new(60 * MINUTE) },
-        }
+            "parameters": [{ "name": "data", "fromInput": "data" }],
+            "gate": { "rules": [{ "name": "good", "expression": "metrics.r2 > 0.5" }] },
+            "pipelineRunTemplate": { "spec": { "pipelineRef": { "name": "train" } } },
+        });
+        let now = Now { wall, server: Some(wall), mono: Mono::new(60 * MINUTE) };
+        Self { nonces: 9, ..Self::empty(spec, "2026-03-01T09:00:00Z", now) }
     }
 
     /// Without anything that makes it stale but the trigger.
@@ -162,48 +116,10 @@ impl World {
         verdict: GateVerdict,
         decision: Option<Reason>,
     ) -> (VersionRecord, ModelVersionSpec) {
-        let name = run_name("churn", train, attempt);
-        let draft: ModelVersionSpec = serde_json::from_value(json!({
-            "trainRef": { "name": "churn", "uid": train }, "attempt": attempt,
-            "run": { "apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "name": name, "uid": format!("run-{attempt}"),
-                "outcome": "Succeeded", "finishedAt": "2026-03-01T10:00:00Z" },
-            "inputs": [chain::recorded_input("data", "d1", "config map data")],
-            "metrics": [{ "name": "r2", "value": "0.8", "source": "Results" }],
-            "gate": { "verdict": verdict }, "digest": "",
-        }))
-        .unwrap();
-        let spec = chain::next_record(draft, self.status.head.as_ref());
-        let accepted = decision.map(|reason| Condition {
-            type_: ConditionType::Accepted,
-            status: if reason == Reason::Best { ConditionStatus::True } else { ConditionStatus::False },
-            reason,
-            message: "earlier".into(),
-            observed_generation: 1,
-            last_transition_time: instant("2026-03-01T10:00:00Z"),
-        });
-        let record = VersionRecord {
-            namespace: "ml".into(),
-            name: name.as_str().into(),
-            uid: format!("version-{attempt}").into(),
-            resource_version: "9".into(),
-            train_name: "churn".into(),
-            train_uid: train.into(),
-            attempt,
-            candidate: "".into(),
-            run_uid: spec.run.uid.as_str().into(),
-            outcome: Outcome::Succeeded,
-            finished_at: spec.run.finished_at,
-            verdict,
-            score: None,
-            digest: spec.digest.as_str().into(),
-            previous: spec.previous.clone().map(Box::new),
-            sound: true,
-            conditions: accepted.into_iter().collect(),
-            decision,
-            served_by: Box::default(),
-            deleting: false,
-        };
-        (record, spec)
+        let mut draft = draft(train, attempt, "");
+        draft.gate.verdict = verdict;
+        let spec = self.next_record(draft);
+        (record(&spec, decision), spec)
     }
 
     /// Ready and Fresh as an earlier pass left them, for the observed generation.
@@ -263,17 +179,6 @@ impl World {
         self
     }
 
-    fn under(&self) -> AskedUnder {
-        AskedUnder {
-            uid: UID.into(),
-            generation: self.object.generation,
-            attempt: self.status.attempt,
-            ended: self.status.reservation.is_none(),
-            trigger: self.object.trigger.clone(),
-            revision: self.memory.revision,
-        }
-    }
-
     fn seen(mut self, observation: Observation) -> Self {
         let under = self.under();
         let result = Ok(Arc::new(TrainAnswer::Observed(observation)));
@@ -321,22 +226,7 @@ impl World {
     }
 
     fn run(owner: &str, attempt: i64, phase: Phase) -> RunRecord {
-        RunRecord {
-            kind: runs::backends()[0].kind(),
-            namespace: "ml".into(),
-            name: run_name("churn", owner, attempt),
-            uid: format!("run-{attempt}"),
-            resource_version: "7".into(),
-            owner_uid: owner.into(),
-            owner_kind: "ModelTrain".into(),
-            owner_name: "churn".into(),
-            attempt,
-            target: String::new(),
-            deleting: false,
-            created_at: Some(instant("2026-03-01T11:58:00Z")),
-            stopped: None,
-            observed: Observed { phase, started_at: Some(instant("2026-03-01T11:58:00Z")) },
-        }
+        a_train::run(owner, attempt, "", phase, "2026-03-01T11:58:00Z")
     }
 
     /// The run of training 2, in this phase.
@@ -381,7 +271,7 @@ impl World {
         self.with_run(ended(outcome)).with(|w| {
             let metric = serde_json::from_value(json!({ "name": "r2", "value": r2, "source": "Results" })).unwrap();
             let results = Results { metrics: vec![metric], ..Results::default() };
-            w.memory.results.insert("run-2".into(), results);
+            w.memory.results.insert(run_uid(&name(2)), results);
         })
     }
 
@@ -431,10 +321,7 @@ impl World {
     fn told(mut self) -> Self {
         for effect in self.decide().effects {
             let Effect::WriteVersionStatus(name, status) = effect else { panic!("{effect:?}") };
-            let record = self.versions.iter_mut().find(|version| *version.name == *name).unwrap();
-            let accepted = status.conditions.iter().find(|condition| condition.type_ == ConditionType::Accepted);
-            record.decision = accepted.map(|condition| condition.reason);
-            record.conditions = status.conditions.into();
+            self.write_version_status(&name, &status);
         }
         self
     }
@@ -447,43 +334,12 @@ impl World {
     fn decide(&self) -> Plan {
         let spec: ModelTrainSpec = serde_json::from_value(self.spec.clone()).unwrap();
         let compiled = Compiled::of(&spec).unwrap();
-        let runs = if self.known {
-            RunKnowledge::Known {
-                own: self.own.iter().collect(),
-                predecessors: self.predecessors.iter().collect(),
-                kind_missing: self.kind_missing,
-            }
-        } else {
-            RunKnowledge::Unknown
-        };
-        let facts = Facts {
-            object: &self.object,
-            spec: validate(&spec, &compiled, runs::backends()),
-            stored: &self.status,
-            status: &self.status,
-            runs,
-            versions: VersionKnowledge::Known {
-                own: self.versions.iter().collect(),
-                earlier: self.earlier.iter().collect(),
-                details: &self.details,
-            },
-            followers: &[],
-            fence: self.fence,
-            memory: &self.memory,
-            nonce: "me-9",
-            process: "me",
-            min_run_age: Duration::ZERO,
-        };
-        decide(&facts, self.now)
+        self.with_facts(&spec, &compiled, |facts| decide(facts, self.now))
     }
 
     /// The object as the API server would have it after this plan.
     fn object_after(&self, plan: &Plan) -> (ModelTrainStatus, Value) {
-        let written = plan.effects.iter().find_map(|effect| match effect {
-            Effect::WriteStatus(status) => Some(status.as_ref().clone()),
-            _ => None,
-        });
-        let status = written.unwrap_or_else(|| self.status.clone());
+        let status = written(plan).unwrap_or(&self.status).clone();
         let deletion = self.object.deleting.then_some("2026-03-01T12:00:00Z");
         let metadata = json!({ "generation": self.object.generation, "deletionTimestamp": deletion });
         let object = json!({ "metadata": metadata, "status": status });
@@ -492,13 +348,7 @@ impl World {
 }
 
 fn ended(outcome: Outcome) -> Phase {
-    Phase::Ended(Ending {
-        outcome,
-        reason: outcome.as_str().into(),
-        message: String::new(),
-        finished_at: Some(instant("2026-03-01T11:59:59Z")),
-        outputs: Vec::new(),
-    })
+    a_train::ended(outcome, Some(instant("2026-03-01T11:59:59Z")))
 }
 
 fn hold(version: &str) -> ByHand {
@@ -636,7 +486,7 @@ fn rows() -> Vec<Row> {
         Row("suspended", rest().suspended(), Rule::Suspended),
         Row("suspended while a run is on its way", rest().reserved().with_run(Phase::Active).suspended(), Rule::RunActive),
         // Nothing may be said.
-        Row("runs are not known", rest().with(|w| w.known = false).edited(), Rule::WorldUnknown),
+        Row("runs are not known", rest().with(|w| w.known.0 = false).edited(), Rule::WorldUnknown),
         Row("being deleted", rest().with(|w| w.object.deleting = true).data("d2"), Rule::Deleting),
     ]
 }
@@ -754,7 +604,7 @@ fn waiting_for_metrics_neither_spins_nor_lasts_for_ever() {
     silent.memory.unmeasured = None;
     assert_eq!(silent.decide().rule, Rule::AwaitMetrics, "never asked");
     let values = BTreeMap::from([("r2".to_owned(), Ok(None))]);
-    let measured = answered(&silent, Ok(Arc::new(TrainAnswer::Measured("run-2".into(), values))));
+    let measured = answered(&silent, Ok(Arc::new(TrainAnswer::Measured(run_uid(&name(2)), values))));
     silent.memory.take_answer(measured);
     assert_eq!(silent.decide().rule, Rule::Judge);
 }

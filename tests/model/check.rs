@@ -4,7 +4,7 @@ use modelsync::core::sync::Rule;
 use stateright::{Model, Property};
 
 use super::{
-    explore::{Explored, reaches},
+    explore::{Explored, comes_to_rest, declared, unbroken},
     machine::Machine,
     mutant::Mutant,
     steps::Action,
@@ -44,67 +44,36 @@ impl Model for Machine {
             Property::always("1: at most one unfinished run per object", |machine: &Self, world: &World| {
                 machine.excused(world) || one_unfinished_run(world)
             }),
-            Property::always("2: at most one run per attempt", |_, world: &World| !world.broken.has(Broken::TWICE)),
-            Property::always("3: the attempt never shrinks", |_, world: &World| !world.broken.has(Broken::SHRUNK)),
-            Property::always("3: a new attempt only after the end of the last is durable", |_, world: &World| {
-                !world.broken.has(Broken::END_NOT_DURABLE)
-            }),
             Property::always(
                 "3: an end is recorded of ended runs only, and as what it was",
                 |machine: &Self, world: &World| machine.excused(world) || !world.broken.has(Broken::END_UNTRUE),
             ),
-            Property::always("3.1: the deadline of an attempt is never lowered", |_, world: &World| {
-                !world.broken.has(Broken::DEADLINE_LOWERED)
-            }),
-            Property::always("3.1: gone takes a look-up after the last sighting", |_, world: &World| {
-                !world.broken.has(Broken::OLD_LOOK_UP)
-            }),
-            Property::always("4: no reserve without a usable answer", |_, world: &World| {
-                !world.broken.has(Broken::NO_ANSWER)
-            }),
-            Property::always("4: no reserve of a target that waits, or waits for a person", |_, world: &World| {
-                !world.broken.has(Broken::WAITING)
-            }),
-            Property::always("4: no reserve by an answer from before the end of a wait", |_, world: &World| {
-                !world.broken.has(Broken::OLD_ANSWER)
-            }),
-            Property::always("3.1: only the run that was decided on is ended", |_, world: &World| {
-                !world.broken.has(Broken::STOP)
-            }),
-            Property::always("3.2: no reserve while runs are unknown", |_, world: &World| {
-                !world.broken.has(Broken::UNKNOWN_RUNS)
-            }),
-            Property::always("5: only runs that may go are deleted", |_, world: &World| {
-                !world.broken.has(Broken::DELETION)
-            }),
-            Property::always("6: Ready speaks of the present generation", |_, world: &World| {
-                !world.broken.has(Broken::READY)
-            }),
-            Property::always("7: every plan has a wake-up, a question or an event", |_, world: &World| {
-                !world.broken.has(Broken::NO_WAKE_UP)
-            }),
-            Property::always("8: no write that changes nothing", |_, world: &World| {
-                !world.broken.has(Broken::EMPTY_WRITE)
-            }),
         ];
+        properties.extend(unbroken! { World, Broken,
+            "2: at most one run per attempt" TWICE
+            "3: the attempt never shrinks" SHRUNK
+            "3: a new attempt only after the end of the last is durable" END_NOT_DURABLE
+            "3.1: the deadline of an attempt is never lowered" DEADLINE_LOWERED
+            "3.1: gone takes a look-up after the last sighting" OLD_LOOK_UP
+            "4: no reserve without a usable answer" NO_ANSWER
+            "4: no reserve of a target that waits, or waits for a person" WAITING
+            "4: no reserve by an answer from before the end of a wait" OLD_ANSWER
+            "3.1: only the run that was decided on is ended" STOP
+            "3.2: no reserve while runs are unknown" UNKNOWN_RUNS
+            "5: only runs that may go are deleted" DELETION
+            "6: Ready speaks of the present generation" READY
+            "7: every plan has a wake-up, a question or an event" NO_WAKE_UP
+            "8: no write that changes nothing" EMPTY_WRITE
+        });
         if self.configuration.mutant == Mutant::None {
-            properties.push(Property::always(
-                "8: a drain ends at rest with demand served",
-                |machine: &Self, world: &World| {
-                    (0..machine.configuration.replicas).all(|leader| machine.drains(world, leader).is_ok())
-                },
-            ));
+            properties.push(comes_to_rest("8: a drain ends at rest with demand served"));
         }
         if self.configuration.exception {
             properties.push(Property::sometimes("the one exception is found", |_, world: &World| {
                 world.exception && !one_unfinished_run(world)
             }));
         }
-        for (number, rule) in Rule::ALL.iter().enumerate() {
-            if self.configuration.rules.contains(rule) {
-                properties.push(reaches(number));
-            }
-        }
+        properties.extend(declared(self));
         properties
     }
 }
@@ -141,29 +110,12 @@ impl Explored for Machine {
     fn decides_by(&self, world: &World, rule: Rule) -> bool {
         (0..self.configuration.replicas).any(|index| {
             let replica = &world.replicas[usize::from(index)];
-            replica.views.iter().any(|view| {
-                view.pass.is_none()
-                    && (view.woken || view.timer.is_some_and(|at| at <= world.tick))
-                    && self.pass(world.tick, index, replica, view).is_some_and(|pass| pass.rule == rule)
-            })
+            let mut due = replica.views.iter().filter(|view| view.is_due(world.tick));
+            due.any(|view| self.pass(world.tick, index, replica, view).is_some_and(|pass| pass.rule == rule))
         })
     }
 
-    fn longest_drain(&self) -> usize {
-        self.drains.longest()
-    }
-
-    fn tell(&self, property: &str, last: &World) -> Vec<String> {
-        let mut told = Vec::new();
-        if !property.contains("drain") {
-            return told;
-        }
-        for leader in 0..self.configuration.replicas {
-            if let Err(why) = self.drains(last, leader) {
-                told.push(format!("then, with replica {leader} leading: {why}"));
-                told.extend(self.tell_drain(last, leader));
-            }
-        }
-        told
+    fn replicas(&self) -> u8 {
+        self.configuration.replicas
     }
 }

@@ -1,13 +1,11 @@
 //! What is explored: how long, with which faults, and what is to be found there.
 
-use std::time::Duration;
-
 use modelsync::{api::ModelSyncSpec, core::sync::Rule};
 
 use super::{
-    machine::{TICK, moment},
     mutant::Mutant,
-    world::{Budget, Tick},
+    time::{Tick, moment},
+    world::Budget,
 };
 
 /// Kinds of spec that an object can have.
@@ -113,13 +111,6 @@ impl Configuration {
         exception: false,
         rules: &[],
     };
-
-    /// Older than any request that is on its way: the reservation's window and the server's timeout.
-    pub const MIN_AGE: Tick = 4;
-
-    pub fn min_run_age() -> Duration {
-        TICK * u32::try_from(Self::MIN_AGE).unwrap()
-    }
 
     /// Whether the start of runs matters.
     pub fn bounds_runs(&self) -> bool {

@@ -11,12 +11,15 @@ use std::{
 
 use stateright::{Checker, Expectation, HasDiscoveries, Model, Path, Property};
 
+use super::drains::Drained;
+
 /// Threads of one exploration.
 const THREADS: usize = 2;
 
 /// A model of a `decide` whose rules are declared.
 pub trait Explored:
     Model<State: Clone + Debug + Hash + PartialEq + Send + Sync, Action: Display + PartialEq + Clone + Debug>
+    + Drained<World = <Self as Model>::State>
     + Send
     + Sync
     + 'static
@@ -30,13 +33,37 @@ pub trait Explored:
     fn declared(&self) -> &'static [Self::Rule];
     /// Whether a pass that is due now decides by this rule.
     fn decides_by(&self, state: &Self::State, rule: Self::Rule) -> bool;
-    fn longest_drain(&self) -> usize;
-    /// What more there is to say of a state that breaks this property.
-    fn tell(&self, property: &str, last: &Self::State) -> Vec<String>;
+    /// Replicas that act.
+    fn replicas(&self) -> u8;
+    /// What more there is to say of a state that breaks this property, besides its drains.
+    fn tell(&self, _property: &str, _last: &Self::State) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// `always` for each of these bits, which states keep in `broken`.
+macro_rules! unbroken {
+    ($world:ty, $broken:ty, $($name:literal $bit:ident)*) => {
+        [$(stateright::Property::always($name, |_, world: &$world| !world.broken.has(<$broken>::$bit)),)*]
+    };
+}
+pub(crate) use unbroken;
+
+/// Every drain, whoever leads, ends well.
+pub fn comes_to_rest<M: Explored>(name: &'static str) -> Property<M> {
+    Property::always(name, |machine: &M, state: &M::State| {
+        (0..machine.replicas()).all(|leader| machine.drains(state, leader).is_ok())
+    })
+}
+
+/// `sometimes` for each rule that this world declares.
+pub fn declared<M: Explored>(machine: &M) -> impl Iterator<Item = Property<M>> {
+    let rules = M::RULES.iter().enumerate();
+    rules.filter(|(_, rule)| machine.declared().contains(rule)).map(|(number, _)| reaches(number))
 }
 
 /// `sometimes` for one rule, by its place in [`Explored::RULES`]: properties are plain functions, so each rule needs its own.
-pub fn reaches<M: Explored>(number: usize) -> Property<M> {
+fn reaches<M: Explored>(number: usize) -> Property<M> {
     macro_rules! rules {
         ($($index:literal $name:literal)*) => {
             match number {
@@ -99,7 +126,7 @@ pub fn explore<M: Explored>(machine: M) -> Found<M::Rule> {
     say(&format!(
         "{name}: {states} states, depth {}, longest drain {} steps, {} of {} rules, {:.1} s",
         checker.max_depth(),
-        machine.longest_drain(),
+        machine.known().longest(),
         reached.len(),
         machine.declared().len(),
         started.elapsed().as_secs_f32(),
@@ -108,10 +135,25 @@ pub fn explore<M: Explored>(machine: M) -> Found<M::Rule> {
         let last = path.last_state().clone();
         let mut told: Vec<String> = path.into_actions().iter().map(ToString::to_string).collect();
         told.extend(machine.tell(property, &last));
+        if property.contains("drain") {
+            told.extend(tell_drains(machine, &last));
+        }
         (property, told)
     });
     assert!(broken.is_some() || missed.is_none(), "{name}: not found: {missed:?}");
     Found { states, broken, reached }
+}
+
+/// The drains from here that do not end well.
+fn tell_drains<M: Explored>(machine: &M, state: &M::State) -> Vec<String> {
+    let mut told = Vec::new();
+    for leader in 0..machine.replicas() {
+        if let Err(why) = machine.drains(state, leader) {
+            told.push(format!("then, with replica {leader} leading: {why}"));
+            told.extend(machine.tell_drain(state, leader));
+        }
+    }
+    told
 }
 
 /// Explores worlds in which nothing may break, and in which each reaches what it declares. The states of all, and the rules.

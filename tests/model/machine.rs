@@ -4,12 +4,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use jiff::Timestamp;
 use modelsync::{
-    api::{ConditionStatus, ConditionType, ModelSyncSpec, ModelSyncStatus, Outcome, keys},
+    api::{ModelSyncSpec, ModelSyncStatus, Outcome, keys},
     core::{
-        answer::{AskedUnder, Demand},
-        condition::find,
+        answer::Demand,
         digest,
         effect::{StopCause, WakeUp},
         name,
@@ -27,17 +25,15 @@ use super::{
     configuration::Configuration,
     drains::Drains,
     intern::{Id, Interner, Memo},
+    judge,
     mutant::{Altered, Mutant},
-    world::{
-        Broken, Evidence, Incarnation, Knowledge, LAST_ATTEMPT, Object, Replica, Request, Run, RunPhase, Stopped, Tick,
-        Under, View,
-    },
+    object::{Incarnation, trigger, uid},
+    store::Stored as _,
+    time::{Tick, min_run_age, moment, mono, tick_from, tick_of},
+    view::Under,
+    world::{Broken, Evidence, Knowledge, LAST_ATTEMPT, Object, Replica, Request, Run, RunPhase, Stopped, View},
 };
 
-/// One step of time.
-pub const TICK: Duration = Duration::from_secs(30);
-/// Where every process' monotonic clock begins: far enough that "long ago" is a moment.
-const PROCESS_START: Duration = Duration::from_secs(1_000_000);
 /// The longest wait that a plan may set: the longest settle.
 const LONGEST_WAIT: Duration = Duration::from_hours(6);
 /// Most steps to rest.
@@ -82,28 +78,6 @@ pub struct Machine {
     passes: Memo<Key, Pass>,
 }
 
-pub fn moment(tick: Tick) -> Timestamp {
-    Timestamp::from_second(1_800_000_000 + i64::from(tick) * 30).unwrap()
-}
-
-fn tick_of(at: Timestamp) -> Tick {
-    Tick::try_from((at.as_second() - 1_800_000_000).div_euclid(30)).unwrap()
-}
-
-pub fn mono(tick: Tick) -> Mono {
-    Mono::new(PROCESS_START + TICK * u32::try_from(tick).unwrap())
-}
-
-/// The first tick at which `at` has come.
-fn tick_from(at: Mono) -> Tick {
-    let seconds = at.since(Mono::new(PROCESS_START)).as_millis().div_ceil(TICK.as_millis());
-    Tick::try_from(seconds).unwrap_or(Tick::MAX)
-}
-
-pub fn uid(incarnation: Incarnation) -> String {
-    format!("uid-{incarnation}")
-}
-
 pub fn run_uid(run: Run) -> String {
     format!("{}-{}-{}-{}", uid(run.owner), run.attempt, run.name, run.copy)
 }
@@ -116,14 +90,6 @@ pub fn run_name(run: Run) -> String {
 /// A run under the name that the protocol gives, active and not yet started.
 pub fn new_run(owner: Incarnation, attempt: u8, target: u8) -> Run {
     Run { owner, attempt, name: 0, copy: 0, target, started: 0, phase: RunPhase::Active, stopped: None }
-}
-
-fn trigger(value: u8) -> Option<Arc<str>> {
-    (value > 0).then(|| format!("t{value}").into())
-}
-
-fn small(number: i64) -> u8 {
-    u8::try_from(number).unwrap()
 }
 
 impl Machine {
@@ -148,17 +114,6 @@ impl Machine {
         }
     }
 
-    pub fn asked_under(under: Under) -> AskedUnder {
-        AskedUnder {
-            uid: uid(under.incarnation).into(),
-            generation: i64::from(under.generation),
-            attempt: i64::from(under.attempt),
-            ended: under.ended,
-            trigger: trigger(under.trigger),
-            revision: u64::from(under.revision),
-        }
-    }
-
     pub fn suspends(&self, spec: u8) -> bool {
         self.specs[usize::from(spec)].suspend == Some(true)
     }
@@ -171,10 +126,6 @@ impl Machine {
         &self.specs[usize::from(spec)]
     }
 
-    pub fn trigger(value: u8) -> Option<Arc<str>> {
-        trigger(value)
-    }
-
     /// The pass that this replica would make now.
     pub fn pass(&self, tick: Tick, index: u8, replica: &Replica, view: &View) -> Option<Arc<Pass>> {
         let object = view.object?;
@@ -184,6 +135,7 @@ impl Machine {
                 Vec::new()
             } else {
                 replica
+                    .store
                     .runs
                     .iter()
                     .filter(|run| run.owner == object.incarnation || run.phase == RunPhase::Active)
@@ -241,7 +193,7 @@ impl Machine {
             restarted: key.term > 0,
         };
         let truth = altered.clone();
-        self.configuration.mutant.alter(&mut altered, &own, now, Configuration::min_run_age());
+        self.configuration.mutant.alter(&mut altered, &own, now, min_run_age());
         let facts = Facts {
             object: &identity,
             spec: validate(&self.specs[usize::from(object.spec)], backends()),
@@ -259,7 +211,7 @@ impl Machine {
             memory: &altered.memory,
             nonce: &altered.nonce,
             process: &altered.process,
-            min_run_age: Configuration::min_run_age(),
+            min_run_age: min_run_age(),
         };
         let plan = decide(&facts, now);
         let mut broken = Self::judge(&plan, &truth, now);
@@ -273,20 +225,9 @@ impl Machine {
         self.configuration
             .mutant
             .requests(plan.rule, key.replica, &mut requests, |patch| self.premature_post(patch, key));
-        let inquiry = plan.inquiry.map(|inquiry| {
-            let under = inquiry.under;
-            (
-                tick_from(inquiry.at).max(key.tick),
-                Under {
-                    incarnation: object.incarnation,
-                    generation: small(under.generation),
-                    attempt: small(under.attempt),
-                    ended: under.ended,
-                    trigger: under.trigger.map_or(0, |text| text[1..].parse().unwrap()),
-                    revision: u8::try_from(under.revision).unwrap(),
-                },
-            )
-        });
+        let inquiry = plan
+            .inquiry
+            .map(|inquiry| (tick_from(inquiry.at).max(key.tick), Under::of(object.incarnation, &inquiry.under)));
         let wake_up = match plan.wake_up {
             WakeUp::At(at) => Some(tick_from(at).max(key.tick)),
             WakeUp::OnEvent => None,
@@ -370,7 +311,7 @@ impl Machine {
             };
         }
         for since in memory.recorded_since.values_mut() {
-            if self.configuration.limits.is_none() || *since + Configuration::min_run_age() <= now {
+            if self.configuration.limits.is_none() || *since + min_run_age() <= now {
                 *since = long_ago;
             }
         }
@@ -395,12 +336,9 @@ impl Machine {
                 | Rule::Suspended
                 | Rule::NoAttemptLeft
         );
-        let waits = |at: Mono| at.since(now.mono) <= LONGEST_WAIT;
-        let woken = match plan.wake_up {
-            WakeUp::At(at) => waits(at),
-            WakeUp::OnEvent => named || plan.inquiry.is_some() || !plan.effects.is_empty(),
-        };
-        if !woken || !plan.inquiry.as_ref().is_none_or(|inquiry| waits(inquiry.at)) {
+        let named = named || !plan.effects.is_empty();
+        let asks = plan.inquiry.as_ref().map(|inquiry| inquiry.at);
+        if !judge::is_followed(plan.wake_up, asks, named, now.mono, LONGEST_WAIT) {
             broken.add(Broken::NO_WAKE_UP);
         }
         let open = truth.status.reservation.as_ref();
@@ -480,7 +418,7 @@ impl Machine {
     fn premature_post(&self, patch: Id, key: &Key) -> Request {
         let open = self.statuses.get(patch).reservation.clone().unwrap();
         Request::Post {
-            run: new_run(key.object.incarnation, small(open.attempt), self.target(&open.target)),
+            run: new_run(key.object.incarnation, u8::try_from(open.attempt).unwrap(), self.target(&open.target)),
             not_after: tick_of(open.not_after),
             nonce: self.nonces.put(open.nonce),
             generation: key.object.generation,
@@ -532,13 +470,4 @@ fn normalise(status: &mut ModelSyncStatus) {
         last.started_at = None;
     }
     status.last_successful_run = None;
-}
-
-/// Whether a status says Ready of another generation than `generation`.
-pub fn is_ready_of_another(status: &ModelSyncStatus, generation: u8) -> bool {
-    find(&status.conditions, ConditionType::Ready).is_some_and(|ready| {
-        ready.status == ConditionStatus::True
-            && (status.observed_generation != i64::from(generation)
-                || ready.observed_generation != i64::from(generation))
-    })
 }

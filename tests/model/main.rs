@@ -8,6 +8,9 @@
 //! check: properties, also those of drain          configuration: what is explored
 //! ```
 //!
+//! What no kind of object has for itself is shared with `train/`: `time`, `object`, `versions`, `flight` (requests on their
+//! way), `store` (runs), `view` (what a replica knows and does about one object), `merge`, `judge`, `drains` and `explore`.
+//!
 //! `cargo test --test model` explores the small worlds and catches the mutants; `cargo xtask model` explores the large
 //! worlds, too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests fail by panicking")]
@@ -17,14 +20,23 @@ mod configuration;
 mod drain;
 mod drains;
 mod explore;
+mod flight;
 mod intern;
+mod judge;
 mod lease;
 mod machine;
+mod merge;
 mod mutant;
+mod object;
 mod replica;
 mod server;
 mod steps;
+mod store;
+mod time;
 mod train;
+mod versions;
+mod view;
+mod words;
 mod world;
 mod worlds;
 
@@ -42,7 +54,7 @@ fn every_small_world_keeps_its_invariants_and_every_rule_is_reached() {
 }
 
 #[test]
-#[ignore = "takes minutes in release: cargo xtask model"]
+#[ignore = "takes minutes even when optimised: cargo xtask model"]
 fn every_large_world_keeps_its_invariants() {
     let (states, _) = explore_all(worlds::large().into_iter().map(Machine::new));
     say(&format!("{states} states, every invariant kept"));

@@ -8,69 +8,42 @@ use modelsync::{
     core::{
         answer::{Answer, Answered, Demand, NoAnswer, NoAnswerClass},
         reservation::{Lookup, Post, PostState, Refusal},
-        sync::{Memory, Unlabelled},
+        sync::Unlabelled,
         time::Mono,
     },
 };
 
 use super::{
-    machine::{self, Machine, Pass},
-    world::{
-        Asked, Evidence, Flight, Incarnation, Knowledge, Refused, Reply, Request, Run, Said, Stage, Tick, View, World,
-    },
+    machine::{self, Machine},
+    object::{Incarnation, trigger},
+    time::{moment, mono},
+    view::Next,
+    world::{Asked, Evidence, Flight, Knowledge, Refused, Reply, Request, Said, Stage, View, World},
 };
-
-/// What becomes of a pass whose request has its reply.
-enum Next {
-    /// Its next effect.
-    Effect,
-    /// It ends, and another one follows at once.
-    Pass,
-    /// It ends, and another one follows after a pause.
-    Failed,
-}
 
 impl Machine {
     // The watches.
 
     pub fn object_news(world: &World, index: u8) -> bool {
-        (0..2).any(|incarnation| {
-            let live = world.object.filter(|object| object.incarnation == incarnation);
-            world.replicas[usize::from(index)].views[usize::from(incarnation)].object != live
-        })
+        View::has_news(&world.replicas[usize::from(index)].views, world.object)
     }
 
     pub fn see_object(world: &mut World, index: u8) {
-        for incarnation in 0..2 {
-            let live = world.object.filter(|object| object.incarnation == incarnation);
-            let view = &mut world.replicas[usize::from(index)].views[usize::from(incarnation)];
-            if view.object != live {
-                (view.object, view.woken) = (live, true);
-            }
-        }
+        View::catch_up(&mut world.replicas[usize::from(index)].views, world.object);
     }
 
     pub fn run_news(world: &World, index: u8) -> bool {
         let replica = &world.replicas[usize::from(index)];
         let heard = if world.kind_installed { Knowledge::Known } else { Knowledge::Missing };
-        replica.knowledge != heard
-            || world.runs.iter().any(|run| !replica.runs.contains(run))
-            || replica.deletions.iter().any(|gone| replica.runs.iter().any(|run| run.same(*gone)))
+        replica.knowledge != heard || replica.store.has_news(&world.runs)
     }
 
     pub fn see_runs(world: &mut World, index: u8) {
         let heard = if world.kind_installed { Knowledge::Known } else { Knowledge::Missing };
-        let live = world.runs.clone();
         let replica = &mut world.replicas[usize::from(index)];
-        let deletions = std::mem::take(&mut replica.deletions);
-        replica.runs.retain(|run| !deletions.iter().any(|gone| gone.same(*run)));
-        for run in live {
-            insert_run(&mut replica.runs, run);
-        }
+        replica.store.catch_up(&world.runs);
         replica.knowledge = heard;
-        for view in &mut replica.views {
-            view.woken |= view.object.is_some();
-        }
+        View::wake(&mut replica.views);
     }
 
     // Passes.
@@ -83,12 +56,12 @@ impl Machine {
         let view = &mut replica.views[usize::from(incarnation)];
         (view.woken, view.timer) = (false, None);
         let Some(pass) = pass else {
-            *view = View { under_way: view.under_way, ..View::default() };
+            view.forget();
             return;
         };
         world.broken.add(pass.broken.0);
         view.memory = pass.memory;
-        plan_question(view, &pass);
+        view.plan(pass.inquiry);
         if pass.used_nonce {
             replica.nonces += 1;
         }
@@ -123,7 +96,7 @@ impl Machine {
         let view = &mut world.replicas[usize::from(index)].views[usize::from(owner)];
         let request = match request {
             Request::Post { nonce, .. } => {
-                self.remember(view, |memory| {
+                view.remember(&self.memories, |memory| {
                     memory.post = Some(Post { nonce: (*self.nonces.get(nonce)).clone(), state: PostState::Unknown });
                 });
                 request
@@ -134,12 +107,6 @@ impl Machine {
         world.flights.push(Flight { owner, waiting: Some(index), request, stage: Stage::Sent });
     }
 
-    fn remember(&self, view: &mut View, change: impl FnOnce(&mut Memory)) {
-        let mut memory = (*self.memories.get(view.memory)).clone();
-        change(&mut memory);
-        view.memory = self.memories.put(memory);
-    }
-
     /// The pass that waits takes in a reply.
     pub fn reply(&self, world: &mut World, flight: Flight) {
         let (Some(index), Stage::Replied(reply)) = (flight.waiting, flight.stage) else { return };
@@ -148,9 +115,7 @@ impl Machine {
         let view = &mut replica.views[usize::from(flight.owner)];
         let next = match (flight.request, reply) {
             (Request::Patch { .. }, Reply::Stored(stored)) => {
-                if view.object.is_none_or(|known| known.version <= stored.version) {
-                    view.object = Some(stored);
-                }
+                view.take_in(stored);
                 Next::Effect
             }
             // The object is read live: a conflict means that there is something newer.
@@ -158,10 +123,10 @@ impl Machine {
                 view.object = live;
                 Next::Pass
             }
-            (Request::Post { nonce, generation, trigger, .. }, reply) => {
+            (Request::Post { nonce, generation, trigger: value, .. }, reply) => {
                 let state = match reply {
                     Reply::Ours(run) => {
-                        take_in(&mut replica.runs, &replica.deletions, &world.runs, run);
+                        replica.store.take_in(&world.runs, run);
                         PostState::Created
                     }
                     Reply::Refused(why) => PostState::Refused(Refusal {
@@ -175,55 +140,46 @@ impl Machine {
                         message: String::new(),
                         stalled: matches!(why, Refused::Invalid | Refused::Foreign),
                         generation: i64::from(generation),
-                        trigger: Self::trigger(trigger),
-                        at: machine::mono(world.tick),
+                        trigger: trigger(value),
+                        at: mono(world.tick),
                     }),
                     _ => PostState::Unknown,
                 };
                 let nonce = (*self.nonces.get(nonce)).clone();
-                self.remember(view, |memory| memory.post = Some(Post { nonce, state }));
+                view.remember(&self.memories, |memory| memory.post = Some(Post { nonce, state }));
                 Next::Effect
             }
             (Request::Get { .. } | Request::Stop { .. }, Reply::Ours(run)) => {
-                take_in(&mut replica.runs, &replica.deletions, &world.runs, run);
+                replica.store.take_in(&world.runs, run);
                 Next::Effect
             }
             (Request::Get { attempt, sent, at }, Reply::Absent | Reply::Foreign) => {
                 let run = machine::new_run(flight.owner, attempt, 0);
                 let foreign = (reply == Reply::Foreign).then(|| "somebody".to_owned());
-                self.remember(view, |memory| {
+                view.remember(&self.memories, |memory| {
                     memory.lookup = Some(Lookup {
                         run_name: machine::run_name(run),
-                        sent_at: machine::moment(sent),
-                        sent: machine::mono(at),
+                        sent_at: moment(sent),
+                        sent: mono(at),
                         foreign,
                     });
                 });
                 Next::Effect
             }
             (Request::Delete { run }, Reply::Deleted) => {
-                replica.runs.retain(|stored| !stored.same(run));
+                replica.store.remove(run);
                 Next::Effect
             }
             (Request::Find, Reply::Earlier(found)) => {
                 let run = found.then(|| "earlier".to_owned());
-                let at = machine::mono(world.tick);
-                self.remember(view, |memory| memory.unlabelled = Some(Unlabelled { run, at }));
+                let at = mono(world.tick);
+                view.remember(&self.memories, |memory| memory.unlabelled = Some(Unlabelled { run, at }));
                 Next::Effect
             }
             _ => Next::Failed,
         };
-        let rest = view.pass.take().unwrap_or_default();
-        match next {
-            Next::Effect => match rest.split_first() {
-                Some((first, rest)) => {
-                    view.pass = Some(rest.to_vec());
-                    self.send(world, index, flight.owner, *first);
-                }
-                None => view.woken = true,
-            },
-            Next::Pass => view.woken = true,
-            Next::Failed => (view.woken, view.timer) = (false, Some(world.tick)),
+        if let Some(request) = view.go_on(&next, world.tick) {
+            self.send(world, index, flight.owner, request);
         }
     }
 
@@ -255,13 +211,8 @@ impl Machine {
             Said::NotNeeded => answer(Demand::NotNeeded),
             Said::DesiredUnknown => answer(Demand::DesiredUnknown),
         };
-        self.remember(view, |memory| {
-            memory.take_answer(Answered {
-                under: Self::asked_under(under),
-                asked: machine::mono(at),
-                took: Duration::ZERO,
-                result,
-            });
+        view.remember(&self.memories, |memory| {
+            memory.take_answer(Answered { under: under.into(), asked: mono(at), took: Duration::ZERO, result });
         });
         (view.evidence, view.woken) = (Some(evidence), true);
     }
@@ -269,45 +220,13 @@ impl Machine {
     /// A watched source changes: what was heard before says nothing any more.
     pub fn see_source(&self, world: &mut World, index: u8, incarnation: Incarnation) {
         let view = &mut world.replicas[usize::from(index)].views[usize::from(incarnation)];
-        self.remember(view, |memory| memory.revision += 1);
+        view.remember(&self.memories, |memory| memory.revision += 1);
         view.woken = true;
     }
 
     /// The process knows that no earlier operator's run is unfinished.
     pub fn has_searched(&self, world: &mut World, index: u8) {
         let view = &mut world.replicas[usize::from(index)].views[0];
-        self.remember(view, |memory| memory.unlabelled = Some(Unlabelled { run: None, at: Mono::default() }));
+        view.remember(&self.memories, |memory| memory.unlabelled = Some(Unlabelled { run: None, at: Mono::default() }));
     }
-
-    /// The time at which the next thing happens by itself.
-    pub fn next_timer(world: &World, index: u8) -> Option<Tick> {
-        let views = world.replicas[usize::from(index)].views.iter();
-        views.flat_map(|view| [view.timer, view.planned.map(|(at, _)| at)]).flatten().min()
-    }
-}
-
-/// As `Runs::insert` of what a request returned: a run whose deletion the watch has brought stays away.
-fn take_in(runs: &mut Vec<Run>, undelivered: &[Run], live: &[Run], run: Run) {
-    if live.iter().chain(undelivered).any(|known| known.same(run)) {
-        insert_run(runs, run);
-    }
-}
-
-/// What is newer stays.
-fn insert_run(runs: &mut Vec<Run>, run: Run) {
-    match runs.iter_mut().find(|known| known.same(run)) {
-        Some(known) if known.version() < run.version() => *known = run,
-        Some(_) => {}
-        None => runs.push(run),
-    }
-}
-
-/// As `Poller::plan`.
-fn plan_question(view: &mut View, pass: &Pass) {
-    let old = view.planned.take();
-    let inquiry = pass.inquiry.filter(|(_, under)| view.under_way.is_none_or(|asked| asked.under != *under));
-    view.planned = inquiry.map(|(at, under)| match old {
-        Some((planned, same)) if same == under => (planned.min(at), under),
-        _ => (at, under),
-    });
 }

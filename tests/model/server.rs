@@ -7,7 +7,12 @@ use modelsync::{
 };
 
 use super::{
-    machine::{self, Machine},
+    judge,
+    machine::Machine,
+    merge::merged,
+    object::trigger,
+    store::Stored as _,
+    time::moment,
     world::{
         ATTEMPTS, Broken, Evidence, Flight, Object, Refused, Reply, Request, Run, RunPhase, Stage, Stopped, World,
     },
@@ -16,7 +21,7 @@ use super::{
 impl Machine {
     /// The API server handles a request.
     pub fn at_server(&self, world: &mut World, flight: Flight) -> Flight {
-        let replied = |reply| Flight { stage: Stage::Replied(reply), ..flight };
+        let replied = |reply| flight.replied(reply);
         match flight.request {
             Request::Patch { version, before, after, conditional, evidence } => {
                 let Some(object) = world.object.filter(|object| object.incarnation == flight.owner) else {
@@ -25,7 +30,8 @@ impl Machine {
                 if conditional && object.version != version {
                     return replied(Reply::Conflict);
                 }
-                let after = if object.status == before { after } else { self.merged(object.status, before, after) };
+                let there = object.status;
+                let after = if there == before { after } else { merged(&self.statuses, there, before, after) };
                 replied(Reply::Stored(self.store(world, object, after, evidence, conditional)))
             }
             Request::Post { run, not_after, .. } => match flight.stage {
@@ -161,7 +167,7 @@ impl Machine {
                 broken.add(Broken::NO_ANSWER);
             }
         }
-        if machine::is_ready_of_another(new, object.generation) {
+        if judge::is_ready_of_another(&new.conditions, new.observed_generation, object.generation) {
             broken.add(Broken::READY);
         }
         if let (Some(open), None) = (&old.reservation, &new.reservation) {
@@ -180,10 +186,9 @@ impl Machine {
 
     /// Whether a reserve is of a target that is to be left alone, by what is stored.
     fn waits(&self, world: &World, object: Object, old: &ModelSyncStatus, new: &ModelSyncStatus) -> bool {
-        let triggered =
-            object.trigger > 0 && old.last_handled_trigger.as_deref() != Self::trigger(object.trigger).as_deref();
+        let triggered = object.trigger > 0 && old.last_handled_trigger.as_deref() != trigger(object.trigger).as_deref();
         let Ok(valid) = validate(self.spec(object.spec), backends()) else { return false };
-        let closed = valid.windows.permission(machine::moment(world.tick)) != Permission::Open;
+        let closed = valid.windows.permission(moment(world.tick)) != Permission::Open;
         if closed && !(triggered && object.overriding == object.trigger) {
             return true;
         }
@@ -194,7 +199,7 @@ impl Machine {
             return false;
         }
         let edited = last.generation != i64::from(object.generation);
-        let since = machine::moment(world.tick).duration_since(last.finished_at);
+        let since = moment(world.tick).duration_since(last.finished_at);
         let within = |pause| since < jiff::SignedDuration::try_from(pause).unwrap();
         if target.failures >= valid.max_attempts || (target.failures > 0 && last.outcome == Outcome::Cancelled) {
             !edited
@@ -217,14 +222,6 @@ impl Machine {
             world.broken.add(Broken::DELETION);
         }
     }
-
-    /// RFC 7396, for writes that do not carry the resourceVersion: the members that the writer changed.
-    fn merged(&self, stored: u32, before: u32, after: u32) -> u32 {
-        let text = |id| serde_json::to_value(&*self.statuses.get(id)).unwrap();
-        let mut merged = text(stored);
-        merge(&mut merged, &text(before), &text(after));
-        self.statuses.put(serde_json::from_value(merged).unwrap())
-    }
 }
 
 /// How a run ended, once it has: what the operator has ended counts by the reason that it had.
@@ -235,27 +232,5 @@ fn outcome(run: Run) -> Option<Outcome> {
         (_, Some(Stopped::TimedOut)) => Some(Outcome::TimedOut),
         (_, Some(Stopped::Cancelled)) | (RunPhase::Cancelled, None) => Some(Outcome::Cancelled),
         (RunPhase::Failed, None) => Some(Outcome::Failed),
-    }
-}
-
-/// RFC 7396 for the members in which `before` and `after` differ.
-pub fn merge(stored: &mut serde_json::Value, before: &serde_json::Value, after: &serde_json::Value) {
-    use serde_json::Value;
-    let (Value::Object(stored), Value::Object(before), Value::Object(after)) = (&mut *stored, before, after) else {
-        if before != after {
-            stored.clone_from(after);
-        }
-        return;
-    };
-    for key in before.keys().filter(|key| !after.contains_key(*key)) {
-        stored.remove(key);
-    }
-    for (key, value) in after.iter().filter(|(key, value)| before.get(*key) != Some(value)) {
-        match (stored.get_mut(key), before.get(key)) {
-            (Some(stored), Some(before)) => merge(stored, before, value),
-            _ => {
-                stored.insert(key.clone(), value.clone());
-            }
-        }
     }
 }

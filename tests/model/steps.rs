@@ -1,13 +1,13 @@
 //! What can happen. What users, Tekton, time and faults do is done here; the rest in `server.rs` and `replica.rs`.
 
-use std::fmt;
-
 use super::{
-    configuration::Configuration,
+    flight,
     machine::{self, Machine},
+    object::Incarnation,
+    store::{Store, Stored as _},
     world::{
-        ATTEMPTS, Broken, Flight, Incarnation, Knowledge, LAST_ATTEMPT, Object, Refused, Replica, Reply, Request, Run,
-        RunPhase, Said, Stage, World,
+        ATTEMPTS, Broken, Flight, Knowledge, LAST_ATTEMPT, Object, Refused, Replica, Reply, Request, Run, RunPhase,
+        Said, Stage, World,
     },
 };
 
@@ -71,90 +71,12 @@ pub enum Action {
     InstallKind,
 }
 
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of = |incarnation: &Incarnation| if *incarnation == 0 { "the object" } else { "the later object" };
-        match self {
-            Self::SeeObject(replica) => write!(f, "replica {replica} sees the object as it is"),
-            Self::SeeRuns(replica) => write!(f, "replica {replica} sees the runs as they are"),
-            Self::Pass(replica, incarnation) => write!(f, "replica {replica} makes a pass over {}", of(incarnation)),
-            Self::Ask(replica, incarnation) => write!(f, "replica {replica} asks for {}", of(incarnation)),
-            Self::Answer(replica, incarnation) => {
-                write!(f, "replica {replica} gets the answer for {}", of(incarnation))
-            }
-            Self::Deliver(flight) if matches!(flight.stage, Stage::Admitted(_)) => write!(f, "{flight}: stored"),
-            Self::Deliver(flight) => write!(f, "{flight}: at the server"),
-            Self::Reply(flight) => match flight.stage {
-                Stage::Replied(reply) => write!(f, "{flight}: the reply {} arrives", word(reply)),
-                Stage::Sent | Stage::Admitted(_) => write!(f, "{flight}: no reply"),
-            },
-            Self::GiveUp(flight) => write!(f, "{flight}: the sender gives up waiting"),
-            Self::Duplicate(flight) => write!(f, "{flight}: sent a second time on the way"),
-            Self::Refuse(flight, why) => write!(f, "{flight}: refused ({why:?})"),
-            Self::Tick => write!(f, "30 seconds pass"),
-            Self::EndRun(run, phase) => write!(f, "{run} ends: {phase:?}"),
-            Self::Crash(replica) => write!(f, "replica {replica} dies and starts again"),
-            Self::CrashIntoThePast(replica) => {
-                write!(f, "replica {replica} dies, starts again and is shown an older state")
-            }
-            Self::KeepOldState => write!(f, "a server of the control plane begins to lag"),
-            Self::NewTerm(replica) => write!(f, "replica {replica} begins another term of leadership"),
-            Self::HearSlowServer(replica) => write!(f, "replica {replica} hears a server whose clock is slow"),
-            Self::Silence(replica) => write!(f, "replica {replica}'s watch of runs falls silent"),
-            Self::DeleteRun(run) => write!(f, "a user deletes {run}"),
-            Self::CollectGarbage(run) => write!(f, "the garbage collector deletes {run}"),
-            Self::Edit(spec) => write!(f, "a user edits the spec (to #{spec})"),
-            Self::Trigger => write!(f, "a user sets the trigger"),
-            Self::TriggerOverriding => write!(f, "a user sets the trigger, and lets it override the windows"),
-            Self::Annotate(attempt) => write!(f, "a user names run {attempt} in the cancel annotation"),
-            Self::FlipDesired => write!(f, "what is desired goes, or is there again"),
-            Self::SeeSource(replica, incarnation) => {
-                write!(f, "replica {replica} sees a source of {} change", of(incarnation))
-            }
-            Self::FlipAnswer => write!(f, "the endpoint changes its mind"),
-            Self::FlipEndpoint => write!(f, "the endpoint breaks or mends"),
-            Self::DeleteObject => write!(f, "a user deletes the object"),
-            Self::ObjectGone => write!(f, "the object is gone"),
-            Self::Recreate => write!(f, "a user creates an object of the same name"),
-            Self::RemoveForeign => write!(f, "somebody removes the foreign object"),
-            Self::RemoveForged(run) => write!(f, "somebody removes {run}"),
-            Self::EndEarlier => write!(f, "the earlier operator's run ends"),
-            Self::InstallKind => write!(f, "the run's kind is installed"),
-        }
-    }
-}
-
-fn word(reply: Reply) -> String {
-    match reply {
-        Reply::Stored(_) => "\"stored\"".into(),
-        Reply::Conflict => "\"conflict\"".into(),
-        Reply::Ours(run) => format!("with {run}, {:?},", run.phase),
-        Reply::Refused(why) => format!("\"refused: {why:?}\""),
-        Reply::Absent => "\"404\"".into(),
-        Reply::Foreign => "\"somebody else's\"".into(),
-        Reply::Deleted => "\"deleted\"".into(),
-        Reply::Earlier(found) => if found { "\"there is one\"" } else { "\"there is none\"" }.into(),
-        Reply::Unknown => "\"no certain outcome\"".into(),
-    }
-}
-
 impl Machine {
     pub fn first_world(&self) -> World {
-        let object = Object {
-            incarnation: 0,
-            version: 1,
-            generation: 1,
-            spec: 0,
-            trigger: 0,
-            overriding: 0,
-            cancel: 0,
-            deleting: false,
-            status: 0,
-        };
         let forged = Run { name: 9, phase: RunPhase::Failed, ..machine::new_run(0, LAST_ATTEMPT, 0) };
         let mut world = World {
             tick: 0,
-            object: Some(object),
+            object: Some(Object::new(0, 1)),
             incarnation: 0,
             runs: if self.configuration.forged { vec![forged] } else { Vec::new() },
             foreign: self.configuration.foreign,
@@ -192,7 +114,7 @@ impl Machine {
                 }
             }
         }
-        world.canonical(self.configuration.fenced, Configuration::MIN_AGE);
+        world.canonical(self.configuration.fenced);
         world
     }
 
@@ -211,10 +133,10 @@ impl Machine {
             for incarnation in 0..2 {
                 let view = &replica.views[usize::from(incarnation)];
                 let rested = index > 0 && budget.second_passes == 0;
-                if !rested && view.pass.is_none() && (view.woken || view.timer.is_some_and(|at| at <= world.tick)) {
+                if !rested && view.is_due(world.tick) {
                     actions.push(Action::Pass(index, incarnation));
                 }
-                if view.planned.is_some_and(|(at, _)| at <= world.tick) {
+                if view.asks(world.tick) {
                     actions.push(Action::Ask(index, incarnation));
                 }
                 if view.under_way.is_some() {
@@ -335,7 +257,7 @@ impl Machine {
     pub fn after(&self, before: &World, action: &Action) -> World {
         let mut world = before.clone();
         self.act(&mut world, action);
-        world.canonical(self.configuration.fenced, Configuration::MIN_AGE);
+        world.canonical(self.configuration.fenced);
         world
     }
 
@@ -358,19 +280,19 @@ impl Machine {
             }
             Action::Answer(replica, incarnation) => self.answer(world, *replica, *incarnation),
             Action::Deliver(flight) => {
-                take(world, flight);
+                flight::take(&mut world.flights, flight);
                 let done = self.at_server(world, *flight);
                 world.flights.push(done);
             }
             Action::Reply(flight) => {
-                take(world, flight);
+                flight::take(&mut world.flights, flight);
                 self.reply(world, *flight);
             }
             Action::GiveUp(flight) => {
                 world.budget.lost -= 1;
-                take(world, flight);
+                flight::take(&mut world.flights, flight);
                 world.flights.push(Flight { waiting: None, ..*flight });
-                self.reply(world, Flight { stage: Stage::Replied(Reply::Unknown), ..*flight });
+                self.reply(world, flight.replied(Reply::Unknown));
             }
             Action::Duplicate(flight) => {
                 world.budget.retries -= 1;
@@ -378,8 +300,8 @@ impl Machine {
             }
             Action::Refuse(flight, why) => {
                 world.budget.refusals -= 1;
-                take(world, flight);
-                world.flights.push(Flight { stage: Stage::Replied(Reply::Refused(*why)), ..*flight });
+                flight::take(&mut world.flights, flight);
+                world.flights.push(flight.replied(Reply::Refused(*why)));
             }
             Action::Tick => world.tick += 1,
             Action::EndRun(run, phase) => {
@@ -406,9 +328,7 @@ impl Machine {
                     let view = &mut replica.views[usize::from(object.incarnation)];
                     (view.object, view.woken) = (Some(object), true);
                 }
-                replica.deletions =
-                    runs.iter().filter(|run| !world.runs.iter().any(|live| live.same(**run))).copied().collect();
-                replica.runs = runs;
+                replica.store = Store::of_the_past(runs, &world.runs);
                 replica.knowledge = Knowledge::Known;
             }
             Action::KeepOldState => {
@@ -441,28 +361,19 @@ impl Machine {
             Action::CollectGarbage(run) | Action::RemoveForged(run) => Self::remove_run(world, *run),
             Action::Edit(spec) => {
                 world.budget.edits -= 1;
-                let (spec, version) = (*spec, world.next_version());
-                if let Some(object) = &mut world.object {
-                    (object.spec, object.version, object.generation) = (spec, version, object.generation + 1);
-                }
+                world.change(|object| (object.spec, object.generation) = (*spec, object.generation + 1));
             }
             Action::Trigger => {
                 world.budget.triggers -= 1;
-                world.trigger();
+                world.change(|object| object.trigger += 1);
             }
             Action::TriggerOverriding => {
                 world.budget.overrides = world.budget.overrides.saturating_sub(1);
-                world.trigger();
-                if let Some(object) = &mut world.object {
-                    object.overriding = object.trigger;
-                }
+                world.change(|object| (object.trigger, object.overriding) = (object.trigger + 1, object.trigger + 1));
             }
             Action::Annotate(attempt) => {
                 world.budget.cancel_annotations -= 1;
-                let version = world.next_version();
-                if let Some(object) = &mut world.object {
-                    (object.cancel, object.version) = (*attempt, version);
-                }
+                world.change(|object| object.cancel = *attempt);
             }
             Action::FlipAnswer => {
                 world.budget.flips -= 1;
@@ -485,26 +396,13 @@ impl Machine {
             }
             Action::DeleteObject => {
                 world.budget.object_deletions -= 1;
-                let version = world.next_version();
-                if let Some(object) = &mut world.object {
-                    (object.deleting, object.version, object.generation) = (true, version, object.generation + 1);
-                }
+                world.change(|object| (object.deleting, object.generation) = (true, object.generation + 1));
             }
             Action::ObjectGone => world.object = None,
             Action::Recreate => {
                 world.incarnation = 1;
                 let version = world.next_version();
-                world.object = Some(Object {
-                    incarnation: 1,
-                    version,
-                    generation: 1,
-                    spec: 0,
-                    trigger: 0,
-                    overriding: 0,
-                    cancel: 0,
-                    deleting: false,
-                    status: 0,
-                });
+                world.object = Some(Object::new(1, version));
             }
             Action::RemoveForeign => world.foreign = false,
             Action::EndEarlier => world.earlier = false,
@@ -520,16 +418,14 @@ impl Machine {
     fn restart(world: &mut World, index: u8) {
         let term = world.replicas[usize::from(index)].term;
         world.replicas[usize::from(index)] = Replica::started(term + 1);
-        for flight in world.flights.iter_mut().filter(|flight| flight.waiting == Some(index)) {
-            flight.waiting = None;
-        }
+        flight::abandon(&mut world.flights, index);
     }
 
     /// A run goes. Whoever could still create it again makes this the one exception of a cluster without the fence.
     pub fn remove_run(world: &mut World, run: Run) {
         world.runs.retain(|stored| !stored.same(run));
         for replica in &mut world.replicas {
-            replica.deletions.push(run);
+            replica.store.deleted(run);
         }
         let posts = |request: &Request| matches!(request, Request::Post { run: posted, .. } if posted.same_name(run));
         let flying =
@@ -537,9 +433,4 @@ impl Machine {
         let waiting = world.replicas.iter().flat_map(|replica| &replica.views);
         world.exception |= flying || waiting.filter_map(|view| view.pass.as_ref()).flatten().any(posts);
     }
-}
-
-fn take(world: &mut World, flight: &Flight) {
-    let at = world.flights.iter().position(|known| known == flight).unwrap();
-    world.flights.remove(at);
 }

@@ -1,14 +1,15 @@
 //! The state of the model: the API server, the requests on their way, two replicas of the operator, and the rest of the
 //! world. Everything is small, ordered and hashable; what is large (a status, a memory) is interned.
 
-use std::fmt;
-
-use super::intern::Id;
-
-/// Time in steps of [`super::machine::TICK`].
-pub type Tick = i16;
-/// Objects of one name, one after the other: 0 is the first, 1 the one that was created after its deletion.
-pub type Incarnation = u8;
+use super::{
+    flight,
+    intern::Id,
+    object::{self, Incarnation},
+    store::{Store, Stored},
+    time::{MIN_AGE, Tick},
+    versions::{self, Versioned},
+    view,
+};
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,17 +44,19 @@ pub struct Run {
     pub stopped: Option<Stopped>,
 }
 
-impl Run {
-    /// Stands for its resourceVersion: it only moves forward.
-    pub fn version(self) -> (RunPhase, Option<Stopped>) {
+impl Stored for Run {
+    type Version = (RunPhase, Option<Stopped>);
+
+    fn version(self) -> Self::Version {
         (self.phase, self.stopped)
     }
 
-    /// Whether both are the same object, perhaps at different moments.
-    pub fn same(self, other: Self) -> bool {
-        (self.owner, self.attempt, self.name, self.copy) == (other.owner, other.attempt, other.name, other.copy)
+    fn same(self, other: Self) -> bool {
+        self.same_name(other) && self.copy == other.copy
     }
+}
 
+impl Run {
     pub fn same_name(self, other: Self) -> bool {
         (self.owner, self.attempt, self.name) == (other.owner, other.attempt, other.name)
     }
@@ -78,15 +81,36 @@ pub struct Object {
     pub status: Id,
 }
 
-/// The facts under which a question was asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Under {
-    pub incarnation: Incarnation,
-    pub generation: u8,
-    pub attempt: u8,
-    pub ended: bool,
-    pub trigger: u8,
-    pub revision: u8,
+impl Object {
+    pub const fn new(incarnation: Incarnation, version: u8) -> Self {
+        Self {
+            incarnation,
+            version,
+            generation: 1,
+            spec: 0,
+            trigger: 0,
+            overriding: 0,
+            cancel: 0,
+            deleting: false,
+            status: 0,
+        }
+    }
+}
+
+impl object::Object for Object {
+    fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    fn version(&self) -> u8 {
+        self.version
+    }
+}
+
+impl Versioned for Object {
+    fn each_version(&mut self, visit: &mut dyn FnMut(&mut u8)) {
+        visit(&mut self.version);
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -97,15 +121,6 @@ pub enum Said {
     DesiredUnknown,
     /// No answer.
     Nothing,
-}
-
-/// A question under way, with its answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Asked {
-    pub under: Under,
-    pub at: Tick,
-    pub said: Said,
-    pub evidence: Evidence,
 }
 
 /// What was really so when a question was answered. No replica sees this; the properties do.
@@ -157,6 +172,14 @@ pub enum Request {
     Find,
 }
 
+impl Versioned for Request {
+    fn each_version(&mut self, visit: &mut dyn FnMut(&mut u8)) {
+        if let Self::Patch { version, .. } = self {
+            visit(version);
+        }
+    }
+}
+
 /// Why a POST was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Refused {
@@ -181,44 +204,18 @@ pub enum Reply {
     Unknown,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Stage {
-    /// On its way to the server.
-    Sent,
-    /// A POST that admission has let pass at this moment, and that is not stored yet.
-    Admitted(Tick),
-    /// It has taken effect or been refused; the reply is on its way.
-    Replied(Reply),
+impl Versioned for Reply {
+    fn each_version(&mut self, visit: &mut dyn FnMut(&mut u8)) {
+        if let Self::Stored(object) = self {
+            object.each_version(visit);
+        }
+    }
 }
 
-/// A request on its way. It outlives its sender.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Flight {
-    pub owner: Incarnation,
-    /// The replica whose pass waits for the reply; `None` when nobody does any more.
-    pub waiting: Option<u8>,
-    pub request: Request,
-    pub stage: Stage,
-}
-
-/// What one replica knows and does about one object.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct View {
-    /// The object as its store has it.
-    pub object: Option<Object>,
-    /// The interned [`modelsync::core::sync::Memory`].
-    pub memory: Id,
-    /// Something happened since its last pass.
-    pub woken: bool,
-    pub timer: Option<Tick>,
-    /// The planned question.
-    pub planned: Option<(Tick, Under)>,
-    pub under_way: Option<Asked>,
-    /// Evidence of the answer in memory.
-    pub evidence: Option<Evidence>,
-    /// Requests that follow the one that the pass waits for; `None` when no pass is under way.
-    pub pass: Option<Vec<Request>>,
-}
+pub type Stage = flight::Stage<Reply>;
+pub type Flight = flight::Flight<Request, Reply>;
+pub type Asked = view::Asked<Said, Evidence>;
+pub type View = view::View<Object, Request, Said, Evidence>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Knowledge {
@@ -237,9 +234,7 @@ pub struct Replica {
     /// Nonces that this term has used.
     pub nonces: u8,
     pub knowledge: Knowledge,
-    pub runs: Vec<Run>,
-    /// Deletions that the watch has not brought yet.
-    pub deletions: Vec<Run>,
+    pub store: Store<Run>,
     pub views: [View; 2],
 }
 
@@ -250,8 +245,7 @@ impl Replica {
             lag: 0,
             nonces: 0,
             knowledge: Knowledge::Unknown,
-            runs: Vec::new(),
-            deletions: Vec::new(),
+            store: Store::empty(),
             views: [View::default(), View::default()],
         }
     }
@@ -363,7 +357,7 @@ pub struct World {
 
 impl World {
     /// Brings a state into the one form that stands for all that differ from it in nothing that matters.
-    pub fn canonical(&mut self, fenced: bool, min_age: Tick) {
+    pub fn canonical(&mut self, fenced: bool) {
         self.runs.sort_unstable();
         let (tick, object, runs) = (self.tick, self.object, &self.runs);
         // What nobody waits for and cannot change anything any more is as good as gone.
@@ -382,64 +376,15 @@ impl World {
         });
         self.flights.sort_unstable();
         for (index, replica) in self.replicas.iter_mut().enumerate() {
-            replica.runs.sort_unstable();
-            let runs = &replica.runs;
-            let flights = &self.flights;
-            replica.deletions.retain(|gone| {
-                runs.iter().any(|run| run.same(*gone))
-                    || flights.iter().any(|flight| {
-                        flight.waiting.is_some_and(|waiting| usize::from(waiting) == index)
-                            && matches!(flight.stage, Stage::Replied(Reply::Ours(run)) if run.same(*gone))
-                    })
-            });
-            replica.deletions.sort_unstable();
+            let replies = || self.flights.iter().filter_map(|flight| flight.reply_to(index));
+            replica.store.canonical(|gone| replies().any(|reply| matches!(reply, Reply::Ours(run) if run.same(gone))));
         }
         for since in self.end_since.iter_mut().flatten() {
-            if *since >= 2 && tick - (Tick::from(*since) - 2) >= min_age {
+            if *since >= 2 && tick - (Tick::from(*since) - 2) >= MIN_AGE {
                 *since = 1;
             }
         }
-        self.renumber();
-    }
-
-    /// Renumbers resourceVersions: only their order means anything.
-    fn renumber(&mut self) {
-        let mut used = Vec::with_capacity(8);
-        self.each_version(|version| used.push(*version));
-        used.sort_unstable();
-        used.dedup();
-        self.each_version(|version| {
-            let rank = used.partition_point(|known| known < version);
-            *version = u8::try_from(rank + 1).unwrap();
-        });
-    }
-
-    fn each_version(&mut self, mut visit: impl FnMut(&mut u8)) {
-        let in_request = |request: &mut Request, visit: &mut dyn FnMut(&mut u8)| {
-            if let Request::Patch { version, .. } = request {
-                visit(version);
-            }
-        };
-        if let Some(object) = &mut self.object {
-            visit(&mut object.version);
-        }
-        if let Some((Some(object), _)) = &mut self.old {
-            visit(&mut object.version);
-        }
-        for flight in &mut self.flights {
-            in_request(&mut flight.request, &mut visit);
-            if let Stage::Replied(Reply::Stored(object)) = &mut flight.stage {
-                visit(&mut object.version);
-            }
-        }
-        for view in self.replicas.iter_mut().flat_map(|replica| &mut replica.views) {
-            if let Some(object) = &mut view.object {
-                visit(&mut object.version);
-            }
-            for request in view.pass.iter_mut().flatten() {
-                in_request(request, &mut visit);
-            }
-        }
+        versions::renumber(self);
     }
 
     /// A run brings about what was desired.
@@ -449,54 +394,30 @@ impl World {
         }
     }
 
-    /// A user gives the trigger a new value.
-    pub fn trigger(&mut self) {
+    /// A user changes the object.
+    pub fn change(&mut self, change: impl FnOnce(&mut Object)) {
         let version = self.next_version();
         if let Some(object) = &mut self.object {
-            (object.trigger, object.version) = (object.trigger + 1, version);
+            change(object);
+            object.version = version;
         }
     }
 
     /// A resourceVersion above every other.
     pub fn next_version(&mut self) -> u8 {
-        let mut highest = 0;
-        self.each_version(|version| highest = highest.max(*version));
-        highest + 1
+        versions::next(self)
     }
 }
 
-impl fmt::Display for Run {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "run {}", self.attempt)?;
-        if self.owner > 0 {
-            write!(f, " of the later object")?;
+impl Versioned for World {
+    fn each_version(&mut self, visit: &mut dyn FnMut(&mut u8)) {
+        self.object.each_version(visit);
+        if let Some((object, _)) = &mut self.old {
+            object.each_version(visit);
         }
-        if self.attempt == LAST_ATTEMPT {
-            write!(f, " (a forged number)")?;
-        } else if self.name > 0 {
-            write!(f, " (name #{})", self.name)?;
-        }
-        if self.copy > 0 {
-            write!(f, " (created again: copy {})", self.copy + 1)?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Flight {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.request {
-            Request::Patch { evidence: Some(_), .. } => write!(f, "the reserve")?,
-            Request::Patch { .. } => write!(f, "the status write")?,
-            Request::Post { run, not_after, .. } => write!(f, "the POST of {run} (not after tick {not_after})")?,
-            Request::Get { attempt, .. } => write!(f, "the GET of run {attempt}")?,
-            Request::Delete { run } => write!(f, "the DELETE of {run}")?,
-            Request::Stop { run, cause, .. } => write!(f, "the stop of {run} ({cause:?})")?,
-            Request::Find => write!(f, "the search for an earlier operator's run")?,
-        }
-        match self.waiting {
-            Some(replica) => write!(f, " of replica {replica}"),
-            None => write!(f, " that nobody waits for"),
+        self.flights.each_version(visit);
+        for view in self.replicas.iter_mut().flat_map(|replica| &mut replica.views) {
+            view.each_version(visit);
         }
     }
 }

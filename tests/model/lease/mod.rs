@@ -180,7 +180,7 @@ fn at_most_one_replica_leads_and_one_soon_does_in_every_small_world_of_the_lease
 }
 
 #[test]
-#[ignore = "takes minutes in release: cargo xtask model"]
+#[ignore = "takes minutes even when optimised: cargo xtask model"]
 fn at_most_one_replica_leads_and_one_soon_does_in_every_large_world_of_the_lease() {
     say(&format!("lease: {} states, one leader at most", explore_all(large())));
 }

@@ -1,7 +1,5 @@
 //! What is explored: how long, with which faults, and what is to be found there.
 
-use std::time::Duration;
-
 use modelsync::{
     api::ModelTrainSpec,
     core::train::{Compiled, Rule},
@@ -9,9 +7,9 @@ use modelsync::{
 use serde_json::json;
 
 use super::{
-    machine::TICK,
+    super::time::Tick,
     mutant::Mutant,
-    world::{Budget, Input, RunPhase, Tick},
+    world::{Budget, Input, RunPhase},
 };
 
 /// Kinds of spec that an object can have.
@@ -109,14 +107,8 @@ impl Configuration {
         rules: &[],
     };
 
-    /// Older than any request that is on its way: the reservation's window and the server's timeout.
-    pub const MIN_AGE: Tick = 4;
     /// The budget's window.
     pub const WINDOW: Tick = 2;
-
-    pub fn min_run_age() -> Duration {
-        TICK * u32::try_from(Self::MIN_AGE).unwrap()
-    }
 
     pub fn slots(&self) -> u8 {
         self.candidates.max(1)

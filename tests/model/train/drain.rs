@@ -8,84 +8,28 @@ use modelsync::{
 };
 
 use super::{
+    super::{
+        drains::{Drained, Drains, Rest},
+        object::trigger,
+        time::{Tick, tick_of},
+    },
     configuration::Configuration,
     machine::{self, Machine},
     steps::Action,
-    world::{
-        Broken, Budget, History, Input, Object, Record, Replica, Request, RunPhase, Score, Stage, Tick, View, World,
-    },
+    world::{Broken, Budget, History, Input, Object, Record, Replica, Request, RunPhase, Score, Stage, View, World},
 };
 
-/// How the operator rests.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Rest {
-    /// Nothing is demanded that could be served.
-    Served,
-    /// A person has to look at the trainings.
-    Parked,
-}
+impl Drained for Machine {
+    type World = World;
+    type Action = Action;
 
-impl Machine {
-    /// Whether the drain from here, with this replica leading, ends well.
-    pub fn drains(&self, world: &World, leader: u8) -> Result<(), String> {
-        let step = |world: &mut World| {
-            let rest = self.rest(world, leader);
-            if rest.is_some() {
-                self.stays_quiet(world.clone(), leader)?;
-                let mut restarted = world.clone();
-                restarted.replicas[usize::from(leader)] = Replica::started(99);
-                self.stays_quiet(restarted, leader).map_err(|why| format!("after a restart, {why}"))?;
-            }
-            match rest {
-                Some(Rest::Served) => return Ok(true),
-                Some(Rest::Parked) => self.trigger_now(world),
-                None => self.advance(world, leader)?,
-            }
-            Ok(false)
-        };
-        self.drains.walk(Self::without_faults(world, leader), leader, step, |world| self.describe(world, leader))
+    const PERSON: Action = Action::Trigger;
+
+    fn known(&self) -> &Drains {
+        &self.drains
     }
 
-    /// The steps of a drain in words, for a failure's report.
-    pub fn tell_drain(&self, world: &World, leader: u8) -> Vec<String> {
-        let mut world = Self::without_faults(world, leader);
-        let mut told = Vec::new();
-        while told.len() <= self.drains.most {
-            match self.rest(&world, leader) {
-                Some(Rest::Served) => break,
-                Some(Rest::Parked) => {
-                    told.push(Action::Trigger.to_string());
-                    self.trigger_now(&mut world);
-                    continue;
-                }
-                None => {}
-            }
-            match Self::next_of_drain(&world, leader) {
-                Some(action) => told.push(action.to_string()),
-                None => told.push(format!("time passes after tick {}", world.tick)),
-            }
-            if let Err(why) = self.advance(&mut world, leader) {
-                told.push(why);
-                break;
-            }
-        }
-        told.push(self.describe(&world, leader));
-        told
-    }
-
-    fn describe(&self, world: &World, leader: u8) -> String {
-        let replica = &world.replicas[usize::from(leader)];
-        let views = replica.views.iter();
-        let rules: Vec<_> = views.filter_map(|view| self.pass(world.tick, leader, replica, view)).collect();
-        let rules: Vec<_> = rules.iter().map(|pass| pass.rule).collect();
-        let status = world.object.map(|object| self.statuses.get(object.status));
-        format!(
-            "tick {}, input {:?}, rules {rules:?}, runs {:?}, records {:?}, status {status:#?}",
-            world.tick, world.input, world.runs, world.records
-        )
-    }
-
-    fn without_faults(world: &World, leader: u8) -> World {
+    fn without_faults(&self, world: &World, leader: u8) -> World {
         let mut world = world.clone();
         (world.budget, world.foreign, world.old, world.score) = (Budget::default(), false, None, Score::Good);
         if !matches!(world.input, Input::Value(_)) {
@@ -99,13 +43,13 @@ impl Machine {
         world
     }
 
-    /// The person acts.
-    fn trigger_now(&self, world: &mut World) {
-        *world = self.after(world, &Action::Trigger);
-        forget(world);
+    fn restarted(world: &World, leader: u8) -> World {
+        let mut restarted = world.clone();
+        restarted.replicas[usize::from(leader)] = Replica::started(99);
+        restarted
     }
 
-    fn next_of_drain(world: &World, leader: u8) -> Option<Action> {
+    fn next(world: &World, leader: u8) -> Option<Action> {
         if let Some(flight) = world.flights.first() {
             return Some(match flight.stage {
                 Stage::Replied(_) => Action::Reply(*flight),
@@ -125,10 +69,10 @@ impl Machine {
             return Some(action);
         }
         for (incarnation, view) in (0..).zip(&world.replicas[usize::from(leader)].views) {
-            if view.pass.is_none() && (view.woken || view.timer.is_some_and(|at| at <= world.tick)) {
+            if view.is_due(world.tick) {
                 return Some(Action::Pass(leader, incarnation));
             }
-            if view.planned.is_some_and(|(at, _)| at <= world.tick) {
+            if view.asks(world.tick) {
                 return Some(Action::Ask(leader, incarnation));
             }
         }
@@ -136,21 +80,22 @@ impl Machine {
         Some(Action::EndRun(*active, if active.stopped { RunPhase::Cancelled } else { RunPhase::Good }))
     }
 
-    fn advance(&self, world: &mut World, leader: u8) -> Result<(), String> {
-        match Self::next_of_drain(world, leader) {
-            Some(action) => *world = self.after(world, &action),
-            None => match Self::next_timer(world, leader) {
-                Some(at) => world.tick = at.max(world.tick + 1),
-                None => return Err(format!("nothing will ever happen again: {}", self.describe(world, leader))),
-            },
-        }
-        forget(world);
-        Ok(())
+    fn next_timer(world: &World, leader: u8) -> Option<Tick> {
+        View::next_timer(&world.replicas[usize::from(leader)].views)
     }
 
-    /// Whether nothing is under way, nothing is demanded that could be served, and only time is waited for.
+    fn act_on(&self, world: &mut World, _leader: u8, action: &Action) {
+        *world = self.after(world, action);
+        forget(world);
+    }
+
+    fn wait(&self, world: &mut World, _leader: u8, at: Tick) {
+        world.tick = at.max(world.tick + 1);
+        forget(world);
+    }
+
     fn rest(&self, world: &World, leader: u8) -> Option<Rest> {
-        if Self::next_of_drain(world, leader).is_some() {
+        if Self::next(world, leader).is_some() {
             return None;
         }
         let replica = &world.replicas[usize::from(leader)];
@@ -172,14 +117,37 @@ impl Machine {
         rests.then_some(Rest::Served)
     }
 
+    fn changes_at(&self, world: &World) -> Option<Tick> {
+        world.object.and_then(|object| self.fresh_until(object))
+    }
+
+    fn writes(world: &World) -> Option<String> {
+        let looks = |request: &Request| matches!(request, Request::Get { .. } | Request::GetRecord { .. });
+        world.flights.iter().find(|flight| !looks(&flight.request)).map(ToString::to_string)
+    }
+
+    fn describe(&self, world: &World, leader: u8) -> String {
+        let replica = &world.replicas[usize::from(leader)];
+        let views = replica.views.iter();
+        let rules: Vec<_> = views.filter_map(|view| self.pass(world.tick, leader, replica, view)).collect();
+        let rules: Vec<_> = rules.iter().map(|pass| pass.rule).collect();
+        let status = world.object.map(|object| self.statuses.get(object.status));
+        format!(
+            "tick {}, input {:?}, rules {rules:?}, runs {:?}, records {:?}, status {status:#?}",
+            world.tick, world.input, world.runs, world.records
+        )
+    }
+}
+
+impl Machine {
     /// Whether something is waited for besides what time alone changes about freshness.
     fn waits_for_more(&self, object: Object, view: &View) -> bool {
-        view.timer.is_some_and(|timer| self.changes_at(object).is_none_or(|changes| timer < changes))
+        view.timer.is_some_and(|timer| self.fresh_until(object).is_none_or(|changes| timer < changes))
     }
 
     /// When time alone changes something about freshness.
-    fn changes_at(&self, object: Object) -> Option<Tick> {
-        self.statuses.get(object.status).next_evaluation_at.map(machine::tick_of)
+    fn fresh_until(&self, object: Object) -> Option<Tick> {
+        self.statuses.get(object.status).next_evaluation_at.map(tick_of)
     }
 
     /// Whether a training has answered what stands now.
@@ -193,8 +161,8 @@ impl Machine {
         let input =
             accepted.is_some_and(|accepted| is_now(&accepted.inputs)) || last.is_some_and(|last| is_now(&last.inputs));
         let version = accepted.is_some() || last.is_some_and(|last| last.verdict != AttemptVerdict::Accepted);
-        let trigger = machine::trigger(object.trigger);
-        let triggered = trigger.is_none() || trigger.as_deref() == status.last_handled_trigger.as_deref();
+        let asked = trigger(object.trigger);
+        let triggered = asked.is_none() || asked.as_deref() == status.last_handled_trigger.as_deref();
         status.reservation.is_none() && input && version && triggered
     }
 
@@ -205,29 +173,6 @@ impl Machine {
         let of_it = world.records.iter().filter(|record| record.name.owner == object.incarnation && !goes(record));
         let told = |status| find(&self.record_statuses.get(status).conditions, ConditionType::Accepted).is_some();
         world.history.lost || of_it.into_iter().all(|record| told(record.status))
-    }
-
-    /// An unchanged world causes no write: not after a restart, and not while time passes until it changes something by
-    /// itself.
-    fn stays_quiet(&self, mut world: World, leader: u8) -> Result<(), String> {
-        let until = world.object.and_then(|object| self.changes_at(object));
-        for _ in 0..24 {
-            if Self::next_of_drain(&world, leader).is_none() {
-                let Some(next) = Self::next_timer(&world, leader) else { return Ok(()) };
-                if until.is_some_and(|until| next >= until) {
-                    return Ok(());
-                }
-            }
-            self.advance(&mut world, leader)?;
-            let writes = world
-                .flights
-                .iter()
-                .find(|flight| !matches!(flight.request, Request::Get { .. } | Request::GetRecord { .. }));
-            if let Some(flight) = writes {
-                return Err(format!("an unchanged world causes {flight}: {}", self.describe(&world, leader)));
-            }
-        }
-        Ok(())
     }
 }
 

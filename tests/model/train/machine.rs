@@ -1,33 +1,20 @@
-//! One pass of the operator: the facts built by hand, the shipped `decide`, and its plan as requests of the model.
+//! One pass of the operator: the facts of `facts.rs`, the shipped `decide`, and its plan as requests of the model.
 //!
 //! Passes are pure, so each is made once for each set of facts.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use jiff::Timestamp;
 use modelsync::{
-    api::{
-        ConditionStatus, ConditionType, ModelTrainSpec, ModelTrainStatus, ModelVersionSpec, ModelVersionStatus,
-        Outcome, StaleReason,
-    },
+    api::{ModelTrainSpec, ModelTrainStatus, ModelVersionSpec, ModelVersionStatus, Outcome, StaleReason},
     core::{
-        answer::AskedUnder,
         chain::{self, Report},
-        condition::find,
-        effect::{StopCause, WakeUp},
+        effect::WakeUp,
         name::candidate_run_name,
-        object::{ByHand, Fence, Identity, RunKnowledge},
+        object::{Fence, RunKnowledge},
         retention::Limits,
-        run::{Ending, Observed, Phase, RunRecord},
-        time::{Mono, Now},
-        train::{
-            Compiled, Effect, Facts, Memory, Observation, Plan, Rule, TrainAnswer, VersionKnowledge, decide, validate,
-        },
-        version::VersionRecord,
+        run::RunRecord,
+        time::Now,
+        train::{Compiled, Effect, Facts, Memory, Plan, Rule, VersionKnowledge, decide, validate},
     },
     runs::backends,
 };
@@ -36,26 +23,24 @@ use super::{
     super::{
         drains::Drains,
         intern::{Id, Interner, Memo},
+        judge,
+        object::{Incarnation, uid},
+        time::{Tick, min_run_age, moment, mono, tick_from, tick_of},
+        view::Under,
     },
     configuration::Configuration,
+    facts::{Version, details, version},
     mutant::Altered,
-    world::{Broken, Incarnation, Input, Name, Object, Record, Replica, Request, Run, RunPhase, Tick, Under, View},
+    world::{Broken, Input, Name, Object, Record, Replica, Request, Run, RunPhase, View},
 };
 
-/// One step of time.
-pub const TICK: Duration = Duration::from_secs(30);
 /// Attempts that are told apart.
 const ATTEMPTS: u8 = 9;
-/// Where every process' monotonic clock begins: far enough that "long ago" is a moment.
-const PROCESS_START: Duration = Duration::from_secs(1_000_000);
 /// The longest wait that a plan may set.
 const LONGEST_WAIT: Duration = Duration::from_hours(24);
 /// Most steps to rest: two trainings of two runs.
 const LONGEST_DRAIN: usize = 120;
-const TRAIN: &str = "model";
-
-/// A record as decisions see it, and the whole of it.
-pub type Version = (VersionRecord, Arc<ModelVersionSpec>);
+pub const TRAIN: &str = "model";
 
 /// What a pass came to.
 #[derive(Clone, Debug)]
@@ -104,43 +89,13 @@ pub struct Machine {
     chains: Memo<(Id, Vec<Record>, Incarnation), Report>,
 }
 
-pub fn moment(tick: Tick) -> Timestamp {
-    Timestamp::from_second(1_800_000_000 + i64::from(tick) * 30).unwrap()
-}
-
-pub fn tick_of(at: Timestamp) -> Tick {
-    Tick::try_from((at.as_second() - 1_800_000_000).div_euclid(30)).unwrap_or(Tick::MAX)
-}
-
-pub fn mono(tick: Tick) -> Mono {
-    Mono::new(PROCESS_START + TICK * u32::try_from(tick).unwrap())
-}
-
-/// The first tick at which `at` has come.
-fn tick_from(at: Mono) -> Tick {
-    let ticks = at.since(Mono::new(PROCESS_START)).as_millis().div_ceil(TICK.as_millis());
-    Tick::try_from(ticks).unwrap_or(Tick::MAX)
-}
-
-pub fn uid(incarnation: Incarnation) -> String {
-    format!("uid-{incarnation}")
-}
-
 pub fn run_uid(run: Run) -> String {
     format!("{}-{}-{}-{}", uid(run.name.owner), run.name.attempt, run.name.slot, run.copy)
-}
-
-pub fn trigger(value: u8) -> Option<Arc<str>> {
-    (value > 0).then(|| format!("t{value}").into())
 }
 
 /// The text of an input's value.
 pub fn input_text(value: u8) -> String {
     format!("d{value}")
-}
-
-fn small(number: i64) -> u8 {
-    u8::try_from(number).unwrap()
 }
 
 /// How a run ended, once it has: what the operator has ended counts by the reason that it had.
@@ -187,17 +142,6 @@ impl Machine {
         }
     }
 
-    pub fn asked_under(under: Under) -> AskedUnder {
-        AskedUnder {
-            uid: uid(under.incarnation).into(),
-            generation: i64::from(under.generation),
-            attempt: i64::from(under.attempt),
-            ended: under.ended,
-            trigger: trigger(under.trigger),
-            revision: u64::from(under.revision),
-        }
-    }
-
     pub fn spec(&self, spec: u8) -> &ModelTrainSpec {
         &self.specs[usize::from(spec)].0
     }
@@ -239,7 +183,7 @@ impl Machine {
         let seen = |run: &&Run| run.name.owner == object.incarnation || run.phase == RunPhase::Active;
         let key = Key {
             object: Object { version: 0, ..object },
-            runs: replica.runs.iter().filter(seen).copied().collect(),
+            runs: replica.store.runs.iter().filter(seen).copied().collect(),
             records: replica.records.clone(),
             knows: replica.knows,
             memory: view.memory,
@@ -268,7 +212,7 @@ impl Machine {
             memory.observe(&own, limits, &stored, now.mono);
         }
         let process = format!("{}.{}", key.replica, key.term);
-        let (versions, earlier) = self.versions(key, &stored);
+        let (versions, earlier) = self.versions(object, &key.records, &stored);
         let mut altered = Altered {
             status: (*stored).clone(),
             nonce: format!("{process}-{}", key.nonces),
@@ -310,7 +254,7 @@ impl Machine {
                 memory: &altered.memory,
                 nonce: &altered.nonce,
                 process: &altered.process,
-                min_run_age: Configuration::min_run_age(),
+                min_run_age: min_run_age(),
             };
             decide(&facts, now)
         };
@@ -337,7 +281,7 @@ impl Machine {
             }
         }
         let at = |at| tick_from(at).max(key.tick);
-        let inquiry = plan.inquiry.map(|inquiry| (at(inquiry.at), asked(object.incarnation, &inquiry.under)));
+        let inquiry = plan.inquiry.map(|inquiry| (at(inquiry.at), Under::of(object.incarnation, &inquiry.under)));
         let wake_up = match plan.wake_up {
             WakeUp::At(moment) => Some(at(moment)),
             WakeUp::OnEvent => None,
@@ -345,110 +289,6 @@ impl Machine {
         let used_nonce = matches!(plan.rule, Rule::Reserve | Rule::ClaimSlots);
         let memory = self.memories.put(memory);
         Pass { rule: plan.rule, memory, requests, reads, judged, inquiry, wake_up, used_nonce, broken }
-    }
-
-    fn identity(&self, object: Object) -> Identity {
-        let text = |name: Option<Name>| name.map(|name| self.text(name));
-        let (hold, approve, reject) = (text(object.hold), text(object.approve), text(object.reject));
-        Identity {
-            namespace: "ns".into(),
-            name: TRAIN.into(),
-            uid: uid(object.incarnation).into(),
-            generation: i64::from(object.generation),
-            deleting: object.deleting,
-            trigger: trigger(object.trigger),
-            cancel: text(object.cancel).map(Into::into),
-            by_hand: Some(Box::new(ByHand { hold, approve, reject, suspend_reason: None })),
-            ..Identity::default()
-        }
-    }
-
-    pub fn run_record(&self, run: Run) -> RunRecord {
-        let ended = |outcome: Outcome| {
-            Phase::Ended(Ending {
-                outcome,
-                reason: outcome.as_str().into(),
-                message: String::new(),
-                finished_at: Some(moment(run.ended)),
-                outputs: Vec::new(),
-            })
-        };
-        let outcome = outcome(Run { stopped: false, ..run });
-        RunRecord {
-            kind: backends()[0].kind(),
-            namespace: "ns".into(),
-            name: self.text(run.name),
-            uid: run_uid(run),
-            resource_version: format!("{:?}", run.version()),
-            owner_uid: uid(run.name.owner),
-            owner_kind: "ModelTrain".into(),
-            owner_name: TRAIN.into(),
-            attempt: i64::from(run.name.attempt),
-            target: String::new(),
-            deleting: false,
-            created_at: None,
-            stopped: run.stopped.then(|| StopCause::Cancelled.as_str().to_owned()),
-            observed: Observed { phase: outcome.map_or(Phase::Active, ended), started_at: None },
-        }
-    }
-
-    /// Versions of the object, and of the earlier one where it has none of its own to stand for: as the controller looks.
-    fn versions(&self, key: &Key, stored: &ModelTrainStatus) -> (Vec<Version>, Vec<Version>) {
-        let takes_up = stored.attempt == 0 || key.object.hold.is_some();
-        let read = |record: &Record| version(self.records.get(record.spec), &self.record_statuses.get(record.status));
-        let (own, others): (Vec<&Record>, Vec<&Record>) =
-            key.records.iter().partition(|record| record.name.owner == key.object.incarnation);
-        let earlier = others.into_iter().filter(|_| takes_up).map(read).collect();
-        (own.into_iter().map(read).collect(), earlier)
-    }
-
-    /// Keeps of a memory what later passes can tell apart. Moments that are only ever compared keep their order.
-    fn canonical_memory(&self, memory: &mut Memory, status: &ModelTrainStatus, identity: &Identity, now: Mono) {
-        let (long_ago, then) = (Mono::default(), Mono::new(Duration::from_nanos(1)));
-        let slots: Vec<_> = status.reservation.iter().flat_map(|open| &open.slots).collect();
-        memory.unanswered = memory.unanswered.min(3);
-        memory.posts.retain(|name, post| slots.iter().any(|slot| slot.run_name == *name && slot.nonce == post.nonce));
-        for (name, (_, sighted)) in &mut memory.sighted {
-            match memory.lookups.get_mut(name) {
-                Some(lookup) if lookup.foreign.is_none() => {
-                    let fresh = lookup.sent > *sighted;
-                    lookup.sent = then;
-                    *sighted = if fresh { long_ago } else { then };
-                }
-                Some(_) => {}
-                None => *sighted = long_ago,
-            }
-        }
-        for (name, lookup) in &mut memory.lookups {
-            if lookup.foreign.is_none() && !memory.sighted.contains_key(name) {
-                lookup.sent = then;
-            }
-        }
-        let usable = |under: &AskedUnder| {
-            under.uid == identity.uid
-                && under.generation == identity.generation
-                && under.attempt == status.attempt
-                && under.ended == status.reservation.is_none()
-                && under.trigger == identity.trigger
-                && under.revision == memory.revision
-        };
-        if let Some(observed) = &mut memory.observed {
-            observed.took = Duration::ZERO;
-            if !usable(&observed.under) {
-                // It never counts again; only of which generation it was is of interest.
-                observed.result = Ok(Arc::new(TrainAnswer::Observed(Observation::default())));
-                let generation = observed.under.generation;
-                observed.under = AskedUnder { generation, ended: true, ..Self::asked_under(Under::NONE) };
-                observed.asked = long_ago;
-            } else if now.since(observed.asked) > TICK {
-                observed.asked = long_ago;
-            }
-        }
-        for since in memory.recorded_since.values_mut() {
-            if self.configuration.run_limit.is_none() || *since + Configuration::min_run_age() <= now {
-                *since = long_ago;
-            }
-        }
     }
 
     fn request(&self, effect: Effect, key: &Key, stored: &ModelTrainStatus, rule: Rule) -> Request {
@@ -492,10 +332,6 @@ impl Machine {
     }
 }
 
-impl Under {
-    const NONE: Self = Self { incarnation: 9, generation: 0, attempt: 0, ended: true, trigger: 0, revision: 0 };
-}
-
 impl Key {
     fn run(&self, uid: &str) -> Run {
         *self.runs.iter().find(|run| run_uid(**run) == uid).unwrap()
@@ -506,63 +342,9 @@ impl Key {
     }
 }
 
-fn asked(incarnation: Incarnation, under: &AskedUnder) -> Under {
-    Under {
-        incarnation,
-        generation: small(under.generation),
-        attempt: small(under.attempt),
-        ended: under.ended,
-        trigger: under.trigger.as_ref().map_or(0, |text| text[1..].parse().unwrap()),
-        revision: u8::try_from(under.revision).unwrap(),
-    }
-}
-
 fn text_of(name: Name, with_candidate: bool) -> String {
     let candidate = if with_candidate { ["a", "b", "c"][usize::from(name.slot)] } else { "" };
     candidate_run_name(TRAIN, &uid(name.owner), i64::from(name.attempt), candidate)
-}
-
-/// A record as decisions see it.
-fn version(spec: Arc<ModelVersionSpec>, status: &ModelVersionStatus) -> Version {
-    let name = spec.run.name.as_str();
-    let record = VersionRecord {
-        namespace: "ns".into(),
-        uid: format!("record-{name}").into(),
-        name: name.into(),
-        resource_version: "1".into(),
-        train_name: TRAIN.into(),
-        train_uid: spec.train_ref.uid.as_str().into(),
-        attempt: spec.attempt,
-        candidate: spec.candidate.as_str().into(),
-        run_uid: spec.run.uid.as_str().into(),
-        outcome: spec.run.outcome,
-        finished_at: spec.run.finished_at,
-        verdict: spec.gate.verdict,
-        score: spec.gate.score.as_deref().map(Into::into),
-        digest: spec.digest.as_str().into(),
-        previous: spec.previous.clone().map(Box::new),
-        // Nobody changes a record in this world.
-        sound: true,
-        decision: find(&status.conditions, ConditionType::Accepted).map(|condition| condition.reason),
-        conditions: status.conditions.clone().into(),
-        served_by: Box::default(),
-        deleting: false,
-    };
-    (record, spec)
-}
-
-/// The whole of the versions that may be needed: as the controller reads them.
-fn details(
-    own: &[Version],
-    earlier: &[Version],
-    altered: &Altered,
-    stored: &ModelTrainStatus,
-) -> BTreeMap<String, Arc<ModelVersionSpec>> {
-    let wanted = Facts::wanted(&altered.identity, stored, &[]);
-    let restores = stored.attempt == 0 && stored.accepted_version.is_none();
-    let named = own.iter().chain(earlier).filter(|(_, spec)| wanted.contains(&spec.run.name));
-    let to_take_up = earlier.iter().filter(|_| restores);
-    named.chain(to_take_up).map(|(_, spec)| (spec.run.name.clone(), spec.clone())).collect()
 }
 
 /// What can be said against a plan by looking at it alone.
@@ -573,12 +355,9 @@ fn judge(plan: &Plan, now: Now) -> Broken {
         plan.rule,
         Rule::Deleting | Rule::InvalidSpec | Rule::RunActive | Rule::UnreservedRunActive | Rule::Suspended
     );
-    let waits = |at: Mono| at.since(now.mono) <= LONGEST_WAIT;
-    let woken = match plan.wake_up {
-        WakeUp::At(at) => waits(at),
-        WakeUp::OnEvent => named || plan.inquiry.is_some() || !plan.effects.is_empty(),
-    };
-    if !woken || !plan.inquiry.as_ref().is_none_or(|inquiry| waits(inquiry.at)) {
+    let named = named || !plan.effects.is_empty();
+    let asks = plan.inquiry.as_ref().map(|inquiry| inquiry.at);
+    if !judge::is_followed(plan.wake_up, asks, named, now.mono, LONGEST_WAIT) {
         broken.add(Broken::NO_WAKE_UP);
     }
     broken
@@ -598,15 +377,6 @@ fn normalise(status: &mut ModelTrainStatus) {
     if status.stale_since.is_some() {
         status.stale_since = Some(moment(0));
     }
-}
-
-/// Whether a status says Ready of another generation than `generation`.
-pub fn is_ready_of_another(status: &ModelTrainStatus, generation: u8) -> bool {
-    find(&status.conditions, ConditionType::Ready).is_some_and(|ready| {
-        ready.status == ConditionStatus::True
-            && (status.observed_generation != i64::from(generation)
-                || ready.observed_generation != i64::from(generation))
-    })
 }
 
 /// Whether the value of an input is the one that this digest is of.

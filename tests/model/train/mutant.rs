@@ -11,7 +11,7 @@ use modelsync::{
     },
 };
 
-use super::machine::Version;
+use super::facts::Version;
 
 /// A design.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

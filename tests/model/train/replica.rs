@@ -10,65 +10,42 @@ use modelsync::{
         answer::{Answered, NoAnswer, NoAnswerClass},
         reservation::{Lookup, Post, PostState, Refusal},
         results::Results,
-        train::{InputValue, Memory, Observation, TrainAnswer, question},
+        train::{InputValue, Observation, TrainAnswer, question},
     },
 };
 
 use super::{
-    machine::{self, Machine, Pass},
-    world::{
-        Asked, Flight, Incarnation, Input, Record, Refused, Replica, Reply, Request, Run, Said, Score, Stage, Tick,
-        View, World,
+    super::{
+        object::{Incarnation, trigger},
+        store::Stored as _,
+        time::{Tick, moment, mono},
+        view::{Asked, Next},
     },
+    machine::{self, Machine},
+    world::{Flight, Input, Name, Record, Refused, Reply, Request, Run, Said, Score, Stage, View, World},
 };
-
-/// What becomes of a pass whose request has its reply.
-enum Next {
-    /// Its next effect.
-    Effect,
-    /// It ends, and another one follows at once.
-    Pass,
-    /// It ends, and another one follows after a pause.
-    Failed,
-}
 
 impl Machine {
     // The watches.
 
     pub fn object_news(world: &World, index: u8) -> bool {
-        (0..2).any(|incarnation| {
-            let live = world.object.filter(|object| object.incarnation == incarnation);
-            world.replicas[usize::from(index)].views[usize::from(incarnation)].object != live
-        })
+        View::has_news(&world.replicas[usize::from(index)].views, world.object)
     }
 
     pub fn see_object(world: &mut World, index: u8) {
-        for incarnation in 0..2 {
-            let live = world.object.filter(|object| object.incarnation == incarnation);
-            let view = &mut world.replicas[usize::from(index)].views[usize::from(incarnation)];
-            if view.object != live {
-                (view.object, view.woken) = (live, true);
-            }
-        }
+        View::catch_up(&mut world.replicas[usize::from(index)].views, world.object);
     }
 
     pub fn run_news(world: &World, index: u8) -> bool {
         let replica = &world.replicas[usize::from(index)];
-        !replica.knows.0
-            || world.runs.iter().any(|run| !replica.runs.contains(run))
-            || replica.gone_runs.iter().any(|gone| replica.runs.iter().any(|run| run.same(*gone)))
+        !replica.knows.0 || replica.store.has_news(&world.runs)
     }
 
     pub fn see_runs(world: &mut World, index: u8) {
-        let live = world.runs.clone();
         let replica = &mut world.replicas[usize::from(index)];
-        let gone = std::mem::take(&mut replica.gone_runs);
-        replica.runs.retain(|run| !gone.iter().any(|gone| gone.same(*run)));
-        for run in live {
-            insert_run(&mut replica.runs, run);
-        }
+        replica.store.catch_up(&world.runs);
         replica.knows.0 = true;
-        wake(replica);
+        View::wake(&mut replica.views);
     }
 
     pub fn record_news(world: &World, index: u8) -> bool {
@@ -85,7 +62,7 @@ impl Machine {
         let replica = &mut world.replicas[usize::from(index)];
         (replica.records, replica.knows.1) = (records, true);
         replica.gone_records.clear();
-        wake(replica);
+        View::wake(&mut replica.views);
     }
 
     // Passes.
@@ -98,18 +75,18 @@ impl Machine {
         let view = &mut replica.views[usize::from(incarnation)];
         (view.woken, view.timer) = (false, None);
         let Some(pass) = pass else {
-            *view = View { under_way: view.under_way, ..View::default() };
+            view.forget();
             return;
         };
         world.broken.add(pass.broken.0);
         view.memory = pass.memory;
-        plan_question(view, &pass);
+        view.plan(pass.inquiry);
         if pass.used_nonce {
             replica.nonces += 1;
         }
         if let Some(run) = pass.reads {
             if world.runs.iter().any(|live| live.same(run)) {
-                self.remember(view, |memory| {
+                view.remember(&self.memories, |memory| {
                     memory.results.insert(machine::run_uid(run), results(run));
                 });
                 view.woken = true;
@@ -149,30 +126,22 @@ impl Machine {
         world.flights.push(Flight { owner, waiting: Some(index), request, stage: Stage::Sent });
     }
 
-    fn remember(&self, view: &mut View, change: impl FnOnce(&mut Memory)) {
-        let mut memory = (*self.memories.get(view.memory)).clone();
-        change(&mut memory);
-        view.memory = self.memories.put(memory);
-    }
-
-    fn remember_post(&self, view: &mut View, (name, nonce): (super::world::Name, u32), state: PostState) {
+    fn remember_post(&self, view: &mut View, (name, nonce): (Name, u32), state: PostState) {
         let nonce = (*self.nonces.get(nonce)).clone();
         let name = self.text(name);
-        self.remember(view, |memory| drop(memory.posts.insert(name, Post { nonce, state })));
+        view.remember(&self.memories, |memory| drop(memory.posts.insert(name, Post { nonce, state })));
     }
 
     /// The pass that waits takes in a reply.
     pub fn reply(&self, world: &mut World, flight: Flight) {
         let (Some(index), Stage::Replied(reply)) = (flight.waiting, flight.stage) else { return };
         let live = world.object.filter(|object| object.incarnation == flight.owner);
-        let (tick, live_runs, live_records) = (world.tick, world.runs.clone(), world.records.clone());
+        let tick = world.tick;
         let replica = &mut world.replicas[usize::from(index)];
         let view = &mut replica.views[usize::from(flight.owner)];
         let next = match (flight.request, reply) {
             (Request::Patch { .. }, Reply::Stored(stored)) => {
-                if view.object.is_none_or(|known| known.version <= stored.version) {
-                    view.object = Some(stored);
-                }
+                view.take_in(stored);
                 Next::Effect
             }
             // The object is read live: a conflict means that there is something newer.
@@ -180,10 +149,10 @@ impl Machine {
                 view.object = live;
                 Next::Pass
             }
-            (Request::Post { name, nonce, generation, trigger, .. }, reply) => {
+            (Request::Post { name, nonce, generation, trigger: value, .. }, reply) => {
                 let state = match reply {
                     Reply::Ours(run) => {
-                        take_in(&mut replica.runs, &replica.gone_runs, &live_runs, run);
+                        replica.store.take_in(&world.runs, run);
                         PostState::Created
                     }
                     Reply::Refused(why) => PostState::Refused(Refusal {
@@ -195,8 +164,8 @@ impl Machine {
                         message: String::new(),
                         stalled: why == Refused::Foreign,
                         generation: i64::from(generation),
-                        trigger: machine::trigger(trigger),
-                        at: machine::mono(tick),
+                        trigger: trigger(value),
+                        at: mono(tick),
                     }),
                     _ => PostState::Unknown,
                 };
@@ -204,19 +173,19 @@ impl Machine {
                 Next::Effect
             }
             (Request::Get { .. } | Request::Stop { .. }, Reply::Ours(run)) => {
-                take_in(&mut replica.runs, &replica.gone_runs, &live_runs, run);
+                replica.store.take_in(&world.runs, run);
                 Next::Effect
             }
             (Request::Get { name, sent }, Reply::Absent | Reply::Foreign) => {
                 let run_name = self.text(name);
                 let foreign = (reply == Reply::Foreign).then(|| "somebody".to_owned());
-                let (sent_at, sent) = (machine::moment(sent), machine::mono(sent));
+                let (sent_at, sent) = (moment(sent), mono(sent));
                 let lookup = Lookup { run_name: run_name.clone(), sent_at, sent, foreign };
-                self.remember(view, |memory| drop(memory.lookups.insert(run_name, lookup)));
+                view.remember(&self.memories, |memory| drop(memory.lookups.insert(run_name, lookup)));
                 Next::Effect
             }
             (Request::DeleteRun { run }, Reply::Deleted) => {
-                replica.runs.retain(|stored| !stored.same(run));
+                replica.store.remove(run);
                 Next::Effect
             }
             (Request::Record { name, spec, before, .. }, Reply::Stands(found)) => {
@@ -225,7 +194,7 @@ impl Machine {
                 let adopted = meant.run.uid == stands.run.uid
                     && (meant.digest == stands.digest || stands.previous == self.statuses.get(before).head);
                 if adopted {
-                    take_in_record(&mut replica.records, &replica.gone_records, &live_records, found);
+                    take_in_record(&mut replica.records, &replica.gone_records, &world.records, found);
                 } else {
                     self.conflict(view, name, tick);
                 }
@@ -237,11 +206,11 @@ impl Machine {
             }
             (Request::GetRecord { name }, Reply::Absent) => {
                 let name = self.text(name);
-                self.remember(view, |memory| memory.absent.extend([name]));
+                view.remember(&self.memories, |memory| memory.absent.extend([name]));
                 Next::Effect
             }
             (Request::Tell { .. } | Request::GetRecord { .. }, Reply::Stands(record)) => {
-                take_in_record(&mut replica.records, &replica.gone_records, &live_records, record);
+                take_in_record(&mut replica.records, &replica.gone_records, &world.records, record);
                 Next::Effect
             }
             (Request::DeleteRecord { record }, Reply::Deleted) => {
@@ -250,24 +219,15 @@ impl Machine {
             }
             _ => Next::Failed,
         };
-        let rest = view.pass.take().unwrap_or_default();
-        match next {
-            Next::Effect => match rest.split_first() {
-                Some((first, rest)) => {
-                    view.pass = Some(rest.to_vec());
-                    self.send(world, index, flight.owner, *first);
-                }
-                None => view.woken = true,
-            },
-            Next::Pass => view.woken = true,
-            Next::Failed => (view.woken, view.timer) = (false, Some(tick)),
+        if let Some(request) = view.go_on(&next, tick) {
+            self.send(world, index, flight.owner, request);
         }
     }
 
-    fn conflict(&self, view: &mut View, name: super::world::Name, tick: Tick) {
-        let seen = ("stands".to_owned(), machine::mono(tick));
+    fn conflict(&self, view: &mut View, name: Name, tick: Tick) {
+        let seen = ("stands".to_owned(), mono(tick));
         let name = self.text(name);
-        self.remember(view, |memory| drop(memory.conflicts.insert(name, seen)));
+        view.remember(&self.memories, |memory| drop(memory.conflicts.insert(name, seen)));
     }
 
     // The poller.
@@ -284,6 +244,7 @@ impl Machine {
             None => Said::Observed(input),
             Some(open) => {
                 let own: Vec<_> = replica
+                    .store
                     .runs
                     .iter()
                     .filter(|run| run.name.owner == incarnation)
@@ -295,12 +256,12 @@ impl Machine {
                 Said::Measured(run.unwrap(), score)
             }
         };
-        view.under_way = Some(Asked { under, at: tick, said });
+        view.under_way = Some(Asked { under, at: tick, said, evidence: () });
     }
 
     pub fn answer(&self, world: &mut World, index: u8, incarnation: Incarnation) {
         let view = &mut world.replicas[usize::from(index)].views[usize::from(incarnation)];
-        let Some(Asked { under, at, said }) = view.under_way.take() else { return };
+        let Some(Asked { under, at, said, .. }) = view.under_way.take() else { return };
         if view.object.is_none() {
             return;
         }
@@ -318,9 +279,9 @@ impl Machine {
                 TrainAnswer::Measured(machine::run_uid(run), BTreeMap::from([("r2".to_owned(), Ok(text))]))
             }
         };
-        let (under, asked) = (Self::asked_under(under), machine::mono(at));
+        let (under, asked) = (under.into(), mono(at));
         let answered = Answered { under, asked, took: Duration::ZERO, result: Ok(Arc::new(answer)) };
-        self.remember(view, |memory| memory.take_answer(answered));
+        view.remember(&self.memories, |memory| memory.take_answer(answered));
         view.woken = true;
     }
 
@@ -328,22 +289,10 @@ impl Machine {
     pub fn see_source(&self, world: &mut World, index: u8) {
         for view in &mut world.replicas[usize::from(index)].views {
             if view.object.is_some() {
-                self.remember(view, |memory| memory.revision += 1);
+                view.remember(&self.memories, |memory| memory.revision += 1);
                 view.woken = true;
             }
         }
-    }
-
-    /// The time at which the next thing happens by itself.
-    pub fn next_timer(world: &World, index: u8) -> Option<Tick> {
-        let views = world.replicas[usize::from(index)].views.iter();
-        views.flat_map(|view| [view.timer, view.planned.map(|(at, _)| at)]).flatten().min()
-    }
-}
-
-fn wake(replica: &mut Replica) {
-    for view in &mut replica.views {
-        view.woken |= view.object.is_some();
     }
 }
 
@@ -367,23 +316,8 @@ pub fn results(run: Run) -> Results {
     Results { metrics: run.phase.metric().map(metric).into_iter().collect(), ..Results::default() }
 }
 
-/// As `Runs::insert` of what a request returned: a run whose deletion the watch has brought stays away.
-fn take_in(runs: &mut Vec<Run>, undelivered: &[Run], live: &[Run], run: Run) {
-    if live.iter().chain(undelivered).any(|known| known.same(run)) {
-        insert_run(runs, run);
-    }
-}
-
-/// What is newer stays.
-fn insert_run(runs: &mut Vec<Run>, run: Run) {
-    match runs.iter_mut().find(|known| known.same(run)) {
-        Some(known) if known.version() < run.version() => *known = run,
-        Some(_) => {}
-        None => runs.push(run),
-    }
-}
-
-/// The same for a record; where the watch is ahead, what it brought stays.
+/// What a request returned of a record. Where the watch is ahead, what it brought stays; a record whose deletion it has
+/// brought stays away.
 fn take_in_record(records: &mut Vec<Record>, undelivered: &[Record], live: &[Record], record: Record) {
     let same = |known: &Record| known.name == record.name;
     if records.iter().any(|known| same(known) && live.contains(known)) {
@@ -393,14 +327,4 @@ fn take_in_record(records: &mut Vec<Record>, undelivered: &[Record], live: &[Rec
         records.retain(|known| !same(known));
         records.push(record);
     }
-}
-
-/// As `Poller::plan`.
-fn plan_question(view: &mut View, pass: &Pass) {
-    let old = view.planned.take();
-    let inquiry = pass.inquiry.filter(|(_, under)| view.under_way.is_none_or(|asked| asked.under != *under));
-    view.planned = inquiry.map(|(at, under)| match old {
-        Some((planned, same)) if same == under => (planned.min(at), under),
-        _ => (at, under),
-    });
 }

@@ -9,17 +9,23 @@ use modelsync::{
 };
 
 use super::{
-    super::{intern::Id, server::merge},
+    super::{
+        intern::Id,
+        judge,
+        merge::merged,
+        store::Stored as _,
+        time::{Tick, tick_of},
+    },
     configuration::Configuration,
     machine::{self, Machine},
     replica,
-    world::{Broken, Flight, Name, Object, Record, Refused, Reply, Request, Run, RunPhase, Stage, Tick, World},
+    world::{Broken, Flight, Name, Object, Record, Refused, Reply, Request, Run, RunPhase, Stage, World},
 };
 
 impl Machine {
     /// The API server handles a request.
     pub fn at_server(&self, world: &mut World, flight: Flight) -> Flight {
-        let replied = |reply| Flight { stage: Stage::Replied(reply), ..flight };
+        let replied = |reply| flight.replied(reply);
         match flight.request {
             Request::Patch { version, before, after, conditional } => {
                 let Some(object) = world.object.filter(|object| object.incarnation == flight.owner) else {
@@ -28,7 +34,8 @@ impl Machine {
                 if conditional && object.version != version {
                     return replied(Reply::Conflict);
                 }
-                let after = if object.status == before { after } else { self.merged(object.status, before, after) };
+                let there = object.status;
+                let after = if there == before { after } else { merged(&self.statuses, there, before, after) };
                 replied(Reply::Stored(self.store(world, object, after, conditional)))
             }
             Request::Post { name, not_after, .. } => match flight.stage {
@@ -214,7 +221,7 @@ impl Machine {
                 }
             }
         }
-        if machine::is_ready_of_another(new, object.generation) {
+        if judge::is_ready_of_another(&new.conditions, new.observed_generation, object.generation) {
             world.broken.add(Broken::READY);
         }
     }
@@ -240,7 +247,7 @@ impl Machine {
             world.broken.add(Broken::INPUT);
         }
         // A run counts from the moment that its reservation was made, however late that was stored.
-        let made = open.slots.iter().filter_map(|slot| slot.not_after).map(|at| machine::tick_of(at) - 1).min();
+        let made = open.slots.iter().filter_map(|slot| slot.not_after).map(|at| tick_of(at) - 1).min();
         let made = made.unwrap_or(world.tick);
         history.starts.extend(open.slots.iter().map(|_| (object.incarnation, made)));
         let counts = |at: Tick| at <= made && made < at + Configuration::WINDOW;
@@ -372,7 +379,7 @@ impl Machine {
     pub fn remove_run(world: &mut World, run: Run) {
         world.runs.retain(|stored| !stored.same(run));
         for replica in &mut world.replicas {
-            replica.gone_runs.push(run);
+            replica.store.deleted(run);
         }
     }
 
@@ -381,14 +388,6 @@ impl Machine {
         for replica in &mut world.replicas {
             replica.gone_records.push(record);
         }
-    }
-
-    /// RFC 7396, for writes that do not carry the resourceVersion: the members that the writer changed.
-    fn merged(&self, stored: Id, before: Id, after: Id) -> Id {
-        let text = |id| serde_json::to_value(&*self.statuses.get(id)).unwrap();
-        let mut merged = text(stored);
-        merge(&mut merged, &text(before), &text(after));
-        self.statuses.put(serde_json::from_value(merged).unwrap())
     }
 }
 

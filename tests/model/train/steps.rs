@@ -1,13 +1,12 @@
 //! What can happen. What users, Tekton, time and faults do is done here; the rest in `server.rs` and `replica.rs`.
 
-use std::fmt;
-
 use super::{
+    super::{flight, object::Incarnation, store::Stored as _},
     configuration::Configuration,
     machine::Machine,
     world::{
-        Broken, Flight, History, Incarnation, Input, Name, Object, Record, Refused, Replica, Reply, Request, Run,
-        RunPhase, Score, Stage, World,
+        Broken, Flight, History, Input, Name, Object, Record, Refused, Replica, Reply, Request, Run, RunPhase, Score,
+        Stage, World,
     },
 };
 
@@ -57,63 +56,6 @@ pub enum Action {
     RemoveForeign,
     /// Somebody overwrites the object's status with nothing.
     LoseStatus,
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of = |incarnation: &Incarnation| if *incarnation == 0 { "the object" } else { "the later object" };
-        match self {
-            Self::SeeObject(replica) => write!(f, "replica {replica} sees the object as it is"),
-            Self::SeeRuns(replica) => write!(f, "replica {replica} sees the runs as they are"),
-            Self::SeeRecords(replica) => write!(f, "replica {replica} sees the records as they are"),
-            Self::SeeOldRecords(replica) => write!(f, "replica {replica} is shown an older list of records"),
-            Self::KeepOldRecords => write!(f, "a server of the control plane begins to lag"),
-            Self::SeeSource(replica) => write!(f, "replica {replica} sees the input's source change"),
-            Self::Pass(replica, incarnation) => write!(f, "replica {replica} makes a pass over {}", of(incarnation)),
-            Self::Ask(replica, incarnation) => write!(f, "replica {replica} asks for {}", of(incarnation)),
-            Self::Deliver(flight) if matches!(flight.stage, Stage::Admitted(_)) => write!(f, "{flight}: stored"),
-            Self::Deliver(flight) => write!(f, "{flight}: at the server"),
-            Self::Reply(flight) => match flight.stage {
-                Stage::Replied(reply) => write!(f, "{flight}: the reply {} arrives", word(reply)),
-                Stage::Sent | Stage::Admitted(_) => write!(f, "{flight}: no reply"),
-            },
-            Self::GiveUp(flight) => write!(f, "{flight}: the sender gives up waiting"),
-            Self::Refuse(flight) => write!(f, "{flight}: refused"),
-            Self::Tick => write!(f, "30 seconds pass"),
-            Self::EndRun(run, phase) => write!(f, "{run} ends: {phase:?}"),
-            Self::Crash(replica) => write!(f, "replica {replica} dies and starts again"),
-            Self::DeleteRun(run) => write!(f, "a user deletes {run}"),
-            Self::DeleteRecord(record) => write!(f, "a user deletes record {}", record.name),
-            Self::Edit(spec) => write!(f, "a user edits the spec (to #{spec})"),
-            Self::Trigger => write!(f, "a user sets the trigger"),
-            Self::Hold(Some(name)) => write!(f, "a user holds {name}"),
-            Self::Hold(None) => write!(f, "a user holds nothing any more"),
-            Self::Approve(name) => write!(f, "a user approves {name}"),
-            Self::Reject(name) => write!(f, "a user rejects {name}"),
-            Self::Cancel(name) => write!(f, "a user names run {name} in the cancel annotation"),
-            Self::SetInput(input) => write!(f, "the input becomes {input:?}"),
-            Self::SetScore(score) => write!(f, "what is measured becomes {score:?}"),
-            Self::DeleteObject => write!(f, "a user deletes the object"),
-            Self::ObjectGone => write!(f, "the object is gone"),
-            Self::Recreate => write!(f, "a user creates an object of the same name"),
-            Self::RemoveForeign => write!(f, "somebody removes the foreign object"),
-            Self::LoseStatus => write!(f, "somebody loses the object's status"),
-        }
-    }
-}
-
-fn word(reply: Reply) -> String {
-    match reply {
-        Reply::Stored(_) => "\"stored\"".into(),
-        Reply::Conflict => "\"conflict\"".into(),
-        Reply::Ours(run) => format!("with {run}, {:?},", run.phase),
-        Reply::Stands(record) => format!("with record {}", record.name),
-        Reply::Refused(why) => format!("\"refused: {why:?}\""),
-        Reply::Absent => "\"404\"".into(),
-        Reply::Foreign => "\"somebody else's\"".into(),
-        Reply::Deleted => "\"deleted\"".into(),
-        Reply::Unknown => "\"no certain outcome\"".into(),
-    }
 }
 
 impl Machine {
@@ -216,10 +158,10 @@ impl Machine {
         let rested = index > 0 && world.budget.second_passes == 0;
         for incarnation in 0..2 {
             let view = &replica.views[usize::from(incarnation)];
-            if !rested && view.pass.is_none() && (view.woken || view.timer.is_some_and(|at| at <= world.tick)) {
+            if !rested && view.is_due(world.tick) {
                 actions.push(Action::Pass(index, incarnation));
             }
-            if view.planned.is_some_and(|(at, _)| at <= world.tick) {
+            if view.asks(world.tick) {
                 actions.push(Action::Ask(index, incarnation));
             }
         }
@@ -332,24 +274,24 @@ impl Machine {
                 self.answer(world, *replica, *incarnation);
             }
             Action::Deliver(flight) => {
-                take(world, flight);
+                flight::take(&mut world.flights, flight);
                 let done = self.at_server(world, *flight);
                 world.flights.push(done);
             }
             Action::Reply(flight) => {
-                take(world, flight);
+                flight::take(&mut world.flights, flight);
                 self.reply(world, *flight);
             }
             Action::GiveUp(flight) => {
                 world.budget.lost -= 1;
-                take(world, flight);
+                flight::take(&mut world.flights, flight);
                 world.flights.push(Flight { waiting: None, ..*flight });
-                self.reply(world, Flight { stage: Stage::Replied(Reply::Unknown), ..*flight });
+                self.reply(world, flight.replied(Reply::Unknown));
             }
             Action::Refuse(flight) => {
                 world.budget.refusals -= 1;
-                take(world, flight);
-                world.flights.push(Flight { stage: Stage::Replied(Reply::Refused(Refused::Quota)), ..*flight });
+                flight::take(&mut world.flights, flight);
+                world.flights.push(flight.replied(Reply::Refused(Refused::Quota)));
             }
             Action::Tick => world.tick += 1,
             Action::EndRun(run, phase) => {
@@ -363,9 +305,7 @@ impl Machine {
                 world.budget.crashes -= 1;
                 let term = world.replicas[usize::from(*index)].term;
                 world.replicas[usize::from(*index)] = Replica::started(term + 1);
-                for flight in world.flights.iter_mut().filter(|flight| flight.waiting == Some(*index)) {
-                    flight.waiting = None;
-                }
+                flight::abandon(&mut world.flights, *index);
             }
             Action::SetInput(input) => {
                 world.budget.inputs -= 1;
@@ -436,9 +376,4 @@ impl Machine {
             _ => unreachable!("done in act"),
         }
     }
-}
-
-fn take(world: &mut World, flight: &Flight) {
-    let at = world.flights.iter().position(|known| known == flight).unwrap();
-    world.flights.remove(at);
 }

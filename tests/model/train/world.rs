@@ -1,14 +1,15 @@
 //! The state of the model: the API server with its ModelTrain, runs and records, the requests on their way, two replicas of
 //! the operator, and the rest of the world. What is large (a status, a record, a memory) is interned.
 
-use std::fmt;
-
-use super::super::intern::Id;
-
-/// Time in steps of [`super::machine::TICK`].
-pub type Tick = i16;
-/// Objects of one name, one after the other: 0 is the first, 1 the one that was created after its deletion.
-pub type Incarnation = u8;
+use super::super::{
+    flight,
+    intern::Id,
+    object::{self, Incarnation},
+    store::{Store, Stored},
+    time::Tick,
+    versions::{self, Versioned},
+    view,
+};
 
 /// The name of a run, and of its record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -63,14 +64,14 @@ pub struct Run {
     pub stopped: bool,
 }
 
-impl Run {
-    /// Stands for its resourceVersion: it only moves forward.
-    pub fn version(self) -> (RunPhase, bool) {
+impl Stored for Run {
+    type Version = (RunPhase, bool);
+
+    fn version(self) -> Self::Version {
         (self.phase, self.stopped)
     }
 
-    /// Whether both are the same object, perhaps at different moments.
-    pub fn same(self, other: Self) -> bool {
+    fn same(self, other: Self) -> bool {
         (self.name, self.copy) == (other.name, other.copy)
     }
 }
@@ -121,15 +122,20 @@ impl Object {
     }
 }
 
-/// The facts under which a question was asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Under {
-    pub incarnation: Incarnation,
-    pub generation: u8,
-    pub attempt: u8,
-    pub ended: bool,
-    pub trigger: u8,
-    pub revision: u8,
+impl object::Object for Object {
+    fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    fn version(&self) -> u8 {
+        self.version
+    }
+}
+
+impl Versioned for Object {
+    fn each_version(&mut self, visit: &mut dyn FnMut(&mut u8)) {
+        visit(&mut self.version);
+    }
 }
 
 /// The value of the input that trainings are made from.
@@ -155,14 +161,6 @@ pub enum Score {
 pub enum Said {
     Observed(Input),
     Measured(Run, Score),
-}
-
-/// A question under way, with its answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Asked {
-    pub under: Under,
-    pub at: Tick,
-    pub said: Said,
 }
 
 /// A request of a replica.
@@ -216,6 +214,14 @@ pub enum Request {
     },
 }
 
+impl Versioned for Request {
+    fn each_version(&mut self, visit: &mut dyn FnMut(&mut u8)) {
+        if let Self::Patch { version, .. } = self {
+            visit(version);
+        }
+    }
+}
+
 /// Why a POST was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Refused {
@@ -238,42 +244,17 @@ pub enum Reply {
     Unknown,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Stage {
-    /// On its way to the server.
-    Sent,
-    /// A POST that admission has let pass at this moment, and that is not stored yet.
-    Admitted(Tick),
-    /// It has taken effect or been refused; the reply is on its way.
-    Replied(Reply),
+impl Versioned for Reply {
+    fn each_version(&mut self, visit: &mut dyn FnMut(&mut u8)) {
+        if let Self::Stored(object) = self {
+            object.each_version(visit);
+        }
+    }
 }
 
-/// A request on its way. It outlives its sender.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Flight {
-    pub owner: Incarnation,
-    /// The replica whose pass waits for the reply; `None` when nobody does any more.
-    pub waiting: Option<u8>,
-    pub request: Request,
-    pub stage: Stage,
-}
-
-/// What one replica knows and does about one object.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct View {
-    /// The object as its store has it.
-    pub object: Option<Object>,
-    /// The interned [`modelsync::core::train::Memory`].
-    pub memory: Id,
-    /// Something happened since its last pass.
-    pub woken: bool,
-    pub timer: Option<Tick>,
-    /// The planned question.
-    pub planned: Option<(Tick, Under)>,
-    pub under_way: Option<Asked>,
-    /// Requests that follow the one that the pass waits for; `None` when no pass is under way.
-    pub pass: Option<Vec<Request>>,
-}
+pub type Stage = flight::Stage<Reply>;
+pub type Flight = flight::Flight<Request, Reply>;
+pub type View = view::View<Object, Request, Said>;
 
 /// A replica of the operator that believes that it leads.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -284,10 +265,9 @@ pub struct Replica {
     pub nonces: u8,
     /// Whether it has listed runs, and records.
     pub knows: (bool, bool),
-    pub runs: Vec<Run>,
+    pub store: Store<Run>,
     pub records: Vec<Record>,
-    /// Deletions that the watches have not brought yet.
-    pub gone_runs: Vec<Run>,
+    /// Deletions of records that the watch has not brought yet.
     pub gone_records: Vec<Record>,
     /// Whether the watch of the input's source has something to tell.
     pub source_news: bool,
@@ -300,9 +280,8 @@ impl Replica {
             term,
             nonces: 0,
             knows: (false, false),
-            runs: Vec::new(),
+            store: Store::empty(),
             records: Vec::new(),
-            gone_runs: Vec::new(),
             gone_records: Vec::new(),
             source_news: false,
             views: [View::default(), View::default()],
@@ -441,26 +420,15 @@ impl World {
                 }
         });
         self.flights.sort_unstable();
-        let flights = &self.flights;
         for (index, replica) in self.replicas.iter_mut().enumerate() {
-            let brings = |wanted: &dyn Fn(Reply) -> bool| {
-                flights.iter().any(|flight| {
-                    flight.waiting.is_some_and(|waiting| usize::from(waiting) == index)
-                        && matches!(flight.stage, Stage::Replied(reply) if wanted(reply))
-                })
-            };
-            replica.runs.sort_unstable();
+            let replies = || self.flights.iter().filter_map(|flight| flight.reply_to(index));
+            replica.store.canonical(|gone| replies().any(|reply| matches!(reply, Reply::Ours(run) if run.same(gone))));
             replica.records.sort_unstable();
-            let (runs, records) = (&replica.runs, &replica.records);
-            replica.gone_runs.retain(|gone| {
-                runs.iter().any(|run| run.same(*gone))
-                    || brings(&|reply| matches!(reply, Reply::Ours(run) if run.same(*gone)))
-            });
+            let records = &replica.records;
             replica.gone_records.retain(|gone| {
                 records.iter().any(|record| record.name == gone.name)
-                    || brings(&|reply| matches!(reply, Reply::Stands(record) if record.name == gone.name))
+                    || replies().any(|reply| matches!(reply, Reply::Stands(record) if record.name == gone.name))
             });
-            replica.gone_runs.sort_unstable();
             replica.gone_records.sort_unstable();
         }
         let history = &mut self.history;
@@ -473,51 +441,12 @@ impl World {
         history.stood.sort_unstable();
         history.stood.dedup();
         history.starts.retain(|(_, at)| tick < at + budget_window);
-        self.renumber();
-    }
-
-    /// Renumbers resourceVersions: only their order means anything.
-    fn renumber(&mut self) {
-        let mut used = Vec::with_capacity(8);
-        self.each_version(|version| used.push(*version));
-        used.sort_unstable();
-        used.dedup();
-        self.each_version(|version| {
-            let rank = used.partition_point(|known| known < version);
-            *version = u8::try_from(rank + 1).unwrap();
-        });
-    }
-
-    fn each_version(&mut self, mut visit: impl FnMut(&mut u8)) {
-        let in_request = |request: &mut Request, visit: &mut dyn FnMut(&mut u8)| {
-            if let Request::Patch { version, .. } = request {
-                visit(version);
-            }
-        };
-        if let Some(object) = &mut self.object {
-            visit(&mut object.version);
-        }
-        for flight in &mut self.flights {
-            in_request(&mut flight.request, &mut visit);
-            if let Stage::Replied(Reply::Stored(object)) = &mut flight.stage {
-                visit(&mut object.version);
-            }
-        }
-        for view in self.replicas.iter_mut().flat_map(|replica| &mut replica.views) {
-            if let Some(object) = &mut view.object {
-                visit(&mut object.version);
-            }
-            for request in view.pass.iter_mut().flatten() {
-                in_request(request, &mut visit);
-            }
-        }
+        versions::renumber(self);
     }
 
     /// A resourceVersion above every other.
     pub fn next_version(&mut self) -> u8 {
-        let mut highest = 0;
-        self.each_version(|version| highest = highest.max(*version));
-        highest + 1
+        versions::next(self)
     }
 
     /// A user changes the object.
@@ -543,36 +472,12 @@ impl World {
     }
 }
 
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.attempt, ["a", "b", "c"][usize::from(self.slot)])?;
-        if self.owner > 0 { write!(f, " of the later object") } else { Ok(()) }
-    }
-}
-
-impl fmt::Display for Run {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "run {}", self.name)?;
-        if self.copy > 0 { write!(f, " (created again: copy {})", self.copy + 1) } else { Ok(()) }
-    }
-}
-
-impl fmt::Display for Flight {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.request {
-            Request::Patch { .. } => write!(f, "the status write")?,
-            Request::Post { name, not_after, .. } => write!(f, "the POST of run {name} (not after tick {not_after})")?,
-            Request::Get { name, .. } => write!(f, "the GET of run {name}")?,
-            Request::Stop { run } => write!(f, "the stop of {run}")?,
-            Request::DeleteRun { run } => write!(f, "the DELETE of {run}")?,
-            Request::Record { name, .. } => write!(f, "the POST of record {name}")?,
-            Request::GetRecord { name } => write!(f, "the GET of record {name}")?,
-            Request::Tell { record, .. } => write!(f, "the status write of record {}", record.name)?,
-            Request::DeleteRecord { record } => write!(f, "the DELETE of record {}", record.name)?,
-        }
-        match self.waiting {
-            Some(replica) => write!(f, " of replica {replica}"),
-            None => write!(f, " that nobody waits for"),
+impl Versioned for World {
+    fn each_version(&mut self, visit: &mut dyn FnMut(&mut u8)) {
+        self.object.each_version(visit);
+        self.flights.each_version(visit);
+        for view in self.replicas.iter_mut().flat_map(|replica| &mut replica.views) {
+            view.each_version(visit);
         }
     }
 }

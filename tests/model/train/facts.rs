@@ -1,0 +1,190 @@
+//! What a decision is told of the model's object, runs and records, and of what a process remembers.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use modelsync::{
+    api::{ConditionType, ModelTrainStatus, ModelVersionSpec, ModelVersionStatus, Outcome},
+    core::{
+        answer::AskedUnder,
+        condition::find,
+        effect::StopCause,
+        object::{ByHand, Identity},
+        run::{Ending, Observed, Phase, RunRecord},
+        time::Mono,
+        train::{Facts, Memory, Observation, TrainAnswer},
+        version::VersionRecord,
+    },
+    runs::backends,
+};
+
+use super::{
+    super::{
+        object::{trigger, uid},
+        store::Stored as _,
+        time::{TICK, min_run_age, moment},
+        view::Under,
+    },
+    machine::{Machine, TRAIN, outcome, run_uid},
+    mutant::Altered,
+    world::{Name, Object, Record, Run},
+};
+
+/// A record as decisions see it, and the whole of it.
+pub type Version = (VersionRecord, Arc<ModelVersionSpec>);
+
+/// What nothing is asked under.
+const NO_QUESTION: Under = Under { incarnation: 9, generation: 0, attempt: 0, ended: true, trigger: 0, revision: 0 };
+
+impl Machine {
+    pub fn identity(&self, object: Object) -> Identity {
+        let text = |name: Option<Name>| name.map(|name| self.text(name));
+        let (hold, approve, reject) = (text(object.hold), text(object.approve), text(object.reject));
+        Identity {
+            namespace: "ns".into(),
+            name: TRAIN.into(),
+            uid: uid(object.incarnation).into(),
+            generation: i64::from(object.generation),
+            deleting: object.deleting,
+            trigger: trigger(object.trigger),
+            cancel: text(object.cancel).map(Into::into),
+            by_hand: Some(Box::new(ByHand { hold, approve, reject, suspend_reason: None })),
+            ..Identity::default()
+        }
+    }
+
+    pub fn run_record(&self, run: Run) -> RunRecord {
+        let ended = |outcome: Outcome| {
+            Phase::Ended(Ending {
+                outcome,
+                reason: outcome.as_str().into(),
+                message: String::new(),
+                finished_at: Some(moment(run.ended)),
+                outputs: Vec::new(),
+            })
+        };
+        let outcome = outcome(Run { stopped: false, ..run });
+        RunRecord {
+            kind: backends()[0].kind(),
+            namespace: "ns".into(),
+            name: self.text(run.name),
+            uid: run_uid(run),
+            resource_version: format!("{:?}", run.version()),
+            owner_uid: uid(run.name.owner),
+            owner_kind: "ModelTrain".into(),
+            owner_name: TRAIN.into(),
+            attempt: i64::from(run.name.attempt),
+            target: String::new(),
+            deleting: false,
+            created_at: None,
+            stopped: run.stopped.then(|| StopCause::Cancelled.as_str().to_owned()),
+            observed: Observed { phase: outcome.map_or(Phase::Active, ended), started_at: None },
+        }
+    }
+
+    /// Versions of the object, and of the earlier one where it has none of its own to stand for: as the controller looks.
+    pub fn versions(
+        &self,
+        object: Object,
+        records: &[Record],
+        stored: &ModelTrainStatus,
+    ) -> (Vec<Version>, Vec<Version>) {
+        let takes_up = stored.attempt == 0 || object.hold.is_some();
+        let read = |record: &Record| version(self.records.get(record.spec), &self.record_statuses.get(record.status));
+        let (own, others): (Vec<&Record>, Vec<&Record>) =
+            records.iter().partition(|record| record.name.owner == object.incarnation);
+        let earlier = others.into_iter().filter(|_| takes_up).map(read).collect();
+        (own.into_iter().map(read).collect(), earlier)
+    }
+
+    /// Keeps of a memory what later passes can tell apart. Moments that are only ever compared keep their order.
+    pub fn canonical_memory(&self, memory: &mut Memory, status: &ModelTrainStatus, identity: &Identity, now: Mono) {
+        let (long_ago, then) = (Mono::default(), Mono::new(Duration::from_nanos(1)));
+        let slots: Vec<_> = status.reservation.iter().flat_map(|open| &open.slots).collect();
+        memory.unanswered = memory.unanswered.min(3);
+        memory.posts.retain(|name, post| slots.iter().any(|slot| slot.run_name == *name && slot.nonce == post.nonce));
+        for (name, (_, sighted)) in &mut memory.sighted {
+            match memory.lookups.get_mut(name) {
+                Some(lookup) if lookup.foreign.is_none() => {
+                    let fresh = lookup.sent > *sighted;
+                    lookup.sent = then;
+                    *sighted = if fresh { long_ago } else { then };
+                }
+                Some(_) => {}
+                None => *sighted = long_ago,
+            }
+        }
+        for (name, lookup) in &mut memory.lookups {
+            if lookup.foreign.is_none() && !memory.sighted.contains_key(name) {
+                lookup.sent = then;
+            }
+        }
+        let usable = |under: &AskedUnder| {
+            under.uid == identity.uid
+                && under.generation == identity.generation
+                && under.attempt == status.attempt
+                && under.ended == status.reservation.is_none()
+                && under.trigger == identity.trigger
+                && under.revision == memory.revision
+        };
+        if let Some(observed) = &mut memory.observed {
+            observed.took = Duration::ZERO;
+            if !usable(&observed.under) {
+                // It never counts again; only of which generation it was is of interest.
+                observed.result = Ok(Arc::new(TrainAnswer::Observed(Observation::default())));
+                let generation = observed.under.generation;
+                observed.under = AskedUnder { generation, ended: true, ..NO_QUESTION.into() };
+                observed.asked = long_ago;
+            } else if now.since(observed.asked) > TICK {
+                observed.asked = long_ago;
+            }
+        }
+        for since in memory.recorded_since.values_mut() {
+            if self.configuration.run_limit.is_none() || *since + min_run_age() <= now {
+                *since = long_ago;
+            }
+        }
+    }
+}
+
+/// A record as decisions see it.
+pub fn version(spec: Arc<ModelVersionSpec>, status: &ModelVersionStatus) -> Version {
+    let name = spec.run.name.as_str();
+    let record = VersionRecord {
+        namespace: "ns".into(),
+        uid: format!("record-{name}").into(),
+        name: name.into(),
+        resource_version: "1".into(),
+        train_name: TRAIN.into(),
+        train_uid: spec.train_ref.uid.as_str().into(),
+        attempt: spec.attempt,
+        candidate: spec.candidate.as_str().into(),
+        run_uid: spec.run.uid.as_str().into(),
+        outcome: spec.run.outcome,
+        finished_at: spec.run.finished_at,
+        verdict: spec.gate.verdict,
+        score: spec.gate.score.as_deref().map(Into::into),
+        digest: spec.digest.as_str().into(),
+        previous: spec.previous.clone().map(Box::new),
+        // Nobody changes a record in this world.
+        sound: true,
+        decision: find(&status.conditions, ConditionType::Accepted).map(|condition| condition.reason),
+        conditions: status.conditions.clone().into(),
+        served_by: Box::default(),
+        deleting: false,
+    };
+    (record, spec)
+}
+
+/// The whole of the versions that may be needed: as the controller reads them.
+pub fn details(
+    own: &[Version],
+    earlier: &[Version],
+    altered: &Altered,
+    stored: &ModelTrainStatus,
+) -> BTreeMap<String, Arc<ModelVersionSpec>> {
+    let wanted = Facts::wanted(&altered.identity, stored, &[]);
+    let restores = stored.attempt == 0 && stored.accepted_version.is_none();
+    let named = own.iter().chain(earlier).filter(|(_, spec)| wanted.contains(&spec.run.name));
+    let to_take_up = earlier.iter().filter(|_| restores);
+    named.chain(to_take_up).map(|(_, spec)| (spec.run.name.clone(), spec.clone())).collect()
+}
