@@ -9,7 +9,7 @@ use super::client::{Guarded, within};
 use crate::{api::keys, core::note::Note, core::object::Identity};
 
 /// Events that wait to be published. Beyond that they are dropped: they are for the reader, not for the record.
-const QUEUE: usize = 1024;
+const QUEUE: usize = 4096;
 /// Longest text of an event, in bytes.
 const MAX_TEXT: usize = 1024;
 
@@ -21,10 +21,13 @@ impl Events {
     /// Starts the publishing task; it ends when the last handle is gone.
     pub fn start(client: Guarded, instance: Option<String>) -> Self {
         let deadline = client.safeguards.call_deadline;
-        let recorder = Recorder::new(client.client, Reporter { controller: keys::MANAGER.into(), instance });
+        let (client, reporter) = (client.client, Reporter { controller: keys::MANAGER.into(), instance });
         let (sender, mut events) = mpsc::channel::<(Event, ObjectReference)>(QUEUE);
         tokio::spawn(async move {
             while let Some((event, about)) = events.recv().await {
+                // A recorder keeps every event for six minutes, to count repetitions, and looks through all of them for each
+                // new one. Ours are told once: each has a recorder of its own, and ten thousand take no memory.
+                let recorder = Recorder::new(client.clone(), reporter.clone());
                 // Without a deadline one lost answer would end all events.
                 match within(deadline, recorder.publish(&event, &about)).await {
                     Ok(Ok(())) => {}

@@ -26,7 +26,7 @@ pub fn namespaced_rules(backends: &[&dyn RunBackend]) -> Vec<Value> {
     rules.push(json!({ "apiGroups": [""], "resources": ["serviceaccounts/token"], "verbs": ["create"] }));
     // Values may come from them. Other kinds that values come from are the user's to grant.
     rules.push(json!({ "apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch"] }));
-    rules.push(json!({ "apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"] }));
+    rules.push(json!({ "apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"] }));
     rules
 }
 

@@ -61,7 +61,7 @@ pub(super) async fn measure(stage: &Stage, count: u32) -> Result<Report> {
     stage.progress.step("objects");
     let operator = stage.start_operator()?;
     // Far enough ahead that all of them are taken in, and the operator has nothing more to do.
-    let fires = Timestamp::now().checked_add((60 + i64::from(count) / 10).seconds())?;
+    let fires = Timestamp::now().checked_add((30 + i64::from(count) / 20).seconds())?;
     let fires = fires.to_zoned(TimeZone::UTC).round(jiff::Unit::Minute)?.checked_add(1.minute())?;
     let cron = format!("{} {} * * *", fires.minute(), fires.hour());
     trains::create(&admin, ("model", "measured"), count, &cron).await?;
