@@ -298,7 +298,7 @@ fn run_effects(settings: &Settings, clients: &Clients, clock: &Arc<Clock>, metri
         runs: Arc::new(Runs::new(clock.clone(), kinds.collect::<Vec<_>>())),
         backends: runs::backends(),
         api: ApiServer::new(clients.clone()),
-        events: Events::start(clients.writes.clone(), std::env::var("HOSTNAME").ok()),
+        events: Events::start(clients.writes.clone(), clock.clone(), std::env::var("HOSTNAME").ok()),
         metrics: metrics.clone(),
     }
 }

@@ -1,15 +1,26 @@
 //! Events about our objects. IO; never fails a pass.
 
+use std::{sync::Arc, time::Duration};
+
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tokio::sync::mpsc;
 use tracing::debug;
 
 use super::client::{Guarded, within};
-use crate::{api::keys, core::note::Note, core::object::Identity};
+use crate::{
+    api::keys,
+    clock::Clock,
+    core::{note::Note, object::Identity},
+};
 
 /// Events that wait to be published. Beyond that they are dropped: they are for the reader, not for the record.
 const QUEUE: usize = 4096;
+/// How many times as long as it took to publish an event nothing is published: a busy API server is to start runs, not to be
+/// told of them.
+const REST: u32 = 3;
+/// Most of that time that counts.
+const LONGEST: Duration = Duration::from_millis(200);
 /// Longest text of an event, in bytes.
 const MAX_TEXT: usize = 1024;
 
@@ -19,12 +30,13 @@ pub struct Events(mpsc::Sender<(Event, ObjectReference)>);
 
 impl Events {
     /// Starts the publishing task; it ends when the last handle is gone.
-    pub fn start(client: Guarded, instance: Option<String>) -> Self {
+    pub fn start(client: Guarded, clock: Arc<Clock>, instance: Option<String>) -> Self {
         let deadline = client.safeguards.call_deadline;
         let (client, reporter) = (client.client, Reporter { controller: keys::MANAGER.into(), instance });
         let (sender, mut events) = mpsc::channel::<(Event, ObjectReference)>(QUEUE);
         tokio::spawn(async move {
             while let Some((event, about)) = events.recv().await {
+                let begun = clock.mono();
                 // A recorder keeps every event for six minutes, to count repetitions, and looks through all of them for each
                 // new one. Ours are told once: each has a recorder of its own, and ten thousand take no memory.
                 let recorder = Recorder::new(client.clone(), reporter.clone());
@@ -34,6 +46,8 @@ impl Events {
                     Ok(Err(error)) => debug!(%error, reason = event.reason, "event was not published"),
                     Err(late) => debug!(error = %late, reason = event.reason, "event may not have been published"),
                 }
+                let now = clock.mono();
+                clock.sleep_until(now + now.since(begun).min(LONGEST) * REST).await;
             }
         });
         Self(sender)
