@@ -59,6 +59,8 @@ impl Memory {
     pub fn observe(&mut self, own: &[&RunRecord], limits: Limits, status: &ModelSyncStatus, now: Mono) {
         let open = status.reservation.as_ref();
         let reserved = open.and_then(|open| open.slots.first());
+        // An earlier operator's run is looked for before the first attempt only.
+        self.unlabelled.take_if(|_| status.attempt > 0);
         self.post.take_if(|post| open.is_none_or(|open| open.nonce != post.nonce));
         self.lookup.take_if(|lookup| reserved.is_none_or(|slot| slot.run_name != lookup.run_name));
         self.sighted.take_if(|(name, ..)| reserved.is_none_or(|slot| slot.run_name != *name));

@@ -19,6 +19,8 @@ use super::until;
 const TURNS: u32 = 2;
 /// How long after the first question every object is known.
 const LISTED: Duration = Duration::from_secs(5);
+/// How long nothing is written once everything is told.
+const QUIET: Duration = Duration::from_secs(5);
 /// Most memory without runs, and with one finished run for each object, in MiB.
 const MEMORY: (f64, f64) = (30.0, 40.0);
 /// Least share of the due questions that must be asked, in per cent.
@@ -57,6 +59,7 @@ pub(super) async fn measure(stage: &Stage, count: u32, with_runs: bool) -> Resul
     if with_runs {
         stage.progress.step("runs");
         let operator = run_once(stage, &endpoint, &objects).await?;
+        told(stage).await?;
         stage.progress.step("idle with runs");
         idle(stage, &operator, &endpoint, count, &mut report, ("with_runs_", MEMORY.1)).await?;
         operator.stop().await?;
@@ -79,6 +82,16 @@ async fn settled(operator: &Operator) -> Result<f64> {
         }
         before = now;
     }
+}
+
+/// Waits until the operator has nothing to tell any more: events of many runs wait for one another.
+async fn told(stage: &Stage) -> Result<()> {
+    until("every event is published", Duration::from_mins(5), async || {
+        let audit = stage.audit()?;
+        tokio::time::sleep(QUIET).await;
+        Ok((audit.requests()?.writes() == 0).then_some(()))
+    })
+    .await
 }
 
 /// Watches an idle operator for some turns of every object.
