@@ -101,6 +101,33 @@ fn what_a_reply_has_brought_is_no_news() {
 }
 
 #[test]
+fn change_is_news_where_versions_are_no_numbers_that_could_be_compared() {
+    let (store, mut sink, woken) = world();
+    sink.begin();
+    sink.commit("0");
+    sink.applied(&object("a-1", ("one", "a"), 0, false));
+    woken.lock().unwrap().clear();
+    sink.applied(&object("a-1", ("one", "a"), 0, true));
+    assert_eq!(*woken.lock().unwrap(), ["a-1"]);
+    assert!(!store.named("one", "a-1").unwrap().is_active());
+}
+
+#[test]
+fn missing_kind_takes_its_own_runs_only() {
+    let (store, mut sink, woken) = world();
+    sink.begin();
+    sink.listed(&object("a-1", ("one", "a"), 5, true));
+    sink.commit("9");
+    let other = runs::backends().iter().copied().find(|backend| backend.kind() != job().kind()).unwrap();
+    let nobody = || Arc::new(|_: &RunRecord| {});
+    RunSink::new(store.clone(), other, Some("team".to_owned()), nobody(), Arc::new(|| {})).missing();
+    assert_eq!(names(&store, "one", "a").unwrap().0, ["a-1"]);
+    woken.lock().unwrap().clear();
+    sink.missing();
+    assert_eq!(*woken.lock().unwrap(), ["a-1", "all"]);
+}
+
+#[test]
 fn reply_that_comes_after_the_news_of_a_deletion_brings_nothing_back() {
     let (store, mut sink, _) = world();
     sink.begin();

@@ -19,12 +19,6 @@ pub struct Limits {
 /// Limit where the user gave none.
 pub const DEFAULT_LIMIT: usize = 100;
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self { succeeded: DEFAULT_LIMIT, failed: DEFAULT_LIMIT }
-    }
-}
-
 impl Limits {
     /// Every run is kept: a spec that is broken deletes nothing.
     pub const KEEP_ALL: Self = Self { succeeded: usize::MAX, failed: usize::MAX };

@@ -84,3 +84,60 @@ impl Memory {
         self.post.as_ref().filter(|post| post.nonce == nonce).map(|post| &post.state)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{Reservation, RunSlot};
+
+    fn remembered(process: Mono) -> Memory {
+        let at = Timestamp::UNIX_EPOCH;
+        Memory {
+            post: Some(Post { nonce: "p-1".into(), state: PostState::Created }),
+            lookup: Some(Lookup { run_name: "a-1".into(), sent_at: at, sent: process, foreign: None }),
+            sighted: Some(("a-1".into(), "uid".into(), process)),
+            unlabelled: Some(Unlabelled { run: None, at: process }),
+            ..Memory::default()
+        }
+    }
+
+    fn reserved(nonce: &str, run_name: &str) -> ModelSyncStatus {
+        let slot = RunSlot { api_version: "batch/v1".into(), kind: "Job".into(), run_name: run_name.into() };
+        let open = Reservation {
+            attempt: 1,
+            nonce: nonce.into(),
+            generation: 1,
+            target: String::new(),
+            not_after: Timestamp::UNIX_EPOCH,
+            slots: vec![slot],
+            create_failures: 0,
+        };
+        ModelSyncStatus { attempt: 1, reservation: Some(open.into()), ..ModelSyncStatus::default() }
+    }
+
+    #[test]
+    fn keeps_what_it_knows_of_the_reserved_run() {
+        let now = Mono::default();
+        let mut memory = remembered(now);
+        memory.observe(&[], Limits::KEEP_ALL, &reserved("p-1", "a-1"), now);
+        assert_eq!(memory, Memory { unlabelled: None, ..remembered(now) });
+    }
+
+    #[test]
+    fn forgets_what_it_knows_of_a_run_that_is_not_reserved_any_more() {
+        let now = Mono::default();
+        for status in [reserved("p-2", "a-2"), ModelSyncStatus { attempt: 1, ..ModelSyncStatus::default() }] {
+            let mut memory = remembered(now);
+            memory.observe(&[], Limits::KEEP_ALL, &status, now);
+            assert_eq!(memory, Memory::default());
+        }
+    }
+
+    #[test]
+    fn remembers_the_look_for_an_earlier_operators_run_until_the_first_attempt() {
+        let now = Mono::default();
+        let mut memory = remembered(now);
+        memory.observe(&[], Limits::KEEP_ALL, &ModelSyncStatus::default(), now);
+        assert_eq!(memory.unlabelled, remembered(now).unlabelled);
+    }
+}

@@ -153,6 +153,11 @@ impl Runs {
         inner.take(run);
     }
 
+    /// Whether the run with this uid is there, in this very version.
+    fn has(&self, uid: &str, told: u64) -> bool {
+        read(&self.inner).by_uid.get(("", uid)).is_some_and(|run| run.version == told)
+    }
+
     /// Forgets a run.
     pub fn remove(&self, uid: &str) {
         write(&self.inner).drop_run(uid);
@@ -239,16 +244,14 @@ impl RunSink {
         Self { store, backend, namespace, wake, wake_all, listing: HashSet::new() }
     }
 
-    /// Stores the object; returns its uid and version.
+    /// Stores the object; returns its uid and version. What a reply to a request of ours has brought already is neither packed
+    /// again nor news.
     fn take(&mut self, object: &str) -> Option<(String, u64)> {
         match record::run(self.backend, object) {
             Ok(run) => {
                 let taken = (run.uid.clone(), version(&run.resource_version));
-                let mut inner = write(&self.store.inner);
-                let known = inner.by_uid.get(("", &taken.0)).is_some_and(|old| old.version == taken.1);
-                inner.take(run.clone());
-                drop(inner);
-                if !known {
+                if taken.1 == 0 || !self.store.has(&taken.0, taken.1) {
+                    write(&self.store.inner).take(run.clone());
                     (self.wake)(&run);
                 }
                 Some(taken)
@@ -282,11 +285,11 @@ impl RunSink {
     fn forget(&self, gone: impl Fn(&StoredRun) -> bool) {
         let gone: Vec<_> = {
             let inner = read(&self.store.inner);
-            let kind = self.backend.kind();
-            let ours = |run: &Arc<RunRecord>| {
-                run.kind == kind && self.namespace.as_ref().is_none_or(|namespace| run.namespace == *namespace)
-            };
-            inner.by_uid.iter().filter(|run| gone(run)).filter_map(|run| inner.read(run)).filter(ours).collect()
+            // Reading unpacks, so it comes last: a kind that is missing is found missing again and again.
+            let kind = inner.kinds.iter().position(|kind| *kind == self.backend.kind());
+            let ours = |run: &Arc<RunRecord>| self.namespace.as_ref().is_none_or(|scope| run.namespace == *scope);
+            let gone = inner.by_uid.iter().filter(|run| Some(run.kind) == kind && gone(run));
+            gone.filter_map(|run| inner.read(run)).filter(ours).collect()
         };
         for run in gone {
             self.store.remove(&run.uid);
