@@ -9,69 +9,103 @@ use tracing::debug;
 
 use super::client::{Guarded, within};
 use crate::{
-    api::keys,
+    api::{Reason, keys},
     clock::Clock,
-    core::{note::Note, object::Identity},
+    core::{condition::truncated, note::Note, object::Identity, time::Mono},
 };
 
 /// Events that wait to be published. Beyond that they are dropped: they are for the reader, not for the record.
 const QUEUE: usize = 4096;
-/// How many times as long as it took to publish an event nothing is published: a busy API server is to start runs, not to be
-/// told of them.
-const REST: u32 = 3;
-/// Most of that time that counts.
-const LONGEST: Duration = Duration::from_millis(200);
+/// Time between two events, once there were many: each costs the API server as much as a run does, and it is to start runs
+/// first.
+const PACE: Duration = Duration::from_millis(40);
+/// How many are published without it after a quiet time.
+const AT_ONCE: u32 = 50;
 /// Longest text of an event, in bytes.
 const MAX_TEXT: usize = 1024;
 
 /// Hands events to a task of its own, so that no pass waits for them.
 #[derive(Clone)]
-pub struct Events(mpsc::Sender<(Event, ObjectReference)>);
+pub struct Events(mpsc::Sender<Told>);
+
+/// What waits to be published. Thousands may wait, so what the API server is sent is made of it only then.
+struct Told {
+    namespace: Arc<str>,
+    name: Arc<str>,
+    uid: Arc<str>,
+    kind: &'static str,
+    warning: bool,
+    reason: Reason,
+    action: &'static str,
+    text: Box<str>,
+}
 
 impl Events {
     /// Starts the publishing task; it ends when the last handle is gone.
     pub fn start(client: Guarded, clock: Arc<Clock>, instance: Option<String>) -> Self {
         let deadline = client.safeguards.call_deadline;
         let (client, reporter) = (client.client, Reporter { controller: keys::MANAGER.into(), instance });
-        let (sender, mut events) = mpsc::channel::<(Event, ObjectReference)>(QUEUE);
+        let (sender, mut events) = mpsc::channel::<Told>(QUEUE);
         tokio::spawn(async move {
-            while let Some((event, about)) = events.recv().await {
-                let begun = clock.mono();
+            let ahead = PACE * AT_ONCE;
+            let mut paid = Mono::default();
+            while let Some(told) = events.recv().await {
+                let now = clock.mono();
+                // Each event costs its pace, and so much may be owed.
+                paid = paid.max(now) + PACE;
+                clock.sleep_until(now + paid.since(now + ahead)).await;
                 // A recorder keeps every event for six minutes, to count repetitions, and looks through all of them for each
                 // new one. Ours are told once: each has a recorder of its own, and ten thousand take no memory.
                 let recorder = Recorder::new(client.clone(), reporter.clone());
+                let (event, about, reason) = (told.event(), told.about(), told.reason.as_str());
                 // Without a deadline one lost answer would end all events.
                 match within(deadline, recorder.publish(&event, &about)).await {
                     Ok(Ok(())) => {}
-                    Ok(Err(error)) => debug!(%error, reason = event.reason, "event was not published"),
-                    Err(late) => debug!(error = %late, reason = event.reason, "event may not have been published"),
+                    Ok(Err(error)) => debug!(%error, reason, "event was not published"),
+                    Err(late) => debug!(error = %late, reason, "event may not have been published"),
                 }
-                let now = clock.mono();
-                clock.sleep_until(now + now.since(begun).min(LONGEST) * REST).await;
             }
         });
         Self(sender)
     }
 
     /// Publishes later, or drops where too many wait.
-    pub fn publish(&self, object: &Identity, kind: &str, note: &Note) {
-        let event = Event {
-            type_: if note.warning { EventType::Warning } else { EventType::Normal },
-            reason: note.reason.as_str().into(),
-            note: Some(crate::core::condition::truncated(&note.text, MAX_TEXT)),
-            action: note.action.into(),
-            secondary: None,
+    pub fn publish(&self, object: &Identity, kind: &'static str, note: &Note) {
+        let told = Told {
+            namespace: object.namespace.clone(),
+            name: object.name.clone(),
+            uid: object.uid.clone(),
+            kind,
+            warning: note.warning,
+            reason: note.reason,
+            action: note.action,
+            text: truncated(&note.text, MAX_TEXT).into(),
         };
-        let about = ObjectReference {
-            api_version: Some(keys::API_VERSION.into()),
-            kind: Some(kind.into()),
-            namespace: Some(object.namespace.to_string()),
-            name: Some(object.name.to_string()),
-            uid: Some(object.uid.to_string()),
-            ..ObjectReference::default()
-        };
-        if self.0.try_send((event, about)).is_err() {
+        if self.0.try_send(told).is_err() {
             debug!(object = &*object.name, reason = note.reason.as_str(), "too many events wait; dropped one");
+        }
+    }
+}
+
+impl Told {
+    fn event(&self) -> Event {
+        Event {
+            type_: if self.warning { EventType::Warning } else { EventType::Normal },
+            reason: self.reason.as_str().into(),
+            note: Some(self.text.to_string()),
+            action: self.action.into(),
+            secondary: None,
+        }
+    }
+
+    fn about(&self) -> ObjectReference {
+        ObjectReference {
+            api_version: Some(keys::API_VERSION.into()),
+            kind: Some(self.kind.into()),
+            namespace: Some(self.namespace.to_string()),
+            name: Some(self.name.to_string()),
+            uid: Some(self.uid.to_string()),
+            ..ObjectReference::default()
         }
     }
 }

@@ -13,12 +13,36 @@ pub struct Listing<'a> {
     pub path: &'a str,
     /// Selector of labels, URL-encoded. Empty: everything.
     pub selector: &'a str,
-    /// The resourceVersion that the list is to be of, exactly. `None`: the newest.
-    pub at: Option<&'a str>,
+    /// Which state the list is to be of.
+    pub version: Version<'a>,
     /// What is accepted instead of plain JSON.
     pub accept: Option<&'static str>,
     /// Most objects of one page.
     pub page: u32,
+}
+
+/// Which state a list is of.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Version<'a> {
+    /// The newest. For a resource that changes seldom the API server may wait 100 ms, until it is sure that nothing is newer
+    /// (KEP-2340).
+    #[default]
+    Newest,
+    /// This resourceVersion, exactly.
+    Exactly(&'a str),
+    /// What the API server has at hand, usually some milliseconds old.
+    AtHand,
+}
+
+impl Version<'_> {
+    fn query(self) -> String {
+        match self {
+            Self::Newest => String::new(),
+            Self::Exactly(version) => format!("&resourceVersion={version}&resourceVersionMatch=Exact"),
+            // With 0 it would not keep to the size of a page.
+            Self::AtHand => "&resourceVersion=1&resourceVersionMatch=NotOlderThan".to_owned(),
+        }
+    }
 }
 
 /// Shows `see` every object, in pages that the API server reads one after the other, and returns the resourceVersion that
@@ -26,7 +50,7 @@ pub struct Listing<'a> {
 ///
 /// A list that takes longer than the API server remembers ends as 410; what was seen until then is not all.
 pub async fn list(client: &Guarded, what: Listing<'_>, mut see: impl FnMut(&str)) -> Result<String, CallError> {
-    let mut query = what.at.map_or_else(String::new, |at| format!("&resourceVersion={at}&resourceVersionMatch=Exact"));
+    let mut query = what.version.query();
     loop {
         let path = format!("{}?limit={}&labelSelector={}{query}", what.path, what.page, what.selector);
         let mut request = Request::get(path);

@@ -9,6 +9,7 @@ pub mod kinds;
 pub mod lease;
 pub mod list;
 pub mod objects;
+mod packed;
 pub mod rbac;
 pub mod record;
 pub mod referenced;

@@ -1,16 +1,12 @@
 //! From the API server's JSON to compact records. No IO: the shapes of what the watches deliver.
 
-use std::{
-    collections::BTreeMap,
-    io::{Read as _, Write as _},
-    marker::PhantomData,
-};
+use std::{collections::BTreeMap, marker::PhantomData};
 
-use flate2::{Compression, read::DeflateDecoder, write::DeflateEncoder};
 use jiff::Timestamp;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
+use super::packed::Packed;
 use crate::{
     api::{Kind, keys},
     core::{
@@ -43,35 +39,6 @@ pub struct ObjectRecord<K> {
     /// Whether both can be read.
     readable: bool,
     kind: PhantomData<fn() -> K>,
-}
-
-/// The JSON texts of spec and status, compressed: idle objects are looked at once in their interval, and weigh half.
-#[derive(Debug)]
-pub(super) struct Packed {
-    bytes: Box<[u8]>,
-    /// Length of the spec, which comes first.
-    spec: usize,
-}
-
-impl Packed {
-    pub(super) fn new(spec: &str, status: &str) -> Self {
-        let mut packed = DeflateEncoder::new(Vec::new(), Compression::fast());
-        // Writing to memory does not fail.
-        let bytes = packed.write_all(spec.as_bytes()).and_then(|()| packed.write_all(status.as_bytes()));
-        let bytes = bytes.and_then(|()| packed.finish()).unwrap_or_default();
-        Self { bytes: bytes.into(), spec: spec.len() }
-    }
-
-    /// Both texts. What cannot be unpacked must not be taken for an object without a status.
-    pub(super) fn texts(&self) -> Result<(String, String), Invalid> {
-        let mut spec = String::new();
-        let unpacked = DeflateDecoder::new(&*self.bytes).read_to_string(&mut spec);
-        if unpacked.is_err() || !spec.is_char_boundary(self.spec) {
-            return Err(Invalid::new("status", "cannot be unpacked: this is a bug of the operator"));
-        }
-        let status = spec.split_off(self.spec);
-        Ok((spec, status))
-    }
 }
 
 impl<K: Kind> ObjectRecord<K> {

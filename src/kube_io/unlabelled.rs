@@ -9,7 +9,7 @@ use std::{
 use super::{
     apply::collection,
     client::{CallError, Guarded},
-    list::{Listing, list},
+    list::{Listing, Version, list},
     record,
 };
 use crate::{
@@ -77,7 +77,9 @@ impl UnlabelledRuns {
         let mut runs = HashMap::new();
         let selector = format!("%21{}", keys::OWNER_UID.replace('/', "%2F"));
         let path = collection(backend.kind(), Some(namespace));
-        let what = Listing { path: &path, selector: &selector, page: PAGE, ..Listing::default() };
+        // A first run waits for this. What the list is older than is nothing to the time for which it serves.
+        let version = Version::AtHand;
+        let what = Listing { path: &path, selector: &selector, page: PAGE, version, ..Listing::default() };
         let see = |item: &str| {
             // What cannot be read is not a run of ours.
             let Ok(run) = record::run(backend, item) else { return };

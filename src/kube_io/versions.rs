@@ -9,8 +9,9 @@ use serde_json::{Value, json, value::RawValue};
 use super::{
     apply::{merge_patch, post, resource_path, with_body},
     client::{CallError, Clients, Guarded, call, get_opt},
-    list::{Listing, list},
-    record::{Packed, part},
+    list::{Listing, Version, list},
+    packed::Packed,
+    record::part,
 };
 use crate::{
     api::{ConditionType, DeletionPolicy, ModelVersionSpec, ModelVersionStatus, keys},
@@ -241,15 +242,15 @@ pub struct Snapshot {
 }
 
 async fn snapshot(client: &Guarded, trains: &str, versions: &str) -> Result<Snapshot, CallError> {
-    let (moment, trains) = all(client, trains, None).await?;
-    let (_, versions) = all(client, versions, Some(&moment)).await?;
+    let (moment, trains) = all(client, trains, Version::Newest).await?;
+    let (_, versions) = all(client, versions, Version::Exactly(&moment)).await?;
     Ok(Snapshot { trains, versions })
 }
 
 /// Every object of a collection, and the resourceVersion that they are of.
-async fn all(client: &Guarded, path: &str, at: Option<&str>) -> Result<(String, Vec<Value>), CallError> {
+async fn all(client: &Guarded, path: &str, version: Version<'_>) -> Result<(String, Vec<Value>), CallError> {
     let mut items = Vec::new();
-    let what = Listing { path, at, page: PAGE, ..Listing::default() };
+    let what = Listing { path, version, page: PAGE, ..Listing::default() };
     let moment = list(client, what, |item| items.push(serde_json::from_str(item))).await?;
     Ok((moment, items.into_iter().collect::<Result<_, _>>()?))
 }

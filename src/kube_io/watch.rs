@@ -173,9 +173,9 @@ async fn list(client: &Guarded, scope: &Scope, sink: &mut impl Sink) -> Result<S
     let what = Listing {
         path: &scope.path,
         selector: &scope.selector,
-        at: None,
         accept: scope.metadata_only.then_some(METADATA.0),
         page: PAGE,
+        ..Listing::default()
     };
     let version = list::list(client, what, |object| sink.listed(object)).await?;
     sink.commit(&version);

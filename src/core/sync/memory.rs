@@ -1,6 +1,6 @@
 //! What this process alone knows of an object: its requests and what came back. Lost at a restart, and safe to lose. Pure.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 
@@ -72,10 +72,23 @@ impl Memory {
         };
         let target = status.target.as_deref().filter(|target| open.is_none() && target.successes == 0);
         self.demand_since = target.map(|target| target.since);
+        self.forget_parameters(status.attempt);
         let surplus = surplus(own.iter().copied(), limits);
         self.recorded_since.retain(|uid, _| surplus.iter().any(|run| run.uid == *uid));
         for run in surplus.iter().filter(|run| recorded(run)) {
             self.recorded_since.entry(run.uid.clone()).or_insert(now);
+        }
+    }
+
+    /// Forgets the parameters of an answer that a run was reserved on: no other starts on it. An answer with an entity tag
+    /// keeps them, for the endpoint may say that it still holds.
+    fn forget_parameters(&mut self, attempt: i64) {
+        let spent = self.answer.as_mut().filter(|answered| answered.under.attempt < attempt);
+        if let Some(Answered { result: Ok(answer), .. }) = spent
+            && answer.etag.is_none()
+            && !answer.parameters.is_empty()
+        {
+            Arc::make_mut(answer).parameters = BTreeMap::new();
         }
     }
 
@@ -87,8 +100,13 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::api::{Reservation, RunSlot};
+    use crate::{
+        api::{Reservation, RunSlot},
+        core::answer::{Answer, AskedUnder},
+    };
 
     fn remembered(process: Mono) -> Memory {
         let at = Timestamp::UNIX_EPOCH;
@@ -130,6 +148,24 @@ mod tests {
             let mut memory = remembered(now);
             memory.observe(&[], Limits::KEEP_ALL, &status, now);
             assert_eq!(memory, Memory::default());
+        }
+    }
+
+    #[test]
+    fn forgets_the_parameters_of_an_answer_once_a_run_is_reserved_on_it() {
+        let now = Mono::default();
+        let parameters = || BTreeMap::from([("name".to_owned(), "churn".to_owned())]);
+        let under =
+            AskedUnder { uid: "uid".into(), generation: 1, attempt: 0, ended: true, trigger: None, revision: 0 };
+        for (attempt, etag, kept) in [(0, None, true), (1, None, false), (1, Some("7".to_owned()), true)] {
+            let answer = Answer { parameters: parameters(), etag, ..Answer::default() };
+            let result = Ok(Arc::new(answer.clone()));
+            let answered = Answered { under: under.clone(), asked: now, took: Duration::ZERO, result };
+            let mut memory = Memory { answer: Some(answered), ..Memory::default() };
+            let status = ModelSyncStatus { attempt, ..ModelSyncStatus::default() };
+            memory.observe(&[], Limits::KEEP_ALL, &status, now);
+            let parameters = if kept { parameters() } else { BTreeMap::new() };
+            assert_eq!(*memory.answer.unwrap().result.unwrap(), Answer { parameters, ..answer }, "{attempt}");
         }
     }
 

@@ -1,5 +1,4 @@
-//! A run as it is kept: whole while it is active, packed once it has ended. Of finished runs there are many, and all that is
-//! done with most of them is to count them. No IO.
+//! A run as it is kept: packed, for there are many, and all that is done with most of them is to count them. No IO.
 
 use std::sync::Arc;
 
@@ -12,7 +11,7 @@ use crate::{
     core::run::{Ending, Observed, Phase, RunKind, RunRecord},
 };
 
-/// A run, some 450 bytes once it has ended.
+/// A run, some 450 bytes.
 pub struct StoredRun {
     /// Its uid.
     pub uid: Box<str>,
@@ -22,15 +21,17 @@ pub struct StoredRun {
     pub version: u64,
     /// Which of the store's kinds it is.
     pub kind: usize,
+    /// Whether it has not ended.
+    pub active: bool,
     rest: Rest,
 }
 
 enum Rest {
-    Whole(Arc<RunRecord>),
     Packed(Box<[u8]>),
+    Whole(Arc<RunRecord>),
 }
 
-/// What is packed of a run that has ended: everything but its kind and what stands beside it.
+/// What is packed of a run: everything but its kind and what stands beside it.
 #[derive(Serialize, Deserialize)]
 struct Packed<'a> {
     namespace: &'a str,
@@ -46,6 +47,12 @@ struct Packed<'a> {
     stopped: Option<&'a str>,
     #[serde(with = "nanosecond::optional")]
     started_at: Option<Timestamp>,
+    #[serde(borrow)]
+    ended: Option<PackedEnding<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PackedEnding<'a> {
     outcome: Outcome,
     reason: &'a str,
     message: &'a str,
@@ -58,26 +65,18 @@ impl StoredRun {
     /// Keeps the run, which is of this one of the store's kinds.
     pub fn new(run: RunRecord, kind: usize) -> Self {
         let (uid, owner_uid) = (run.uid.as_str().into(), run.owner_uid.as_str().into());
-        let version = version(&run.resource_version);
-        // Writing to memory does not fail; if it did, the run would be kept whole.
-        let packed = run.ending().and_then(|ending| postcard::to_allocvec(&pack(&run, ending)).ok());
-        let rest = packed.map_or_else(|| Rest::Whole(Arc::new(run)), |packed| Rest::Packed(packed.into()));
-        Self { uid, owner_uid, version, kind, rest }
+        let (version, active) = (version(&run.resource_version), run.is_active());
+        // Writing to memory does not fail; if it did, the run must not be taken for one that is gone.
+        let packed = postcard::to_allocvec(&pack(&run));
+        let rest = packed.map_or_else(|_| Rest::Whole(Arc::new(run)), |packed| Rest::Packed(packed.into()));
+        Self { uid, owner_uid, version, kind, active, rest }
     }
 
     /// The run, which is of this kind. What cannot be unpacked must not be taken for a run that is gone.
     pub fn read(&self, kind: RunKind) -> Result<Arc<RunRecord>, postcard::Error> {
         match &self.rest {
-            Rest::Whole(run) => Ok(run.clone()),
             Rest::Packed(packed) => Ok(Arc::new(self.unpack(kind, postcard::from_bytes(packed)?))),
-        }
-    }
-
-    /// The run, while it is active.
-    pub fn active(&self) -> Option<&RunRecord> {
-        match &self.rest {
-            Rest::Whole(run) => Some(run).filter(|run| run.is_active()).map(Arc::as_ref),
-            Rest::Packed(_) => None,
+            Rest::Whole(run) => Ok(run.clone()),
         }
     }
 
@@ -97,20 +96,33 @@ impl StoredRun {
             created_at: packed.created_at,
             stopped: packed.stopped.map(str::to_owned),
             observed: Observed {
-                phase: Phase::Ended(Ending {
-                    outcome: packed.outcome,
-                    reason: packed.reason.to_owned(),
-                    message: packed.message.to_owned(),
-                    finished_at: packed.finished_at,
-                    outputs: packed.outputs,
-                }),
+                phase: packed.ended.map_or(Phase::Active, |ended| Phase::Ended(ended.unpack())),
                 started_at: packed.started_at,
             },
         }
     }
 }
 
-fn pack<'a>(run: &'a RunRecord, ending: &'a Ending) -> Packed<'a> {
+impl PackedEnding<'_> {
+    fn unpack(self) -> Ending {
+        Ending {
+            outcome: self.outcome,
+            reason: self.reason.to_owned(),
+            message: self.message.to_owned(),
+            finished_at: self.finished_at,
+            outputs: self.outputs,
+        }
+    }
+}
+
+fn pack(run: &RunRecord) -> Packed<'_> {
+    let ended = run.ending().map(|ending| PackedEnding {
+        outcome: ending.outcome,
+        reason: &ending.reason,
+        message: &ending.message,
+        finished_at: ending.finished_at,
+        outputs: ending.outputs.clone(),
+    });
     Packed {
         namespace: &run.namespace,
         name: &run.name,
@@ -123,11 +135,7 @@ fn pack<'a>(run: &'a RunRecord, ending: &'a Ending) -> Packed<'a> {
         created_at: run.created_at,
         stopped: run.stopped.as_deref(),
         started_at: run.observed.started_at,
-        outcome: ending.outcome,
-        reason: &ending.reason,
-        message: &ending.message,
-        finished_at: ending.finished_at,
-        outputs: ending.outputs.clone(),
+        ended,
     }
 }
 
@@ -176,14 +184,14 @@ mod tests {
 
     #[test]
     fn only_a_run_that_has_not_ended_is_active() {
-        assert_eq!(StoredRun::new(run(Phase::Active), 0).active(), Some(&run(Phase::Active)));
-        assert_eq!(StoredRun::new(ended(), 0).active(), None);
+        assert!(StoredRun::new(run(Phase::Active), 0).active);
+        assert!(!StoredRun::new(ended(), 0).active);
     }
 
     #[test]
-    fn finished_run_takes_little_room() {
+    fn run_takes_little_room() {
         let stored = StoredRun::new(ended(), 0);
-        let Rest::Packed(packed) = &stored.rest else { panic!("a finished run is packed") };
+        let Rest::Packed(packed) = &stored.rest else { panic!("a run is packed") };
         let room = size_of::<StoredRun>() + stored.uid.len() + stored.owner_uid.len() + packed.len();
         assert!(room < 450, "{room}");
     }
