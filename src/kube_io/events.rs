@@ -47,13 +47,9 @@ impl Events {
         let (client, reporter) = (client.client, Reporter { controller: keys::MANAGER.into(), instance });
         let (sender, mut events) = mpsc::channel::<Told>(QUEUE);
         tokio::spawn(async move {
-            let ahead = PACE * AT_ONCE;
-            let mut paid = Mono::default();
+            let mut pace = Pace::default();
             while let Some(told) = events.recv().await {
-                let now = clock.mono();
-                // Each event costs its pace, and so much may be owed.
-                paid = paid.max(now) + PACE;
-                clock.sleep_until(now + paid.since(now + ahead)).await;
+                clock.sleep_until(pace.next(clock.mono())).await;
                 // A recorder keeps every event for six minutes, to count repetitions, and looks through all of them for each
                 // new one. Ours are told once: each has a recorder of its own, and ten thousand take no memory.
                 let recorder = Recorder::new(client.clone(), reporter.clone());
@@ -87,6 +83,21 @@ impl Events {
     }
 }
 
+/// When events may be published.
+#[derive(Default)]
+struct Pace {
+    /// When all that was published would have been, each in its time.
+    done: Mono,
+}
+
+impl Pace {
+    /// The moment for an event that is ready now.
+    fn next(&mut self, now: Mono) -> Mono {
+        self.done = self.done.max(now) + PACE;
+        now + self.done.since(now + PACE * AT_ONCE)
+    }
+}
+
 impl Told {
     fn event(&self) -> Event {
         Event {
@@ -107,5 +118,27 @@ impl Told {
             uid: Some(self.uid.to_string()),
             ..ObjectReference::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_events_go_at_once_and_many_keep_their_pace() {
+        let (mut pace, start) = (Pace::default(), Mono::default() + Duration::from_hours(1));
+        let mut now = start;
+        let waits: Vec<_> = (0..2 * AT_ONCE)
+            .map(|_| {
+                now = pace.next(now);
+                now.since(start)
+            })
+            .collect();
+        let (first, rest) = waits.split_at(50);
+        assert!(first.iter().all(Duration::is_zero), "{first:?}");
+        assert!(rest.iter().zip(1..).all(|(wait, number)| *wait == PACE * number), "{rest:?}");
+        let later = now + Duration::from_mins(1);
+        assert!((0..AT_ONCE).all(|_| pace.next(later) == later), "a quiet time makes good for many");
     }
 }

@@ -103,7 +103,8 @@ impl Press {
     fn unpack(&mut self, packed: &[u8], length: usize) -> io::Result<Vec<u8>> {
         self.unpacker.reset(false);
         self.unpacker.set_dictionary(EXPECTED.as_bytes())?;
-        let mut texts = Vec::with_capacity(length);
+        // Without any room the end of an empty text would not be found.
+        let mut texts = Vec::with_capacity(length.max(1));
         let status = self.unpacker.decompress_vec(packed, &mut texts, FlushDecompress::Finish)?;
         if status == Status::StreamEnd { Ok(texts) } else { Err(ErrorKind::UnexpectedEof.into()) }
     }
@@ -123,6 +124,13 @@ mod tests {
         let packed = Packed::new(SPEC, STATUS);
         assert_eq!(packed.texts().unwrap(), (SPEC.to_owned(), STATUS.to_owned()));
         assert!(packed.bytes.len() * 4 < SPEC.len() + STATUS.len(), "{}", packed.bytes.len());
+    }
+
+    #[test]
+    fn empty_texts_are_texts() {
+        for [first, second] in [["", ""], ["", "b"], ["a", ""]] {
+            assert_eq!(Packed::new(first, second).texts().unwrap(), (first.to_owned(), second.to_owned()));
+        }
     }
 
     #[test]

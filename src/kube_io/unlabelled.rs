@@ -77,7 +77,7 @@ impl UnlabelledRuns {
         let mut runs = HashMap::new();
         let selector = format!("%21{}", keys::OWNER_UID.replace('/', "%2F"));
         let path = collection(backend.kind(), Some(namespace));
-        // A first run waits for this. What the list is older than is nothing to the time for which it serves.
+        // A first run waits for it, and some milliseconds are little against the time for which it serves.
         let version = Version::AtHand;
         let what = Listing { path: &path, selector: &selector, page: PAGE, version, ..Listing::default() };
         let see = |item: &str| {
