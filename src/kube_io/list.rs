@@ -14,33 +14,32 @@ pub struct Listing<'a> {
     /// Selector of labels, URL-encoded. Empty: everything.
     pub selector: &'a str,
     /// Which state the list is to be of.
-    pub version: Version<'a>,
+    pub version: ResourceVersion<'a>,
     /// What is accepted instead of plain JSON.
     pub accept: Option<&'static str>,
     /// Most objects of one page.
     pub page: u32,
 }
 
-/// Which state a list is of.
+/// Which state a list is of, in the words of the Kubernetes API.
 #[derive(Clone, Copy, Debug, Default)]
-pub enum Version<'a> {
-    /// The newest. For a resource that changes seldom the API server may wait 100 ms, until it is sure that nothing is newer
-    /// (KEP-2340).
+pub enum ResourceVersion<'a> {
+    /// For a resource that changes seldom the API server may wait 100 ms, until it is sure that nothing is newer (KEP-2340).
     #[default]
-    Newest,
-    /// This resourceVersion, exactly.
-    Exactly(&'a str),
+    MostRecent,
+    /// This one.
+    Exact(&'a str),
     /// What the API server has at hand, usually some milliseconds old.
-    AtHand,
+    Any,
 }
 
-impl Version<'_> {
+impl ResourceVersion<'_> {
     fn query(self) -> String {
         match self {
-            Self::Newest => String::new(),
-            Self::Exactly(version) => format!("&resourceVersion={version}&resourceVersionMatch=Exact"),
+            Self::MostRecent => String::new(),
+            Self::Exact(version) => format!("&resourceVersion={version}&resourceVersionMatch=Exact"),
             // With 0 it would not keep to the size of a page.
-            Self::AtHand => "&resourceVersion=1&resourceVersionMatch=NotOlderThan".to_owned(),
+            Self::Any => "&resourceVersion=1&resourceVersionMatch=NotOlderThan".to_owned(),
         }
     }
 }

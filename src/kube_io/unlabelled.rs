@@ -9,7 +9,7 @@ use std::{
 use super::{
     apply::collection,
     client::{CallError, Guarded},
-    list::{Listing, Version, list},
+    list::{Listing, ResourceVersion, list},
     record,
 };
 use crate::{
@@ -78,7 +78,7 @@ impl UnlabelledRuns {
         let selector = format!("%21{}", keys::OWNER_UID.replace('/', "%2F"));
         let path = collection(backend.kind(), Some(namespace));
         // A first run waits for it, and some milliseconds are little against the time for which it serves.
-        let version = Version::AtHand;
+        let version = ResourceVersion::Any;
         let what = Listing { path: &path, selector: &selector, page: PAGE, version, ..Listing::default() };
         let see = |item: &str| {
             // What cannot be read is not a run of ours.

@@ -9,7 +9,7 @@ use serde_json::{Value, json, value::RawValue};
 use super::{
     apply::{merge_patch, post, resource_path, with_body},
     client::{CallError, Clients, Guarded, call, get_opt},
-    list::{Listing, Version, list},
+    list::{Listing, ResourceVersion, list},
     packed::Packed,
     record::part,
 };
@@ -242,13 +242,13 @@ pub struct Snapshot {
 }
 
 async fn snapshot(client: &Guarded, trains: &str, versions: &str) -> Result<Snapshot, CallError> {
-    let (moment, trains) = all(client, trains, Version::Newest).await?;
-    let (_, versions) = all(client, versions, Version::Exactly(&moment)).await?;
+    let (moment, trains) = all(client, trains, ResourceVersion::MostRecent).await?;
+    let (_, versions) = all(client, versions, ResourceVersion::Exact(&moment)).await?;
     Ok(Snapshot { trains, versions })
 }
 
 /// Every object of a collection, and the resourceVersion that they are of.
-async fn all(client: &Guarded, path: &str, version: Version<'_>) -> Result<(String, Vec<Value>), CallError> {
+async fn all(client: &Guarded, path: &str, version: ResourceVersion<'_>) -> Result<(String, Vec<Value>), CallError> {
     let mut items = Vec::new();
     let what = Listing { path, version, page: PAGE, ..Listing::default() };
     let moment = list(client, what, |item| items.push(serde_json::from_str(item))).await?;

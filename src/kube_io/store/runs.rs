@@ -187,7 +187,7 @@ impl RunsInner {
     fn drop_run(&mut self, uid: &str) {
         let Some(gone) = self.by_uid.remove(("", uid)) else { return };
         self.by_owner.remove(&gone);
-        if let Some(active) = Some(&gone).filter(|gone| gone.active).and_then(|gone| self.read(gone)) {
+        if let Some(active) = gone.active.then(|| self.read(&gone)).flatten() {
             self.active_by_owner_name.remove(&(owner_name(&active), uid.to_owned()));
         }
     }

@@ -33,7 +33,7 @@ enum Rest {
 
 /// What is packed of a run: everything but its kind and what stands beside it.
 #[derive(Serialize, Deserialize)]
-struct Packed<'a> {
+struct PackedRun<'a> {
     namespace: &'a str,
     name: &'a str,
     resource_version: &'a str,
@@ -80,7 +80,7 @@ impl StoredRun {
         }
     }
 
-    fn unpack(&self, kind: RunKind, packed: Packed<'_>) -> RunRecord {
+    fn unpack(&self, kind: RunKind, packed: PackedRun<'_>) -> RunRecord {
         RunRecord {
             kind,
             namespace: packed.namespace.to_owned(),
@@ -115,7 +115,7 @@ impl PackedEnding<'_> {
     }
 }
 
-fn pack(run: &RunRecord) -> Packed<'_> {
+fn pack(run: &RunRecord) -> PackedRun<'_> {
     let ended = run.ending().map(|ending| PackedEnding {
         outcome: ending.outcome,
         reason: &ending.reason,
@@ -123,7 +123,7 @@ fn pack(run: &RunRecord) -> Packed<'_> {
         finished_at: ending.finished_at,
         outputs: ending.outputs.clone(),
     });
-    Packed {
+    PackedRun {
         namespace: &run.namespace,
         name: &run.name,
         resource_version: &run.resource_version,
