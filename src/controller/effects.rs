@@ -33,10 +33,10 @@ pub enum Step {
 }
 
 /// When to look again after a plan was carried out. A pass that changed anything is followed by another at once: it sees what
-/// this one wrote.
+/// this one wrote, and goes on from there.
 pub const fn look_again(unchanged: bool, wake_up: WakeUp) -> Next {
     match wake_up {
-        _ if !unchanged => Next::Now,
+        _ if !unchanged => Next::Continue,
         WakeUp::At(at) => Next::At(at),
         WakeUp::OnEvent => Next::OnEvent,
     }
@@ -59,11 +59,11 @@ pub async fn write_status<K: Kind>(
         Written::Reread(Some(record), _) if record.resource_version != object.resource_version => {
             debug!(kind = K::KIND, object = name, "the object changed meanwhile; deciding again");
             objects.insert(*record);
-            Step::Stop(Next::Now)
+            Step::Stop(Next::Again)
         }
         Written::Reread(None, _) => {
             objects.remove(&object.identity.uid);
-            Step::Stop(Next::Now)
+            Step::Stop(Next::Again)
         }
         Written::Reread(Some(_), error) => {
             warn!(kind = K::KIND, object = name, %error, "the API server does not take the status; trying again");

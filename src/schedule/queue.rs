@@ -67,8 +67,10 @@ pub enum Next {
     OnEvent,
     /// Look again at this moment, or at an event.
     At(Mono),
-    /// Look again at once: the pass changed something.
-    Now,
+    /// Go on at once, before the keys that wait: the pass changed something.
+    Continue,
+    /// Look again in turn: the pass was overtaken by somebody else's change.
+    Again,
     /// The pass failed: look again after a pause that doubles with each failure, and not before.
     Failed,
     /// The object is gone.
@@ -127,10 +129,11 @@ impl Queue {
         let mut due = match next {
             Next::At(at) => Some(at),
             Next::Failed => Some(now + pause(entry.failures)),
-            Next::OnEvent | Next::Now | Next::Forget => None,
+            Next::OnEvent | Next::Continue | Next::Again | Next::Forget => None,
         };
+        let go_on = next == Next::Continue;
         // An event during a failed pass does not shorten its pause: it may be the echo of what failed.
-        let queue_now = next == Next::Now || (again && next != Next::Failed);
+        let queue_now = go_on || next == Next::Again || (again && next != Next::Failed);
         if queue_now {
             due = None;
             entry.queued = true;
@@ -148,7 +151,13 @@ impl Queue {
             self.shared.timer.notify_one();
         }
         if queue_now {
-            state.ready.push_back(key.to_owned());
+            // What was begun is finished before more is begun: a reserved run must be created within seconds, however many
+            // other objects want one. Whoever is overtaken again and again does not come first by it.
+            if go_on {
+                state.ready.push_front(key.to_owned());
+            } else {
+                state.ready.push_back(key.to_owned());
+            }
             self.shared.ready.notify_one();
         }
     }
@@ -236,6 +245,19 @@ mod tests {
         clock.advance(Duration::from_secs(400));
         assert_eq!(next_soon(&queue).await.as_deref(), Some("a"));
         timers.abort();
+    }
+
+    #[tokio::test]
+    async fn goes_on_with_what_was_begun_before_it_begins_more() {
+        let (queue, _) = queue();
+        for key in ["begun", "overtaken", "waiting"] {
+            queue.wake(key);
+        }
+        let (begun, overtaken) = (queue.next().await, queue.next().await);
+        queue.done(&overtaken, Next::Again);
+        queue.done(&begun, Next::Continue);
+        let order = [next_soon(&queue).await, next_soon(&queue).await, next_soon(&queue).await].map(Option::unwrap);
+        assert_eq!(order, ["begun", "waiting", "overtaken"]);
     }
 
     #[tokio::test]
