@@ -84,6 +84,14 @@ impl Audit {
 }
 
 impl Requests {
+    /// Both together.
+    pub(super) fn and(mut self, more: Self) -> Self {
+        for (sort, count) in more.0 {
+            *self.0.entry(sort).or_default() += count;
+        }
+        self
+    }
+
     /// How many requests are of this sort.
     pub(super) fn count(&self, sort: impl Fn(&str, &str, u16) -> bool) -> u32 {
         self.0.iter().filter(|((verb, resource, code), _)| sort(verb, resource, *code)).map(|(_, count)| count).sum()

@@ -1,76 +1,115 @@
 //! Every object wants a run at once: how long it takes until all runs exist, against the same requests without an operator.
 //!
 //! The objects are in sync first. Then, while the operator is down, each gets a trigger and its endpoint begins to want a
-//! sync; a started operator asks about all of them at once.
+//! sync; a started operator asks about all of them at once. One such burst and one floor are no more than two samples of a
+//! busy machine, so several of both are taken in turn, each on a cluster without other objects.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::audit::Requests;
 use super::endpoint::{Endpoint, Mood};
-use super::floor::{CONCURRENCIES, Floor, Owner};
-use super::objects::Objects;
+use super::floor::{CONCURRENCIES, Floor, Floors, Owner};
+use super::objects::{self, Objects};
 use super::report::Report;
 use super::runs::Runs;
+use super::sample::median;
 use super::stage::Stage;
 use super::until;
 
+/// Bursts, each after a round of the floor.
+const ROUNDS: u32 = 5;
 /// Most time, as a multiple of the floor's.
 const OVER_FLOOR: f64 = 1.25;
 /// After the last expected run, how long one too many is waited for.
 const SURPLUS: Duration = Duration::from_secs(10);
 
+/// One burst.
+struct Burst {
+    /// From the start of the operator to the first answer.
+    started: Duration,
+    /// From the first answer until the last run is visible to a watch.
+    took: Duration,
+    /// CPU time of the operator until then.
+    cpu: Duration,
+    /// The most memory that it had, in MiB.
+    peak: f64,
+    requests: Requests,
+    duplicates: u32,
+}
+
 /// Measures with this many objects.
 pub(super) async fn measure(stage: &Stage, count: u32) -> Result<Report> {
     let mut report = Report::new("burst");
     report.parameter("runs", count);
+    report.parameter("rounds", ROUNDS);
     report.parameter("floor_concurrencies", CONCURRENCIES.map(|at_once| at_once.to_string()).join(" "));
     let (admin, endpoint) = (stage.admin().await?, Endpoint::start(count).await?);
     let objects = Objects::measured(admin.clone(), count);
 
-    stage.progress.step("floor");
     let mut floor = Floor::new(Owner::ModelSync, stage.account().await?, admin.clone());
-    let (before, at_once) = floor.best(count).await?;
+    let (mut floors, mut bursts) = (Floors::default(), Vec::new());
+    for round in 1..=ROUNDS {
+        stage.progress.step(&format!("floor, round {round} of {ROUNDS}"));
+        floors.round(&mut floor, count).await?;
+        stage.progress.step("objects");
+        prepare(stage, &objects, &endpoint).await?;
+        stage.progress.step("burst");
+        bursts.push(burst(stage, &endpoint, count).await?);
+        objects::clear(&admin).await?;
+    }
+    tell(&mut report, count, &floors, bursts);
+    Ok(report)
+}
 
-    stage.progress.step("objects");
+/// Everything in sync, and then wanting a run that no operator sees.
+async fn prepare(stage: &Stage, objects: &Objects, endpoint: &Endpoint) -> Result<()> {
+    let all = || 0..objects.count();
+    all().for_each(|number| endpoint.set(number, Mood::Content));
     objects.create(|number| endpoint.url(1, number)).await?;
     let operator = stage.start_operator()?;
     objects.until_in_sync(0).await?;
     operator.stop().await?;
     objects.trigger("burst").await?;
-    (0..count).for_each(|number| endpoint.set(number, Mood::Wanting));
+    all().for_each(|number| endpoint.set(number, Mood::Wanting));
+    Ok(())
+}
 
-    stage.progress.step("burst");
-    let runs = Runs::watch(admin.clone()).await?;
+/// From the start of an operator until a run of every object is there.
+async fn burst(stage: &Stage, endpoint: &Endpoint, count: u32) -> Result<Burst> {
+    let runs = Runs::watch(stage.admin().await?).await?;
     let (audit, begun) = (stage.audit()?, Instant::now());
     let operator = stage.start_operator()?;
-    let last = until("a run for every object", Duration::from_mins(5), async || {
+    let all = until("a run for every object", Duration::from_mins(5), async || {
         let seen = runs.since(begun);
-        Ok(if seen.len() >= usize::try_from(count)? { seen.last().map(|last| last.at) } else { None })
+        Ok((seen.len() >= usize::try_from(count)?).then_some(seen))
     })
     .await?;
+    let (cpu, memory) = (operator.cpu()?, operator.memory()?);
     let first = endpoint.asks_since(begun).iter().find(|ask| ask.needed).map(|ask| ask.at).context("no question")?;
-    let (memory, cpu) = (operator.memory()?, operator.cpu()?);
+    let last = all.last().context("no run")?.at;
     tokio::time::sleep(SURPLUS).await;
-    let requests = audit.requests()?;
-    let duplicates = runs.duplicates().await?;
+    let (requests, duplicates) = (audit.requests()?, runs.duplicates().await?);
     operator.stop().await?;
+    let (started, took) = (first.duration_since(begun), last.duration_since(first));
+    Ok(Burst { started, took, cpu, peak: memory.peak, requests, duplicates })
+}
 
-    stage.progress.step("floor again");
-    let after = floor.run(count, at_once).await?.took;
-
-    let took = last.duration_since(first).as_secs_f64();
-    let floor_took = before.min(after).as_secs_f64();
-    report.tell("floor_before", before.as_secs_f64(), "s");
-    report.tell("floor_after", after.as_secs_f64(), "s");
-    report.tell("floor_concurrency", f64::from(u32::try_from(at_once)?), "");
-    report.tell("first_answer_after_start", first.duration_since(begun).as_secs_f64(), "s");
+fn tell(report: &mut Report, count: u32, floors: &Floors, bursts: Vec<Burst>) {
+    let floor = floors.tell(report);
+    for (round, burst) in (1..).zip(&bursts) {
+        report.tell(format!("burst_{round}"), burst.took.as_secs_f64(), "s");
+    }
+    let of = |what: fn(&Burst) -> Duration| median(bursts.iter().map(|burst| what(burst).as_secs_f64()));
+    let took = of(|burst| burst.took);
     report.tell("burst", took, "s");
-    report.tell("cpu_of_operator", cpu.as_secs_f64(), "s");
-    report.at_most("burst_over_floor", took / floor_took, "", OVER_FLOOR);
+    report.at_most("burst_over_floor", took / floor, "", OVER_FLOOR);
     report.tell("runs_per_second", f64::from(count) / took, "/s");
-    report.at_most("duplicates", f64::from(duplicates), "", 0.0);
-    report.tell("resident_peak", memory.peak, "MiB");
-    requests.tell(&mut report, count, "run", 2.0);
-    Ok(report)
+    report.tell("first_answer_after_start", of(|burst| burst.started), "s");
+    report.tell("cpu_of_operator", of(|burst| burst.cpu), "s");
+    report.at_most("duplicates", bursts.iter().map(|burst| f64::from(burst.duplicates)).sum(), "", 0.0);
+    report.tell("resident_peak", bursts.iter().map(|burst| burst.peak).fold(0.0, f64::max), "MiB");
+    let requests = bursts.into_iter().fold(Requests::default(), |all, burst| all.and(burst.requests));
+    requests.tell(report, count * ROUNDS, "run", 2.0);
 }

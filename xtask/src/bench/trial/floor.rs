@@ -1,6 +1,7 @@
 //! The floor: what starting a run asks of the API server, without an operator. A bare loop of the same two requests, with
 //! the same account, client library and bodies. IO through `api`.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -8,13 +9,14 @@ use http::Method;
 use kube::Client;
 use serde_json::{Value, json};
 
-use super::objects::{self, API_VERSION, Meta, Objects};
+use super::objects::{self, API_VERSION, AT_ONCE, Meta, Objects};
+use super::report::Report;
 use super::runs::OWNER_UID;
-use super::sample::Sample;
-use super::{api, trains};
+use super::sample::{Sample, median};
+use super::{api, runs, trains};
 
 /// Pairs at once that are tried: the best of them is the floor.
-pub(super) const CONCURRENCIES: [usize; 4] = [8, 16, 32, 64];
+pub(super) const CONCURRENCIES: [usize; 3] = [16, 32, 64];
 
 /// Whose status is written and whose runs are created.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +41,35 @@ pub(super) struct Loop {
     pub(super) pairs: Sample,
 }
 
+/// Loops at every concurrency, as many at each.
+#[derive(Default)]
+pub(super) struct Floors(BTreeMap<usize, Vec<Duration>>);
+
+impl Floors {
+    /// One more at each, on a cluster without other objects.
+    pub(super) async fn round(&mut self, floor: &mut Floor, pairs: u32) -> Result<()> {
+        for at_once in CONCURRENCIES {
+            let took = floor.run(pairs, at_once).await?.took;
+            objects::clear(&floor.admin).await?;
+            self.0.entry(at_once).or_default().push(took);
+        }
+        Ok(())
+    }
+
+    /// The floor: the lowest of the medians. Tells the report of every loop.
+    pub(super) fn tell(&self, report: &mut Report) -> f64 {
+        for (at_once, took) in &self.0 {
+            for (round, took) in (1..).zip(took) {
+                report.tell(format!("floor_{round}_of_{at_once}_at_once"), took.as_secs_f64(), "s");
+            }
+        }
+        let medians = self.0.values().map(|took| median(took.iter().map(Duration::as_secs_f64)));
+        let floor = medians.min_by(f64::total_cmp).unwrap_or(0.0);
+        report.tell("floor", floor, "s");
+        floor
+    }
+}
+
 impl Floor {
     /// Sends as this account; `admin` prepares the objects.
     pub(super) fn new(owner: Owner, account: Client, admin: Client) -> Self {
@@ -49,6 +80,7 @@ impl Floor {
     pub(super) async fn run(&mut self, pairs: u32, at_once: usize) -> Result<Loop> {
         self.sets += 1;
         let made = self.owner.create(&self.admin, self.sets, pairs).await?;
+        let made = self.taken_in(made).await?;
         let started = Instant::now();
         let took = api::each(pairs, at_once, async |number| {
             let before = Instant::now();
@@ -60,13 +92,17 @@ impl Floor {
         Ok(Loop { took: started.elapsed(), pairs: Sample::of(took) })
     }
 
-    /// The least time for so many pairs, and at which concurrency.
-    pub(super) async fn best(&mut self, pairs: u32) -> Result<(Duration, usize)> {
-        let mut best = (Duration::MAX, 0);
-        for at_once in CONCURRENCIES {
-            best = best.min((self.run(pairs, at_once).await?.took, at_once));
-        }
-        Ok(best)
+    /// Gives each the status that the operator gives an object for which nothing is to be done.
+    async fn taken_in(&self, made: Vec<Meta>) -> Result<Vec<Meta>> {
+        let of = |number: u32| made.get(usize::try_from(number)?).context("an object that was made");
+        let mut taken_in = api::each(u32::try_from(made.len())?, AT_ONCE, async |number| {
+            let path = format!("{}/{}/status", self.owner.collection(&objects::namespace(number)), of(number)?.name);
+            let status = json!({ "status": self.owner.idle() });
+            objects::created(&api::call(&self.account, Method::PATCH, &path, Some(&status)).await?)
+        })
+        .await?;
+        taken_in.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(taken_in)
     }
 
     async fn pair(&self, namespace: &str, object: &Meta) -> Result<()> {
@@ -77,7 +113,7 @@ impl Floor {
             "status": self.owner.reserved(namespace, &run),
         });
         api::call(&self.account, Method::PATCH, &status, Some(&patch)).await?;
-        let runs = format!("/apis/tekton.dev/v1/namespaces/{namespace}/pipelineruns?fieldValidation=Strict");
+        let runs = format!("{}?fieldValidation=Strict", runs::collection(namespace));
         api::call(&self.account, Method::POST, &runs, Some(&self.owner.pipeline_run(namespace, object, &run))).await?;
         Ok(())
     }
@@ -106,6 +142,25 @@ impl Owner {
             Self::ModelSync => objects::collection(namespace),
             Self::ModelTrain => trains::collection(namespace),
         }
+    }
+
+    /// The status of an object for which nothing is to be done.
+    fn idle(self) -> Value {
+        let conditions = match self {
+            Self::ModelSync => {
+                let message = "the endpoint says that no sync is needed";
+                vec![
+                    condition("Ready", "True", "Operational", message),
+                    condition("InSync", "True", "UpToDate", message),
+                ]
+            }
+            Self::ModelTrain => vec![
+                condition("Ready", "True", "Operational", "nothing asks for a training"),
+                condition("Fresh", "True", "Fresh", "nothing asks for a training"),
+                never_accepted(),
+            ],
+        };
+        json!({ "observedGeneration": 1, "conditions": conditions })
     }
 
     /// A status as large as the one that the operator reserves a run with.
@@ -170,6 +225,10 @@ fn condition(type_: &str, status: &str, reason: &str, message: &str) -> Value {
     })
 }
 
+fn never_accepted() -> Value {
+    condition("Accepted", "False", "NeverAccepted", "no version was accepted yet")
+}
+
 fn reserved_sync(run: &str) -> Value {
     let message = format!("run {run} is on its way");
     json!({
@@ -195,7 +254,7 @@ fn reserved_train(run: &str) -> Value {
         "conditions": [
             condition("Ready", "True", "Operational", message),
             condition("Fresh", "False", "RunActive", message),
-            condition("Accepted", "False", "NeverAccepted", "no version was accepted yet"),
+            never_accepted(),
         ],
         "reservation": {
             "attempt": 1,

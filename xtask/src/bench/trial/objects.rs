@@ -9,7 +9,7 @@ use kube::Client;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{api, until};
+use super::{api, runs, trains, until};
 
 /// Label selector of the objects that the operator looks after.
 pub(super) const MEASURED: &str = "bench=measured";
@@ -171,6 +171,28 @@ pub(super) async fn make_namespaces(admin: &Client) -> Result<()> {
     })
     .await?;
     Ok(())
+}
+
+/// Deletes every ModelSync, ModelTrain and run, and waits until they are gone.
+pub(super) async fn clear(admin: &Client) -> Result<()> {
+    api::each(NAMESPACES, AT_ONCE, async |number| {
+        let namespace = namespace(number);
+        for collection in [collection(&namespace), trains::collection(&namespace), runs::collection(&namespace)] {
+            api::call(admin, Method::DELETE, &collection, None).await?;
+        }
+        Ok(())
+    })
+    .await?;
+    until("no object is left", Duration::from_mins(2), async || {
+        let all = ["modelsyncs", "modeltrains"].map(|plural| format!("/apis/{API_VERSION}/{plural}"));
+        for collection in all.iter().map(String::as_str).chain([runs::COLLECTION]) {
+            if !api::list::<Value>(admin, collection, "").await?.is_empty() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(()))
+    })
+    .await
 }
 
 fn name_of(object: &Value) -> Option<String> {

@@ -11,6 +11,7 @@ use kube::Client;
 use kube::core::WatchEvent;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use super::api;
 use super::objects;
@@ -19,7 +20,8 @@ use super::objects;
 pub(super) const OWNER_UID: &str = "automl.cloudai.kubeflow.org/owner-uid";
 const OWNER_NAME: &str = "automl.cloudai.kubeflow.org/owner-name";
 const ATTEMPT: &str = "automl.cloudai.kubeflow.org/attempt";
-const COLLECTION: &str = "/apis/tekton.dev/v1/pipelineruns";
+/// URL path of the runs of all namespaces.
+pub(super) const COLLECTION: &str = "/apis/tekton.dev/v1/pipelineruns";
 const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 /// A run that came into being.
@@ -32,9 +34,15 @@ pub(super) struct Seen {
     path: String,
 }
 
-/// Runs of measured objects, from the moment that the watch began. Cheap to clone.
-#[derive(Clone)]
+/// Runs of measured objects, from the moment that the watch began. The watch ends when this is dropped.
 pub(super) struct Runs {
+    follower: Follower,
+    _watch: JoinSet<()>,
+}
+
+/// What the watch does.
+#[derive(Clone)]
+struct Follower {
     admin: Client,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
@@ -61,53 +69,22 @@ struct Meta {
 impl Runs {
     /// Begins to watch.
     pub(super) async fn watch(admin: Client) -> Result<Self> {
-        let runs = Self { admin, seen: Arc::default() };
-        let first = api::call(&runs.admin, Method::GET, &format!("{COLLECTION}?limit=1"), None).await?;
+        let follower = Follower { admin, seen: Arc::default() };
+        let first = api::call(&follower.admin, Method::GET, &format!("{COLLECTION}?limit=1"), None).await?;
         let list: Value = serde_json::from_slice(&first)?;
         let version = list["metadata"]["resourceVersion"].as_str().context("a list without a version")?.to_owned();
-        let watching = runs.clone();
-        tokio::spawn(async move {
+        let (watching, mut watch) = (follower.clone(), JoinSet::new());
+        watch.spawn(async move {
             if let Err(error) = watching.follow(version).await {
                 eprintln!("the watch of runs has ended: {error:#}");
             }
         });
-        Ok(runs)
-    }
-
-    async fn follow(&self, mut version: String) -> Result<()> {
-        loop {
-            let path = format!("{COLLECTION}?watch=true&labelSelector={OWNER_UID}&resourceVersion={version}");
-            let request = Request::get(path).header("Accept", METADATA_ONLY).body(Vec::new())?;
-            let mut events = std::pin::pin!(self.admin.request_events::<Run>(request).await?);
-            while let Some(event) = events.try_next().await? {
-                match event {
-                    WatchEvent::Added(run) => {
-                        version.clone_from(&run.metadata.resource_version);
-                        self.note(&run.metadata);
-                    }
-                    WatchEvent::Modified(run) | WatchEvent::Deleted(run) => version = run.metadata.resource_version,
-                    WatchEvent::Bookmark(mark) => version = mark.metadata.resource_version,
-                    WatchEvent::Error(status) => anyhow::bail!("{}", status.message),
-                }
-            }
-        }
-    }
-
-    fn note(&self, run: &Meta) {
-        let at = Instant::now();
-        if let Some(object) = run.annotations.get(OWNER_NAME).and_then(|name| objects::number_of(name)) {
-            let path = format!("/apis/tekton.dev/v1/namespaces/{}/pipelineruns/{}", run.namespace, run.name);
-            self.all().push(Seen { object, at, path });
-        }
-    }
-
-    fn all(&self) -> MutexGuard<'_, Vec<Seen>> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        Ok(Self { follower, _watch: watch })
     }
 
     /// Those that were seen since `from`.
     pub(super) fn since(&self, from: Instant) -> Vec<Seen> {
-        self.all().iter().filter(|seen| seen.at >= from).cloned().collect()
+        self.follower.all().iter().filter(|seen| seen.at >= from).cloned().collect()
     }
 
     /// Plays Tekton: these runs succeed.
@@ -132,7 +109,7 @@ impl Runs {
         } });
         api::each(u32::try_from(runs.len())?, 16, async |number| {
             let run = runs.get(usize::try_from(number)?).context("a run that was seen")?;
-            api::call(&self.admin, Method::PATCH, &format!("{}/status", run.path), Some(&ended)).await
+            api::call(&self.follower.admin, Method::PATCH, &format!("{}/status", run.path), Some(&ended)).await
         })
         .await?;
         Ok(())
@@ -140,7 +117,7 @@ impl Runs {
 
     /// How many runs there are beyond one for each object and attempt.
     pub(super) async fn duplicates(&self) -> Result<u32> {
-        let runs: Vec<Run> = api::list(&self.admin, COLLECTION, OWNER_UID).await?;
+        let runs: Vec<Run> = api::list(&self.follower.admin, COLLECTION, OWNER_UID).await?;
         let mut by_attempt = BTreeMap::<_, u32>::new();
         for run in &runs {
             let label = |key: &str| run.metadata.labels.get(key).cloned().unwrap_or_default();
@@ -148,4 +125,42 @@ impl Runs {
         }
         Ok(by_attempt.values().map(|count| count - 1).sum())
     }
+}
+
+impl Follower {
+    async fn follow(&self, mut version: String) -> Result<()> {
+        loop {
+            let path = format!("{COLLECTION}?watch=true&labelSelector={OWNER_UID}&resourceVersion={version}");
+            let request = Request::get(path).header("Accept", METADATA_ONLY).body(Vec::new())?;
+            let mut events = std::pin::pin!(self.admin.request_events::<Run>(request).await?);
+            while let Some(event) = events.try_next().await? {
+                match event {
+                    WatchEvent::Added(run) => {
+                        version.clone_from(&run.metadata.resource_version);
+                        self.note(&run.metadata);
+                    }
+                    WatchEvent::Modified(run) | WatchEvent::Deleted(run) => version = run.metadata.resource_version,
+                    WatchEvent::Bookmark(mark) => version = mark.metadata.resource_version,
+                    WatchEvent::Error(status) => anyhow::bail!("{}", status.message),
+                }
+            }
+        }
+    }
+
+    fn note(&self, run: &Meta) {
+        let at = Instant::now();
+        if let Some(object) = run.annotations.get(OWNER_NAME).and_then(|name| objects::number_of(name)) {
+            let path = format!("{}/{}", collection(&run.namespace), run.name);
+            self.all().push(Seen { object, at, path });
+        }
+    }
+
+    fn all(&self) -> MutexGuard<'_, Vec<Seen>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// URL path of the runs of a namespace.
+pub(super) fn collection(namespace: &str) -> String {
+    format!("/apis/tekton.dev/v1/namespaces/{namespace}/pipelineruns")
 }
