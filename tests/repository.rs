@@ -15,6 +15,7 @@ use clap::CommandFactory;
 use modelsync::{
     api::Reason,
     cli::Cli,
+    core::delivery::Delivery,
     telemetry::metrics::{Metrics, Snapshot},
 };
 use syn::{spanned::Spanned, visit::Visit};
@@ -173,7 +174,8 @@ fn every_metric_is_documented_and_every_documented_metric_exists() {
     metrics.question("needed", Duration::ZERO);
     metrics.run_started("Job");
     metrics.run_ended("Failed");
-    metrics.lineage_event("sent");
+    metrics.event(Delivery::Sent);
+    metrics.lineage_event(Delivery::Sent);
     let watch_ages = vec![("Job", Duration::ZERO)];
     let page = metrics.text(&Snapshot { watch_ages, ..Snapshot::default() });
     let registered: BTreeSet<String> = page

@@ -145,7 +145,7 @@ impl Parts {
             leadership: Leadership::new(clock.clone(), lease_settings(settings, config, &process)),
             lineage: Lineage::start(settings.lineage.clone(), {
                 let metrics = metrics.clone();
-                move |delivery| metrics.lineage_event(delivery.as_str())
+                move |delivery| metrics.lineage_event(delivery)
             })?,
             process,
             min_run_age: settings.min_run_age,
@@ -298,7 +298,10 @@ fn run_effects(settings: &Settings, clients: &Clients, clock: &Arc<Clock>, metri
         runs: Arc::new(Runs::new(clock.clone(), kinds.collect::<Vec<_>>())),
         backends: runs::backends(),
         api: ApiServer::new(clients.clone()),
-        events: Events::start(clients.writes.clone(), clock.clone(), std::env::var("HOSTNAME").ok()),
+        events: Events::start(clients.writes.clone(), clock.clone(), std::env::var("HOSTNAME").ok(), {
+            let metrics = metrics.clone();
+            move |delivery| metrics.event(delivery)
+        }),
         metrics: metrics.clone(),
     }
 }

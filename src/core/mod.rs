@@ -7,6 +7,7 @@ pub mod chain;
 pub mod condition;
 pub mod confidential;
 pub mod cron;
+pub mod delivery;
 pub mod digest;
 pub mod effect;
 pub mod freshness;

@@ -11,7 +11,7 @@ use super::client::{Guarded, within};
 use crate::{
     api::{Reason, keys},
     clock::Clock,
-    core::{condition::truncated, note::Note, object::Identity, time::Mono},
+    core::{condition::truncated, delivery::Delivery, note::Note, object::Identity, time::Mono},
 };
 
 /// Events that wait to be published. Beyond that they are dropped: they are for the reader, not for the record.
@@ -26,7 +26,13 @@ const MAX_TEXT: usize = 1024;
 
 /// Hands events to a task of its own, so that no pass waits for them.
 #[derive(Clone)]
-pub struct Events(mpsc::Sender<Told>);
+pub struct Events {
+    queue: mpsc::Sender<Told>,
+    count: Arc<Count>,
+}
+
+/// Told of what became of each event.
+type Count = dyn Fn(Delivery) + Send + Sync;
 
 /// What waits to be published. Thousands may wait, so what the API server is sent is made of it only then.
 struct Told {
@@ -41,28 +47,41 @@ struct Told {
 }
 
 impl Events {
-    /// Starts the publishing task; it ends when the last handle is gone.
-    pub fn start(client: Guarded, clock: Arc<Clock>, instance: Option<String>) -> Self {
+    /// Starts the publishing task; it ends when the last handle is gone. `count` is told what became of each event.
+    pub fn start(
+        client: Guarded,
+        clock: Arc<Clock>,
+        instance: Option<String>,
+        count: impl Fn(Delivery) + Send + Sync + 'static,
+    ) -> Self {
+        let count: Arc<Count> = Arc::new(count);
         let deadline = client.safeguards.call_deadline;
         let (client, reporter) = (client.client, Reporter { controller: keys::MANAGER.into(), instance });
-        let (sender, mut events) = mpsc::channel::<Told>(QUEUE);
+        let (queue, mut events) = mpsc::channel::<Told>(QUEUE);
+        let told = count.clone();
         tokio::spawn(async move {
             let mut pace = Pace::default();
-            while let Some(told) = events.recv().await {
+            while let Some(next) = events.recv().await {
                 clock.sleep_until(pace.next(clock.mono())).await;
                 // A recorder keeps every event for six minutes, to count repetitions, and looks through all of them for each
                 // new one. Ours are told once: each has a recorder of its own, and ten thousand take no memory.
                 let recorder = Recorder::new(client.clone(), reporter.clone());
-                let (event, about, reason) = (told.event(), told.about(), told.reason.as_str());
+                let (event, about, reason) = (next.event(), next.about(), next.reason.as_str());
                 // Without a deadline one lost answer would end all events.
-                match within(deadline, recorder.publish(&event, &about)).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => debug!(%error, reason, "event was not published"),
-                    Err(late) => debug!(error = %late, reason, "event may not have been published"),
-                }
+                told(match within(deadline, recorder.publish(&event, &about)).await {
+                    Ok(Ok(())) => Delivery::Sent,
+                    Ok(Err(error)) => {
+                        debug!(%error, reason, "event was not published");
+                        Delivery::Failed
+                    }
+                    Err(late) => {
+                        debug!(error = %late, reason, "event may not have been published");
+                        Delivery::Failed
+                    }
+                });
             }
         });
-        Self(sender)
+        Self { queue, count }
     }
 
     /// Publishes later, or drops where too many wait.
@@ -77,7 +96,8 @@ impl Events {
             action: note.action,
             text: truncated(&note.text, MAX_TEXT).into(),
         };
-        if self.0.try_send(told).is_err() {
+        if self.queue.try_send(told).is_err() {
+            (self.count)(Delivery::Dropped);
             debug!(object = &*object.name, reason = note.reason.as_str(), "too many events wait; dropped one");
         }
     }

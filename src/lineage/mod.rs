@@ -7,4 +7,4 @@ pub mod event;
 mod sender;
 pub mod settings;
 
-pub use sender::{Delivery, Lineage, SetupError};
+pub use sender::{Lineage, SetupError};

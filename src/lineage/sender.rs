@@ -25,6 +25,7 @@ use super::{
     event::{End, Event, Phase, Run},
     settings::{Settings, Unusable},
 };
+use crate::core::delivery::Delivery;
 
 /// Events that wait at most; beyond that they are dropped.
 const QUEUE: usize = 1024;
@@ -41,28 +42,6 @@ const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(5), D
 const IDLE_FOR: Duration = Duration::from_secs(5);
 /// Sent with every request, so that the service's log tells who it is.
 const USER_AGENT: &str = concat!("modelsync/", env!("CARGO_PKG_VERSION"));
-
-/// What became of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
-    /// The service has taken it.
-    Sent,
-    /// Too many were waiting, or the operator ended before its turn.
-    Dropped,
-    /// The service did not take it, or did not say whether it did.
-    Failed,
-}
-
-impl Delivery {
-    /// The stable string, for metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Sent => "sent",
-            Self::Dropped => "dropped",
-            Self::Failed => "failed",
-        }
-    }
-}
 
 /// Why nothing can be sent.
 #[derive(Debug, thiserror::Error)]

@@ -10,6 +10,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::core::delivery::Delivery;
+
 /// One label: its value comes from an enum of ours.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ResultLabel {
@@ -60,6 +62,7 @@ pub struct Metrics {
     question_seconds: Family<OutcomeLabel, Histogram>,
     started: Family<KindLabel, Counter>,
     ended: Family<OutcomeLabel, Counter>,
+    events: Family<ResultLabel, Counter>,
     lineage: Family<ResultLabel, Counter>,
     undecodable: Gauge,
     queue_depth: Gauge,
@@ -80,6 +83,7 @@ impl Default for Metrics {
             question_seconds: Family::new_with_constructor(|| Histogram::new(QUESTION_BUCKETS)),
             started: Family::default(),
             ended: Family::default(),
+            events: Family::default(),
             lineage: Family::default(),
             undecodable: Gauge::default(),
             queue_depth: Gauge::default(),
@@ -102,6 +106,7 @@ impl Metrics {
         registry.register("question_seconds", "Time of a question, by outcome", self.question_seconds.clone());
         registry.register("runs_started", "Runs created, by kind", self.started.clone());
         registry.register("runs_ended", "Runs whose end was recorded, by outcome", self.ended.clone());
+        registry.register("events", "Events about our objects, by result: sent, dropped, failed", self.events.clone());
         registry.register(
             "lineage_events",
             "Events for the lineage service, by result: sent, dropped, failed",
@@ -155,9 +160,14 @@ impl Metrics {
         self.ended.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
-    /// An event for the lineage service was `sent`, `dropped` because too many waited, or `failed`.
-    pub fn lineage_event(&self, result: &'static str) {
-        self.lineage.get_or_create(&ResultLabel { result }).inc();
+    /// What became of an event about one of our objects.
+    pub fn event(&self, delivery: Delivery) {
+        self.events.get_or_create(&ResultLabel { result: delivery.as_str() }).inc();
+    }
+
+    /// What became of an event for the lineage service.
+    pub fn lineage_event(&self, delivery: Delivery) {
+        self.lineage.get_or_create(&ResultLabel { result: delivery.as_str() }).inc();
     }
 
     /// All metrics, in the OpenMetrics text format, with the gauges as they are now.

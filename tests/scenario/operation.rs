@@ -35,6 +35,8 @@ async fn metrics_follow_a_demand_from_question_to_run() {
         world.clock.advance(std::time::Duration::from_secs(50));
         until_metric(world, "modelsync_runs_ended_total{outcome=\"Failed\"}", |count| (1.0..2.0).contains(&count))
             .await;
+        // The run was created, and has failed.
+        until_metric(world, "modelsync_events_total{result=\"sent\"}", |count| (2.0..3.0).contains(&count)).await;
         until_metric(world, "modelsync_oldest_demand_age_seconds", |age| age >= 50.0).await;
         until_metric(world, "modelsync_questions_total{outcome=\"needed\"}", |count| count >= 2.0).await;
         until_metric(world, "modelsync_last_answer_age_seconds", |age| (0.0..60.0).contains(&age)).await;
