@@ -14,11 +14,6 @@ impl Sample {
         Self(sorted)
     }
 
-    /// How many.
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
-
     /// The smallest that at least `percent` per cent do not exceed, in milliseconds; zero of none.
     pub(super) fn percentile(&self, percent: usize) -> f64 {
         let rank = (self.0.len() * percent).div_ceil(100).max(1);
