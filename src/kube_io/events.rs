@@ -1,6 +1,6 @@
 //! Events about our objects. IO; never fails a pass.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Display, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
@@ -70,14 +70,8 @@ impl Events {
                 // Without a deadline one lost answer would end all events.
                 told(match within(deadline, recorder.publish(&event, &about)).await {
                     Ok(Ok(())) => Delivery::Sent,
-                    Ok(Err(error)) => {
-                        debug!(%error, reason, "event was not published");
-                        Delivery::Failed
-                    }
-                    Err(late) => {
-                        debug!(error = %late, reason, "event may not have been published");
-                        Delivery::Failed
-                    }
+                    Ok(Err(error)) => failed(reason, &error),
+                    Err(late) => failed(reason, &late),
                 });
             }
         });
@@ -101,6 +95,11 @@ impl Events {
             debug!(object = &*object.name, reason = note.reason.as_str(), "too many events wait; dropped one");
         }
     }
+}
+
+fn failed(reason: &str, error: &dyn Display) -> Delivery {
+    debug!(%error, reason, "event may not have been published");
+    Delivery::Failed
 }
 
 /// When events may be published.
