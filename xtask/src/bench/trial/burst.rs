@@ -16,7 +16,6 @@ use super::report::Report;
 use super::runs::Runs;
 use super::sample::median;
 use super::stage::Stage;
-use super::until;
 
 /// Bursts, each after a round of the floor.
 const ROUNDS: u32 = 5;
@@ -81,11 +80,7 @@ async fn burst(stage: &Stage, endpoint: &Endpoint, count: u32) -> Result<Burst> 
     let runs = Runs::watch(stage.admin().await?).await?;
     let (audit, begun) = (stage.audit()?, Instant::now());
     let operator = stage.start_operator()?;
-    let all = until("a run for every object", Duration::from_mins(5), async || {
-        let seen = runs.since(begun);
-        Ok((seen.len() >= usize::try_from(count)?).then_some(seen))
-    })
-    .await?;
+    let all = runs.until(count, begun, Duration::from_mins(5)).await?;
     let (cpu, memory) = (operator.cpu()?, operator.memory()?);
     let first = endpoint.asks_since(begun).iter().find(|ask| ask.needed).map(|ask| ask.at).context("no question")?;
     let last = all.last().context("no run")?.at;

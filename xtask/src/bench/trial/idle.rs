@@ -163,18 +163,13 @@ fn punctuality(asks: &[Ask], from: Instant, phase: &str, report: &mut Report) {
 
 /// Lets the operator start a run for every object, and the runs succeed. Returns it once all of that is recorded.
 async fn run_once(stage: &Stage, endpoint: &Endpoint, objects: &Objects) -> Result<Operator> {
-    let count = usize::try_from(objects.count())?;
     let runs = Runs::watch(stage.admin().await?).await?;
     let begun = Instant::now();
     objects.trigger("run").await?;
     (0..objects.count()).for_each(|number| endpoint.set(number, Mood::Wanting));
     let operator = stage.start_operator()?;
     let patience = Duration::from_mins(1) + Duration::from_millis(50) * objects.count();
-    let all = until("a run for every object", patience, async || {
-        let seen = runs.since(begun);
-        Ok((seen.len() >= count).then_some(seen))
-    })
-    .await?;
+    let all = runs.until(objects.count(), begun, patience).await?;
     (0..objects.count()).for_each(|number| endpoint.set(number, Mood::Content));
     runs.succeed(&all).await?;
     objects.until_in_sync(1).await?;

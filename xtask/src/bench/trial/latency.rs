@@ -16,7 +16,6 @@ use super::report::Report;
 use super::runs::Runs;
 use super::sample::{Sample, median};
 use super::stage::Stage;
-use super::until;
 
 /// Most time from an answer to its run, in milliseconds, for 99 of 100.
 const P99: f64 = 30.0;
@@ -130,11 +129,7 @@ impl Neighbours {
 async fn flip(endpoint: &Endpoint, runs: &Runs, numbers: std::ops::Range<u32>) -> Result<Vec<Duration>> {
     let begun = Instant::now();
     numbers.clone().for_each(|number| endpoint.set(number, Mood::Wanting));
-    let seen = until("a run for every object of the phase", INTERVAL * 2, async || {
-        let seen = runs.since(begun);
-        Ok((seen.len() >= numbers.len()).then_some(seen))
-    })
-    .await?;
+    let seen = runs.until(u32::try_from(numbers.len())?, begun, INTERVAL * 2).await?;
     let mut answered = BTreeMap::new();
     for ask in endpoint.asks_since(begun).iter().filter(|ask| ask.needed) {
         answered.entry(ask.object).or_insert(ask.at);

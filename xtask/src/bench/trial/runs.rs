@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use futures::TryStreamExt;
@@ -13,8 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::api;
-use super::objects;
+use super::{api, objects, until};
 
 /// Label of every run of the operator's (`src/api/keys.rs`).
 pub(super) const OWNER_UID: &str = "automl.cloudai.kubeflow.org/owner-uid";
@@ -83,8 +82,17 @@ impl Runs {
     }
 
     /// Those that were seen since `from`.
-    pub(super) fn since(&self, from: Instant) -> Vec<Seen> {
+    fn since(&self, from: Instant) -> Vec<Seen> {
         self.follower.all().iter().filter(|seen| seen.at >= from).cloned().collect()
+    }
+
+    /// Waits until so many were seen since `from`.
+    pub(super) async fn until(&self, count: u32, from: Instant, patience: Duration) -> Result<Vec<Seen>> {
+        until("a run for every object", patience, async || {
+            let seen = self.since(from);
+            Ok((seen.len() >= usize::try_from(count)?).then_some(seen))
+        })
+        .await
     }
 
     /// Plays Tekton: these runs succeed.

@@ -79,11 +79,7 @@ pub(super) async fn measure(stage: &Stage, count: u32) -> Result<Report> {
     let due = Instant::now() + wait;
     tokio::time::sleep(wait).await;
     let cpu = operator.cpu()?;
-    let all = until("a run for every object", Duration::from_mins(5), async || {
-        let seen = runs.since(due);
-        Ok((seen.len() >= usize::try_from(count)?).then_some(seen))
-    })
-    .await?;
+    let all = runs.until(count, due, Duration::from_mins(5)).await?;
     let cpu = operator.cpu()?.saturating_sub(cpu);
     let took = all.last().context("no run")?.at.duration_since(due).as_secs_f64();
 
