@@ -16,11 +16,13 @@ use crate::{
 
 /// Events that wait to be published. Beyond that they are dropped: they are for the reader, not for the record.
 const QUEUE: usize = 4096;
-/// Time between two events, once there were many: each costs the API server as much as a run does, and it is to start runs
-/// first.
-const PACE: Duration = Duration::from_millis(40);
-/// How many are published without it after a quiet time.
-const AT_ONCE: u32 = 50;
+/// Events take one part in so many of the time: each costs the API server as much as a run does, and it is to start runs
+/// first. The busier it is, the longer it takes, and the longer they rest.
+const SHARE: u32 = 10;
+/// Longest rest after an event, so that a far API server hears of four in a second.
+const MAX_REST: Duration = Duration::from_millis(250);
+/// How much of its rest a quiet time makes good for: some twenty events go at once.
+const CREDIT: Duration = Duration::from_secs(1);
 /// Longest text of an event, in bytes.
 const MAX_TEXT: usize = 1024;
 
@@ -63,6 +65,7 @@ impl Events {
             let mut pace = Pace::default();
             while let Some(next) = events.recv().await {
                 clock.sleep_until(pace.next(clock.mono())).await;
+                let begun = clock.mono();
                 // A recorder keeps every event for six minutes, to count repetitions, and looks through all of them for each
                 // new one. Ours are told once: each has a recorder of its own, and ten thousand take no memory.
                 let recorder = Recorder::new(client.clone(), reporter.clone());
@@ -73,6 +76,7 @@ impl Events {
                     Ok(Err(error)) => failed(reason, &error),
                     Err(late) => failed(reason, &late),
                 });
+                pace.published(begun, clock.mono());
             }
         });
         Self { queue, count }
@@ -105,15 +109,19 @@ fn failed(reason: &str, error: &dyn Display) -> Delivery {
 /// When events may be published.
 #[derive(Default)]
 struct Pace {
-    /// When all that was published would have been, each in its time.
-    done: Mono,
+    /// When the last has had its rest.
+    rested: Mono,
 }
 
 impl Pace {
     /// The moment for an event that is ready now.
-    fn next(&mut self, now: Mono) -> Mono {
-        self.done = self.done.max(now) + PACE;
-        now + self.done.since(now + PACE * AT_ONCE)
+    fn next(&self, now: Mono) -> Mono {
+        now + self.rested.since(now + CREDIT)
+    }
+
+    /// One was published from `begun` until now.
+    fn published(&mut self, begun: Mono, now: Mono) {
+        self.rested = self.rested.max(begun) + (now.since(begun) * SHARE).min(MAX_REST);
     }
 }
 
@@ -144,20 +152,43 @@ impl Told {
 mod tests {
     use super::*;
 
-    #[test]
-    fn few_events_go_at_once_and_many_keep_their_pace() {
+    /// When each of so many events is published that are all ready at the start, and each of which takes this long.
+    fn moments(took: Duration, count: usize) -> Vec<Duration> {
         let (mut pace, start) = (Pace::default(), Mono::default() + Duration::from_hours(1));
         let mut now = start;
-        let waits: Vec<_> = (0..2 * AT_ONCE)
-            .map(|_| {
-                now = pace.next(now);
-                now.since(start)
-            })
-            .collect();
-        let (first, rest) = waits.split_at(50);
-        assert!(first.iter().all(Duration::is_zero), "{first:?}");
-        assert!(rest.iter().zip(1..).all(|(wait, number)| *wait == PACE * number), "{rest:?}");
-        let later = now + Duration::from_mins(1);
-        assert!((0..AT_ONCE).all(|_| pace.next(later) == later), "a quiet time makes good for many");
+        let published = |_| {
+            let begun = pace.next(now);
+            now = begun + took;
+            pace.published(begun, now);
+            begun.since(start)
+        };
+        (0..count).map(published).collect()
+    }
+
+    #[test]
+    fn a_few_events_go_one_after_the_other() {
+        let took = Duration::from_millis(4);
+        assert_eq!(moments(took, 20), (0..20).map(|number| took * number).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn many_events_take_a_tenth_of_the_time() {
+        let last = moments(Duration::from_millis(4), 1001).pop().unwrap_or_default();
+        assert_eq!(last + CREDIT, Duration::from_millis(4) * SHARE * 1000);
+    }
+
+    #[test]
+    fn a_busy_api_server_is_told_of_four_in_a_second() {
+        let last = moments(Duration::from_millis(100), 41).pop().unwrap_or_default();
+        assert_eq!(last + CREDIT, Duration::from_secs(10));
+    }
+
+    #[test]
+    fn after_a_quiet_time_the_next_events_do_not_wait() {
+        let (mut pace, start) = (Pace::default(), Mono::default() + Duration::from_hours(1));
+        (0..100).for_each(|_| pace.published(start, start + MAX_REST));
+        assert!(pace.next(start) > start);
+        let later = start + MAX_REST * 100;
+        assert_eq!(pace.next(later), later);
     }
 }
