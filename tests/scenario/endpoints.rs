@@ -311,6 +311,24 @@ async fn endpoint_that_never_answers_times_out_and_delays_no_other_object() {
 }
 
 #[tokio::test]
+async fn endpoint_that_streams_for_ever_is_cut_by_size_or_by_time_and_delays_no_other_object() {
+    scenario("endless", async |world| {
+        world.endpoint.says("dripping", Reply::Endless(1, Duration::from_millis(100)));
+        world.apply("dripping", world.spec("dripping")).await;
+        world.wait("a question", async || (world.endpoint.asked("dripping") > 0).then_some(())).await;
+        world.endpoint.says("b", Reply::model("m1"));
+        world.apply("b", world.spec("b")).await;
+        world.run("b", 1).await;
+        world.until("dripping", InSync, Unknown, "AwaitingFirstAnswer").await;
+        let message = failure(world, "dripping").await;
+        assert!(message.contains("the answer was not complete within 10s"), "{message}");
+        let pouring = Reply::Endless(1000, Duration::ZERO);
+        assert_failing(world, &[("pouring", pouring, Value::Null, "65536 bytes")]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn endpoint_that_nobody_listens_on_is_failing() {
     scenario("unreachable", async |world| {
         let mut spec = world.spec("a");

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    convert::Infallible,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -13,6 +14,7 @@ use axum::{
     http::Response,
     routing::{get, post},
 };
+use futures::StreamExt;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -29,6 +31,8 @@ pub enum Reply {
     Redirect(u16, String),
     /// Nothing, ever.
     Silence,
+    /// A body that never ends, of spaces: as many at once, and a pause after them.
+    Endless(usize, Duration),
 }
 
 impl Reply {
@@ -122,9 +126,17 @@ async fn answer(State(endpoint): State<Endpoint>, Path(name): Path<String>) -> R
             tokio::time::sleep(Duration::from_hours(1)).await;
             respond(500, String::new())
         }
+        Reply::Endless(size, pause) => {
+            let spaces = Bytes::from(" ".repeat(size));
+            let again = futures::stream::repeat(spaces).then(move |spaces| async move {
+                tokio::time::sleep(pause).await;
+                Ok::<_, Infallible>(spaces)
+            });
+            respond(200, Body::from_stream(again))
+        }
     }
 }
 
-fn respond(status: u16, body: String) -> Response<Body> {
-    Response::builder().status(status).header("Content-Type", "application/json").body(Body::from(body)).unwrap()
+fn respond(status: u16, body: impl Into<Body>) -> Response<Body> {
+    Response::builder().status(status).header("Content-Type", "application/json").body(body.into()).unwrap()
 }
