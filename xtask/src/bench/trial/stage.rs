@@ -18,9 +18,9 @@ use crate::{command, files, workspace};
 
 const CLUSTER: &str = "bench";
 const CRD: &str = "crd/modelsyncs.automl.cloudai.kubeflow.org";
-/// How the API server collects garbage: rarely. Each time it takes both cores of a small machine for most of a second, and with
-/// Go's default that is every half minute among ten thousand objects.
-const GARBAGE: [(&str, &str); 2] = [("GOGC", "400"), ("GOMEMLIMIT", "4GiB")];
+/// The cluster's programs collect garbage rarely: each time, the API server takes both cores of a small machine for most of a
+/// second, and with Go's default that is every half minute among ten thousand objects.
+const GARBAGE_COLLECTION: [(&str, &str); 2] = [("GOGC", "400"), ("GOMEMLIMIT", "4GiB")];
 const ACCOUNT: &str = "system:serviceaccount:modelsync-system:modelsync-controller";
 
 /// A cluster with everything but the operator. Goes down when dropped.
@@ -112,7 +112,7 @@ impl Stage {
     fn cluster(&self, arguments: &[&str]) -> Result<String> {
         let [action, more @ ..] = arguments else { bail!("no action") };
         let mut command = Command::new(&self.program);
-        command::output(command.args(["cluster", action, "--name", CLUSTER]).args(more).envs(GARBAGE))
+        command::output(command.args(["cluster", action, "--name", CLUSTER]).args(more).envs(GARBAGE_COLLECTION))
     }
 
     fn kubectl(&self, arguments: &[&str]) -> Result<String> {
