@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::objects::{self, API_VERSION, AT_ONCE, Meta, Objects};
 use super::report::Report;
 use super::runs::OWNER_UID;
-use super::sample::{Sample, median};
+use super::sample::{Sample, mean};
 use super::{api, runs, trains};
 
 /// Pairs at once that are tried: the best of them is the floor.
@@ -56,15 +56,15 @@ impl Floors {
         Ok(())
     }
 
-    /// The floor: the lowest of the medians. Tells the report of every loop.
+    /// The floor: the lowest of the means. Tells the report of every loop.
     pub(super) fn tell(&self, report: &mut Report) -> f64 {
         for (at_once, took) in &self.0 {
             for (round, took) in (1..).zip(took) {
                 report.tell(format!("floor_{round}_of_{at_once}_at_once"), took.as_secs_f64(), "s");
             }
         }
-        let medians = self.0.values().map(|took| median(took.iter().map(Duration::as_secs_f64)));
-        let floor = medians.min_by(f64::total_cmp).unwrap_or(0.0);
+        let means = self.0.values().map(|took| mean(took.iter().map(Duration::as_secs_f64)));
+        let floor = means.min_by(f64::total_cmp).unwrap_or(0.0);
         report.tell("floor", floor, "s");
         floor
     }

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use super::{Args, Which};
 use report::Report;
-use stage::Stage;
+use stage::{Collections, Stage};
 
 mod api;
 mod audit;
@@ -32,7 +32,11 @@ mod trains;
 
 /// Measures, prints the table, writes the file. Fails where a bound does not hold.
 pub(super) fn run(args: Args) -> Result<ExitCode> {
-    let stage = Stage::up(args.operator, args.retain)?;
+    let collections = match args.which {
+        Which::Idle | Which::Latency => Collections::Rare,
+        Which::Burst | Which::Training => Collections::Usual,
+    };
+    let stage = Stage::up(args.operator, collections, args.retain)?;
     let threads = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let report = threads.block_on(async {
         tokio::select! {

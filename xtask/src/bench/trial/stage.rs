@@ -18,10 +18,18 @@ use crate::{command, files, workspace};
 
 const CLUSTER: &str = "bench";
 const CRD: &str = "crd/modelsyncs.automl.cloudai.kubeflow.org";
-/// The cluster's programs collect garbage rarely: each time, the API server takes both cores of a small machine for most of a
-/// second, and with Go's default that is every half minute among ten thousand objects.
-const GARBAGE_COLLECTION: [(&str, &str); 2] = [("GOGC", "400"), ("GOMEMLIMIT", "4GiB")];
 const ACCOUNT: &str = "system:serviceaccount:modelsync-system:modelsync-controller";
+
+/// How often the cluster's programs collect garbage. Each time, the API server takes both cores of a small machine: for most
+/// of a second among ten thousand objects.
+#[derive(Clone, Copy)]
+pub(super) enum Collections {
+    /// As Go does by default, every half minute among ten thousand idle objects.
+    Usual,
+    /// Every few minutes. For times of single requests, which would else tell how many collections they met. Not for bursts
+    /// of writes: the heap then grows by gigabytes, whose new pages take as long as the collections, and reaches the limit.
+    Rare,
+}
 
 /// A cluster with everything but the operator. Goes down when dropped.
 pub(super) struct Stage {
@@ -30,6 +38,7 @@ pub(super) struct Stage {
     kubeconfig: PathBuf,
     /// The operator's account.
     account: PathBuf,
+    collections: Collections,
     retain: bool,
     pub(super) progress: Progress,
 }
@@ -37,7 +46,7 @@ pub(super) struct Stage {
 impl Stage {
     /// Brings the cluster up and installs everything. Without a binary of the operator, the workspace's release build is
     /// taken.
-    pub(super) fn up(operator: Option<PathBuf>, retain: bool) -> Result<Self> {
+    pub(super) fn up(operator: Option<PathBuf>, collections: Collections, retain: bool) -> Result<Self> {
         let progress = Progress::start();
         let target = workspace::target_dir()?;
         files::make_dir(&target.join("bench"))?;
@@ -46,6 +55,7 @@ impl Stage {
             binary: operator.unwrap_or_else(|| target.join("release/modelsync")),
             kubeconfig: PathBuf::new(),
             account: PathBuf::new(),
+            collections,
             retain,
             progress,
         };
@@ -111,13 +121,24 @@ impl Stage {
 
     fn cluster(&self, arguments: &[&str]) -> Result<String> {
         let [action, more @ ..] = arguments else { bail!("no action") };
+        let settings = self.collections.settings().iter().copied();
         let mut command = Command::new(&self.program);
-        command::output(command.args(["cluster", action, "--name", CLUSTER]).args(more).envs(GARBAGE_COLLECTION))
+        command::output(command.args(["cluster", action, "--name", CLUSTER]).args(more).envs(settings))
     }
 
     fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(&self.program);
         command::output(command.args(["cluster", "exec", "--name", CLUSTER, "--", "kubectl"]).args(arguments))
+    }
+}
+
+impl Collections {
+    /// The variables of Go's runtime.
+    fn settings(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Usual => &[],
+            Self::Rare => &[("GOGC", "400"), ("GOMEMLIMIT", "4GiB")],
+        }
     }
 }
 
