@@ -2,8 +2,8 @@
 //!
 //! The objects are in sync first. Then, while the operator is down, each gets a trigger and its endpoint begins to want a
 //! sync; a started operator asks about all of them at once. One such burst and one floor are no more than two samples of a
-//! busy machine, so several of both are taken in turn, each on a cluster without other objects. Their means count: a garbage
-//! collection of the API server takes a second, a burst meets one or two of them, and a median would tell which is likelier.
+//! busy machine, so several of both are taken in turn, each on a cluster without other objects. Their means count: the
+//! API server's CPU time for a loop lies around one of two values, and a median would tell which of them is likelier.
 
 use std::time::{Duration, Instant};
 

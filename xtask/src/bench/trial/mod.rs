@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use super::{Args, Which};
 use report::Report;
-use stage::{Collections, Stage};
+use stage::{GarbageCollection, Stage};
 
 mod api;
 mod audit;
@@ -32,11 +32,11 @@ mod trains;
 
 /// Measures, prints the table, writes the file. Fails where a bound does not hold.
 pub(super) fn run(args: Args) -> Result<ExitCode> {
-    let collections = match args.which {
-        Which::Idle | Which::Latency => Collections::Rare,
-        Which::Burst | Which::Training => Collections::Usual,
+    let garbage_collection = match args.which {
+        Which::Idle | Which::Latency => GarbageCollection::Rare,
+        Which::Burst | Which::Training => GarbageCollection::Usual,
     };
-    let stage = Stage::up(args.operator, collections, args.retain)?;
+    let stage = Stage::up(args.operator, garbage_collection, args.retain)?;
     let threads = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let report = threads.block_on(async {
         tokio::select! {

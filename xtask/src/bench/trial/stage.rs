@@ -23,11 +23,11 @@ const ACCOUNT: &str = "system:serviceaccount:modelsync-system:modelsync-controll
 /// How often the cluster's programs collect garbage. Each time, the API server takes both cores of a small machine: for most
 /// of a second among ten thousand objects.
 #[derive(Clone, Copy)]
-pub(super) enum Collections {
+pub(super) enum GarbageCollection {
     /// As Go does by default, every half minute among ten thousand idle objects.
     Usual,
     /// Every few minutes. For times of single requests, which would else tell how many collections they met. Not for bursts
-    /// of writes: the heap then grows by gigabytes, whose new pages take as long as the collections, and reaches the limit.
+    /// of writes: the heap then grows by gigabytes, whose new pages take their time, and reaches the limit.
     Rare,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Stage {
     kubeconfig: PathBuf,
     /// The operator's account.
     account: PathBuf,
-    collections: Collections,
+    garbage_collection: GarbageCollection,
     retain: bool,
     pub(super) progress: Progress,
 }
@@ -46,7 +46,7 @@ pub(super) struct Stage {
 impl Stage {
     /// Brings the cluster up and installs everything. Without a binary of the operator, the workspace's release build is
     /// taken.
-    pub(super) fn up(operator: Option<PathBuf>, collections: Collections, retain: bool) -> Result<Self> {
+    pub(super) fn up(operator: Option<PathBuf>, garbage_collection: GarbageCollection, retain: bool) -> Result<Self> {
         let progress = Progress::start();
         let target = workspace::target_dir()?;
         files::make_dir(&target.join("bench"))?;
@@ -55,7 +55,7 @@ impl Stage {
             binary: operator.unwrap_or_else(|| target.join("release/modelsync")),
             kubeconfig: PathBuf::new(),
             account: PathBuf::new(),
-            collections,
+            garbage_collection,
             retain,
             progress,
         };
@@ -121,7 +121,7 @@ impl Stage {
 
     fn cluster(&self, arguments: &[&str]) -> Result<String> {
         let [action, more @ ..] = arguments else { bail!("no action") };
-        let settings = self.collections.settings().iter().copied();
+        let settings = self.garbage_collection.settings().iter().copied();
         let mut command = Command::new(&self.program);
         command::output(command.args(["cluster", action, "--name", CLUSTER]).args(more).envs(settings))
     }
@@ -132,7 +132,7 @@ impl Stage {
     }
 }
 
-impl Collections {
+impl GarbageCollection {
     /// The variables of Go's runtime.
     fn settings(self) -> &'static [(&'static str, &'static str)] {
         match self {
