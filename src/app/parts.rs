@@ -203,7 +203,9 @@ impl Parts {
         let reads = || (clients.reads.clone(), clock.clone());
         for namespace in scopes(settings) {
             let path = namespace.as_deref();
-            let sink = ObjectSink::new(self.syncs.objects.clone(), namespace.clone(), self.syncs.wake());
+            // A ModelTrain goes by what its records say of ModelSyncs that may not be listed yet.
+            let sink = ObjectSink::new(self.syncs.objects.clone(), namespace.clone(), self.syncs.wake())
+                .telling(self.trains.wake_all());
             let scope = Scope::whole(objects::<ModelSync>(path), encode(&settings.selector));
             tasks.spawn(follow(reads().0, reads().1, scope, sink, stop.clone()));
             let sink = ObjectSink::new(self.trains.objects.clone(), namespace.clone(), self.trains.wake());

@@ -262,6 +262,7 @@ impl ModelTrainController {
         entries.sort_by_key(|(by, _)| std::cmp::Reverse(by.since));
         for (by, version) in entries {
             if !followers.iter().any(|follower| follower.uid == by.uid) {
+                self.context.followers.await_note(&by.uid, &identity.namespace, &identity.name);
                 followers.extend(self.recorded_follower(identity, by, version));
             }
         }

@@ -22,6 +22,8 @@ struct Inner {
     by_train: HashMap<Train, BTreeMap<String, Follower>>,
     /// What the ModelSync with this uid follows.
     followed: HashMap<String, Train>,
+    /// ModelTrains that go by what a record says of the ModelSync with this uid, until a pass has looked at that.
+    awaiting: HashMap<String, Train>,
 }
 
 impl Followers {
@@ -37,21 +39,30 @@ impl Followers {
         *write(&self.inner) = Inner::default();
     }
 
+    /// Notes that a ModelTrain goes by what its record says of this ModelSync: whatever a pass finds, it is news for it.
+    pub fn await_note(&self, uid: &str, namespace: &str, train: &str) {
+        let train = (namespace.to_owned(), train.to_owned());
+        if read(&self.inner).awaiting.get(uid) != Some(&train) {
+            write(&self.inner).awaiting.insert(uid.to_owned(), train);
+        }
+    }
+
     /// Notes what a ModelSync follows; `None` for nothing. Returns the ModelTrains that this is news for.
     pub fn note(&self, uid: &str, following: Option<(Train, Follower)>) -> Vec<Train> {
         // Most ModelSyncs follow nothing.
-        if following.is_none() && !read(&self.inner).followed.contains_key(uid) {
+        if following.is_none() && !read(&self.inner).concerns(uid) {
             return Vec::new();
         }
         let mut inner = write(&self.inner);
+        let awaiting = inner.awaiting.remove(uid);
         let before = inner.followed.get(uid).cloned();
         let old = before.as_ref().and_then(|train| inner.by_train.get(train)?.get(uid)).cloned();
         if old.as_ref() == following.as_ref().map(|(_, follower)| follower)
             && before.as_ref() == following.as_ref().map(|(train, _)| train)
         {
-            return Vec::new();
+            return awaiting.into_iter().collect();
         }
-        let mut news = Vec::new();
+        let mut news: Vec<_> = awaiting.into_iter().collect();
         if let Some(train) = before {
             inner.forget(&train, uid);
             news.push(train);
@@ -61,12 +72,18 @@ impl Followers {
             inner.by_train.entry(train.clone()).or_default().insert(uid.to_owned(), follower);
             news.push(train);
         }
+        news.sort();
         news.dedup();
         news
     }
 }
 
 impl Inner {
+    /// Whether any ModelTrain has heard of this ModelSync.
+    fn concerns(&self, uid: &str) -> bool {
+        self.followed.contains_key(uid) || self.awaiting.contains_key(uid)
+    }
+
     fn forget(&mut self, train: &Train, uid: &str) {
         self.followed.remove(uid);
         if let Some(followers) = self.by_train.get_mut(train) {
@@ -103,5 +120,20 @@ mod tests {
         assert_eq!(followers.note("a", None), [train("two")]);
         assert!(followers.note("a", None).is_empty());
         assert!(followers.of("other", "two").is_empty());
+    }
+
+    #[test]
+    fn tells_the_train_that_went_by_its_record_once_whatever_a_pass_finds() {
+        let followers = Followers::default();
+        followers.await_note("gone", "team", "one");
+        assert_eq!(followers.note("gone", None), [train("one")]);
+        assert!(followers.note("gone", None).is_empty());
+        followers.await_note("same", "team", "one");
+        assert_eq!(followers.note("same", Some((train("one"), follower("same", Some("v-1"))))), [train("one")]);
+        followers.await_note("left", "team", "one");
+        assert_eq!(followers.note("left", Some((train("two"), follower("left", None)))), [train("one"), train("two")]);
+        followers.await_note("forgotten", "team", "one");
+        followers.clear();
+        assert!(followers.note("forgotten", None).is_empty());
     }
 }

@@ -146,6 +146,8 @@ pub struct ObjectSink<K> {
     store: Arc<Objects<K>>,
     namespace: Option<String>,
     wake: Wake,
+    /// Told when the objects of the scope become known.
+    known: Option<Arc<dyn Fn() + Send + Sync>>,
     listing: HashSet<String>,
     /// Objects of the present list that cannot be read.
     unreadable: BTreeSet<String>,
@@ -154,7 +156,13 @@ pub struct ObjectSink<K> {
 impl<K: Kind> ObjectSink<K> {
     /// `namespace` is the scope: it bounds what a complete list replaces.
     pub fn new(store: Arc<Objects<K>>, namespace: Option<String>, wake: Wake) -> Self {
-        Self { store, namespace, wake, listing: HashSet::new(), unreadable: BTreeSet::new() }
+        Self { store, namespace, wake, known: None, listing: HashSet::new(), unreadable: BTreeSet::new() }
+    }
+
+    /// `known` is told once, when the objects of the scope become known: from then on what is not here is gone.
+    #[must_use]
+    pub fn telling(self, known: Arc<dyn Fn() + Send + Sync>) -> Self {
+        Self { known: Some(known), ..self }
     }
 
     /// Stores the object; returns its uid and version. What a reply to a write of ours has brought already is neither read
@@ -232,6 +240,9 @@ impl<K: Kind> Sink for ObjectSink<K> {
         inner.unreadable.retain(|name| !name.starts_with(&prefix) || self.unreadable.contains(name));
         drop(inner);
         self.listing = HashSet::new();
+        if let Some(known) = self.known.take() {
+            known();
+        }
     }
 
     fn applied(&mut self, object: &str) {

@@ -14,7 +14,12 @@ use modelsync::{
 };
 use serde_json::{Value, json};
 
-use crate::harness::{Reply, World, scenario, world::parameter};
+use crate::harness::{
+    Reply, World,
+    fault::{Fault, call},
+    scenario,
+    world::{faulty_scenario, parameter},
+};
 
 /// Spec of a ModelSync that rolls the accepted version of ModelTrain `model` out into the ConfigMap `deployed`. What is in
 /// the cluster wakes it, so that its interval may be long.
@@ -122,6 +127,38 @@ async fn version_is_served_once_its_roll_out_is_seen_and_until_another_is_rolled
         world.model_syncs().delete("deploy", &DeleteParams::default()).await.unwrap();
         world.start_operator().await;
         until_served_by(world, &second, &[]).await;
+        until_served_version(world, None).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn deleted_model_sync_serves_no_more_however_late_the_list_comes_that_lacks_it() {
+    faulty_scenario("served_late_list", async |world, proxy| {
+        world.config_map("deployed", "model", "none").await;
+        world.apply_train("model", world.train_spec()).await;
+        world.apply("deploy", rolls_out()).await;
+        let version = accepted(world, 1).await;
+        rolled_out(world, "deploy", 1, &version).await;
+        until_served_by(world, &version, &["deploy"]).await;
+        world.stop_operator().await;
+        world.model_syncs().delete("deploy", &DeleteParams::default()).await.unwrap();
+
+        let late = proxy.always(call("list", "modelsyncs"), Fault::HoldReply);
+        let others = ["modeltrains", "modelversions", "pipelineruns", "jobs"].map(|resource| call("watch", resource));
+        let begun = || others.iter().map(|watch| proxy.done(watch).len()).collect::<Vec<_>>();
+        let before = begun();
+        world.start_operator().await;
+        world
+            .wait("the other watches", async || {
+                begun().iter().zip(&before).all(|(now, before)| now > before).then_some(())
+            })
+            .await;
+        world.look_at_train("model").await;
+        let status = record(world, &version).await.unwrap().status.unwrap();
+        assert_eq!(status.served_by.len(), 1, "nobody knows yet that it is gone");
+        late.release();
+        until_served_by(world, &version, &[]).await;
         until_served_version(world, None).await;
     })
     .await;
