@@ -1,5 +1,5 @@
 //! The floor: what starting a run asks of the API server, without an operator. A bare loop of the same two requests, with
-//! the same account, client library and bodies. IO through `api`.
+//! the same account, client library and bodies, under the eyes of the same watch. IO through `api`.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 
 use super::objects::{self, API_VERSION, AT_ONCE, Meta, Objects};
 use super::report::Report;
-use super::runs::OWNER_UID;
+use super::runs::{OWNER_UID, Runs};
 use super::sample::{Sample, mean};
+use super::stage::Stage;
 use super::{api, runs, trains};
 
 /// Pairs at once that are tried: the best of them is the floor.
@@ -25,32 +26,31 @@ pub(super) enum Owner {
     ModelTrain,
 }
 
-/// Bare pairs of requests.
+/// Longest that a loop may take.
+const PATIENCE: Duration = Duration::from_mins(5);
+
+/// Objects for bare pairs of requests, one for each.
 pub(super) struct Floor {
     owner: Owner,
     account: Client,
-    admin: Client,
-    sets: u32,
+    objects: Vec<Meta>,
 }
 
-/// One loop.
-pub(super) struct Loop {
-    /// From the first request to the last reply.
-    pub(super) took: Duration,
-    /// Each pair, from its first request to its last reply.
-    pub(super) pairs: Sample,
-}
-
-/// Loops at every concurrency, as many at each.
+/// Loops at every concurrency, as many at each: from the first request until the last run is visible to a watch.
 #[derive(Default)]
 pub(super) struct Floors(BTreeMap<usize, Vec<Duration>>);
 
 impl Floors {
-    /// One more at each, on a cluster without other objects.
-    pub(super) async fn round(&mut self, floor: &mut Floor, pairs: u32) -> Result<()> {
+    /// One more at each, each on a new cluster.
+    pub(super) async fn round(&mut self, stage: &mut Stage, owner: Owner, pairs: u32) -> Result<()> {
         for at_once in CONCURRENCIES {
-            let took = floor.run(pairs, at_once).await?.took;
-            objects::clear(&floor.admin).await?;
+            stage.renew()?;
+            stage.progress.step(&format!("floor, {at_once} at once"));
+            let floor = Floor::prepare(owner, stage.account().await?, &stage.admin().await?, pairs).await?;
+            let (runs, begun) = (Runs::watch(stage.admin().await?).await?, Instant::now());
+            floor.run(at_once).await?;
+            let all = runs.until(pairs, begun, PATIENCE).await?;
+            let took = all.last().context("no run")?.at.duration_since(begun);
             self.0.entry(at_once).or_default().push(took);
         }
         Ok(())
@@ -71,38 +71,33 @@ impl Floors {
 }
 
 impl Floor {
-    /// Sends as this account; `admin` prepares the objects.
-    pub(super) fn new(owner: Owner, account: Client, admin: Client) -> Self {
-        Self { owner, account, admin, sets: 0 }
-    }
-
-    /// So many pairs, so many at once, on objects that were not used before.
-    pub(super) async fn run(&mut self, pairs: u32, at_once: usize) -> Result<Loop> {
-        self.sets += 1;
-        let made = self.owner.create(&self.admin, self.sets, pairs).await?;
-        let made = self.taken_in(made).await?;
-        let started = Instant::now();
-        let took = api::each(pairs, at_once, async |number| {
-            let before = Instant::now();
-            let object = made.get(usize::try_from(number)?).context("an object that was made")?;
-            self.pair(&objects::namespace(number), object).await?;
-            Ok(before.elapsed())
-        })
-        .await?;
-        Ok(Loop { took: started.elapsed(), pairs: Sample::of(took) })
-    }
-
-    /// Gives each the status that the operator gives an object for which nothing is to be done.
-    async fn taken_in(&self, made: Vec<Meta>) -> Result<Vec<Meta>> {
-        let of = |number: u32| made.get(usize::try_from(number)?).context("an object that was made");
-        let mut taken_in = api::each(u32::try_from(made.len())?, AT_ONCE, async |number| {
-            let path = format!("{}/{}/status", self.owner.collection(&objects::namespace(number)), of(number)?.name);
-            let status = json!({ "status": self.owner.idle() });
-            objects::created(&api::call(&self.account, Method::PATCH, &path, Some(&status)).await?)
+    /// Objects as an operator has them for which nothing is to be done. `admin` makes them, and `account` sends for them.
+    pub(super) async fn prepare(owner: Owner, account: Client, admin: &Client, count: u32) -> Result<Self> {
+        let mut floor = Self { owner, account, objects: owner.create(admin, count).await? };
+        let mut taken_in = api::each(count, AT_ONCE, async |number| {
+            let path = format!("{}/{}/status", owner.collection(&objects::namespace(number)), floor.of(number)?.name);
+            let status = json!({ "status": owner.idle() });
+            objects::created(&api::call(&floor.account, Method::PATCH, &path, Some(&status)).await?)
         })
         .await?;
         taken_in.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(taken_in)
+        floor.objects = taken_in;
+        Ok(floor)
+    }
+
+    /// One pair for each object, so many at once. Each pair's time, from its first request to its last reply.
+    pub(super) async fn run(self, at_once: usize) -> Result<Sample> {
+        let took = api::each(u32::try_from(self.objects.len())?, at_once, async |number| {
+            let before = Instant::now();
+            self.pair(&objects::namespace(number), self.of(number)?).await?;
+            Ok(before.elapsed())
+        })
+        .await?;
+        Ok(Sample::of(took))
+    }
+
+    fn of(&self, number: u32) -> Result<&Meta> {
+        self.objects.get(usize::try_from(number)?).context("an object that was made")
     }
 
     async fn pair(&self, namespace: &str, object: &Meta) -> Result<()> {
@@ -126,14 +121,13 @@ const LATER: &str = "2099-01-01T00:00:00Z";
 const NOW: &str = "2026-01-01T00:00:00Z";
 
 impl Owner {
-    /// Objects that were not used before; `set` keeps their names apart.
-    async fn create(self, admin: &Client, set: u32, count: u32) -> Result<Vec<Meta>> {
+    async fn create(self, admin: &Client, count: u32) -> Result<Vec<Meta>> {
         match self {
             Self::ModelSync => {
-                let objects = Objects::of_floor(admin.clone(), &set.to_string(), count);
+                let objects = Objects::of_floor(admin.clone(), count);
                 objects.create(|number| format!("http://127.0.0.1:9/needsSync/{number}")).await
             }
-            Self::ModelTrain => trains::create(admin, (&format!("floor-{set}"), "floor"), count, "0 0 1 1 *").await,
+            Self::ModelTrain => trains::create(admin, ("floor", "floor"), count, "0 0 1 1 *").await,
         }
     }
 

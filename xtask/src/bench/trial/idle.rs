@@ -31,11 +31,12 @@ const CROWD: f64 = 2.0;
 const CROWD_FROM: f64 = 100.0;
 
 /// Measures with this many objects; then also with a finished run for each.
-pub(super) async fn measure(stage: &Stage, count: u32, with_runs: bool) -> Result<Report> {
+pub(super) async fn measure(stage: &mut Stage, count: u32, with_runs: bool) -> Result<Report> {
     let mut report = Report::new("idle");
     report.parameter("objects", count);
     report.parameter("interval_s", INTERVAL.as_secs());
     report.parameter("window_s", (INTERVAL * TURNS).as_secs());
+    stage.renew()?;
     let endpoint = Endpoint::start(count).await?;
     let objects = Objects::measured(stage.admin().await?, count);
 

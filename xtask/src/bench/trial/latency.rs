@@ -29,7 +29,7 @@ const PHASES: [bool; 6] = [false, true, true, false, false, true];
 const CHANGE: Duration = Duration::from_secs(15);
 
 /// Measures with this many objects.
-pub(super) async fn measure(stage: &Stage, count: u32) -> Result<Report> {
+pub(super) async fn measure(stage: &mut Stage, count: u32) -> Result<Report> {
     let mut report = Report::new("latency");
     let flips = FLIPS.min(count / 10);
     report.parameter("objects", count);
@@ -37,6 +37,7 @@ pub(super) async fn measure(stage: &Stage, count: u32) -> Result<Report> {
     report.parameter("runs_per_phase", flips);
     report.parameter("hanging", count / 100);
     report.parameter("failing", count / 100);
+    stage.renew()?;
     let (admin, endpoint) = (stage.admin().await?, Endpoint::start(count).await?);
     let objects = Objects::measured(admin.clone(), count);
     let neighbours = Neighbours { endpoint: endpoint.clone(), each: count / 100 };
@@ -47,7 +48,7 @@ pub(super) async fn measure(stage: &Stage, count: u32) -> Result<Report> {
     objects.until_in_sync(0).await?;
 
     stage.progress.step("floor");
-    let floor = Floor::new(Owner::ModelSync, stage.account().await?, admin.clone()).run(flips, 1).await?;
+    let floor = Floor::prepare(Owner::ModelSync, stage.account().await?, &admin, flips).await?.run(1).await?;
     let runs = Runs::watch(admin).await?;
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     for (phase, misbehaving) in (0..).zip(PHASES) {
@@ -62,8 +63,8 @@ pub(super) async fn measure(stage: &Stage, count: u32) -> Result<Report> {
     let memory = operator.memory()?;
     operator.stop().await?;
 
-    report.tell("floor_p50", floor.pairs.percentile(50), "ms");
-    report.tell("floor_p99", floor.pairs.percentile(99), "ms");
+    report.tell("floor_p50", floor.percentile(50), "ms");
+    report.tell("floor_p99", floor.percentile(99), "ms");
     let good = tell(&mut report, "answer_to_run", &good);
     let bad = tell(&mut report, "bad_neighbours", &bad);
     report.at_most("bad_neighbours_move_p99_by", 100.0 * (bad / good - 1.0), "%", NEIGHBOURS);

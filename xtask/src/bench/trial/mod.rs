@@ -36,11 +36,11 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
         Which::Idle | Which::Latency => GarbageCollection::Rare,
         Which::Burst | Which::Training => GarbageCollection::Usual,
     };
-    let stage = Stage::up(args.operator, garbage_collection, args.retain)?;
+    let mut stage = Stage::new(args.operator, garbage_collection, args.retain)?;
     let threads = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let report = threads.block_on(async {
         tokio::select! {
-            report = measure(&stage, args.which, args.objects, args.with_runs) => report,
+            report = measure(&mut stage, args.which, args.objects, args.with_runs) => report,
             () = told_to_stop() => bail!("interrupted"),
         }
     })?;
@@ -49,7 +49,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     Ok(if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn measure(stage: &Stage, which: Which, objects: Option<u32>, with_runs: bool) -> Result<Report> {
+async fn measure(stage: &mut Stage, which: Which, objects: Option<u32>, with_runs: bool) -> Result<Report> {
     match which {
         Which::Idle => idle::measure(stage, objects.unwrap_or(10_000), with_runs).await,
         Which::Burst => burst::measure(stage, objects.unwrap_or(1_000)).await,

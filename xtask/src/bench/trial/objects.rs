@@ -9,7 +9,7 @@ use kube::Client;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{api, runs, trains, until};
+use super::{api, until};
 
 /// Label selector of the objects that the operator looks after.
 pub(super) const MEASURED: &str = "bench=measured";
@@ -25,7 +25,7 @@ pub(super) const AT_ONCE: usize = 16;
 /// A set of ModelSyncs, numbered from 0.
 pub(super) struct Objects {
     admin: Client,
-    prefix: String,
+    prefix: &'static str,
     label: &'static str,
     count: u32,
 }
@@ -66,12 +66,12 @@ struct Condition {
 impl Objects {
     /// The objects that the operator looks after.
     pub(super) fn measured(admin: Client, count: u32) -> Self {
-        Self { admin, prefix: "model".to_owned(), label: "measured", count }
+        Self { admin, prefix: "model", label: "measured", count }
     }
 
-    /// Others of the same form, for bare requests; `part` keeps their names apart.
-    pub(super) fn of_floor(admin: Client, part: &str, count: u32) -> Self {
-        Self { admin, prefix: format!("floor-{part}"), label: "floor", count }
+    /// Others of the same form, for bare requests.
+    pub(super) fn of_floor(admin: Client, count: u32) -> Self {
+        Self { admin, prefix: "floor", label: "floor", count }
     }
 
     /// How many.
@@ -152,9 +152,9 @@ pub(super) fn collection(namespace: &str) -> String {
     format!("/apis/{API_VERSION}/namespaces/{namespace}/modelsyncs")
 }
 
-/// Number of the measured object with this name.
+/// Number of the object with this name.
 pub(super) fn number_of(name: &str) -> Option<u32> {
-    name.strip_prefix("model-")?.parse().ok()
+    name.rsplit_once('-')?.1.parse().ok()
 }
 
 /// The namespaces that objects are spread over.
@@ -171,28 +171,6 @@ pub(super) async fn make_namespaces(admin: &Client) -> Result<()> {
     })
     .await?;
     Ok(())
-}
-
-/// Deletes every ModelSync, ModelTrain and run, and waits until they are gone.
-pub(super) async fn clear(admin: &Client) -> Result<()> {
-    api::each(NAMESPACES, AT_ONCE, async |number| {
-        let namespace = namespace(number);
-        for collection in [collection(&namespace), trains::collection(&namespace), runs::collection(&namespace)] {
-            api::call(admin, Method::DELETE, &collection, None).await?;
-        }
-        Ok(())
-    })
-    .await?;
-    until("no object is left", Duration::from_mins(2), async || {
-        let all = ["modelsyncs", "modeltrains"].map(|plural| format!("/apis/{API_VERSION}/{plural}"));
-        for collection in all.iter().map(String::as_str).chain([runs::COLLECTION]) {
-            if !api::list::<Value>(admin, collection, "").await?.is_empty() {
-                return Ok(None);
-            }
-        }
-        Ok(Some(()))
-    })
-    .await
 }
 
 fn name_of(object: &Value) -> Option<String> {

@@ -20,7 +20,7 @@ pub(super) const OWNER_UID: &str = "automl.cloudai.kubeflow.org/owner-uid";
 const OWNER_NAME: &str = "automl.cloudai.kubeflow.org/owner-name";
 const ATTEMPT: &str = "automl.cloudai.kubeflow.org/attempt";
 /// URL path of the runs of all namespaces.
-pub(super) const COLLECTION: &str = "/apis/tekton.dev/v1/pipelineruns";
+const COLLECTION: &str = "/apis/tekton.dev/v1/pipelineruns";
 const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 /// A run that came into being.
@@ -140,7 +140,15 @@ impl Follower {
         loop {
             let path = format!("{COLLECTION}?watch=true&labelSelector={OWNER_UID}&resourceVersion={version}");
             let request = Request::get(path).header("Accept", METADATA_ONLY).body(Vec::new())?;
-            let mut events = std::pin::pin!(self.admin.request_events::<Run>(request).await?);
+            let begun = match self.admin.request_events::<Run>(request).await {
+                // The kind is so new that the API server is still making ready to serve it.
+                Err(kube::Error::Api(refusal)) if refusal.code == 429 => {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+                begun => begun?,
+            };
+            let mut events = std::pin::pin!(begun);
             while let Some(event) = events.try_next().await? {
                 match event {
                     WatchEvent::Added(run) => {

@@ -57,5 +57,12 @@ mod tests {
     fn of_one_and_of_none() {
         assert!((Sample::of([Duration::from_millis(7)]).percentile(1) - 7.0).abs() < 1e-9);
         assert!(Sample::default().max().abs() < 1e-9);
+        assert!((mean([7.0]) - 7.0).abs() < 1e-9 && mean([]).abs() < 1e-9);
+    }
+
+    #[test]
+    fn mean_counts_every_value_and_the_median_only_the_middle_one() {
+        let values = [1.0, 2.0, 9.0];
+        assert!((mean(values) - 4.0).abs() < 1e-9 && (median(values) - 2.0).abs() < 1e-9);
     }
 }

@@ -35,6 +35,7 @@ pub(super) enum GarbageCollection {
 pub(super) struct Stage {
     program: PathBuf,
     binary: PathBuf,
+    /// The administrator's account; empty before the first cluster is up.
     kubeconfig: PathBuf,
     /// The operator's account.
     account: PathBuf,
@@ -44,29 +45,30 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Brings the cluster up and installs everything. Without a binary of the operator, the workspace's release build is
-    /// taken.
-    pub(super) fn up(operator: Option<PathBuf>, garbage_collection: GarbageCollection, retain: bool) -> Result<Self> {
-        let progress = Progress::start();
+    /// Without a binary of the operator, the workspace's release build is taken. Nothing is up before [`Stage::renew`].
+    pub(super) fn new(operator: Option<PathBuf>, garbage_collection: GarbageCollection, retain: bool) -> Result<Self> {
         let target = workspace::target_dir()?;
         files::make_dir(&target.join("bench"))?;
-        let mut stage = Self {
+        Ok(Self {
             program: env::current_exe()?,
             binary: operator.unwrap_or_else(|| target.join("release/modelsync")),
             kubeconfig: PathBuf::new(),
             account: PathBuf::new(),
             garbage_collection,
             retain,
-            progress,
-        };
-        stage.progress.step("cluster");
-        stage.cluster(&["down", "--purge"])?;
-        stage.cluster(&["up"])?;
-        stage.kubeconfig = PathBuf::from(stage.cluster(&["kubeconfig"])?.trim());
-        stage.progress.step("install");
-        stage.install()?;
-        stage.account = stage.log_in()?;
-        Ok(stage)
+            progress: Progress::start(),
+        })
+    }
+
+    /// A new cluster, with everything installed. What was before is gone, clients and watches of it too.
+    pub(super) fn renew(&mut self) -> Result<()> {
+        self.progress.step("cluster");
+        self.cluster(&["down", "--purge"])?;
+        self.cluster(&["up"])?;
+        self.kubeconfig = PathBuf::from(self.cluster(&["kubeconfig"])?.trim());
+        self.install()?;
+        self.account = self.log_in()?;
+        Ok(())
     }
 
     fn install(&self) -> Result<()> {

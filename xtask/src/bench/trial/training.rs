@@ -12,7 +12,7 @@ use kube::Client;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::floor::{CONCURRENCIES, Floor, Floors, Owner};
+use super::floor::{CONCURRENCIES, Floors, Owner};
 use super::objects::API_VERSION;
 use super::report::Report;
 use super::runs::Runs;
@@ -50,20 +50,18 @@ struct Version {
 }
 
 /// Measures with this many ModelTrains.
-pub(super) async fn measure(stage: &Stage, count: u32) -> Result<Report> {
+pub(super) async fn measure(stage: &mut Stage, count: u32) -> Result<Report> {
     let mut report = Report::new("training");
     report.parameter("runs", count);
     report.parameter("floor_concurrencies", CONCURRENCIES.map(|at_once| at_once.to_string()).join(" "));
-    let admin = stage.admin().await?;
-
-    stage.progress.step("floor");
-    let mut floor = Floor::new(Owner::ModelTrain, stage.account().await?, admin.clone());
     let mut floors = Floors::default();
     for _ in 0..FLOORS {
-        floors.round(&mut floor, count).await?;
+        floors.round(stage, Owner::ModelTrain, count).await?;
     }
 
+    stage.renew()?;
     stage.progress.step("objects");
+    let admin = stage.admin().await?;
     let operator = stage.start_operator()?;
     // Far enough ahead that all of them are taken in, and the operator has nothing more to do.
     let fires = Timestamp::now().checked_add((30 + i64::from(count) / 20).seconds())?;
