@@ -1,8 +1,8 @@
 //! Every object wants a run at once: how long it takes until all runs exist, against the same requests without an operator.
 //!
-//! The objects are in sync first. Then, while the operator is down, each gets a trigger and its endpoint begins to want a
-//! sync; a started operator asks about all of them at once. One such burst and one floor are no more than two samples of a
-//! busy machine, so several of both are taken in turn, and their means count.
+//! The endpoint of every object wants a sync, and a window holds all of them back. When it opens, the operator, which is up
+//! and idle, asks about all of them and starts their runs. One such burst and one floor are no more than two samples of a busy
+//! machine, so several of both are taken in turn, and their means count.
 //!
 //! Each burst and each loop of the floor has a cluster of its own. What happened before stays in the caches of the API server
 //! for minutes: its heap grows to 2.5 GB, a garbage collection then takes 2.4 s of both cores, and a loop of five seconds
@@ -11,6 +11,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use jiff::{Timestamp, ToSpan};
 
 use super::audit::Requests;
 use super::endpoint::{Endpoint, Mood};
@@ -30,11 +31,11 @@ const SURPLUS: Duration = Duration::from_secs(10);
 
 /// One burst.
 struct Burst {
-    /// From the start of the operator to the first answer.
-    started: Duration,
-    /// From the first answer until the last run is visible to a watch.
+    /// From the opening of the window to the first answer.
+    asked: Duration,
+    /// From the opening of the window until the last run is visible to a watch.
     took: Duration,
-    /// CPU time of the operator until then.
+    /// CPU time of the operator in that time.
     cpu: Duration,
     /// The most memory that it had, in MiB.
     peak: f64,
@@ -55,42 +56,38 @@ pub(super) async fn measure(stage: &mut Stage, count: u32) -> Result<Report> {
         stage.progress.step(&format!("round {round} of {ROUNDS}"));
         floors.round(stage, Owner::ModelSync, count).await?;
         stage.renew()?;
-        stage.progress.step("objects");
-        prepare(stage, &endpoint, count).await?;
-        stage.progress.step("burst");
         bursts.push(burst(stage, &endpoint, count).await?);
     }
     tell(&mut report, count, &floors, bursts);
     Ok(report)
 }
 
-/// Everything in sync, and then wanting a run that no operator sees.
-async fn prepare(stage: &Stage, endpoint: &Endpoint, count: u32) -> Result<()> {
-    let (objects, all) = (Objects::measured(stage.admin().await?, count), || 0..count);
-    all().for_each(|number| endpoint.set(number, Mood::Content));
-    objects.create(|number| endpoint.url(1, number)).await?;
-    let operator = stage.start_operator()?;
-    objects.until_in_sync(0).await?;
-    operator.stop().await?;
-    objects.trigger("burst").await?;
-    all().for_each(|number| endpoint.set(number, Mood::Wanting));
-    Ok(())
-}
-
-/// From the start of an operator until a run of every object is there.
+/// Until a run of every object is there, which all of them want and none may start before one moment.
 async fn burst(stage: &Stage, endpoint: &Endpoint, count: u32) -> Result<Burst> {
-    let runs = Runs::watch(stage.admin().await?).await?;
-    let (audit, begun) = (stage.audit()?, Instant::now());
+    stage.progress.step("objects");
     let operator = stage.start_operator()?;
-    let all = runs.until(count, begun, Duration::from_mins(5)).await?;
-    let (cpu, memory) = (operator.cpu()?, operator.memory()?);
-    let first = endpoint.asks_since(begun).iter().find(|ask| ask.needed).map(|ask| ask.at).context("no question")?;
+    (0..count).for_each(|number| endpoint.set(number, Mood::Wanting));
+    // Far enough ahead that all of them are held back by then, and nobody has anything more to do.
+    let opens = Timestamp::now().checked_add((20 + i64::from(count) / 50).seconds())?;
+    let objects = Objects::measured(stage.admin().await?, count).closed_until(opens);
+    objects.create(|number| endpoint.url(1, number)).await?;
+    objects.until_held_back().await?;
+
+    stage.progress.step("burst");
+    let (runs, audit) = (Runs::watch(stage.admin().await?).await?, stage.audit()?);
+    let wait = Duration::try_from(opens.duration_since(Timestamp::now())).context("the window is open already")?;
+    let opened = Instant::now() + wait;
+    tokio::time::sleep(wait).await;
+    let cpu = operator.cpu()?;
+    let all = runs.until(count, opened, Duration::from_mins(5)).await?;
+    let cpu = operator.cpu()?.saturating_sub(cpu);
+    let first = endpoint.asks_since(opened).first().map(|ask| ask.at).context("no question")?;
     let last = all.last().context("no run")?.at;
     tokio::time::sleep(SURPLUS).await;
-    let (requests, duplicates) = (audit.requests()?, runs.duplicates().await?);
+    let (requests, duplicates, memory) = (audit.requests()?, runs.duplicates().await?, operator.memory()?);
     operator.stop().await?;
-    let (started, took) = (first.duration_since(begun), last.duration_since(first));
-    Ok(Burst { started, took, cpu, peak: memory.peak, requests, duplicates })
+    let (asked, took) = (first.duration_since(opened), last.duration_since(opened));
+    Ok(Burst { asked, took, cpu, peak: memory.peak, requests, duplicates })
 }
 
 fn tell(report: &mut Report, count: u32, floors: &Floors, bursts: Vec<Burst>) {
@@ -103,7 +100,7 @@ fn tell(report: &mut Report, count: u32, floors: &Floors, bursts: Vec<Burst>) {
     report.tell("burst", took, "s");
     report.at_most("burst_over_floor", took / floor, "", OVER_FLOOR);
     report.tell("runs_per_second", f64::from(count) / took, "/s");
-    report.tell("first_answer_after_start", of(|burst| burst.started), "s");
+    report.tell("first_answer", of(|burst| burst.asked), "s");
     report.tell("cpu_of_operator", of(|burst| burst.cpu), "s");
     report.at_most("duplicates", bursts.iter().map(|burst| f64::from(burst.duplicates)).sum(), "", 0.0);
     report.tell("resident_peak", bursts.iter().map(|burst| burst.peak).fold(0.0, f64::max), "MiB");

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use http::Method;
+use jiff::Timestamp;
 use kube::Client;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -28,6 +29,8 @@ pub(super) struct Objects {
     prefix: &'static str,
     label: &'static str,
     count: u32,
+    /// Until then no run of theirs may start.
+    closed_until: Option<Timestamp>,
 }
 
 /// What of an object a write needs to know.
@@ -61,17 +64,23 @@ struct Condition {
     #[serde(rename = "type")]
     type_: String,
     status: String,
+    reason: String,
 }
 
 impl Objects {
     /// The objects that the operator looks after.
     pub(super) fn measured(admin: Client, count: u32) -> Self {
-        Self { admin, prefix: "model", label: "measured", count }
+        Self { admin, prefix: "model", label: "measured", count, closed_until: None }
     }
 
     /// Others of the same form, for bare requests.
     pub(super) fn of_floor(admin: Client, count: u32) -> Self {
-        Self { admin, prefix: "floor", label: "floor", count }
+        Self { admin, prefix: "floor", label: "floor", count, closed_until: None }
+    }
+
+    /// The same, but no run of theirs may start before this moment.
+    pub(super) fn closed_until(self, opens: Timestamp) -> Self {
+        Self { closed_until: Some(opens), ..self }
     }
 
     /// How many.
@@ -88,7 +97,7 @@ impl Objects {
                 "apiVersion": API_VERSION,
                 "kind": "ModelSync",
                 "metadata": { "name": self.name(number), "labels": { "bench": self.label } },
-                "spec": spec(&url(number)),
+                "spec": self.spec(&url(number)),
             });
             created(&api::call(&self.admin, Method::POST, &collection(&namespace(number)), Some(&body)).await?)
         })
@@ -99,11 +108,20 @@ impl Objects {
 
     /// Waits until the operator has found every object in sync and has no run of it open, after this many attempts.
     pub(super) async fn until_in_sync(&self, attempts: i64) -> Result<()> {
+        self.until("every object is in sync", |status| status.is_in_sync(attempts)).await
+    }
+
+    /// Waits until the operator has found that every object needs a sync, which may not start yet.
+    pub(super) async fn until_held_back(&self) -> Result<()> {
+        self.until("every sync is held back", |status| status.condition("InSync", "False", Some("OutsideWindow"))).await
+    }
+
+    async fn until(&self, what: &str, wanted: impl Fn(&Status) -> bool) -> Result<()> {
         let patience = Duration::from_mins(2) + Duration::from_millis(30) * self.count;
         let path = format!("/apis/{API_VERSION}/modelsyncs");
-        until("every object is in sync", patience, async || {
+        until(what, patience, async || {
             let objects: Vec<Object> = api::list(&self.admin, &path, &format!("bench={}", self.label)).await?;
-            let ready = objects.iter().filter(|object| object.status.is_in_sync(attempts)).count();
+            let ready = objects.iter().filter(|object| wanted(&object.status)).count();
             if ready == objects.len() && u32::try_from(ready)? == self.count {
                 return Ok(Some(()));
             }
@@ -128,12 +146,26 @@ impl Objects {
     fn name(&self, number: u32) -> String {
         format!("{}-{number:05}", self.prefix)
     }
+
+    fn spec(&self, url: &str) -> Value {
+        let mut spec = spec(url);
+        if let Some(opens) = self.closed_until {
+            spec["windows"] = json!([{ "kind": "Deny", "from": "2026-01-01T00:00:00Z", "to": opens.to_string() }]);
+        }
+        spec
+    }
 }
 
 impl Status {
     fn is_in_sync(&self, attempts: i64) -> bool {
-        let in_sync = self.conditions.iter().any(|c| c.type_ == "InSync" && c.status == "True");
-        in_sync && self.reservation.is_none() && self.attempt >= attempts
+        self.condition("InSync", "True", None) && self.reservation.is_none() && self.attempt >= attempts
+    }
+
+    /// Whether there is such a condition; no reason stands for any.
+    fn condition(&self, type_: &str, status: &str, reason: Option<&str>) -> bool {
+        let is =
+            |c: &Condition| c.type_ == type_ && c.status == status && reason.is_none_or(|reason| c.reason == reason);
+        self.conditions.iter().any(is)
     }
 }
 
