@@ -23,7 +23,7 @@ use super::sample::mean;
 use super::stage::Stage;
 
 /// Bursts, each after a round of the floor.
-const ROUNDS: u32 = 8;
+const ROUNDS: u32 = 5;
 /// Most time, as a multiple of the floor's.
 const OVER_FLOOR: f64 = 1.25;
 /// After the last expected run, how long one too many is waited for.

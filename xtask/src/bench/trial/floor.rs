@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use http::Method;
+use jiff::Timestamp;
 use kube::Client;
 use serde_json::{Value, json};
 
@@ -71,12 +72,13 @@ impl Floors {
 }
 
 impl Floor {
-    /// Objects as an operator has them for which nothing is to be done. `admin` makes them, and `account` sends for them.
+    /// Objects as the operator has them before their runs may start. `admin` makes them, and `account` sends for them.
     pub(super) async fn prepare(owner: Owner, account: Client, admin: &Client, count: u32) -> Result<Self> {
         let mut floor = Self { owner, account, objects: owner.create(admin, count).await? };
         let mut taken_in = api::each(count, AT_ONCE, async |number| {
-            let path = format!("{}/{}/status", owner.collection(&objects::namespace(number)), floor.of(number)?.name);
-            let status = json!({ "status": owner.idle() });
+            let collection = owner.collection(&objects::namespace(number));
+            let path = format!("{collection}/{}/status?fieldManager={MANAGER}", floor.of(number)?.name);
+            let status = json!({ "status": owner.waiting() });
             objects::created(&api::call(&floor.account, Method::PATCH, &path, Some(&status)).await?)
         })
         .await?;
@@ -102,18 +104,20 @@ impl Floor {
 
     async fn pair(&self, namespace: &str, object: &Meta) -> Result<()> {
         let run = format!("{}-1", object.name);
-        let status = format!("{}/{}/status", self.owner.collection(namespace), object.name);
+        let status = format!("{}/{}/status?fieldManager={MANAGER}", self.owner.collection(namespace), object.name);
         let patch = json!({
             "metadata": { "uid": object.uid, "resourceVersion": object.resource_version },
             "status": self.owner.reserved(namespace, &run),
         });
         api::call(&self.account, Method::PATCH, &status, Some(&patch)).await?;
-        let runs = format!("{}?fieldValidation=Strict", runs::collection(namespace));
+        let runs = format!("{}?fieldValidation=Strict&fieldManager={MANAGER}", runs::collection(namespace));
         api::call(&self.account, Method::POST, &runs, Some(&self.owner.pipeline_run(namespace, object, &run))).await?;
         Ok(())
     }
 }
 
+/// The operator's name in `managedFields` (`src/api/keys.rs`).
+const MANAGER: &str = "modelsync";
 const DIGEST: &str = "v1:sha256:3a7b4e09dd6940cbda8a26085fdfcbb37b93d2fc421282ee63f0d1f8a11a3fd0";
 const MODEL: &str = "model-2026-11-22";
 const NONCE: &str = "0123456789abcdef-1";
@@ -124,7 +128,7 @@ impl Owner {
     async fn create(self, admin: &Client, count: u32) -> Result<Vec<Meta>> {
         match self {
             Self::ModelSync => {
-                let objects = Objects::of_floor(admin.clone(), count);
+                let objects = Objects::of_floor(admin.clone(), count).closed_until(Timestamp::now());
                 objects.create(|number| format!("http://127.0.0.1:9/needsSync/{number}")).await
             }
             Self::ModelTrain => trains::create(admin, ("floor", "floor"), count, "0 0 1 1 *").await,
@@ -138,29 +142,38 @@ impl Owner {
         }
     }
 
-    /// The status of an object for which nothing is to be done.
-    fn idle(self) -> Value {
-        let conditions = match self {
+    /// The status of an object whose run may not start yet.
+    fn waiting(self) -> Value {
+        match self {
             Self::ModelSync => {
-                let message = "the endpoint says that no sync is needed";
-                vec![
-                    condition("Ready", "True", "Operational", message),
-                    condition("InSync", "True", "UpToDate", message),
-                ]
+                let message = format!("a sync is needed; the next window of spec.windows opens at {NOW}");
+                json!({
+                    "observedGeneration": 1,
+                    "conditions": [
+                        condition("Ready", "True", "Operational", &message),
+                        condition("InSync", "False", "OutsideWindow", &message),
+                    ],
+                    "target": { "digest": DIGEST, "parameters": { "automl-model": MODEL }, "since": NOW },
+                    "nextAttemptAt": NOW,
+                })
             }
-            Self::ModelTrain => vec![
-                condition("Ready", "True", "Operational", "nothing asks for a training"),
-                condition("Fresh", "True", "Fresh", "nothing asks for a training"),
-                never_accepted(),
-            ],
-        };
-        json!({ "observedGeneration": 1, "conditions": conditions })
+            Self::ModelTrain => {
+                let message = "nothing asks for a training";
+                json!({
+                    "observedGeneration": 1,
+                    "conditions": [
+                        condition("Ready", "True", "Operational", message),
+                        condition("Fresh", "True", "Fresh", message),
+                        never_accepted(),
+                    ],
+                })
+            }
+        }
     }
 
-    /// A status as large as the one that the operator reserves a run with.
+    /// What the operator changes in that status when it reserves a run, as large as that.
     fn reserved(self, namespace: &str, run: &str) -> Value {
         let mut status = json!({
-            "observedGeneration": 1,
             "attempt": 1,
             "active": [{ "apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "namespace": namespace, "name": run }],
         });
@@ -238,7 +251,7 @@ fn reserved_sync(run: &str) -> Value {
             "notAfter": LATER,
             "slots": [{ "apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "runName": run }],
         },
-        "target": { "digest": DIGEST, "parameters": { "automl-model": MODEL }, "since": NOW },
+        "nextAttemptAt": null,
     })
 }
 
