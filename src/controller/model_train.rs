@@ -262,7 +262,6 @@ impl ModelTrainController {
         entries.sort_by_key(|(by, _)| std::cmp::Reverse(by.since));
         for (by, version) in entries {
             if !followers.iter().any(|follower| follower.uid == by.uid) {
-                self.context.followers.await_note(&by.uid, &identity.namespace, &identity.name);
                 followers.extend(self.recorded_follower(identity, by, version));
             }
         }
@@ -276,6 +275,11 @@ impl ModelTrainController {
             uid: by.uid.clone(),
             serving: Some((version.to_owned(), by.since)),
         };
+        // Before the look, so that no pass comes in between. None comes over what is not there: whoever waited for one would
+        // be kept for good.
+        if self.context.model_syncs.get(&by.uid).is_some() {
+            self.context.followers.await_note(&by.uid, &identity.namespace, &identity.name);
+        }
         let Some(object) = self.context.model_syncs.get(&by.uid) else {
             return (!self.context.model_syncs.knows(&identity.namespace)).then(as_recorded);
         };

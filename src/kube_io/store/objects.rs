@@ -351,6 +351,23 @@ mod tests {
     }
 
     #[test]
+    fn says_once_that_its_objects_are_known_and_not_before_they_are() {
+        let (store, sink, _) = world();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let mut sink = sink.telling(Arc::new({
+            let told = told.clone();
+            move || told.lock().unwrap().push(store.knows("team"))
+        }));
+        for _ in 0..2 {
+            sink.begin();
+            sink.listed(&object("a", "one", 5));
+            sink.applied(&object("a", "one", 6));
+            sink.commit("9");
+            assert_eq!(*told.lock().unwrap(), [true]);
+        }
+    }
+
+    #[test]
     fn name_stands_for_the_newest_object_that_has_it() {
         let (store, mut sink, _) = world();
         sink.begin();

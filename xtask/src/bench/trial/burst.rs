@@ -5,8 +5,8 @@
 //! machine, so several of both are taken in turn, and their means count.
 //!
 //! Each burst and each loop of the floor has a cluster of its own. What happened before stays in the caches of the API server
-//! for minutes: its heap grows to 2.5 GB, a garbage collection then takes 2.4 s of both cores, and a loop of five seconds
-//! would tell how much of one it met.
+//! for minutes: its heap grows to 2.5 GB, a garbage collection then takes 2.4 s in which everything is slow, and a loop of five
+//! seconds would tell how much of one it met.
 
 use std::time::{Duration, Instant};
 
