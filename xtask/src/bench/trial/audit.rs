@@ -1,6 +1,6 @@
 //! What the operator asked of the API server, from the audit log. IO: reads the log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -63,23 +63,40 @@ impl Audit {
         Ok(Self { log: log.to_path_buf(), from, user })
     }
 
+    /// Requests of this user since the cluster is up.
+    pub(super) fn of_all(log: &Path, user: &'static str) -> Self {
+        Self { log: log.to_path_buf(), from: 0, user }
+    }
+
     /// The requests that were answered so far.
     pub(super) fn requests(&self) -> Result<Requests> {
-        let mut file = File::open(&self.log)?;
-        file.seek(SeekFrom::Start(self.from))?;
         let mut found = BTreeMap::new();
-        for line in BufReader::new(file).split(b'\n') {
-            // The last line may be half written.
-            let Ok(event) = serde_json::from_slice::<Event>(&line?) else { continue };
-            if event.user.username == self.user && event.stage == "ResponseComplete" {
-                let Reference { mut resource, subresource } = event.object_ref;
-                if !subresource.is_empty() {
-                    resource = format!("{resource}/{subresource}");
-                }
-                *found.entry((event.verb, resource, event.response_status.code)).or_default() += 1;
+        for event in self.events()?.into_iter().filter(|event| event.stage == "ResponseComplete") {
+            let Reference { mut resource, subresource } = event.object_ref;
+            if !subresource.is_empty() {
+                resource = format!("{resource}/{subresource}");
             }
+            *found.entry((event.verb, resource, event.response_status.code)).or_default() += 1;
         }
         Ok(Requests(found))
+    }
+
+    /// The resources whose watch has begun.
+    pub(super) fn watched(&self) -> Result<BTreeSet<String>> {
+        let begun = |event: &Event| event.stage == "ResponseStarted" && event.verb == "watch";
+        Ok(self.events()?.into_iter().filter(begun).map(|event| event.object_ref.resource).collect())
+    }
+
+    fn events(&self) -> Result<Vec<Event>> {
+        let mut file = File::open(&self.log)?;
+        file.seek(SeekFrom::Start(self.from))?;
+        let mut found = Vec::new();
+        for line in BufReader::new(file).split(b'\n') {
+            // The last line may be half written.
+            let event = serde_json::from_slice::<Event>(&line?).ok();
+            found.extend(event.filter(|event| event.user.username == self.user));
+        }
+        Ok(found)
     }
 }
 

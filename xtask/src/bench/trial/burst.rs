@@ -55,7 +55,7 @@ pub(super) async fn measure(stage: &mut Stage, count: u32) -> Result<Report> {
     for round in 1..=ROUNDS {
         stage.progress.step(&format!("round {round} of {ROUNDS}"));
         floors.round(stage, Owner::ModelSync, count).await?;
-        stage.renew()?;
+        stage.renew().await?;
         bursts.push(burst(stage, &endpoint, count).await?);
     }
     tell(&mut report, count, &floors, bursts);

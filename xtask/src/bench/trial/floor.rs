@@ -45,7 +45,7 @@ impl Floors {
     /// One more at each, each on a new cluster.
     pub(super) async fn round(&mut self, stage: &mut Stage, owner: Owner, pairs: u32) -> Result<()> {
         for at_once in CONCURRENCIES {
-            stage.renew()?;
+            stage.renew().await?;
             stage.progress.step(&format!("floor, {at_once} at once"));
             let floor = Floor::prepare(owner, stage.account().await?, &stage.admin().await?, pairs).await?;
             let (runs, begun) = (Runs::watch(stage.admin().await?).await?, Instant::now());

@@ -36,7 +36,7 @@ pub(super) async fn measure(stage: &mut Stage, count: u32, with_runs: bool) -> R
     report.parameter("objects", count);
     report.parameter("interval_s", INTERVAL.as_secs());
     report.parameter("window_s", (INTERVAL * TURNS).as_secs());
-    stage.renew()?;
+    stage.renew().await?;
     let endpoint = Endpoint::start(count).await?;
     let objects = Objects::measured(stage.admin().await?, count);
 

@@ -37,7 +37,7 @@ pub(super) async fn measure(stage: &mut Stage, count: u32) -> Result<Report> {
     report.parameter("runs_per_phase", flips);
     report.parameter("hanging", count / 100);
     report.parameter("failing", count / 100);
-    stage.renew()?;
+    stage.renew().await?;
     let (admin, endpoint) = (stage.admin().await?, Endpoint::start(count).await?);
     let objects = Objects::measured(admin.clone(), count);
     let neighbours = Neighbours { endpoint: endpoint.clone(), each: count / 100 };

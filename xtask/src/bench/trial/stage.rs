@@ -4,21 +4,29 @@
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use kube::Client;
 use serde_json::{Value, json};
 
-use super::api;
 use super::audit::Audit;
-use super::objects;
 use super::operator::Operator;
+use super::{api, objects, until};
 use crate::progress::Progress;
 use crate::{command, files, workspace};
 
 const CLUSTER: &str = "bench";
 const CRD: &str = "crd/modelsyncs.automl.cloudai.kubeflow.org";
 const ACCOUNT: &str = "system:serviceaccount:modelsync-system:modelsync-controller";
+/// In the cluster's folder.
+const AUDIT_LOG: &str = "log/audit.log";
+/// Its garbage collector and its resource quotas go by what it watches.
+const CONTROLLER_MANAGER: &str = "system:kube-controller-manager";
+/// The operator's kinds, and that of the runs.
+const KINDS: [&str; 4] = ["modelsyncs", "modeltrains", "modelversions", "pipelineruns"];
+/// Most time until a new cluster is settled.
+const SETTLING: Duration = Duration::from_mins(2);
 
 /// How often the cluster's programs collect garbage. Each time, the API server takes both cores of a small machine: for most
 /// of a second among ten thousand objects.
@@ -60,15 +68,26 @@ impl Stage {
         })
     }
 
-    /// A new cluster, with everything installed. What was before is gone, clients and watches of it too.
-    pub(super) fn renew(&mut self) -> Result<()> {
+    /// A new cluster, with everything installed and settled. What was before is gone, clients and watches of it too.
+    pub(super) async fn renew(&mut self) -> Result<()> {
         self.progress.step("cluster");
         self.cluster(&["down", "--purge"])?;
         self.cluster(&["up"])?;
         self.kubeconfig = PathBuf::from(self.cluster(&["kubeconfig"])?.trim());
         self.install()?;
         self.account = self.log_in()?;
-        Ok(())
+        self.settle().await
+    }
+
+    /// Waits until the controller manager watches the kinds that were installed, as it does in every cluster that is older
+    /// than a minute. It looks for new kinds every 30 s. What it is told of each object costs the API server a tenth of a run.
+    async fn settle(&self) -> Result<()> {
+        let audit = Audit::of_all(&self.folder()?.join(AUDIT_LOG), CONTROLLER_MANAGER);
+        until("the controller manager watches the operator's kinds", SETTLING, async || {
+            let watched = audit.watched()?;
+            Ok(KINDS.iter().all(|kind| watched.contains(*kind)).then_some(()))
+        })
+        .await
     }
 
     fn install(&self) -> Result<()> {
@@ -114,7 +133,7 @@ impl Stage {
 
     /// The requests of the operator's account from now on.
     pub(super) fn audit(&self) -> Result<Audit> {
-        Audit::from_now(&self.folder()?.join("log/audit.log"), ACCOUNT)
+        Audit::from_now(&self.folder()?.join(AUDIT_LOG), ACCOUNT)
     }
 
     fn folder(&self) -> Result<&Path> {

@@ -59,7 +59,7 @@ pub(super) async fn measure(stage: &mut Stage, count: u32) -> Result<Report> {
         floors.round(stage, Owner::ModelTrain, count).await?;
     }
 
-    stage.renew()?;
+    stage.renew().await?;
     stage.progress.step("objects");
     let admin = stage.admin().await?;
     let operator = stage.start_operator()?;
