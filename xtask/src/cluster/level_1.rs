@@ -1,6 +1,7 @@
 //! Level 1: etcd, API server and controller manager as processes on loopback. Starts processes.
 
 use std::net::{Ipv4Addr, TcpStream};
+use std::path::Path;
 
 use anyhow::Result;
 
@@ -9,8 +10,8 @@ use super::kubectl::Inside;
 use super::layout::Layout;
 use super::up::Up;
 
-/// Starts the control plane and returns when it can be used.
-pub(crate) fn start(up: &mut Up, tekton: bool) -> Result<()> {
+/// Starts the control plane and returns when it can be used. `crds` is a kustomization of more CRDs to install.
+pub(crate) fn start(up: &mut Up, tekton: bool, crds: Option<&Path>) -> Result<()> {
     up.progress.step("etcd");
     let (etcd, api_server) = (up.plane.etcd(up.layout), up.plane.api_server(up.layout));
     up.daemon("etcd", &etcd)?;
@@ -22,14 +23,19 @@ pub(crate) fn start(up: &mut Up, tekton: bool) -> Result<()> {
     let inside = Inside::of(up.layout)?;
     up.wait("the API server to be ready", 60, || Ok(inside.api_is_ready().then_some(())))?;
 
-    up.progress.step("controller-manager");
-    let controller_manager = ControlPlane::controller_manager(up.layout);
-    up.daemon("controller-manager", &controller_manager)?;
-
+    // Kinds that are there before the controller manager are watched by it from its start on.
     if tekton {
         up.progress.step("tekton-crds");
         up.retry("Tekton's CRDs to be taken", 30, || apply_tekton_crds(up.layout, &inside))?;
     }
+    if let Some(crds) = crds {
+        up.progress.step("crds");
+        up.retry("the CRDs to be taken", 30, || apply_crds(crds, &inside))?;
+    }
+
+    up.progress.step("controller-manager");
+    let controller_manager = ControlPlane::controller_manager(up.layout);
+    up.daemon("controller-manager", &controller_manager)?;
 
     up.progress.step("service-accounts");
     let question = ["get", "serviceaccount", "default", "--ignore-not-found", "-o", "name"];
@@ -48,6 +54,12 @@ pub(crate) fn start(up: &mut Up, tekton: bool) -> Result<()> {
 pub(crate) fn apply_tekton_crds(layout: &Layout, inside: &Inside) -> Result<()> {
     let file = layout.tekton_crds().to_string_lossy().into_owned();
     inside.ask(&["apply", "--server-side", "--force-conflicts", "-f", &file])?;
+    Ok(())
+}
+
+/// Installs the CRDs of a kustomization.
+pub(crate) fn apply_crds(kustomization: &Path, inside: &Inside) -> Result<()> {
+    inside.ask(&["apply", "--server-side", "-k", &kustomization.to_string_lossy()])?;
     Ok(())
 }
 

@@ -78,6 +78,10 @@ enum Action {
         /// Do not install Tekton. What would be installed is in target/cluster/NAME/tekton-crds.yaml.
         #[arg(long)]
         without_tekton: bool,
+        /// Level 1: install the CRDs of this kustomization too, before the controller manager starts, which looks for new
+        /// kinds only every 30 s.
+        #[arg(long)]
+        crds: Option<PathBuf>,
         /// When it does not come up, leave it as it is for a look at it.
         #[arg(long)]
         retain: bool,
@@ -146,9 +150,9 @@ enum InternalAction {
 /// Runs one command of the command line.
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     match args.action {
-        Action::Up { name, level, without_tekton, retain } => {
-            let wish = up::Wish { level, tekton: !without_tekton, retain };
-            up::up(&Layout::of(&name.name)?, wish)?;
+        Action::Up { name, level, without_tekton, crds, retain } => {
+            let wish = up::Wish { level, tekton: !without_tekton, crds, retain };
+            up::up(&Layout::of(&name.name)?, &wish)?;
         }
         Action::Down { name, all, purge } => {
             let keep = if purge { Keep::Nothing } else { Keep::Logs };

@@ -1,5 +1,6 @@
 //! `cluster up`: the order of things, and what the two levels have in common. Does IO.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -18,11 +19,13 @@ use crate::lock::Lock;
 use crate::progress::Progress;
 
 /// What is asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Wish {
     pub(crate) level: Level,
     /// Install Tekton (level 1: its CRDs).
     pub(crate) tekton: bool,
+    /// A kustomization of more CRDs to install (level 1).
+    pub(crate) crds: Option<PathBuf>,
     /// Leave a cluster that failed to come up as it is, for a look at it.
     pub(crate) retain: bool,
 }
@@ -38,8 +41,11 @@ pub(crate) struct Up<'a> {
 }
 
 /// Brings the cluster up; a healthy one is left as it is, the remains of a broken one are removed.
-pub(crate) fn up(layout: &Layout, wish: Wish) -> Result<()> {
+pub(crate) fn up(layout: &Layout, wish: &Wish) -> Result<()> {
     let progress = Progress::start();
+    if wish.level == Level::Node && wish.crds.is_some() {
+        bail!("--crds is for level 1; at level 2 apply them once the cluster is up");
+    }
     let lock = Lock::take(&layout.lock(), "bringing this cluster up or down")?;
     if wish.level == Level::Node {
         level_2::check_machine(layout)?;
@@ -59,7 +65,7 @@ pub(crate) fn up(layout: &Layout, wish: Wish) -> Result<()> {
     })
 }
 
-fn already_up(layout: &Layout, wish: Wish) -> Result<Option<State>> {
+fn already_up(layout: &Layout, wish: &Wish) -> Result<Option<State>> {
     // A damaged state is a broken cluster's: it is cleaned up.
     let Ok(Some(state)) = State::read(layout) else {
         return Ok(None);
@@ -80,7 +86,7 @@ fn already_up(layout: &Layout, wish: Wish) -> Result<Option<State>> {
 }
 
 /// What a running cluster may still lack: Tekton, if it was first started without.
-fn finish_running(layout: &Layout, wish: Wish, state: &State, progress: &Progress) -> Result<()> {
+fn finish_running(layout: &Layout, wish: &Wish, state: &State, progress: &Progress) -> Result<()> {
     if wish.tekton && !state.tekton {
         progress.step("tekton");
         let inside = Inside::of(layout)?;
@@ -90,11 +96,14 @@ fn finish_running(layout: &Layout, wish: Wish, state: &State, progress: &Progres
         }
         State { tekton: true, ..state.clone() }.write(layout)?;
     }
+    if let Some(crds) = &wish.crds {
+        level_1::apply_crds(crds, &Inside::of(layout)?)?;
+    }
     progress.say(&format!("cluster {:?} is up already", layout.name));
     Ok(())
 }
 
-fn start(layout: &Layout, wish: Wish, lock: &Lock, progress: &Progress) -> Result<()> {
+fn start(layout: &Layout, wish: &Wish, lock: &Lock, progress: &Progress) -> Result<()> {
     if wish.level == Level::Node {
         progress.step("packages");
         packages::ensure(progress)?;
@@ -127,7 +136,7 @@ fn start(layout: &Layout, wish: Wish, lock: &Lock, progress: &Progress) -> Resul
 
     let mut up = Up { layout, lock, progress, plane, daemons: Vec::new() };
     match wish.level {
-        Level::ControlPlane => level_1::start(&mut up, wish.tekton)?,
+        Level::ControlPlane => level_1::start(&mut up, wish.tekton, wish.crds.as_deref())?,
         Level::Node => level_2::start(&mut up, &archives, wish.tekton)?,
     }
     state.ready = true;

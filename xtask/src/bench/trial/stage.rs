@@ -72,15 +72,16 @@ impl Stage {
     pub(super) async fn renew(&mut self) -> Result<()> {
         self.progress.step("cluster");
         self.cluster(&["down", "--purge"])?;
-        self.cluster(&["up"])?;
+        let crds = workspace::root().join("crds").to_string_lossy().into_owned();
+        self.cluster(&["up", "--crds", &crds])?;
         self.kubeconfig = PathBuf::from(self.cluster(&["kubeconfig"])?.trim());
         self.install()?;
         self.account = self.log_in()?;
         self.settle().await
     }
 
-    /// Waits until the controller manager watches the kinds that were installed, as it does in every cluster that is older
-    /// than a minute. It looks for new kinds every 30 s. What it is told of each object costs the API server a tenth of a run.
+    /// Waits until the controller manager watches the operator's kinds, as in every cluster that is older than a minute. What
+    /// it is told of each object is work for the API server.
     async fn settle(&self) -> Result<()> {
         let audit = Audit::of_all(&self.folder()?.join(AUDIT_LOG), CONTROLLER_MANAGER);
         until("the controller manager watches the operator's kinds", SETTLING, async || {
@@ -93,7 +94,6 @@ impl Stage {
     fn install(&self) -> Result<()> {
         let root = workspace::root();
         let path = |name: &str| root.join(name).to_string_lossy().into_owned();
-        self.kubectl(&["apply", "--server-side", "-k", &path("crds")])?;
         self.kubectl(&["wait", "--for=condition=Established", "--timeout=30s", CRD])?;
         self.kubectl(&["apply", "--server-side", "-f", &path("config/namespace.yaml")])?;
         self.kubectl(&["apply", "--server-side", "-k", &path("config/rbac")])?;
