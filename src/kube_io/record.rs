@@ -138,7 +138,13 @@ fn by_hand(annotations: &BTreeMap<String, String>) -> Option<Box<ByHand>> {
     (by_hand != ByHand::default()).then(|| Box::new(by_hand))
 }
 
+/// Reads a part of an object, or says which field of it cannot be read.
 pub(super) fn part<'a, T: Deserialize<'a>>(field: &str, text: &'a str) -> Result<T, Invalid> {
+    // To keep track of the path costs as much as to read, in every pass; only who fails needs it.
+    serde_json::from_str(text).or_else(|_| part_with_path(field, text))
+}
+
+fn part_with_path<'a, T: Deserialize<'a>>(field: &str, text: &'a str) -> Result<T, Invalid> {
     let mut json = serde_json::Deserializer::from_str(text);
     serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
