@@ -85,7 +85,7 @@ fn already_up(layout: &Layout, wish: &Wish) -> Result<Option<State>> {
     Ok(Some(state))
 }
 
-/// What a running cluster may still lack: Tekton, if it was first started without.
+/// What a running cluster may still lack, if it was first started without: Tekton, and more CRDs.
 fn finish_running(layout: &Layout, wish: &Wish, state: &State, progress: &Progress) -> Result<()> {
     if wish.tekton && !state.tekton {
         progress.step("tekton");

@@ -1,4 +1,4 @@
-//! What the operator asked of the API server, from the audit log. IO: reads the log.
+//! What somebody asked of the API server, from the audit log. IO: reads the log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
