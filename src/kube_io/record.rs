@@ -140,7 +140,7 @@ fn by_hand(annotations: &BTreeMap<String, String>) -> Option<Box<ByHand>> {
 
 /// Reads a part of an object, or says which field of it cannot be read.
 pub(super) fn part<'a, T: Deserialize<'a>>(field: &str, text: &'a str) -> Result<T, Invalid> {
-    // To keep track of the path costs as much as to read, in every pass; only who fails needs it.
+    // Every pass reads, and only a message about what cannot be read needs the path, which is kept track of field by field.
     serde_json::from_str(text).or_else(|_| part_with_path(field, text))
 }
 

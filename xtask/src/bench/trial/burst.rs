@@ -8,76 +8,62 @@
 //! for minutes: its heap grows to 2.5 GB, a garbage collection then takes 2.4 s in which everything is slow, and a loop of five
 //! seconds would tell how much of one it met.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use jiff::{Timestamp, ToSpan};
 
-use super::audit::Requests;
 use super::endpoint::{Endpoint, Mood};
-use super::floor::{CONCURRENCIES, Floors, Owner};
+use super::floor::{BEST_AT_ONCE, Floors, Owner};
+use super::mass_start::{self, Kind, MassStart};
 use super::objects::Objects;
 use super::report::Report;
 use super::runs::Runs;
 use super::sample::mean;
 use super::stage::Stage;
 
-/// Bursts, each after a round of the floor.
-const ROUNDS: u32 = 5;
-/// Most time, as a multiple of the floor's.
-const OVER_FLOOR: f64 = 1.25;
+/// Bursts, each after a loop of the floor.
+const ROUNDS: u32 = 8;
+/// Its writes: reserve, create.
+const KIND: Kind = Kind { key: "burst", unit: "run", writes: 2.0 };
 /// After the last expected run, how long one too many is waited for.
 const SURPLUS: Duration = Duration::from_secs(10);
-
-/// One burst.
-struct Burst {
-    /// From the opening of the window to the first answer.
-    asked: Duration,
-    /// From the opening of the window until the last run is visible to a watch.
-    took: Duration,
-    /// CPU time of the operator in that time.
-    cpu: Duration,
-    /// The most memory that it had, in MiB.
-    peak: f64,
-    requests: Requests,
-    duplicates: u32,
-}
 
 /// Measures with this many objects.
 pub(super) async fn measure(stage: &mut Stage, count: u32) -> Result<Report> {
     let mut report = Report::new("burst");
     report.parameter("runs", count);
     report.parameter("rounds", ROUNDS);
-    report.parameter("floor_concurrencies", CONCURRENCIES.map(|at_once| at_once.to_string()).join(" "));
+    report.parameter("floor_at_once", BEST_AT_ONCE);
     let endpoint = Endpoint::start(count).await?;
 
-    let (mut floors, mut bursts) = (Floors::default(), Vec::new());
+    let (mut floors, mut asked, mut bursts) = (Floors::default(), Vec::new(), Vec::new());
     for round in 1..=ROUNDS {
         stage.progress.step(&format!("round {round} of {ROUNDS}"));
         floors.round(stage, Owner::ModelSync, count).await?;
         stage.renew().await?;
-        bursts.push(burst(stage, &endpoint, count).await?);
+        let (first, burst) = burst(stage, &endpoint, count).await?;
+        asked.push(first.as_secs_f64());
+        bursts.push(burst);
     }
-    tell(&mut report, count, &floors, bursts);
+    mass_start::tell(&mut report, KIND, count, &floors, bursts);
+    report.tell("first_answer", mean(asked), "s");
     Ok(report)
 }
 
-/// Until a run of every object is there, which all of them want and none may start before one moment.
-async fn burst(stage: &Stage, endpoint: &Endpoint, count: u32) -> Result<Burst> {
+/// Until a run of every object is there, which all of them want and none may start before one moment. Also from that moment
+/// to the first answer.
+async fn burst(stage: &Stage, endpoint: &Endpoint, count: u32) -> Result<(Duration, MassStart)> {
     stage.progress.step("objects");
     let operator = stage.start_operator()?;
     (0..count).for_each(|number| endpoint.set(number, Mood::Wanting));
-    // Far enough ahead that all of them are held back by then, and nobody has anything more to do.
-    let opens = Timestamp::now().checked_add((20 + i64::from(count) / 50).seconds())?;
-    let objects = Objects::measured(stage.admin().await?, count).closed_until(opens);
+    let opens = Owner::ModelSync.begins(count)?;
+    let objects = Objects::measured(stage.admin().await?, count).closed_until(opens.timestamp());
     objects.create(|number| endpoint.url(1, number)).await?;
     objects.until_held_back().await?;
 
     stage.progress.step("burst");
     let (runs, audit) = (Runs::watch(stage.admin().await?).await?, stage.audit()?);
-    let wait = Duration::try_from(opens.duration_since(Timestamp::now())).context("the window is open already")?;
-    let opened = Instant::now() + wait;
-    tokio::time::sleep(wait).await;
+    let opened = opens.come().await?;
     let cpu = operator.cpu()?;
     let all = runs.until(count, opened, Duration::from_mins(5)).await?;
     let cpu = operator.cpu()?.saturating_sub(cpu);
@@ -87,23 +73,5 @@ async fn burst(stage: &Stage, endpoint: &Endpoint, count: u32) -> Result<Burst> 
     let (requests, duplicates, memory) = (audit.requests()?, runs.duplicates().await?, operator.memory()?);
     operator.stop().await?;
     let (asked, took) = (first.duration_since(opened), last.duration_since(opened));
-    Ok(Burst { asked, took, cpu, peak: memory.peak, requests, duplicates })
-}
-
-fn tell(report: &mut Report, count: u32, floors: &Floors, bursts: Vec<Burst>) {
-    let floor = floors.tell(report);
-    for (round, burst) in (1..).zip(&bursts) {
-        report.tell(format!("burst_{round}"), burst.took.as_secs_f64(), "s");
-    }
-    let of = |what: fn(&Burst) -> Duration| mean(bursts.iter().map(|burst| what(burst).as_secs_f64()));
-    let took = of(|burst| burst.took);
-    report.tell("burst", took, "s");
-    report.at_most("burst_over_floor", took / floor, "", OVER_FLOOR);
-    report.tell("runs_per_second", f64::from(count) / took, "/s");
-    report.tell("first_answer", of(|burst| burst.asked), "s");
-    report.tell("cpu_of_operator", of(|burst| burst.cpu), "s");
-    report.at_most("duplicates", bursts.iter().map(|burst| f64::from(burst.duplicates)).sum(), "", 0.0);
-    report.tell("resident_peak", bursts.iter().map(|burst| burst.peak).fold(0.0, f64::max), "MiB");
-    let requests = bursts.into_iter().fold(Requests::default(), |all, burst| all.and(burst.requests));
-    requests.tell(report, count * ROUNDS, "run", 2.0);
+    Ok((asked, MassStart { took, cpu, peak: memory.peak, requests, duplicates }))
 }

@@ -2,8 +2,9 @@
 //!
 //! - `stage`, `operator`, `endpoint`: the cluster, the operator's process, and what it asks.
 //! - `api`, `objects`, `runs`, `audit`: the objects and runs on the API server, and who asked it for what.
-//! - `floor`: the same requests without an operator.
-//! - `idle`, `burst`, `latency`, `training`: what is measured. `sample`, `report`: the numbers and their bounds.
+//! - `floor`: the same requests without an operator. `moment`: when either begins.
+//! - `idle`, `burst`, `latency`, `training`: what is measured. `mass_start`: what `burst` and `training` tell alike.
+//! - `sample`, `report`: the numbers and their bounds.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -21,6 +22,8 @@ mod endpoint;
 mod floor;
 mod idle;
 mod latency;
+mod mass_start;
+mod moment;
 mod objects;
 mod operator;
 mod report;

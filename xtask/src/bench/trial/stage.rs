@@ -17,7 +17,6 @@ use crate::progress::Progress;
 use crate::{command, files, workspace};
 
 const CLUSTER: &str = "bench";
-const CRD: &str = "crd/modelsyncs.automl.cloudai.kubeflow.org";
 const ACCOUNT: &str = "system:serviceaccount:modelsync-system:modelsync-controller";
 /// In the cluster's folder.
 const AUDIT_LOG: &str = "log/audit.log";
@@ -94,7 +93,6 @@ impl Stage {
     fn install(&self) -> Result<()> {
         let root = workspace::root();
         let path = |name: &str| root.join(name).to_string_lossy().into_owned();
-        self.kubectl(&["wait", "--for=condition=Established", "--timeout=30s", CRD])?;
         self.kubectl(&["apply", "--server-side", "-f", &path("config/namespace.yaml")])?;
         self.kubectl(&["apply", "--server-side", "-k", &path("config/rbac")])?;
         self.kubectl(&["apply", "--server-side", "-f", &path("config/fence.yaml")])?;

@@ -4,27 +4,26 @@
 //! The operator is up and idle when the schedule of all of them fires. Then the runs succeed, with a metric that the gate
 //! judges.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use jiff::{Timestamp, ToSpan, tz::TimeZone};
+use jiff::tz::TimeZone;
 use kube::Client;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::floor::{CONCURRENCIES, Floors, Owner};
+use super::floor::{BEST_AT_ONCE, Floors, Owner};
+use super::mass_start::{self, Kind, MassStart};
 use super::objects::API_VERSION;
 use super::report::Report;
 use super::runs::Runs;
 use super::stage::Stage;
 use super::{api, trains, until};
 
-/// Most time, as a multiple of the floor's.
-const OVER_FLOOR: f64 = 1.25;
-/// Rounds of the floor.
-const FLOORS: u32 = 3;
-/// Reserve, create, record, commit, show.
-const WRITES: f64 = 5.0;
+/// Firings of the schedule, each after a loop of the floor.
+const ROUNDS: u32 = 4;
+/// Its writes: reserve, create, record, commit, show.
+const KIND: Kind = Kind { key: "all_runs", unit: "training", writes: 5.0 };
 /// After the last expected run, how long one too many is waited for.
 const SURPLUS: Duration = Duration::from_secs(10);
 
@@ -53,33 +52,37 @@ struct Version {
 pub(super) async fn measure(stage: &mut Stage, count: u32) -> Result<Report> {
     let mut report = Report::new("training");
     report.parameter("runs", count);
-    report.parameter("floor_concurrencies", CONCURRENCIES.map(|at_once| at_once.to_string()).join(" "));
-    let mut floors = Floors::default();
-    for _ in 0..FLOORS {
+    report.parameter("rounds", ROUNDS);
+    report.parameter("floor_at_once", BEST_AT_ONCE);
+    let (mut floors, mut firings) = (Floors::default(), Vec::new());
+    for round in 1..=ROUNDS {
+        stage.progress.step(&format!("round {round} of {ROUNDS}"));
         floors.round(stage, Owner::ModelTrain, count).await?;
+        stage.renew().await?;
+        firings.push(firing(stage, count).await?);
     }
+    mass_start::tell(&mut report, KIND, count, &floors, firings);
+    Ok(report)
+}
 
-    stage.renew().await?;
+/// Until every training is recorded, which all are due at one moment.
+async fn firing(stage: &Stage, count: u32) -> Result<MassStart> {
     stage.progress.step("objects");
     let admin = stage.admin().await?;
     let operator = stage.start_operator()?;
-    // Far enough ahead that all of them are taken in, and the operator has nothing more to do.
-    let fires = Timestamp::now().checked_add((30 + i64::from(count) / 20).seconds())?;
-    let fires = fires.to_zoned(TimeZone::UTC).round(jiff::Unit::Minute)?.checked_add(1.minute())?;
-    let cron = format!("{} {} * * *", fires.minute(), fires.hour());
+    let fires = Owner::ModelTrain.begins(count)?;
+    let at = fires.timestamp().to_zoned(TimeZone::UTC);
+    let cron = format!("{} {} * * *", at.minute(), at.hour());
     trains::create(&admin, ("model", "measured"), count, &cron).await?;
     settled(&admin, count, "every object is taken in", |status| status.observed_generation == 1).await?;
 
     stage.progress.step("the schedule");
     let (runs, audit) = (Runs::watch(admin.clone()).await?, stage.audit()?);
-    let wait =
-        Duration::try_from(fires.timestamp().duration_since(Timestamp::now())).context("the schedule has fired")?;
-    let due = Instant::now() + wait;
-    tokio::time::sleep(wait).await;
+    let due = fires.come().await?;
     let cpu = operator.cpu()?;
     let all = runs.until(count, due, Duration::from_mins(5)).await?;
     let cpu = operator.cpu()?.saturating_sub(cpu);
-    let took = all.last().context("no run")?.at.duration_since(due).as_secs_f64();
+    let took = all.last().context("no run")?.at.duration_since(due);
 
     stage.progress.step("results");
     runs.succeed_with(&all, &json!([{ "name": "r2", "value": "0.9" }])).await?;
@@ -91,15 +94,7 @@ pub(super) async fn measure(stage: &mut Stage, count: u32) -> Result<Report> {
     tokio::time::sleep(SURPLUS).await;
     let (requests, duplicates, memory) = (audit.requests()?, runs.duplicates().await?, operator.memory()?);
     operator.stop().await?;
-
-    let floor = floors.tell(&mut report);
-    report.tell("all_runs", took, "s");
-    report.tell("cpu_of_operator", cpu.as_secs_f64(), "s");
-    report.at_most("all_runs_over_floor", took / floor, "", OVER_FLOOR);
-    report.at_most("duplicates", f64::from(duplicates), "", 0.0);
-    report.tell("resident_peak", memory.peak, "MiB");
-    requests.tell(&mut report, count, "training", WRITES);
-    Ok(report)
+    Ok(MassStart { took, cpu, peak: memory.peak, requests, duplicates })
 }
 
 /// Waits until every ModelTrain's status is as wanted.
