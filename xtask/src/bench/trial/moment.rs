@@ -16,7 +16,7 @@ impl Moment {
         Ok(Self(Timestamp::now().checked_add((10 + i64::from(count) / 50).seconds())?))
     }
 
-    /// The first full minute after it.
+    /// A full minute, 30 to 90 s after it.
     pub(super) fn in_full_minutes(self) -> Result<Self> {
         let minute = self.0.to_zoned(TimeZone::UTC).round(jiff::Unit::Minute)?.checked_add(1.minute())?;
         Ok(Self(minute.timestamp()))
