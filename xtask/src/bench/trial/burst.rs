@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 
 use super::endpoint::{Endpoint, Mood};
 use super::floor::{BEST_AT_ONCE, Floors, Owner};
-use super::mass_start::{self, Kind, MassStart};
+use super::mass_start::{self, Kind, MassStart, SURPLUS};
 use super::objects::Objects;
 use super::report::Report;
 use super::runs::Runs;
@@ -25,8 +25,6 @@ use super::stage::Stage;
 const ROUNDS: u32 = 8;
 /// Its writes: reserve, create.
 const KIND: Kind = Kind { key: "burst", unit: "run", writes: 2.0 };
-/// After the last expected run, how long one too many is waited for.
-const SURPLUS: Duration = Duration::from_secs(10);
 
 /// Measures with this many objects.
 pub(super) async fn measure(stage: &mut Stage, count: u32) -> Result<Report> {

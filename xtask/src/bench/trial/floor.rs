@@ -19,7 +19,7 @@ use super::{api, runs, trains};
 
 /// Pairs at once with which a loop is fastest, as far as that can be told: `docs/performance.md` has the others' times. They are
 /// not run each time, for of several means of few loops the lowest is also the luckiest.
-pub(super) const BEST_AT_ONCE: usize = 64;
+pub(super) const BEST_AT_ONCE: usize = 128;
 
 /// Whose status is written and whose runs are created.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +38,7 @@ pub(super) struct Floor {
     objects: Vec<Meta>,
 }
 
-/// Loops, each from its first request until the last run is visible to a watch.
+/// Loops, each from the moment at which it begins until the last run is visible to a watch.
 #[derive(Default)]
 pub(super) struct Floors(Vec<Duration>);
 

@@ -9,6 +9,8 @@ use super::sample::mean;
 
 /// Most time, as a multiple of the floor's.
 const OVER_FLOOR: f64 = 1.25;
+/// After the last expected run, how long one too many is waited for.
+pub(super) const SURPLUS: Duration = Duration::from_secs(10);
 
 /// One start of them all.
 pub(super) struct MassStart {

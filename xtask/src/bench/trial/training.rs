@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::floor::{BEST_AT_ONCE, Floors, Owner};
-use super::mass_start::{self, Kind, MassStart};
+use super::mass_start::{self, Kind, MassStart, SURPLUS};
 use super::objects::API_VERSION;
 use super::report::Report;
 use super::runs::Runs;
@@ -24,8 +24,6 @@ use super::{api, trains, until};
 const ROUNDS: u32 = 4;
 /// Its writes: reserve, create, record, commit, show.
 const KIND: Kind = Kind { key: "all_runs", unit: "training", writes: 5.0 };
-/// After the last expected run, how long one too many is waited for.
-const SURPLUS: Duration = Duration::from_secs(10);
 
 #[derive(Deserialize)]
 struct Train {
