@@ -7,24 +7,13 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use super::image_names::{self, BUSYBOX, COREDNS, PAUSE};
 use super::layout::Layout;
 use super::tekton::Source;
 use crate::binaries::pins::{Program, TEKTON};
 use crate::image::Image;
 use crate::lock::Lock;
 use crate::{command, files};
-
-/// A shell and the usual commands, for steps of tests and for Tekton's own use.
-pub(crate) const BUSYBOX: &str = "local.test/busybox:1.35";
-/// What holds a pod's namespaces.
-pub(crate) const PAUSE: &str = "local.test/pause:1";
-/// The cluster's DNS server.
-pub(crate) const COREDNS: &str = "local.test/coredns:1.14.2";
-
-/// The image of one of Tekton's programs.
-pub(crate) fn tekton(program: &str, version: &str) -> String {
-    format!("local.test/tekton/{program}:{version}")
-}
 
 /// An archive and the name of the image in it.
 #[derive(Clone, Debug)]
@@ -81,7 +70,7 @@ fn recipes(layout: &Layout, tekton_version: &str) -> Result<Vec<(String, Image)>
 
     let mut all = vec![("pause".to_owned(), pause), ("busybox".to_owned(), shell), ("coredns".to_owned(), dns)];
     for name in TEKTON {
-        let mut image = Image::new(&tekton(name, tekton_version), "65532:65532")?;
+        let mut image = Image::new(&image_names::tekton(name, tekton_version), "65532:65532")?;
         let at = format!("/ko-app/{name}");
         image.program(&layout.bin().join(Program::Tekton(name).file()), &at)?;
         image.dir("/var/run/ko");

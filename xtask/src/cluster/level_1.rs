@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::control_plane::ControlPlane;
 use super::kubectl::Inside;
 use super::layout::Layout;
-use super::up::Up;
+use super::step::Up;
 
 /// Starts the control plane and returns when it can be used. `crds` is a kustomization of more CRDs to install.
 pub(crate) fn start(up: &mut Up, tekton: bool, crds: Option<&Path>) -> Result<()> {

@@ -14,7 +14,7 @@ use super::images::Archive;
 use super::kubectl::{Inside, NODE_PROCESS};
 use super::layout::Layout;
 use super::state::{Level, State};
-use super::up::Up;
+use super::step::Up;
 use super::{cgroup, node_config, wait};
 use crate::{command, files};
 

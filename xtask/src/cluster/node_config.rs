@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use super::control_plane::{CommandLine, NODE, NODE_ADDRESS, line, text};
 use super::layout::Layout;
-use super::{cgroup, images, packages};
+use super::{cgroup, image_names, packages};
 use crate::files;
 
 const DNS_ADDRESS: &str = "10.96.0.10";
@@ -23,7 +23,7 @@ pub(crate) fn write(layout: &Layout) -> Result<()> {
         ("image_store", &image_store),
         ("network_plugins", &plugins),
         ("cgroup", &cgroup),
-        ("pause", images::PAUSE),
+        ("pause", image_names::PAUSE),
         ("pods", PODS),
         ("dns", DNS_ADDRESS),
         ("node", NODE),
@@ -46,13 +46,13 @@ pub(crate) fn write(layout: &Layout) -> Result<()> {
 
 /// The cluster's DNS server.
 pub(crate) fn dns() -> Result<String> {
-    let values = [("image", images::COREDNS), ("dns", DNS_ADDRESS)];
+    let values = [("image", image_names::COREDNS), ("dns", DNS_ADDRESS)];
     fill(include_str!("../../assets/coredns.yaml"), &values)
 }
 
 /// A TaskRun that shows whether Tekton admits runs.
 pub(crate) fn tekton_probe() -> Result<String> {
-    let values = [("image", images::BUSYBOX)];
+    let values = [("image", image_names::BUSYBOX)];
     fill(include_str!("../../assets/tekton-probe.yaml"), &values)
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::images;
+use super::image_names;
 use crate::binaries::{self, pins::Module};
 use crate::files;
 
@@ -132,8 +132,8 @@ fn rewrite(yaml: &str, version: &str) -> Result<String> {
 }
 
 fn with_local_images(line: &str, version: &str) -> String {
-    let line = replace_with_tail(line, KO, |c| c.is_ascii_lowercase(), |name| images::tekton(name, version));
-    replace_with_tail(&line, SHELL, |c| c.is_ascii_hexdigit(), |_| images::BUSYBOX.to_owned())
+    let line = replace_with_tail(line, KO, |c| c.is_ascii_lowercase(), |name| image_names::tekton(name, version));
+    replace_with_tail(&line, SHELL, |c| c.is_ascii_hexdigit(), |_| image_names::BUSYBOX.to_owned())
 }
 
 /// Replaces each `start` together with the characters after it that belong to it.

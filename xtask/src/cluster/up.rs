@@ -1,18 +1,17 @@
 //! `cluster up`: the order of things, and what the two levels have in common. Does IO.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::control_plane::{CommandLine, ControlPlane, NODE, NODE_ADDRESS, NODE_PORTS};
-use super::daemon::Daemon;
+use super::control_plane::{ControlPlane, NODE, NODE_ADDRESS, NODE_PORTS};
 use super::down::{self, Keep};
 use super::kubectl::Inside;
 use super::layout::Layout;
 use super::state::{Level, Ports, State};
+use super::step::Up;
 use super::tekton::Source;
-use super::{images, level_1, level_2, packages, pki, ports, status, wait};
+use super::{images, level_1, level_2, packages, pki, ports, status};
 use crate::binaries::{self, pins};
 use crate::files;
 use crate::lock::Lock;
@@ -28,16 +27,6 @@ pub(crate) struct Wish {
     pub(crate) crds: Option<PathBuf>,
     /// Leave a cluster that failed to come up as it is, for a look at it.
     pub(crate) retain: bool,
-}
-
-/// One `up` on its way.
-pub(crate) struct Up<'a> {
-    pub(crate) layout: &'a Layout,
-    pub(crate) lock: &'a Lock,
-    pub(crate) progress: &'a Progress,
-    pub(crate) plane: ControlPlane,
-    /// What must not end while we wait for something else.
-    pub(crate) daemons: Vec<Daemon>,
 }
 
 /// Brings the cluster up; a healthy one is left as it is, the remains of a broken one are removed.
@@ -161,51 +150,4 @@ fn configure(layout: &Layout, level: Level, ports: Ports) -> Result<ControlPlane
     };
     pki::write(layout, &names)?;
     Ok(plane)
-}
-
-impl Up<'_> {
-    /// Starts a recorded daemon.
-    pub(crate) fn daemon(&mut self, name: &str, line: &CommandLine) -> Result<()> {
-        let daemon = Daemon::start(self.layout, self.lock, name, line)?;
-        self.daemons.push(daemon);
-        Ok(())
-    }
-
-    /// Waits for something, and fails at once when a daemon ends meanwhile.
-    pub(crate) fn wait<T>(&self, what: &str, seconds: u64, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-        wait::until(what, Duration::from_secs(seconds), || {
-            for daemon in &self.daemons {
-                daemon.check()?;
-            }
-            look()
-        })
-    }
-
-    /// Tries until it works; when the time is over, says why it last did not.
-    pub(crate) fn retry(&self, what: &str, seconds: u64, mut attempt: impl FnMut() -> Result<()>) -> Result<()> {
-        let mut last = None;
-        let waited = self.wait(what, seconds, || match attempt() {
-            Ok(()) => Ok(Some(())),
-            Err(error) => {
-                last = Some(error);
-                Ok(None)
-            }
-        });
-        waited.with_context(|| last.map_or_else(String::new, |error| format!("{error:#}")))
-    }
-
-    /// Asks kubectl until its answer is a good one.
-    pub(crate) fn wait_for_answer(
-        &self,
-        what: &str,
-        seconds: u64,
-        inside: &Inside,
-        question: &[&str],
-        good: impl Fn(&str) -> bool,
-    ) -> Result<()> {
-        self.retry(what, seconds, || match inside.ask(question)? {
-            answer if good(&answer) => Ok(()),
-            answer => bail!("the last answer was {answer:?}"),
-        })
-    }
 }

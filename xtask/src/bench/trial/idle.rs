@@ -13,7 +13,7 @@ use super::report::Report;
 use super::runs::Runs;
 use super::sample::Sample;
 use super::stage::Stage;
-use super::until;
+use super::wait::until;
 
 /// Intervals that are looked at.
 const TURNS: u32 = 2;

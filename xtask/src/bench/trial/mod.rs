@@ -7,11 +7,10 @@
 //! - `sample`, `report`: the numbers and their bounds.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
-use super::{Args, Which};
+use super::args::{Args, Which};
 use report::Report;
 use stage::{GarbageCollection, Stage};
 
@@ -32,6 +31,7 @@ mod sample;
 mod stage;
 mod training;
 mod trains;
+mod wait;
 
 /// Measures, prints the table, writes the file. Fails where a bound does not hold.
 pub(super) fn run(args: Args) -> Result<ExitCode> {
@@ -68,19 +68,4 @@ async fn told_to_stop() {
         _ = tokio::signal::ctrl_c() => {}
         _ = terminate.recv() => {}
     }
-}
-
-/// Looks every 100 ms until there is something to see.
-async fn until<T>(what: &str, patience: Duration, look: impl AsyncFn() -> Result<Option<T>>) -> Result<T> {
-    let waiting = async {
-        loop {
-            if let Some(seen) = look().await? {
-                return Ok(seen);
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    tokio::time::timeout(patience, waiting)
-        .await
-        .with_context(|| format!("waited {} s in vain: {what}", patience.as_secs()))?
 }

@@ -10,7 +10,8 @@ use kube::Client;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{api, until};
+use super::api;
+use super::wait::until;
 
 /// Label selector of the objects that the operator looks after.
 pub(super) const MEASURED: &str = "bench=measured";

@@ -13,7 +13,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::{api, objects, until};
+use super::wait::until;
+use super::{api, objects};
 
 /// Label of every run of the operator's (`src/api/keys.rs`).
 pub(super) const OWNER_UID: &str = "automl.cloudai.kubeflow.org/owner-uid";

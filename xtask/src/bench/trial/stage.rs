@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 use super::audit::Audit;
 use super::operator::Operator;
-use super::{api, objects, until};
+use super::wait::until;
+use super::{api, objects};
 use crate::progress::Progress;
 use crate::{command, files, workspace};
 

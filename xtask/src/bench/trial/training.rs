@@ -18,7 +18,8 @@ use super::objects::API_VERSION;
 use super::report::Report;
 use super::runs::Runs;
 use super::stage::Stage;
-use super::{api, trains, until};
+use super::wait::until;
+use super::{api, trains};
 
 /// Firings of the schedule, each after a loop of the floor.
 const ROUNDS: u32 = 4;
