@@ -20,15 +20,15 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     trial::run(args)
 }
 
-/// Builds the operator and the measuring program, and hands over to the latter. Both are built at once, so that they share
-/// their libraries.
+/// Builds the operator and the measuring programs, and runs the one that measures. Cargo builds all of them at once, so that
+/// they share their libraries.
 #[cfg(not(feature = "bench"))]
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     use anyhow::{Context, bail};
 
     let mut cargo = crate::workspace::cargo();
     cargo.args(["build", "--release", "--quiet", "--package", "modelsync", "--package", "xtask"]);
-    cargo.args(["--bin", "modelsync", "--bin", "xtask", "--features", "xtask/bench"]);
+    cargo.args(["--bin", "modelsync", "--bin", "xtask", "--bin", "bare-poller", "--features", "xtask/bench"]);
     if !cargo.status().context("cannot run cargo")?.success() {
         bail!("the operator or the benchmark does not build; what cargo said is above");
     }

@@ -123,13 +123,13 @@ impl Requests {
     pub(super) fn tell(&self, report: &mut Report, count: u32, each: &str, most: f64) {
         let events = self.count(|_, resource, _| resource == "events");
         report.at_most(format!("writes_per_{each}"), f64::from(self.writes() - events) / f64::from(count), "", most);
-        report.tell(format!("events_per_{each}"), f64::from(events) / f64::from(count), "");
+        report.measure(format!("events_per_{each}"), f64::from(events) / f64::from(count), "");
         // A conflict over the lease is how its holder is found out.
         let refused = |conflict| self.count(|_, of, code| of != "leases" && code >= 400 && (code == 409) == conflict);
         report.at_most("conflicts", f64::from(refused(true)), "", 0.0);
         report.at_most("other_refusals", f64::from(refused(false)), "", 0.0);
         for (sort, number) in self.by_verb() {
-            report.tell(format!("requests_{sort}"), f64::from(number), "");
+            report.measure(format!("requests_{sort}"), f64::from(number), "");
         }
     }
 

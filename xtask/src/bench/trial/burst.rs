@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::endpoint::{Endpoint, Mood};
+use super::endpoint::{Behaviour, Endpoint};
 use super::floor::{BEST_AT_ONCE, Floors, Owner};
 use super::mass_start::{self, Kind, MassStart, SURPLUS};
 use super::objects::Objects;
@@ -44,7 +44,7 @@ pub(super) async fn measure(stage: &mut Stage, count: u32) -> Result<Report> {
         bursts.push(burst);
     }
     mass_start::tell(&mut report, KIND, count, &floors, bursts);
-    report.tell("first_answer", mean(asked), "s");
+    report.measure("first_answer", mean(asked), "s");
     Ok(report)
 }
 
@@ -53,7 +53,7 @@ pub(super) async fn measure(stage: &mut Stage, count: u32) -> Result<Report> {
 async fn burst(stage: &Stage, endpoint: &Endpoint, count: u32) -> Result<(Duration, MassStart)> {
     stage.progress.step("objects");
     let operator = stage.start_operator()?;
-    (0..count).for_each(|number| endpoint.set(number, Mood::Wanting));
+    (0..count).for_each(|number| endpoint.set(number, Behaviour::Needed));
     let opens = Owner::ModelSync.begins(count)?;
     let objects = Objects::measured(stage.admin().await?, count).closed_until(opens.timestamp());
     objects.create(|number| endpoint.url(1, number)).await?;
@@ -65,7 +65,7 @@ async fn burst(stage: &Stage, endpoint: &Endpoint, count: u32) -> Result<(Durati
     let cpu = operator.cpu()?;
     let all = runs.until(count, opened, Duration::from_mins(5)).await?;
     let cpu = operator.cpu()?.saturating_sub(cpu);
-    let first = endpoint.asks_since(opened).first().map(|ask| ask.at).context("no question")?;
+    let first = endpoint.polls_since(opened).first().map(|poll| poll.at).context("no poll")?;
     let last = all.last().context("no run")?.at;
     tokio::time::sleep(SURPLUS).await;
     let (requests, duplicates, memory) = (audit.requests()?, runs.duplicates().await?, operator.memory()?);

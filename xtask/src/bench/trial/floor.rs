@@ -60,10 +60,10 @@ impl Floors {
     /// The floor: their mean. Tells the report of every loop.
     pub(super) fn tell(&self, report: &mut Report) -> f64 {
         for (round, took) in (1..).zip(&self.0) {
-            report.tell(format!("floor_{round}"), took.as_secs_f64(), "s");
+            report.measure(format!("floor_{round}"), took.as_secs_f64(), "s");
         }
         let floor = mean(self.0.iter().map(Duration::as_secs_f64));
-        report.tell("floor", floor, "s");
+        report.measure("floor", floor, "s");
         floor
     }
 }

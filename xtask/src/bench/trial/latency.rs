@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::endpoint::{Endpoint, Mood};
+use super::endpoint::{Behaviour, Endpoint};
 use super::floor::{Floor, Owner};
 use super::objects::{INTERVAL, Objects};
 use super::report::Report;
@@ -63,13 +63,13 @@ pub(super) async fn measure(stage: &mut Stage, count: u32) -> Result<Report> {
     let memory = operator.memory()?;
     operator.stop().await?;
 
-    report.tell("floor_p50", floor.percentile(50), "ms");
-    report.tell("floor_p99", floor.percentile(99), "ms");
+    report.measure("floor_p50", floor.percentile(50), "ms");
+    report.measure("floor_p99", floor.percentile(99), "ms");
     let good = tell(&mut report, "answer_to_run", &good);
     let bad = tell(&mut report, "bad_neighbours", &bad);
     report.at_most("bad_neighbours_move_p99_by", 100.0 * (bad / good - 1.0), "%", NEIGHBOURS);
     report.at_most("duplicates", f64::from(duplicates), "", 0.0);
-    report.tell("resident_peak", memory.peak, "MiB");
+    report.measure("resident_peak", memory.peak, "MiB");
     Ok(report)
 }
 
@@ -77,11 +77,11 @@ pub(super) async fn measure(stage: &mut Stage, count: u32) -> Result<Report> {
 fn tell(report: &mut Report, what: &str, phases: &[Sample]) -> f64 {
     let p = |percent| median(phases.iter().map(|phase| phase.percentile(percent)));
     for (number, phase) in (1..).zip(phases) {
-        report.tell(format!("{what}_p99_{number}"), phase.percentile(99), "ms");
+        report.measure(format!("{what}_p99_{number}"), phase.percentile(99), "ms");
     }
-    report.tell(format!("{what}_p50"), p(50), "ms");
+    report.measure(format!("{what}_p50"), p(50), "ms");
     report.at_most(format!("{what}_p99"), p(99), "ms", P99);
-    report.tell(format!("{what}_max"), phases.iter().map(Sample::max).fold(0.0, f64::max), "ms");
+    report.measure(format!("{what}_max"), phases.iter().map(Sample::max).fold(0.0, f64::max), "ms");
     p(99)
 }
 
@@ -98,30 +98,30 @@ impl Neighbours {
         2 * self.each + 2
     }
 
-    fn mood_of(&self, number: u32) -> Mood {
+    fn behaviour_of(&self, number: u32) -> Behaviour {
         match number {
-            _ if number < self.each => Mood::Hanging,
-            _ if number < 2 * self.each => Mood::Failing,
-            _ if number == 2 * self.each => Mood::Endless,
-            _ if number == 2 * self.each + 1 => Mood::Redirecting,
-            _ => Mood::Content,
+            _ if number < self.each => Behaviour::Hanging,
+            _ if number < 2 * self.each => Behaviour::Failing,
+            _ if number == 2 * self.each => Behaviour::Endless,
+            _ if number == 2 * self.each + 1 => Behaviour::Redirecting,
+            _ => Behaviour::NotNeeded,
         }
     }
 
     fn host_of(&self, number: u32) -> u8 {
-        match self.mood_of(number) {
-            Mood::Content | Mood::Wanting => 1,
-            Mood::Hanging => 2,
-            Mood::Failing => 3,
-            Mood::Endless => 4,
-            Mood::Redirecting => 5,
+        match self.behaviour_of(number) {
+            Behaviour::NotNeeded | Behaviour::Needed => 1,
+            Behaviour::Hanging => 2,
+            Behaviour::Failing => 3,
+            Behaviour::Endless => 4,
+            Behaviour::Redirecting => 5,
         }
     }
 
     fn misbehave(&self, misbehaving: bool) {
         for number in 0..self.count() {
-            let mood = if misbehaving { self.mood_of(number) } else { Mood::Content };
-            self.endpoint.set(number, mood);
+            let behaviour = if misbehaving { self.behaviour_of(number) } else { Behaviour::NotNeeded };
+            self.endpoint.set(number, behaviour);
         }
     }
 }
@@ -129,11 +129,11 @@ impl Neighbours {
 /// Lets these objects want a run, each from its next turn on. How long each answer took to become a run.
 async fn flip(endpoint: &Endpoint, runs: &Runs, numbers: std::ops::Range<u32>) -> Result<Vec<Duration>> {
     let begun = Instant::now();
-    numbers.clone().for_each(|number| endpoint.set(number, Mood::Wanting));
+    numbers.clone().for_each(|number| endpoint.set(number, Behaviour::Needed));
     let seen = runs.until(u32::try_from(numbers.len())?, begun, INTERVAL * 2).await?;
     let mut answered = BTreeMap::new();
-    for ask in endpoint.asks_since(begun).iter().filter(|ask| ask.needed) {
-        answered.entry(ask.object).or_insert(ask.at);
+    for poll in endpoint.polls_since(begun).iter().filter(|poll| poll.needed) {
+        answered.entry(poll.object).or_insert(poll.at);
     }
     let took = seen.iter().filter_map(|seen| Some(seen.at.saturating_duration_since(*answered.get(&seen.object)?)));
     Ok(took.collect())

@@ -40,16 +40,16 @@ pub(super) fn tell(report: &mut Report, kind: Kind, count: u32, floors: &Floors,
     let Kind { key, unit, writes } = kind;
     let floor = floors.tell(report);
     for (round, start) in (1..).zip(&starts) {
-        report.tell(format!("{key}_{round}"), start.took.as_secs_f64(), "s");
+        report.measure(format!("{key}_{round}"), start.took.as_secs_f64(), "s");
     }
     let of = |what: fn(&MassStart) -> f64| mean(starts.iter().map(what));
     let took = of(|start| start.took.as_secs_f64());
-    report.tell(key, took, "s");
+    report.measure(key, took, "s");
     report.at_most(format!("{key}_over_floor"), took / floor, "", OVER_FLOOR);
-    report.tell("runs_per_second", f64::from(count) / took, "/s");
-    report.tell("cpu_of_operator", of(|start| start.cpu.as_secs_f64()), "s");
+    report.measure("runs_per_second", f64::from(count) / took, "/s");
+    report.measure("cpu_of_operator", of(|start| start.cpu.as_secs_f64()), "s");
     report.at_most("duplicates", starts.iter().map(|start| f64::from(start.duplicates)).sum(), "", 0.0);
-    report.tell("resident_peak", starts.iter().map(|start| start.peak).fold(0.0, f64::max), "MiB");
+    report.measure("resident_peak", starts.iter().map(|start| start.peak).fold(0.0, f64::max), "MiB");
     let started: u32 = starts.iter().map(|_| count).sum();
     let requests = starts.into_iter().fold(Requests::default(), |all, start| all.and(start.requests));
     requests.tell(report, started, unit, writes);

@@ -1,6 +1,6 @@
 //! One measurement from start to end: brings up, measures, reports, takes down. The rest of the folder:
 //!
-//! - `stage`, `operator`, `endpoint`: the cluster, the operator's process, and what it asks.
+//! - `stage`, `process`, `endpoint`: the cluster, the processes that are measured, and the endpoints that they poll.
 //! - `api`, `objects`, `runs`, `audit`: the objects and runs on the API server, and who asked it for what.
 //! - `floor`: the same requests without an operator. `moment`: when either begins.
 //! - `idle`, `burst`, `latency`, `training`: what is measured. `mass_start`: what `burst` and `training` tell alike.
@@ -24,7 +24,7 @@ mod latency;
 mod mass_start;
 mod moment;
 mod objects;
-mod operator;
+mod process;
 mod report;
 mod runs;
 mod sample;

@@ -45,7 +45,7 @@ impl Report {
     }
 
     /// A number without a bound.
-    pub(super) fn tell(&mut self, key: impl Into<String>, value: f64, unit: &'static str) {
+    pub(super) fn measure(&mut self, key: impl Into<String>, value: f64, unit: &'static str) {
         self.take(key.into(), value, unit, Bound::None);
     }
 

@@ -2,6 +2,7 @@
 //! this program again, and kubectl.
 
 use std::env;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -11,7 +12,8 @@ use kube::Client;
 use serde_json::{Value, json};
 
 use super::audit::Audit;
-use super::operator::Operator;
+use super::objects::INTERVAL;
+use super::process::Process;
 use super::wait::until;
 use super::{api, objects};
 use crate::progress::Progress;
@@ -114,10 +116,24 @@ impl Stage {
         Ok(file)
     }
 
-    /// Starts the operator. It looks after the measured objects only.
-    pub(super) fn start_operator(&self) -> Result<Operator> {
-        let log = workspace::target_dir()?.join("bench/operator.log");
-        Operator::start(&self.binary, &self.account, &log, objects::MEASURED)
+    /// Starts the operator with the defaults that it has in a cluster, except for the addresses of this machine. It reconciles
+    /// the measured objects only.
+    pub(super) fn start_operator(&self) -> Result<Process> {
+        let mut command = Command::new(&self.binary);
+        command.args(["controller", "--listen=127.0.0.1:0", "--allow-address=127.0.0.0/8"]);
+        command.args(["--lease-namespace=modelsync-system", &format!("--selector={}", objects::MEASURED)]);
+        command.env("KUBECONFIG", &self.account);
+        Process::start("the operator", &mut command, &workspace::target_dir()?.join("bench/operator.log"))
+    }
+
+    /// Starts the bare poller: it polls these objects as often as the operator does.
+    pub(super) fn start_bare_poller(&self, endpoint: &str, objects: Range<u32>) -> Result<Process> {
+        let target = workspace::target_dir()?;
+        let mut command = Command::new(target.join("release/bare-poller"));
+        command.arg(format!("--endpoint={endpoint}"));
+        command.arg(format!("--first={}", objects.start)).arg(format!("--count={}", objects.len()));
+        command.arg(format!("--interval={}", INTERVAL.as_secs()));
+        Process::start("the bare poller", &mut command, &target.join("bench/bare-poller.log"))
     }
 
     /// The administrator's client.
