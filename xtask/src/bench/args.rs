@@ -4,37 +4,37 @@ use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// What to measure.
+    /// The benchmark.
     pub(super) which: Which,
-    /// How many objects; by default 10000, for `burst` and `training` 1000.
+    /// Number of objects. Default: 10000; for `burst` and `training` 1000.
     #[arg(long, value_parser = clap::value_parser!(u32).range(20..=100_000))]
     pub(super) objects: Option<u32>,
-    /// `idle`: then also with one finished run for each object.
+    /// `idle` only: measure again with one finished run for each object.
     #[arg(long)]
     pub(super) with_runs: bool,
     /// Measure this binary of the operator instead of the workspace's.
     #[arg(long)]
     pub(super) operator: Option<PathBuf>,
-    /// Leave the cluster up for a look at it.
+    /// Leave the cluster up, for inspection.
     #[arg(long)]
     pub(super) retain: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Which {
-    /// Nothing to do: memory, CPU, requests, punctuality; also after a restart.
+    /// An operator with nothing to do: memory, CPU, requests, punctuality; also after a restart.
     Idle,
-    /// Every object wants a run at once.
+    /// Every object needs a run at the same moment.
     Burst,
-    /// Every ModelTrain is due in the same minute, and each run is judged and recorded.
+    /// Every ModelTrain is due in the same minute; the operator judges and records each run.
     Training,
-    /// How soon an answer becomes a run, also beside endpoints that misbehave.
+    /// Time from a poll response to its run, also while other endpoints misbehave.
     Latency,
 }
 
 #[cfg(not(feature = "bench"))]
 impl Args {
-    /// The arguments that mean this.
+    /// The command line that gives these arguments.
     pub(super) fn command_line(self) -> Vec<std::ffi::OsString> {
         use clap::ValueEnum;
 

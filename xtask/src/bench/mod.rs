@@ -1,8 +1,8 @@
-//! `cargo xtask bench`: the command line, and the way into the measuring build. The measuring is in `trial`.
+//! `cargo xtask bench`: builds the measuring program and runs it. The measuring itself is in `trial`.
 //!
-//! Whatever measures runs on the same cores as what is measured, so it must be built in release, and it needs the client
-//! library of the operator, which the other tasks do not. Hence the feature `bench`: without it this program builds itself
-//! anew and hands over.
+//! The measuring program shares the cores with the programs that it measures, so it is built with the release profile. It also
+//! needs the operator's client libraries, which the other tasks do not. Hence the feature `bench`: without it, this program
+//! builds itself again with the feature, in release, and runs the result.
 
 use std::process::ExitCode;
 
@@ -30,7 +30,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     cargo.args(["build", "--release", "--quiet", "--package", "modelsync", "--package", "xtask"]);
     cargo.args(["--bin", "modelsync", "--bin", "xtask", "--bin", "bare-poller", "--features", "xtask/bench"]);
     if !cargo.status().context("cannot run cargo")?.success() {
-        bail!("the operator or the benchmark does not build; what cargo said is above");
+        bail!("the operator or the benchmark does not build; cargo's output is above");
     }
     let program = crate::workspace::target_dir()?.join("release/xtask");
     let measured = std::process::Command::new(program).args(args.command_line()).status();

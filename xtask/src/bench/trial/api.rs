@@ -1,4 +1,4 @@
-//! Requests to the API server, bare: no cache, no retry, no types. IO.
+//! Plain requests to the API server, without cache, retries or types. IO.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use kube::{Client, Config};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// A client of the API server that the kubeconfig names, with the operator's own client library.
+/// A client of the kubeconfig's API server, with the operator's client library.
 pub(super) async fn connect(kubeconfig: &Path) -> Result<Client> {
     let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
@@ -20,7 +20,7 @@ pub(super) async fn connect(kubeconfig: &Path) -> Result<Client> {
     Ok(Client::try_from(config)?)
 }
 
-/// Sends one request and returns the reply's body; any other status than 2xx is an error.
+/// Sends one request and returns the body of its response. Any status but 2xx is an error.
 pub(super) async fn call(client: &Client, method: Method, path: &str, body: Option<&Value>) -> Result<Vec<u8>> {
     let kind = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
     let bytes = body.map_or_else(Vec::new, |body| body.to_string().into_bytes());
@@ -58,7 +58,7 @@ pub(super) async fn list<T: DeserializeOwned>(client: &Client, path: &str, selec
     }
 }
 
-/// Does something for each number below `count`, so many at once; ends with the first failure.
+/// Calls `action` for each number below `count`, `at_once` at a time. The first failure ends it.
 pub(super) async fn each<T>(count: u32, at_once: usize, action: impl AsyncFn(u32) -> Result<T>) -> Result<Vec<T>> {
     let action = &action;
     let mut doing = futures::stream::iter(0..count).map(|number| action(number)).buffer_unordered(at_once);

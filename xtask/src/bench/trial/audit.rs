@@ -1,4 +1,4 @@
-//! What somebody asked of the API server, from the audit log. IO: reads the log.
+//! The requests of one user to the API server, from its audit log. IO: reads the log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -10,19 +10,19 @@ use serde::Deserialize;
 
 use super::report::Report;
 
-/// The log, from a moment on, for one user.
+/// The entries of one user in the log, from a position on.
 pub(super) struct Audit {
     log: PathBuf,
     from: u64,
     user: &'static str,
 }
 
-/// What requests have in common: verb, resource with subresource, HTTP status.
-pub(super) type Request = (String, String, u16);
+/// A kind of request: verb, resource with subresource, HTTP status.
+type Kind = (String, String, u16);
 
-/// How many requests of each sort there were.
+/// The number of requests of each kind.
 #[derive(Debug, Default)]
-pub(super) struct Requests(BTreeMap<Request, u32>);
+pub(super) struct Requests(BTreeMap<Kind, u32>);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -63,12 +63,12 @@ impl Audit {
         Ok(Self { log: log.to_path_buf(), from, user })
     }
 
-    /// Requests of this user since the cluster is up.
+    /// Requests of this user since the cluster came up.
     pub(super) fn of_all(log: &Path, user: &'static str) -> Self {
         Self { log: log.to_path_buf(), from: 0, user }
     }
 
-    /// The requests that were answered so far.
+    /// The requests that the API server has responded to so far.
     pub(super) fn requests(&self) -> Result<Requests> {
         let mut found = BTreeMap::new();
         for event in self.events()?.into_iter().filter(|event| event.stage == "ResponseComplete") {
@@ -81,7 +81,7 @@ impl Audit {
         Ok(Requests(found))
     }
 
-    /// The resources whose watch has begun.
+    /// The resources that the user has begun to watch.
     pub(super) fn watched(&self) -> Result<BTreeSet<String>> {
         let begun = |event: &Event| event.stage == "ResponseStarted" && event.verb == "watch";
         Ok(self.events()?.into_iter().filter(begun).map(|event| event.object_ref.resource).collect())
@@ -92,7 +92,7 @@ impl Audit {
         file.seek(SeekFrom::Start(self.from))?;
         let mut found = Vec::new();
         for line in BufReader::new(file).split(b'\n') {
-            // The last line may be half written.
+            // The API server may still be writing the last line.
             let event = serde_json::from_slice::<Event>(&line?).ok();
             found.extend(event.filter(|event| event.user.username == self.user));
         }
@@ -101,39 +101,40 @@ impl Audit {
 }
 
 impl Requests {
-    /// Both together.
+    /// The sum of both.
     pub(super) fn and(mut self, more: Self) -> Self {
-        for (sort, count) in more.0 {
-            *self.0.entry(sort).or_default() += count;
+        for (kind, count) in more.0 {
+            *self.0.entry(kind).or_default() += count;
         }
         self
     }
 
-    /// How many requests are of this sort.
-    pub(super) fn count(&self, sort: impl Fn(&str, &str, u16) -> bool) -> u32 {
-        self.0.iter().filter(|((verb, resource, code), _)| sort(verb, resource, *code)).map(|(_, count)| count).sum()
+    /// Number of requests that match.
+    pub(super) fn count(&self, matches: impl Fn(&str, &str, u16) -> bool) -> u32 {
+        self.0.iter().filter(|((verb, resource, code), _)| matches(verb, resource, *code)).map(|(_, count)| count).sum()
     }
 
-    /// Writes but those of the lease, which is renewed whatever happens.
+    /// Number of writes, without those of the lease, which the leader always renews.
     pub(super) fn writes(&self) -> u32 {
         self.count(|verb, resource, _| !matches!(verb, "get" | "list" | "watch") && resource != "leases")
     }
 
-    /// What each of `count` pieces of work cost, at most `most` writes beside its events; and that nothing was refused.
-    pub(super) fn tell(&self, report: &mut Report, count: u32, each: &str, most: f64) {
+    /// Reports the writes of each of `count` runs or trainings, of which it may need `most` without its events, and the
+    /// requests that the API server refused.
+    pub(super) fn report(&self, report: &mut Report, count: u32, each: &str, most: f64) {
         let events = self.count(|_, resource, _| resource == "events");
         report.at_most(format!("writes_per_{each}"), f64::from(self.writes() - events) / f64::from(count), "", most);
         report.measure(format!("events_per_{each}"), f64::from(events) / f64::from(count), "");
-        // A conflict over the lease is how its holder is found out.
+        // Replicas learn by conflicts that another one holds the lease.
         let refused = |conflict| self.count(|_, of, code| of != "leases" && code >= 400 && (code == 409) == conflict);
         report.at_most("conflicts", f64::from(refused(true)), "", 0.0);
         report.at_most("other_refusals", f64::from(refused(false)), "", 0.0);
-        for (sort, number) in self.by_verb() {
-            report.measure(format!("requests_{sort}"), f64::from(number), "");
+        for (kind, number) in self.by_verb() {
+            report.measure(format!("requests_{kind}"), f64::from(number), "");
         }
     }
 
-    /// Verb and resource with their number.
+    /// Number of requests by verb and resource.
     pub(super) fn by_verb(&self) -> BTreeMap<String, u32> {
         let mut by_verb = BTreeMap::new();
         for ((verb, resource, _), count) in &self.0 {

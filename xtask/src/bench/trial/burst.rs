@@ -1,12 +1,13 @@
-//! Every object wants a run at once: how long it takes until all runs exist, against the same requests without an operator.
+//! Every object needs a run at the same moment: the time until all runs exist, compared with the same requests without the
+//! operator.
 //!
-//! The endpoint of every object wants a sync, and a window holds all of them back. When it opens, the operator, which is up
-//! and idle, asks about all of them and starts their runs. One such burst and one floor are no more than two samples of a busy
-//! machine, so several of both are taken in turn, and their means count.
+//! Every endpoint responds that a sync is needed, and a window holds all syncs back. When the window opens, the operator, which
+//! is up and idle, polls every object and starts its run. A single burst and a single loop of the floor are two samples of a busy
+//! machine, so several of both are taken in turn, and their means are compared.
 //!
-//! Each burst and each loop of the floor has a cluster of its own. What happened before stays in the caches of the API server
-//! for minutes: its heap grows to 2.5 GB, a garbage collection then takes 2.4 s in which everything is slow, and a loop of five
-//! seconds would tell how much of one it met.
+//! Each burst and each loop of the floor runs on a new cluster. On a used one, the API server keeps earlier events in its caches
+//! for minutes: its heap grows to 2.5 GB, and one garbage collection takes 2.4 s, in which everything is slow. The time of a loop
+//! of five seconds would then depend on how many collections it meets.
 
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use super::stage::Stage;
 
 /// Bursts, each after a loop of the floor.
 const ROUNDS: u32 = 8;
-/// Its writes: reserve, create.
+/// The two writes of a run: reserve, create.
 const KIND: Kind = Kind { key: "burst", unit: "run", writes: 2.0 };
 
 /// Measures with this many objects.
@@ -34,22 +35,21 @@ pub(super) async fn measure(stage: &mut Stage, count: u32) -> Result<Report> {
     report.parameter("floor_at_once", BEST_AT_ONCE);
     let endpoint = Endpoint::start(count).await?;
 
-    let (mut floors, mut asked, mut bursts) = (Floors::default(), Vec::new(), Vec::new());
+    let (mut floors, mut polled, mut bursts) = (Floors::default(), Vec::new(), Vec::new());
     for round in 1..=ROUNDS {
         stage.progress.step(&format!("round {round} of {ROUNDS}"));
         floors.round(stage, Owner::ModelSync, count).await?;
         stage.renew().await?;
         let (first, burst) = burst(stage, &endpoint, count).await?;
-        asked.push(first.as_secs_f64());
+        polled.push(first.as_secs_f64());
         bursts.push(burst);
     }
-    mass_start::tell(&mut report, KIND, count, &floors, bursts);
-    report.measure("first_answer", mean(asked), "s");
+    mass_start::report_on(&mut report, KIND, count, &floors, bursts);
+    report.measure("first_answer", mean(polled), "s");
     Ok(report)
 }
 
-/// Until a run of every object is there, which all of them want and none may start before one moment. Also from that moment
-/// to the first answer.
+/// One burst. Returns the time from the opening of the window to the first poll, and the mass start.
 async fn burst(stage: &Stage, endpoint: &Endpoint, count: u32) -> Result<(Duration, MassStart)> {
     stage.progress.step("objects");
     let operator = stage.start_operator()?;
@@ -70,6 +70,6 @@ async fn burst(stage: &Stage, endpoint: &Endpoint, count: u32) -> Result<(Durati
     tokio::time::sleep(SURPLUS).await;
     let (requests, duplicates, memory) = (audit.requests()?, runs.duplicates().await?, operator.memory()?);
     operator.stop().await?;
-    let (asked, took) = (first.duration_since(opened), last.duration_since(opened));
-    Ok((asked, MassStart { took, cpu, peak: memory.peak, requests, duplicates }))
+    let (polled, took) = (first.duration_since(opened), last.duration_since(opened));
+    Ok((polled, MassStart { took, cpu, peak: memory.peak, requests, duplicates }))
 }

@@ -1,5 +1,5 @@
-//! The floor: what starting a run asks of the API server, without an operator. A bare loop of the same two requests, with
-//! the same account, client library and bodies, under the eyes of the same watch. IO through `api`.
+//! The floor: the two requests that starting a run takes, sent to the API server in a bare loop without the operator. Account,
+//! client library and bodies are the operator's, and the same watch observes the runs. IO through `api`.
 
 use std::time::{Duration, Instant};
 
@@ -17,33 +17,33 @@ use super::sample::{Sample, mean};
 use super::stage::Stage;
 use super::{api, runs, trains};
 
-/// Pairs at once with which a loop is fastest, as far as that can be told: `docs/performance.md` has the others' times. They are
-/// not run each time, for of several means of few loops the lowest is also the luckiest.
+/// Number of concurrent pairs with which a loop is fastest. `docs/performance.md` has the times of other numbers. A benchmark
+/// does not try them again: of several means of few loops, the lowest is also the luckiest.
 pub(super) const BEST_AT_ONCE: usize = 128;
 
-/// Whose status is written and whose runs are created.
+/// The kind of object whose status is written and whose runs are created.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Owner {
     ModelSync,
     ModelTrain,
 }
 
-/// Longest that a loop may take.
+/// Longest time that a loop may take.
 const PATIENCE: Duration = Duration::from_mins(5);
 
-/// Objects for bare pairs of requests, one for each.
+/// Objects to send bare pairs of requests for, one pair each.
 pub(super) struct Floor {
     owner: Owner,
     account: Client,
     objects: Vec<Meta>,
 }
 
-/// Loops, each from the moment at which it begins until the last run is visible to a watch.
+/// The times of several loops, each from its beginning until a watch shows the last run.
 #[derive(Default)]
 pub(super) struct Floors(Vec<Duration>);
 
 impl Floors {
-    /// One more, on a new cluster.
+    /// Runs one more loop, on a new cluster.
     pub(super) async fn round(&mut self, stage: &mut Stage, owner: Owner, pairs: u32) -> Result<()> {
         stage.renew().await?;
         stage.progress.step("floor");
@@ -57,8 +57,8 @@ impl Floors {
         Ok(())
     }
 
-    /// The floor: their mean. Tells the report of every loop.
-    pub(super) fn tell(&self, report: &mut Report) -> f64 {
+    /// Reports every loop and returns the floor: their mean.
+    pub(super) fn report(&self, report: &mut Report) -> f64 {
         for (round, took) in (1..).zip(&self.0) {
             report.measure(format!("floor_{round}"), took.as_secs_f64(), "s");
         }
@@ -69,34 +69,36 @@ impl Floors {
 }
 
 impl Floor {
-    /// Objects as the operator has them before their runs may start. `admin` makes them, and `account` sends for them.
+    /// Creates objects and gives them the status that the operator would, whose runs may not start yet. `admin` creates the
+    /// objects; `account` sends all other requests.
     pub(super) async fn prepare(owner: Owner, account: Client, admin: &Client, count: u32) -> Result<Self> {
         let mut floor = Self { owner, account, objects: owner.create(admin, count).await? };
-        let mut taken_in = api::each(count, AT_ONCE, async |number| {
+        let mut prepared = api::each(count, AT_ONCE, async |number| {
             let collection = owner.collection(&objects::namespace(number));
-            let path = format!("{collection}/{}/status?fieldManager={MANAGER}", floor.of(number)?.name);
+            let path = format!("{collection}/{}/status?fieldManager={MANAGER}", floor.object(number)?.name);
             let status = json!({ "status": owner.waiting() });
             objects::created(&api::call(&floor.account, Method::PATCH, &path, Some(&status)).await?)
         })
         .await?;
-        taken_in.sort_by(|a, b| a.name.cmp(&b.name));
-        floor.objects = taken_in;
+        prepared.sort_by(|a, b| a.name.cmp(&b.name));
+        floor.objects = prepared;
         Ok(floor)
     }
 
-    /// One pair for each object, so many at once. Each pair's time, from its first request to its last reply.
+    /// Sends one pair for each object, `at_once` at a time. Returns the time of each pair, from its first request to its last
+    /// response.
     pub(super) async fn run(self, at_once: usize) -> Result<Sample> {
         let took = api::each(u32::try_from(self.objects.len())?, at_once, async |number| {
             let before = Instant::now();
-            self.pair(&objects::namespace(number), self.of(number)?).await?;
+            self.pair(&objects::namespace(number), self.object(number)?).await?;
             Ok(before.elapsed())
         })
         .await?;
         Ok(Sample::of(took))
     }
 
-    fn of(&self, number: u32) -> Result<&Meta> {
-        self.objects.get(usize::try_from(number)?).context("an object that was made")
+    fn object(&self, number: u32) -> Result<&Meta> {
+        self.objects.get(usize::try_from(number)?).context("no such object")
     }
 
     async fn pair(&self, namespace: &str, object: &Meta) -> Result<()> {
@@ -122,7 +124,7 @@ const LATER: &str = "2099-01-01T00:00:00Z";
 const NOW: &str = "2026-01-01T00:00:00Z";
 
 impl Owner {
-    /// When runs may begin. A schedule fires at full minutes.
+    /// The moment when runs may begin. For a ModelTrain it is a full minute, when a schedule fires.
     pub(super) fn begins(self, count: u32) -> Result<Moment> {
         let prepared = Moment::after_preparing(count)?;
         match self {
@@ -177,7 +179,7 @@ impl Owner {
         }
     }
 
-    /// What the operator changes in that status when it reserves a run, as large as that.
+    /// The part of the status that the operator writes when it reserves a run, in the same size.
     fn reserved(self, namespace: &str, run: &str) -> Value {
         let mut status = json!({
             "attempt": 1,

@@ -1,8 +1,8 @@
-//! How soon an answer becomes a run, while many objects are polled; and whether endpoints that misbehave delay the others.
+//! The time from a poll response to its run while many objects are polled, and whether misbehaving endpoints delay the others.
 //!
-//! An answer counts from the moment that the endpoint gives it; the wait for an object's turn before that belongs to its
-//! interval. Six hundred runs have a p99 that one stall of the API server decides, so there are several phases of each sort,
-//! and the median of theirs counts; their order keeps a drift of the machine out of the comparison.
+//! The time begins when the endpoint responds; the wait for the poll is a part of the object's interval. One stall of the API
+//! server decides the p99 of six hundred runs, so there are several phases of each kind, and the median of their p99 counts. The
+//! order of the phases cancels out a drift of the machine.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -17,24 +17,24 @@ use super::runs::Runs;
 use super::sample::{Sample, median};
 use super::stage::Stage;
 
-/// Most time from an answer to its run, in milliseconds, for 99 of 100.
+/// Longest time from a response to its run, in milliseconds, for 99 of 100.
 const P99: f64 = 30.0;
-/// Most that bad neighbours may add to that, in per cent.
+/// Most that misbehaving endpoints may add to it, in percent.
 const NEIGHBOURS: f64 = 20.0;
-/// Most runs of one phase: 10 a second, so that they do not wait for each other.
-const FLIPS: u32 = 600;
-/// Whether the neighbours misbehave in each of the phases.
+/// Most runs of one phase: ten per second, so that they do not wait for each other.
+const STARTS: u32 = 600;
+/// Whether endpoints misbehave, for each phase.
 const PHASES: [bool; 6] = [false, true, true, false, false, true];
-/// Until hanging endpoints hang, or have been given up.
+/// Time to wait after endpoints begin or cease to hang, until the operator has begun or given up those polls.
 const CHANGE: Duration = Duration::from_secs(15);
 
 /// Measures with this many objects.
 pub(super) async fn measure(stage: &mut Stage, count: u32) -> Result<Report> {
     let mut report = Report::new("latency");
-    let flips = FLIPS.min(count / 10);
+    let starts = STARTS.min(count / 10);
     report.parameter("objects", count);
     report.parameter("interval_s", INTERVAL.as_secs());
-    report.parameter("runs_per_phase", flips);
+    report.parameter("runs_per_phase", starts);
     report.parameter("hanging", count / 100);
     report.parameter("failing", count / 100);
     stage.renew().await?;
@@ -48,15 +48,15 @@ pub(super) async fn measure(stage: &mut Stage, count: u32) -> Result<Report> {
     objects.until_in_sync(0).await?;
 
     stage.progress.step("floor");
-    let floor = Floor::prepare(Owner::ModelSync, stage.account().await?, &admin, flips).await?.run(1).await?;
+    let floor = Floor::prepare(Owner::ModelSync, stage.account().await?, &admin, starts).await?.run(1).await?;
     let runs = Runs::watch(admin).await?;
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     for (phase, misbehaving) in (0..).zip(PHASES) {
         stage.progress.step(if misbehaving { "bad neighbours" } else { "good neighbours" });
         neighbours.misbehave(misbehaving);
         tokio::time::sleep(CHANGE).await;
-        let first = neighbours.count() + phase * flips;
-        let took = Sample::of(flip(&endpoint, &runs, first..first + flips).await?);
+        let first = neighbours.count() + phase * starts;
+        let took = Sample::of(start_runs(&endpoint, &runs, first..first + starts).await?);
         if misbehaving { bad.push(took) } else { good.push(took) }
     }
     let duplicates = runs.duplicates().await?;
@@ -65,16 +65,16 @@ pub(super) async fn measure(stage: &mut Stage, count: u32) -> Result<Report> {
 
     report.measure("floor_p50", floor.percentile(50), "ms");
     report.measure("floor_p99", floor.percentile(99), "ms");
-    let good = tell(&mut report, "answer_to_run", &good);
-    let bad = tell(&mut report, "bad_neighbours", &bad);
+    let good = report_phases(&mut report, "answer_to_run", &good);
+    let bad = report_phases(&mut report, "bad_neighbours", &bad);
     report.at_most("bad_neighbours_move_p99_by", 100.0 * (bad / good - 1.0), "%", NEIGHBOURS);
     report.at_most("duplicates", f64::from(duplicates), "", 0.0);
     report.measure("resident_peak", memory.peak, "MiB");
     Ok(report)
 }
 
-/// Tells the report of these phases. Returns their p99.
-fn tell(report: &mut Report, what: &str, phases: &[Sample]) -> f64 {
+/// Reports these phases. Returns the median of their p99.
+fn report_phases(report: &mut Report, what: &str, phases: &[Sample]) -> f64 {
     let p = |percent| median(phases.iter().map(|phase| phase.percentile(percent)));
     for (number, phase) in (1..).zip(phases) {
         report.measure(format!("{what}_p99_{number}"), phase.percentile(99), "ms");
@@ -85,15 +85,15 @@ fn tell(report: &mut Report, what: &str, phases: &[Sample]) -> f64 {
     p(99)
 }
 
-/// The objects from 0 on, whose endpoints misbehave at times; each sort has a host of its own.
+/// The first objects, whose endpoints misbehave in some phases. Each kind of misbehaviour has a host of its own.
 struct Neighbours {
     endpoint: Endpoint,
-    /// How many hang, and how many fail.
+    /// Number of endpoints that hang, and of those that fail.
     each: u32,
 }
 
 impl Neighbours {
-    /// Hanging, failing, one endless, one redirecting.
+    /// The hanging and the failing ones, one endless and one redirecting.
     fn count(&self) -> u32 {
         2 * self.each + 2
     }
@@ -126,15 +126,16 @@ impl Neighbours {
     }
 }
 
-/// Lets these objects want a run, each from its next turn on. How long each answer took to become a run.
-async fn flip(endpoint: &Endpoint, runs: &Runs, numbers: std::ops::Range<u32>) -> Result<Vec<Duration>> {
+/// Makes the endpoints of these objects respond that a sync is needed, from the next poll on. Returns the time from each response
+/// to its run.
+async fn start_runs(endpoint: &Endpoint, runs: &Runs, numbers: std::ops::Range<u32>) -> Result<Vec<Duration>> {
     let begun = Instant::now();
     numbers.clone().for_each(|number| endpoint.set(number, Behaviour::Needed));
     let seen = runs.until(u32::try_from(numbers.len())?, begun, INTERVAL * 2).await?;
-    let mut answered = BTreeMap::new();
+    let mut responded = BTreeMap::new();
     for poll in endpoint.polls_since(begun).iter().filter(|poll| poll.needed) {
-        answered.entry(poll.object).or_insert(poll.at);
+        responded.entry(poll.object).or_insert(poll.at);
     }
-    let took = seen.iter().filter_map(|seen| Some(seen.at.saturating_duration_since(*answered.get(&seen.object)?)));
+    let took = seen.iter().filter_map(|seen| Some(seen.at.saturating_duration_since(*responded.get(&seen.object)?)));
     Ok(took.collect())
 }

@@ -1,10 +1,10 @@
-//! One measurement from start to end: brings up, measures, reports, takes down. The rest of the folder:
+//! One benchmark from start to end: brings a cluster up, measures, reports, takes the cluster down. The rest of the folder:
 //!
 //! - `stage`, `process`, `endpoint`: the cluster, the processes that are measured, and the endpoints that they poll.
-//! - `api`, `objects`, `runs`, `audit`: the objects and runs on the API server, and who asked it for what.
-//! - `floor`: the same requests without an operator. `moment`: when either begins.
-//! - `idle`, `burst`, `latency`, `training`: what is measured. `mass_start`: what `burst` and `training` tell alike.
-//! - `sample`, `report`: the numbers and their bounds.
+//! - `api`, `objects`, `trains`, `runs`, `audit`: the objects and runs on the API server, and the requests that it received.
+//! - `floor`: the operator's requests to the API server, sent without the operator. `moment`: when runs may begin.
+//! - `idle`, `burst`, `latency`, `training`: the benchmarks. `mass_start`: the part that `burst` and `training` share.
+//! - `sample`, `report`: the numbers and their bounds. `wait`: waiting with a deadline.
 
 use std::process::ExitCode;
 
@@ -33,18 +33,18 @@ mod training;
 mod trains;
 mod wait;
 
-/// Measures, prints the table, writes the file. Fails where a bound does not hold.
+/// Measures, prints the table and writes the file. Fails if a bound does not hold.
 pub(super) fn run(args: Args) -> Result<ExitCode> {
     let garbage_collection = match args.which {
         Which::Idle | Which::Latency => GarbageCollection::Rare,
-        Which::Burst | Which::Training => GarbageCollection::Usual,
+        Which::Burst | Which::Training => GarbageCollection::Default,
     };
     let mut stage = Stage::new(args.operator, garbage_collection, args.retain)?;
     let threads = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let report = threads.block_on(async {
         tokio::select! {
             report = measure(&mut stage, args.which, args.objects, args.with_runs) => report,
-            () = told_to_stop() => bail!("interrupted"),
+            () = interrupted() => bail!("interrupted"),
         }
     })?;
     report.print();
@@ -61,7 +61,7 @@ async fn measure(stage: &mut Stage, which: Which, objects: Option<u32>, with_run
     }
 }
 
-async fn told_to_stop() {
+async fn interrupted() {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
     tokio::select! {

@@ -1,4 +1,4 @@
-//! ModelSyncs to measure with: the fields of the label bot's objects of 2020, about 1 KB each. IO through `api`.
+//! The ModelSyncs of a benchmark. They have the fields of the label bot's objects of 2020, about 1 KB each. IO through `api`.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,15 +13,15 @@ use serde_json::{Value, json};
 use super::api;
 use super::wait::until;
 
-/// Label selector of the objects that the operator looks after.
+/// Label selector of the objects that the operator reconciles.
 pub(super) const MEASURED: &str = "bench=measured";
-/// Time between two questions about an object: the default of the API.
+/// Time between two polls of an object: the default of the API.
 pub(super) const INTERVAL: Duration = Duration::from_mins(1);
-/// Group and version of what is measured.
+/// Group and version of the operator's kinds.
 pub(super) const API_VERSION: &str = "automl.cloudai.kubeflow.org/v1alpha1";
-/// The objects are spread over this many namespaces.
+/// Number of namespaces that the objects are spread over.
 const NAMESPACES: u32 = 50;
-/// Requests at once when many objects are prepared.
+/// Concurrent requests when many objects are prepared.
 pub(super) const AT_ONCE: usize = 16;
 
 /// A set of ModelSyncs, numbered from 0.
@@ -30,11 +30,11 @@ pub(super) struct Objects {
     prefix: &'static str,
     label: &'static str,
     count: u32,
-    /// Until then no run of theirs may start.
+    /// Before this moment no run may start.
     closed_until: Option<Timestamp>,
 }
 
-/// What of an object a write needs to know.
+/// The metadata that later writes to an object need.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Meta {
@@ -69,27 +69,27 @@ struct Condition {
 }
 
 impl Objects {
-    /// The objects that the operator looks after.
+    /// Objects that the operator reconciles.
     pub(super) fn measured(admin: Client, count: u32) -> Self {
         Self { admin, prefix: "model", label: "measured", count, closed_until: None }
     }
 
-    /// Others of the same form, for bare requests.
+    /// Objects of the same form that the operator ignores, for bare requests.
     pub(super) fn of_floor(admin: Client, count: u32) -> Self {
         Self { admin, prefix: "floor", label: "floor", count, closed_until: None }
     }
 
-    /// The same, but no run of theirs may start before this moment.
+    /// The same objects, but none of their runs may start before this moment.
     pub(super) fn closed_until(self, opens: Timestamp) -> Self {
         Self { closed_until: Some(opens), ..self }
     }
 
-    /// How many.
+    /// Number of objects.
     pub(super) fn count(&self) -> u32 {
         self.count
     }
 
-    /// Creates all of them; `url` gives each its endpoint.
+    /// Creates all of them. `url` returns the endpoint of an object.
     pub(super) async fn create(&self, url: impl Fn(u32) -> String) -> Result<Vec<Meta>> {
         make_namespaces(&self.admin).await?;
         let url = &url;
@@ -107,12 +107,12 @@ impl Objects {
         Ok(created)
     }
 
-    /// Waits until the operator has found every object in sync and has no run of it open, after this many attempts.
+    /// Waits until every object is in sync and has no open run, after at least this many attempts.
     pub(super) async fn until_in_sync(&self, attempts: i64) -> Result<()> {
         self.until("every object is in sync", |status| status.is_in_sync(attempts)).await
     }
 
-    /// Waits until the operator has found that every object needs a sync, which may not start yet.
+    /// Waits until the operator has found that every object needs a sync that may not start yet.
     pub(super) async fn until_held_back(&self) -> Result<()> {
         self.until("every sync is held back", |status| status.condition("InSync", "False", Some("OutsideWindow"))).await
     }
@@ -126,14 +126,14 @@ impl Objects {
             if ready == objects.len() && u32::try_from(ready)? == self.count {
                 return Ok(Some(()));
             }
-            // A list of thousands is work for the API server.
+            // Listing thousands of objects keeps the API server busy, so this waits longer than `until` does.
             tokio::time::sleep(Duration::from_secs(2)).await;
             Ok(None)
         })
         .await
     }
 
-    /// Gives every object a new trigger: the operator then asks about it at once.
+    /// Sets the trigger annotation of every object, so that the operator polls it at once.
     pub(super) async fn trigger(&self, value: &str) -> Result<()> {
         let patch = json!({ "metadata": { "annotations": { "automl.cloudai.kubeflow.org/trigger": value } } });
         api::each(self.count, AT_ONCE, async |number| {
@@ -162,7 +162,7 @@ impl Status {
         self.condition("InSync", "True", None) && self.reservation.is_none() && self.attempt >= attempts
     }
 
-    /// Whether there is such a condition; no reason stands for any.
+    /// Whether the status has such a condition. `None` matches any reason.
     fn condition(&self, type_: &str, status: &str, reason: Option<&str>) -> bool {
         let is =
             |c: &Condition| c.type_ == type_ && c.status == status && reason.is_none_or(|reason| c.reason == reason);
@@ -170,12 +170,12 @@ impl Status {
     }
 }
 
-/// What of the object in this reply a write needs to know.
-pub(super) fn created(reply: &[u8]) -> Result<Meta> {
-    Ok(serde_json::from_slice::<Object>(reply)?.metadata)
+/// The metadata of the object in a response.
+pub(super) fn created(response: &[u8]) -> Result<Meta> {
+    Ok(serde_json::from_slice::<Object>(response)?.metadata)
 }
 
-/// Namespace of the object with this number.
+/// The namespace of the object with this number.
 pub(super) fn namespace(number: u32) -> String {
     format!("bench-{:02}", number % NAMESPACES)
 }
@@ -185,18 +185,18 @@ pub(super) fn collection(namespace: &str) -> String {
     format!("/apis/{API_VERSION}/namespaces/{namespace}/modelsyncs")
 }
 
-/// Number of the object with this name.
+/// The number of the object with this name.
 pub(super) fn number_of(name: &str) -> Option<u32> {
     name.rsplit_once('-')?.1.parse().ok()
 }
 
-/// The namespaces that objects are spread over.
+/// Creates the namespaces that objects are spread over, unless they exist.
 pub(super) async fn make_namespaces(admin: &Client) -> Result<()> {
-    let there: BTreeSet<String> =
+    let existing: BTreeSet<String> =
         api::list::<Value>(admin, "/api/v1/namespaces", "bench").await?.iter().filter_map(name_of).collect();
     api::each(NAMESPACES, AT_ONCE, async |number| {
         let name = namespace(number);
-        if !there.contains(&name) {
+        if !existing.contains(&name) {
             let body = json!({ "metadata": { "name": name, "labels": { "bench": "" } } });
             api::call(admin, Method::POST, "/api/v1/namespaces", Some(&body)).await?;
         }
@@ -221,7 +221,7 @@ fn spec(url: &str) -> Value {
     })
 }
 
-/// Spec of the label bot's PipelineRuns.
+/// The spec of the label bot's PipelineRuns.
 pub(super) fn run_spec(model: &str) -> Value {
     json!({
         "pipelineRef": { "name": "update-model-pr" },

@@ -1,4 +1,5 @@
-//! What was measured, its bounds, the machine: one table and one JSON file. IO: reads /proc, prints, writes the file.
+//! The report of a benchmark: its measures with their bounds, and the machine, as a table and as a JSON file. IO: reads /proc,
+//! prints, writes the file.
 
 use std::fs;
 use std::thread;
@@ -8,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{files, workspace};
 
-/// What a number must not pass.
+/// A limit that a measure must keep.
 #[derive(Clone, Copy, Debug)]
 enum Bound {
     None,
@@ -34,32 +35,32 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// Takes down the machine as it is now, before anything is measured.
+    /// An empty report. Describes the machine as it is now, before anything is measured.
     pub(super) fn new(bench: &'static str) -> Self {
         Self { bench, parameters: Map::new(), machine: machine(), measures: Vec::new() }
     }
 
-    /// How it was measured.
+    /// Adds a parameter of the benchmark.
     pub(super) fn parameter(&mut self, key: &str, value: impl Into<Value>) {
         self.parameters.insert(key.to_owned(), value.into());
     }
 
-    /// A number without a bound.
+    /// Adds a measure without a bound.
     pub(super) fn measure(&mut self, key: impl Into<String>, value: f64, unit: &'static str) {
-        self.take(key.into(), value, unit, Bound::None);
+        self.add(key.into(), value, unit, Bound::None);
     }
 
-    /// A number that must not be larger.
+    /// Adds a measure that must not be larger than `bound`.
     pub(super) fn at_most(&mut self, key: impl Into<String>, value: f64, unit: &'static str, bound: f64) {
-        self.take(key.into(), value, unit, Bound::AtMost(bound));
+        self.add(key.into(), value, unit, Bound::AtMost(bound));
     }
 
-    /// A number that must not be smaller.
+    /// Adds a measure that must not be smaller than `bound`.
     pub(super) fn at_least(&mut self, key: impl Into<String>, value: f64, unit: &'static str, bound: f64) {
-        self.take(key.into(), value, unit, Bound::AtLeast(bound));
+        self.add(key.into(), value, unit, Bound::AtLeast(bound));
     }
 
-    fn take(&mut self, key: String, value: f64, unit: &'static str, bound: Bound) {
+    fn add(&mut self, key: String, value: f64, unit: &'static str, bound: Bound) {
         self.measures.push(Measure { key, value, unit, bound });
     }
 
@@ -68,7 +69,7 @@ impl Report {
         self.measures.iter().all(Measure::holds)
     }
 
-    /// The table.
+    /// Prints the table.
     pub(super) fn print(&self) {
         let parameters: Vec<_> = self.parameters.iter().map(|(key, value)| format!("{key} {value}")).collect();
         println!("\n{}: {}", self.bench, parameters.join(", "));
@@ -77,7 +78,7 @@ impl Report {
         }
     }
 
-    /// The file `target/bench/NAME.json`.
+    /// Writes the file `target/bench/NAME.json`.
     pub(super) fn write(&self) -> Result<()> {
         let file = workspace::target_dir()?.join("bench").join(format!("{}.json", self.bench));
         files::write(&file, format!("{:#}\n", self.json()))?;
@@ -132,12 +133,12 @@ impl Measure {
     }
 }
 
-/// Three decimals: more would pretend to a precision that is not there.
+/// Three decimals: the measures are not more precise than that.
 fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }
 
-/// CPU, cores, memory, kernel, and how busy the machine is: others that use it make every number worse.
+/// CPU, cores, memory, kernel and load. Other programs on the machine make every measure worse.
 fn machine() -> Value {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let field = |text: &str, name: &str| {
@@ -162,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_passed_bound_fails_the_report_and_is_named() {
+    fn exceeded_bound_fails_the_report_and_is_named() {
         let mut report = Report::new("test");
         report.at_most("small", 1.0, "MiB", 1.0);
         report.at_least("large", 99.9, "%", 99.9);

@@ -1,4 +1,4 @@
-//! PipelineRuns: a watch that notes when each was seen, a count of duplicates, and the part of Tekton. IO through `api`.
+//! PipelineRuns: a watch that notes when each run appears, a count of duplicates, and a stand-in for Tekton. IO through `api`.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,31 +16,31 @@ use tokio::task::JoinSet;
 use super::wait::until;
 use super::{api, objects};
 
-/// Label of every run of the operator's (`src/api/keys.rs`).
+/// The label of every run that the operator creates (`src/api/keys.rs`).
 pub(super) const OWNER_UID: &str = "automl.cloudai.kubeflow.org/owner-uid";
 const OWNER_NAME: &str = "automl.cloudai.kubeflow.org/owner-name";
 const ATTEMPT: &str = "automl.cloudai.kubeflow.org/attempt";
-/// URL path of the runs of all namespaces.
+/// The URL path of the runs of all namespaces.
 const COLLECTION: &str = "/apis/tekton.dev/v1/pipelineruns";
 const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
-/// A run that came into being.
+/// A run that the watch has shown.
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
     /// Number of its object.
     pub(super) object: u32,
-    /// When the watch told of it.
+    /// When the watch showed it.
     pub(super) at: Instant,
     path: String,
 }
 
-/// Runs of measured objects, from the moment that the watch began. The watch ends when this is dropped.
+/// The runs that have appeared since the watch began. Dropping this ends the watch.
 pub(super) struct Runs {
     follower: Follower,
     _watch: JoinSet<()>,
 }
 
-/// What the watch does.
+/// The task that follows the watch.
 #[derive(Clone)]
 struct Follower {
     admin: Client,
@@ -67,12 +67,13 @@ struct Meta {
 }
 
 impl Runs {
-    /// Begins to watch.
+    /// Begins the watch.
     pub(super) async fn watch(admin: Client) -> Result<Self> {
         let follower = Follower { admin, seen: Arc::default() };
         let first = api::call(&follower.admin, Method::GET, &format!("{COLLECTION}?limit=1"), None).await?;
         let list: Value = serde_json::from_slice(&first)?;
-        let version = list["metadata"]["resourceVersion"].as_str().context("a list without a version")?.to_owned();
+        let version =
+            list["metadata"]["resourceVersion"].as_str().context("the list has no resourceVersion")?.to_owned();
         let (watching, mut watch) = (follower.clone(), JoinSet::new());
         watch.spawn(async move {
             if let Err(error) = watching.follow(version).await {
@@ -82,12 +83,12 @@ impl Runs {
         Ok(Self { follower, _watch: watch })
     }
 
-    /// Those that were seen since `from`.
+    /// The runs that have appeared since `from`.
     fn since(&self, from: Instant) -> Vec<Seen> {
         self.follower.all().iter().filter(|seen| seen.at >= from).cloned().collect()
     }
 
-    /// Waits until so many were seen since `from`.
+    /// Waits until this many runs have appeared since `from`.
     pub(super) async fn until(&self, count: u32, from: Instant, patience: Duration) -> Result<Vec<Seen>> {
         until("a run for every object", patience, async || {
             let seen = self.since(from);
@@ -96,12 +97,12 @@ impl Runs {
         .await
     }
 
-    /// Plays Tekton: these runs succeed.
+    /// Writes the status of these runs as Tekton would: they succeed.
     pub(super) async fn succeed(&self, runs: &[Seen]) -> Result<()> {
         self.succeed_with(runs, &json!([])).await
     }
 
-    /// The same with these results.
+    /// The same, with these results.
     pub(super) async fn succeed_with(&self, runs: &[Seen], results: &Value) -> Result<()> {
         let now = jiff::Timestamp::now().to_string();
         let ended = json!({ "status": {
@@ -117,14 +118,14 @@ impl Runs {
             }],
         } });
         api::each(u32::try_from(runs.len())?, 16, async |number| {
-            let run = runs.get(usize::try_from(number)?).context("a run that was seen")?;
+            let run = runs.get(usize::try_from(number)?).context("no such run")?;
             api::call(&self.follower.admin, Method::PATCH, &format!("{}/status", run.path), Some(&ended)).await
         })
         .await?;
         Ok(())
     }
 
-    /// How many runs there are beyond one for each object and attempt.
+    /// Number of runs beyond one per object and attempt.
     pub(super) async fn duplicates(&self) -> Result<u32> {
         let runs: Vec<Run> = api::list(&self.follower.admin, COLLECTION, OWNER_UID).await?;
         let mut by_attempt = BTreeMap::<_, u32>::new();
@@ -142,7 +143,7 @@ impl Follower {
             let path = format!("{COLLECTION}?watch=true&labelSelector={OWNER_UID}&resourceVersion={version}");
             let request = Request::get(path).header("Accept", METADATA_ONLY).body(Vec::new())?;
             let begun = match self.admin.request_events::<Run>(request).await {
-                // The kind is so new that the API server is still making ready to serve it.
+                // The API server does not serve a new kind at once.
                 Err(kube::Error::Api(refusal)) if refusal.code == 429 => {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
@@ -177,7 +178,7 @@ impl Follower {
     }
 }
 
-/// URL path of the runs of a namespace.
+/// The URL path of the runs of a namespace.
 pub(super) fn collection(namespace: &str) -> String {
     format!("/apis/tekton.dev/v1/namespaces/{namespace}/pipelineruns")
 }

@@ -1,4 +1,4 @@
-//! Many measured durations, and what to say of them. Pure.
+//! Statistics of measured values. Pure.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use std::time::Duration;
 pub(super) struct Sample(Vec<Duration>);
 
 impl Sample {
-    /// Of these.
+    /// Sorts the durations.
     pub(super) fn of(durations: impl IntoIterator<Item = Duration>) -> Self {
         let mut sorted: Vec<_> = durations.into_iter().collect();
         sorted.sort_unstable();
         Self(sorted)
     }
 
-    /// The smallest that at least `percent` per cent do not exceed, in milliseconds; zero of none.
+    /// The smallest duration that at least `percent` percent do not exceed, in milliseconds; zero without durations.
     pub(super) fn percentile(&self, percent: usize) -> f64 {
         let rank = (self.0.len() * percent).div_ceil(100).max(1);
         self.0.get(rank - 1).map_or(0.0, |found| found.as_secs_f64() * 1e3)
@@ -26,14 +26,14 @@ impl Sample {
     }
 }
 
-/// The middle one of an odd number; zero of none.
+/// The middle one of an odd number of values; zero without values.
 pub(super) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut sorted: Vec<_> = values.into_iter().collect();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
 }
 
-/// The mean; zero of none.
+/// The mean; zero without values.
 pub(super) fn mean(values: impl IntoIterator<Item = f64>) -> f64 {
     let (sum, count) = values.into_iter().fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
     if count > 0.0 { sum / count } else { 0.0 }
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn of_one_and_of_none() {
+    fn statistics_of_one_value_are_that_value_and_of_none_are_zero() {
         assert!((Sample::of([Duration::from_millis(7)]).percentile(1) - 7.0).abs() < 1e-9);
         assert!(Sample::default().max().abs() < 1e-9);
         assert!((mean([7.0]) - 7.0).abs() < 1e-9 && mean([]).abs() < 1e-9);

@@ -1,4 +1,4 @@
-//! What is measured on: the operator's release binary, a level 1 cluster of its own, and in it what `config/` installs. Runs
+//! The surroundings of a benchmark: the release binaries, and a level 1 cluster with everything that `config/` installs. Runs
 //! this program again, and kubectl.
 
 use std::env;
@@ -23,28 +23,30 @@ const CLUSTER: &str = "bench";
 const ACCOUNT: &str = "system:serviceaccount:modelsync-system:modelsync-controller";
 /// In the cluster's folder.
 const AUDIT_LOG: &str = "log/audit.log";
-/// Its garbage collector and its resource quotas go by what it watches.
+/// It watches the operator's kinds for its garbage collector and its resource quotas.
 const CONTROLLER_MANAGER: &str = "system:kube-controller-manager";
-/// The operator's kinds, and that of the runs.
+/// The resources of the operator's kinds and of runs.
 const KINDS: [&str; 4] = ["modelsyncs", "modeltrains", "modelversions", "pipelineruns"];
-/// Most time until a new cluster is settled.
+/// Longest time until a new cluster has settled.
 const SETTLING: Duration = Duration::from_mins(2);
 
-/// How often the cluster's programs collect garbage. Each time, the API server takes both cores of a small machine: for most
-/// of a second among ten thousand objects.
+/// How often the cluster's programs collect garbage. With ten thousand objects, each collection of the API server takes both
+/// cores of a small machine for most of a second.
 #[derive(Clone, Copy)]
 pub(super) enum GarbageCollection {
-    /// As Go does by default, every half minute among ten thousand idle objects.
-    Usual,
-    /// Every few minutes. For times of single requests, which would else tell how many collections they met. Not for bursts
-    /// of writes: the heap then grows by gigabytes, whose new pages take their time, and reaches the limit.
+    /// With Go's defaults: every half minute with ten thousand idle objects.
+    Default,
+    /// Every few minutes. For times of single requests, which would otherwise depend on the collections that they meet. Not for
+    /// bursts of writes: the heap would grow by gigabytes, whose new pages cost time, and reach the limit.
     Rare,
 }
 
-/// A cluster with everything but the operator. Goes down when dropped.
+/// A cluster with everything but the operator. Dropping this takes the cluster down.
 pub(super) struct Stage {
     program: PathBuf,
+    /// The operator.
     binary: PathBuf,
+    bare_poller: PathBuf,
     /// The administrator's account; empty before the first cluster is up.
     kubeconfig: PathBuf,
     /// The operator's account.
@@ -55,13 +57,15 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Without a binary of the operator, the workspace's release build is taken. Nothing is up before [`Stage::renew`].
+    /// Measures this binary of the operator, by default the workspace's release build. No cluster is up before
+    /// [`Stage::renew`].
     pub(super) fn new(operator: Option<PathBuf>, garbage_collection: GarbageCollection, retain: bool) -> Result<Self> {
         let target = workspace::target_dir()?;
         files::make_dir(&target.join("bench"))?;
         Ok(Self {
             program: env::current_exe()?,
             binary: operator.unwrap_or_else(|| target.join("release/modelsync")),
+            bare_poller: target.join("release/bare-poller"),
             kubeconfig: PathBuf::new(),
             account: PathBuf::new(),
             garbage_collection,
@@ -70,7 +74,8 @@ impl Stage {
         })
     }
 
-    /// A new cluster, with everything installed and settled. What was before is gone, clients and watches of it too.
+    /// Replaces the cluster by a new one, with everything installed, and waits until it has settled. Clients and watches of the
+    /// old cluster no longer work.
     pub(super) async fn renew(&mut self) -> Result<()> {
         self.progress.step("cluster");
         self.cluster(&["down", "--purge"])?;
@@ -82,8 +87,8 @@ impl Stage {
         self.settle().await
     }
 
-    /// Waits until the controller manager watches the operator's kinds, as in every cluster that is older than a minute. What
-    /// it is told of each object is work for the API server.
+    /// Waits until the controller manager watches the operator's kinds, as in every cluster older than a minute. That watch costs
+    /// the API server time for each object.
     async fn settle(&self) -> Result<()> {
         let audit = Audit::of_all(&self.folder()?.join(AUDIT_LOG), CONTROLLER_MANAGER);
         until("the controller manager watches the operator's kinds", SETTLING, async || {
@@ -102,12 +107,12 @@ impl Stage {
         Ok(())
     }
 
-    /// Writes a kubeconfig of the operator's own account.
+    /// Writes a kubeconfig with the operator's ServiceAccount.
     fn log_in(&self) -> Result<PathBuf> {
         let token =
             self.kubectl(&["create", "token", "-n", "modelsync-system", "modelsync-controller", "--duration=24h"])?;
         let mut kubeconfig: Value = serde_json::from_str(&self.kubectl(&["config", "view", "--raw", "-o", "json"])?)?;
-        let users = kubeconfig["users"].as_array_mut().context("a kubeconfig without users")?;
+        let users = kubeconfig["users"].as_array_mut().context("the kubeconfig has no users")?;
         for user in users {
             user["user"] = json!({ "token": token.trim() });
         }
@@ -128,12 +133,11 @@ impl Stage {
 
     /// Starts the bare poller: it polls these objects as often as the operator does.
     pub(super) fn start_bare_poller(&self, endpoint: &str, objects: Range<u32>) -> Result<Process> {
-        let target = workspace::target_dir()?;
-        let mut command = Command::new(target.join("release/bare-poller"));
+        let mut command = Command::new(&self.bare_poller);
         command.arg(format!("--endpoint={endpoint}"));
         command.arg(format!("--first={}", objects.start)).arg(format!("--count={}", objects.len()));
         command.arg(format!("--interval={}", INTERVAL.as_secs()));
-        Process::start("the bare poller", &mut command, &target.join("bench/bare-poller.log"))
+        Process::start("the bare poller", &mut command, &workspace::target_dir()?.join("bench/bare-poller.log"))
     }
 
     /// The administrator's client.
@@ -141,22 +145,22 @@ impl Stage {
         api::connect(&self.kubeconfig).await
     }
 
-    /// A client with the operator's account.
+    /// A client with the operator's ServiceAccount.
     pub(super) async fn account(&self) -> Result<Client> {
         api::connect(&self.account).await
     }
 
-    /// The requests of the operator's account from now on.
+    /// The requests of the operator's ServiceAccount from now on.
     pub(super) fn audit(&self) -> Result<Audit> {
         Audit::from_now(&self.folder()?.join(AUDIT_LOG), ACCOUNT)
     }
 
     fn folder(&self) -> Result<&Path> {
-        self.kubeconfig.parent().context("a kubeconfig stands in a folder")
+        self.kubeconfig.parent().context("the kubeconfig is in no folder")
     }
 
     fn cluster(&self, arguments: &[&str]) -> Result<String> {
-        let [action, more @ ..] = arguments else { bail!("no action") };
+        let [action, more @ ..] = arguments else { bail!("no action given") };
         let settings = self.garbage_collection.settings().iter().copied();
         let mut command = Command::new(&self.program);
         command::output(command.args(["cluster", action, "--name", CLUSTER]).args(more).envs(settings))
@@ -169,10 +173,10 @@ impl Stage {
 }
 
 impl GarbageCollection {
-    /// The variables of Go's runtime.
+    /// Environment variables for Go's runtime.
     fn settings(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Usual => &[],
+            Self::Default => &[],
             Self::Rare => &[("GOGC", "400"), ("GOMEMLIMIT", "4GiB")],
         }
     }
@@ -181,9 +185,9 @@ impl GarbageCollection {
 impl Drop for Stage {
     fn drop(&mut self) {
         if self.retain {
-            println!("the cluster is still up: `cargo xtask cluster exec --name {CLUSTER} -- sh`");
+            println!("the cluster is still up; a shell in it: `cargo xtask cluster exec --name {CLUSTER} -- sh`");
         } else if let Err(error) = self.cluster(&["down", "--purge"]) {
-            eprintln!("the cluster {CLUSTER} could not be taken down: {error:#}");
+            eprintln!("cannot take the cluster {CLUSTER} down: {error:#}");
         }
     }
 }

@@ -1,8 +1,7 @@
-//! A thousand ModelTrains due in the same minute: how long it takes until all runs exist, against the same requests without
-//! an operator, and what one training costs from its reservation to its record.
+//! A thousand ModelTrains due in the same minute: the time until all runs exist, compared with the same requests without the
+//! operator, and the writes of one training from its reservation to its record.
 //!
-//! The operator is up and idle when the schedule of all of them fires. Then the runs succeed, with a metric that the gate
-//! judges.
+//! The operator is up and idle when their schedule fires. Then the runs succeed, with a metric that the gate judges.
 
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ use super::{api, trains};
 
 /// Firings of the schedule, each after a loop of the floor.
 const ROUNDS: u32 = 4;
-/// Its writes: reserve, create, record, commit, show.
+/// The five writes of a training: reserve, create, record, commit, show.
 const KIND: Kind = Kind { key: "all_runs", unit: "training", writes: 5.0 };
 
 #[derive(Deserialize)]
@@ -60,11 +59,11 @@ pub(super) async fn measure(stage: &mut Stage, count: u32) -> Result<Report> {
         stage.renew().await?;
         firings.push(firing(stage, count).await?);
     }
-    mass_start::tell(&mut report, KIND, count, &floors, firings);
+    mass_start::report_on(&mut report, KIND, count, &floors, firings);
     Ok(report)
 }
 
-/// Until every training is recorded, which all are due at one moment.
+/// One firing of the schedule, from which all trainings start. Returns when every training is recorded.
 async fn firing(stage: &Stage, count: u32) -> Result<MassStart> {
     stage.progress.step("objects");
     let admin = stage.admin().await?;
@@ -73,7 +72,8 @@ async fn firing(stage: &Stage, count: u32) -> Result<MassStart> {
     let at = fires.timestamp().to_zoned(TimeZone::UTC);
     let cron = format!("{} {} * * *", at.minute(), at.hour());
     trains::create(&admin, ("model", "measured"), count, &cron).await?;
-    settled(&admin, count, "every object is taken in", |status| status.observed_generation == 1).await?;
+    settled(&admin, count, "the operator has reconciled every object", |status| status.observed_generation == 1)
+        .await?;
 
     stage.progress.step("the schedule");
     let (runs, audit) = (Runs::watch(admin.clone()).await?, stage.audit()?);
@@ -96,7 +96,7 @@ async fn firing(stage: &Stage, count: u32) -> Result<MassStart> {
     Ok(MassStart { took, cpu, peak: memory.peak, requests, duplicates })
 }
 
-/// Waits until every ModelTrain's status is as wanted.
+/// Waits until the status of every ModelTrain is as wanted.
 async fn settled(admin: &Client, count: u32, what: &str, wanted: impl Fn(&Status) -> bool) -> Result<()> {
     let patience = Duration::from_mins(2) + Duration::from_millis(50) * count;
     until(what, patience, async || {
@@ -109,9 +109,9 @@ async fn settled(admin: &Client, count: u32, what: &str, wanted: impl Fn(&Status
     .await
 }
 
-/// Waits until every record says what became of it.
+/// Waits until every record has a status, which says whether the version was accepted.
 async fn shown(admin: &Client, count: u32) -> Result<()> {
-    until("every record says what became of it", Duration::from_mins(2), async || {
+    until("every record has a status", Duration::from_mins(2), async || {
         let versions: Vec<Version> = api::list(admin, &format!("/apis/{API_VERSION}/modelversions"), "").await?;
         let shown = versions.iter().filter(|version| version.status.is_some()).count();
         tokio::time::sleep(Duration::from_secs(1)).await;

@@ -1,4 +1,4 @@
-//! ModelTrains to measure with: due by a schedule, one run each, judged by one metric. IO through `api`.
+//! The ModelTrains of a benchmark: due by a schedule, with one run each, judged by one metric. IO through `api`.
 
 use anyhow::Result;
 use http::Method;
@@ -8,7 +8,8 @@ use serde_json::json;
 use super::api;
 use super::objects::{self, API_VERSION, AT_ONCE, Meta, make_namespaces, namespace};
 
-/// Creates so many that are due as this cron expression says, named by the prefix. `label` says whose they are.
+/// Creates this many ModelTrains, due as the cron expression says. Their names begin with the prefix; the label says whether the
+/// operator reconciles them.
 pub(super) async fn create(admin: &Client, (prefix, label): (&str, &str), count: u32, cron: &str) -> Result<Vec<Meta>> {
     make_namespaces(admin).await?;
     let mut created = api::each(count, AT_ONCE, async |number| {
@@ -33,7 +34,7 @@ pub(super) async fn create(admin: &Client, (prefix, label): (&str, &str), count:
     Ok(created)
 }
 
-/// URL path of the ModelTrains of a namespace.
+/// The URL path of the ModelTrains of a namespace.
 pub(super) fn collection(namespace: &str) -> String {
     format!("/apis/{API_VERSION}/namespaces/{namespace}/modeltrains")
 }

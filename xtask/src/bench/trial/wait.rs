@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-/// Looks every 100 ms until there is something to see.
+/// Calls `look` every 100 ms until it returns something.
 pub(super) async fn until<T>(what: &str, patience: Duration, look: impl AsyncFn() -> Result<Option<T>>) -> Result<T> {
     let waiting = async {
         loop {
@@ -16,5 +16,5 @@ pub(super) async fn until<T>(what: &str, patience: Duration, look: impl AsyncFn(
     };
     tokio::time::timeout(patience, waiting)
         .await
-        .with_context(|| format!("waited {} s in vain: {what}", patience.as_secs()))?
+        .with_context(|| format!("timed out after {} s: {what}", patience.as_secs()))?
 }
