@@ -1,5 +1,5 @@
-//! The cluster's programs, built once from the Go modules in `hack/cluster` and kept while the pins
-//! stay as they are. Does IO; what is built and what it hangs on is in [`pins`].
+//! Builds the cluster's programs from the Go modules in `hack/cluster`, and again when their pins change. Does IO. The
+//! programs and their pins are in [`pins`].
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,10 +16,10 @@ use pins::{Module, Program};
 
 pub(crate) mod pins;
 
-/// How often a long build says that it still goes on.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(30);
+/// How often a long build prints that it continues.
+const STILL_BUILDING: Duration = Duration::from_secs(30);
 
-/// Builds whatever of `programs` is missing or was built from other pins, into `bin`.
+/// Builds the `programs` that are missing or were built from other pins, into `bin`.
 pub(crate) fn ensure(bin: &Path, programs: &[Program], progress: &Progress) -> Result<()> {
     let _one_build = Lock::take(&bin.join(".lock"), "building the cluster's programs")?;
     let mut work = Vec::new();
@@ -50,14 +50,14 @@ pub(crate) fn ensure(bin: &Path, programs: &[Program], progress: &Progress) -> R
     Ok(())
 }
 
-/// The folder of a Go dependency's source in the module cache, and its version.
+/// The folder of a Go dependency in the module cache, and its version.
 pub(crate) fn dependency(module: Module, path: &str) -> Result<(PathBuf, String)> {
     command::output(go(module)?.args(["mod", "download", path]))?;
     let listed = command::output(go(module)?.args(["list", "-m", "-f", "{{.Dir}}\n{{.Version}}", path]))?;
     let mut lines = listed.lines();
     match (lines.next(), lines.next()) {
         (Some(dir), Some(version)) if !dir.is_empty() => Ok((PathBuf::from(dir), version.to_owned())),
-        _ => bail!("`go list -m` does not know where {path} is: it said {listed:?}"),
+        _ => bail!("`go list -m` does not know where {path} is. Its output: {listed:?}"),
     }
 }
 
@@ -70,7 +70,7 @@ fn pin_of(module: Module) -> Result<String> {
         }
     }
     if sources.is_empty() {
-        bail!("{} holds no Go module", dir.display());
+        bail!("{} contains no Go module", dir.display());
     }
     let compiler = command::output(go(module)?.args(["env", "GOVERSION", "GOOS", "GOARCH"]))?;
     Ok(pins::pin(&compiler, &flags(module)?, &sources))
@@ -85,9 +85,9 @@ fn flags(module: Module) -> Result<Vec<String>> {
 fn go(module: Module) -> Result<Command> {
     if command::find("go").is_none() {
         bail!(
-            "`go` is not in PATH, and the cluster's programs are built with it. Install Go 1.26.4 or \
-             newer from the Go project's download page; any Go since 1.21 (Debian's `golang-go` from \
-             backports, for one) also does, as it fetches the version that the modules ask for"
+            "`go` is not in PATH, but is needed to build the cluster's programs. Install Go 1.26.4 or newer from the Go \
+             project's download page. Any Go since 1.21 (such as Debian's `golang-go` from backports) works too: it \
+             downloads the version that the modules require"
         );
     }
     let mut go = Command::new("go");
@@ -104,7 +104,7 @@ fn stamp(bin: &Path, program: Program) -> PathBuf {
     bin.join(".pins").join(program.name())
 }
 
-/// Builds beside `bin` and moves the results in when all of them are whole.
+/// Builds next to `bin`, and moves the results into it when all of them are complete.
 fn build(bin: &Path, module: Module, programs: &[Program], progress: &Progress) -> Result<()> {
     let draft = files::draft_of(&bin.join(module.folder()));
     files::remove(&draft)?;
@@ -117,7 +117,7 @@ fn build(bin: &Path, module: Module, programs: &[Program], progress: &Progress) 
         go.arg(draft.join(""));
     }
     go.args(programs.iter().map(|p| p.package()));
-    let built = run_with_signs_of_life(&mut go, progress);
+    let built = run_with_messages(&mut go, progress);
     if built.is_ok() {
         for program in programs {
             let target = bin.join(program.file());
@@ -125,26 +125,26 @@ fn build(bin: &Path, module: Module, programs: &[Program], progress: &Progress) 
                 files::make_dir(dir)?;
             }
             fs::rename(draft.join(program.name()), &target)
-                .with_context(|| format!("the build made no {}", program.name()))?;
+                .with_context(|| format!("the build did not make {}", program.name()))?;
         }
     }
     files::remove(&draft)?;
     built
 }
 
-fn run_with_signs_of_life(go: &mut Command, progress: &Progress) -> Result<()> {
+fn run_with_messages(go: &mut Command, progress: &Progress) -> Result<()> {
     let mut child = go.stdin(Stdio::null()).spawn().context("cannot start `go build`")?;
-    let mut said = Instant::now();
+    let mut last_message = Instant::now();
     loop {
         if let Some(status) = child.try_wait()? {
             if status.success() {
                 return Ok(());
             }
-            bail!("`go build` ended with {status}; what it said is above");
+            bail!("`go build` ended with {status}; its output is above");
         }
-        if said.elapsed() >= SIGN_OF_LIFE {
+        if last_message.elapsed() >= STILL_BUILDING {
             progress.say("still building");
-            said = Instant::now();
+            last_message = Instant::now();
         }
         thread::sleep(Duration::from_millis(100));
     }

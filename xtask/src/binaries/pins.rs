@@ -1,4 +1,4 @@
-//! Which programs there are, from which module each comes, and what a built one hangs on. Pure.
+//! The cluster's programs, their Go modules, and the pins that decide what a build gives. Pure.
 
 use anyhow::{Context, Result};
 
@@ -27,7 +27,7 @@ impl Module {
         }
     }
 
-    /// What to tell somebody who waits for it, measured on two cores.
+    /// Time of the first build for messages, measured on two cores.
     pub(crate) fn first_build_takes(self) -> &'static str {
         match self {
             Self::Etcd => "half a minute",
@@ -37,8 +37,8 @@ impl Module {
         }
     }
 
-    /// The flags of `go build`. Kubernetes is told its version, which it else reports as v0.0.0;
-    /// Tekton refuses to run on that.
+    /// The flags of `go build`. They set the version of Kubernetes, which would otherwise be v0.0.0: Tekton refuses to run on
+    /// that.
     pub(crate) fn build_flags(self, go_mod: &str) -> Result<Vec<String>> {
         let mut linker = "-s -w".to_owned();
         if self == Self::Kubernetes {
@@ -66,19 +66,19 @@ pub(crate) enum Program {
     KubeProxy,
     Kubectl,
     CoreDns,
-    /// One of Tekton's, which runs in pods only.
+    /// One of Tekton's programs, which run in pods only.
     Tekton(&'static str),
 }
 
-/// What a control plane without nodes needs.
+/// The programs of a control plane without nodes.
 pub(crate) const LEVEL_1: [Program; 4] =
     [Program::Etcd, Program::ApiServer, Program::ControllerManager, Program::Kubectl];
 
-/// Tekton's programs that become images.
+/// Tekton's programs. Each becomes an image.
 pub(crate) const TEKTON: [&str; 6] =
     ["controller", "webhook", "entrypoint", "nop", "sidecarlogresults", "workingdirinit"];
 
-/// What a whole node with Tekton needs.
+/// The programs of a whole node with Tekton.
 pub(crate) fn level_2() -> Vec<Program> {
     let mut all = LEVEL_1.to_vec();
     all.extend([Program::Scheduler, Program::Kubelet, Program::KubeProxy, Program::CoreDns]);
@@ -87,7 +87,7 @@ pub(crate) fn level_2() -> Vec<Program> {
 }
 
 impl Program {
-    /// The module it is built from.
+    /// The module that it is built from.
     pub(crate) fn module(self) -> Module {
         match self {
             Self::Etcd => Module::Etcd,
@@ -112,7 +112,7 @@ impl Program {
         }
     }
 
-    /// Its file below the folder of programs. Tekton's have general names and stay out of `PATH`.
+    /// Its file in the folder of programs. Tekton's programs have general names, so their folder is not in `PATH`.
     pub(crate) fn file(self) -> String {
         match self {
             Self::Tekton(name) => format!("tekton/{name}"),
@@ -131,7 +131,7 @@ impl Program {
     }
 }
 
-/// One digest over everything that decides what a build gives.
+/// A digest of everything that decides what a build gives.
 pub(crate) fn pin(compiler: &str, flags: &[String], sources: &[(String, Vec<u8>)]) -> String {
     let mut parts = vec![compiler.to_owned(), flags.join("\n")];
     for (name, content) in sources {
@@ -140,7 +140,7 @@ pub(crate) fn pin(compiler: &str, flags: &[String], sources: &[(String, Vec<u8>)
     digest::sha256(parts.join("\0").as_bytes())
 }
 
-/// The version that a `go.mod` requires of a module.
+/// The version of a module that a `go.mod` requires.
 fn required_version<'a>(go_mod: &'a str, module: &str) -> Option<&'a str> {
     go_mod.lines().find_map(|line| {
         let line = line.trim().trim_start_matches("require ");
@@ -157,7 +157,7 @@ mod tests {
                           replace k8s.io/api => k8s.io/api v0.35.4\n";
 
     #[test]
-    fn kubernetes_is_told_its_version() {
+    fn kubernetes_is_built_with_its_version() {
         let flags = Module::Kubernetes.build_flags(GO_MOD).unwrap();
         assert_eq!(
             flags.last().unwrap(),

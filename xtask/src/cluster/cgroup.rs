@@ -1,5 +1,5 @@
-//! The cgroup folder below which kubelet puts the cluster's pods, in every hierarchy of the machine
-//! (cgroup v1 has several, v2 one). Reads /proc, writes below the cgroup mounts.
+//! The cgroup folder in which kubelet creates the cgroups of the cluster's pods, in every hierarchy of the machine (cgroup v1
+//! has several, v2 has one). Reads /proc, writes below the cgroup mounts.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -11,44 +11,44 @@ use anyhow::{Context, Result};
 use super::layout::Layout;
 use super::wait;
 
-/// A mounted hierarchy.
+/// A mounted cgroup hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Hierarchy {
     root: PathBuf,
     version: u8,
 }
 
-/// The folder's name, the same in each hierarchy and no other cluster's.
+/// The folder's name: the same in each hierarchy, and unique to the cluster.
 pub(crate) fn name(layout: &Layout) -> String {
     format!("modelsync-{}-{}", layout.name, &layout.digest()[..8])
 }
 
-/// Makes the folder: kubelet wants it to be there.
+/// Creates the folder, which kubelet requires to exist.
 pub(crate) fn make(layout: &Layout) -> Result<()> {
     let all = hierarchies()?;
     let has_v1 = all.iter().any(|hierarchy| hierarchy.version == 1);
     for Hierarchy { root, version } in all {
-        // Beside v1 hierarchies, v2 has no controllers and kubelet does not use it.
+        // Beside v1 hierarchies v2 has no controllers, and kubelet does not use it.
         if version == 2 && has_v1 {
             continue;
         }
         let dir = root.join(name(layout));
-        fs::create_dir_all(&dir).with_context(|| format!("cannot make the cgroup {}", dir.display()))?;
+        fs::create_dir_all(&dir).with_context(|| format!("cannot create the cgroup {}", dir.display()))?;
         if version == 2 {
-            hand_down_controllers(&root)?;
+            enable_controllers(&root)?;
         }
-        // A new cpuset is empty and admits no process.
+        // A new cpuset is empty, and no process can join it.
         for file in ["cpuset.cpus", "cpuset.mems"] {
             if version == 1 && root.join(file).is_file() {
-                let all_of_it = fs::read_to_string(root.join(file))?;
-                fs::write(dir.join(file), all_of_it.trim())?;
+                let whole_set = fs::read_to_string(root.join(file))?;
+                fs::write(dir.join(file), whole_set.trim())?;
             }
         }
     }
     Ok(())
 }
 
-/// Removes the folder and all below it. What was in it is being ended and may take a moment.
+/// Removes the folder with everything in it, once the processes in it, which were killed before, have ended.
 pub(crate) fn remove(layout: &Layout) -> Result<()> {
     for Hierarchy { root, .. } in hierarchies()? {
         let dir = root.join(name(layout));
@@ -58,7 +58,7 @@ pub(crate) fn remove(layout: &Layout) -> Result<()> {
     Ok(())
 }
 
-/// Whether the folder is gone; not yet, as long as processes are in it.
+/// Removes the folder. `None` while there are processes in it.
 fn remove_tree(dir: &Path) -> Result<Option<()>> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Some(())),
@@ -82,10 +82,10 @@ fn remove_tree(dir: &Path) -> Result<Option<()>> {
     }
 }
 
-fn hand_down_controllers(root: &Path) -> Result<()> {
+fn enable_controllers(root: &Path) -> Result<()> {
     let available = fs::read_to_string(root.join("cgroup.controllers"))?;
     for controller in available.split_whitespace() {
-        // One that cannot be handed down is one that kubelet will name if it needs it.
+        // Kubelet reports a missing controller if it needs it.
         let _ = fs::write(root.join("cgroup.subtree_control"), format!("+{controller}"));
     }
     Ok(())
@@ -96,7 +96,7 @@ fn hierarchies() -> Result<Vec<Hierarchy>> {
     Ok(parse(&mounts))
 }
 
-/// The cgroup mounts in `/proc/self/mountinfo`: field 5 is where, the field after the dash is what.
+/// The cgroup mounts in `/proc/self/mountinfo`. Field 5 is the mount point; the field after the dash is the file system.
 fn parse(mountinfo: &str) -> Vec<Hierarchy> {
     mountinfo
         .lines()

@@ -1,5 +1,5 @@
-//! The command lines of etcd, the API server and the controller manager, the same at both levels but
-//! for addresses and what a node adds. Pure.
+//! The command lines of etcd, the API server and the controller manager. The two levels differ in addresses and in the
+//! settings for a node. Pure.
 
 use std::path::Path;
 
@@ -12,10 +12,10 @@ pub(crate) const NODE: &str = "modelsync-node";
 pub(crate) const NODE_ADDRESS: &str = "10.201.0.1";
 /// The addresses of Services at level 2.
 pub(crate) const NODE_SERVICES: &str = "10.96.0.0/16";
-/// The ports at level 2, where the network namespace is the cluster's own.
+/// The ports at level 2, where each cluster has a network namespace of its own.
 pub(crate) const NODE_PORTS: Ports = Ports { api: 6443, etcd_client: 2379, etcd_peer: 2380 };
 
-/// A control plane's place in the network.
+/// The level and the ports of a control plane.
 #[derive(Clone, Debug)]
 pub(crate) struct ControlPlane {
     level: Level,
@@ -35,12 +35,12 @@ impl ControlPlane {
         self.ports.etcd_client
     }
 
-    /// Where clients find the API server.
+    /// The URL of the API server.
     pub(crate) fn server(&self) -> String {
         format!("https://127.0.0.1:{}", self.ports.api)
     }
 
-    /// The addresses of Services. On loopback each cluster has a range that its port makes its own.
+    /// The address range of Services. On loopback it is made from the API server's port, so that each cluster has its own.
     pub(crate) fn services(&self) -> String {
         match self.level {
             Level::Node => NODE_SERVICES.to_owned(),
@@ -51,14 +51,14 @@ impl ControlPlane {
         }
     }
 
-    /// The address of the Service `kubernetes`: the first of the range.
+    /// The address of the Service `kubernetes`, the first of the range.
     pub(crate) fn first_service(&self) -> String {
         let services = self.services();
         let (range, _) = services.split_once('/').unwrap_or((&services, ""));
         format!("{}.1", range.strip_suffix(".0").unwrap_or(range))
     }
 
-    /// The store. What it holds need not outlive the machine, so it never waits for the disk.
+    /// etcd. Its data need not survive a crash of the machine, so it never waits for the disk.
     pub(crate) fn etcd(&self, layout: &Layout) -> CommandLine {
         let client = format!("http://127.0.0.1:{}", self.ports.etcd_client);
         let peer = format!("http://127.0.0.1:{}", self.ports.etcd_peer);
@@ -76,7 +76,7 @@ impl ControlPlane {
         )
     }
 
-    /// The API server, with an audit log that says who did what.
+    /// The API server, with an audit log of all requests.
     pub(crate) fn api_server(&self, layout: &Layout) -> CommandLine {
         let pki = |file: &str| text(&layout.pki(file));
         let mut arguments = vec![
@@ -95,13 +95,13 @@ impl ControlPlane {
             ("audit-log-maxsize", "4096".into()),
             ("allow-privileged", "true".into()),
             ("profiling", "false".into()),
-            // Every five minutes it would decode every object twice, to compare its cache with etcd: with ten thousand that is
-            // a second of both cores of a small machine. Nothing that clients see depends on it.
+            // Otherwise it decodes every object twice every five minutes, to compare its cache with etcd. With ten thousand
+            // objects that takes both cores of a small machine for a second. Clients see no difference.
             ("feature-gates", "DetectCacheInconsistency=false".into()),
         ];
         match self.level {
-            // Everything on loopback, and no address of the API server written into an Endpoints
-            // object, where loopback is not allowed.
+            // Everything is on loopback. The API server must not write its address into an Endpoints object, where loopback
+            // addresses are not allowed.
             Level::ControlPlane => arguments.extend([
                 ("bind-address", "127.0.0.1".into()),
                 ("advertise-address", "127.0.0.1".into()),
@@ -122,7 +122,7 @@ impl ControlPlane {
         line(&layout.bin().join("kube-apiserver"), arguments)
     }
 
-    /// The controller manager. Its own limit on requests would cost seconds of every start.
+    /// The controller manager. With its default rate limits, every start would take seconds longer.
     pub(crate) fn controller_manager(layout: &Layout) -> CommandLine {
         let pki = |file: &str| text(&layout.pki(file));
         line(

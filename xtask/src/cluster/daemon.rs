@@ -1,9 +1,8 @@
-//! Starting processes that outlive `up` and that `down` finds again, wherever `up` is killed.
+//! Starts processes that outlive `up`, such that `down` finds all of them, even if `up` is killed at any moment. Does IO.
 //!
-//! Each one is started as this program (`internal daemon`), which writes its own identity into the
-//! cluster's folder and then becomes the daemon: none runs unrecorded. Until it has done so it holds
-//! the cluster's lock, which it got as its standard input, so that nobody cleans up in between.
-//! Does IO.
+//! Each daemon begins as this program (`internal daemon`), which writes its identity into the cluster's folder and then
+//! becomes the daemon. So no daemon runs unrecorded. Until then the process holds the cluster's lock, which it received as
+//! standard input, so that no other process cleans up in between.
 
 use std::fs::OpenOptions;
 use std::os::unix::process::CommandExt;
@@ -21,7 +20,7 @@ use crate::lock::Lock;
 use crate::process::Identity;
 use crate::{command, files};
 
-/// A recorded process of which `up` wants to know when it ends too early.
+/// A recorded process that must not end while `up` runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Daemon {
     name: String,
@@ -54,8 +53,8 @@ impl Daemon {
         Self::recorded(layout, name, identity.as_ref())
     }
 
-    /// Waits for the record that a process writes of itself. `starter` is the process that leads to
-    /// it: when that one is gone there is nothing to wait for.
+    /// Waits until the process has recorded itself. `starter` is the process that becomes or starts it: if `starter` ends
+    /// first, there is nothing to wait for.
     pub(crate) fn recorded(layout: &Layout, name: &str, starter: Option<&Identity>) -> Result<Self> {
         let find = || -> Result<Option<Self>> {
             let found = state::recorded(layout)?.into_iter().find(|process| process.name == name);
@@ -71,7 +70,7 @@ impl Daemon {
         })
     }
 
-    /// Which process it is.
+    /// The process.
     pub(crate) fn identity(&self) -> &Identity {
         &self.identity
     }
@@ -94,18 +93,18 @@ fn tail(layout: &Layout, name: &str) -> String {
     command::tail(&layout.log(name), 15)
 }
 
-/// `internal daemon`: records this process and becomes the daemon.
+/// `internal daemon`: records this process, then becomes the daemon.
 pub(crate) fn become_daemon(record: &Path, line: &[String]) -> Result<()> {
     record_own(record)?;
     let [program, arguments @ ..] = line else {
         bail!("no command given");
     };
-    // Taking another standard input lets go of the lock.
+    // Another standard input releases the lock.
     let error = Command::new(program).args(arguments).stdin(Stdio::null()).exec();
     Err(error).with_context(|| format!("cannot run {program}"))
 }
 
-/// Writes the identity of this very process.
+/// Records the identity of this process.
 pub(crate) fn record_own(record: &Path) -> Result<()> {
     files::write(record, serde_json::to_vec(&Identity::own()?)?)
 }

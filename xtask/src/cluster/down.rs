@@ -1,4 +1,4 @@
-//! `cluster down`: ends what was recorded and removes what was made. Also how `up` begins. Does IO.
+//! `cluster down`: kills all recorded processes and removes the files. `up` begins with the same. Does IO.
 
 use anyhow::Result;
 
@@ -7,18 +7,18 @@ use super::{cgroup, state};
 use crate::files;
 use crate::lock::Lock;
 
-/// What stays in the cluster's folder.
+/// What to keep in the cluster's folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Keep {
     /// Containerd's images, so that the next `up` need not import them.
     ImageStore,
-    /// Those and the logs.
+    /// The images and the logs.
     Logs,
     /// Nothing.
     Nothing,
 }
 
-/// Takes the cluster down, whatever state it is in.
+/// Takes the cluster down, in whatever state it is.
 pub(crate) fn down(layout: &Layout, keep: Keep) -> Result<()> {
     let lock = Lock::take(&layout.lock(), "bringing this cluster up or down")?;
     clean(layout, keep)?;
@@ -35,7 +35,7 @@ pub(crate) fn all() -> Result<Vec<String>> {
     Ok(names.into_iter().filter(|name| Layout::of(name).is_ok() && root.join(name).is_dir()).collect())
 }
 
-/// The same for who holds the lock already.
+/// The same, for a caller that holds the lock.
 pub(crate) fn clean(layout: &Layout, keep: Keep) -> Result<()> {
     for process in state::recorded(layout)? {
         process.identity.kill()?;
@@ -46,7 +46,7 @@ pub(crate) fn clean(layout: &Layout, keep: Keep) -> Result<()> {
         Keep::Logs => &["containerd", "log"],
         Keep::Nothing => &[],
     };
-    // Records last: a `down` that is killed midway is begun again from them.
+    // The records go last: if `down` is killed, the next one starts again from them.
     for name in files::names_in(&layout.dir)? {
         if !kept.contains(&name.as_str()) && name != "pid" {
             files::remove(&layout.dir.join(name))?;

@@ -1,4 +1,4 @@
-//! `cluster exec`: becomes a program inside the cluster. Does IO.
+//! `cluster exec`: runs a program inside the cluster. Does IO.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -10,12 +10,15 @@ use super::kubectl::Inside;
 use super::layout::Layout;
 use super::state::{Level, State};
 
-/// Replaces this process by the program, so that its exit code and signals are its own.
+/// Replaces this process by the program, which then receives all signals and sets the exit code.
 pub(crate) fn exec(layout: &Layout, command: &[OsString]) -> Result<ExitCode> {
     let state = State::of_running(layout)?;
     let inside = Inside::of(layout)?;
     if state.level == Level::Node && !inside.has_node() {
-        bail!("cluster {0:?} is broken: `cargo xtask cluster up --level 2 --name {0}` starts it again", layout.name);
+        bail!(
+            "cluster {0:?} is broken: start it again with `cargo xtask cluster up --level 2 --name {0}`",
+            layout.name
+        );
     }
     let [program, arguments @ ..] = command else {
         bail!("no program given");

@@ -1,5 +1,5 @@
-//! The images that a level 2 cluster runs, made from programs of this machine. Nothing is pulled.
-//! Runs busybox for the list of its commands; writes archives.
+//! The images that a level 2 cluster runs, made from programs of this machine; none is pulled. Runs busybox for the list of
+//! its commands; writes archives.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,16 +15,17 @@ use crate::image::Image;
 use crate::lock::Lock;
 use crate::{command, files};
 
-/// An archive and the name of the image in it.
+/// An image archive.
 #[derive(Clone, Debug)]
 pub(crate) struct Archive {
+    /// Name and tag of the image.
     pub(crate) reference: String,
     pub(crate) file: PathBuf,
-    /// Changes when the archive does.
+    /// Changes whenever the content of the archive does.
     pub(crate) fingerprint: String,
 }
 
-/// Writes every archive that is missing or made from something else, and names them all.
+/// Writes every archive that is missing or out of date, and returns all of them.
 pub(crate) fn ensure(layout: &Layout, tekton: &Source) -> Result<Vec<Archive>> {
     let _one_writer = Lock::take(&layout.images().join(".lock"), "writing images")?;
     let mut archives = Vec::new();
@@ -36,7 +37,7 @@ pub(crate) fn ensure(layout: &Layout, tekton: &Source) -> Result<Vec<Archive>> {
         };
         let pin = layout.images().join(".pins").join(&name);
         let current =
-            archive.file.is_file() && fs::read_to_string(&pin).is_ok_and(|made_from| made_from == archive.fingerprint);
+            archive.file.is_file() && fs::read_to_string(&pin).is_ok_and(|pinned| pinned == archive.fingerprint);
         if !current {
             image.write(&archive.file)?;
             files::write(&pin, &archive.fingerprint)?;

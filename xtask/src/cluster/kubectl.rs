@@ -1,4 +1,4 @@
-//! Talking to a cluster through its own kubectl, inside its network. Runs programs.
+//! Running kubectl and other programs inside a cluster. Runs programs.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::command;
 /// The process whose namespaces are a level 2 cluster's.
 pub(crate) const NODE_PROCESS: &str = "node";
 
-/// A way into a cluster: its environment, and at level 2 its namespaces.
+/// A cluster's environment and, at level 2, its namespaces.
 #[derive(Clone, Debug)]
 pub(crate) struct Inside {
     layout: Layout,
@@ -21,7 +21,7 @@ pub(crate) struct Inside {
 }
 
 impl Inside {
-    /// The way into a running cluster; at level 1 there is nothing to enter.
+    /// For a process outside of a running cluster. At level 1 there are no namespaces to enter.
     pub(crate) fn of(layout: &Layout) -> Result<Self> {
         let node = state::recorded(layout)?
             .into_iter()
@@ -35,17 +35,17 @@ impl Inside {
         self.node.is_some()
     }
 
-    /// For who is inside already.
+    /// For a process that is in the cluster's namespaces already.
     pub(crate) fn here(layout: &Layout) -> Self {
         Self { layout: layout.clone(), node: None }
     }
 
-    /// A program that sees the cluster's network and is told where the cluster is.
+    /// A program in the cluster's network, with the cluster's environment.
     pub(crate) fn command(&self, program: impl Into<OsString>) -> Command {
         self.entering(program, &["-n"])
     }
 
-    /// A program that sees the cluster's mounts and processes too.
+    /// A program that also sees the cluster's mounts and processes.
     pub(crate) fn deep_command(&self, program: impl Into<OsString>) -> Command {
         self.entering(program, &["-n", "-m", "-p"])
     }
@@ -67,23 +67,23 @@ impl Inside {
         command
     }
 
-    fn kubectl(&self, arguments: &[&str]) -> Command {
+    fn kubectl_command(&self, arguments: &[&str]) -> Command {
         let mut kubectl = self.command(self.layout.bin().join("kubectl"));
         kubectl.arg("--request-timeout=20s").args(arguments);
         kubectl
     }
 
-    /// Runs kubectl and returns what it says.
-    pub(crate) fn ask(&self, arguments: &[&str]) -> Result<String> {
-        command::output(&mut self.kubectl(arguments))
+    /// Runs kubectl and returns its output.
+    pub(crate) fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        command::output(&mut self.kubectl_command(arguments))
     }
 
-    /// Runs kubectl with something on its standard input.
-    pub(crate) fn send(&self, arguments: &[&str], input: &[u8]) -> Result<String> {
-        command::output_with_input(&mut self.kubectl(arguments), input)
+    /// The same, with `input` as its standard input.
+    pub(crate) fn kubectl_with_input(&self, arguments: &[&str], input: &[u8]) -> Result<String> {
+        command::output_with_input(&mut self.kubectl_command(arguments), input)
     }
 
-    /// Whether the API server says that it is ready.
+    /// Whether the API server reports that it is ready.
     pub(crate) fn api_is_ready(&self) -> bool {
         let arguments = ["--request-timeout=3s", "get", "--raw=/readyz"];
         let mut kubectl = self.command(self.layout.bin().join("kubectl"));

@@ -1,9 +1,9 @@
-//! The folders and files of one cluster, and which names a cluster may have. Pure.
+//! The folders and files of a cluster, and the rules for its name. Pure.
 //!
 //! ```text
 //! target/cluster/bin/        programs, shared by all clusters
 //! target/cluster/images/     image archives, shared
-//! target/cluster/.locks/     one lock a cluster
+//! target/cluster/.locks/     one lock per cluster
 //! target/cluster/NAME/       one cluster: state.json, kubeconfig, pki, pid, log, …
 //! ```
 
@@ -13,11 +13,11 @@ use anyhow::{Result, bail};
 
 use crate::{digest, workspace};
 
-/// Names that are folders beside the clusters.
+/// Names of other folders beside those of the clusters.
 const RESERVED: [&str; 2] = ["bin", "images"];
 const LONGEST_NAME: usize = 32;
 
-/// Where everything of one cluster is.
+/// The paths of one cluster.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
     /// The folder of all clusters.
@@ -29,7 +29,7 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// The cluster of that name below this workspace's target folder.
+    /// The cluster with this name below the workspace's target folder.
     pub(crate) fn of(name: &str) -> Result<Self> {
         Self::below(&root()?, name)
     }
@@ -83,22 +83,22 @@ impl Layout {
         self.logs().join(format!("{process}.log"))
     }
 
-    /// All of Tekton, as it is applied at level 2.
+    /// The YAML of all of Tekton, for level 2.
     pub(crate) fn tekton(&self) -> PathBuf {
         self.dir.join("tekton.yaml")
     }
 
-    /// Tekton's CRDs alone, without conversion by a webhook, as they are applied at level 1.
+    /// The YAML of Tekton's CRDs without conversion by a webhook, for level 1.
     pub(crate) fn tekton_crds(&self) -> PathBuf {
         self.dir.join("tekton-crds.yaml")
     }
 
-    /// Containerd's image store: the one thing of a level 2 cluster that `down` keeps.
+    /// Containerd's image store, which `down` keeps.
     pub(crate) fn image_store(&self) -> PathBuf {
         self.dir.join("containerd")
     }
 
-    /// A digest of the cluster's folder: what tells apart clusters of one name in two workspaces.
+    /// A digest of the cluster's path. It differs between clusters of the same name in two workspaces.
     pub(crate) fn digest(&self) -> String {
         digest::sha256(self.dir.as_os_str().as_encoded_bytes())
     }
@@ -117,12 +117,12 @@ fn check_name(name: &str) -> Result<()> {
         && name.ends_with(plain);
     if !good {
         bail!(
-            "{name:?} is no name for a cluster: use at most {LONGEST_NAME} lower-case letters, digits \
+            "{name:?} is not a valid cluster name: use at most {LONGEST_NAME} lower-case letters, digits \
              and, between them, dashes"
         );
     }
     if RESERVED.contains(&name) {
-        bail!("a cluster cannot be named {name:?}: that folder holds what all clusters share");
+        bail!("a cluster cannot be named {name:?}: that folder is shared by all clusters");
     }
     Ok(())
 }
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names() {
+    fn good_names_are_accepted_and_others_refused() {
         for good in ["default", "a", "0", "test-1-x"] {
             assert!(check_name(good).is_ok(), "{good}");
         }

@@ -10,7 +10,7 @@ use super::kubectl::Inside;
 use super::layout::Layout;
 use super::step::Up;
 
-/// Starts the control plane and returns when it can be used. `crds` is a kustomization of more CRDs to install.
+/// Starts the control plane and returns when it is ready. `crds` is a kustomization of more CRDs to install.
 pub(crate) fn start(up: &mut Up, tekton: bool, crds: Option<&Path>) -> Result<()> {
     up.progress.step("etcd");
     let (etcd, api_server) = (up.plane.etcd(up.layout), up.plane.api_server(up.layout));
@@ -23,14 +23,14 @@ pub(crate) fn start(up: &mut Up, tekton: bool, crds: Option<&Path>) -> Result<()
     let inside = Inside::of(up.layout)?;
     up.wait("the API server to be ready", 60, || Ok(inside.api_is_ready().then_some(())))?;
 
-    // Kinds that are there before the controller manager are watched by it from its start on.
+    // The controller manager watches kinds from its start on only if they exist by then.
     if tekton {
         up.progress.step("tekton-crds");
-        up.retry("Tekton's CRDs to be taken", 30, || apply_tekton_crds(up.layout, &inside))?;
+        up.retry("the API server to accept Tekton's CRDs", 30, || apply_tekton_crds(up.layout, &inside))?;
     }
     if let Some(crds) = crds {
         up.progress.step("crds");
-        up.retry("the CRDs to be taken", 30, || apply_crds(crds, &inside))?;
+        up.retry("the API server to accept the CRDs", 30, || apply_crds(crds, &inside))?;
     }
 
     up.progress.step("controller-manager");
@@ -38,14 +38,14 @@ pub(crate) fn start(up: &mut Up, tekton: bool, crds: Option<&Path>) -> Result<()
     up.daemon("controller-manager", &controller_manager)?;
 
     up.progress.step("service-accounts");
-    let question = ["get", "serviceaccount", "default", "--ignore-not-found", "-o", "name"];
-    up.wait_for_answer("the default service account", 30, &inside, &question, |said| !said.is_empty())?;
+    let account = ["get", "serviceaccount", "default", "--ignore-not-found", "-o", "name"];
+    up.wait_for_output("the default service account", 30, &inside, &account, |output| !output.is_empty())?;
 
     if tekton {
         up.progress.step("established");
         let file = up.layout.tekton_crds().to_string_lossy().into_owned();
-        let question = established_question(&file);
-        up.wait_for_answer("Tekton's CRDs", 30, &inside, &question, all_established)?;
+        let conditions = established_conditions(&file);
+        up.wait_for_output("Tekton's CRDs to be established", 30, &inside, &conditions, all_established)?;
     }
     Ok(())
 }
@@ -53,24 +53,25 @@ pub(crate) fn start(up: &mut Up, tekton: bool, crds: Option<&Path>) -> Result<()
 /// Installs Tekton's CRDs.
 pub(crate) fn apply_tekton_crds(layout: &Layout, inside: &Inside) -> Result<()> {
     let file = layout.tekton_crds().to_string_lossy().into_owned();
-    inside.ask(&["apply", "--server-side", "--force-conflicts", "-f", &file])?;
+    inside.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &file])?;
     Ok(())
 }
 
 /// Installs the CRDs of a kustomization.
 pub(crate) fn apply_crds(kustomization: &Path, inside: &Inside) -> Result<()> {
-    inside.ask(&["apply", "--server-side", "-k", &kustomization.to_string_lossy()])?;
+    inside.kubectl(&["apply", "--server-side", "-k", &kustomization.to_string_lossy()])?;
     Ok(())
 }
 
-fn established_question(file: &str) -> [&str; 5] {
+/// The arguments with which kubectl prints whether each CRD of the file is established.
+fn established_conditions(file: &str) -> [&str; 5] {
     const CONDITION: &str =
         r#"jsonpath={range .items[*]}{.status.conditions[?(@.type=="Established")].status}{"\n"}{end}"#;
     ["get", "-f", file, "-o", CONDITION]
 }
 
-fn all_established(answer: &str) -> bool {
-    let mut lines = answer.lines().peekable();
+fn all_established(output: &str) -> bool {
+    let mut lines = output.lines().peekable();
     lines.peek().is_some() && lines.all(|line| line == "True")
 }
 
@@ -79,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn established_is_all_of_them() {
+    fn crds_are_established_when_all_of_them_are() {
         assert!(all_established("True\nTrue\n"));
         assert!(!all_established("True\nFalse\n"));
         assert!(!all_established("True\n\n"));

@@ -1,5 +1,5 @@
-//! Level 2: a node that runs containers, and Tekton in it. Starts the node's first process and talks
-//! to what that one starts.
+//! Level 2: a node that runs containers, with Tekton. Starts the node's first process and talks to the daemons that this one
+//! starts.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -23,10 +23,11 @@ const UNSHARE: &str = "unshare";
 const TEKTON_NAMESPACE: &str = "tekton-pipelines";
 const PATIENCE: Duration = Duration::from_mins(3);
 
-const NODE_QUESTION: [&str; 4] =
+/// The arguments with which kubectl prints whether the node is ready.
+const NODE_READY: [&str; 4] =
     ["get", "nodes", "-o", r#"jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}"#];
 
-/// Says early what would fail late.
+/// Refuses at once what would fail late.
 pub(crate) fn check_machine(layout: &Layout) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!(
@@ -47,7 +48,7 @@ pub(crate) fn check_machine(layout: &Layout) -> Result<()> {
     Ok(())
 }
 
-/// Starts the node and returns when it runs pods and, if wished, Tekton admits runs.
+/// Starts the node and returns when it runs pods and, with `tekton`, Tekton admits runs.
 pub(crate) fn start(up: &mut Up, archives: &[Archive], tekton: bool) -> Result<()> {
     up.progress.step("node");
     node_config::write(up.layout)?;
@@ -58,7 +59,7 @@ pub(crate) fn start(up: &mut Up, archives: &[Archive], tekton: bool) -> Result<(
     let inside = Inside::of(up.layout)?;
 
     up.progress.step("containerd");
-    up.wait("containerd to answer", 60, || {
+    up.wait("containerd to respond", 60, || {
         let mut ctr = inside.deep_command("ctr");
         Ok(command::succeeds(ctr.arg("version")).then_some(()))
     })?;
@@ -71,51 +72,53 @@ pub(crate) fn start(up: &mut Up, archives: &[Archive], tekton: bool) -> Result<(
 
     up.progress.step("apply");
     let dns = node_config::dns()?;
-    up.retry("the DNS server to be taken", 30, || {
-        inside.send(&["apply", "--server-side", "-f", "-"], dns.as_bytes()).map(drop)
+    up.retry("the API server to accept the DNS server", 30, || {
+        inside.kubectl_with_input(&["apply", "--server-side", "-f", "-"], dns.as_bytes()).map(drop)
     })?;
     if tekton {
-        up.retry("Tekton to be taken", 30, || apply_tekton(up.layout, &inside))?;
+        up.retry("the API server to accept Tekton", 30, || apply_tekton(up.layout, &inside))?;
     }
 
     up.progress.step("node-ready");
-    up.wait_for_answer("the node to be ready", 90, &inside, &NODE_QUESTION, |said| said == "True")?;
+    up.wait_for_output("the node to be ready", 90, &inside, &NODE_READY, |output| output == "True")?;
 
     up.progress.step("dns");
-    let question = deployments_question("kube-system");
-    up.wait_for_answer("the DNS server", 90, &inside, &question, all_available)?;
+    let replicas = deployment_replicas("kube-system");
+    up.wait_for_output("the DNS server to be available", 90, &inside, &replicas, all_available)?;
 
     if tekton {
         up.progress.step("tekton");
-        let question = deployments_question(TEKTON_NAMESPACE);
-        up.wait_for_answer("Tekton's deployments", 180, &inside, &question, all_available)?;
+        let replicas = deployment_replicas(TEKTON_NAMESPACE);
+        up.wait_for_output("Tekton's deployments to be available", 180, &inside, &replicas, all_available)?;
         up.progress.step("admission");
         up.wait("Tekton to admit a run", 60, || Ok(admits_runs(&inside)?.then_some(())))?;
     }
     Ok(())
 }
 
-/// Tekton for a cluster that runs without it.
+/// Installs Tekton into a running cluster.
 pub(crate) fn install_tekton(layout: &Layout, inside: &Inside) -> Result<()> {
     apply_tekton(layout, inside)?;
-    let question = deployments_question(TEKTON_NAMESPACE);
+    let replicas = deployment_replicas(TEKTON_NAMESPACE);
     wait::until("Tekton to admit a run", PATIENCE, || {
-        let there = inside.ask(&question).is_ok_and(|said| all_available(&said));
-        Ok((there && admits_runs(inside)?).then_some(()))
+        let available = inside.kubectl(&replicas).is_ok_and(|output| all_available(&output));
+        Ok((available && admits_runs(inside)?).then_some(()))
     })
 }
 
-/// What is not ready in a node whose API server is.
+/// The parts of a node that are not ready, given that its API server is.
 pub(crate) fn not_ready(inside: &Inside, tekton: bool) -> Vec<String> {
     let mut missing = Vec::new();
-    let is = |question: &[&str], good: fn(&str) -> bool| inside.ask(question).is_ok_and(|said| good(&said));
-    if !is(&NODE_QUESTION, |said| said == "True") {
+    let is = |arguments: &[&str], expected: fn(&str) -> bool| {
+        inside.kubectl(arguments).is_ok_and(|output| expected(&output))
+    };
+    if !is(&NODE_READY, |output| output == "True") {
         missing.push("the node is not ready".into());
     }
-    if !is(&deployments_question("kube-system"), all_available) {
+    if !is(&deployment_replicas("kube-system"), all_available) {
         missing.push("the DNS server is not available".into());
     }
-    if tekton && !is(&deployments_question(TEKTON_NAMESPACE), all_available) {
+    if tekton && !is(&deployment_replicas(TEKTON_NAMESPACE), all_available) {
         missing.push("Tekton is not available".into());
     }
     missing
@@ -128,7 +131,7 @@ pub(crate) fn load(layout: &Layout, archives: &[PathBuf]) -> Result<()> {
     }
     let inside = Inside::of(layout)?;
     if !inside.has_node() {
-        bail!("the node does not run; `cargo xtask cluster status` says more");
+        bail!("the node does not run: see `cargo xtask cluster status`");
     }
     for archive in archives {
         import(&inside, archive)?;
@@ -146,17 +149,17 @@ fn unshare_line(layout: &Layout) -> Result<CommandLine> {
     Ok(line)
 }
 
-/// Imports what the store does not have. The store outlives the cluster, and so does the list of
-/// what was imported into it.
+/// Imports the archives that the image store does not have. The store outlives the cluster, and so does the list of what was
+/// imported into it.
 fn import_missing(layout: &Layout, inside: &Inside, archives: &[Archive]) -> Result<()> {
     let list = layout.image_store().join("imported.json");
     let mut imported: BTreeMap<String, String> =
         fs::read(&list).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
     let mut ctr = inside.deep_command("ctr");
-    let there = command::output(ctr.args(["-n", "k8s.io", "images", "ls", "-q"]))?;
+    let stored = command::output(ctr.args(["-n", "k8s.io", "images", "ls", "-q"]))?;
     for archive in archives {
         let known = imported.get(&archive.reference) == Some(&archive.fingerprint);
-        if known && there.lines().any(|line| line == archive.reference) {
+        if known && stored.lines().any(|line| line == archive.reference) {
             continue;
         }
         import(inside, &archive.file)?;
@@ -166,7 +169,7 @@ fn import_missing(layout: &Layout, inside: &Inside, archives: &[Archive]) -> Res
     Ok(())
 }
 
-/// The archive goes in as standard input: its path may mean something else inside.
+/// Passes the archive as standard input: inside the cluster's mounts, its path may lead elsewhere.
 fn import(inside: &Inside, archive: &Path) -> Result<()> {
     let file = File::open(archive).with_context(|| format!("cannot open the image archive {}", archive.display()))?;
     let mut ctr = inside.deep_command("ctr");
@@ -177,18 +180,18 @@ fn import(inside: &Inside, archive: &Path) -> Result<()> {
 
 fn apply_tekton(layout: &Layout, inside: &Inside) -> Result<()> {
     let file = text(&layout.tekton());
-    inside.ask(&["apply", "--server-side", "--force-conflicts", "-f", &file])?;
+    inside.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &file])?;
     Ok(())
 }
 
-/// A webhook that is ready is not yet one that the API server asks: only a run tells, which comes
-/// back with the defaults that the webhook sets, in both versions of the API.
+/// Whether the API server calls Tekton's webhook, which may be ready before that. A run shows it, in both versions of the
+/// API: it comes back with the defaults that the webhook sets.
 fn admits_runs(inside: &Inside) -> Result<bool> {
     let probe = node_config::tekton_probe()?;
     let timeouts = r#"jsonpath={.spec.timeout}{"\n"}"#;
     let arguments = ["create", "--dry-run=server", "-o", timeouts, "-f", "-"];
-    let answer = inside.send(&arguments, probe.as_bytes());
-    Ok(answer.is_ok_and(|said| all_defaulted(&said)))
+    let output = inside.kubectl_with_input(&arguments, probe.as_bytes());
+    Ok(output.is_ok_and(|output| all_defaulted(&output)))
 }
 
 fn all_defaulted(timeouts: &str) -> bool {
@@ -196,14 +199,16 @@ fn all_defaulted(timeouts: &str) -> bool {
     lines.len() == 2 && lines.iter().all(|line| !line.is_empty())
 }
 
-fn deployments_question(namespace: &str) -> [&str; 6] {
+/// The arguments with which kubectl prints the wanted and the available replicas of each deployment.
+fn deployment_replicas(namespace: &str) -> [&str; 6] {
     const COUNTS: &str = r#"jsonpath={range .items[*]}{.spec.replicas}/{.status.availableReplicas}{"\n"}{end}"#;
     ["get", "deployments", "-n", namespace, "-o", COUNTS]
 }
 
-fn all_available(answer: &str) -> bool {
-    let mut lines = answer.lines().peekable();
-    lines.peek().is_some() && lines.all(|line| line.split_once('/').is_some_and(|(wished, there)| wished == there))
+fn all_available(output: &str) -> bool {
+    let mut lines = output.lines().peekable();
+    lines.peek().is_some()
+        && lines.all(|line| line.split_once('/').is_some_and(|(wanted, available)| wanted == available))
 }
 
 #[cfg(test)]
@@ -211,14 +216,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn admission_is_defaults_in_both_versions() {
+    fn tekton_admits_runs_when_both_versions_get_defaults() {
         assert!(all_defaulted("1h0m0s\n1h0m0s\n"));
         assert!(!all_defaulted("\n\n"));
         assert!(!all_defaulted("1h0m0s\n"));
     }
 
     #[test]
-    fn available_is_all_replicas_of_all_deployments() {
+    fn deployments_are_available_when_all_their_replicas_are() {
         assert!(all_available("1/1\n2/2\n"));
         assert!(!all_available("1/1\n2/1\n"));
         assert!(!all_available("1/\n"));

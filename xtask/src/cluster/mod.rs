@@ -1,9 +1,9 @@
-//! `cargo xtask cluster`: the command line, and what each command calls. The rest of the folder:
+//! `cargo xtask cluster`: the command line and its dispatch. The rest of the folder:
 //!
-//! - `layout`, `state`: the cluster's folder, and what is written there.
-//! - `up`, `level_1`, `level_2`, `down`, `status`, `enter`: the commands.
-//! - `control_plane`, `pki`, `ports`, `tekton`, `images`, `cgroup`, `packages`: their parts.
-//! - `daemon`, `node`: what runs as processes of their own; `kubectl`, `wait`: talking to them.
+//! - `layout`, `state`: the cluster's folder and the files in it.
+//! - `up`, `level_1`, `level_2`, `step`, `down`, `status`, `enter`: the commands.
+//! - `control_plane`, `node_config`, `pki`, `ports`, `tekton`, `images`, `image_names`, `cgroup`, `packages`: their parts.
+//! - `daemon`, `node`: processes of their own. `kubectl`, `wait`: talking to them and waiting for them.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -43,7 +43,7 @@ const EXAMPLES: &str = "\
 Examples:
   cargo xtask cluster up
   cargo xtask cluster exec -- kubectl get crds
-  export KUBECONFIG=$(cargo xtask cluster kubeconfig)     # level 1: kubectl works as it is
+  export KUBECONFIG=$(cargo xtask cluster kubeconfig)     # level 1: any kubectl works
   cargo xtask cluster down
 
   cargo xtask cluster up --level 2 --name node            # as root
@@ -68,38 +68,38 @@ struct Name {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Bring a cluster up and return when it can be used.
+    /// Bring a cluster up and return when it is ready.
     ///
-    /// A cluster that is up already is left as it is; the remains of one that broke are removed.
+    /// A cluster that is up already is left alone; the remains of a broken one are removed.
     Up {
         #[command(flatten)]
         name: Name,
-        /// How much of a cluster.
+        /// Size of the cluster.
         #[arg(long, default_value = "1")]
         level: Level,
-        /// Do not install Tekton. What would be installed is in target/cluster/NAME/tekton-crds.yaml.
+        /// Do not install Tekton. Its CRDs are written to target/cluster/NAME/tekton-crds.yaml.
         #[arg(long)]
         without_tekton: bool,
-        /// Level 1: install the CRDs of this kustomization too, before the controller manager starts, which looks for new
-        /// kinds only every 30 s.
+        /// Level 1 only: also install the CRDs of this kustomization, before the controller manager starts. Once it runs, it
+        /// looks for new kinds only every 30 s.
         #[arg(long)]
         crds: Option<PathBuf>,
-        /// When it does not come up, leave it as it is for a look at it.
+        /// Leave a cluster that fails to come up as it is, for inspection.
         #[arg(long)]
         retain: bool,
     },
-    /// End a cluster and leave nothing of it running; its logs and imported images are kept.
+    /// Stop all processes of a cluster. Its logs and imported images are kept.
     Down {
         #[command(flatten)]
         name: Name,
         /// Every cluster of this workspace.
         #[arg(long, conflicts_with = "name")]
         all: bool,
-        /// Drop logs and imported images, too.
+        /// Remove logs and imported images, too.
         #[arg(long)]
         purge: bool,
     },
-    /// Say what runs and what is missing; succeeds only if the cluster is ready.
+    /// Print what runs and what is missing. Succeeds only if the cluster is ready.
     Status {
         #[command(flatten)]
         name: Name,
@@ -121,7 +121,7 @@ enum Action {
     Load {
         #[command(flatten)]
         name: Name,
-        /// Archives as `cargo xtask image` and `docker save` write them.
+        /// Archives that `cargo xtask image` or `docker save` wrote.
         #[arg(required = true)]
         archives: Vec<PathBuf>,
     },
@@ -135,14 +135,14 @@ pub(crate) struct InternalArgs {
 
 #[derive(Subcommand)]
 enum InternalAction {
-    /// Record this process and become the given program.
+    /// Record this process, then become the given program.
     Daemon {
         #[arg(long)]
         record: PathBuf,
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },
-    /// Be the first process of a level 2 cluster.
+    /// Become the first process of a level 2 cluster.
     Node {
         #[arg(long)]
         name: String,
@@ -153,8 +153,8 @@ enum InternalAction {
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     match args.action {
         Action::Up { name, level, without_tekton, crds, retain } => {
-            let wish = up::Wish { level, tekton: !without_tekton, crds, retain };
-            up::up(&Layout::of(&name.name)?, &wish)?;
+            let request = up::Request { level, tekton: !without_tekton, crds, retain };
+            up::up(&Layout::of(&name.name)?, &request)?;
         }
         Action::Down { name, all, purge } => {
             let keep = if purge { Keep::Nothing } else { Keep::Logs };
@@ -166,7 +166,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         }
         Action::Status { name } => {
             let layout = Layout::of(&name.name)?;
-            let status = status::look(&layout)?;
+            let status = status::inspect(&layout)?;
             status.print(&layout);
             if !status.is_ready() {
                 return Ok(ExitCode::FAILURE);
@@ -183,7 +183,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs what `cluster` starts as a process of its own.
+/// Runs an internal command, in a process that `cluster` started.
 pub(crate) fn run_internal(args: InternalArgs) -> Result<ExitCode> {
     match args.action {
         InternalAction::Daemon { record, command } => daemon::become_daemon(&record, &command)?,

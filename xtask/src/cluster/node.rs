@@ -1,6 +1,6 @@
-//! The first process of a level 2 cluster: pid 1 in namespaces of its own, where it makes the mounts
-//! and the network, starts the daemons and reaps what they leave behind. When it is killed, the
-//! kernel ends every process in there, and mounts, links and rules go with the namespaces.
+//! The first process of a level 2 cluster: pid 1 in namespaces of its own. It makes the mounts and the network, starts the
+//! daemons and reaps orphaned processes. When it is killed, the kernel kills every process in the namespaces, and the mounts,
+//! links and rules vanish with them. Does IO.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -22,8 +22,8 @@ use super::state::Level;
 use super::{daemon, node_config};
 use crate::{command, files};
 
-/// Settings of the whole machine that kubelet would change. In here each is covered by a file that
-/// has the value already, so that the machine's own is never touched.
+/// Settings of the whole machine that kubelet would change. Inside the namespaces each is covered by a file that already has
+/// the value, so that kubelet never changes the machine.
 const SETTINGS: [(&str, &str); 6] = [
     ("kernel/keys/root_maxbytes", "25000000"),
     ("kernel/keys/root_maxkeys", "1000000"),
@@ -46,12 +46,12 @@ struct Node<'a> {
     daemons: BTreeMap<String, u32>,
 }
 
-/// Runs until it is killed; comes back only with an error.
+/// Runs until it is killed. Returns only with an error.
 pub(crate) fn run(layout: &Layout) -> Result<()> {
-    // Here `/proc` is the machine's still, so the record has the number that the machine knows.
+    // `/proc` is still the machine's, so the recorded number is the machine's, too.
     daemon::record_own(&layout.record(NODE_PROCESS))?;
     if std::process::id() != 1 {
-        bail!("this is started by `cargo xtask cluster up --level 2` only");
+        bail!("only `cargo xtask cluster up --level 2` may start this");
     }
     let log = OpenOptions::new().create(true).append(true).open(layout.log(NODE_PROCESS))?;
     let mut node = Node { layout, log, daemons: BTreeMap::new() };
@@ -74,7 +74,7 @@ impl Node<'_> {
         }
     }
 
-    /// Lets one process that has ended go. Says so in words if it was a daemon.
+    /// Reaps one process that has ended. Returns a message if it was a daemon.
     fn reap(&self, options: WaitOptions) -> Result<Option<String>> {
         match wait(options) {
             Ok(Some((pid, status))) => {
@@ -105,7 +105,7 @@ impl Node<'_> {
         let inside = Inside::here(layout);
         while !inside.api_is_ready() {
             if let Some(ended) = self.reap(WaitOptions::NOHANG)? {
-                bail!("{ended}; its log is beside this one");
+                bail!("{ended}; its log is next to this one");
             }
             thread::sleep(Duration::from_millis(100));
         }
@@ -137,15 +137,15 @@ impl Node<'_> {
     }
 }
 
-/// Where the daemons' names and their numbers inside are written.
+/// The file with the daemons' names and their process numbers inside the namespaces.
 pub(crate) fn daemons_file(layout: &Layout) -> std::path::PathBuf {
     layout.dir.join("daemons.json")
 }
 
 fn make_mounts(layout: &Layout) -> Result<()> {
-    // Nothing of this reaches the machine, and pods see what is mounted later.
+    // Private: no mount reaches the machine. Shared: pods see what is mounted later.
     let all = MountPropagationFlags::REC;
-    mount_change("/", MountPropagationFlags::PRIVATE | all).context("cannot part the mounts")?;
+    mount_change("/", MountPropagationFlags::PRIVATE | all).context("cannot separate the mounts from the machine's")?;
     mount_change("/", MountPropagationFlags::SHARED | all).context("cannot share the mounts")?;
     let plain = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("proc", "/proc", "proc", plain, None).context("cannot mount /proc")?;
@@ -172,8 +172,8 @@ fn bind(from: &Path, to: &Path) -> Result<()> {
     mount_bind(from, to).with_context(|| format!("cannot mount {} at {}", from.display(), to.display()))
 }
 
-/// Loopback, and a bridge without ports for the node's address. No route leads out. Services get a
-/// route so that processes of the node get past the look for one, before the address is rewritten.
+/// Sets up loopback, and a bridge without ports that has the node's address. No route leads out. Services have a route
+/// because the kernel looks for one before it rewrites the address of a connection from the node.
 fn make_network() -> Result<()> {
     rustix::system::sethostname(NODE.as_bytes()).context("cannot set the host name")?;
     let address = format!("{NODE_ADDRESS}/24");
@@ -188,7 +188,7 @@ fn make_network() -> Result<()> {
     }
     for (name, value) in NETWORK_SETTINGS {
         let setting = Path::new("/proc/sys").join(name);
-        // The last one is there only where bridges filter at all.
+        // The last one exists only if the kernel filters bridges.
         if setting.exists() {
             fs::write(&setting, value).with_context(|| format!("cannot write {}", setting.display()))?;
         }

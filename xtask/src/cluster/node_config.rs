@@ -1,4 +1,4 @@
-//! The configuration files of a level 2 cluster, filled in from `assets/`. `fill` is pure.
+//! The configuration files of a level 2 cluster, made from the templates in `assets/`. Writes files.
 
 use std::path::Path;
 
@@ -44,13 +44,13 @@ pub(crate) fn write(layout: &Layout) -> Result<()> {
     Ok(())
 }
 
-/// The cluster's DNS server.
+/// The YAML of the cluster's DNS server.
 pub(crate) fn dns() -> Result<String> {
     let values = [("image", image_names::COREDNS), ("dns", DNS_ADDRESS)];
     fill(include_str!("../../assets/coredns.yaml"), &values)
 }
 
-/// A TaskRun that shows whether Tekton admits runs.
+/// The YAML of runs that show whether Tekton admits runs.
 pub(crate) fn tekton_probe() -> Result<String> {
     let values = [("image", image_names::BUSYBOX)];
     fill(include_str!("../../assets/tekton-probe.yaml"), &values)
@@ -92,7 +92,7 @@ pub(crate) fn kube_proxy(layout: &Layout) -> CommandLine {
     line(&layout.bin().join("kube-proxy"), [("config", config)])
 }
 
-/// Puts values in the places of `{names}`. Braces around anything else are the template's own.
+/// Replaces each `{name}` by its value. Other braces are left alone.
 fn fill(template: &str, values: &[(&str, &str)]) -> Result<String> {
     let mut filled = template.to_owned();
     for (name, value) in values {
@@ -104,12 +104,12 @@ fn fill(template: &str, values: &[(&str, &str)]) -> Result<String> {
     Ok(filled)
 }
 
-/// Whether a path would be hidden by what the cluster mounts over the machine's folders.
+/// Whether one of the cluster's mounts would hide the path.
 pub(crate) fn is_hidden(path: &Path) -> bool {
     HIDDEN.iter().any(|dir| path.starts_with(dir))
 }
 
-/// The machine's folders in whose place the cluster has its own.
+/// The machine's folders that the cluster covers with its own.
 pub(crate) const HIDDEN: [&str; 3] = ["/run", "/var/lib", "/var/log"];
 
 #[cfg(test)]

@@ -1,5 +1,4 @@
-//! The programs that a level 2 cluster takes from the machine, and installing Debian's packages of
-//! those that are missing. Does IO.
+//! The programs that a level 2 cluster takes from the machine. Installs the Debian packages of missing ones. Does IO.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::command;
 use crate::progress::Progress;
 
-/// A program and the Debian package it is in.
+/// Programs and the Debian packages that they are in.
 const NEEDED: [(&str, &str); 9] = [
     ("containerd", "containerd"),
     ("ctr", "containerd"),
@@ -24,7 +23,7 @@ const NEEDED: [(&str, &str); 9] = [
 const NETWORK_PLUGINS: [&str; 2] = ["/usr/lib/cni", "/opt/cni/bin"];
 const NETWORK_PACKAGE: &str = "containernetworking-plugins";
 
-/// Installs what is missing, or says what to install.
+/// Installs what is missing. Without apt-get, the error names what to install.
 pub(crate) fn ensure(progress: &Progress) -> Result<()> {
     let wanted = missing();
     if wanted.is_empty() {
@@ -32,7 +31,7 @@ pub(crate) fn ensure(progress: &Progress) -> Result<()> {
     }
     let list = wanted.join(" ");
     if command::find("apt-get").is_none() {
-        bail!("this machine lacks what these Debian packages hold; install their like: {list}");
+        bail!("programs of these Debian packages are missing; install them or their equivalents: {list}");
     }
     progress.say(&format!("installing Debian packages: {list}"));
     apt(&["update", "-qq"])?;
@@ -46,7 +45,7 @@ pub(crate) fn ensure(progress: &Progress) -> Result<()> {
     Ok(())
 }
 
-/// Where the plugins that connect pods are.
+/// The folder of the network plugins, which connect pods.
 pub(crate) fn network_plugins() -> Result<PathBuf> {
     NETWORK_PLUGINS
         .iter()
@@ -69,6 +68,7 @@ fn missing() -> Vec<&'static str> {
 fn apt(arguments: &[&str]) -> Result<()> {
     let mut apt = Command::new("apt-get");
     apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-    command::output(&mut apt).context("cannot install packages; without root, ask somebody to install them")?;
+    command::output(&mut apt)
+        .context("cannot install packages: run this as root, or have an administrator install them")?;
     Ok(())
 }

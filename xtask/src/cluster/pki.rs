@@ -1,5 +1,4 @@
-//! Certificates, keys, tokens and kubeconfigs of a cluster, made anew at each `up`. Writes files in
-//! the cluster's folder.
+//! Certificates, keys, tokens and kubeconfigs of a cluster, new at each `up`. Writes files in the cluster's folder.
 
 use anyhow::{Context, Result, anyhow};
 use rcgen::{
@@ -12,17 +11,17 @@ use serde_json::json;
 use super::layout::Layout;
 use crate::{digest, files};
 
-/// What certificates and kubeconfigs name.
+/// The names in certificates and kubeconfigs.
 pub(crate) struct Names<'a> {
     /// The node's name and address, at level 2.
     pub(crate) node: Option<(&'a str, &'a str)>,
     /// The first address of the service range: `kubernetes.default`.
     pub(crate) service_address: &'a str,
-    /// Where clients find the API server.
+    /// The URL of the API server.
     pub(crate) server: &'a str,
 }
 
-/// Writes everything into `pki/`, and the administrator's kubeconfig beside it.
+/// Writes all files into `pki/`, and the administrator's kubeconfig next to it.
 pub(crate) fn write(layout: &Layout, names: &Names) -> Result<()> {
     let authority = authority(layout)?;
     let mut server_names = vec![
@@ -54,7 +53,7 @@ fn authority(layout: &Layout) -> Result<Issuer<'static, KeyPair>> {
     params.distinguished_name = distinguished_name("", "modelsync-test-cluster");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
-    let key = KeyPair::generate().context("cannot make a key")?;
+    let key = KeyPair::generate().context("cannot generate a key")?;
     let certificate = params.self_signed(&key)?;
     files::write(&layout.pki("ca.crt"), certificate.pem())?;
     files::write(&layout.pki("ca.key"), key.serialize_pem())?;
@@ -90,7 +89,7 @@ fn distinguished_name(group: &str, user: &str) -> DistinguishedName {
     name
 }
 
-/// Everybody who talks to the API server with a token of the cluster's own.
+/// Writes a token and a kubeconfig for each user that authenticates to the API server with a token.
 fn accounts(layout: &Layout, names: &Names) -> Result<()> {
     let component = |name: &str| {
         let user = format!("system:{name}");

@@ -1,5 +1,5 @@
-//! Choosing ports on loopback that nobody has, the same ones each time where possible. `choose` is
-//! pure; `free` asks the kernel; `taken_by_others` reads the other clusters' state.
+//! Chooses free ports on loopback, the same ones each time if possible. Tries to listen on ports, and reads the state of the
+//! other clusters.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpListener};
@@ -12,16 +12,16 @@ use crate::files;
 
 /// Below the range from which the kernel takes ports for outgoing connections.
 const FIRST: u16 = 20_000;
-/// How many ports of three there are to choose from.
+/// Number of blocks of three ports to choose from.
 const BLOCKS: u16 = 4_000;
 
-/// Ports for this cluster. Hold the lock on ports until the choice is written to its state.
+/// Chooses ports for this cluster. The caller holds the ports' lock until it has written the choice to the cluster's state.
 pub(crate) fn pick(layout: &Layout) -> Result<Ports> {
     let taken = taken_by_others(layout)?;
     choose(&layout.digest(), |port| !taken.contains(&port) && free(port))
 }
 
-/// The first block of three usable ports, beginning at a place that hangs on the seed.
+/// The first block of three usable ports. The seed decides where the search begins.
 fn choose(seed: &str, usable: impl Fn(u16) -> bool) -> Result<Ports> {
     let start = seed.bytes().fold(0u16, |sum, byte| sum.wrapping_mul(31).wrapping_add(u16::from(byte))) % BLOCKS;
     for step in 0..BLOCKS {
@@ -41,7 +41,7 @@ fn taken_by_others(layout: &Layout) -> Result<BTreeSet<u16>> {
     let mut taken = BTreeSet::new();
     for name in files::names_in(&layout.root)? {
         let Ok(other) = Layout::of(&name) else { continue };
-        // A damaged state holds nobody up: a port in use is seen by trying it.
+        // A damaged state is ignored: trying a port shows whether it is in use.
         if name != layout.name
             && let Ok(Some(State { ports, .. })) = State::read(&other)
         {
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_somebody_listens_on_is_not_free() {
+    fn a_port_that_a_process_listens_on_is_not_free() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         assert!(!free(listener.local_addr().unwrap().port()));
     }

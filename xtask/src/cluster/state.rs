@@ -1,5 +1,5 @@
-//! What is known of a cluster between two calls: its level, its ports, how far `up` came, and the
-//! processes that were recorded. Reads and writes files in the cluster's folder.
+//! What is stored about a cluster: its level, its ports, whether `up` finished, and its recorded processes. Reads and writes
+//! files in the cluster's folder.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -12,7 +12,7 @@ use super::layout::Layout;
 use crate::files;
 use crate::process::Identity;
 
-/// How much of a cluster it is.
+/// The size of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub(crate) enum Level {
     /// A control plane on loopback: etcd, API server, controller manager, Tekton's CRDs. No root.
@@ -26,7 +26,7 @@ pub(crate) enum Level {
 }
 
 impl Level {
-    /// The level's number, as people write it.
+    /// The level's number, as users write it.
     pub(crate) fn number(self) -> u8 {
         match self {
             Self::ControlPlane => 1,
@@ -48,13 +48,13 @@ pub(crate) struct Ports {
 pub(crate) struct State {
     pub(crate) level: Level,
     pub(crate) ports: Ports,
-    /// Whether `up` came to its end.
+    /// Whether `up` finished.
     pub(crate) ready: bool,
-    /// Whether Tekton (level 1: its CRDs) was installed by `up`.
+    /// Whether `up` installed Tekton (level 1: its CRDs).
     pub(crate) tekton: bool,
 }
 
-/// A process that was recorded when it started.
+/// A process that was recorded at its start.
 #[derive(Clone, Debug)]
 pub(crate) struct Recorded {
     pub(crate) name: String,
@@ -62,7 +62,7 @@ pub(crate) struct Recorded {
 }
 
 impl State {
-    /// Reads the state; none if the cluster was never started, or went down.
+    /// Reads the state. `None` if the cluster was never started or was taken down.
     pub(crate) fn read(layout: &Layout) -> Result<Option<Self>> {
         let file = layout.state();
         let text = match fs::read_to_string(&file) {
@@ -70,7 +70,7 @@ impl State {
             other => other.with_context(|| format!("cannot read {}", file.display()))?,
         };
         let state = serde_json::from_str(&text).with_context(|| {
-            format!("{} is damaged: `cargo xtask cluster down --name {}` cleans up", file.display(), layout.name)
+            format!("{} is damaged: clean up with `cargo xtask cluster down --name {}`", file.display(), layout.name)
         })?;
         Ok(Some(state))
     }
@@ -80,7 +80,7 @@ impl State {
         files::write(&layout.state(), serde_json::to_vec_pretty(self)?)
     }
 
-    /// The state of a cluster that must be there.
+    /// The state of a cluster that must be up.
     pub(crate) fn of_running(layout: &Layout) -> Result<Self> {
         match Self::read(layout)? {
             Some(state) => Ok(state),
@@ -89,7 +89,7 @@ impl State {
     }
 }
 
-/// Every process that was recorded for the cluster, running or not.
+/// All recorded processes of the cluster, running or not.
 pub(crate) fn recorded(layout: &Layout) -> Result<Vec<Recorded>> {
     let mut all = Vec::new();
     for file in files::names_in(&layout.records())? {
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_level_is_written_as_people_write_it() {
+    fn the_level_is_written_as_users_write_it() {
         let text = serde_json::to_string(&state()).unwrap();
         assert!(text.contains(r#""level":"2""#), "{text}");
     }

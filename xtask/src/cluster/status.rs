@@ -1,4 +1,4 @@
-//! `cluster status`: what runs, what is missing. Looks, changes nothing.
+//! `cluster status`: what runs and what is missing. Reads only.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use super::state::{self, Level, State};
 use super::{level_2, node};
 use crate::files;
 
-/// What a look at a cluster shows.
+/// The state of a cluster's processes.
 #[derive(Debug)]
 pub(crate) struct Status {
     state: Option<State>,
@@ -19,8 +19,8 @@ pub(crate) struct Status {
     missing: Vec<String>,
 }
 
-/// Looks at a cluster.
-pub(crate) fn look(layout: &Layout) -> Result<Status> {
+/// Inspects a cluster.
+pub(crate) fn inspect(layout: &Layout) -> Result<Status> {
     let state = State::read(layout)?;
     let mut status = Status { state: state.clone(), running: Vec::new(), missing: Vec::new() };
     for process in state::recorded(layout)? {
@@ -30,18 +30,18 @@ pub(crate) fn look(layout: &Layout) -> Result<Status> {
     }
     match state {
         None => status.missing.push("it is not up".into()),
-        Some(state) => status.look_closer(layout, &state)?,
+        Some(state) => status.inspect_parts(layout, &state)?,
     }
     Ok(status)
 }
 
 impl Status {
-    /// Whether everything is there.
+    /// Whether nothing is missing.
     pub(crate) fn is_ready(&self) -> bool {
         self.missing.is_empty()
     }
 
-    /// The look in words.
+    /// Prints the status.
     pub(crate) fn print(&self, layout: &Layout) {
         println!("cluster:    {}", layout.name);
         if let Some(state) = &self.state {
@@ -58,7 +58,7 @@ impl Status {
         }
     }
 
-    fn look_closer(&mut self, layout: &Layout, state: &State) -> Result<()> {
+    fn inspect_parts(&mut self, layout: &Layout, state: &State) -> Result<()> {
         let node = self.pid_of(NODE_PROCESS);
         if let (Level::Node, Some(node)) = (state.level, node) {
             self.running.extend(inner_daemons(layout, node)?);
@@ -69,9 +69,9 @@ impl Status {
             }
         }
         if !state.ready {
-            self.missing.push("`up` did not come to its end".into());
+            self.missing.push("`up` did not finish".into());
         }
-        // Questions to a cluster of which a part is missing take long to fail.
+        // Requests to an incomplete cluster take long to fail.
         if self.missing.is_empty() {
             let inside = Inside::of(layout)?;
             if !inside.api_is_ready() {
@@ -96,8 +96,7 @@ fn expected(level: Level) -> Vec<&'static str> {
     names
 }
 
-/// The daemons that the node's first process started and that still run, with the numbers by which
-/// the machine knows them.
+/// The running daemons that the node's first process started, with their process numbers on the machine.
 fn inner_daemons(layout: &Layout, node: u32) -> Result<Vec<(String, u32)>> {
     let names: BTreeMap<String, u32> = fs::read(node::daemons_file(layout))
         .ok()
@@ -106,7 +105,7 @@ fn inner_daemons(layout: &Layout, node: u32) -> Result<Vec<(String, u32)>> {
     let mut daemons = Vec::new();
     for entry in files::names_in("/proc".as_ref())? {
         let Ok(pid) = entry.parse() else { continue };
-        // A process may end while we look; then it is no running daemon.
+        // The process may have ended in the meantime.
         let Ok(text) = fs::read_to_string(format!("/proc/{pid}/status")) else { continue };
         if let Some((parent, inner)) = parse_status(&text)
             && parent == node
@@ -119,7 +118,7 @@ fn inner_daemons(layout: &Layout, node: u32) -> Result<Vec<(String, u32)>> {
     Ok(daemons)
 }
 
-/// Parent and innermost number out of `/proc/PID/status`; nothing for a process that has ended.
+/// Parent and innermost process number from `/proc/PID/status`. `None` for a process that has ended.
 fn parse_status(text: &str) -> Option<(u32, u32)> {
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
     if field("State:")?.trim().starts_with('Z') {
@@ -135,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parent_and_innermost_number() {
+    fn parent_and_innermost_number_are_read_of_running_processes_only() {
         let text = "Name:\tetcd\nState:\tS (sleeping)\nPid:\t99\nPPid:\t7\nNSpid:\t99\t4\n";
         assert_eq!(parse_status(text), Some((7, 4)));
         assert_eq!(parse_status(&text.replace("S (sleeping)", "Z (zombie)")), None);

@@ -12,25 +12,25 @@ use super::wait;
 use crate::lock::Lock;
 use crate::progress::Progress;
 
-/// One `up` on its way.
+/// An `up` in progress.
 pub(crate) struct Up<'a> {
     pub(crate) layout: &'a Layout,
     pub(crate) lock: &'a Lock,
     pub(crate) progress: &'a Progress,
     pub(crate) plane: ControlPlane,
-    /// What must not end while we wait for something else.
+    /// The daemons that must not end while `up` waits for something else.
     pub(crate) daemons: Vec<Daemon>,
 }
 
 impl Up<'_> {
-    /// Starts a recorded daemon.
+    /// Starts a daemon and records it.
     pub(crate) fn daemon(&mut self, name: &str, line: &CommandLine) -> Result<()> {
         let daemon = Daemon::start(self.layout, self.lock, name, line)?;
         self.daemons.push(daemon);
         Ok(())
     }
 
-    /// Waits for something, and fails at once when a daemon ends meanwhile.
+    /// Waits for something. Fails at once if a daemon ends meanwhile.
     pub(crate) fn wait<T>(&self, what: &str, seconds: u64, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
         wait::until(what, Duration::from_secs(seconds), || {
             for daemon in &self.daemons {
@@ -40,7 +40,7 @@ impl Up<'_> {
         })
     }
 
-    /// Tries until it works; when the time is over, says why it last did not.
+    /// Repeats the attempt until it succeeds. After the deadline, returns its last error.
     pub(crate) fn retry(&self, what: &str, seconds: u64, mut attempt: impl FnMut() -> Result<()>) -> Result<()> {
         let mut last = None;
         let waited = self.wait(what, seconds, || match attempt() {
@@ -53,18 +53,18 @@ impl Up<'_> {
         waited.with_context(|| last.map_or_else(String::new, |error| format!("{error:#}")))
     }
 
-    /// Asks kubectl until its answer is a good one.
-    pub(crate) fn wait_for_answer(
+    /// Runs kubectl until its output is as expected.
+    pub(crate) fn wait_for_output(
         &self,
         what: &str,
         seconds: u64,
         inside: &Inside,
-        question: &[&str],
-        good: impl Fn(&str) -> bool,
+        arguments: &[&str],
+        expected: impl Fn(&str) -> bool,
     ) -> Result<()> {
-        self.retry(what, seconds, || match inside.ask(question)? {
-            answer if good(&answer) => Ok(()),
-            answer => bail!("the last answer was {answer:?}"),
+        self.retry(what, seconds, || match inside.kubectl(arguments)? {
+            output if expected(&output) => Ok(()),
+            output => bail!("the last output was {output:?}"),
         })
     }
 }

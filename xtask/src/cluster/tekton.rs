@@ -1,6 +1,5 @@
-//! Tekton's own YAML, out of its Go module, made fit for a cluster without a registry: image
-//! references become those of the images built here. `rewrite` and below are pure; the rest reads
-//! the module cache.
+//! Tekton's own YAML from its Go module, changed for a cluster without a registry: it refers to the images that are built
+//! here. Reads the module cache; `rewrite` is pure.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,19 +21,19 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Finds it in the module cache, downloading the module if need be.
+    /// Finds it in the module cache. Downloads the module if necessary.
     pub(crate) fn find() -> Result<Self> {
         let (dir, version) = binaries::dependency(Module::Tekton, GO_MODULE)?;
         Ok(Self { config: dir.join("config"), version })
     }
 
-    /// The CRDs, for a cluster where no webhook converts between versions.
+    /// The CRDs, for a cluster without a webhook that converts between versions.
     pub(crate) fn crds(&self) -> Result<String> {
         let text = self.read(&["300-crds/"])?;
         Ok(without_conversion(&text))
     }
 
-    /// Everything that makes Tekton run in a cluster.
+    /// All objects that Tekton needs in a cluster.
     pub(crate) fn install(&self) -> Result<String> {
         let text = self.read(&[
             "100-namespace/",
@@ -50,12 +49,12 @@ impl Source {
         rewrite(&text, &self.version)
     }
 
-    /// Tekton's version, as its images are tagged.
+    /// Tekton's version, which is also the tag of its images.
     pub(crate) fn version(&self) -> &str {
         &self.version
     }
 
-    /// The YAML files whose names begin so, in that order, as one text. A folder ends in a slash.
+    /// The YAML files whose names have these prefixes, in that order, as one text. A prefix that ends in a slash is a folder.
     fn read(&self, beginnings: &[&str]) -> Result<String> {
         let mut text = String::new();
         for beginning in beginnings {
@@ -84,7 +83,7 @@ impl Source {
     }
 }
 
-/// Drops `spec.conversion` of CRDs: the block at two spaces, and all that is deeper below it.
+/// Removes `spec.conversion` of CRDs: the key indented by two spaces, and the deeper lines below it.
 fn without_conversion(yaml: &str) -> String {
     let mut kept = String::with_capacity(yaml.len());
     let mut dropping = false;
@@ -102,8 +101,8 @@ fn without_conversion(yaml: &str) -> String {
     kept
 }
 
-/// Points image references at the images built here, names the version, and lets pods become ready
-/// as soon as they are. The webhook loses its limit on CPU, which makes it slow to start.
+/// Makes image references refer to the images built here, sets the version, and probes readiness from the start and every
+/// second. Removes the webhook's CPU limit, which makes it slow to start.
 fn rewrite(yaml: &str, version: &str) -> Result<String> {
     let mut text = String::with_capacity(yaml.len());
     let mut probing_readiness = false;
@@ -136,7 +135,7 @@ fn with_local_images(line: &str, version: &str) -> String {
     replace_with_tail(&line, SHELL, |c| c.is_ascii_hexdigit(), |_| image_names::BUSYBOX.to_owned())
 }
 
-/// Replaces each `start` together with the characters after it that belong to it.
+/// Replaces each `start` together with the characters that follow and belong to it.
 fn replace_with_tail(
     line: &str,
     start: &str,
@@ -160,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn conversion_goes_and_nothing_else() {
+    fn conversion_is_removed_and_nothing_else() {
         let yaml = "kind: A\nspec:\n  group: g\n  conversion:\n    strategy: Webhook\n    webhook:\n      \
                     x: [\"v1\"]\n\n  names:\n    kind: A\n---\nkind: B\nspec:\n  conversion:\n    strategy: \
                     Webhook\n---\nkind: C\nspec:\n    properties:\n      conversion:\n        type: string\n";
@@ -181,13 +180,13 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_that_nobody_replaces_is_an_error() {
+    fn a_reference_that_is_not_replaced_is_an_error() {
         let error = rewrite("image: ko://example.org/other", "v1").unwrap_err();
         assert!(error.to_string().contains("ko://example.org/other"));
     }
 
     #[test]
-    fn only_readiness_is_probed_at_once() {
+    fn only_readiness_is_probed_from_the_start() {
         let yaml = "livenessProbe:\n  initialDelaySeconds: 5\n  periodSeconds: 10\n\
                     readinessProbe:\n  initialDelaySeconds: 5\n  periodSeconds: 10\n";
         let expected = "livenessProbe:\n  initialDelaySeconds: 5\n  periodSeconds: 10\n\
@@ -196,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn the_version_is_named_and_the_cpu_limit_goes() {
+    fn the_version_is_set_and_the_cpu_limit_removed() {
         let yaml = "app.kubernetes.io/version: \"devel\"\n  cpu: 500m\n  cpu: 100m\n";
         let expected = "app.kubernetes.io/version: \"v9\"\n  cpu: 100m\n";
         assert_eq!(rewrite(yaml, "v9").unwrap(), expected);

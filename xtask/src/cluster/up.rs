@@ -1,4 +1,4 @@
-//! `cluster up`: the order of things, and what the two levels have in common. Does IO.
+//! `cluster up`: the steps before and after those of the two levels. Does IO.
 
 use std::path::PathBuf;
 
@@ -17,36 +17,36 @@ use crate::files;
 use crate::lock::Lock;
 use crate::progress::Progress;
 
-/// What is asked for.
+/// The cluster that the user asked for.
 #[derive(Clone, Debug)]
-pub(crate) struct Wish {
+pub(crate) struct Request {
     pub(crate) level: Level,
     /// Install Tekton (level 1: its CRDs).
     pub(crate) tekton: bool,
     /// A kustomization of more CRDs to install (level 1).
     pub(crate) crds: Option<PathBuf>,
-    /// Leave a cluster that failed to come up as it is, for a look at it.
+    /// Leave a cluster that failed to come up as it is, for inspection.
     pub(crate) retain: bool,
 }
 
-/// Brings the cluster up; a healthy one is left as it is, the remains of a broken one are removed.
-pub(crate) fn up(layout: &Layout, wish: &Wish) -> Result<()> {
+/// Brings the cluster up. Leaves a healthy one alone; removes the remains of a broken one first.
+pub(crate) fn up(layout: &Layout, request: &Request) -> Result<()> {
     let progress = Progress::start();
-    if wish.level == Level::Node && wish.crds.is_some() {
+    if request.level == Level::Node && request.crds.is_some() {
         bail!("--crds is for level 1; at level 2 apply them once the cluster is up");
     }
     let lock = Lock::take(&layout.lock(), "bringing this cluster up or down")?;
-    if wish.level == Level::Node {
+    if request.level == Level::Node {
         level_2::check_machine(layout)?;
     }
-    if let Some(state) = already_up(layout, wish)? {
-        return finish_running(layout, wish, &state, &progress);
+    if let Some(state) = already_up(layout, request)? {
+        return finish_running(layout, request, &state, &progress);
     }
     progress.step("clean");
     down::clean(layout, Keep::ImageStore)?;
-    let started = start(layout, wish, &lock, &progress);
-    if started.is_err() && !wish.retain {
-        down::clean(layout, Keep::Logs).context("and removing what had come up failed, too")?;
+    let started = start(layout, request, &lock, &progress);
+    if started.is_err() && !request.retain {
+        down::clean(layout, Keep::Logs).context("and the parts that had come up could not be removed")?;
     }
     started.with_context(|| match layout.logs() {
         logs if logs.exists() => format!("cluster {:?} did not come up; logs: {}", layout.name, logs.display()),
@@ -54,15 +54,15 @@ pub(crate) fn up(layout: &Layout, wish: &Wish) -> Result<()> {
     })
 }
 
-fn already_up(layout: &Layout, wish: &Wish) -> Result<Option<State>> {
-    // A damaged state is a broken cluster's: it is cleaned up.
+fn already_up(layout: &Layout, request: &Request) -> Result<Option<State>> {
+    // A damaged state means that the cluster is broken: the caller cleans it up.
     let Ok(Some(state)) = State::read(layout) else {
         return Ok(None);
     };
-    if !status::look(layout)?.is_ready() {
+    if !status::inspect(layout)?.is_ready() {
         return Ok(None);
     }
-    if state.level != wish.level {
+    if state.level != request.level {
         bail!(
             "cluster {:?} is up at level {}: run `cargo xtask cluster down --name {}` first, or choose \
              another --name",
@@ -74,9 +74,9 @@ fn already_up(layout: &Layout, wish: &Wish) -> Result<Option<State>> {
     Ok(Some(state))
 }
 
-/// What a running cluster may still lack, if it was first started without: Tekton, and more CRDs.
-fn finish_running(layout: &Layout, wish: &Wish, state: &State, progress: &Progress) -> Result<()> {
-    if wish.tekton && !state.tekton {
+/// Installs Tekton and more CRDs into a running cluster that was started without them.
+fn finish_running(layout: &Layout, request: &Request, state: &State, progress: &Progress) -> Result<()> {
+    if request.tekton && !state.tekton {
         progress.step("tekton");
         let inside = Inside::of(layout)?;
         match state.level {
@@ -85,55 +85,55 @@ fn finish_running(layout: &Layout, wish: &Wish, state: &State, progress: &Progre
         }
         State { tekton: true, ..state.clone() }.write(layout)?;
     }
-    if let Some(crds) = &wish.crds {
+    if let Some(crds) = &request.crds {
         level_1::apply_crds(crds, &Inside::of(layout)?)?;
     }
     progress.say(&format!("cluster {:?} is up already", layout.name));
     Ok(())
 }
 
-fn start(layout: &Layout, wish: &Wish, lock: &Lock, progress: &Progress) -> Result<()> {
-    if wish.level == Level::Node {
+fn start(layout: &Layout, request: &Request, lock: &Lock, progress: &Progress) -> Result<()> {
+    if request.level == Level::Node {
         progress.step("packages");
         packages::ensure(progress)?;
     }
     progress.step("binaries");
-    let programs = match wish.level {
+    let programs = match request.level {
         Level::ControlPlane => pins::LEVEL_1.to_vec(),
         Level::Node => pins::level_2(),
     };
     binaries::ensure(&layout.bin(), &programs, progress)?;
     let tekton = Source::find()?;
     let mut archives = Vec::new();
-    if wish.level == Level::Node {
+    if request.level == Level::Node {
         progress.step("images");
         archives = images::ensure(layout, &tekton)?;
     }
 
     progress.step("config");
-    let mut state = State { level: wish.level, ports: NODE_PORTS, ready: false, tekton: wish.tekton };
-    if wish.level == Level::ControlPlane {
+    let mut state = State { level: request.level, ports: NODE_PORTS, ready: false, tekton: request.tekton };
+    if request.level == Level::ControlPlane {
         let _one_choice = Lock::take(&layout.ports_lock(), "choosing ports")?;
         state.ports = ports::pick(layout)?;
         state.write(layout)?;
     } else {
         state.write(layout)?;
     }
-    let plane = configure(layout, wish.level, state.ports)?;
+    let plane = configure(layout, request.level, state.ports)?;
     files::write(&layout.tekton_crds(), tekton.crds()?)?;
     files::write(&layout.tekton(), tekton.install()?)?;
 
     let mut up = Up { layout, lock, progress, plane, daemons: Vec::new() };
-    match wish.level {
-        Level::ControlPlane => level_1::start(&mut up, wish.tekton, wish.crds.as_deref())?,
-        Level::Node => level_2::start(&mut up, &archives, wish.tekton)?,
+    match request.level {
+        Level::ControlPlane => level_1::start(&mut up, request.tekton, request.crds.as_deref())?,
+        Level::Node => level_2::start(&mut up, &archives, request.tekton)?,
     }
     state.ready = true;
     state.write(layout)?;
     progress.say(&format!(
         "ready: cluster {:?} at level {}, KUBECONFIG={}",
         layout.name,
-        wish.level.number(),
+        request.level.number(),
         layout.kubeconfig().display()
     ));
     Ok(())

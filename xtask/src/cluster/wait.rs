@@ -1,23 +1,23 @@
-//! Waiting for something to become true, with a deadline. Sleeps between the looks.
+//! Waiting for something to become true, with a deadline. Sleeps between the attempts.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(50);
 
-/// Looks until there is an answer. An error of `look` ends the waiting.
+/// Calls `look` until it returns something. An error of `look` ends the waiting.
 pub(crate) fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let deadline = Instant::now() + limit;
     loop {
-        if let Some(answer) = look()? {
-            return Ok(answer);
+        if let Some(found) = look()? {
+            return Ok(found);
         }
         if Instant::now() >= deadline {
-            bail!("waited {} s in vain for {what}", limit.as_secs());
+            bail!("timed out after {} s waiting for {what}", limit.as_secs());
         }
-        thread::sleep(BETWEEN_LOOKS);
+        thread::sleep(PAUSE);
     }
 }
 
@@ -26,13 +26,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_returns_the_first_answer() {
+    fn it_returns_the_first_result() {
         let mut looks = 0;
-        let answer = until("three", Duration::from_secs(10), || {
+        let result = until("three", Duration::from_secs(10), || {
             looks += 1;
             Ok((looks == 3).then_some(looks))
         });
-        assert_eq!(answer.unwrap(), 3);
+        assert_eq!(result.unwrap(), 3);
     }
 
     #[test]
@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn an_error_ends_the_waiting() {
-        let failed: Result<()> = until("x", Duration::from_mins(1), || bail!("it died"));
-        assert_eq!(failed.unwrap_err().to_string(), "it died");
+        let failed: Result<()> = until("x", Duration::from_mins(1), || bail!("it failed"));
+        assert_eq!(failed.unwrap_err().to_string(), "it failed");
     }
 }

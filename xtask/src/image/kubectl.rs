@@ -1,4 +1,4 @@
-//! An image with a shell and kubectl: what the examples' endpoint and tasks are made of. Writes an archive.
+//! An image with a shell and kubectl, in which the endpoint and the tasks of the examples run. Writes an archive.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::Image;
 use crate::command;
 
-/// Its name and tag, as the examples have it.
+/// Name and tag of the image, as in the examples.
 pub(crate) const REFERENCE: &str = "modelsync.local/kubectl:1.35";
 
 /// Writes the image from this kubectl and this machine's busybox into the folder and returns the archive's path.

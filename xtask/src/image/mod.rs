@@ -1,5 +1,5 @@
-//! Writing container images without a container engine: one layer, the `docker save` format, the
-//! same bytes for the same content. Reads the files that go in, writes the archive.
+//! Writes container images without a container engine: one layer, in the format of `docker save`, the same bytes for the same
+//! content. Reads the files of the image, writes the archive.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -22,11 +22,11 @@ const EPOCH: &str = "1970-01-01T00:00:00Z";
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\
                       nobody:x:65534:65534:nobody:/nonexistent:/bin/false\n\
                       nonroot:x:65532:65532:nonroot:/home/nonroot:/bin/false\n";
-/// Without it some C libraries look up names in no file and on no server.
+/// Without this file some C libraries look up host names neither in files nor on servers.
 const NAME_SERVICES: &str = "hosts: files dns\n";
 const GROUP: &str = "root:x:0:\nnobody:x:65534:\nnonroot:x:65532:\n";
 
-/// Something at a path in the image.
+/// An entry at a path in the image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Entry {
     Dir { mode: u32 },
@@ -35,7 +35,7 @@ enum Entry {
     Link { to: String },
 }
 
-/// An image to be.
+/// An image that can be written.
 #[derive(Clone, Debug)]
 pub(crate) struct Image {
     reference: String,
@@ -44,7 +44,7 @@ pub(crate) struct Image {
 }
 
 impl Image {
-    /// An empty image of that name and tag, whose programs run as `user`.
+    /// An empty image with this name and tag. Its programs run as `user`.
     pub(crate) fn new(reference: &str, user: &str) -> Result<Self> {
         check_reference(reference)?;
         let config = BTreeMap::from([
@@ -60,12 +60,12 @@ impl Image {
         Ok(image)
     }
 
-    /// The name and tag.
+    /// Name and tag.
     pub(crate) fn reference(&self) -> &str {
         &self.reference
     }
 
-    /// A program from this machine, with the libraries it is linked to.
+    /// Adds a program of this machine, with the libraries that it is linked to.
     pub(crate) fn program(&mut self, from: &Path, at: &str) -> Result<()> {
         for library in libraries::of(from)? {
             let at = library.to_string_lossy().into_owned();
@@ -80,8 +80,8 @@ impl Image {
         self.put(at, Entry::File { from, mode });
     }
 
-    /// A folder of this machine with what is in it, as far as `wanted` says so of the name, and the libraries from outside
-    /// of it that Python's modules in it are linked to. Links are followed.
+    /// Adds a folder of this machine with the entries whose name is `wanted`, and the libraries outside of the folder that
+    /// its Python modules are linked to. Follows links.
     pub(crate) fn tree(&mut self, from: &Path, at: &str, wanted: &dyn Fn(&str) -> bool) -> Result<()> {
         let mut libraries = BTreeSet::new();
         let mut folders = vec![(from.to_path_buf(), at.to_owned())];
@@ -133,8 +133,7 @@ impl Image {
         self.entries.insert(at, entry);
     }
 
-    /// A digest of what the image is made of that reads no content: files count with their size and
-    /// the time of their last change.
+    /// A digest of the image's entries. It does not read files, but uses their sizes and modification times.
     pub(crate) fn fingerprint(&self) -> Result<String> {
         let mut parts = vec![format!("{} {:?}", self.reference, self.config)];
         for (path, entry) in &self.entries {
@@ -194,7 +193,7 @@ impl Image {
         Ok(())
     }
 
-    /// The one layer. The map's order puts each folder before what is in it.
+    /// The only layer. The order of the map puts each folder before its content.
     fn layer(&self) -> Result<Vec<u8>> {
         let mut tar = Builder::new(Vec::new());
         for (path, entry) in &self.entries {
@@ -226,7 +225,7 @@ fn append_file(tar: &mut Builder<Vec<u8>>, path: &Path, content: &[u8], mode: u3
     Ok(tar.append_data(&mut header, path, content)?)
 }
 
-/// A header that says nothing about when and by whom the archive was written.
+/// A header without time and user, so that equal content gives equal bytes.
 fn header(kind: EntryType, mode: u32) -> Header {
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);
@@ -246,16 +245,16 @@ fn architecture() -> &'static str {
     }
 }
 
-/// Kubernetes pulls `latest` anew each time, and there is nowhere to pull from.
+/// Refuses the tag `latest`: Kubernetes always pulls it, and there is no registry to pull from.
 fn check_reference(reference: &str) -> Result<()> {
     match reference.rsplit_once(':') {
         Some((name, tag)) if !name.is_empty() && !tag.is_empty() && !tag.contains('/') => {
             if tag == "latest" {
-                bail!("{reference}: choose another tag than `latest`, which is always pulled anew");
+                bail!("{reference}: choose another tag than `latest`, which Kubernetes always pulls");
             }
             Ok(())
         }
-        _ => bail!("{reference:?} is no image name with a tag, like modelsync.local/modelsync:dev"),
+        _ => bail!("{reference:?} is not an image name with a tag, such as modelsync.local/modelsync:dev"),
     }
 }
 
@@ -288,14 +287,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (one, two) = (dir.path().join("one.tar"), dir.path().join("two.tar"));
         example(dir.path()).write(&one).unwrap();
-        // A later change of the file's time is no change of its content.
+        // Changes the file's time but not its content.
         fs::write(dir.path().join("data"), "content").unwrap();
         example(dir.path()).write(&two).unwrap();
         assert_eq!(fs::read(one).unwrap(), fs::read(two).unwrap());
     }
 
     #[test]
-    fn tree_brings_what_is_wanted_of_a_folder_and_follows_links() {
+    fn tree_adds_the_wanted_entries_of_a_folder_and_follows_links() {
         let dir = tempfile::tempdir().unwrap();
         for file in ["tree/one", "tree/deep/two", "tree/tests/three", "beside"] {
             files::write(&dir.path().join(file), file).unwrap();
@@ -310,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_come_before_what_is_in_them() {
+    fn folders_come_before_their_content() {
         let dir = tempfile::tempdir().unwrap();
         let layer = example(dir.path()).layer().unwrap();
         assert_eq!(
@@ -331,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn the_manifest_names_what_is_in_the_archive() {
+    fn the_manifest_names_the_files_of_the_archive() {
         let dir = tempfile::tempdir().unwrap();
         let archive = dir.path().join("x.tar");
         example(dir.path()).write(&archive).unwrap();
@@ -352,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fingerprint_follows_the_recipe() {
+    fn the_fingerprint_changes_with_the_entries() {
         let dir = tempfile::tempdir().unwrap();
         let base = example(dir.path());
         assert_eq!(base.fingerprint().unwrap(), example(dir.path()).fingerprint().unwrap());

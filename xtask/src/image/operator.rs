@@ -13,13 +13,13 @@ const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Where to write the archive; target/image/modelsync.tar if not given.
+    /// Where to write the archive. Default: target/image/modelsync.tar.
     #[arg(long)]
     output: Option<PathBuf>,
-    /// The image's name and tag.
+    /// Name and tag of the image.
     #[arg(long, default_value = "modelsync.local/modelsync:dev")]
     tag: String,
-    /// Use this program instead of building one.
+    /// Use this program instead of building the operator.
     #[arg(long)]
     binary: Option<PathBuf>,
 }
@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         image.file(authorities, AUTHORITIES, 0o644);
         image.env(&["PATH=/", &format!("SSL_CERT_FILE={AUTHORITIES}")]);
     } else {
-        eprintln!("note: {AUTHORITIES} is not there, so the image trusts no certificate authority");
+        eprintln!("note: {AUTHORITIES} does not exist, so the image trusts no certificate authority");
     }
     image.entrypoint(&["/modelsync"]);
     image.write(&output)?;
@@ -57,7 +57,7 @@ fn build() -> Result<PathBuf> {
         .status()
         .context("cannot run cargo")?;
     if !status.success() {
-        bail!("the release build of {BINARY} failed; what cargo said is above");
+        bail!("the release build of {BINARY} failed; cargo's output is above");
     }
     Ok(workspace::target_dir()?.join("release").join(BINARY))
 }

@@ -1,4 +1,4 @@
-//! An image with Python and scikit-learn: what the trainings of the node tests run in. Runs python3, pip and ldd; writes an
+//! An image with Python and scikit-learn, in which the trainings of the node tests run. Runs python3, pip and ldd; writes an
 //! archive.
 
 use std::fs;
@@ -11,13 +11,13 @@ use super::Image;
 use crate::progress::Progress;
 use crate::{command, files, python, workspace};
 
-/// Its name and tag, as the tests have it.
+/// Name and tag of the image, as in the tests.
 const REFERENCE: &str = "modelsync.local/training:1";
-/// Where Python looks for its library: beside its program.
+/// The folder of Python, which looks for its library next to its program.
 const HOME: &str = "/opt/python";
-/// Where the packages are. Named to Python, for Debian's does not look where others do.
+/// The folder of the packages. PYTHONPATH names it, because Debian's Python searches other folders than usual.
 const PACKAGES: &str = "/opt/packages";
-/// Folders and files that only developing, showing windows and installing need.
+/// Folders that only development, graphical programs and installation need.
 const LEFT_OUT: [&str; 11] = [
     "test",
     "tests",
@@ -31,11 +31,11 @@ const LEFT_OUT: [&str; 11] = [
     "site-packages",
     "dist-packages",
 ];
-/// Says where the interpreter itself is, and the library that came with it.
+/// Prints the paths of the interpreter and of its standard library.
 const WHERE: &str = "import os, sys; print(os.path.realpath(sys.executable)); print(os.path.dirname(os.__file__))";
 
-/// Writes the image into the folder, unless it is there already, and returns the archive's path. The packages are
-/// installed into `target/training`.
+/// Writes the image into the folder, unless it is there already, and returns the archive's path. Installs the packages into
+/// `target/training`.
 pub(crate) fn write(folder: &Path) -> Result<PathBuf> {
     let environment = workspace::target_dir()?.join("training");
     python::environment(&environment, &workspace::root().join("hack/training/requirements.txt"), || {
@@ -44,7 +44,7 @@ pub(crate) fn write(folder: &Path) -> Result<PathBuf> {
     let image = recipe(&python::interpreter(&environment), &environment)?;
     let (archive, pin) = (folder.join("training.tar"), folder.join(".training.pin"));
     let fingerprint = image.fingerprint()?;
-    let current = archive.is_file() && fs::read_to_string(&pin).is_ok_and(|made_from| made_from == fingerprint);
+    let current = archive.is_file() && fs::read_to_string(&pin).is_ok_and(|pinned| pinned == fingerprint);
     if !current {
         image.write(&archive)?;
         files::write(&pin, fingerprint)?;
@@ -53,15 +53,15 @@ pub(crate) fn write(folder: &Path) -> Result<PathBuf> {
 }
 
 fn recipe(interpreter: &Path, environment: &Path) -> Result<Image> {
-    let told = command::output(Command::new(interpreter).args(["-c", WHERE]))?;
-    let (program, library) = told.trim().split_once('\n').context("python3 does not say where it is")?;
+    let output = command::output(Command::new(interpreter).args(["-c", WHERE]))?;
+    let (program, library) = output.trim().split_once('\n').context("python3 did not print its paths")?;
     let library = Path::new(library);
-    let version = library.file_name().context("Python's library is in a folder named after its version")?;
+    let version = library.file_name().context("Python's library is not in a folder")?;
     let mut image = Image::new(REFERENCE, "65532:65532")?;
     image.program(Path::new(program), &format!("{HOME}/bin/python3"))?;
     image.link("/usr/bin/python3", &format!("{HOME}/bin/python3"));
     image.tree(library, &format!("{HOME}/lib/{}", version.display()), &|name| {
-        // What is compiled there hangs on the time of the source, which an image does not keep.
+        // Python validates the compiled files there by the time of their source, which an image does not keep.
         !is_left_out(name) && name != "__pycache__"
     })?;
     image.tree(&environment.join("lib").join(version).join("site-packages"), PACKAGES, &|name| !is_left_out(name))?;
