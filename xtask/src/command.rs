@@ -1,4 +1,4 @@
-//! Running other programs, with errors that name the program and show what it said. Does IO.
+//! Runs other programs. Errors name the program and show its output. Does IO.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// Runs a command to its end and returns what it wrote to standard output.
+/// Runs a command to its end and returns its standard output.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let finished =
         command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {}", describe(command)))?;
@@ -31,14 +31,14 @@ pub(crate) fn output_with_input(command: &mut Command, input: &[u8]) -> Result<S
         .spawn()
         .with_context(|| format!("cannot run {}", describe(command)))?;
     if let Some(mut stdin) = child.stdin.take() {
-        // A program that ends without reading everything tells why in its own words below.
+        // If the program ends without reading all of it, its own error below says why.
         let _ = stdin.write_all(input);
     }
     let finished = child.wait_with_output()?;
     check(command, &finished)
 }
 
-/// Whether the command runs and succeeds; its words are dropped.
+/// Whether the command runs and succeeds. Its output is dropped.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
     command
         .stdin(Stdio::null())
@@ -48,7 +48,7 @@ pub(crate) fn succeeds(command: &mut Command) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// The program's path, looked up like a shell does.
+/// The program's path, found in PATH as a shell does.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|dir| dir.join(program)).find(|candidate| candidate.is_file())
@@ -62,8 +62,8 @@ pub(crate) fn tail(file: &Path, lines: usize) -> String {
 
 fn check(command: &Command, finished: &Output) -> Result<String> {
     if !finished.status.success() {
-        let words = String::from_utf8_lossy(&finished.stderr);
-        bail!("{} ended with {}: {}", describe(command), finished.status, last_lines(&words, 20));
+        let errors = String::from_utf8_lossy(&finished.stderr);
+        bail!("{} ended with {}: {}", describe(command), finished.status, last_lines(&errors, 20));
     }
     Ok(String::from_utf8_lossy(&finished.stdout).into_owned())
 }
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_shows_the_programs_own_words() {
+    fn a_failure_shows_the_programs_own_output() {
         let error = output(Command::new("sh").args(["-c", "echo the reason >&2; exit 3"]));
         let text = format!("{:#}", error.unwrap_err());
         assert!(text.contains("the reason"), "{text}");
@@ -94,8 +94,8 @@ mod tests {
 
     #[test]
     fn input_reaches_the_program() {
-        let said = output_with_input(&mut Command::new("cat"), b"hello").unwrap();
-        assert_eq!(said, "hello");
+        let output = output_with_input(&mut Command::new("cat"), b"hello").unwrap();
+        assert_eq!(output, "hello");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Writing files so that a killed process leaves either the old file or the new one. Does IO.
+//! Writes files such that a killed process leaves either the old file or the new one. Does IO.
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// Makes the folder and those above it.
+/// Creates the folder and its parents.
 pub(crate) fn make_dir(dir: &Path) -> Result<()> {
-    fs::create_dir_all(dir).with_context(|| format!("cannot make the folder {}", dir.display()))
+    fs::create_dir_all(dir).with_context(|| format!("cannot create the folder {}", dir.display()))
 }
 
 /// Replaces the file's content in one step. Only its owner can read it.
@@ -29,7 +29,7 @@ pub(crate) fn write(file: &Path, content: impl AsRef<[u8]>) -> Result<()> {
         .with_context(|| format!("cannot write {}", file.display()))
 }
 
-/// Removes a file or a whole folder; it may be absent already.
+/// Removes a file or a whole folder, if it exists.
 pub(crate) fn remove(path: &Path) -> Result<()> {
     let removed = match fs::symlink_metadata(path) {
         Ok(about) if about.is_dir() => fs::remove_dir_all(path),
@@ -44,11 +44,11 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// Fills the folder, unless it was filled from the same pin. A stamp, written last, says that it is whole: not everything can
-/// be moved, so there is no draft beside it.
+/// Fills the folder, unless it was filled from the same pin. A stamp is written last, when the folder is complete. A draft
+/// folder that is renamed would not do: some content depends on its path.
 pub(crate) fn fill_once(folder: &Path, pin: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let stamp = folder.join(".pin");
-    if fs::read_to_string(&stamp).is_ok_and(|made_from| made_from == pin) {
+    if fs::read_to_string(&stamp).is_ok_and(|filled_from| filled_from == pin) {
         return Ok(());
     }
     remove(folder)?;
@@ -57,7 +57,7 @@ pub(crate) fn fill_once(folder: &Path, pin: &str, fill: impl FnOnce(&Path) -> Re
     write(&stamp, pin)
 }
 
-/// The names in a folder, sorted; none if the folder is absent.
+/// The names in a folder, sorted. Empty if the folder does not exist.
 pub(crate) fn names_in(dir: &Path) -> Result<Vec<String>> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -71,7 +71,7 @@ pub(crate) fn names_in(dir: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Where a file is written before it takes its name; unique to this process.
+/// The path at which a file is written before it is renamed. Unique to this process.
 pub(crate) fn draft_of(file: &Path) -> PathBuf {
     let mut name = file.as_os_str().to_os_string();
     name.push(format!(".draft-{}", std::process::id()));
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn folder_is_filled_once_for_each_pin_and_anew_after_a_failure() {
+    fn folder_is_filled_once_for_each_pin_and_again_after_a_failure() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("folder");
         let fill = |name: &'static str| move |folder: &Path| write(&folder.join(name), "");
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn removing_what_is_not_there_is_fine() {
+    fn removing_a_missing_file_is_no_error() {
         let dir = tempfile::tempdir().unwrap();
         remove(&dir.path().join("nothing")).unwrap();
         assert!(names_in(&dir.path().join("nothing")).unwrap().is_empty());

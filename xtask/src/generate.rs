@@ -1,4 +1,4 @@
-//! `cargo xtask generate`: writes the files that are made from code. Runs the test that checks them.
+//! `cargo xtask generate`: writes the generated files. Runs the test that checks them.
 
 use std::process::ExitCode;
 
@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::workspace;
 
-/// Runs the generators. What they write is what `cargo test --test generated` compares with.
+/// Runs `cargo test --test generated` such that it writes the files instead of comparing them.
 pub(crate) fn run() -> Result<ExitCode> {
     let status = workspace::cargo()
         .args(["test", "--quiet", "--package", "modelsync", "--test", "generated"])

@@ -1,4 +1,4 @@
-//! One at a time: a lock on a file, given back by the kernel however its holder ends. Does IO.
+//! A lock on a file. The kernel releases it when its holder ends. Does IO.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::MetadataExt;
@@ -9,14 +9,14 @@ use anyhow::{Context, Result};
 
 use crate::files;
 
-/// Held until dropped, and by every process that was handed it as its standard input.
+/// A lock. It is held until this and the standard input of every process that received it are closed.
 pub(crate) struct Lock {
     file: File,
     path: PathBuf,
 }
 
 impl Lock {
-    /// Takes the lock, waiting for another holder; `doing` is what that one is at.
+    /// Takes the lock. Waits for another holder; `doing` describes what that one does.
     pub(crate) fn take(path: &Path, doing: &str) -> Result<Self> {
         loop {
             let file = open(path)?;
@@ -30,20 +30,20 @@ impl Lock {
                     return Err(error).with_context(|| format!("cannot lock {}", path.display()));
                 }
             }
-            // The holder before may have removed the file: then this is a lock that nobody else sees.
+            // The previous holder may have removed the file. A lock on a removed file excludes no other process.
             if is_at(&file, path)? {
                 return Ok(Self { file, path: path.to_path_buf() });
             }
         }
     }
 
-    /// Gives the lock back and removes its file.
+    /// Removes the lock's file and releases the lock.
     #[cfg(target_os = "linux")]
     pub(crate) fn remove(self) -> Result<()> {
         files::remove(&self.path)
     }
 
-    /// The lock as a child's standard input: held until that child lets go of it, too.
+    /// The lock as a child's standard input. It is held until the child closes that, too.
     #[cfg(target_os = "linux")]
     pub(crate) fn as_stdin(&self) -> Result<Stdio> {
         Ok(Stdio::from(self.file.try_clone()?))
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_child_that_was_handed_the_lock_holds_it() {
+    fn a_child_that_received_the_lock_holds_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
         let lock = Lock::take(&path, "testing").unwrap();
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_whose_file_was_removed_is_taken_anew() {
+    fn a_lock_whose_file_was_removed_is_taken_on_a_new_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
         let first = Lock::take(&path, "testing").unwrap();

@@ -1,12 +1,13 @@
-//! `cargo xtask`: the repository's own tasks, in one small program.
+//! `cargo xtask`: the repository's tasks in one program. This file dispatches only.
 //!
-//! - `cluster`: a real Kubernetes on this machine, built from the Go modules pinned in
-//!   `hack/cluster`. Level 1 is a control plane on loopback and needs no root. Level 2 is a whole
-//!   node with containers and Tekton, in namespaces of its own, and needs root on Linux.
+//! - `cluster`: a real Kubernetes on this machine, built from the Go modules pinned in `hack/cluster`. Level 1 is a control
+//!   plane on loopback and needs no root. Level 2 is a whole node with containers and Tekton, in namespaces of its own, and
+//!   needs root on Linux.
 //! - `image`: the operator's container image, written without a container engine.
-//! - `generate`, `test`, `demo`, `bench`: generated files, every test, a show, and measurements.
+//! - `generate`, `test`, `model`, `servers`, `demo`, `bench`: generated files, tests and what they need, the demo,
+//!   benchmarks.
 //!
-//! `cargo xtask help` and `cargo xtask <task> --help` say the rest. This file only dispatches.
+//! `cargo xtask help` and `cargo xtask TASK --help` document the arguments.
 
 use std::process::ExitCode;
 
@@ -46,35 +47,35 @@ struct Cli {
 enum Task {
     /// Measure the operator on a cluster of its own: what it costs and how fast it is.
     ///
-    /// Prints one table and writes target/bench/NAME.json; fails where a bound does not hold. What is measured, and how, is
-    /// in docs/performance.md.
+    /// Prints a table and writes target/bench/NAME.json. Fails if a bound does not hold. docs/performance.md describes the
+    /// measures.
     #[cfg(target_os = "linux")]
     Bench(bench::Args),
-    /// Run a real Kubernetes on this machine, for tests and for trying things out.
+    /// Run a real Kubernetes on this machine, for tests and experiments.
     ///
-    /// Several clusters may run side by side, each with its own name, ports and folder
-    /// (target/cluster/NAME). The programs are built from hack/cluster at the first `up`, which takes
-    /// minutes and needs Go and its modules; later `up`s need no network and take seconds.
+    /// Several clusters may run side by side, each with its own name, ports and folder (target/cluster/NAME). The first `up`
+    /// builds the programs from hack/cluster, which takes minutes and needs Go and its modules. Later ones need no network
+    /// and take seconds.
     #[cfg(target_os = "linux")]
     Cluster(cluster::Args),
     /// Write the operator's image as an archive that docker, podman and containerd can load.
     ///
-    /// The image holds the program, the libraries it is linked to, certificate authorities and nothing
-    /// else: no shell, no package manager. It runs as user 65532. The same content gives the same bytes.
+    /// The image has the program, the libraries that it is linked to, and certificate authorities, but no shell and no
+    /// package manager. It runs as user 65532. The same content gives the same bytes.
     Image(image::operator::Args),
-    /// Show the operator at work: a cluster, Tekton, an endpoint, a run.
+    /// Show the operator at work, with a cluster, Tekton, an endpoint and a run.
     Demo(demo::Args),
-    /// Write the files that are made from code: CRDs, roles, API reference.
+    /// Write the generated files: CRDs, roles, API reference.
     Generate,
-    /// Explore the worlds of tests/model, the large ones included: some ten minutes.
+    /// Explore all worlds of tests/model, including the large ones. Takes about ten minutes.
     Model,
-    /// Install the servers that value sources are tested against: MLflow and Prometheus, into target/servers.
+    /// Install MLflow and Prometheus, which value sources are tested against, into target/servers.
     ///
-    /// The first time it needs PyPI and Debian's archive; later it only looks.
+    /// Needs PyPI and Debian's archive the first time.
     Servers,
-    /// Run every test, or some; brings up the clusters that they need and takes them down.
+    /// Run all tests, or some. Brings up the clusters that they need and takes them down again.
     Test(test_run::Args),
-    /// What `cluster` starts as processes of their own. Not for people.
+    /// Processes that `cluster` starts. Not for users.
     #[cfg(target_os = "linux")]
     #[command(hide = true)]
     Internal(cluster::InternalArgs),

@@ -1,4 +1,4 @@
-//! `cargo xtask model`: explores the worlds of `tests/model`, the large ones included. Runs cargo.
+//! `cargo xtask model`: explores all worlds of `tests/model`, including the large ones. Runs cargo.
 
 use std::process::ExitCode;
 
@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::workspace;
 
-/// Runs the model's tests optimised for speed, which makes the large worlds a matter of minutes.
+/// Runs the model's tests in a profile that is optimised for speed: the large worlds then take minutes.
 pub(crate) fn run() -> Result<ExitCode> {
     let status = workspace::cargo()
         .args([

@@ -1,5 +1,5 @@
-//! Knowing a process again: by its number *and* the moment it started, in this boot of the machine,
-//! so that a number that was given to somebody else is never signalled. Reads /proc, sends signals.
+//! Identifies a process by its number, the moment it started and the boot of the machine, so that no other process that has
+//! the number now is ever signalled. Reads /proc, sends signals.
 
 use std::fs;
 use std::time::Duration;
@@ -10,27 +10,27 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
-/// A process, beyond doubt.
+/// Identifies one process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Identity {
-    /// Its number in the machine's own pid namespace.
+    /// The process number in the machine's own pid namespace.
     pub(crate) pid: u32,
-    /// When it started, in clock ticks since the machine booted.
+    /// When the process started, in clock ticks since the machine booted.
     pub(crate) started: u64,
-    /// Which boot of the machine.
+    /// The boot of the machine.
     pub(crate) boot: String,
 }
 
 impl Identity {
-    /// The process that runs this code. Its number is the one that `/proc` shows, whatever pid
-    /// namespace it is in itself.
+    /// The process that runs this code. Its number is the one that `/proc` shows, which may be of another pid namespace than
+    /// the process.
     pub(crate) fn own() -> Result<Self> {
         let link = fs::read_link("/proc/self").context("cannot read /proc: is it mounted?")?;
         let pid = link.to_string_lossy().parse()?;
-        Self::of(pid).with_context(|| format!("process {pid} does not find itself in /proc"))
+        Self::of(pid).with_context(|| format!("process {pid} is not in /proc"))
     }
 
-    /// The process that has this number now, if one does and has not ended.
+    /// The running process that has this number now.
     pub(crate) fn of(pid: u32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let (state, started) = parse_stat(&stat)?;
@@ -38,17 +38,17 @@ impl Identity {
         (!ended).then(|| Self { pid, started, boot: boot_id() })
     }
 
-    /// Whether it still runs.
+    /// Whether the process still runs.
     pub(crate) fn is_alive(&self) -> bool {
         Self::of(self.pid).as_ref() == Some(self)
     }
 
-    /// Ends it at once and returns when it has ended. Another process with its number is left alone.
+    /// Kills the process and waits until it has ended. Leaves another process with the same number alone.
     pub(crate) fn kill(&self) -> Result<()> {
         let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else {
-            bail!("{} is no process number", self.pid);
+            bail!("{} is not a process number", self.pid);
         };
-        // The handle pins the process: what is checked after it is opened stays true of it.
+        // The handle refers to one process even if its number is reused, so the check below stays true.
         let handle = match pidfd_open(pid, PidfdFlags::empty()) {
             Err(Errno::SRCH) => return Ok(()),
             other => other.with_context(|| format!("cannot open process {}", self.pid))?,
@@ -71,7 +71,7 @@ impl Identity {
     }
 }
 
-/// State and start time out of `/proc/PID/stat`, whose second field may hold anything.
+/// State and start time from `/proc/PID/stat`. The second field, the name, may contain any characters.
 fn parse_stat(stat: &str) -> Option<(char, u64)> {
     let (_, after_name) = stat.rsplit_once(')')?;
     let fields: Vec<&str> = after_name.split_whitespace().collect();
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_field_may_hold_anything() {
+    fn the_name_field_may_contain_anything() {
         let stat = "42 (a) b (c) S 1 42 42 0 -1 4 1 0 0 0 1 2 0 0 20 0 1 0 98765 1 2";
         assert_eq!(parse_stat(stat), Some(('S', 98765)));
         assert_eq!(parse_stat("garbage"), None);
@@ -100,14 +100,14 @@ mod tests {
     }
 
     #[test]
-    fn a_process_knows_itself() {
+    fn a_process_finds_its_own_identity() {
         let own = Identity::own().unwrap();
         assert_eq!(own.pid, std::process::id());
         assert!(own.is_alive());
     }
 
     #[test]
-    fn killing_ends_it_and_twice_is_fine() {
+    fn killing_a_process_twice_is_no_error() {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let identity = Identity::of(child.id()).unwrap();
         identity.kill().unwrap();

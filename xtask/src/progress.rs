@@ -1,8 +1,8 @@
-//! What `up` says while it works: one line a step, with the time since the start. Does IO.
+//! Progress messages, each with the time since the start. Does IO.
 
 use std::time::Instant;
 
-/// The clock of one run.
+/// Prints progress messages.
 pub(crate) struct Progress {
     started: Instant,
 }
@@ -13,12 +13,12 @@ impl Progress {
         Self { started: Instant::now() }
     }
 
-    /// Says that a named step begins. Tests wait for these lines.
+    /// Prints that a step begins. Tests wait for these lines.
     pub(crate) fn step(&self, name: &str) {
         self.say(&format!("step: {name}"));
     }
 
-    /// Says something else.
+    /// Prints a message.
     pub(crate) fn say(&self, what: &str) {
         println!("[{:5.1}s] {what}", self.started.elapsed().as_secs_f32());
     }

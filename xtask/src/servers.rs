@@ -1,5 +1,5 @@
-//! The servers that value sources are tested against: MLflow from PyPI, Prometheus from Debian's archive. Installs into
-//! `target/servers`, once for each pin, and nothing into the machine. Does IO.
+//! The servers that value sources are tested against: MLflow from PyPI and Prometheus from Debian's archive. Installs them
+//! into `target/servers`, once for each pin, and changes nothing else on the machine. Does IO.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,10 +10,10 @@ use crate::lock::Lock;
 use crate::progress::Progress;
 use crate::{command, files, python, workspace};
 
-/// Debian's package. Its version is the one of the machine's release.
+/// Debian's package, in the version of the machine's release.
 const PROMETHEUS: &str = "prometheus";
 
-/// Installs what is missing or was made from other pins.
+/// Installs the servers that are missing or were made from other pins.
 pub(crate) fn ensure(progress: &Progress) -> Result<()> {
     let folder = workspace::target_dir()?.join("servers");
     let _one = Lock::take(&folder.join(".lock"), "installing the test servers")?;
@@ -31,15 +31,15 @@ fn prometheus(folder: &Path, progress: &Progress) -> Result<()> {
     let download =
         || command::output(Command::new("apt-get").args(["download", "-qq", PROMETHEUS]).current_dir(folder));
     if download().is_err() {
-        // The machine's lists may be missing or old.
+        // The machine's package lists may be missing or out of date.
         command::output(Command::new("apt-get").args(["update", "-qq"]))
-            .context("cannot download Prometheus; without root, ask somebody to run `apt-get update`")?;
+            .context("cannot download Prometheus; `apt-get update` may be necessary, as root")?;
         download()?;
     }
     let package =
         files::names_in(folder)?.into_iter().find(|name| Path::new(name).extension().is_some_and(|end| end == "deb"));
-    let package = folder.join(package.context("apt-get has downloaded no package")?);
-    // Unpacked, not installed: no service is started.
+    let package = folder.join(package.context("apt-get did not download a package")?);
+    // Unpacks the package without installing it, so that no service starts.
     command::output(Command::new("dpkg-deb").arg("--extract").arg(&package).arg(folder))?;
     files::remove(&package)
 }

@@ -1,8 +1,8 @@
-//! Clusters come up, work, survive a killed `up`, and leave nothing behind.
+//! Clusters come up, work, recover after `up` was killed, and leave nothing behind.
 //!
 //! The first run builds the cluster's programs, which takes minutes.
 #![cfg(target_os = "linux")]
-#![allow(clippy::expect_used, reason = "helpers of tests, too, fail the test")]
+#![allow(clippy::expect_used, reason = "helpers of tests fail the test, too")]
 
 mod support;
 
@@ -22,13 +22,13 @@ fn level_1_comes_up_works_and_leaves_nothing() {
         assert!(status.contains(line), "{status}");
     }
 
-    // Once more is quick and changes nothing.
+    // A second `up` is quick and changes nothing.
     let before = Instant::now();
     assert!(cluster.up(&[]).contains("is up already"));
     assert!(before.elapsed() < Duration::from_secs(3), "{:?}", before.elapsed());
     assert!(!cluster.run("up", &["--level", "2"]).status.success(), "another level under the same name");
 
-    // It is a real one: discovery of Tekton, tokens of service accounts, an audit log.
+    // The cluster has discovery of Tekton, tokens of service accounts and an audit log.
     assert_eq!(cluster.kubectl(&["get", "--raw=/readyz"]), "ok");
     let kinds = cluster.kubectl(&["api-resources", "--api-group=tekton.dev", "-o", "name"]);
     assert!(kinds.contains("pipelineruns.tekton.dev"), "{kinds}");
@@ -56,13 +56,13 @@ fn level_1_comes_up_after_up_was_killed_at_any_step() {
         cluster.up(&["--without-tekton"]);
         assert_eq!(cluster.processes().len(), 3, "after {step}: {:?}", cluster.processes());
         if step == "etcd" {
-            // What was left out can be had later, from the file or by another `up`.
+            // Tekton can be installed later, from the file or by another `up`.
             assert!(cluster.dir.join("tekton-crds.yaml").is_file());
             assert!(!cluster.run("exec", &["--", "kubectl", "get", "pipelineruns"]).status.success());
             cluster.up(&[]);
             cluster.kubectl(&["get", "pipelineruns"]);
         }
-        // The next one starts from a broken cluster.
+        // The next `up` starts from a broken cluster.
         let apiserver = cluster.processes().into_iter().find(|line| line.contains("kube-apiserver"));
         let pid = apiserver.as_deref().and_then(|line| line.split(':').next()).expect("an API server");
         cluster.ok("exec", &["--", "kill", "-KILL", pid]);
@@ -79,12 +79,12 @@ fn level_2_runs_pods_and_leaves_the_machine_as_it_was() {
         return;
     }
     let cluster = TestCluster::new("l2", "2");
-    // The first `up` may install packages; the machine is looked at after that.
+    // The first `up` may install packages, so it runs before the machine is inspected.
     cluster.kill_up_at("binaries");
-    let before = Machine::look();
+    let before = Machine::inspect();
 
     cluster.up(&[]);
-    assert_eq!(before.settings, Machine::look().settings, "kernel settings are the machine's");
+    assert_eq!(before.settings, Machine::inspect().settings, "kernel settings are the machine's");
     let status = cluster.ok("status", &[]);
     for daemon in ["etcd", "containerd", "apiserver", "kubelet", "kube-proxy", "scheduler"] {
         assert!(status.contains(&format!("running:    {daemon} (pid ")), "{status}");
@@ -100,7 +100,7 @@ fn level_2_runs_pods_and_leaves_the_machine_as_it_was() {
 
     for step in ["images", "config", "node", "containerd", "import", "apiserver", "apply", "tekton"] {
         cluster.kill_up_at(step);
-        // Every other time the next `up` finds what was left.
+        // Otherwise the next `up` has to deal with the remains.
         if ["config", "containerd", "apiserver"].contains(&step) {
             cluster.ok("down", &[]);
             assert_left_as_it_was(&cluster, &before);
@@ -117,7 +117,7 @@ fn level_2_runs_pods_and_leaves_the_machine_as_it_was() {
 fn assert_left_as_it_was(cluster: &TestCluster, before: &Machine) {
     cluster.assert_no_process();
     assert_eq!(cgroups_named(&cluster.name), Vec::<std::path::PathBuf>::new());
-    assert_eq!(&Machine::look(), before);
+    assert_eq!(&Machine::inspect(), before);
 }
 
 fn pid_of_node(cluster: &TestCluster) -> u32 {
@@ -126,7 +126,7 @@ fn pid_of_node(cluster: &TestCluster) -> u32 {
     line.and_then(|rest| rest.trim_end_matches(')').parse().ok()).expect("the node's pid")
 }
 
-/// Tekton runs a script in a pod and reports its result.
+/// Checks that Tekton runs a script in a pod and reports its result.
 fn runs_a_task(cluster: &TestCluster) {
     const TASK: &str = r#"kubectl create -f - <<'END'
 apiVersion: tekton.dev/v1
@@ -143,10 +143,10 @@ END"#;
     assert_eq!(said, "hello");
 }
 
-/// An image written by `cargo xtask image` runs: the program finds its libraries.
+/// Checks that an image written by `cargo xtask image` runs: its program finds its libraries.
 fn runs_a_loaded_image(cluster: &TestCluster) {
     let archive = cluster.dir.join("image.tar");
-    let archive = archive.to_str().expect("a plain path");
+    let archive = archive.to_str().expect("a UTF-8 path");
     let made = std::process::Command::new(env!("CARGO_BIN_EXE_xtask"))
         .args(["image", "--tag", "local.test/loaded:1", "--binary", "/bin/ls", "--output", archive])
         .output()
@@ -154,7 +154,7 @@ fn runs_a_loaded_image(cluster: &TestCluster) {
     assert!(made.status.success(), "{made:?}");
     cluster.ok("load", &[archive]);
     cluster.kubectl(&["run", "loaded", "--image=local.test/loaded:1", "--restart=Never", "--", "/"]);
-    eventually("the pod to end well", Duration::from_mins(1), || {
+    eventually("the pod to succeed", Duration::from_mins(1), || {
         match cluster.kubectl(&["get", "pod", "loaded", "-o", "jsonpath={.status.phase}"]).as_str() {
             "Succeeded" => Ok(()),
             other => Err(other.to_owned()),

@@ -1,8 +1,8 @@
 //! `cargo xtask bench`: builds the measuring program and runs it. The measuring itself is in `trial`.
 //!
-//! The measuring program shares the cores with the programs that it measures, so it is built with the release profile. It also
-//! needs the operator's client libraries, which the other tasks do not. Hence the feature `bench`: without it, this program
-//! builds itself again with the feature, in release, and runs the result.
+//! The measuring program shares the cores with the programs that it measures, so it is built with the release profile. It
+//! also needs the operator's client libraries, which the other tasks do not. Hence the feature `bench`: without it, this
+//! program builds itself again with the feature, in release, and runs the result.
 
 use std::process::ExitCode;
 

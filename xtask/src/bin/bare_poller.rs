@@ -1,9 +1,9 @@
 //! The floor of `cargo xtask bench idle`: a bare client that sends the operator's polls and does nothing else.
 //!
 //! It is a process of its own, so that its CPU time can be read. It is built like the operator: the same release profile,
-//! allocator, runtime and HTTP library, and the client settings of `src/source/http/clients.rs`. It polls each object once per
-//! interval, at a phase that comes from a hash, as the operator does. It reads the status and the whole body of each response
-//! and parses neither. Network IO; runs until it is killed, or until a poll fails.
+//! allocator, runtime and HTTP library, and the client settings of `src/source/http/clients.rs`. It polls each object once
+//! per interval, at a phase that comes from a hash, as the operator does. It reads the status and the whole body of each
+//! response and parses neither. Network IO; runs until it is killed, or until a poll fails.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What the tests of clusters share: running `cargo xtask`, and looking at the machine.
+//! Helpers of the cluster tests: running `cargo xtask`, and inspecting the machine.
 #![allow(clippy::expect_used, reason = "a helper of tests fails the test")]
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
@@ -12,10 +12,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Two clusters at once on a small machine are slower than one after the other.
+/// On a small machine, two clusters at once are slower than one after the other.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// A cluster of the test's own; goes with everything that is its, however the test ends.
+/// A cluster of one test. It is removed completely, however the test ends.
 pub struct TestCluster {
     pub name: String,
     pub level: &'static str,
@@ -31,25 +31,25 @@ impl TestCluster {
         Self { name, level, dir, _turn: turn }
     }
 
-    /// `cargo xtask cluster ACTION --name NAME`, with more arguments after it.
+    /// `cargo xtask cluster ACTION --name NAME` with more arguments.
     pub fn command(&self, action: &str, more: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
         command.args(["cluster", action, "--name", &self.name]).args(more);
         command
     }
 
-    /// Runs it to its end.
+    /// Runs that command to its end.
     pub fn run(&self, action: &str, more: &[&str]) -> Output {
         self.command(action, more).stdin(Stdio::null()).output().expect("xtask runs")
     }
 
-    /// Runs it and wants success; returns what it printed.
+    /// Runs that command, which must succeed, and returns its output.
     pub fn ok(&self, action: &str, more: &[&str]) -> String {
         let output = self.run(action, more);
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let words = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{action} {more:?} failed:\n{said}\n{words}");
-        said
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{action} {more:?} failed:\n{printed}\n{errors}");
+        printed
     }
 
     pub fn up(&self, more: &[&str]) -> String {
@@ -58,14 +58,14 @@ impl TestCluster {
         self.ok("up", &arguments)
     }
 
-    /// kubectl in the cluster, successful.
+    /// Runs kubectl in the cluster, which must succeed.
     pub fn kubectl(&self, arguments: &[&str]) -> String {
         let mut all = vec!["--", "kubectl"];
         all.extend(arguments);
         self.ok("exec", &all)
     }
 
-    /// Starts `up` and kills it with SIGKILL as soon as it says that it begins the step.
+    /// Starts `up` and kills it with SIGKILL as soon as it prints that the step begins.
     pub fn kill_up_at(&self, step: &str) {
         let mut up = self
             .command("up", &["--level", self.level])
@@ -74,13 +74,13 @@ impl TestCluster {
             .spawn()
             .expect("xtask runs");
         let mark = format!("step: {step}");
-        let said = BufReader::new(up.stdout.take().expect("it is piped"));
+        let output = BufReader::new(up.stdout.take().expect("it is piped"));
         let mut lines = Vec::new();
-        let reached = said.lines().map_while(Result::ok).any(|line| {
+        let reached = output.lines().map_while(Result::ok).any(|line| {
             lines.push(line);
             lines.last().is_some_and(|line| line.ends_with(&mark))
         });
-        assert!(reached, "`up` did not come to step {step}: {lines:?}");
+        assert!(reached, "`up` did not reach the step {step}: {lines:?}");
         up.kill().expect("it can be killed");
         up.wait().expect("it ends");
     }
@@ -97,7 +97,7 @@ impl TestCluster {
             .collect()
     }
 
-    /// Wants that no process of the cluster is left, or soon will be.
+    /// Fails if a process of the cluster is left after some seconds.
     pub fn assert_no_process(&self) {
         eventually("no process of the cluster", Duration::from_secs(15), || {
             let left = self.processes();
@@ -110,40 +110,40 @@ impl Drop for TestCluster {
     fn drop(&mut self) {
         let output = self.run("down", &["--purge"]);
         if !output.status.success() {
-            say(&format!("cleaning up {} failed: {output:?}", self.name));
+            warn(&format!("cleaning up {} failed: {output:?}", self.name));
         }
     }
 }
 
-/// Says something even where the test runner keeps the words of tests to itself.
-pub fn say(words: &str) {
-    let _ = writeln!(std::io::stderr(), "{words}");
+/// Prints a message even if the test runner captures the output of tests.
+pub fn warn(message: &str) {
+    let _ = writeln!(std::io::stderr(), "{message}");
 }
 
-/// Whether this is root. Where it must be (in CI) and is not, the test fails.
+/// Whether the test runs as root. In CI it must, or it fails.
 pub fn may_use_root(test: &str) -> bool {
     let is_root = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
     if !is_root {
         let why = format!("{test} is skipped: a level 2 cluster needs root");
-        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{why}, and in CI nothing is skipped");
-        say(&why);
+        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{why}, and in CI no test may be skipped");
+        warn(&why);
     }
     is_root
 }
 
-/// Looks until it is so, and fails with the last reason why not.
+/// Calls `look` until it succeeds. After the deadline, fails with its last error.
 pub fn eventually(what: &str, limit: Duration, mut look: impl FnMut() -> Result<(), String>) {
     let deadline = Instant::now() + limit;
     loop {
         match look() {
             Ok(()) => return,
-            Err(why) => assert!(Instant::now() < deadline, "waited in vain for {what}: {why}"),
+            Err(why) => assert!(Instant::now() < deadline, "timed out waiting for {what}: {why}"),
         }
         thread::sleep(Duration::from_millis(100));
     }
 }
 
-/// What of the machine a cluster must leave as it found it.
+/// The state of the machine that a cluster must not change.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Machine {
     mounts: BTreeSet<String>,
@@ -153,7 +153,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    pub fn look() -> Self {
+    pub fn inspect() -> Self {
         let settings = [
             "kernel/keys/root_maxbytes",
             "kernel/keys/root_maxkeys",
@@ -167,14 +167,14 @@ impl Machine {
         let setting = |name| fs::read_to_string(Path::new("/proc/sys").join(name)).unwrap_or_default();
         Self {
             mounts: lines(&fs::read_to_string("/proc/self/mountinfo").expect("/proc is mounted")),
-            links: lines(&said_by("ip", &["-o", "link"])),
-            rules: rules(&said_by("iptables-save", &[])),
+            links: lines(&output_of("ip", &["-o", "link"])),
+            rules: rules(&output_of("iptables-save", &[])),
             settings: settings.map(|name| (name, setting(name))).into(),
         }
     }
 }
 
-/// Folders in the cgroup hierarchies that carry the name.
+/// Folders in the cgroup hierarchies whose path contains the name.
 pub fn cgroups_named(name: &str) -> Vec<PathBuf> {
     let hierarchies = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
     let mut roots: Vec<PathBuf> = hierarchies.map(|entry| entry.path()).collect();
@@ -187,7 +187,7 @@ pub fn cgroups_named(name: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The process and all that descend from it, each with its start time.
+/// The process and all its descendants, each with its start time.
 pub fn descendants(root: u32) -> BTreeSet<(u32, String)> {
     let parents: BTreeMap<u32, (u32, String)> =
         all_processes().filter_map(|pid| Some((pid, parent_and_start(pid)?))).collect();
@@ -206,7 +206,7 @@ pub fn descendants(root: u32) -> BTreeSet<(u32, String)> {
     found.into_iter().filter_map(|pid| Some((pid, parents.get(&pid)?.1.clone()))).collect()
 }
 
-/// Those of some processes that still run.
+/// The processes that still run.
 pub fn still_running(processes: &BTreeSet<(u32, String)>) -> Vec<u32> {
     processes
         .iter()
@@ -220,7 +220,7 @@ fn all_processes() -> impl Iterator<Item = u32> {
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// Parent and start time; nothing for one that has ended but was not reaped.
+/// Parent and start time. `None` for a process that has ended but was not reaped.
 fn parent_and_start(pid: u32) -> Option<(u32, String)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
@@ -233,7 +233,7 @@ fn parent_and_start(pid: u32) -> Option<(u32, String)> {
 fn clusters_dir() -> PathBuf {
     let target = match std::env::var_os("CARGO_TARGET_DIR") {
         Some(dir) => PathBuf::from(dir),
-        // Not `../target`: the paths of processes are compared with it, and they have no dots.
+        // Not `../target`: it is compared with the paths of processes, which contain no dots.
         None => Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace").join("target"),
     };
     std::path::absolute(target).expect("a path").join("cluster")
@@ -243,13 +243,13 @@ fn lines(text: &str) -> BTreeSet<String> {
     text.lines().map(String::from).collect()
 }
 
-/// Without comments, which hold the time, and without counters.
+/// The rules without comments, which contain the time, and without counters.
 fn rules(saved: &str) -> Vec<String> {
     let plain = |line: &str| line.split(" [").next().unwrap_or(line).to_owned();
     saved.lines().filter(|line| !line.starts_with('#')).map(plain).collect()
 }
 
-fn said_by(program: &str, arguments: &[&str]) -> String {
+fn output_of(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output();
     output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
 }

@@ -1,13 +1,13 @@
 //! Every object needs a run at the same moment: the time until all runs exist, compared with the same requests without the
 //! operator.
 //!
-//! Every endpoint responds that a sync is needed, and a window holds all syncs back. When the window opens, the operator, which
-//! is up and idle, polls every object and starts its run. A single burst and a single loop of the floor are two samples of a busy
-//! machine, so several of both are taken in turn, and their means are compared.
+//! Every endpoint responds that a sync is needed, and a window holds all syncs back. When the window opens, the operator,
+//! which is up and idle, polls every object and starts its run. A single burst and a single loop of the floor are two samples
+//! of a busy machine, so several of both are taken in turn, and their means are compared.
 //!
-//! Each burst and each loop of the floor runs on a new cluster. On a used one, the API server keeps earlier events in its caches
-//! for minutes: its heap grows to 2.5 GB, and one garbage collection takes 2.4 s, in which everything is slow. The time of a loop
-//! of five seconds would then depend on how many collections it meets.
+//! Each burst and each loop of the floor runs on a new cluster. On a used one, the API server keeps earlier events in its
+//! caches for minutes: its heap grows to 2.5 GB, and one garbage collection takes 2.4 s, in which everything is slow. The
+//! time of a loop of five seconds would then depend on how many collections it meets.
 
 use std::time::Duration;
 

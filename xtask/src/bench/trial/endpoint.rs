@@ -1,6 +1,7 @@
 //! The endpoints that are polled: one small server that notes every poll. IO: one listener on loopback.
 //!
-//! Every address in 127.0.0.0/8 leads to it. Objects may name different addresses, which are different hosts for the operator.
+//! Every address in 127.0.0.0/8 leads to it. Objects may name different addresses, which are different hosts for the
+//! operator.
 
 use std::convert::Infallible;
 use std::net::Ipv4Addr;

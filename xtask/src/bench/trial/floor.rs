@@ -1,5 +1,5 @@
-//! The floor: the two requests that starting a run takes, sent to the API server in a bare loop without the operator. Account,
-//! client library and bodies are the operator's, and the same watch observes the runs. IO through `api`.
+//! The floor: the two requests that starting a run takes, sent to the API server in a bare loop without the operator.
+//! Account, client library and bodies are the operator's, and the same watch observes the runs. IO through `api`.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! What an idle operator costs. No object needs a run, so the operator may write nothing, and it must poll each object when its
-//! turn comes. A bare poller sends as many polls to the same endpoints in the same minutes: its CPU time is the floor.
+//! What an idle operator costs. No object needs a run, so the operator may write nothing, and it must poll each object when
+//! its turn comes. A bare poller sends as many polls to the same endpoints in the same minutes: its CPU time is the floor.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

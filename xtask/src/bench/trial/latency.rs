@@ -1,8 +1,9 @@
-//! The time from a poll response to its run while many objects are polled, and whether misbehaving endpoints delay the others.
+//! The time from a poll response to its run while many objects are polled, and whether misbehaving endpoints delay the
+//! others.
 //!
 //! The time begins when the endpoint responds; the wait for the poll is a part of the object's interval. One stall of the API
-//! server decides the p99 of six hundred runs, so there are several phases of each kind, and the median of their p99 counts. The
-//! order of the phases cancels out a drift of the machine.
+//! server decides the p99 of six hundred runs, so there are several phases of each kind, and the median of their p99 counts.
+//! The order of the phases cancels out a drift of the machine.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -126,8 +127,8 @@ impl Neighbours {
     }
 }
 
-/// Makes the endpoints of these objects respond that a sync is needed, from the next poll on. Returns the time from each response
-/// to its run.
+/// Makes the endpoints of these objects respond that a sync is needed, from the next poll on. Returns the time from each
+/// response to its run.
 async fn start_runs(endpoint: &Endpoint, runs: &Runs, numbers: std::ops::Range<u32>) -> Result<Vec<Duration>> {
     let begun = Instant::now();
     numbers.clone().for_each(|number| endpoint.set(number, Behaviour::Needed));

@@ -1,5 +1,6 @@
-//! The moment at which runs may begin. The specs of the operator's objects name it, and the loops of the floor wait for it too:
-//! programs that have rested for half a minute are slower at first than those that were busy a moment ago. No IO but the clock.
+//! The moment at which runs may begin. The specs of the operator's objects name it, and the loops of the floor wait for it
+//! too: programs that have rested for half a minute are slower at first than those that were busy a moment ago. No IO but the
+//! clock.
 
 use std::time::{Duration, Instant};
 

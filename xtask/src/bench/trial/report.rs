@@ -1,5 +1,5 @@
-//! The report of a benchmark: its measures with their bounds, and the machine, as a table and as a JSON file. IO: reads /proc,
-//! prints, writes the file.
+//! The report of a benchmark: its measures with their bounds, and the machine, as a table and as a JSON file. IO: reads
+//! /proc, prints, writes the file.
 
 use std::fs;
 use std::thread;

@@ -1,4 +1,5 @@
-//! PipelineRuns: a watch that notes when each run appears, a count of duplicates, and a stand-in for Tekton. IO through `api`.
+//! PipelineRuns: a watch that notes when each run appears, a count of duplicates, and a stand-in for Tekton. IO through
+//! `api`.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -36,8 +36,8 @@ const SETTLING: Duration = Duration::from_mins(2);
 pub(super) enum GarbageCollection {
     /// With Go's defaults: every half minute with ten thousand idle objects.
     Default,
-    /// Every few minutes. For times of single requests, which would otherwise depend on the collections that they meet. Not for
-    /// bursts of writes: the heap would grow by gigabytes, whose new pages cost time, and reach the limit.
+    /// Every few minutes. For times of single requests, which would otherwise depend on the collections that they meet. Not
+    /// for bursts of writes: the heap would grow by gigabytes, whose new pages cost time, and reach the limit.
     Rare,
 }
 
@@ -74,8 +74,8 @@ impl Stage {
         })
     }
 
-    /// Replaces the cluster by a new one, with everything installed, and waits until it has settled. Clients and watches of the
-    /// old cluster no longer work.
+    /// Replaces the cluster by a new one, with everything installed, and waits until it has settled. Clients and watches of
+    /// the old cluster no longer work.
     pub(super) async fn renew(&mut self) -> Result<()> {
         self.progress.step("cluster");
         self.cluster(&["down", "--purge"])?;
@@ -87,8 +87,8 @@ impl Stage {
         self.settle().await
     }
 
-    /// Waits until the controller manager watches the operator's kinds, as in every cluster older than a minute. That watch costs
-    /// the API server time for each object.
+    /// Waits until the controller manager watches the operator's kinds, as in every cluster older than a minute. That watch
+    /// costs the API server time for each object.
     async fn settle(&self) -> Result<()> {
         let audit = Audit::of_all(&self.folder()?.join(AUDIT_LOG), CONTROLLER_MANAGER);
         until("the controller manager watches the operator's kinds", SETTLING, async || {
@@ -121,8 +121,8 @@ impl Stage {
         Ok(file)
     }
 
-    /// Starts the operator with the defaults that it has in a cluster, except for the addresses of this machine. It reconciles
-    /// the measured objects only.
+    /// Starts the operator with the defaults that it has in a cluster, except for the addresses of this machine. It
+    /// reconciles the measured objects only.
     pub(super) fn start_operator(&self) -> Result<Process> {
         let mut command = Command::new(&self.binary);
         command.args(["controller", "--listen=127.0.0.1:0", "--allow-address=127.0.0.0/8"]);

@@ -8,8 +8,8 @@ use serde_json::json;
 use super::api;
 use super::objects::{self, API_VERSION, AT_ONCE, Meta, make_namespaces, namespace};
 
-/// Creates this many ModelTrains, due as the cron expression says. Their names begin with the prefix; the label says whether the
-/// operator reconciles them.
+/// Creates this many ModelTrains, due as the cron expression says. Their names begin with the prefix; the label says whether
+/// the operator reconciles them.
 pub(super) async fn create(admin: &Client, (prefix, label): (&str, &str), count: u32, cron: &str) -> Result<Vec<Meta>> {
     make_namespaces(admin).await?;
     let mut created = api::each(count, AT_ONCE, async |number| {
