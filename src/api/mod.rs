@@ -47,8 +47,8 @@ pub use status::{
 };
 pub use template::{JobTemplate, PipelineRunTemplate, TemplateMetadata};
 pub use train_status::{
-    AcceptedVersion, AttemptVerdict, BudgetStatus, FallingMetric, LastAttempt, LastVerdict, ModelTrainStatus,
-    PastAcceptance, PendingApproval, RemovedRecord, ScheduleStatus, SlotReport, SlotState, SpentReason,
+    AcceptedVersion, AnsweredReason, AttemptVerdict, BudgetStatus, FallingMetric, LastAttempt, LastVerdict,
+    ModelTrainStatus, PastAcceptance, PendingApproval, RemovedRecord, ScheduleStatus, SlotReport, SlotState,
     TrainReservation, TrainSlot, TrainTarget,
 };
 pub use window::{Window, WindowKind};

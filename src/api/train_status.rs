@@ -69,7 +69,7 @@ pub struct ModelTrainStatus {
     /// Reasons that a training has answered, and that have not been seen to be false since.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
-    pub spent_reasons: Vec<SpentReason>,
+    pub answered_reasons: Vec<AnsweredReason>,
     /// Live metrics whose rule holds, and since when.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
@@ -124,7 +124,7 @@ impl Default for ModelTrainStatus {
             pending_approval: None,
             last_attempt: None,
             last_verdict: None,
-            spent_reasons: Vec::new(),
+            answered_reasons: Vec::new(),
             falling_metrics: Vec::new(),
             stale_since: None,
             stale_reasons: Vec::new(),
@@ -372,7 +372,7 @@ pub struct LastVerdict {
 /// A reason that a training has answered, and that has not been seen to be false since.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct SpentReason {
+pub struct AnsweredReason {
     /// The reason.
     #[serde(flatten)]
     pub reason: StaleReason,

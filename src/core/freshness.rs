@@ -4,7 +4,7 @@
 //! spec.freshness ── parse ─► Freshness ┐
 //! what is seen of the world ───► Seen ─┼─ evaluate ─► Evaluation {standing, live, …} ─► status
 //! status ──────────────────────────────┘
-//! a training ends ── spend ─► status.spentReasons, status.schedule
+//! a training ends ── spend ─► status.answeredReasons, status.schedule
 //! ```
 //!
 //! A reason *stands* while it is true. It is *live* while it stands and no training has answered it: then a training is
@@ -23,10 +23,10 @@
 //! All that is remembered is in status, so that a restart forgets nothing. What is not known starts nothing and clears
 //! nothing: a reason that status says stands goes on standing, and is not live.
 
+mod answered;
 mod evaluate;
 mod parse;
 mod schedule;
-mod spend;
 
 #[cfg(test)]
 mod properties;
@@ -35,13 +35,13 @@ mod tests;
 #[cfg(test)]
 mod trial;
 
+pub use answered::{Spent, answer_reasons, answers};
 pub use evaluate::{Evaluation, InputSeen, MissingInput, Seen, evaluate};
 pub use parse::{Freshness, SETTLE};
-pub use spend::{Spent, answers, spend};
 
 use jiff::Timestamp;
 
-use crate::api::{ModelTrainStatus, SpentReason, StaleReason, StaleReasonType};
+use crate::api::{AnsweredReason, ModelTrainStatus, StaleReason, StaleReasonType};
 
 /// Longest value of a reason, in bytes.
 const MAX_VALUE: usize = 256;
@@ -52,9 +52,9 @@ fn reason(type_: StaleReasonType, name: &str, value: &str) -> StaleReason {
     StaleReason { type_, name: name.to_owned(), value }
 }
 
-/// The entry of `status.spentReasons` for this reason, whatever its value.
-fn entry<'a>(status: &'a ModelTrainStatus, type_: StaleReasonType, name: &str) -> Option<&'a SpentReason> {
-    status.spent_reasons.iter().find(|entry| entry.reason.type_ == type_ && entry.reason.name == name)
+/// The entry of `status.answeredReasons` for this reason, whatever its value.
+fn entry<'a>(status: &'a ModelTrainStatus, type_: StaleReasonType, name: &str) -> Option<&'a AnsweredReason> {
+    status.answered_reasons.iter().find(|entry| entry.reason.type_ == type_ && entry.reason.name == name)
 }
 
 /// Whether the last training had this reason, and gave no answer to it.

@@ -73,7 +73,7 @@ impl World {
         if dice.once_in(3) {
             let mut spent = dice.reasons()[0].clone();
             (spent["until"], spent["count"]) = (json!(dice.time()), json!(dice.below(3)));
-            status["spentReasons"] = json!([spent]);
+            status["answeredReasons"] = json!([spent]);
         }
         if dice.once_in(4) {
             status["lastHandledTrigger"] = json!("one");

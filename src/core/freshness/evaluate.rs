@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{Freshness, entry, order, reason, schedule::Schedule, unanswered, under_way};
 use crate::{
     api::{
-        AttemptVerdict, FallingMetric, ModelTrainStatus, RecordedInput, ScheduleStatus, SpentReason, StaleReason,
+        AnsweredReason, AttemptVerdict, FallingMetric, ModelTrainStatus, RecordedInput, ScheduleStatus, StaleReason,
         StaleReasonType,
     },
     core::time::{after, whole_seconds},
@@ -62,8 +62,8 @@ pub struct Evaluation {
     /// Those of them that no training has answered: where there is one, a training is due, and its reservation pins
     /// them.
     pub live: Vec<StaleReason>,
-    /// `status.spentReasons`, sorted by type and name.
-    pub spent: Vec<SpentReason>,
+    /// `status.answeredReasons`, sorted by type and name.
+    pub spent: Vec<AnsweredReason>,
     /// `status.fallingMetrics`, in the order of the spec.
     pub falling: Vec<FallingMetric>,
     /// `status.schedule`.
@@ -84,7 +84,7 @@ impl Evaluation {
     pub fn store(&self, status: &mut ModelTrainStatus) {
         status.stale_reasons.clone_from(&self.standing);
         status.stale_since = self.stale_since;
-        status.spent_reasons.clone_from(&self.spent);
+        status.answered_reasons.clone_from(&self.spent);
         status.falling_metrics.clone_from(&self.falling);
         status.schedule.clone_from(&self.schedule);
         status.next_evaluation_at = self.next;
@@ -208,7 +208,7 @@ impl Weighing<'_> {
     /// the accepted one in between, and must not train again each time it comes back.
     fn differing_input(&mut self, reason: StaleReason, tried: bool) {
         let spent = entry(self.status, reason.type_, &reason.name).filter(|entry| entry.reason == reason).cloned();
-        match spent.or_else(|| tried.then(|| SpentReason { reason: reason.clone(), until: None, count: 1 })) {
+        match spent.or_else(|| tried.then(|| AnsweredReason { reason: reason.clone(), until: None, count: 1 })) {
             None => self.live(reason),
             Some(spent) => {
                 self.result.spent.push(spent);
@@ -287,7 +287,7 @@ impl Weighing<'_> {
                 // Neither a clock that went back nor a wait that was edited makes it longer than the wait is now.
                 let longest = after(whole_seconds(self.now), self.freshness.settle.after(entry.count));
                 let until = entry.until.unwrap_or(longest).min(longest);
-                self.result.spent.push(SpentReason { until: Some(until), ..entry.clone() });
+                self.result.spent.push(AnsweredReason { until: Some(until), ..entry.clone() });
                 if self.reached(until) {
                     self.live(reason);
                 } else {

@@ -69,7 +69,7 @@ fn age_is_reached_to_the_second_and_an_acceptance_makes_it_false() {
     trial.reserve();
     trial.at("02T03:00").end(Accepted);
     assert_eq!((trial.standing(), trial.next()), (String::new(), "2026-06-03T03:00:00Z".into()));
-    assert!(trial.status.spent_reasons.is_empty());
+    assert!(trial.status.answered_reasons.is_empty());
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn settle_forgets_how_often_it_waited_once_the_reason_was_false() {
         trial.at(from).reserve();
         trial.at(to).end(NotImproved);
     }
-    assert_eq!(trial.status.spent_reasons[0].count, 2);
+    assert_eq!(trial.status.answered_reasons[0].count, 2);
     trial.endpoint = Some(false);
     assert_eq!(trial.at("01T04:10").standing(), "");
     trial.endpoint = Some(true);
@@ -145,7 +145,7 @@ fn input_that_flaps_between_the_accepted_and_a_rejected_value_is_not_tried_again
     trial.at("01T01:00").end(Rejected);
     for _ in 0..3 {
         assert_eq!(trial.see("data", "A").standing(), "");
-        assert!(trial.status.spent_reasons.is_empty(), "the entry goes with the write that sees the reason false");
+        assert!(trial.status.answered_reasons.is_empty(), "the entry goes with the write that sees the reason false");
         assert_eq!((trial.see("data", "B").live(), trial.standing()), (String::new(), "Input:data=B".into()));
     }
 }
@@ -339,7 +339,7 @@ fn approval_after_the_end_makes_answered_demands_false() {
     assert_eq!(trial.standing(), "Schedule=2026-06-01T03:00:00Z Trigger=one");
     trial.at("01T09:00").accept(Vec::new());
     assert_eq!(trial.standing(), "");
-    assert!(trial.status.spent_reasons.is_empty());
+    assert!(trial.status.answered_reasons.is_empty());
 }
 
 #[test]
@@ -369,7 +369,7 @@ fn reason_that_is_no_longer_in_the_spec_leaves_nothing_behind() {
     trial.at("01T03:00").reserve();
     trial.end(Rejected);
     trial.edit(json!({})).look();
-    assert_eq!(trial.status.spent_reasons, []);
+    assert_eq!(trial.status.answered_reasons, []);
     assert_eq!(trial.status.falling_metrics, []);
     assert_eq!((trial.status.schedule, trial.status.stale_since), (None, None));
 }
@@ -494,7 +494,7 @@ fn edited_settle_shortens_a_wait_that_goes_on() {
 #[test]
 fn end_of_a_training_whose_spec_became_invalid_waits_as_by_default() {
     let pinned = [reason(StaleReasonType::Endpoint, "", "")];
-    let spent = spend(&ModelTrainStatus::default(), &pinned, Rejected, None, moment("01T00:00"));
+    let spent = answer_reasons(&ModelTrainStatus::default(), &pinned, Rejected, None, moment("01T00:00"));
     assert_eq!(spent.reasons[0].until, Some(moment("01T01:00")));
 }
 

@@ -149,8 +149,8 @@ impl Trial {
     /// Ends the training that is on its way, now.
     pub fn end(&mut self, verdict: AttemptVerdict) -> &mut Self {
         let reservation = *self.status.reservation.take().expect("a training is on its way");
-        let spent = spend(&self.status, &reservation.reasons, verdict, Some(&self.freshness), self.now);
-        self.status.spent_reasons = spent.reasons;
+        let spent = answer_reasons(&self.status, &reservation.reasons, verdict, Some(&self.freshness), self.now);
+        self.status.answered_reasons = spent.reasons;
         self.status.schedule = spent.schedule;
         if verdict == AttemptVerdict::Accepted {
             self.accept(reservation.inputs.clone());

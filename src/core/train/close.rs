@@ -17,7 +17,7 @@ use crate::{
         PendingApproval, Reason, SlotReport, SlotState, TrainReservation, Verdict,
     },
     core::{
-        freshness::spend,
+        freshness::answer_reasons,
         gate::{Candidate, Earlier, Fate, Selection},
         time::{Now, whole_seconds},
     },
@@ -40,8 +40,8 @@ pub fn close(facts: &Facts<'_>, open: &TrainReservation, now: Now) -> Plan {
         .or(status.pending_approval.filter(|_| !judged_any(verdict)));
     let ended_at = whole_seconds(now.wall);
     let freshness = facts.spec.as_ref().ok().map(|valid| &valid.freshness);
-    let spent = spend(&status, &open.reasons, verdict, freshness, ended_at);
-    (status.spent_reasons, status.schedule) = (spent.reasons, spent.schedule);
+    let spent = answer_reasons(&status, &open.reasons, verdict, freshness, ended_at);
+    (status.answered_reasons, status.schedule) = (spent.reasons, spent.schedule);
     if let Some(accepted) = decided.winner.as_ref().and_then(|name| facts.details(name)) {
         let accepted = accepted_version(accepted, now.wall);
         by_hand::note(&mut status, &accepted.name, accepted.accepted_at);

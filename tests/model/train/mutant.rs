@@ -146,7 +146,7 @@ impl Mutant {
                 budget.started_at.extend(std::iter::repeat_n(now.wall, created));
                 status.budget = (!budget.started_at.is_empty()).then_some(budget);
             }
-            Self::SpendsNoReason if plan.rule == Rule::CloseTraining => status.spent_reasons.clear(),
+            Self::SpendsNoReason if plan.rule == Rule::CloseTraining => status.answered_reasons.clear(),
             _ => {}
         }
         plan

@@ -66,7 +66,7 @@ async fn training_without_a_run_that_succeeded_is_repeated_after_a_pause() {
         assert_eq!(status.target.unwrap().failures, 1);
         world.until_train("model", Ready, False, "RunFailing").await;
         let status = world.until_train("model", Fresh, False, "BackingOff").await;
-        assert!(status.spent_reasons.is_empty(), "nothing was answered: {status:?}");
+        assert!(status.answered_reasons.is_empty(), "nothing was answered: {status:?}");
         for candidate in ["a", "b", "c"] {
             world.version_of("model", 1, candidate, "NotJudged").await;
         }

@@ -96,7 +96,7 @@ async fn age_that_a_rejected_model_leaves_standing_counts_again_after_longer_and
             assert_eq!(verdict(&status), AttemptVerdict::Rejected);
             let ended = status.last_attempt.unwrap().ended_at;
             let status = world.until_train("model", Fresh, False, "KeptAccepted").await;
-            let [spent] = status.spent_reasons.as_slice() else { panic!("{status:?}") };
+            let [spent] = status.answered_reasons.as_slice() else { panic!("{status:?}") };
             assert_eq!((spent.reason.type_, spent.count), (StaleReasonType::NeverAccepted, attempt));
             assert_eq!(spent.until, Some(after(ended, Duration::from_hours(hours))));
             world.look_at_train("model").await;
@@ -104,7 +104,7 @@ async fn age_that_a_rejected_model_leaves_standing_counts_again_after_longer_and
             world.advance_past(spent.until.unwrap());
         }
         let status = world.train("model", 4, &[("r2", "0.9")]).await;
-        assert_eq!(status.spent_reasons, [], "an accepted version begins afresh");
+        assert_eq!(status.answered_reasons, [], "an accepted version begins afresh");
     })
     .await;
 }
@@ -253,14 +253,14 @@ async fn low_live_metric_trains_again_only_after_settle_or_once_it_had_recovered
         let status = world.until_train("model", Fresh, False, "KeptAccepted").await;
         world.settle_train("model", "clicks").await;
         assert_eq!(attempts(world).await, [1, 2], "the new version has not had the time to show");
-        world.advance_past(status.spent_reasons[0].until.unwrap());
+        world.advance_past(status.answered_reasons[0].until.unwrap());
         assert_eq!(why(&world.train_run("model", 3, "").await), "Metric:clicks");
         world.train("model", 3, &[]).await;
 
         world.measures("clicks", "0.9");
         world.clock.advance(Duration::from_secs(5));
         let status = world.until_train("model", Fresh, True, "Fresh").await;
-        assert_eq!((status.spent_reasons, status.falling_metrics), (vec![], vec![]));
+        assert_eq!((status.answered_reasons, status.falling_metrics), (vec![], vec![]));
         world.measures("clicks", "0.1");
         world.clock.advance(Duration::from_secs(5));
         world.train_run("model", 4, "").await;

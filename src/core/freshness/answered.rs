@@ -4,15 +4,15 @@ use jiff::Timestamp;
 
 use super::{Freshness, SETTLE, entry, firing, order};
 use crate::{
-    api::{AttemptVerdict, ModelTrainStatus, ScheduleStatus, SpentReason, StaleReason, StaleReasonType},
+    api::{AnsweredReason, AttemptVerdict, ModelTrainStatus, ScheduleStatus, StaleReason, StaleReasonType},
     core::time::{after, whole_seconds},
 };
 
 /// What the write that records a training's end says of its reasons.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spent {
-    /// `status.spentReasons`, sorted by type and name.
-    pub reasons: Vec<SpentReason>,
+    /// `status.answeredReasons`, sorted by type and name.
+    pub reasons: Vec<AnsweredReason>,
     /// `status.schedule`.
     pub schedule: Option<ScheduleStatus>,
 }
@@ -31,7 +31,7 @@ pub const fn answers(verdict: AttemptVerdict) -> bool {
 /// default then. Reasons that wait and were not pinned have stood all the time: they are answered once more, so that
 /// they do not start the same training right after this one. An accepted version makes every reason false but those
 /// that look at what is live, metrics and endpoint.
-pub fn spend(
+pub fn answer_reasons(
     status: &ModelTrainStatus,
     pinned: &[StaleReason],
     verdict: AttemptVerdict,
@@ -39,11 +39,11 @@ pub fn spend(
     ended_at: Timestamp,
 ) -> Spent {
     if !answers(verdict) {
-        return Spent { reasons: status.spent_reasons.clone(), schedule: status.schedule.clone() };
+        return Spent { reasons: status.answered_reasons.clone(), schedule: status.schedule.clone() };
     }
     let settle = freshness.map_or(SETTLE, |freshness| freshness.settle);
     let ended_at = whole_seconds(ended_at);
-    let waiting = |reason: &StaleReason, count: i64| SpentReason {
+    let waiting = |reason: &StaleReason, count: i64| AnsweredReason {
         reason: reason.clone(),
         until: waits(reason.type_).then(|| after(ended_at, settle.after(count))),
         count,
@@ -54,7 +54,7 @@ pub fn spend(
         .filter(|reason| reason.type_ != StaleReasonType::Unrecognised && remains(reason.type_))
         .map(|reason| waiting(reason, answered_before(status, reason).saturating_add(1)))
         .collect();
-    for entry in status.spent_reasons.iter().filter(|entry| remains(entry.reason.type_)) {
+    for entry in status.answered_reasons.iter().filter(|entry| remains(entry.reason.type_)) {
         if pinned.iter().any(|reason| order(reason) == order(&entry.reason)) {
             continue;
         }
