@@ -136,7 +136,8 @@ impl World {
                 last_transition_time: instant("2026-03-01T00:00:00Z"),
             }
         };
-        let accepted = if self.status.accepted_version.is_some() { "True HasVersion" } else { "False NeverAccepted" };
+        let accepted =
+            if self.status.accepted_version.is_some() { "True VersionAccepted" } else { "False NeverAccepted" };
         self.status.conditions = vec![
             condition(ConditionType::Ready, ready),
             condition(ConditionType::Fresh, fresh),
@@ -455,7 +456,7 @@ fn rows() -> Vec<Row> {
         Row("the run was cancelled", rest().reserved().ended_with(Cancelled, "0").recorded(), Rule::CloseTraining),
         Row("the model is better, and another is held", rest().by_hand(hold(&name(1))).reserved().ended_with(Succeeded, "0.9").recorded(), Rule::CloseTraining),
         // Afterwards.
-        Row("stale, and answered", rest().trained(Succeeded, "0.1").data("d2"), Rule::KeptAccepted),
+        Row("stale, and answered", rest().trained(Succeeded, "0.1").data("d2"), Rule::NoBetterCandidate),
         Row("another value than the rejected one, which its record does not say yet", rest().trained_untold(Succeeded, "0.1").data("d3"), Rule::TellVersions),
         Row("another value than the rejected one", rest().trained(Succeeded, "0.1").data("d3"), Rule::Reserve),
         Row("a failed training waits", rest().trained(Failed, "0").data("d2"), Rule::BackOff),
@@ -470,9 +471,9 @@ fn rows() -> Vec<Row> {
         Row("another version is held", rest().with(passed_before).by_hand(hold(&name(0))).data("d1"), Rule::Fresh),
         Row("another version is held while an answer is awaited", rest().with(passed_before).by_hand(hold(&name(0))), Rule::AwaitAnswer),
         Row("a version is held that does not exist", rest().by_hand(hold("nothing")).data("d1"), Rule::Fresh),
-        Row("a version waits for a person", rest().with(ask).trained(Succeeded, "0.9").data("d2"), Rule::KeptAccepted),
+        Row("a version waits for a person", rest().with(ask).trained(Succeeded, "0.9").data("d2"), Rule::NoBetterCandidate),
         Row("the version that waits is approved", rest().with(ask).trained(Succeeded, "0.9").by_hand(ByHand { approve: Some(name(2)), ..ByHand::default() }).data("d2"), Rule::Fresh),
-        Row("the version that waits is rejected", rest().with(ask).trained(Succeeded, "0.9").by_hand(ByHand { reject: Some(name(2)), ..ByHand::default() }).data("d2"), Rule::KeptAccepted),
+        Row("the version that waits is rejected", rest().with(ask).trained(Succeeded, "0.9").by_hand(ByHand { reject: Some(name(2)), ..ByHand::default() }).data("d2"), Rule::NoBetterCandidate),
         // Hindrances before anything is looked at.
         Row("invalid spec", new().broken(), Rule::InvalidSpec),
         Row("invalid spec after a good one", rest().broken(), Rule::InvalidSpec),

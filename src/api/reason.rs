@@ -91,11 +91,9 @@ reasons! {
     /// There is no accepted version, and nothing asks for one yet.
     NotDue,
     /// The model is stale, and a training that answered this accepted nothing better.
-    KeptAccepted,
+    NoBetterCandidate,
     /// The model is stale, and an input has no value or cannot be read.
     InputMissing,
-    /// There is an accepted version.
-    HasVersion,
     /// No version was accepted yet.
     NeverAccepted,
     /// The hold annotation names the accepted version.
@@ -142,7 +140,7 @@ reasons! {
     TrainingStarted,
     /// Event: a training ended.
     TrainingEnded,
-    /// Event: a version was accepted.
+    /// There is an accepted version; as an event: a version was accepted.
     VersionAccepted,
     /// Event: a run was created.
     RunStarted,

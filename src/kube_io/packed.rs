@@ -20,7 +20,7 @@ const EXPECTED: &str = concat!(
     r#""gate":{"best":{"direction":"Maximize","metric":"accuracy"},"rules":[{"expression":"metrics.accuracy > 0.9","name":""#,
     r#""trainRef":{"name":"","uid":"","artifact":{"digest":"sha256:","uri":"s3://","previous":{"digest":"v1:sha256:","#,
     r#""acceptedVersion":{"acceptedAt":"2026-","metrics":[{"name":"","source":"Results","value":"0."}],"name":""#,
-    r#""score":"0.","trainedAt":"2026-","reason":"HasVersion","reason":"Fresh","status":"True","type":"Fresh"}"#,
+    r#""score":"0.","trainedAt":"2026-","reason":"VersionAccepted","reason":"Fresh","status":"True","type":"Fresh"}"#,
     r#""message":"the accepted version is fresh","message":"the best of its training","reason":"Best","type":"Accepted"}]"#,
     r#""head":{"digest":"v1:sha256:","name":"","history":[{"acceptedAt":"2026-","name":"","lastAttempt":{"attempt":1,"#,
     r#""endedAt":"2026-","generation":1,"reasons":[{"type":"Schedule","value":"2026-"}],"verdict":"Accepted","winner":""#,

@@ -89,7 +89,7 @@ pub fn check(world: &World, facts: &Facts<'_>, plan: &Plan) -> Result<(), String
         && matches!(
             plan.rule,
             Rule::Fresh
-                | Rule::KeptAccepted
+                | Rule::NoBetterCandidate
                 | Rule::NoAttemptLeft
                 | Rule::RetriesExhausted
                 | Rule::OutsideWindow

@@ -100,7 +100,7 @@ fn left<'a>(facts: &Facts<'_>, status: &mut ModelTrainStatus, verdict: AttemptVe
     match (status.stale_reasons.is_empty(), &status.accepted_version) {
         (true, Some(_)) => Situation::Fresh,
         (true, None) => Situation::NotDue,
-        (false, _) => Situation::KeptAccepted,
+        (false, _) => Situation::NoBetterCandidate,
     }
 }
 

@@ -88,7 +88,7 @@ rules! {
     /// Nothing makes the model stale.
     Fresh,
     /// It is stale, and that has been answered.
-    KeptAccepted,
+    NoBetterCandidate,
     /// It is stale, and what a training needs is not there.
     InputMissing,
     /// How things stand cannot be told.

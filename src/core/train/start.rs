@@ -135,7 +135,7 @@ fn not_due(
         let situation = if facts.status.accepted_version.is_some() { Situation::Fresh } else { Situation::NotDue };
         return report(facts, Rule::Fresh, &situation, now);
     }
-    report(facts, Rule::KeptAccepted, &Situation::KeptAccepted, now)
+    report(facts, Rule::NoBetterCandidate, &Situation::NoBetterCandidate, now)
 }
 
 /// How things stand cannot be told. The first look at a generation says so, whatever it brings; later several in a row do.

@@ -42,7 +42,7 @@ pub enum Situation<'a> {
     /// A run has succeeded, and its metrics are not there yet.
     AwaitingMetrics { run: &'a str },
     /// Stale, and answered.
-    KeptAccepted,
+    NoBetterCandidate,
     /// Stale, and something that a training is made from is not there.
     InputMissing { message: String },
     /// The last training failed; the target waits.
@@ -87,13 +87,13 @@ impl Situation<'_> {
                 (ready, (False, Reason::RunActive), message)
             }
             Self::RunActive { run } => (ready, (False, Reason::RunActive), format!("run {run} is on its way")),
-            Self::KeptAccepted => {
+            Self::NoBetterCandidate => {
                 let next = facts.status.next_evaluation_at.map_or_else(
                     || "a change of what makes it stale brings the next training".to_owned(),
                     |next| format!("what time alone changes is looked at again at {next}"),
                 );
                 let message = format!("stale ({stale}), which the last training has answered; {next}");
-                (ready, (False, Reason::KeptAccepted), message)
+                (ready, (False, Reason::NoBetterCandidate), message)
             }
             Self::Unconfirmed { run, until } => (
                 ready,
@@ -247,7 +247,7 @@ fn accepted(facts: &Facts<'_>) -> Wanted {
     if !facts.status.slots.iter().any(|report| report.run == *name) && facts.status.attempt == 0 {
         return want(True, Reason::Restored, format!("version {name} of a deleted object of the same name"));
     }
-    want(True, Reason::HasVersion, format!("version {name}"))
+    want(True, Reason::VersionAccepted, format!("version {name}"))
 }
 
 /// Status with the conditions of a situation; everything else as decided so far.

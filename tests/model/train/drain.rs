@@ -108,7 +108,7 @@ impl Drained for Machine {
             return None;
         }
         let rests = match pass.rule {
-            Rule::Fresh | Rule::KeptAccepted => self.is_answered(world, object) && self.is_told(world, object),
+            Rule::Fresh | Rule::NoBetterCandidate => self.is_answered(world, object) && self.is_told(world, object),
             Rule::Suspended => self.suspends(object.spec) && self.is_told(world, object),
             Rule::InvalidSpec => !self.is_valid(object.spec),
             Rule::RetriesExhausted => return Some(Rest::Parked),

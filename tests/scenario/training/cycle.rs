@@ -53,7 +53,7 @@ async fn first_training_is_started_recorded_and_accepted() {
         assert_eq!(status.head.unwrap().digest, version.digest);
         world.until_train("model", Fresh, True, "Fresh").await;
         world.until_train("model", Ready, True, "Operational").await;
-        let status = world.until_train("model", Accepted, True, "HasVersion").await;
+        let status = world.until_train("model", Accepted, True, "VersionAccepted").await;
         assert!(find(&status.conditions, Served).is_none());
     })
     .await;
@@ -72,7 +72,7 @@ async fn rejected_model_is_not_trained_again_until_its_input_changes() {
         world.apply_train("model", spec).await;
         let status = world.train("model", 1, &[("r2", "0.3")]).await;
         assert_eq!(status.last_attempt.unwrap().verdict, AttemptVerdict::Rejected);
-        let status = world.until_train("model", Fresh, False, "KeptAccepted").await;
+        let status = world.until_train("model", Fresh, False, "NoBetterCandidate").await;
         assert_eq!(status.accepted_version, None);
         world.until_train("model", Accepted, False, "NeverAccepted").await;
         world.until_train("model", Ready, True, "Operational").await;

@@ -95,7 +95,7 @@ async fn age_that_a_rejected_model_leaves_standing_counts_again_after_longer_and
             let status = world.train("model", attempt, &[("r2", "0.1")]).await;
             assert_eq!(verdict(&status), AttemptVerdict::Rejected);
             let ended = status.last_attempt.unwrap().ended_at;
-            let status = world.until_train("model", Fresh, False, "KeptAccepted").await;
+            let status = world.until_train("model", Fresh, False, "NoBetterCandidate").await;
             let [spent] = status.answered_reasons.as_slice() else { panic!("{status:?}") };
             assert_eq!((spent.reason.type_, spent.count), (StaleReasonType::NeverAccepted, attempt));
             assert_eq!(spent.until, Some(after(ended, Duration::from_hours(hours))));
@@ -121,12 +121,12 @@ async fn changed_input_is_seen_at_once_and_an_answered_value_is_not_trained_twic
         world.config_map("data", "digest", "two").await;
         assert_eq!(why(&world.train_run("model", 2, "").await), "Input:data");
         assert_eq!(verdict(&world.train("model", 2, &[("r2", "0.1")]).await), AttemptVerdict::Rejected);
-        world.until_train("model", Fresh, False, "KeptAccepted").await;
+        world.until_train("model", Fresh, False, "NoBetterCandidate").await;
 
         world.config_map("data", "digest", "one").await;
         world.until_train("model", Fresh, True, "Fresh").await;
         world.config_map("data", "digest", "two").await;
-        let status = world.until_train("model", Fresh, False, "KeptAccepted").await;
+        let status = world.until_train("model", Fresh, False, "NoBetterCandidate").await;
         assert_eq!((status.attempt, status.stale_reasons[0].name.as_str()), (2, "data"));
         world.config_map("data", "digest", "three").await;
         world.train("model", 3, &[("r2", "0.1")]).await;
@@ -250,7 +250,7 @@ async fn low_live_metric_trains_again_only_after_settle_or_once_it_had_recovered
         world.clock.advance(Duration::from_secs(5));
         assert_eq!(why(&world.train_run("model", 2, "").await), "Metric:clicks");
         world.train("model", 2, &[]).await;
-        let status = world.until_train("model", Fresh, False, "KeptAccepted").await;
+        let status = world.until_train("model", Fresh, False, "NoBetterCandidate").await;
         world.settle_train("model", "clicks").await;
         assert_eq!(attempts(world).await, [1, 2], "the new version has not had the time to show");
         world.advance_past(status.answered_reasons[0].until.unwrap());
@@ -350,7 +350,7 @@ async fn endpoint_says_when_to_train_and_without_a_usable_answer_nothing_starts(
         assert_eq!((why(&run).as_str(), parameter(&run, "drift").as_deref()), ("Endpoint", Some("0.4")));
         world.train("model", 1, &[]).await;
         // It goes on saying so: that is answered until `settle` is over.
-        world.until_train("model", Fresh, False, "KeptAccepted").await;
+        world.until_train("model", Fresh, False, "NoBetterCandidate").await;
         world.settle_train("model", "drift").await;
         assert_eq!(attempts(world).await, [1]);
         world.endpoint.says("drift", Reply::NotNeeded);
@@ -415,7 +415,7 @@ async fn one_training_answers_every_reason_that_stands() {
         let run = world.train_run("model", 2, "").await;
         assert_eq!(why(&run), "MaxAge,Schedule,Input:data,Metric:auc,Endpoint,Trigger");
         world.train("model", 2, &[]).await;
-        world.until_train("model", Fresh, False, "KeptAccepted").await;
+        world.until_train("model", Fresh, False, "NoBetterCandidate").await;
         world.settle_train("model", "drift").await;
         assert_eq!(attempts(world).await, [1, 2]);
         let version = world.versions("model").await.pop().unwrap().spec;

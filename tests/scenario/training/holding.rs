@@ -255,7 +255,7 @@ async fn held_version_is_the_accepted_one_whatever_is_trained_until_it_is_releas
         assert_eq!(accepted(&world.train_status("model").await), first);
 
         world.annotate_train("model", keys::HOLD, None).await;
-        let status = world.until_train("model", Accepted, True, "HasVersion").await;
+        let status = world.until_train("model", Accepted, True, "VersionAccepted").await;
         assert_eq!(accepted(&status), first, "a release chooses nothing by itself");
         let fourth = version(world, 4, "0.8").await;
         assert_eq!(accepted(&world.train_status("model").await), fourth);
@@ -281,7 +281,7 @@ async fn hold_of_a_version_that_is_unknown_or_failed_changes_nothing_and_says_so
                 })
                 .await;
             assert_eq!(accepted(&status), good);
-            assert_eq!(find(&status.conditions, Accepted).unwrap().reason.as_str(), "HasVersion");
+            assert_eq!(find(&status.conditions, Accepted).unwrap().reason.as_str(), "VersionAccepted");
         }
         world.annotate_train("model", keys::HOLD, None).await;
         let lifted = |status: &ModelTrainStatus| find(&status.conditions, HoldInvalid).is_none();

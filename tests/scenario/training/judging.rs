@@ -113,7 +113,7 @@ async fn each_verdict_is_recorded_told_and_acted_upon() {
             let (fresh, reason) = match row.ended {
                 AttemptVerdict::Accepted => (True, "Fresh"),
                 AttemptVerdict::Failed => (False, "BackingOff"),
-                _ => (False, "KeptAccepted"),
+                _ => (False, "NoBetterCandidate"),
             };
             world.until_train(name, Fresh, fresh, reason).await;
             world.assert_chain(name).await;
@@ -133,7 +133,7 @@ async fn model_that_is_not_better_enough_leaves_the_accepted_one_in_place() {
             world.clock.advance(Duration::from_hours(25));
             let status = world.train("model", attempt, &[("r2", r2)]).await;
             assert_eq!(status.last_attempt.unwrap().verdict, AttemptVerdict::NotImproved);
-            let status = world.until_train("model", Fresh, False, "KeptAccepted").await;
+            let status = world.until_train("model", Fresh, False, "NoBetterCandidate").await;
             assert_eq!(status.accepted_version.unwrap().name, first);
             world.until_train("model", Ready, True, "Operational").await;
             let version = world.version_of("model", attempt, "", "NotImproved").await;
@@ -220,7 +220,7 @@ async fn version_without_its_metric_waits_and_is_not_accepted_once_a_person_reje
         world.annotate_train("model", keys::REJECT, Some(&version)).await;
         let found = world.until_decided(&version, "Rejected").await;
         assert_eq!(found.spec.gate.verdict, Verdict::MetricsUnavailable);
-        let status = world.until_train("model", Fresh, False, "KeptAccepted").await;
+        let status = world.until_train("model", Fresh, False, "NoBetterCandidate").await;
         assert_eq!(status.accepted_version, None);
         assert_eq!(status.last_attempt.as_ref().unwrap().verdict, AttemptVerdict::Rejected);
         assert_nothing_waits(&status);
@@ -266,7 +266,7 @@ async fn version_that_waits_goes_on_waiting_while_later_trainings_fail() {
         assert_eq!(status.pending_approval.as_ref().unwrap().version, first);
         world.version_of("model", 2, "", "NotJudged").await;
         world.annotate_train("model", keys::APPROVE, Some(&first)).await;
-        let status = world.until_train("model", Accepted, True, "HasVersion").await;
+        let status = world.until_train("model", Accepted, True, "VersionAccepted").await;
         assert_eq!(status.accepted_version.as_ref().unwrap().name, first);
         assert_nothing_waits(&status);
         let found = world.until_decided(&first, "Approved").await;
