@@ -47,7 +47,7 @@ pub use status::{
 };
 pub use template::{JobTemplate, PipelineRunTemplate, TemplateMetadata};
 pub use train_status::{
-    AcceptedVersion, AnsweredReason, AttemptVerdict, BudgetStatus, FallingMetric, LastAttempt, LastVerdict,
+    AcceptedVersion, AnsweredReason, AttemptVerdict, BreachingMetric, BudgetStatus, LastAttempt, LastVerdict,
     ModelTrainStatus, PastAcceptance, PendingApproval, RemovedRecord, ScheduleStatus, SlotReport, SlotState,
     TrainReservation, TrainSlot, TrainTarget,
 };

@@ -74,7 +74,7 @@ pub struct ModelTrainStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
-    pub falling_metrics: Vec<FallingMetric>,
+    pub breaching_metrics: Vec<BreachingMetric>,
     /// Since when the model has been stale.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stale_since: Option<Timestamp>,
@@ -125,7 +125,7 @@ impl Default for ModelTrainStatus {
             last_attempt: None,
             last_verdict: None,
             answered_reasons: Vec::new(),
-            falling_metrics: Vec::new(),
+            breaching_metrics: Vec::new(),
             stale_since: None,
             stale_reasons: Vec::new(),
             next_evaluation_at: None,
@@ -385,7 +385,7 @@ pub struct AnsweredReason {
 
 /// A live metric whose rule holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct FallingMetric {
+pub struct BreachingMetric {
     /// Its name.
     #[schemars(length(max = 63))]
     pub name: String,

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{Freshness, entry, order, reason, schedule::Schedule, unanswered, under_way};
 use crate::{
     api::{
-        AnsweredReason, AttemptVerdict, FallingMetric, ModelTrainStatus, RecordedInput, ScheduleStatus, StaleReason,
+        AnsweredReason, AttemptVerdict, BreachingMetric, ModelTrainStatus, RecordedInput, ScheduleStatus, StaleReason,
         StaleReasonType,
     },
     core::time::{after, whole_seconds},
@@ -64,8 +64,8 @@ pub struct Evaluation {
     pub live: Vec<StaleReason>,
     /// `status.answeredReasons`, sorted by type and name.
     pub spent: Vec<AnsweredReason>,
-    /// `status.fallingMetrics`, in the order of the spec.
-    pub falling: Vec<FallingMetric>,
+    /// `status.breachingMetrics`, in the order of the spec.
+    pub falling: Vec<BreachingMetric>,
     /// `status.schedule`.
     pub schedule: Option<ScheduleStatus>,
     /// `status.staleSince`.
@@ -85,7 +85,7 @@ impl Evaluation {
         status.stale_reasons.clone_from(&self.standing);
         status.stale_since = self.stale_since;
         status.answered_reasons.clone_from(&self.spent);
-        status.falling_metrics.clone_from(&self.falling);
+        status.breaching_metrics.clone_from(&self.falling);
         status.schedule.clone_from(&self.schedule);
         status.next_evaluation_at = self.next;
     }
@@ -224,7 +224,7 @@ impl Weighing<'_> {
             self.keep_entry(StaleReasonType::Metric, name);
             return;
         }
-        let before = self.status.falling_metrics.iter().find(|falling| falling.name == name);
+        let before = self.status.breaching_metrics.iter().find(|falling| falling.name == name);
         let truth = match self.seen.metrics.get(name).copied().flatten() {
             Some(false) => Truth::Falls,
             None => {
@@ -235,7 +235,7 @@ impl Weighing<'_> {
                 // A clock that went back must not make the wait longer.
                 let now = whole_seconds(self.now);
                 let since = before.map_or(now, |falling| falling.since.min(now));
-                self.result.falling.push(FallingMetric { name: name.to_owned(), since });
+                self.result.falling.push(BreachingMetric { name: name.to_owned(), since });
                 if self.reached(after(since, holds_for)) { Truth::Stands } else { Truth::NotYet }
             }
         };

@@ -238,7 +238,7 @@ fn metric_falls_once_its_rule_has_held_for_long_enough() {
     let mut trial = Trial::accepted(metric("10m"), "01T00:00");
     assert_eq!((trial.measure("r2", Some(true)).live(), trial.next()), (String::new(), "2026-06-01T00:10:00Z".into()));
     assert_eq!(trial.at("01T00:09").measure("r2", Some(false)).next(), "");
-    assert!(trial.status.falling_metrics.is_empty());
+    assert!(trial.status.breaching_metrics.is_empty());
     trial.at("01T01:00").measure("r2", Some(true)).look();
     assert_eq!(trial.at("01T01:09").live(), "");
     assert_eq!(trial.at("01T01:10").live(), "Metric:r2");
@@ -273,7 +273,7 @@ fn metric_that_is_still_low_after_an_accepted_and_served_version_waits_for_settl
     trial.at("01T00:20").end(Accepted);
     trial.awaits_serving = true;
     trial.at("01T00:30").look();
-    assert!(trial.status.falling_metrics.is_empty(), "those were readings of the version before");
+    assert!(trial.status.breaching_metrics.is_empty(), "those were readings of the version before");
     trial.awaits_serving = false;
     trial.at("01T00:40").look();
     assert_eq!(trial.at("01T00:50").live(), "", "the reason was never false");
@@ -370,7 +370,7 @@ fn reason_that_is_no_longer_in_the_spec_leaves_nothing_behind() {
     trial.end(Rejected);
     trial.edit(json!({})).look();
     assert_eq!(trial.status.answered_reasons, []);
-    assert_eq!(trial.status.falling_metrics, []);
+    assert_eq!(trial.status.breaching_metrics, []);
     assert_eq!((trial.status.schedule, trial.status.stale_since), (None, None));
 }
 

@@ -260,7 +260,7 @@ async fn low_live_metric_trains_again_only_after_settle_or_once_it_had_recovered
         world.measures("clicks", "0.9");
         world.clock.advance(Duration::from_secs(5));
         let status = world.until_train("model", Fresh, True, "Fresh").await;
-        assert_eq!((status.answered_reasons, status.falling_metrics), (vec![], vec![]));
+        assert_eq!((status.answered_reasons, status.breaching_metrics), (vec![], vec![]));
         world.measures("clicks", "0.1");
         world.clock.advance(Duration::from_secs(5));
         world.train_run("model", 4, "").await;
@@ -277,9 +277,9 @@ async fn metric_must_stay_low_for_its_time_which_outlives_a_restart_and_an_unkno
         world.train("model", 1, &[]).await;
         world.measures("auc", "0.6");
         world.clock.advance(Duration::from_secs(5));
-        let falling = |status: &ModelTrainStatus| !status.falling_metrics.is_empty();
+        let falling = |status: &ModelTrainStatus| !status.breaching_metrics.is_empty();
         let status = world.until_train_status("model", "it falls", falling).await;
-        let since = status.falling_metrics[0].since;
+        let since = status.breaching_metrics[0].since;
         let fresh = find(&status.conditions, Fresh).unwrap();
         assert_eq!((fresh.status, status.next_evaluation_at), (True, Some(after(since, Duration::from_mins(30)))));
 
@@ -294,7 +294,7 @@ async fn metric_must_stay_low_for_its_time_which_outlives_a_restart_and_an_unkno
         world.clock.advance(Duration::from_mins(20));
         world.settle_train("model", "auc").await;
         let status = world.train_status("model").await;
-        assert_eq!((status.falling_metrics[0].since, status.attempt), (since, 1), "an absent value is not low");
+        assert_eq!((status.breaching_metrics[0].since, status.attempt), (since, 1), "an absent value is not low");
         world.measures("auc", "0.65");
         world.clock.advance(Duration::from_secs(5));
         assert_eq!(why(&world.train_run("model", 2, "").await), "Metric:auc");
@@ -312,7 +312,7 @@ async fn metric_that_recovers_begins_its_time_anew() {
         spec["interval"] = json!("24h");
         world.apply_train("model", spec).await;
         world.train("model", 1, &[]).await;
-        let falling = |count: usize| move |status: &ModelTrainStatus| status.falling_metrics.len() == count;
+        let falling = |count: usize| move |status: &ModelTrainStatus| status.breaching_metrics.len() == count;
         world.config_map("live", "auc", "0.6").await;
         world.until_train_status("model", "it falls", falling(1)).await;
         world.clock.advance(Duration::from_mins(29));
@@ -323,7 +323,7 @@ async fn metric_that_recovers_begins_its_time_anew() {
         world.clock.advance(Duration::from_mins(29));
         world.look_at_train("model").await;
         assert_eq!(attempts(world).await, [1]);
-        world.advance_past(after(status.falling_metrics[0].since, Duration::from_mins(30)));
+        world.advance_past(after(status.breaching_metrics[0].since, Duration::from_mins(30)));
         assert_eq!(why(&world.train_run("model", 2, "").await), "Metric:auc");
     })
     .await;

@@ -181,19 +181,19 @@ async fn metric_of_the_version_before_counts_only_where_nobody_rolls_the_new_one
         let roll_out = world.run("deploy", 1).await;
 
         world.config_map("live", "r2", "0.1").await;
-        let falling = |status: &modelsync::api::ModelTrainStatus| !status.falling_metrics.is_empty();
+        let falling = |status: &modelsync::api::ModelTrainStatus| !status.breaching_metrics.is_empty();
         world.until_train_status("alone", "the metric falls", falling).await;
         world.clock.advance(Duration::from_mins(61));
         world.train_run("alone", 2, "").await;
         let status = world.train_status("model").await;
-        assert_eq!((status.attempt, &*status.falling_metrics), (1, &[][..]), "it tells of what was deployed before");
+        assert_eq!((status.attempt, &*status.breaching_metrics), (1, &[][..]), "it tells of what was deployed before");
 
         let before = world.clock.now().wall;
         world.config_map("deployed", "model", &version).await;
         world.end_run(&roll_out, "Succeeded").await;
         until_serving(world, "deploy", Some(&version)).await;
         let status = world.until_train_status("model", "the metric falls", falling).await;
-        assert!(status.falling_metrics[0].since >= modelsync::core::time::whole_seconds(before), "{status:?}");
+        assert!(status.breaching_metrics[0].since >= modelsync::core::time::whole_seconds(before), "{status:?}");
         world.clock.advance(Duration::from_mins(61));
         world.train_run("model", 2, "").await;
     })
