@@ -5,15 +5,15 @@ use futures::future::BoxFuture;
 use crate::{
     api::Request,
     core::{
-        answer::{Answer, NoAnswer, Query, Question},
+        answer::{Answer, NoAnswer, Poll, PollTarget},
         confidential::Confidential,
     },
 };
 
 /// Answers questions: asks an endpoint, or reads and compares values.
-pub trait Ask<Q = Question, A = Answer>: Send + Sync {
+pub trait Ask<Q = PollTarget, A = Answer>: Send + Sync {
     /// One question, within its deadlines. Never panics; whatever is not a valid answer is a [`NoAnswer`].
-    fn ask<'a>(&'a self, query: &'a Query<Q>) -> BoxFuture<'a, Result<A, NoAnswer>>;
+    fn ask<'a>(&'a self, poll: &'a Poll<Q>) -> BoxFuture<'a, Result<A, NoAnswer>>;
 }
 
 /// What questions carry that is not in their object: keys of Secrets and ConfigMaps, tokens. All of the object's namespace.

@@ -756,14 +756,14 @@ fn check(facts: &Facts<'_>, plan: &Plan, now: Now, schema: &Value) -> Result<(),
             | Rule::Suspended
             | Rule::NoAttemptLeft
     );
-    if plan.effects.is_empty() && plan.inquiry.is_none() && plan.wake_up == WakeUp::OnEvent && !waits_for_an_event {
+    if plan.effects.is_empty() && plan.request.is_none() && plan.wake_up == WakeUp::OnEvent && !waits_for_an_event {
         return wrong("nothing will ever wake this object");
     }
     let longest = Duration::from_hours(720);
     if plan
-        .inquiry
+        .request
         .as_ref()
-        .is_some_and(|inquiry| inquiry.at.since(now.mono) > longest || inquiry.under != facts.under())
+        .is_some_and(|request| request.at.since(now.mono) > longest || request.under != facts.under())
     {
         return wrong("a question too far away, or under other facts");
     }
@@ -776,7 +776,7 @@ fn check(facts: &Facts<'_>, plan: &Plan, now: Now, schema: &Value) -> Result<(),
     {
         return wrong("a wait without a bound");
     }
-    if plan.inquiry.is_some() && facts.spec.as_ref().map_or(true, |valid| valid.suspended) {
+    if plan.request.is_some() && facts.spec.as_ref().map_or(true, |valid| valid.suspended) {
         return wrong("a question for a spec that must not be asked for");
     }
     Ok(())

@@ -596,7 +596,7 @@ fn waiting_for_metrics_neither_spins_nor_lasts_for_ever() {
     let failed = NoAnswer { class: NoAnswerClass::Malformed, message: "asking panicked".to_owned() };
     let failed = answered(&world, Err(failed));
     let unmeasured = world.with(|w| w.memory.take_answer(failed.clone()));
-    assert!(unmeasured.decide().inquiry.unwrap().at > unmeasured.now.mono, "not at once");
+    assert!(unmeasured.decide().request.unwrap().at > unmeasured.now.mono, "not at once");
     // A run that says no end of its own.
     let mut silent = unmeasured.later(5 * MINUTE);
     let Phase::Ended(ending) = &mut silent.own[0].observed.phase else { panic!("it has ended") };
@@ -682,5 +682,5 @@ fn training_is_decided_without_a_record_only_once_a_look_has_not_found_it() {
 #[test]
 fn what_kept_the_operator_from_looking_is_followed_by_a_look_at_once() {
     let world = World::at_rest().shown("True Operational", "Unknown PredecessorRunning");
-    assert_eq!(world.decide().inquiry.unwrap().at, world.now.mono);
+    assert_eq!(world.decide().request.unwrap().at, world.now.mono);
 }

@@ -13,7 +13,7 @@ use crate::{
     controller::{
         Context, ModelSyncController, ModelTrainController, Reconcile, RunEffects, TrainContext, TrainPoller, work,
     },
-    core::{effect::Inquiry, run::RunRecord},
+    core::{effect::PollRequest, run::RunRecord},
     kube_io::{
         apply::{ApiServer, collection, objects},
         client::Clients,
@@ -32,7 +32,8 @@ use crate::{
     runs,
     schedule::{poller::Poller, queue::Queue},
     source::{
-        compare::CompareValues, needs_sync::NeedsSyncClient, observe::Observer, questions::Questions, read::ValueReader,
+        compare::CompareValues, needs_sync::NeedsSyncClient, read::ValueReader, sync_poll::SyncPollClient,
+        train_poll::TrainPollClient,
     },
     telemetry::{
         health::Pages,
@@ -267,7 +268,7 @@ impl Parts {
             Snapshot {
                 undecodable: syncs.undecodable() + trains.undecodable() + versions.undecodable(),
                 queue_depth: queues.iter().map(Queue::depth).sum(),
-                questions_under_way: ask_syncs.under_way() + ask_trains.under_way(),
+                polls_in_flight: ask_syncs.under_way() + ask_trains.under_way(),
                 leads: leadership.leads(),
                 last_answer_age,
                 oldest_demand_age,
@@ -329,12 +330,14 @@ fn syncs(
         process: shared.process.clone(),
         min_run_age: shared.min_run_age,
     }));
-    let asker =
-        Arc::new(Questions { needs_sync: shared.requests.clone(), compare: CompareValues::new(shared.values.clone()) });
+    let asker = Arc::new(SyncPollClient {
+        needs_sync: shared.requests.clone(),
+        compare: CompareValues::new(shared.values.clone()),
+    });
     let (deliver, pose) = (controller.clone(), controller.clone());
     let poller = Poller::new(
         clock.clone(),
-        Arc::new(move |inquiry: &Inquiry| pose.pose(inquiry)),
+        Arc::new(move |request: &PollRequest| pose.pose(request)),
         asker,
         Arc::new(move |uid: &str, answered| deliver.take_answer(uid, answered)),
     );
@@ -364,11 +367,11 @@ fn trains(
         process: shared.process.clone(),
         min_run_age: shared.min_run_age,
     }));
-    let asker = Arc::new(Observer { needs_sync: shared.requests.clone(), values: shared.values.clone() });
+    let asker = Arc::new(TrainPollClient { needs_sync: shared.requests.clone(), values: shared.values.clone() });
     let (deliver, pose) = (controller.clone(), controller.clone());
     let poller = TrainPoller::new(
         clock.clone(),
-        Arc::new(move |inquiry: &Inquiry| pose.pose(inquiry)),
+        Arc::new(move |request: &PollRequest| pose.pose(request)),
         asker,
         Arc::new(move |uid: &str, answered| deliver.take_answer(uid, answered)),
     );

@@ -18,12 +18,12 @@ use super::{
 use crate::{
     api::{Kind, ModelSync, ModelSyncSpec, ModelSyncStatus},
     core::{
-        answer::{Answered, Demand, Query},
-        effect::Inquiry,
+        answer::{Answered, Demand, Poll},
+        effect::PollRequest,
         invalid::Invalid,
         retention::Limits,
         sync::{
-            Effect, Facts, Memory, Plan, Rule, Valid, broken_off, decide, follower, question, references, validate,
+            Effect, Facts, Memory, Plan, Rule, Valid, broken_off, decide, follower, poll_target, references, validate,
         },
         time::{Mono, Now, until},
     },
@@ -101,11 +101,11 @@ impl Reconcile for ModelSyncController {
         let memory = self.observe(uid, &runs, (limits, &status), now);
         let (term, nonce) = self.memories.nonce();
         let facts = self.facts(&object, (valid, &status), &runs, &memory, (&term, &nonce));
-        let read = facts.spec.as_ref().map_or_else(|_| BTreeSet::new(), |valid| references(&valid.question));
+        let read = facts.spec.as_ref().map_or_else(|_| BTreeSet::new(), |valid| references(&valid.poll_target));
         self.context.referenced.refer(uid, &object.identity.namespace, read);
         let plan = decide(&facts, now);
         debug!(object = &*object.identity.name, namespace = &*object.identity.namespace, rule = ?plan.rule, effects = plan.effects.len(), "decided");
-        poller.plan(uid, plan.inquiry.clone());
+        poller.plan(uid, plan.request.clone());
         if plan.rule == Rule::UpToDate && plan.effects.is_empty() {
             self.forget_answer(uid, &memory);
         }
@@ -151,16 +151,16 @@ impl ModelSyncController {
     }
 
     /// The question of an object, if its spec is still the one that was decided on.
-    pub fn pose(&self, inquiry: &Inquiry) -> Option<Query> {
-        let object = self.context.objects.get(&inquiry.under.uid)?;
-        let unchanged = object.identity.generation == inquiry.under.generation;
-        let question = question(&object.read().0.ok().filter(|_| unchanged)?).ok()?;
-        Some(Query {
-            question,
+    pub fn pose(&self, request: &PollRequest) -> Option<Poll> {
+        let object = self.context.objects.get(&request.under.uid)?;
+        let unchanged = object.identity.generation == request.under.generation;
+        let poll_target = poll_target(&object.read().0.ok().filter(|_| unchanged)?).ok()?;
+        Some(Poll {
+            target: poll_target,
             namespace: object.identity.namespace.clone(),
             name: object.identity.name.clone(),
-            under: inquiry.under.clone(),
-            kept: inquiry.kept.clone(),
+            under: request.under.clone(),
+            kept: request.kept.clone(),
         })
     }
 
@@ -174,7 +174,7 @@ impl ModelSyncController {
             },
             Err(no_answer) => no_answer.class.as_str(),
         };
-        self.context.runs.metrics.question(outcome, answered.took);
+        self.context.runs.metrics.poll_target(outcome, answered.took);
         if answered.result.is_ok() {
             *self.last_answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answered.asked);
         }

@@ -18,16 +18,16 @@ use super::{
 use crate::{
     api::{Kind, ModelSync, ModelTrain, ModelTrainSpec, ModelTrainStatus, ModelVersionSpec, ServedBy},
     core::{
-        answer::{Answered, Query},
-        effect::Inquiry,
+        answer::{Answered, Poll},
+        effect::PollRequest,
         invalid::Invalid,
         object::Identity,
         retention::Limits,
         sync::follower,
         time::Now,
         train::{
-            Compiled, Effect, Facts, Follower, Memory, Plan, TrainAnswer, TrainQuestion, VersionKnowledge, broken_off,
-            decide, question, references, validate,
+            Compiled, Effect, Facts, Follower, Memory, Plan, TrainAnswer, TrainPollTarget, VersionKnowledge,
+            broken_off, decide, poll, references, validate,
         },
     },
     kube_io::{
@@ -49,7 +49,7 @@ use crate::{
 const KIND: &str = ModelTrain::KIND;
 
 /// What asks a ModelTrain's questions.
-pub type TrainPoller = Poller<TrainQuestion, TrainAnswer>;
+pub type TrainPoller = Poller<TrainPollTarget, TrainAnswer>;
 
 /// What the controller works with.
 pub struct TrainContext {
@@ -125,7 +125,7 @@ impl Reconcile for ModelTrainController {
         self.context.referenced.refer(uid, &object.identity.namespace, read);
         let plan = self.decide(&object.identity, (&spec, &status), &gathered, (&term, &nonce), now);
         debug!(object = &*object.identity.name, namespace = &*object.identity.namespace, rule = ?plan.rule, effects = plan.effects.len(), "decided");
-        poller.plan(uid, plan.inquiry.clone());
+        poller.plan(uid, plan.request.clone());
         let next = self.apply(&object, &status, &plan).await;
         let took = self.context.runs.clock.mono().since(now.mono);
         self.context.runs.metrics.pass(if next == Next::Failed { "failed" } else { "ok" }, took);
@@ -158,23 +158,23 @@ impl ModelTrainController {
 
     /// The question of an object, if its spec is still the one that was decided on: the metrics of the run that is to be
     /// recorded next, or how things stand.
-    pub fn pose(&self, inquiry: &Inquiry) -> Option<Query<TrainQuestion>> {
-        let object = self.context.objects.get(&inquiry.under.uid)?;
+    pub fn pose(&self, request: &PollRequest) -> Option<Poll<TrainPollTarget>> {
+        let object = self.context.objects.get(&request.under.uid)?;
         let identity = &object.identity;
-        if identity.generation != inquiry.under.generation {
+        if identity.generation != request.under.generation {
             return None;
         }
         let (Ok(spec), Ok(status)) = object.read() else { return None };
-        let question = match &status.reservation {
+        let poll_target = match &status.reservation {
             Some(open) => {
                 let runs = self.context.runs.runs.of(&identity.uid, &identity.namespace, KIND, &identity.name);
                 let RunsOf::Known { own, .. } = runs else { return None };
-                question::measure_next(&spec, open, own.iter().map(Arc::as_ref))?
+                poll::measure_next(&spec, open, own.iter().map(Arc::as_ref))?
             }
-            None => question::observe(&spec)?,
+            None => poll::observe(&spec)?,
         };
         let (namespace, name) = (identity.namespace.clone(), identity.name.clone());
-        Some(Query { question, namespace, name, under: inquiry.under.clone(), kept: inquiry.kept.clone() })
+        Some(Poll { target: poll_target, namespace, name, under: request.under.clone(), kept: request.kept.clone() })
     }
 
     /// Takes in an answer to the question of the object with this uid.
@@ -184,7 +184,7 @@ impl ModelTrainController {
             Ok(_) => "incomplete",
             Err(no_answer) => no_answer.class.as_str(),
         };
-        self.context.runs.metrics.question(outcome, answered.took);
+        self.context.runs.metrics.poll_target(outcome, answered.took);
         if self.context.objects.get(uid).is_some() {
             self.memories.change(uid, |memory| memory.take_answer(answered));
             self.context.queue.wake(uid);

@@ -10,7 +10,7 @@ use crate::api::{
 
 /// What is asked. Checked by `validate`: whoever asks relies on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Question {
+pub enum PollTarget {
     /// Whether an endpoint says that a sync is needed.
     NeedsSync {
         /// URL of the endpoint.
@@ -24,9 +24,9 @@ pub enum Question {
 
 /// A question as it is put to whoever can answer it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Query<Q = Question> {
+pub struct Poll<Q = PollTarget> {
     /// What is asked.
-    pub question: Q,
+    pub target: Q,
     /// Namespace of the object that asks.
     pub namespace: Arc<str>,
     /// Name of the object that asks.
@@ -51,13 +51,13 @@ pub struct Answered<A = Answer> {
 }
 
 /// Deadline of one exchange where the user gave none.
-pub const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
+pub const POLL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest deadline of one exchange.
-pub const MAX_QUESTION_TIMEOUT: Duration = Duration::from_mins(1);
+pub const MAX_POLL_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Deadline of one exchange.
 pub fn timeout(request: &Request) -> Duration {
-    request.timeout.map_or(QUESTION_TIMEOUT, |given| Duration::from(given).min(MAX_QUESTION_TIMEOUT))
+    request.timeout.map_or(POLL_TIMEOUT, |given| Duration::from(given).min(MAX_POLL_TIMEOUT))
 }
 
 /// What an answer says about the need for a run.

@@ -126,7 +126,7 @@ fn overdue_at(run: &RunRecord, timeout: Option<Duration>) -> Option<Timestamp> {
 /// When the object's question is to be asked, and under which facts. The question itself is the spec's of that generation:
 /// kept here as well, it would double what ten thousand waiting objects weigh.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inquiry {
+pub struct PollRequest {
     /// When.
     pub at: Mono,
     /// The facts that the answer is good for.

@@ -1,7 +1,7 @@
 //! What a decision says, whatever it is about: effects as data, and when to look again. Pure.
 
 use super::{
-    effect::{Inquiry, WakeUp},
+    effect::{PollRequest, WakeUp},
     time::Mono,
 };
 
@@ -13,7 +13,7 @@ pub struct Plan<R, E> {
     /// What is to be done, in this order; what follows a failed effect is left out.
     pub effects: Vec<E>,
     /// What is to be asked. `None` stops questions.
-    pub inquiry: Option<Inquiry>,
+    pub request: Option<PollRequest>,
     /// When to look again.
     pub wake_up: WakeUp,
 }
@@ -21,7 +21,7 @@ pub struct Plan<R, E> {
 impl<R, E> Plan<R, E> {
     /// Does nothing and waits for an event.
     pub(super) const fn idle(rule: R) -> Self {
-        Self { rule, effects: Vec::new(), inquiry: None, wake_up: WakeUp::OnEvent }
+        Self { rule, effects: Vec::new(), request: None, wake_up: WakeUp::OnEvent }
     }
 
     /// One effect.

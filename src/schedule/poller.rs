@@ -17,8 +17,8 @@ use super::timers;
 use crate::{
     clock::Clock,
     core::{
-        answer::{Answer, Answered, NoAnswer, NoAnswerClass, Query, Question},
-        effect::Inquiry,
+        answer::{Answer, Answered, NoAnswer, NoAnswerClass, Poll, PollTarget},
+        effect::PollRequest,
         time::Mono,
     },
     port::Ask,
@@ -29,10 +29,10 @@ pub type Deliver<A> = Arc<dyn Fn(&str, Answered<A>) + Send + Sync>;
 
 /// The question of an object as it stands. `None` where the object is not as the inquiry says any more: the pass that its
 /// change wakes plans anew.
-pub type Pose<Q> = Arc<dyn Fn(&Inquiry) -> Option<Query<Q>> + Send + Sync>;
+pub type Pose<Q> = Arc<dyn Fn(&PollRequest) -> Option<Poll<Q>> + Send + Sync>;
 
 /// The poller. Cheap to clone; all clones are one poller.
-pub struct Poller<Q = Question, A = Answer> {
+pub struct Poller<Q = PollTarget, A = Answer> {
     clock: Arc<Clock>,
     pose: Pose<Q>,
     asker: Arc<dyn Ask<Q, A>>,
@@ -62,9 +62,9 @@ struct Shared {
 #[derive(Default)]
 struct State {
     /// Boxed, because a table is half empty.
-    planned: HashMap<Arc<str>, Box<Inquiry>>,
+    planned: HashMap<Arc<str>, Box<PollRequest>>,
     timers: BTreeSet<(Mono, Arc<str>)>,
-    under_way: HashMap<Arc<str>, Inquiry>,
+    under_way: HashMap<Arc<str>, PollRequest>,
 }
 
 impl<Q: Send + Sync + 'static, A: Send + Sync + 'static> Poller<Q, A> {
@@ -76,22 +76,23 @@ impl<Q: Send + Sync + 'static, A: Send + Sync + 'static> Poller<Q, A> {
     /// Replaces what is to be asked for the object with this uid; `None` stops its questions.
     ///
     /// A question that is under way under the same facts is not asked again, and one that is due stays due.
-    pub fn plan(&self, uid: &str, inquiry: Option<Inquiry>) {
+    pub fn plan(&self, uid: &str, request: Option<PollRequest>) {
         let mut state = self.state();
-        let asked_now = |inquiry: &Inquiry| state.under_way.get(uid).is_some_and(|asked| asked.under == inquiry.under);
-        let inquiry = inquiry.filter(|inquiry| !asked_now(inquiry));
+        let asked_now =
+            |request: &PollRequest| state.under_way.get(uid).is_some_and(|asked| asked.under == request.under);
+        let request = request.filter(|request| !asked_now(request));
         let old = state.planned.remove_entry(uid);
         if let Some((key, old)) = &old {
             state.timers.remove(&(old.at, key.clone()));
         }
-        if let Some(mut inquiry) = inquiry {
-            if let Some((_, old)) = old.filter(|(_, old)| old.under == inquiry.under) {
-                inquiry.at = inquiry.at.min(old.at);
+        if let Some(mut request) = request {
+            if let Some((_, old)) = old.filter(|(_, old)| old.under == request.under) {
+                request.at = request.at.min(old.at);
             }
             // The object's own copy of its uid, so that it is kept once.
-            let key = inquiry.under.uid.clone();
-            state.timers.insert((inquiry.at, key.clone()));
-            state.planned.insert(key, Box::new(inquiry));
+            let key = request.under.uid.clone();
+            state.timers.insert((request.at, key.clone()));
+            state.planned.insert(key, Box::new(request));
             self.shared.changed.notify_one();
         }
     }
@@ -117,18 +118,18 @@ impl<Q: Send + Sync + 'static, A: Send + Sync + 'static> Poller<Q, A> {
         let mut state = self.state();
         while let Some((at, uid)) = state.timers.first().cloned().filter(|(at, _)| *at <= now) {
             state.timers.remove(&(at, uid.clone()));
-            let Some(inquiry) = state.planned.remove(&uid) else { continue };
-            state.under_way.insert(uid.clone(), (*inquiry).clone());
-            tokio::spawn(self.clone().ask(uid, *inquiry));
+            let Some(request) = state.planned.remove(&uid) else { continue };
+            state.under_way.insert(uid.clone(), (*request).clone());
+            tokio::spawn(self.clone().ask(uid, *request));
         }
     }
 
-    async fn ask(self, uid: Arc<str>, inquiry: Inquiry) {
+    async fn ask(self, uid: Arc<str>, request: PollRequest) {
         let asked = self.clock.mono();
         // A panic would leave the question under way for ever, and its object unasked.
         let exchange = async {
-            let query = (self.pose)(&inquiry)?;
-            Some(self.asker.ask(&query).await)
+            let poll = (self.pose)(&request)?;
+            Some(self.asker.ask(&poll).await)
         };
         let result = AssertUnwindSafe(exchange).catch_unwind().await.unwrap_or_else(|_| {
             let message = "the operator could not read the answer: this is a bug of the operator".to_owned();
@@ -138,14 +139,14 @@ impl<Q: Send + Sync + 'static, A: Send + Sync + 'static> Poller<Q, A> {
         let current = {
             let mut state = self.state();
             // A newer question may have taken this one's place meanwhile; its answer is the one that counts.
-            let current = state.under_way.get(&uid) == Some(&inquiry);
+            let current = state.under_way.get(&uid) == Some(&request);
             if current {
                 state.under_way.remove(&uid);
             }
             current
         };
         if let Some(result) = result.filter(|_| current) {
-            (self.deliver)(&uid, Answered { under: inquiry.under, asked, took, result: result.map(Arc::new) });
+            (self.deliver)(&uid, Answered { under: request.under, asked, took, result: result.map(Arc::new) });
         }
     }
 
@@ -171,10 +172,10 @@ mod tests {
     }
 
     impl Ask for Asker {
-        fn ask<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
+        fn ask<'a>(&'a self, poll: &'a Poll) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
             Box::pin(async move {
-                self.asked.send(query.name.to_string()).unwrap();
-                assert_ne!(&*query.name, "bug");
+                self.asked.send(poll.name.to_string()).unwrap();
+                assert_ne!(&*poll.name, "bug");
                 self.answers.notified().await;
                 Ok(Answer::default())
             })
@@ -195,10 +196,16 @@ mod tests {
             let ((asked, asks), (deliver, delivered)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
             let deliver: Deliver<Answer> =
                 Arc::new(move |uid: &str, answered| deliver.send((uid.to_owned(), answered)).unwrap());
-            let pose: Pose<Question> = Arc::new(|inquiry| {
-                let (uid, under, kept) = (inquiry.under.uid.clone(), inquiry.under.clone(), inquiry.kept.clone());
-                let question = Question::NeedsSync { url: "http://h/".into(), request: None };
-                (*uid != *"gone").then(|| Query { question, namespace: "team".into(), name: uid, under, kept })
+            let pose: Pose<PollTarget> = Arc::new(|request| {
+                let (uid, under, kept) = (request.under.uid.clone(), request.under.clone(), request.kept.clone());
+                let poll_target = PollTarget::NeedsSync { url: "http://h/".into(), request: None };
+                (*uid != *"gone").then(|| Poll {
+                    target: poll_target,
+                    namespace: "team".into(),
+                    name: uid,
+                    under,
+                    kept,
+                })
             });
             let asks_all = Arc::new(Asker { asked, answers: answers.clone() });
             let poller = Poller::new(clock.clone(), pose, asks_all, deliver);
@@ -209,14 +216,14 @@ mod tests {
             Self { clock, poller, asked: asks, answers, delivered }
         }
 
-        fn inquiry(&self, name: &str, attempt: i64, wait: u64) -> Inquiry {
+        fn request(&self, name: &str, attempt: i64, wait: u64) -> PollRequest {
             let under =
                 AskedUnder { uid: name.into(), generation: 1, attempt, ended: true, trigger: None, revision: 0 };
-            Inquiry { at: self.clock.mono() + Duration::from_secs(wait), under, kept: None }
+            PollRequest { at: self.clock.mono() + Duration::from_secs(wait), under, kept: None }
         }
 
         /// The next question, within a short time.
-        async fn next_question(&mut self) -> Option<String> {
+        async fn next_poll(&mut self) -> Option<String> {
             tokio::time::timeout(Duration::from_millis(200), self.asked.recv()).await.ok().flatten()
         }
     }
@@ -224,12 +231,12 @@ mod tests {
     #[tokio::test]
     async fn asks_what_is_due_once_and_delivers_the_answer_with_its_facts() {
         let mut scene = Scene::new();
-        scene.poller.plan("a", Some(scene.inquiry("a", 1, 10)));
-        assert_eq!(scene.next_question().await, None, "not due yet");
+        scene.poller.plan("a", Some(scene.request("a", 1, 10)));
+        assert_eq!(scene.next_poll().await, None, "not due yet");
         scene.clock.advance(Duration::from_secs(11));
-        assert_eq!(scene.next_question().await.as_deref(), Some("a"));
-        scene.poller.plan("a", Some(scene.inquiry("a", 1, 0)));
-        assert_eq!(scene.next_question().await, None, "it is under way under the same facts");
+        assert_eq!(scene.next_poll().await.as_deref(), Some("a"));
+        scene.poller.plan("a", Some(scene.request("a", 1, 0)));
+        assert_eq!(scene.next_poll().await, None, "it is under way under the same facts");
         scene.clock.advance(Duration::from_secs(3));
         scene.answers.notify_one();
         let (uid, answered) = scene.delivered.recv().await.unwrap();
@@ -242,8 +249,8 @@ mod tests {
     async fn answer_to_a_question_that_was_asked_anew_is_dropped() {
         let mut scene = Scene::new();
         for attempt in [1, 2] {
-            scene.poller.plan("a", Some(scene.inquiry("a", attempt, 0)));
-            assert_eq!(scene.next_question().await.as_deref(), Some("a"));
+            scene.poller.plan("a", Some(scene.request("a", attempt, 0)));
+            assert_eq!(scene.next_poll().await.as_deref(), Some("a"));
         }
         scene.answers.notify_one();
         scene.answers.notify_waiters();
@@ -255,20 +262,20 @@ mod tests {
     #[tokio::test]
     async fn panic_of_one_question_is_an_answer_that_tells_of_it() {
         let mut scene = Scene::new();
-        scene.poller.plan("bug", Some(scene.inquiry("bug", 1, 0)));
+        scene.poller.plan("bug", Some(scene.request("bug", 1, 0)));
         let (_, answered) = scene.delivered.recv().await.unwrap();
         assert!(answered.result.unwrap_err().message.contains("a bug of the operator"));
-        scene.poller.plan("a", Some(scene.inquiry("a", 1, 0)));
-        assert_eq!(scene.next_question().await.as_deref(), Some("bug"));
-        assert_eq!(scene.next_question().await.as_deref(), Some("a"));
+        scene.poller.plan("a", Some(scene.request("a", 1, 0)));
+        assert_eq!(scene.next_poll().await.as_deref(), Some("bug"));
+        assert_eq!(scene.next_poll().await.as_deref(), Some("a"));
     }
 
     #[tokio::test]
     async fn nothing_is_asked_about_an_object_that_is_not_what_it_was() {
         let mut scene = Scene::new();
-        scene.poller.plan("gone", Some(scene.inquiry("gone", 1, 0)));
-        scene.poller.plan("a", Some(scene.inquiry("a", 1, 0)));
-        assert_eq!(scene.next_question().await.as_deref(), Some("a"));
+        scene.poller.plan("gone", Some(scene.request("gone", 1, 0)));
+        scene.poller.plan("a", Some(scene.request("a", 1, 0)));
+        assert_eq!(scene.next_poll().await.as_deref(), Some("a"));
         scene.answers.notify_one();
         assert_eq!(scene.delivered.recv().await.unwrap().0, "a");
         assert_eq!(scene.poller.under_way(), 0);
@@ -277,12 +284,12 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_delivered_of_what_was_cleared() {
         let mut scene = Scene::new();
-        scene.poller.plan("a", Some(scene.inquiry("a", 1, 0)));
-        assert_eq!(scene.next_question().await.as_deref(), Some("a"));
+        scene.poller.plan("a", Some(scene.request("a", 1, 0)));
+        assert_eq!(scene.next_poll().await.as_deref(), Some("a"));
         scene.poller.clear();
         scene.answers.notify_one();
-        scene.poller.plan("b", Some(scene.inquiry("b", 1, 0)));
-        assert_eq!(scene.next_question().await.as_deref(), Some("b"));
+        scene.poller.plan("b", Some(scene.request("b", 1, 0)));
+        assert_eq!(scene.next_poll().await.as_deref(), Some("b"));
         scene.answers.notify_one();
         assert_eq!(scene.delivered.recv().await.unwrap().0, "b");
     }

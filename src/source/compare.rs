@@ -8,7 +8,7 @@ use super::{
     value::{Reading, Value},
 };
 use crate::{
-    core::answer::{Answer, Demand, NoAnswer, NoAnswerClass, Query, Question, Values},
+    core::answer::{Answer, Demand, NoAnswer, NoAnswerClass, Poll, PollTarget, Values},
     port::Ask,
 };
 
@@ -26,14 +26,14 @@ impl CompareValues {
 }
 
 impl Ask for CompareValues {
-    fn ask<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
+    fn ask<'a>(&'a self, poll: &'a Poll) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
         Box::pin(async move {
-            let Question::Compare(compare) = &query.question else {
+            let PollTarget::Compare(compare) = &poll.target else {
                 return Err(no_answer(NoAnswerClass::Refused, "endpoints are not asked here"));
             };
             let (desired, actual) = futures::future::join(
-                self.values.read(&query.namespace, &compare.desired),
-                self.values.read(&query.namespace, &compare.actual),
+                self.values.read(&poll.namespace, &compare.desired),
+                self.values.read(&poll.namespace, &compare.actual),
             )
             .await;
             Ok(answer(side("desired", desired)?, side("actual", actual)?))

@@ -44,7 +44,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    core::answer::{NoAnswer, NoAnswerClass, QUESTION_TIMEOUT},
+    core::answer::{NoAnswer, NoAnswerClass, POLL_TIMEOUT},
 };
 
 /// Sent with every request, so that a service's log tells who asks.
@@ -160,7 +160,7 @@ impl<'a> Exchange<'a> {
             url,
             headers: HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("application/json"))]),
             body: Vec::new(),
-            timeout: QUESTION_TIMEOUT,
+            timeout: POLL_TIMEOUT,
             limits,
             authorities: None,
             absent_is_fine: false,

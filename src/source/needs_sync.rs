@@ -23,7 +23,7 @@ use crate::{
         needs_sync::{API_VERSION, KIND, MAX_BODY, MAX_HEADERS, MAX_POLL_AFTER, MAX_REASON, MAX_TARGET},
     },
     core::{
-        answer::{Answer, Demand, NoAnswer, NoAnswerClass, Query, Question},
+        answer::{Answer, Demand, NoAnswer, NoAnswerClass, Poll, PollTarget},
         digest::hex,
     },
     port::Ask,
@@ -48,16 +48,16 @@ impl NeedsSyncClient {
         Self { requests }
     }
 
-    async fn exchange(&self, query: &Query) -> Result<Answer, NoAnswer> {
-        let Question::NeedsSync { url, request } = &query.question else {
+    async fn exchange(&self, poll: &Poll) -> Result<Answer, NoAnswer> {
+        let PollTarget::NeedsSync { url, request } = &poll.target else {
             return Err(no_answer(NoAnswerClass::Refused, "values are not compared here"));
         };
-        let mut exchange = Exchange::get(&query.namespace, url, LIMITS);
-        exchange.headers.extend(headers(query)?);
+        let mut exchange = Exchange::get(&poll.namespace, url, LIMITS);
+        exchange.headers.extend(headers(poll)?);
         let plain = Request::default();
         let reply = self.requests.send(request.as_deref().unwrap_or(&plain), exchange).await?;
         if reply.head.status == StatusCode::NOT_MODIFIED
-            && let Some(kept) = query.kept.as_ref().filter(|kept| kept.etag.is_some())
+            && let Some(kept) = poll.kept.as_ref().filter(|kept| kept.etag.is_some())
         {
             return Ok(Answer::clone(kept));
         }
@@ -68,24 +68,24 @@ impl NeedsSyncClient {
 }
 
 impl Ask for NeedsSyncClient {
-    fn ask<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
-        Box::pin(self.exchange(query))
+    fn ask<'a>(&'a self, poll: &'a Poll) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
+        Box::pin(self.exchange(poll))
     }
 }
 
 /// What version 2 tells the endpoint: who asks, a trace of its own, and which answer is known already.
-fn headers(query: &Query) -> Result<HeaderMap, NoAnswer> {
-    let attempt = query.under.attempt.to_string();
+fn headers(poll: &Poll) -> Result<HeaderMap, NoAnswer> {
+    let attempt = poll.under.attempt.to_string();
     let trace = traceparent()?;
-    tracing::debug!(namespace = &*query.namespace, object = &*query.name, traceparent = trace, "asking");
+    tracing::debug!(namespace = &*poll.namespace, object = &*poll.name, traceparent = trace, "asking");
     let mut headers = HeaderMap::new();
     for (name, text) in [
-        (HeaderName::from_static("modelsync-name"), &*query.name),
-        (HeaderName::from_static("modelsync-namespace"), &*query.namespace),
-        (HeaderName::from_static("modelsync-uid"), &*query.under.uid),
+        (HeaderName::from_static("modelsync-name"), &*poll.name),
+        (HeaderName::from_static("modelsync-namespace"), &*poll.namespace),
+        (HeaderName::from_static("modelsync-uid"), &*poll.under.uid),
         (HeaderName::from_static("modelsync-attempt"), attempt.as_str()),
         (HeaderName::from_static("traceparent"), trace.as_str()),
-        (header::IF_NONE_MATCH, query.kept.as_ref().and_then(|kept| kept.etag.as_deref()).unwrap_or_default()),
+        (header::IF_NONE_MATCH, poll.kept.as_ref().and_then(|kept| kept.etag.as_deref()).unwrap_or_default()),
     ] {
         if text.is_empty() {
             continue;

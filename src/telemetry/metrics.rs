@@ -31,7 +31,7 @@ struct KindLabel {
 /// Upper bounds of the buckets of a pass, in seconds.
 const PASS_BUCKETS: [f64; 9] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0];
 /// Upper bounds of the buckets of a question, in seconds; the longest deadline is 60.
-const QUESTION_BUCKETS: [f64; 10] = [0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0];
+const POLL_BUCKETS: [f64; 10] = [0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0];
 
 /// What is true at the moment of a scrape, gathered when somebody asks.
 #[derive(Clone, Debug, Default)]
@@ -41,7 +41,7 @@ pub struct Snapshot {
     /// Keys that wait for a pass.
     pub queue_depth: usize,
     /// Questions under way.
-    pub questions_under_way: usize,
+    pub polls_in_flight: usize,
     /// Whether this replica leads.
     pub leads: bool,
     /// Time since any object last had a good answer.
@@ -58,8 +58,8 @@ pub struct Metrics {
     registry: Registry,
     passes: Family<ResultLabel, Counter>,
     pass_seconds: Histogram,
-    questions: Family<OutcomeLabel, Counter>,
-    question_seconds: Family<OutcomeLabel, Histogram>,
+    polls: Family<OutcomeLabel, Counter>,
+    poll_duration_seconds: Family<OutcomeLabel, Histogram>,
     started: Family<KindLabel, Counter>,
     ended: Family<OutcomeLabel, Counter>,
     events: Family<ResultLabel, Counter>,
@@ -79,8 +79,8 @@ impl Default for Metrics {
             registry: Registry::with_prefix("modelsync"),
             passes: Family::default(),
             pass_seconds: Histogram::new(PASS_BUCKETS),
-            questions: Family::default(),
-            question_seconds: Family::new_with_constructor(|| Histogram::new(QUESTION_BUCKETS)),
+            polls: Family::default(),
+            poll_duration_seconds: Family::new_with_constructor(|| Histogram::new(POLL_BUCKETS)),
             started: Family::default(),
             ended: Family::default(),
             events: Family::default(),
@@ -102,8 +102,8 @@ impl Metrics {
         let registry = &mut self.registry;
         registry.register("reconcile", "Passes over an object, by result: ok, failed, panic", self.passes.clone());
         registry.register("reconcile_seconds", "Time of a pass over an object", self.pass_seconds.clone());
-        registry.register("questions", "Questions, by outcome", self.questions.clone());
-        registry.register("question_seconds", "Time of a question, by outcome", self.question_seconds.clone());
+        registry.register("polls", "Polls, by outcome", self.polls.clone());
+        registry.register("poll_duration_seconds", "Time of a poll, by outcome", self.poll_duration_seconds.clone());
         registry.register("runs_started", "Runs created, by kind", self.started.clone());
         registry.register("runs_ended", "Runs whose end was recorded, by outcome", self.ended.clone());
         registry.register("events", "Events about our objects, by result: sent, dropped, failed", self.events.clone());
@@ -118,7 +118,7 @@ impl Metrics {
             self.undecodable.clone(),
         );
         registry.register("queue_depth", "Objects that wait for a pass", self.queue_depth.clone());
-        registry.register("questions_under_way", "Questions that wait for their answer", self.under_way.clone());
+        registry.register("polls_in_flight", "Polls that wait for their response", self.under_way.clone());
         registry.register("leader", "1 while this replica leads, else 0", self.leader.clone());
         registry.register(
             "last_answer_age_seconds",
@@ -145,9 +145,9 @@ impl Metrics {
     }
 
     /// A question was answered (`needed`, `not_needed`, `desired_unknown`) or not (a class).
-    pub fn question(&self, outcome: &'static str, took: Duration) {
-        self.questions.get_or_create(&OutcomeLabel { outcome }).inc();
-        self.question_seconds.get_or_create(&OutcomeLabel { outcome }).observe(took.as_secs_f64());
+    pub fn poll_target(&self, outcome: &'static str, took: Duration) {
+        self.polls.get_or_create(&OutcomeLabel { outcome }).inc();
+        self.poll_duration_seconds.get_or_create(&OutcomeLabel { outcome }).observe(took.as_secs_f64());
     }
 
     /// A run was created.
@@ -175,7 +175,7 @@ impl Metrics {
         let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.undecodable.set(whole(now.undecodable));
         self.queue_depth.set(whole(now.queue_depth));
-        self.under_way.set(whole(now.questions_under_way));
+        self.under_way.set(whole(now.polls_in_flight));
         self.leader.set(now.leads.into());
         self.last_answer_age.set(now.last_answer_age.map_or(-1.0, |age| age.as_secs_f64()));
         self.oldest_demand_age.set(now.oldest_demand_age.unwrap_or_default().as_secs_f64());

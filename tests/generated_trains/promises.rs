@@ -14,7 +14,7 @@ use modelsync::{
         effect::{CreateRun, DeleteRun, WakeUp},
         run::RunRecord,
         time::after,
-        train::{Effect, Facts, Plan, Rule, question},
+        train::{Effect, Facts, Plan, Rule, poll},
         version::VersionRecord,
         window::Permission,
     },
@@ -84,7 +84,7 @@ pub fn check(world: &World, facts: &Facts<'_>, plan: &Plan) -> Result<(), String
             | Rule::Suspended
     );
     // Without anything to look at, an edit or the trigger is waited for.
-    let nothing_to_ask = facts.spec.as_ref().is_ok_and(|valid| question::observe(valid.spec).is_none());
+    let nothing_to_ask = facts.spec.as_ref().is_ok_and(|valid| poll::observe(valid.spec).is_none());
     let rests = nothing_to_ask
         && matches!(
             plan.rule,
@@ -95,17 +95,17 @@ pub fn check(world: &World, facts: &Facts<'_>, plan: &Plan) -> Result<(), String
                 | Rule::OutsideWindow
                 | Rule::InputMissing
         );
-    let idle = plan.effects.is_empty() && plan.inquiry.is_none() && plan.wake_up == WakeUp::OnEvent;
+    let idle = plan.effects.is_empty() && plan.request.is_none() && plan.wake_up == WakeUp::OnEvent;
     if idle && !waits_for_an_event && !rests {
         return wrong("nothing will ever wake this object");
     }
     if let WakeUp::At(at) = plan.wake_up
         && (at.since(world.now.mono) > Duration::from_hours(8760)
-            || (plan.effects.is_empty() && at <= world.now.mono && plan.inquiry.is_none()))
+            || (plan.effects.is_empty() && at <= world.now.mono && plan.request.is_none()))
     {
         return wrong("a wait without a bound, or without a length");
     }
-    if plan.inquiry.is_some() && (world.object.deleting || facts.spec.as_ref().map_or(true, |valid| valid.suspended)) {
+    if plan.request.is_some() && (world.object.deleting || facts.spec.as_ref().map_or(true, |valid| valid.suspended)) {
         let measures = plan.rule == Rule::AwaitMetrics;
         if !measures {
             return wrong("a question for a spec that must not be asked for");
@@ -121,7 +121,7 @@ fn check_reserve(world: &World, facts: &Facts<'_>, status: &ModelTrainStatus) ->
     }
     let Ok(valid) = &facts.spec else { return wrong("of an invalid spec") };
     let open = status.reservation.as_ref().unwrap();
-    let asks = question::observe(valid.spec).is_some();
+    let asks = poll::observe(valid.spec).is_some();
     let looked = world.memory.observed.as_ref().is_some_and(|observed| observed.under == world.under());
     if valid.suspended || world.kind_missing || (asks && !looked) || open.reasons.is_empty() {
         return wrong("that nothing asks for");

@@ -45,7 +45,7 @@ pub struct Pass {
     pub rule: Rule,
     pub memory: Id,
     pub requests: Vec<Request>,
-    pub inquiry: Option<(Tick, Under)>,
+    pub request: Option<(Tick, Under)>,
     pub wake_up: Option<Tick>,
     /// Whether the pass used its nonce.
     pub used_nonce: bool,
@@ -225,15 +225,15 @@ impl Machine {
         self.configuration
             .mutant
             .requests(plan.rule, key.replica, &mut requests, |patch| self.premature_post(patch, key));
-        let inquiry = plan
-            .inquiry
-            .map(|inquiry| (tick_from(inquiry.at).max(key.tick), Under::of(object.incarnation, &inquiry.under)));
+        let request = plan
+            .request
+            .map(|request| (tick_from(request.at).max(key.tick), Under::of(object.incarnation, &request.under)));
         let wake_up = match plan.wake_up {
             WakeUp::At(at) => Some(tick_from(at).max(key.tick)),
             WakeUp::OnEvent => None,
         };
         let used_nonce = matches!(plan.rule, Rule::Reserve | Rule::ReserveAgain);
-        Pass { rule: plan.rule, memory: remembered, requests, inquiry, wake_up, used_nonce, broken }
+        Pass { rule: plan.rule, memory: remembered, requests, request, wake_up, used_nonce, broken }
     }
 
     fn record(&self, run: Run) -> RunRecord {
@@ -337,7 +337,7 @@ impl Machine {
                 | Rule::NoAttemptLeft
         );
         let named = named || !plan.effects.is_empty();
-        let asks = plan.inquiry.as_ref().map(|inquiry| inquiry.at);
+        let asks = plan.request.as_ref().map(|request| request.at);
         if !judge::is_followed(plan.wake_up, asks, named, now.mono, LONGEST_WAIT) {
             broken.add(Broken::NO_WAKE_UP);
         }

@@ -61,7 +61,7 @@ impl Machine {
         };
         world.broken.add(pass.broken.0);
         view.memory = pass.memory;
-        view.plan(pass.inquiry);
+        view.plan(pass.request);
         if pass.used_nonce {
             replica.nonces += 1;
         }

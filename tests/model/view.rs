@@ -162,11 +162,11 @@ impl<O: Object, Request: Copy, Said, Evidence> View<O, Request, Said, Evidence> 
     }
 
     /// As `Poller::plan`.
-    pub fn plan(&mut self, inquiry: Option<(Tick, Under)>) {
+    pub fn plan(&mut self, request: Option<(Tick, Under)>) {
         let old = self.planned.take();
         let under_way = self.under_way.as_ref().map(|asked| asked.under);
-        let inquiry = inquiry.filter(|(_, under)| under_way != Some(*under));
-        self.planned = inquiry.map(|(at, under)| match old {
+        let request = request.filter(|(_, under)| under_way != Some(*under));
+        self.planned = request.map(|(at, under)| match old {
             Some((planned, same)) if same == under => (planned.min(at), under),
             _ => (at, under),
         });

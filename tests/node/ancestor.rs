@@ -76,8 +76,8 @@ async fn ancestors_objects_run_on_pipelines_of_their_names_and_parameters() {
                 .apply(&json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": account } }))
                 .await;
         }
-        for question in ["needsSync", "needsTrain"] {
-            world.wants(question, MODEL);
+        for poll_target in ["needsSync", "needsTrain"] {
+            world.wants(poll_target, MODEL);
         }
 
         let deploy = object("modelsync.yaml");
@@ -92,8 +92,8 @@ async fn ancestors_objects_run_on_pipelines_of_their_names_and_parameters() {
             world.exists(name(object)).await;
         }
         // They ask once a minute and after each run: by then the change is to be seen.
-        for question in ["needsSync", "needsTrain"] {
-            world.has(question, MODEL);
+        for poll_target in ["needsSync", "needsTrain"] {
+            world.has(poll_target, MODEL);
         }
 
         assert_eq!(first_run(world, &deploy).await, MODEL);

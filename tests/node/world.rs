@@ -280,21 +280,21 @@ impl World {
     /// Prints what somebody would look at who wonders why the test failed.
     fn show(&self) {
         let namespace = self.namespace.as_str();
-        let ask = |question: &[&str]| Command::new("kubectl").args(question).output().unwrap();
+        let ask = |poll_target: &[&str]| Command::new("kubectl").args(poll_target).output().unwrap();
         let pods = ask(&["get", "pods", "-n", namespace, "-o", "name"]).stdout;
         let logs = ["logs", "-n", namespace, "--tail=60", "--prefix", "--all-containers"];
         let logs = str::from_utf8(&pods).unwrap().lines().map(|pod| [&logs[..], &[pod]].concat());
-        let questions = vec![
+        let polls = vec![
             vec!["get", "modelsyncs,modeltrains,modelversions,pipelineruns,jobs", "-n", namespace, "-o", "yaml"],
             vec!["get", "taskruns,pods", "-n", namespace, "-o", "wide"],
             vec!["get", "events", "-n", namespace, "--sort-by=.lastTimestamp"],
             vec!["get", "pods", "-n", SYSTEM, "-o", "wide"],
             vec!["logs", "-n", SYSTEM, "--tail=60", "--prefix", "-l", "app.kubernetes.io/component=controller"],
         ];
-        for question in questions.into_iter().chain(logs) {
-            let ran = ask(&question);
+        for poll_target in polls.into_iter().chain(logs) {
+            let ran = ask(&poll_target);
             let said = [ran.stdout, ran.stderr].map(|words| String::from_utf8_lossy(&words).into_owned());
-            println!("--- kubectl {}\n{}", question.join(" "), said.concat());
+            println!("--- kubectl {}\n{}", poll_target.join(" "), said.concat());
         }
     }
 }

@@ -94,7 +94,7 @@ async fn standby_asks_nothing_and_writes_nothing() {
         world.model_sync_that_hears("a", Reply::NotNeeded).await;
         world.until("a", InSync, True, "UpToDate").await;
         let page = reqwest::get(format!("http://{}/metrics", standby.address())).await.unwrap().text().await.unwrap();
-        assert!(!page.contains("modelsync_questions_total{"), "{page}");
+        assert!(!page.contains("modelsync_polls_total{"), "{page}");
         assert!(!page.contains("modelsync_reconcile_total{"), "{page}");
         let ready = async || {
             let ready = reqwest::get(format!("http://{}/readyz", standby.address())).await.unwrap();

@@ -28,7 +28,7 @@ async fn failure(world: &World, name: &str) -> String {
 }
 
 /// Lets one question pass, which hears this reply. The interval is [`INTERVAL`].
-async fn question(world: &World, name: &str, reply: Reply) {
+async fn poll_target(world: &World, name: &str, reply: Reply) {
     world.endpoint.says(name, reply);
     let asked = world.endpoint.asked(name);
     world
@@ -226,17 +226,17 @@ async fn failing_endpoint_is_shown_after_three_failures_in_a_row_and_its_recover
         let good = version().await;
         // An answer is decided on before the next question is asked.
         for _ in 0..3 {
-            question(world, "a", raw(500, "")).await;
-            question(world, "a", raw(500, "")).await;
-            question(world, "a", Reply::NotNeeded).await;
+            poll_target(world, "a", raw(500, "")).await;
+            poll_target(world, "a", raw(500, "")).await;
+            poll_target(world, "a", Reply::NotNeeded).await;
             assert_eq!(version().await, good, "after two failures, what the last answer said stands");
         }
         let asked = world.endpoint.asked("a");
         for _ in 0..3 {
-            question(world, "a", raw(500, "")).await;
+            poll_target(world, "a", raw(500, "")).await;
         }
         assert!(failure(world, "a").await.contains("status 500"));
-        question(world, "a", Reply::NotNeeded).await;
+        poll_target(world, "a", Reply::NotNeeded).await;
         let status = world.until("a", InSync, True, "UpToDate").await;
         assert_eq!(find(&status.conditions, Ready).unwrap().status, True);
         assert_eq!(world.endpoint.asked("a"), asked + 4, "three failures, and one good answer is enough");

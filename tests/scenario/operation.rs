@@ -38,7 +38,7 @@ async fn metrics_follow_a_demand_from_question_to_run() {
         // The run was created, and has failed.
         until_metric(world, "modelsync_events_total{result=\"sent\"}", |count| (2.0..3.0).contains(&count)).await;
         until_metric(world, "modelsync_oldest_demand_age_seconds", |age| age >= 50.0).await;
-        until_metric(world, "modelsync_questions_total{outcome=\"needed\"}", |count| count >= 2.0).await;
+        until_metric(world, "modelsync_polls_total{outcome=\"needed\"}", |count| count >= 2.0).await;
         until_metric(world, "modelsync_last_answer_age_seconds", |age| (0.0..60.0).contains(&age)).await;
         until_metric(world, "modelsync_watch_age_seconds{kind=\"ModelSync\"}", |age| age < 60.0).await;
         world.endpoint.says("a", Reply::NotNeeded);

@@ -288,8 +288,7 @@ async fn endpoint_that_cannot_be_reached_is_paused_and_comes_back() {
         assert!(failure(world, "a").await.contains("no connection"));
         let paused = async || {
             let page = world.page("/metrics").await;
-            let count =
-                page.lines().find_map(|line| line.strip_prefix("modelsync_questions_total{outcome=\"paused\"} "));
+            let count = page.lines().find_map(|line| line.strip_prefix("modelsync_polls_total{outcome=\"paused\"} "));
             count.map_or(0, |count| count.parse::<u64>().unwrap())
         };
         world

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     api::{ActiveRun, ConditionType, ModelSyncStatus, Reason, Reservation, RunSlot, Target},
     core::{
-        answer::{Answer, Demand, NoAnswer, NoAnswerClass, Question, Values, map_parameters},
+        answer::{Answer, Demand, NoAnswer, NoAnswerClass, PollTarget, Values, map_parameters},
         condition::{find, truncated},
         name::{self, MAX_ATTEMPT},
         object::{PREDECESSOR_RETRY, RunKnowledge, UNKNOWN_RETRY},
@@ -121,7 +121,7 @@ fn up_to_date(facts: &Facts<'_>, valid: &Valid<'_>, answer: &Answer, now: Now) -
         serving: serves::in_sync(facts, valid, answer, now),
         ..compared(answer, reported(facts, &situation, now))
     };
-    Plan::write(facts, Rule::UpToDate, status).asking(facts, next_question(facts, valid, now), now)
+    Plan::write(facts, Rule::UpToDate, status).asking(facts, next_poll(facts, valid, now), now)
 }
 
 /// Nobody has said yet what ought to be: not a failure, and nothing to start.
@@ -131,7 +131,7 @@ pub(super) fn desired_unknown(facts: &Facts<'_>, valid: &Valid<'_>, answer: &Ans
         last_handled_trigger: handled(facts),
         ..compared(answer, reported(facts, &Situation::DesiredUnknown, now))
     };
-    Plan::write(facts, Rule::DesiredUnknown, status).asking(facts, next_question(facts, valid, now), now)
+    Plan::write(facts, Rule::DesiredUnknown, status).asking(facts, next_poll(facts, valid, now), now)
 }
 
 /// A sync is needed: start it, unless its target has to wait.
@@ -196,7 +196,7 @@ pub(super) fn outside_window(
         ..compared(answer, reported(facts, &Situation::OutsideWindow { opens }, now))
     };
     let plan = Plan::write(facts, Rule::OutsideWindow, status);
-    let next = next_question(facts, valid, now);
+    let next = next_poll(facts, valid, now);
     Some(match opens.map(|at| until(now.wall, at)) {
         // As at the end of any wait, the question comes before the run.
         Some(left) => plan.asking(facts, next.min(left), now).waking_at(now.mono + left),
@@ -269,9 +269,9 @@ pub(super) fn without_answer(facts: &Facts<'_>, valid: &Valid<'_>, no_answer: &N
     let plan = if answered_well && passing {
         Plan::idle(rule)
     } else {
-        let reason = match valid.question {
-            Question::NeedsSync { .. } => Reason::EndpointFailing,
-            Question::Compare(_) => Reason::SourceFailing,
+        let reason = match valid.poll_target {
+            PollTarget::NeedsSync { .. } => Reason::EndpointFailing,
+            PollTarget::Compare(_) => Reason::SourceFailing,
         };
         report(facts, rule, &Situation::Unanswered { reason, message: &no_answer.message }, now)
     };
@@ -294,7 +294,7 @@ fn wait_until(
     // The question for the end of the wait is planned with it: its answer is what the next attempt is decided on.
     let left = until(now.wall, at);
     Plan::write(facts, rule, status)
-        .asking(facts, next_question(facts, valid, now).min(left), now)
+        .asking(facts, next_poll(facts, valid, now).min(left), now)
         .waking_at(now.mono + left)
 }
 
@@ -306,7 +306,7 @@ fn parked(facts: &Facts<'_>, valid: &Valid<'_>, target: Target, (answer, rule): 
         next_attempt_at: None,
         ..compared(answer, reported(facts, &situation, now))
     };
-    Plan::write(facts, rule, status).asking(facts, next_question(facts, valid, now), now)
+    Plan::write(facts, rule, status).asking(facts, next_poll(facts, valid, now), now)
 }
 
 /// Status with the values that were compared.
@@ -412,7 +412,7 @@ pub(super) fn next_phase(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Dura
 }
 
 /// Time until the next question after a good answer: when the endpoint asked for it, else the object's next turn.
-fn next_question(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Duration {
+fn next_poll(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Duration {
     let wanted = facts.memory.answer.as_ref().and_then(|answered| {
         let after = answered.result.as_ref().ok()?.poll_after?.clamp(POLL_AFTER.0, POLL_AFTER.1);
         Some((answered.asked + after).since(now.mono))

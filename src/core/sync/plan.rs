@@ -6,7 +6,7 @@ use super::facts::Facts;
 use crate::{
     api::{ModelSyncStatus, RunSlot},
     core::{
-        effect::{CreateRun, DeleteRun, Inquiry, StopRun},
+        effect::{CreateRun, DeleteRun, PollRequest, StopRun},
         plan,
         run::RunKind,
         time::Now,
@@ -156,7 +156,7 @@ impl Plan {
     /// Asks the endpoint after `wait`.
     pub(super) fn asking(mut self, facts: &Facts<'_>, wait: Duration, now: Now) -> Self {
         let kept = facts.memory.answer.as_ref().filter(|last| last.under.generation == facts.object.generation);
-        self.inquiry = Some(Inquiry {
+        self.request = Some(PollRequest {
             at: now.mono + wait,
             under: facts.under(),
             kept: kept.and_then(|last| last.result.as_ref().ok()).filter(|answer| answer.etag.is_some()).cloned(),

@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 
 use crate::core::{
-    answer::Question,
+    answer::PollTarget,
     references::{Reference, of_sources},
 };
 
 /// The objects that this question reads, each once.
-pub fn references(question: &Question) -> BTreeSet<Reference> {
-    match question {
-        Question::NeedsSync { .. } => BTreeSet::new(),
-        Question::Compare(compare) => of_sources([&compare.desired, &compare.actual]),
+pub fn references(poll_target: &PollTarget) -> BTreeSet<Reference> {
+    match poll_target {
+        PollTarget::NeedsSync { .. } => BTreeSet::new(),
+        PollTarget::Compare(compare) => of_sources([&compare.desired, &compare.actual]),
     }
 }
 
@@ -25,9 +25,9 @@ mod tests {
     fn names_the_objects_of_both_sides_and_none_of_an_endpoint() {
         let map = |name: &str| json!({ "configMapKeyRef": { "name": name, "key": "k" } });
         let compare = serde_json::from_value(json!({ "desired": map("d"), "actual": map("a") })).unwrap();
-        let found = references(&Question::Compare(Box::new(compare)));
+        let found = references(&PollTarget::Compare(Box::new(compare)));
         assert!(found.iter().map(|reference| reference.name.as_str()).eq(["a", "d"]));
-        let endpoint = Question::NeedsSync { url: "http://h/".into(), request: None };
+        let endpoint = PollTarget::NeedsSync { url: "http://h/".into(), request: None };
         assert!(references(&endpoint).is_empty());
     }
 }

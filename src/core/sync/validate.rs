@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::{
-    question::question,
+    poll::poll_target,
     serves::{Served, served},
 };
 use crate::{
     api::{DeletionPolicy, ModelSyncSpec, ParameterMapping, Repeat, UnmappedParameters},
     core::{
-        answer::{Question, names},
+        answer::{PollTarget, names},
         bounds::{backoff, duration},
         invalid::Invalid,
         retention::Limits,
@@ -24,7 +24,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Valid<'a> {
     /// What is asked.
-    pub question: Question,
+    pub poll_target: PollTarget,
     /// How often.
     pub interval: Duration,
     /// How parameters are renamed.
@@ -67,7 +67,7 @@ pub fn validate<'a>(spec: &'a ModelSyncSpec, backends: &[&dyn RunBackend]) -> Re
     let retry = spec.retry.as_deref().copied().unwrap_or_default();
     let settle = spec.settle.as_deref().copied().unwrap_or_default();
     Ok(Valid {
-        question: question(spec)?,
+        poll_target: poll_target(spec)?,
         interval: duration("spec.interval", spec.interval, INTERVALS)?.unwrap_or(DEFAULT_INTERVAL),
         mapping: &spec.parameters,
         unmapped: spec.unmapped_parameters.unwrap_or_default(),

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::question::{Read, TrainAnswer};
+use super::poll::{Read, TrainAnswer};
 use crate::{
     api::{ModelTrainStatus, SlotState},
     core::{

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     facts::Facts,
-    question::{InputValue, Observation},
+    poll::{InputValue, Observation},
     validate::Valid,
 };
 use crate::{

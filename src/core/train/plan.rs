@@ -9,7 +9,7 @@ use super::{
 use crate::{
     api::{DeletionPolicy, ModelTrainStatus, ModelVersionSpec, ModelVersionStatus, RunSlot},
     core::{
-        effect::{CreateRun, DeleteRun, Inquiry, StopRun},
+        effect::{CreateRun, DeleteRun, PollRequest, StopRun},
         plan,
         time::Now,
     },
@@ -156,7 +156,7 @@ impl Plan {
             .and_then(|observation| observation.endpoint.as_ref()?.as_ref().ok())
             .filter(|answer| answer.etag.is_some());
         let kept = answer.cloned().map(std::sync::Arc::new);
-        self.inquiry = Some(Inquiry { at: now.mono + wait, under: facts.under(), kept });
+        self.request = Some(PollRequest { at: now.mono + wait, under: facts.under(), kept });
         self
     }
 }

@@ -8,7 +8,7 @@ use super::{
     facts::Facts,
     parameters::{Origins, resolve},
     plan::{Plan, Rule},
-    question::{Observation, observe},
+    poll::{Observation, observe},
     slots::{active, claim},
     summarise::{Situation, as_before, awaits_first_answer, report, reported, taken_in, was_kept_from_looking},
     validate::Valid,
@@ -60,7 +60,7 @@ pub fn between(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
         let asked = observed.map(|(_, asked)| asked);
         due((facts, stored), valid, (observation, asked), &evaluation, now)
     };
-    let plan = if asks && plan.inquiry.is_none() { plan.asking(stored, turn(facts, valid, now), now) } else { plan };
+    let plan = if asks && plan.request.is_none() { plan.asking(stored, turn(facts, valid, now), now) } else { plan };
     match evaluation.next {
         Some(next) => plan.waking_at(now.mono + until(now.wall, next).min(LONGEST_WAIT)),
         None => plan,

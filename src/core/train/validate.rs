@@ -6,7 +6,7 @@ use super::parameters::declared;
 use crate::{
     api::{DeletionPolicy, ModelTrainSpec},
     core::{
-        answer::Question,
+        answer::PollTarget,
         bounds::{backoff, duration},
         budget::Budget,
         freshness::Freshness,
@@ -52,7 +52,7 @@ pub struct Valid<'a> {
     /// Rules of the live metrics, by name.
     pub live: Arc<BTreeMap<String, LiveRule>>,
     /// The endpoint that is asked.
-    pub endpoint: Option<Question>,
+    pub endpoint: Option<PollTarget>,
     /// How often.
     pub interval: Duration,
     /// What runs are made from.
@@ -218,14 +218,14 @@ fn sources(spec: &ModelTrainSpec) -> Result<(), Invalid> {
     Ok(())
 }
 
-fn endpoint(spec: &ModelTrainSpec) -> Result<Option<Question>, Invalid> {
+fn endpoint(spec: &ModelTrainSpec) -> Result<Option<PollTarget>, Invalid> {
     let Some(freshness) = spec.freshness.as_deref() else { return Ok(None) };
     let Some(url) = &freshness.needs_train_url else { return Ok(None) };
     let url = check_url("spec.freshness.needsTrainUrl", url)?;
     if let Some(request) = &freshness.request {
         check_request("spec.freshness.request", request)?;
     }
-    Ok(Some(Question::NeedsSync { url: url.into(), request: freshness.request.clone().map(Box::new) }))
+    Ok(Some(PollTarget::NeedsSync { url: url.into(), request: freshness.request.clone().map(Box::new) }))
 }
 
 fn parallelism(given: Option<i32>, runs: usize) -> Result<usize, Invalid> {

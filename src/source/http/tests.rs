@@ -18,7 +18,7 @@ use crate::{
     api::Request,
     clock::Clock,
     core::{
-        answer::{Answer, AskedUnder, Demand, NoAnswer, NoAnswerClass, Query, Question},
+        answer::{Answer, AskedUnder, Demand, NoAnswer, NoAnswerClass, Poll, PollTarget},
         confidential::Confidential,
     },
     port::{Ask, Credentials},
@@ -97,11 +97,11 @@ fn needs_sync() -> NeedsSyncClient {
     NeedsSyncClient::new(Requester::new(client(), Arc::new(NoCredentials)))
 }
 
-fn query(url: &str) -> Query {
+fn a_poll(url: &str) -> Poll {
     let request = Request { timeout: Some(AMPLE.into()), ..Request::default() };
     let under = AskedUnder { uid: "u-1".into(), generation: 3, attempt: 7, ended: true, trigger: None, revision: 0 };
-    Query {
-        question: Question::NeedsSync { url: url.into(), request: Some(Box::new(request)) },
+    Poll {
+        target: PollTarget::NeedsSync { url: url.into(), request: Some(Box::new(request)) },
         namespace: "team".into(),
         name: "deployer".into(),
         under,
@@ -110,7 +110,7 @@ fn query(url: &str) -> Query {
 }
 
 async fn ask(url: &str) -> Result<Answer, NoAnswer> {
-    needs_sync().ask(&query(url)).await
+    needs_sync().ask(&a_poll(url)).await
 }
 
 fn needed(answer: &Answer) -> bool {

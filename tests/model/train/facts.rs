@@ -33,7 +33,7 @@ use super::{
 pub type Version = (VersionRecord, Arc<ModelVersionSpec>);
 
 /// What nothing is asked under.
-const NO_QUESTION: Under = Under { incarnation: 9, generation: 0, attempt: 0, ended: true, trigger: 0, revision: 0 };
+const NO_POLL: Under = Under { incarnation: 9, generation: 0, attempt: 0, ended: true, trigger: 0, revision: 0 };
 
 impl Machine {
     pub fn identity(&self, object: Object) -> Identity {
@@ -132,7 +132,7 @@ impl Machine {
                 // It never counts again; only of which generation it was is of interest.
                 observed.result = Ok(Arc::new(TrainAnswer::Observed(Observation::default())));
                 let generation = observed.under.generation;
-                observed.under = AskedUnder { generation, ended: true, ..NO_QUESTION.into() };
+                observed.under = AskedUnder { generation, ended: true, ..NO_POLL.into() };
                 observed.asked = long_ago;
             } else if now.since(observed.asked) > TICK {
                 observed.asked = long_ago;

@@ -52,7 +52,7 @@ pub struct Pass {
     pub reads: Option<Run>,
     /// Whether a candidate was judged, so that another pass follows at once.
     pub judged: bool,
-    pub inquiry: Option<(Tick, Under)>,
+    pub request: Option<(Tick, Under)>,
     pub wake_up: Option<Tick>,
     /// Whether the pass used its nonce.
     pub used_nonce: bool,
@@ -281,14 +281,14 @@ impl Machine {
             }
         }
         let at = |at| tick_from(at).max(key.tick);
-        let inquiry = plan.inquiry.map(|inquiry| (at(inquiry.at), Under::of(object.incarnation, &inquiry.under)));
+        let request = plan.request.map(|request| (at(request.at), Under::of(object.incarnation, &request.under)));
         let wake_up = match plan.wake_up {
             WakeUp::At(moment) => Some(at(moment)),
             WakeUp::OnEvent => None,
         };
         let used_nonce = matches!(plan.rule, Rule::Reserve | Rule::ClaimSlots);
         let memory = self.memories.put(memory);
-        Pass { rule: plan.rule, memory, requests, reads, judged, inquiry, wake_up, used_nonce, broken }
+        Pass { rule: plan.rule, memory, requests, reads, judged, request, wake_up, used_nonce, broken }
     }
 
     fn request(&self, effect: Effect, key: &Key, stored: &ModelTrainStatus, rule: Rule) -> Request {
@@ -356,7 +356,7 @@ fn judge(plan: &Plan, now: Now) -> Broken {
         Rule::Deleting | Rule::InvalidSpec | Rule::RunActive | Rule::UnreservedRunActive | Rule::Suspended
     );
     let named = named || !plan.effects.is_empty();
-    let asks = plan.inquiry.as_ref().map(|inquiry| inquiry.at);
+    let asks = plan.request.as_ref().map(|request| request.at);
     if !judge::is_followed(plan.wake_up, asks, named, now.mono, LONGEST_WAIT) {
         broken.add(Broken::NO_WAKE_UP);
     }

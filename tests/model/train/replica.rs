@@ -10,7 +10,7 @@ use modelsync::{
         answer::{Answered, NoAnswer, NoAnswerClass},
         reservation::{Lookup, Post, PostState, Refusal},
         results::Results,
-        train::{InputValue, Observation, TrainAnswer, question},
+        train::{InputValue, Observation, TrainAnswer, poll},
     },
 };
 
@@ -80,7 +80,7 @@ impl Machine {
         };
         world.broken.add(pass.broken.0);
         view.memory = pass.memory;
-        view.plan(pass.inquiry);
+        view.plan(pass.request);
         if pass.used_nonce {
             replica.nonces += 1;
         }
@@ -250,8 +250,8 @@ impl Machine {
                     .filter(|run| run.name.owner == incarnation)
                     .map(|run| (*run, self.run_record(*run)))
                     .collect();
-                let asked = question::measure_next(self.spec(object.spec), open, own.iter().map(|(_, record)| record));
-                let Some(question::TrainQuestion::Measure { run_uid, .. }) = asked else { return };
+                let asked = poll::measure_next(self.spec(object.spec), open, own.iter().map(|(_, record)| record));
+                let Some(poll::TrainPollTarget::Measure { run_uid, .. }) = asked else { return };
                 let run = own.iter().find(|(_, record)| record.uid == run_uid).map(|(run, _)| *run);
                 Said::Measured(run.unwrap(), score)
             }
@@ -296,7 +296,7 @@ impl Machine {
     }
 }
 
-fn read(input: Input) -> question::Read<InputValue> {
+fn read(input: Input) -> poll::Read<InputValue> {
     match input {
         Input::Value(value) => {
             let text = machine::input_text(value);

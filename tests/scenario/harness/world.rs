@@ -413,9 +413,9 @@ impl World {
     /// given from now on have been decided on; the fourth shows that nothing was written because of them.
     pub async fn settle(&self, name: &str) {
         let mut version = None;
-        for question in 1..=4 {
-            self.next_question(name).await;
-            if question == 3 {
+        for poll_target in 1..=4 {
+            self.next_poll(name).await;
+            if poll_target == 3 {
                 version = self.model_syncs().get(name).await.unwrap().resource_version();
             }
         }
@@ -423,7 +423,7 @@ impl World {
         assert_eq!(now, version, "{name} is still being written");
     }
 
-    async fn next_question(&self, name: &str) {
+    async fn next_poll(&self, name: &str) {
         let asked = self.endpoint.asked(name);
         self.clock.advance(Duration::from_secs(5));
         self.wait("a question", async || (self.endpoint.asked(name) > asked).then_some(())).await;

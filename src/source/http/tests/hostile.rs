@@ -202,7 +202,7 @@ async fn a_length_shorter_than_the_body_cuts_the_answer_and_spoils_nothing_after
     let client = needs_sync();
     for _ in 0..5 {
         assert_fails(
-            client.ask(&query(&server.url("/"))).await,
+            client.ask(&a_poll(&server.url("/"))).await,
             NoAnswerClass::Malformed,
             "200 OK, no content type, 10 bytes: the body is not valid JSON",
         );

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     api::{ModelTrainSpec, Outcome, SlotState, Source, TrainReservation},
     core::{
-        answer::{Answer, NoAnswer, Question},
+        answer::{Answer, NoAnswer, PollTarget},
         references::{Reference, of_sources},
         results,
         run::RunRecord,
@@ -14,7 +14,7 @@ use crate::{
 
 /// What is asked for a ModelTrain.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TrainQuestion {
+pub enum TrainPollTarget {
     /// How things stand: everything that freshness looks at.
     Observe {
         /// Inputs by name.
@@ -22,7 +22,7 @@ pub enum TrainQuestion {
         /// Live metrics by name.
         metrics: Vec<(String, Source)>,
         /// The endpoint.
-        endpoint: Option<Question>,
+        endpoint: Option<PollTarget>,
     },
     /// The metrics of a run that has succeeded.
     Measure {
@@ -88,16 +88,16 @@ impl TrainAnswer {
 }
 
 /// How things stand: the question of a spec. `None`: there is nothing to ask.
-pub fn observe(spec: &ModelTrainSpec) -> Option<TrainQuestion> {
+pub fn observe(spec: &ModelTrainSpec) -> Option<TrainPollTarget> {
     let freshness = spec.freshness.as_deref()?;
     let inputs: Vec<_> = freshness.inputs.iter().map(|input| (input.name.clone(), input.source.clone())).collect();
     let metrics: Vec<_> = freshness.metrics.iter().map(|metric| (metric.name.clone(), metric.source.clone())).collect();
-    let endpoint = freshness
-        .needs_train_url
-        .as_ref()
-        .map(|url| Question::NeedsSync { url: url.as_str().into(), request: freshness.request.clone().map(Box::new) });
+    let endpoint = freshness.needs_train_url.as_ref().map(|url| PollTarget::NeedsSync {
+        url: url.as_str().into(),
+        request: freshness.request.clone().map(Box::new),
+    });
     let nothing = inputs.is_empty() && metrics.is_empty() && endpoint.is_none();
-    (!nothing).then_some(TrainQuestion::Observe { inputs, metrics, endpoint })
+    (!nothing).then_some(TrainPollTarget::Observe { inputs, metrics, endpoint })
 }
 
 /// The metrics of the run that is to be recorded next. `None`: it has not succeeded, or is not to be seen.
@@ -105,13 +105,13 @@ pub fn measure_next<'a>(
     spec: &ModelTrainSpec,
     open: &TrainReservation,
     mut own: impl Iterator<Item = &'a RunRecord>,
-) -> Option<TrainQuestion> {
+) -> Option<TrainPollTarget> {
     let over = |state| matches!(state, SlotState::Recorded | SlotState::Skipped);
     let slot = open.slots.iter().find(|slot| !over(slot.state))?;
     let run = own.find(|run| run.name == slot.run_name)?;
     run.ending().filter(|ending| ending.outcome == Outcome::Succeeded)?;
     let values = spec.metrics.iter().flat_map(|metrics| &metrics.values);
-    Some(TrainQuestion::Measure {
+    Some(TrainPollTarget::Measure {
         run_uid: run.uid.clone(),
         values: values
             .map(|value| (value.name.clone(), results::values::for_run(&value.source, &run.name, &run.uid, &run.name)))

@@ -4,24 +4,24 @@ use futures::future::BoxFuture;
 
 use super::{compare::CompareValues, needs_sync::NeedsSyncClient};
 use crate::{
-    core::answer::{Answer, NoAnswer, Query, Question},
+    core::answer::{Answer, NoAnswer, Poll, PollTarget},
     port::Ask,
 };
 
 /// Answers every question of an object.
 #[derive(Clone)]
-pub struct Questions {
+pub struct SyncPollClient {
     /// Asks endpoints.
     pub needs_sync: NeedsSyncClient,
     /// Compares values.
     pub compare: CompareValues,
 }
 
-impl Ask for Questions {
-    fn ask<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
-        match &query.question {
-            Question::NeedsSync { .. } => self.needs_sync.ask(query),
-            Question::Compare(_) => self.compare.ask(query),
+impl Ask for SyncPollClient {
+    fn ask<'a>(&'a self, poll: &'a Poll) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
+        match &poll.target {
+            PollTarget::NeedsSync { .. } => self.needs_sync.ask(poll),
+            PollTarget::Compare(_) => self.compare.ask(poll),
         }
     }
 }

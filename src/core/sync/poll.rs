@@ -3,14 +3,14 @@
 use crate::{
     api::{Compare, ModelSyncSpec},
     core::{
-        answer::Question,
+        answer::PollTarget,
         invalid::Invalid,
         source::{check_request, check_source, check_url},
     },
 };
 
 /// The question of a spec. Checks what the CRD's schema checks, and what it cannot: paths and URLs.
-pub fn question(spec: &ModelSyncSpec) -> Result<Question, Invalid> {
+pub fn poll_target(spec: &ModelSyncSpec) -> Result<PollTarget, Invalid> {
     match (&spec.needs_sync_url, &spec.compare) {
         (Some(_), Some(_)) => Err(Invalid::new("spec.needsSyncUrl", "and spec.compare are both set: keep one of them")),
         (None, Some(compare)) => compared(compare),
@@ -20,7 +20,7 @@ pub fn question(spec: &ModelSyncSpec) -> Result<Question, Invalid> {
             if let Some(request) = &spec.request {
                 check_request("spec.request", request)?;
             }
-            Ok(Question::NeedsSync { url: url.into(), request: spec.request.clone() })
+            Ok(PollTarget::NeedsSync { url: url.into(), request: spec.request.clone() })
         }
     }
 }
@@ -33,8 +33,8 @@ fn missing() -> Invalid {
     )
 }
 
-fn compared(compare: &Compare) -> Result<Question, Invalid> {
+fn compared(compare: &Compare) -> Result<PollTarget, Invalid> {
     check_source("spec.compare.desired", &compare.desired)?;
     check_source("spec.compare.actual", &compare.actual)?;
-    Ok(Question::Compare(Box::new(compare.clone())))
+    Ok(PollTarget::Compare(Box::new(compare.clone())))
 }

@@ -9,29 +9,29 @@ use super::{needs_sync::NeedsSyncClient, read::ValueReader, value::Value};
 use crate::{
     api::Source,
     core::{
-        answer::{NoAnswer, Query, Question},
-        train::{InputValue, Observation, TrainAnswer, TrainQuestion},
+        answer::{NoAnswer, Poll, PollTarget},
+        train::{InputValue, Observation, TrainAnswer, TrainPollTarget},
     },
     port::Ask,
 };
 
 /// Looks at how things stand for ModelTrains. Cheap to clone; clones share connections.
 #[derive(Clone)]
-pub struct Observer {
+pub struct TrainPollClient {
     /// Asks endpoints.
     pub needs_sync: NeedsSyncClient,
     /// Reads values.
     pub values: ValueReader,
 }
 
-impl Ask<TrainQuestion, TrainAnswer> for Observer {
+impl Ask<TrainPollTarget, TrainAnswer> for TrainPollClient {
     /// Never fails as a whole: what one source does not tell says nothing about the others.
-    fn ask<'a>(&'a self, query: &'a Query<TrainQuestion>) -> BoxFuture<'a, Result<TrainAnswer, NoAnswer>> {
+    fn ask<'a>(&'a self, poll: &'a Poll<TrainPollTarget>) -> BoxFuture<'a, Result<TrainAnswer, NoAnswer>> {
         Box::pin(async move {
-            Ok(match &query.question {
-                TrainQuestion::Observe { inputs, metrics, endpoint } => {
-                    let values = join(self.read(query, inputs), self.read(query, metrics));
-                    let ((inputs, metrics), endpoint) = join(values, self.endpoint(query, endpoint.as_ref())).await;
+            Ok(match &poll.target {
+                TrainPollTarget::Observe { inputs, metrics, endpoint } => {
+                    let values = join(self.read(poll, inputs), self.read(poll, metrics));
+                    let ((inputs, metrics), endpoint) = join(values, self.endpoint(poll, endpoint.as_ref())).await;
                     let input = |value: Value| InputValue {
                         text: value.text().to_owned(),
                         attributes: value.attributes().clone(),
@@ -42,8 +42,8 @@ impl Ask<TrainQuestion, TrainAnswer> for Observer {
                         endpoint,
                     })
                 }
-                TrainQuestion::Measure { run_uid, values } => {
-                    let measured: BTreeMap<_, _> = self.read(query, values).await.map(text).collect();
+                TrainPollTarget::Measure { run_uid, values } => {
+                    let measured: BTreeMap<_, _> = self.read(poll, values).await.map(text).collect();
                     TrainAnswer::Measured(run_uid.clone(), measured)
                 }
             })
@@ -57,14 +57,14 @@ fn text((name, read): Named) -> (String, Result<Option<String>, NoAnswer>) {
     (name, read.map(|value| value.map(|value| value.text().to_owned())))
 }
 
-impl Observer {
+impl TrainPollClient {
     async fn read(
         &self,
-        query: &Query<TrainQuestion>,
+        poll: &Poll<TrainPollTarget>,
         sources: &[(String, Source)],
     ) -> impl Iterator<Item = Named> + use<> {
         let reads = sources.iter().map(async |(name, source)| {
-            let read = self.values.read(&query.namespace, source).await;
+            let read = self.values.read(&poll.namespace, source).await;
             (name.clone(), read)
         });
         join_all(reads).await.into_iter()
@@ -72,16 +72,16 @@ impl Observer {
 
     async fn endpoint(
         &self,
-        query: &Query<TrainQuestion>,
-        question: Option<&Question>,
+        poll: &Poll<TrainPollTarget>,
+        poll_target: Option<&PollTarget>,
     ) -> Option<Result<crate::core::answer::Answer, NoAnswer>> {
-        let query = Query {
-            question: question?.clone(),
-            namespace: query.namespace.clone(),
-            name: query.name.clone(),
-            under: query.under.clone(),
-            kept: query.kept.clone(),
+        let poll = Poll {
+            target: poll_target?.clone(),
+            namespace: poll.namespace.clone(),
+            name: poll.name.clone(),
+            under: poll.under.clone(),
+            kept: poll.kept.clone(),
         };
-        Some(self.needs_sync.ask(&query).await)
+        Some(self.needs_sync.ask(&poll).await)
     }
 }
