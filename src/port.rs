@@ -5,15 +5,15 @@ use futures::future::BoxFuture;
 use crate::{
     api::Request,
     core::{
-        answer::{Answer, NoAnswer, Poll, PollTarget},
         confidential::Confidential,
+        response::{Poll, PollError, PollResponse, PollTarget},
     },
 };
 
 /// Answers questions: asks an endpoint, or reads and compares values.
-pub trait Ask<Q = PollTarget, A = Answer>: Send + Sync {
-    /// One question, within its deadlines. Never panics; whatever is not a valid answer is a [`NoAnswer`].
-    fn ask<'a>(&'a self, poll: &'a Poll<Q>) -> BoxFuture<'a, Result<A, NoAnswer>>;
+pub trait PollClient<Q = PollTarget, A = PollResponse>: Send + Sync {
+    /// One question, within its deadlines. Never panics; whatever is not a valid answer is a [`PollError`].
+    fn poll<'a>(&'a self, poll: &'a Poll<Q>) -> BoxFuture<'a, Result<A, PollError>>;
 }
 
 /// What questions carry that is not in their object: keys of Secrets and ConfigMaps, tokens. All of the object's namespace.
@@ -26,7 +26,7 @@ pub trait Credentials: Send + Sync {
         namespace: &'a str,
         name: &'a str,
         key: &'a str,
-    ) -> BoxFuture<'a, Result<Confidential, NoAnswer>>;
+    ) -> BoxFuture<'a, Result<Confidential, PollError>>;
 
     /// The bytes of a key of a ConfigMap.
     fn config_map<'a>(
@@ -34,7 +34,7 @@ pub trait Credentials: Send + Sync {
         namespace: &'a str,
         name: &'a str,
         key: &'a str,
-    ) -> BoxFuture<'a, Result<Confidential, NoAnswer>>;
+    ) -> BoxFuture<'a, Result<Confidential, PollError>>;
 
     /// A token of a service account for this audience. Refused where the API server itself would accept it.
     fn token<'a>(
@@ -42,7 +42,7 @@ pub trait Credentials: Send + Sync {
         namespace: &'a str,
         service_account: &'a str,
         audience: &'a str,
-    ) -> BoxFuture<'a, Result<Confidential, NoAnswer>>;
+    ) -> BoxFuture<'a, Result<Confidential, PollError>>;
 
     /// A service turned away what this request carries: the next use of it is read anew, so that a rotation counts at once.
     fn turned_away(&self, namespace: &str, request: &Request);
@@ -51,12 +51,12 @@ pub trait Credentials: Send + Sync {
 /// Reads objects of the object's own namespace, live.
 pub trait ReadObjects: Send + Sync {
     /// The object as JSON text; `None` where there is no such object. The kind may be any but Secret. A kind that is not
-    /// installed, or not permitted, is a [`NoAnswer`] that says what to do.
+    /// installed, or not permitted, is a [`PollError`] that says what to do.
     fn read<'a>(
         &'a self,
         namespace: &'a str,
         api_version: &'a str,
         kind: &'a str,
         name: &'a str,
-    ) -> BoxFuture<'a, Result<Option<String>, NoAnswer>>;
+    ) -> BoxFuture<'a, Result<Option<String>, PollError>>;
 }

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use modelsync::{
-    core::answer::{Answer, Demand, NoAnswer, NoAnswerClass},
+    core::response::{Demand, PollError, PollErrorKind, PollResponse},
     source::{http::Head, needs_sync::parse},
 };
 use serde::Deserialize;
@@ -84,7 +84,7 @@ impl Case {
         self.body.clone().unwrap_or_default().into_bytes()
     }
 
-    fn parse(&self) -> Result<Answer, NoAnswer> {
+    fn parse(&self) -> Result<PollResponse, PollError> {
         parse(&self.head(), &self.bytes())
     }
 }
@@ -98,7 +98,7 @@ fn good() -> Vec<Case> {
 }
 
 /// What holds of every message, whatever it is about.
-fn complaint_about(failure: &NoAnswer) -> Option<&'static str> {
+fn complaint_about(failure: &PollError) -> Option<&'static str> {
     let message = &failure.message;
     if message.len() > 512 {
         Some("is too long")
@@ -133,13 +133,13 @@ fn every_bad_answer_is_refused_for_its_reason() {
 #[test]
 fn every_good_answer_is_accepted_as_it_was_meant() {
     for case in good() {
-        let expected = Answer {
+        let expected = PollResponse {
             demand: demand(case.needed.unwrap_or(true)),
             parameters: case.parameters.clone(),
             target: case.target.clone(),
             poll_after: case.poll_after.map(Duration::from_millis),
             reason: case.reason.clone(),
-            ..Answer::default()
+            ..PollResponse::default()
         };
         assert_eq!(case.parse(), Ok(expected), "{}", case.name);
     }
@@ -149,7 +149,7 @@ fn every_good_answer_is_accepted_as_it_was_meant() {
 fn every_failure_but_reported_errors_tells_status_type_and_length() {
     for case in bad() {
         let failure = case.parse().unwrap_err();
-        if failure.class != NoAnswerClass::Errors {
+        if failure.class != PollErrorKind::Errors {
             let status = format!("status {}", case.status);
             let (facts, _) = failure.message.split_once(": ").unwrap();
             assert!(facts.starts_with(&status) && facts.matches(", ").count() == 2, "{}: {facts}", case.name);
@@ -195,7 +195,7 @@ impl Dice {
     }
 
     /// A valid answer in one of many spellings, and what it says.
-    fn answer(&mut self) -> (String, Answer) {
+    fn response(&mut self) -> (String, PollResponse) {
         let needed = self.below(2) == 0;
         let parameters: BTreeMap<String, String> = (0..self.below(5)).map(|_| (self.text(), self.text())).collect();
         let mut members = vec![format!("\"needsSync\":{}{needed}", self.space())];
@@ -219,14 +219,14 @@ impl Dice {
         let minutes = u64::try_from(self.below(90)).unwrap();
         members.push(format!("\"pollAfter\":\"{minutes}m\""));
         let comma = format!(",{}", self.space());
-        let answer = Answer {
+        let response = PollResponse {
             demand: demand(needed),
             parameters,
             target,
             poll_after: Some(Duration::from_secs(60 * minutes.min(60))),
-            ..Answer::default()
+            ..PollResponse::default()
         };
-        (format!("{}{{{}}}{}", self.space(), members.join(&comma), self.space()), answer)
+        (format!("{}{{{}}}{}", self.space(), members.join(&comma), self.space()), response)
     }
 
     fn text(&mut self) -> String {
@@ -241,16 +241,16 @@ impl Dice {
 }
 
 /// What a lenient reader makes of a body that the parser accepted: it must agree. Durations have cases of their own.
-fn lenient(body: &[u8]) -> Answer {
+fn lenient(body: &[u8]) -> PollResponse {
     let value: Value = serde_json::from_slice(body).unwrap();
     let text = |(name, value): (&String, &Value)| (name.clone(), value.as_str().unwrap().to_owned());
     let parameters = value["parameters"].as_object().into_iter().flatten().map(text).collect();
     assert!(value["errors"].as_array().is_none_or(Vec::is_empty));
-    Answer {
+    PollResponse {
         demand: demand(value["needsSync"].as_bool().unwrap()),
         parameters,
         target: value["target"].as_str().map(str::to_owned),
-        ..Answer::default()
+        ..PollResponse::default()
     }
 }
 
@@ -265,11 +265,11 @@ fn mutated_answers_never_panic_and_what_is_accepted_means_what_it_says() {
     for _ in 0..GENERATED {
         let body = dice.mutate(&corpus);
         match parse(&head, &body) {
-            Ok(answer) => {
+            Ok(response) => {
                 accepted += 1;
-                assert!(answer.poll_after.is_none_or(|after| after <= Duration::from_hours(1)));
-                assert!(answer.reason.as_ref().is_none_or(|reason| reason.len() <= 256));
-                let read = Answer { poll_after: None, reason: None, ..answer };
+                assert!(response.poll_after.is_none_or(|after| after <= Duration::from_hours(1)));
+                assert!(response.reason.as_ref().is_none_or(|reason| reason.len() <= 256));
+                let read = PollResponse { poll_after: None, reason: None, ..response };
                 assert_eq!(read, lenient(&body), "{:?}", String::from_utf8_lossy(&body));
             }
             // A mutation may move the canary to where it may be told, so only the rest is checked of it.
@@ -287,7 +287,7 @@ fn generated_valid_answers_are_accepted_in_every_spelling() {
     let head = Head::new(StatusCode::OK, &HeaderMap::new());
     let mut dice = Dice(7);
     for _ in 0..GENERATED / 10 {
-        let (body, expected) = dice.answer();
+        let (body, expected) = dice.response();
         assert_eq!(parse(&head, body.as_bytes()), Ok(expected), "{body}");
     }
 }

@@ -16,12 +16,12 @@ use modelsync::{
         Reservation, RunSlot, Target,
     },
     core::{
-        answer::{Answer, Answered, AskedUnder, Demand, NoAnswer, NoAnswerClass, Values, map_parameters},
         digest,
         effect::WakeUp,
         name::run_name,
         object::{ByHand, Fence, Identity, RunKnowledge},
         reservation::{Lookup, Post, PostState, Refusal},
+        response::{Demand, PollContext, PollError, PollErrorKind, PollResponse, PollResult, Values, map_parameters},
         run::{Ending, Observed, Phase, RunRecord},
         sync::{Effect, Facts, Memory, Plan, Rule, Unlabelled, decide, validate},
         time::{Mono, Now},
@@ -144,8 +144,8 @@ impl World {
         self
     }
 
-    fn under(&self) -> AskedUnder {
-        AskedUnder {
+    fn context(&self) -> PollContext {
+        PollContext {
             uid: UID.into(),
             generation: self.object.generation,
             attempt: self.status.attempt,
@@ -155,32 +155,36 @@ impl World {
         }
     }
 
-    fn heard(mut self, result: Result<Answer, NoAnswer>) -> Self {
-        let answered =
-            Answered { under: self.under(), asked: self.now.mono, took: Duration::ZERO, result: result.map(Arc::new) };
-        self.memory.take_answer(answered);
+    fn heard(mut self, result: Result<PollResponse, PollError>) -> Self {
+        let polled = PollResult {
+            context: self.context(),
+            sent: self.now.mono,
+            took: Duration::ZERO,
+            result: result.map(Arc::new),
+        };
+        self.memory.record_poll_result(polled);
         self
     }
 
     fn not_needed(self) -> Self {
-        self.heard(Ok(Answer::default()))
+        self.heard(Ok(PollResponse::default()))
     }
 
     fn needed(self, model: &str) -> Self {
         let parameters = BTreeMap::from([("name".to_owned(), model.to_owned())]);
-        self.heard(Ok(Answer { demand: Demand::Needed, parameters, ..Answer::default() }))
+        self.heard(Ok(PollResponse { demand: Demand::Needed, parameters, ..PollResponse::default() }))
     }
 
-    fn unanswered(self, class: NoAnswerClass) -> Self {
-        self.heard(Err(NoAnswer { class, message: "status 500 Internal Server Error".into() }))
+    fn unanswered(self, class: PollErrorKind) -> Self {
+        self.heard(Err(PollError { class, message: "status 500 Internal Server Error".into() }))
     }
 
     /// The target of an answer that names this model.
     fn target(&self, model: &str) -> Target {
         let spec: ModelSyncSpec = serde_json::from_value(self.spec.clone()).unwrap();
         let valid = validate(&spec, runs::backends()).unwrap();
-        let answer = BTreeMap::from([("name".to_owned(), model.to_owned())]);
-        let parameters = map_parameters(&answer, valid.mapping, valid.unmapped).unwrap();
+        let response = BTreeMap::from([("name".to_owned(), model.to_owned())]);
+        let parameters = map_parameters(&response, valid.mapping, valid.unmapped).unwrap();
         let since = instant("2026-03-01T11:00:00Z");
         Target { digest: digest::target(&parameters, &valid.template), parameters, failures: 0, successes: 0, since }
     }
@@ -404,14 +408,14 @@ fn ended(outcome: Outcome) -> Phase {
 }
 
 /// What a comparison of two equal values comes to.
-fn equal() -> Answer {
+fn equal() -> PollResponse {
     let values = Values { desired: Some("m1".into()), actual: "m1".into() };
-    Answer { target: Some("m1".into()), values: Some(values), ..Answer::default() }
+    PollResponse { target: Some("m1".into()), values: Some(values), ..PollResponse::default() }
 }
 
 /// What a comparison comes to whose desired value is not there.
-fn nothing_desired() -> Answer {
-    Answer { demand: Demand::DesiredUnknown, values: Some(Values::default()), ..Answer::default() }
+fn nothing_desired() -> PollResponse {
+    PollResponse { demand: Demand::DesiredUnknown, values: Some(Values::default()), ..PollResponse::default() }
 }
 
 /// A state, and the rule that decides in it. What is to be read from the object afterwards is in `docs/modelsync.md`.
@@ -419,44 +423,44 @@ struct Row(&'static str, World, Rule);
 
 #[rustfmt::skip] // A table: one row, one line.
 fn rows() -> Vec<Row> {
-    use NoAnswerClass::{Parameters, Source, Status};
+    use PollErrorKind::{Parameters, Source, Status};
     let rest = World::at_rest;
     vec![
         // Taking in.
-        Row("new object", World::fresh(), Rule::AwaitAnswer),
-        Row("changed spec", rest().edited(), Rule::AwaitAnswer),
-        Row("an answer to the question of before the change", rest().needed("m1").edited(), Rule::AwaitAnswer),
-        Row("a changed spec ends a stalled state", rest().with(|w| w.show("False InvalidSpec", "Unknown InvalidSpec")).edited(), Rule::AwaitAnswer),
-        Row("restart in sync", rest(), Rule::AwaitAnswer),
-        Row("restart while the endpoint fails", rest().with(|w| w.show("False EndpointFailing", "Unknown EndpointFailing")), Rule::AwaitAnswer),
+        Row("new object", World::fresh(), Rule::AwaitResponse),
+        Row("changed spec", rest().edited(), Rule::AwaitResponse),
+        Row("an answer to the question of before the change", rest().needed("m1").edited(), Rule::AwaitResponse),
+        Row("a changed spec ends a stalled state", rest().with(|w| w.show("False InvalidSpec", "Unknown InvalidSpec")).edited(), Rule::AwaitResponse),
+        Row("restart in sync", rest(), Rule::AwaitResponse),
+        Row("restart while the endpoint fails", rest().with(|w| w.show("False EndpointFailing", "Unknown EndpointFailing")), Rule::AwaitResponse),
         // Answers.
         Row("first answer: nothing to do", World::fresh().not_needed(), Rule::UpToDate),
         Row("recovery is shown at once", rest().with(|w| w.show("False EndpointFailing", "Unknown EndpointFailing")).not_needed(), Rule::UpToDate),
         Row("the values that are compared are equal", World::comparing().heard(Ok(equal())), Rule::UpToDate),
         Row("nothing is desired yet", World::comparing().heard(Ok(nothing_desired())), Rule::DesiredUnknown),
-        Row("a value cannot be read", World::comparing().edited().unanswered(Source), Rule::NoAnswer),
-        Row("restart while nothing is desired", rest().with(|w| w.show("True Operational", "Unknown DesiredUnknown")), Rule::AwaitAnswer),
+        Row("a value cannot be read", World::comparing().edited().unanswered(Source), Rule::PollFailed),
+        Row("restart while nothing is desired", rest().with(|w| w.show("True Operational", "Unknown DesiredUnknown")), Rule::AwaitResponse),
         Row("first answer: a run is needed", World::fresh().needed("m1"), Rule::Reserve),
         Row("first answer: a run is needed, and an earlier operator may have one", rest().with(|w| w.memory.unlabelled = None).needed("m1"), Rule::FindUnlabelledRun),
         Row("an earlier operator's run has not ended", World::fresh().with(|w| w.memory.unlabelled = Some(Unlabelled { run: Some("labelbot-x7k2p".into()), at: w.now.mono })).needed("m1"), Rule::UnlabelledRunActive),
         Row("an earlier operator's run had not ended a while ago", rest().with(|w| w.memory.unlabelled = Some(Unlabelled { run: Some("labelbot-x7k2p".into()), at: w.now.mono })).later(MINUTE).needed("m1"), Rule::FindUnlabelledRun),
         Row("a run carries the last number that an attempt can have", rest().with(|w| w.own = vec![w.run(UID, 99_999_999, ended(Outcome::Failed))]).needed("m1"), Rule::NoAttemptLeft),
-        Row("not even the first question is answered", World::fresh().unanswered(Status), Rule::NoAnswer),
-        Row("a changed spec is not answered", rest().edited().unanswered(Status), Rule::NoAnswer),
-        Row("one failure after a good answer", rest().unanswered(Status), Rule::NoAnswer),
-        Row("two failures after a good answer", rest().unanswered(Status).unanswered(Status), Rule::NoAnswer),
-        Row("three failures after a good answer", rest().unanswered(Status).unanswered(Status).unanswered(Status), Rule::NoAnswer),
-        Row("needed, without a mapped parameter", rest().heard(Ok(Answer { demand: Demand::Needed, ..Answer::default() })), Rule::NoAnswer),
-        Row("a failure where nothing was ever asked", rest().with(|w| w.show("True Operational", "Unknown PredecessorRunning")).unanswered(Parameters), Rule::NoAnswer),
-        Row("the first failure after a predecessor's end", rest().with(|w| w.show("True Operational", "Unknown PredecessorRunning")).unanswered(Status), Rule::NoAnswer),
+        Row("not even the first question is answered", World::fresh().unanswered(Status), Rule::PollFailed),
+        Row("a changed spec is not answered", rest().edited().unanswered(Status), Rule::PollFailed),
+        Row("one failure after a good answer", rest().unanswered(Status), Rule::PollFailed),
+        Row("two failures after a good answer", rest().unanswered(Status).unanswered(Status), Rule::PollFailed),
+        Row("three failures after a good answer", rest().unanswered(Status).unanswered(Status).unanswered(Status), Rule::PollFailed),
+        Row("needed, without a mapped parameter", rest().heard(Ok(PollResponse { demand: Demand::Needed, ..PollResponse::default() })), Rule::PollFailed),
+        Row("a failure where nothing was ever asked", rest().with(|w| w.show("True Operational", "Unknown PredecessorRunning")).unanswered(Parameters), Rule::PollFailed),
+        Row("the first failure after a predecessor's end", rest().with(|w| w.show("True Operational", "Unknown PredecessorRunning")).unanswered(Status), Rule::PollFailed),
         // Waiting for the same target.
         Row("same target after a failure", rest().after_run(Outcome::Failed).needed("m1"), Rule::BackOff),
         Row("same target after a success", rest().after_run(Outcome::Succeeded).needed("m1"), Rule::Settle),
         Row("same target, the wait is over", rest().after_run(Outcome::Failed).later(MINUTE).needed("m1"), Rule::Reserve),
-        Row("same target, the wait is over, the answer is older", rest().after_run(Outcome::Failed).needed("m1").later(MINUTE), Rule::AskAgain),
+        Row("same target, the wait is over, the answer is older", rest().after_run(Outcome::Failed).needed("m1").later(MINUTE), Rule::PollAgain),
         Row("same target after a success, not to be repeated", rest().with(|w| w.spec["settle"] = json!({ "repeat": "Never" })).after_run(Outcome::Succeeded).needed("m1"), Rule::SettledForGood),
         Row("same target after as many failures as may be", rest().exhausted().needed("m1"), Rule::RetriesExhausted),
-        Row("retries exhausted, the endpoint fails once", rest().exhausted().unanswered(Status), Rule::NoAnswer),
+        Row("retries exhausted, the endpoint fails once", rest().exhausted().unanswered(Status), Rule::PollFailed),
         Row("retries exhausted, another target", rest().exhausted().needed("m2"), Rule::Reserve),
         Row("retries exhausted, then triggered", rest().exhausted().triggered("now").needed("m1"), Rule::Reserve),
         Row("retries exhausted, then edited", rest().exhausted().edited().needed("m1"), Rule::Reserve),
@@ -467,12 +471,12 @@ fn rows() -> Vec<Row> {
         Row("another target does not wait", rest().after_run(Outcome::Failed).needed("m2"), Rule::Reserve),
         Row("a trigger does not wait", rest().after_run(Outcome::Failed).triggered("now").needed("m1"), Rule::Reserve),
         Row("the failing target is not wanted any more", rest().after_run(Outcome::Failed).not_needed(), Rule::UpToDate),
-        Row("the endpoint fails while a target waits", rest().after_run(Outcome::Failed).unanswered(Status), Rule::NoAnswer),
+        Row("the endpoint fails while a target waits", rest().after_run(Outcome::Failed).unanswered(Status), Rule::PollFailed),
         // Windows.
         Row("needed, and no window is open", rest().windowed().needed("m1"), Rule::OutsideWindow),
         Row("needed, no window is open, triggered", rest().windowed().triggered("now").needed("m1"), Rule::OutsideWindow),
         Row("needed, no window is open, triggered for all that", rest().windowed().triggered("now").with(|w| w.object.override_window = Some("now".into())).needed("m1"), Rule::Reserve),
-        Row("a window has opened, the answer is older", rest().windowed().with(|w| w.status.next_attempt_at = Some(instant("2026-03-01T22:00:00Z"))).needed("m1").later(600 * MINUTE), Rule::AskAgain),
+        Row("a window has opened, the answer is older", rest().windowed().with(|w| w.status.next_attempt_at = Some(instant("2026-03-01T22:00:00Z"))).needed("m1").later(600 * MINUTE), Rule::PollAgain),
         Row("a window has opened", rest().windowed().with(|w| w.status.next_attempt_at = Some(instant("2026-03-01T22:00:00Z"))).later(600 * MINUTE).needed("m1"), Rule::Reserve),
         Row("no window opens any more", rest().with(|w| w.spec["windows"] = json!([{ "kind": "Deny", "cron": "* * * * *", "duration": "1h" }])).needed("m1"), Rule::OutsideWindow),
         Row("refused, time to try again, and the window has closed", rest().windowed().reserved().refused(Reason::QuotaExceeded, false).later(MINUTE).needed("m1"), Rule::LookUpRun),
@@ -634,7 +638,7 @@ impl World {
     fn hears_of(self, version: &str, demand: Demand) -> Self {
         let parameters = BTreeMap::from([("name".to_owned(), version.to_owned())]);
         let values = Some(Values { desired: Some("s3://m".into()), actual: "s3://m".into() });
-        self.heard(Ok(Answer { demand, parameters, values, ..Answer::default() }))
+        self.heard(Ok(PollResponse { demand, parameters, values, ..PollResponse::default() }))
     }
 
     /// As it is after the write of this plan.

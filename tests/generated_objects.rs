@@ -17,7 +17,6 @@ use modelsync::{
         ConditionStatus, ConditionType, ModelSync, ModelSyncSpec, ModelSyncStatus, Outcome, Reason, Repeat, Target, crd,
     },
     core::{
-        answer::{Answer, Answered, AskedUnder, Demand, NoAnswer, NoAnswerClass, Values, map_parameters},
         condition::find,
         digest,
         effect::{StopCause, StopRun, WakeUp},
@@ -25,6 +24,7 @@ use modelsync::{
         name::{MAX_ATTEMPT, run_name},
         object::{Fence, Identity, RunKnowledge},
         reservation::{Lookup, Post, PostState, Refusal},
+        response::{Demand, PollContext, PollError, PollErrorKind, PollResponse, PollResult, Values, map_parameters},
         retention::Limits,
         retention::surplus,
         run::RunRecord,
@@ -430,8 +430,8 @@ impl Dice {
         run
     }
 
-    fn answer(&mut self) -> Result<Answer, NoAnswer> {
-        use NoAnswerClass::{Credentials, Errors, Malformed, Paused, Refused, Source, Timeout};
+    fn response(&mut self) -> Result<PollResponse, PollError> {
+        use PollErrorKind::{Credentials, Errors, Malformed, Paused, Refused, Source, Timeout};
         let text = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let (demand, parameters) = match self.below(9) {
             0 => {
@@ -441,7 +441,7 @@ impl Dice {
                 (Demand::NotNeeded, named.into_iter().take(self.below(3)).collect())
             }
             1 => {
-                return Err(NoAnswer {
+                return Err(PollError {
                     class: *self.pick(&[Credentials, Errors, Malformed, Paused, Refused, Source, Timeout]),
                     message: "s".repeat(self.length()),
                 });
@@ -458,7 +458,7 @@ impl Dice {
         };
         let value = self.pick(&["m1", "", "ü"]).repeat(self.length().min(600));
         let desired = (demand != Demand::DesiredUnknown).then_some(value);
-        Ok(Answer {
+        Ok(PollResponse {
             demand,
             parameters,
             target: if self.once_in(3) { Some("m1".into()) } else { None },
@@ -479,14 +479,14 @@ impl Dice {
         object: &Identity,
         status: &ModelSyncStatus,
         own: &[&RunRecord],
-        heard: &Result<Answer, NoAnswer>,
+        heard: &Result<PollResponse, PollError>,
         now: Now,
     ) -> Memory {
         let mut memory = Memory { revision: self.next() % 2, ..Memory::default() };
         let earlier = Mono::new(Duration::from_secs(now.mono.since_start().as_secs() / 2));
         if !self.once_in(5) {
-            memory.unanswered = u32::try_from(self.below(6)).unwrap();
-            let mut under = AskedUnder {
+            memory.failed_polls = u32::try_from(self.below(6)).unwrap();
+            let mut context = PollContext {
                 uid: object.uid.clone(),
                 generation: object.generation,
                 attempt: status.attempt,
@@ -495,17 +495,17 @@ impl Dice {
                 revision: memory.revision,
             };
             match self.below(20) {
-                0 => under.generation -= 1,
-                1 => under.attempt = under.attempt.wrapping_sub(1),
-                2 => under.ended = !under.ended,
-                3 => under.trigger = Some("an older one".into()),
-                4 => under.uid = UIDS[1].into(),
-                5 => under.revision = under.revision.wrapping_sub(1),
+                0 => context.generation -= 1,
+                1 => context.attempt = context.attempt.wrapping_sub(1),
+                2 => context.ended = !context.ended,
+                3 => context.trigger = Some("an older one".into()),
+                4 => context.uid = UIDS[1].into(),
+                5 => context.revision = context.revision.wrapping_sub(1),
                 _ => {}
             }
-            let asked = *self.pick(&[now.mono, earlier]);
-            memory.answer =
-                Some(Answered { under, asked, took: Duration::from_secs(1), result: heard.clone().map(Arc::new) });
+            let sent = *self.pick(&[now.mono, earlier]);
+            memory.response =
+                Some(PollResult { context, sent, took: Duration::from_secs(1), result: heard.clone().map(Arc::new) });
         }
         if !self.once_in(3) {
             let run = if self.once_in(3) { Some("labelbot-x7k2p".to_owned()) } else { None };
@@ -585,7 +585,7 @@ impl World {
             metadata["annotations"]["automl.cloudai.kubeflow.org/override-window"] = json!(dice.pick(&["one", "two"]));
         }
         let spec = dice.spec();
-        let heard = dice.answer();
+        let heard = dice.response();
         let digests = digests_of(&spec, &heard);
         let mut object =
             json!({ "metadata": metadata, "spec": spec, "status": dice.status(UIDS[0], generation, &digests) });
@@ -673,15 +673,15 @@ impl World {
 }
 
 /// Digests of targets that this answer, and a little different one, would have.
-fn digests_of(spec: &Value, heard: &Result<Answer, NoAnswer>) -> Vec<String> {
-    let (Ok(spec), Ok(answer)) = (serde_json::from_value(spec.clone()), heard) else { return Vec::new() };
+fn digests_of(spec: &Value, heard: &Result<PollResponse, PollError>) -> Vec<String> {
+    let (Ok(spec), Ok(response)) = (serde_json::from_value(spec.clone()), heard) else { return Vec::new() };
     let Ok(valid) = validate(&spec, runs::backends()) else { return Vec::new() };
-    let mapped = map_parameters(&answer.parameters, valid.mapping, valid.unmapped);
-    mapped.map(|parameters| vec![target_of(answer, &parameters, &valid)]).unwrap_or_default()
+    let mapped = map_parameters(&response.parameters, valid.mapping, valid.unmapped);
+    mapped.map(|parameters| vec![target_of(response, &parameters, &valid)]).unwrap_or_default()
 }
 
-fn target_of(answer: &Answer, parameters: &BTreeMap<String, String>, valid: &Valid<'_>) -> String {
-    match &answer.target {
+fn target_of(response: &PollResponse, parameters: &BTreeMap<String, String>, valid: &Valid<'_>) -> String {
+    match &response.target {
         Some(named) => digest::named_target(named, &valid.template),
         None => digest::target(parameters, &valid.template),
     }
@@ -763,7 +763,7 @@ fn check(facts: &Facts<'_>, plan: &Plan, now: Now, schema: &Value) -> Result<(),
     if plan
         .request
         .as_ref()
-        .is_some_and(|request| request.at.since(now.mono) > longest || request.under != facts.under())
+        .is_some_and(|request| request.at.since(now.mono) > longest || request.context != facts.context())
     {
         return wrong("a question too far away, or under other facts");
     }
@@ -788,25 +788,25 @@ fn check_reserve(facts: &Facts<'_>, status: &ModelSyncStatus, now: Now) -> Resul
     if own.iter().any(|run| run.is_active()) {
         return wrong("beside an active run");
     }
-    let usable = facts.memory.answer.as_ref().filter(|answered| answered.under == facts.under());
-    let Some(Answered { asked, result: Ok(answer), .. }) = usable else { return wrong("without a usable answer") };
+    let usable = facts.memory.response.as_ref().filter(|polled| polled.context == facts.context());
+    let Some(PollResult { sent, result: Ok(response), .. }) = usable else { return wrong("without a usable answer") };
     let valid = match &facts.spec {
         Ok(valid) if !valid.suspended => valid,
         _ => return wrong("of an invalid or suspended spec"),
     };
-    let parameters = map_parameters(&answer.parameters, valid.mapping, valid.unmapped);
+    let parameters = map_parameters(&response.parameters, valid.mapping, valid.unmapped);
     let open = status.reservation.as_ref().unwrap();
-    let (Some(target), Ok(parameters), Demand::Needed) = (&status.target, parameters, answer.demand) else {
+    let (Some(target), Ok(parameters), Demand::Needed) = (&status.target, parameters, response.demand) else {
         return wrong("that nobody asked for");
     };
     if target.parameters != parameters
-        || target.digest != target_of(answer, &parameters, valid)
+        || target.digest != target_of(response, &parameters, valid)
         || open.target != target.digest
     {
         return wrong("with another target than the answer's");
     }
     let earlier = facts.status.reservation.as_ref();
-    if earlier.is_none() && waits(facts, valid, target, (*asked, now)) {
+    if earlier.is_none() && waits(facts, valid, target, (*sent, now)) {
         return wrong("of a target that waits, or by an answer from before the end of its wait");
     }
     let overridden = facts.trigger_pending() && facts.object.override_window == facts.object.trigger;
@@ -832,7 +832,7 @@ fn check_reserve(facts: &Facts<'_>, status: &ModelSyncStatus, now: Now) -> Resul
 }
 
 /// Whether a target is to be left alone, as the documentation of `retry`, `settle` and of the trigger has it.
-fn waits(facts: &Facts<'_>, valid: &Valid<'_>, target: &Target, (asked, now): (Mono, Now)) -> bool {
+fn waits(facts: &Facts<'_>, valid: &Valid<'_>, target: &Target, (sent, now): (Mono, Now)) -> bool {
     let (Some(last), Some(known)) = (&facts.status.last_run, &facts.status.target) else { return false };
     if facts.trigger_pending() || known.digest != target.digest || last.target != target.digest {
         return false;
@@ -848,7 +848,7 @@ fn waits(facts: &Facts<'_>, valid: &Valid<'_>, target: &Target, (asked, now): (M
     };
     // An end in the far future is the mistake of some clock.
     let end = after(last.finished_at, pause);
-    until(now.wall, last.finished_at) <= pause && (end > now.wall || now.mono.since(asked) > until(end, now.wall))
+    until(now.wall, last.finished_at) <= pause && (end > now.wall || now.mono.since(sent) > until(end, now.wall))
 }
 
 fn check_conditions(facts: &Facts<'_>, after: &ModelSyncStatus) -> Result<(), String> {

@@ -73,7 +73,7 @@ fn map(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 /// A request, owned.
-struct Ask {
+struct PollClient {
     field: &'static str,
     metadata: Option<TemplateMetadata>,
     spec: RawObject,
@@ -84,7 +84,7 @@ struct Ask {
     owner: Option<OwnerReference>,
 }
 
-impl Ask {
+impl PollClient {
     fn new(backend: &dyn RunBackend, spec: Value) -> Self {
         Self {
             field: field(backend.kind()),
@@ -189,7 +189,7 @@ fn every_run_is_in_the_phase_that_its_fixture_is_named_after() {
 fn a_run_without_an_owner_stays_when_its_object_goes() {
     for backend in runs::backends() {
         let good = cases::<BTreeMap<String, String>>(*backend, "good.yaml").remove(0);
-        let run = Ask { owner: None, ..Ask::new(*backend, good.spec) }.build(*backend).unwrap();
+        let run = PollClient { owner: None, ..PollClient::new(*backend, good.spec) }.build(*backend).unwrap();
         assert_eq!(run["metadata"].get("ownerReferences"), None);
     }
 }
@@ -277,7 +277,7 @@ fn a_job_with_several_containers_needs_the_name_of_the_one_with_the_results() {
     let containers = |names: &[&str]| {
         let containers: Vec<_> = names.iter().map(|name| json!({ "name": name })).collect();
         let init = json!([{ "name": "fetch" }]);
-        Ask::new(
+        PollClient::new(
             &runs::BatchJob,
             json!({ "template": { "spec": { "initContainers": init, "containers": containers } } }),
         )
@@ -299,7 +299,7 @@ fn a_job_with_several_containers_needs_the_name_of_the_one_with_the_results() {
 
 #[test]
 fn a_pipeline_run_has_no_container_with_results() {
-    let ask = Ask::new(&runs::PipelineRun, json!({ "pipelineRef": { "name": "train" } }));
+    let ask = PollClient::new(&runs::PipelineRun, json!({ "pipelineRef": { "name": "train" } }));
     assert_eq!(runs::PipelineRun.check_results(ask.template(), None), Ok(()));
     let invalid = runs::PipelineRun.check_results(ask.template(), Some("train")).unwrap_err();
     assert_eq!(invalid.field, "spec.metrics.container");
@@ -311,8 +311,12 @@ fn a_good_template_comes_out_as_its_fixture_says() {
     for backend in runs::backends() {
         for case in cases::<BTreeMap<String, String>>(*backend, "good.yaml") {
             let timeout = case.timeout.map(Duration::from);
-            let ask =
-                Ask { metadata: case.metadata, parameters: case.parameters, timeout, ..Ask::new(*backend, case.spec) };
+            let ask = PollClient {
+                metadata: case.metadata,
+                parameters: case.parameters,
+                timeout,
+                ..PollClient::new(*backend, case.spec)
+            };
             ask.check(*backend).unwrap_or_else(|invalid| panic!("{}: {invalid}", case.name));
             let run = ask.build(*backend).unwrap_or_else(|invalid| panic!("{}: {invalid}", case.name));
             assert_eq!(run["spec"], case.run, "{}", case.name);
@@ -329,7 +333,8 @@ fn a_bad_template_is_refused_with_its_field_and_the_remedy() {
         for case in cases::<Vec<String>>(*backend, "bad.yaml") {
             let parameters = case.parameters.into_iter().map(|name| (name, "value".to_owned())).collect();
             let timeout = case.timeout.map(Duration::from);
-            let ask = Ask { metadata: case.metadata, parameters, timeout, ..Ask::new(*backend, case.spec) };
+            let ask =
+                PollClient { metadata: case.metadata, parameters, timeout, ..PollClient::new(*backend, case.spec) };
             let invalid = ask.check(*backend).expect_err(&case.name);
             assert_eq!(invalid.field, case.field, "{}: {invalid}", case.name);
             assert!(invalid.problem.contains(&case.problem), "{}: {invalid}", case.name);
@@ -352,7 +357,7 @@ fn a_run_carries_the_users_metadata_and_the_operators_whose_values_win() {
             creation_timestamp: Some("2020-01-01T00:00:00Z".to_owned()),
             ..TemplateMetadata::default()
         };
-        let mut ask = Ask { metadata: Some(metadata), ..Ask::new(*backend, good.spec) };
+        let mut ask = PollClient { metadata: Some(metadata), ..PollClient::new(*backend, good.spec) };
         let run = ask.build(*backend).unwrap();
         let labels = json!({
             "automl.cloudai.kubeflow.org/owner-uid": "u",
@@ -386,7 +391,7 @@ fn a_spec_cannot_change_what_or_where_the_run_is() {
             spec[key] = value.into();
         }
         spec["metadata"] = json!({"name": "other", "namespace": "kube-system"});
-        assert_placed(*backend, &Ask::new(*backend, spec).build(*backend).unwrap());
+        assert_placed(*backend, &PollClient::new(*backend, spec).build(*backend).unwrap());
     }
 }
 
@@ -438,7 +443,7 @@ fn the_ancestors_templates_are_refused_for_their_resources_alone() {
         let object: ModelSync = serde_json::from_str(&yaml(&folder.join(file)).to_string()).unwrap();
         let template = object.spec.pipeline_run_template.unwrap();
         let mut spec: Value = serde_json::from_str(template.spec.get()).unwrap();
-        let with = Ask::new(backend, spec.clone());
+        let with = PollClient::new(backend, spec.clone());
         let invalid = with.check(backend).unwrap_err();
         assert_eq!(invalid.field, "spec.pipelineRunTemplate.spec.resources");
         for part in ["PipelineResources left Tekton in 2023", "Params and workspaces", "git-clone"] {
@@ -446,7 +451,7 @@ fn the_ancestors_templates_are_refused_for_their_resources_alone() {
         }
 
         spec.as_object_mut().unwrap().remove("resources");
-        let mut without = Ask::new(backend, spec.clone());
+        let mut without = PollClient::new(backend, spec.clone());
         without.parameters = map(&[("automl-model", "projects/1/models/TCN2")]);
         without.check(backend).unwrap();
         let run = &without.build(backend).unwrap()["spec"];
@@ -471,7 +476,8 @@ fn the_ancestors_templates_are_refused_for_their_resources_alone() {
 #[test]
 fn a_value_that_no_run_can_take_is_refused_when_it_is_known() {
     for backend in runs::backends() {
-        let mut ask = Ask::new(*backend, cases::<BTreeMap<String, String>>(*backend, "good.yaml").remove(0).spec);
+        let mut ask =
+            PollClient::new(*backend, cases::<BTreeMap<String, String>>(*backend, "good.yaml").remove(0).spec);
         ask.parameters = map(&[("model", "a\0b")]);
         assert_eq!(backend.check(ask.template(), &["model"], None), Ok(()));
         assert_eq!(ask.build(*backend).unwrap_err().field, "spec.parameters");
@@ -485,7 +491,7 @@ fn a_template_that_is_nested_too_deeply_is_refused_and_not_followed() {
         for _ in 0..200 {
             spec = json!({ "a": spec });
         }
-        let invalid = Ask::new(*backend, spec).check(*backend).unwrap_err();
+        let invalid = PollClient::new(*backend, spec).check(*backend).unwrap_err();
         assert!(invalid.problem.starts_with("cannot be read"), "{invalid}");
     }
 }
@@ -518,7 +524,7 @@ fn in_the_container(arg: &str, value: &str) -> (String, String) {
     let backend = runs::by_api_version("batch/v1", "Job").unwrap();
     let container = json!({"name": "main", "args": [arg], "env": [{"name": "X", "value": arg}]});
     let pod = json!({"restartPolicy": "Never", "containers": [container]});
-    let mut ask = Ask::new(backend, json!({"template": {"spec": pod}}));
+    let mut ask = PollClient::new(backend, json!({"template": {"spec": pod}}));
     ask.parameters = map(&[("x", value)]);
     let run = ask.build(backend).unwrap();
     let container = &run["spec"]["template"]["spec"]["containers"][0];
@@ -716,7 +722,7 @@ fn any_template_is_refused_or_built_and_never_worse() {
             if decisions.next(8) == 7 {
                 spec = decisions.value(5);
             }
-            let mut ask = Ask::new(*backend, spec);
+            let mut ask = PollClient::new(*backend, spec);
             let parameters = [("x", "$(HOME)"), ("model", "m"), ("a.b", "v"), ("", "empty")];
             ask.parameters = map(&parameters[..[3, 2, 1, 0, 3, 3, 3, 4][decisions.next(8)]]);
             let run = ask.build(*backend);

@@ -16,15 +16,15 @@ use modelsync::{
         Verdict as GateVerdict,
     },
     core::{
-        answer::{Answer, Answered, Demand, NoAnswer, NoAnswerClass},
         effect::WakeUp,
         name::run_name,
         object::{ByHand, Fence},
         reservation::{Lookup, Post, PostState, Refusal},
+        response::{Demand, PollError, PollErrorKind, PollResponse, PollResult},
         results::Results,
         run::{Phase, RunRecord},
         time::{Mono, Now},
-        train::{Compiled, Effect, Memory, Observation, Plan, Rule, TrainAnswer, decide},
+        train::{Compiled, Effect, Memory, Observation, Plan, Rule, TrainPollResponse, decide},
         version::VersionRecord,
     },
 };
@@ -46,12 +46,12 @@ fn name(attempt: i64) -> String {
 }
 
 fn observation(data: Result<Option<&str>, &str>, needed: Option<bool>) -> Observation {
-    let no_answer = |message: &str| NoAnswer { class: NoAnswerClass::Source, message: message.to_owned() };
+    let poll_error = |message: &str| PollError { class: PollErrorKind::Source, message: message.to_owned() };
     let demand = |needed| if needed { Demand::Needed } else { Demand::NotNeeded };
     Observation {
-        inputs: BTreeMap::from([("data".to_owned(), data.map(|data| data.map(value)).map_err(no_answer))]),
+        inputs: BTreeMap::from([("data".to_owned(), data.map(|data| data.map(value)).map_err(poll_error))]),
         metrics: BTreeMap::new(),
-        endpoint: needed.map(|needed| Ok(Answer { demand: demand(needed), ..Answer::default() })),
+        endpoint: needed.map(|needed| Ok(PollResponse { demand: demand(needed), ..PollResponse::default() })),
     }
 }
 
@@ -181,9 +181,9 @@ impl World {
     }
 
     fn seen(mut self, observation: Observation) -> Self {
-        let under = self.under();
-        let result = Ok(Arc::new(TrainAnswer::Observed(observation)));
-        self.memory.take_answer(Answered { under, asked: self.now.mono, took: Duration::ZERO, result });
+        let context = self.context();
+        let result = Ok(Arc::new(TrainPollResponse::Observed(observation)));
+        self.memory.record_poll_result(PollResult { context, sent: self.now.mono, took: Duration::ZERO, result });
         self
     }
 
@@ -381,25 +381,25 @@ fn rows() -> Vec<Row> {
     let inherited = |w: &mut World| { let (record, spec) = w.version(EARLIER, 4, GateVerdict::Passed, Some(Reason::Best)); w.details.insert(spec.run.name.clone(), Arc::new(spec)); w.earlier.push(record); };
     vec![
         // Taking in.
-        Row("new object", new(), Rule::AwaitAnswer),
+        Row("new object", new(), Rule::AwaitResponse),
         Row("new object with nothing to look at", new().by_trigger(), Rule::Fresh),
-        Row("changed spec", rest().edited(), Rule::AwaitAnswer),
-        Row("restart while fresh", rest(), Rule::AwaitAnswer),
-        Row("restart while a source fails", rest().shown("False SourceFailing", "Unknown SourceFailing"), Rule::AwaitAnswer),
+        Row("changed spec", rest().edited(), Rule::AwaitResponse),
+        Row("restart while fresh", rest(), Rule::AwaitResponse),
+        Row("restart while a source fails", rest().shown("False SourceFailing", "Unknown SourceFailing"), Rule::AwaitResponse),
         Row("an earlier object of the name had an accepted version", new().with(inherited), Rule::Restore),
         Row("after that version was taken up", new().with(inherited).passed().with(|w| w.earlier.clear()).data("d1"), Rule::Fresh),
         // Looks.
         Row("first look: no version yet", new().data("d1"), Rule::Reserve),
         Row("first look: an input has no value", new().seen(observation(Ok(None), None)), Rule::InputMissing),
-        Row("first look: an input cannot be read", new().unreadable(), Rule::NoAnswer),
-        Row("first look at an edit: an input cannot be read", rest().edited().unreadable(), Rule::NoAnswer),
-        Row("first look at an edit, shown as under way: an input cannot be read", rest().edited().passed().unreadable(), Rule::NoAnswer),
+        Row("first look: an input cannot be read", new().unreadable(), Rule::PollFailed),
+        Row("first look at an edit: an input cannot be read", rest().edited().unreadable(), Rule::PollFailed),
+        Row("first look at an edit, shown as under way: an input cannot be read", rest().edited().passed().unreadable(), Rule::PollFailed),
         Row("nothing has changed", rest().data("d1"), Rule::Fresh),
         Row("a source can be read again", rest().shown("False SourceFailing", "Unknown SourceFailing").data("d1"), Rule::Fresh),
         Row("an input has changed", rest().data("d2"), Rule::Reserve),
-        Row("an input has changed, seen a while ago", rest().data("d2").later(MINUTE), Rule::AwaitAnswer),
-        Row("one look fails after a good one", rest().unreadable(), Rule::NoAnswer),
-        Row("three looks fail after a good one", rest().unreadable().unreadable().unreadable(), Rule::NoAnswer),
+        Row("an input has changed, seen a while ago", rest().data("d2").later(MINUTE), Rule::AwaitResponse),
+        Row("one look fails after a good one", rest().unreadable(), Rule::PollFailed),
+        Row("three looks fail after a good one", rest().unreadable().unreadable().unreadable(), Rule::PollFailed),
         Row("the endpoint says that a training is needed", rest().asked_for().seen(observation(Ok(Some("d1")), Some(true))), Rule::Reserve),
         Row("an input that is there no more", rest().seen(observation(Ok(None), None)), Rule::InputMissing),
         Row("no version, and nothing asks for one", new().by_trigger().passed(), Rule::Fresh),
@@ -469,7 +469,7 @@ fn rows() -> Vec<Row> {
         // By hand.
         Row("the accepted version is held", rest().by_hand(hold(&name(1))).data("d1"), Rule::Fresh),
         Row("another version is held", rest().with(passed_before).by_hand(hold(&name(0))).data("d1"), Rule::Fresh),
-        Row("another version is held while an answer is awaited", rest().with(passed_before).by_hand(hold(&name(0))), Rule::AwaitAnswer),
+        Row("another version is held while an answer is awaited", rest().with(passed_before).by_hand(hold(&name(0))), Rule::AwaitResponse),
         Row("a version is held that does not exist", rest().by_hand(hold("nothing")).data("d1"), Rule::Fresh),
         Row("a version waits for a person", rest().with(ask).trained(Succeeded, "0.9").data("d2"), Rule::NoBetterCandidate),
         Row("the version that waits is approved", rest().with(ask).trained(Succeeded, "0.9").by_hand(ByHand { approve: Some(name(2)), ..ByHand::default() }).data("d2"), Rule::Fresh),
@@ -481,7 +481,7 @@ fn rows() -> Vec<Row> {
         Row("invalid spec when a run has ended", rest().reserved().ended_with(Succeeded, "0.9").broken(), Rule::InvalidSpec),
         Row("invalid spec beats suspend", new().broken().suspended(), Rule::InvalidSpec),
         Row("kind not installed", new().with(|w| w.kind_missing = true), Rule::RunKindMissing),
-        Row("kind installed again", rest().shown("False RunKindMissing", "Unknown RunKindMissing"), Rule::AwaitAnswer),
+        Row("kind installed again", rest().shown("False RunKindMissing", "Unknown RunKindMissing"), Rule::AwaitResponse),
         Row("predecessor's run", new().with(|w| w.predecessors = vec![World::run(EARLIER, 1, Phase::Active)]), Rule::PredecessorRunning),
         Row("suspended from the start", new().suspended(), Rule::Suspended),
         Row("suspended", rest().suspended(), Rule::Suspended),
@@ -590,12 +590,16 @@ fn waiting_for_metrics_neither_spins_nor_lasts_for_ever() {
     let world = World::at_rest().with(slow).reserved().ended_with(Outcome::Succeeded, "0.9");
     let WakeUp::At(at) = world.decide().wake_up else { panic!("no wake-up") };
     assert!(at.since(world.now.mono) > MINUTE, "{at:?}");
-    let answered =
-        |world: &World, result| Answered { under: world.under(), asked: world.now.mono, took: Duration::ZERO, result };
+    let polled = |world: &World, result| PollResult {
+        context: world.context(),
+        sent: world.now.mono,
+        took: Duration::ZERO,
+        result,
+    };
     // The question fails as a whole.
-    let failed = NoAnswer { class: NoAnswerClass::Malformed, message: "asking panicked".to_owned() };
-    let failed = answered(&world, Err(failed));
-    let unmeasured = world.with(|w| w.memory.take_answer(failed.clone()));
+    let failed = PollError { class: PollErrorKind::Malformed, message: "asking panicked".to_owned() };
+    let failed = polled(&world, Err(failed));
+    let unmeasured = world.with(|w| w.memory.record_poll_result(failed.clone()));
     assert!(unmeasured.decide().request.unwrap().at > unmeasured.now.mono, "not at once");
     // A run that says no end of its own.
     let mut silent = unmeasured.later(5 * MINUTE);
@@ -605,8 +609,8 @@ fn waiting_for_metrics_neither_spins_nor_lasts_for_ever() {
     silent.memory.unmeasured = None;
     assert_eq!(silent.decide().rule, Rule::AwaitMetrics, "never asked");
     let values = BTreeMap::from([("r2".to_owned(), Ok(None))]);
-    let measured = answered(&silent, Ok(Arc::new(TrainAnswer::Measured(run_uid(&name(2)), values))));
-    silent.memory.take_answer(measured);
+    let measured = polled(&silent, Ok(Arc::new(TrainPollResponse::Measured(run_uid(&name(2)), values))));
+    silent.memory.record_poll_result(measured);
     assert_eq!(silent.decide().rule, Rule::Judge);
 }
 

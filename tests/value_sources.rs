@@ -9,7 +9,7 @@ mod value_reader;
 use std::collections::BTreeMap;
 
 use axum::{Router, body::Body, extract::Path, http::Response, routing::any};
-use modelsync::core::answer::NoAnswerClass;
+use modelsync::core::response::PollErrorKind;
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -20,7 +20,7 @@ use self::{
 
 /// A server that answers `/<status>` with this status and body, and a port on which nobody listens.
 async fn server(body: &'static str) -> String {
-    let answer = move |Path(status): Path<u16>| async move {
+    let response = move |Path(status): Path<u16>| async move {
         Response::builder()
             .status(status)
             .header("ETag", "\"e-1\"")
@@ -32,7 +32,7 @@ async fn server(body: &'static str) -> String {
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
-    let router = Router::new().route("/{status}", any(answer));
+    let router = Router::new().route("/{status}", any(response));
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
     base
 }
@@ -76,7 +76,7 @@ async fn http_takes_only_404_and_410_for_absence() {
     }
     for status in [201, 302, 401, 403, 429, 500, 503] {
         let failure = read(at(&format!("{base}/{status}"), "$.v")).await.unwrap_err();
-        assert_eq!(failure.class, NoAnswerClass::Status, "{status}");
+        assert_eq!(failure.class, PollErrorKind::Status, "{status}");
         assert!(failure.message.contains(&format!("status {status}")), "{}", failure.message);
     }
 }
@@ -91,15 +91,15 @@ async fn http_refuses_a_body_with_two_readings_or_none_and_repeats_nothing_of_it
     ] {
         let base = server(body).await;
         let failure = read(at(&format!("{base}/200"), "$.v")).await.unwrap_err();
-        assert_eq!(failure.class, NoAnswerClass::Malformed, "{body}");
+        assert_eq!(failure.class, PollErrorKind::Malformed, "{body}");
         assert!(failure.message.contains(problem) && !failure.message.contains("s3cret"), "{}", failure.message);
     }
     let long: &'static str = Box::leak(format!(r#"{{"v":"{}"}}"#, "x".repeat(64 * 1024)).into_boxed_str());
     let base = server(long).await;
-    assert_eq!(read(at(&format!("{base}/200"), "$.v")).await.unwrap_err().class, NoAnswerClass::TooLarge);
+    assert_eq!(read(at(&format!("{base}/200"), "$.v")).await.unwrap_err().class, PollErrorKind::TooLarge);
     // A header is there before the body, but an answer is taken as a whole.
     let header = json!({ "http": { "url": format!("{base}/200"), "header": "X-Version" } });
-    assert_eq!(read(header).await.unwrap_err().class, NoAnswerClass::TooLarge);
+    assert_eq!(read(header).await.unwrap_err().class, PollErrorKind::TooLarge);
 }
 
 #[tokio::test]
@@ -109,12 +109,12 @@ async fn http_takes_a_server_that_is_not_there_for_absent_only_where_it_was_told
     };
     for url in [closed(), "http://unknown.test/".to_owned()] {
         assert_eq!(source(&url, true).await, Ok(None), "{url}");
-        assert_eq!(source(&url, false).await.unwrap_err().class, NoAnswerClass::NotThere, "{url}");
+        assert_eq!(source(&url, false).await.unwrap_err().class, PollErrorKind::NotThere, "{url}");
     }
     // A resolver that cannot tell does not say that there is no such name.
-    assert_eq!(source("http://other.test/", true).await.unwrap_err().class, NoAnswerClass::Unreachable);
+    assert_eq!(source("http://other.test/", true).await.unwrap_err().class, PollErrorKind::Unreachable);
     let base = server("").await;
-    assert_eq!(source(&format!("{base}/500"), true).await.unwrap_err().class, NoAnswerClass::Status);
+    assert_eq!(source(&format!("{base}/500"), true).await.unwrap_err().class, PollErrorKind::Status);
 }
 
 fn git(url: &str, reference: &str) -> serde_json::Value {
@@ -166,16 +166,16 @@ async fn git_reads_what_a_server_of_the_old_protocol_tells() {
 async fn git_takes_neither_a_missing_repository_nor_another_server_for_an_absent_ref() {
     let git_server = GitServer::start().await;
     let failure = read(git(&git_server.url("missing.git"), "main")).await.unwrap_err();
-    assert_eq!(failure.class, NoAnswerClass::Status, "{}", failure.message);
+    assert_eq!(failure.class, PollErrorKind::Status, "{}", failure.message);
     assert!(failure.message.contains("status 404"), "{}", failure.message);
     let page = Router::new().fallback(|| async { "0000" });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/models.git", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, page).await.unwrap() });
     let failure = read(git(&url, "main")).await.unwrap_err();
-    assert_eq!(failure.class, NoAnswerClass::Malformed, "{}", failure.message);
+    assert_eq!(failure.class, PollErrorKind::Malformed, "{}", failure.message);
     assert!(failure.message.contains("not the answer of a Git server"), "{}", failure.message);
-    assert_eq!(read(git(&closed(), "main")).await.unwrap_err().class, NoAnswerClass::NotThere);
+    assert_eq!(read(git(&closed(), "main")).await.unwrap_err().class, PollErrorKind::NotThere);
 }
 
 #[tokio::test]
@@ -188,13 +188,13 @@ async fn literal_is_itself() {
 async fn all_makes_one_value_of_several_and_asks_their_servers_at_once() {
     // Each answers only once both are asked.
     let both = std::sync::Arc::new(tokio::sync::Barrier::new(2));
-    let answer = move |Path(name): Path<String>| async move {
+    let response = move |Path(name): Path<String>| async move {
         both.wait().await;
         Response::builder().header("ETag", "\"e-1\"").body(Body::from(format!(r#"{{"v":"{name}"}}"#))).unwrap()
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
-    let router = Router::new().route("/{name}", any(answer));
+    let router = Router::new().route("/{name}", any(response));
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
     let member = |name: &str| json!({ "name": name, "http": { "url": format!("{base}/{name}"), "jsonPath": "$.v" } });
     let whole = read(json!({ "all": [member("data"), member("code")] })).await.unwrap().unwrap();
@@ -207,7 +207,7 @@ async fn all_makes_one_value_of_several_and_asks_their_servers_at_once() {
     assert_eq!(read(json!({ "all": [{ "name": "a", "literal": "x" }, absent] })).await, Ok(None));
     let failing = json!({ "name": "down", "http": { "url": closed(), "jsonPath": "$.v" } });
     let failure = read(json!({ "all": [absent, failing] })).await.unwrap_err();
-    assert_eq!(failure.class, NoAnswerClass::NotThere);
+    assert_eq!(failure.class, PollErrorKind::NotThere);
     assert!(failure.message.starts_with("all, down: http://127.0.0.1"), "{}", failure.message);
 }
 
@@ -215,15 +215,15 @@ async fn all_makes_one_value_of_several_and_asks_their_servers_at_once() {
 async fn mlflow_takes_neither_another_server_nor_an_overloaded_one_for_an_empty_registry() {
     let of = |url: &str| json!({ "mlflow": { "url": url, "model": "m", "alias": "champion" } });
     for status in [400, 404, 429, 500] {
-        let answer = move || async move {
+        let response = move || async move {
             let status = axum::http::StatusCode::from_u16(status).unwrap();
             (status, r#"{"error_code":"SOMETHING_ELSE","message":"s3cret"}"#)
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await.unwrap() });
+        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(response)).await.unwrap() });
         let failure = read(of(&url)).await.unwrap_err();
-        assert_eq!(failure.class, NoAnswerClass::Status, "{status}");
+        assert_eq!(failure.class, PollErrorKind::Status, "{status}");
         let message = failure.message;
         assert!(message.contains(&format!("status {status}")) && !message.contains("s3cret"), "{message}");
     }

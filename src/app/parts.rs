@@ -167,12 +167,12 @@ impl Parts {
     pub(super) fn take_turns(&self) -> impl Future<Output = ()> + use<> {
         let mut changes = self.leadership.changes();
         let (syncs, trains) = (self.syncs.controller.clone(), self.trains.controller.clone());
-        let (ask_syncs, ask_trains) = (self.syncs.poller.clone(), self.trains.poller.clone());
+        let (sync_poller, train_poller) = (self.syncs.poller.clone(), self.trains.poller.clone());
         let (wake_syncs, wake_trains) = (self.syncs.wake_all(), self.trains.wake_all());
         async move {
             while changes.changed().await.is_ok() {
-                ask_syncs.clear();
-                ask_trains.clear();
+                sync_poller.clear();
+                train_poller.clear();
                 if *changes.borrow_and_update() {
                     syncs.begin_term();
                     trains.begin_term();
@@ -260,17 +260,17 @@ impl Parts {
         let (syncs, trains, versions) =
             (self.syncs.objects.clone(), self.trains.objects.clone(), self.versions.clone());
         let queues = [self.syncs.queue.clone(), self.trains.queue.clone()];
-        let (ask_syncs, ask_trains) = (self.syncs.poller.clone(), self.trains.poller.clone());
+        let (sync_poller, train_poller) = (self.syncs.poller.clone(), self.trains.poller.clone());
         let (controller, leadership, ages) =
             (self.syncs.controller.clone(), self.leadership.clone(), self.watch_ages());
         let snapshot = move || {
-            let (last_answer_age, oldest_demand_age) = controller.ages();
+            let (last_response_age, oldest_demand_age) = controller.ages();
             Snapshot {
                 undecodable: syncs.undecodable() + trains.undecodable() + versions.undecodable(),
                 queue_depth: queues.iter().map(Queue::depth).sum(),
-                polls_in_flight: ask_syncs.under_way() + ask_trains.under_way(),
+                polls_in_flight: sync_poller.under_way() + train_poller.under_way(),
                 leads: leadership.leads(),
-                last_answer_age,
+                last_response_age,
                 oldest_demand_age,
                 watch_ages: ages(),
             }
@@ -330,7 +330,7 @@ fn syncs(
         process: shared.process.clone(),
         min_run_age: shared.min_run_age,
     }));
-    let asker = Arc::new(SyncPollClient {
+    let client = Arc::new(SyncPollClient {
         needs_sync: shared.requests.clone(),
         compare: CompareValues::new(shared.values.clone()),
     });
@@ -338,8 +338,8 @@ fn syncs(
     let poller = Poller::new(
         clock.clone(),
         Arc::new(move |request: &PollRequest| pose.pose(request)),
-        asker,
-        Arc::new(move |uid: &str, answered| deliver.take_answer(uid, answered)),
+        client,
+        Arc::new(move |uid: &str, polled| deliver.record_poll_result(uid, polled)),
     );
     Side { objects, queue, poller, controller }
 }
@@ -367,13 +367,13 @@ fn trains(
         process: shared.process.clone(),
         min_run_age: shared.min_run_age,
     }));
-    let asker = Arc::new(TrainPollClient { needs_sync: shared.requests.clone(), values: shared.values.clone() });
+    let client = Arc::new(TrainPollClient { needs_sync: shared.requests.clone(), values: shared.values.clone() });
     let (deliver, pose) = (controller.clone(), controller.clone());
     let poller = TrainPoller::new(
         clock.clone(),
         Arc::new(move |request: &PollRequest| pose.pose(request)),
-        asker,
-        Arc::new(move |uid: &str, answered| deliver.take_answer(uid, answered)),
+        client,
+        Arc::new(move |uid: &str, polled| deliver.record_poll_result(uid, polled)),
     );
     Side { objects, queue, poller, controller }
 }

@@ -18,9 +18,9 @@ use super::{
 use crate::{
     api::{Kind, ModelSync, ModelSyncSpec, ModelSyncStatus},
     core::{
-        answer::{Answered, Demand, Poll},
         effect::PollRequest,
         invalid::Invalid,
+        response::{Demand, Poll, PollResult},
         retention::Limits,
         sync::{
             Effect, Facts, Memory, Plan, Rule, Valid, broken_off, decide, follower, poll_target, references, validate,
@@ -77,7 +77,7 @@ pub struct ModelSyncController {
     context: Context,
     memories: Memories<Memory>,
     /// When the last question with a good answer was sent, whichever object's.
-    last_answer: Mutex<Option<Mono>>,
+    last_response: Mutex<Option<Mono>>,
 }
 
 impl Reconcile for ModelSyncController {
@@ -107,7 +107,7 @@ impl Reconcile for ModelSyncController {
         debug!(object = &*object.identity.name, namespace = &*object.identity.namespace, rule = ?plan.rule, effects = plan.effects.len(), "decided");
         poller.plan(uid, plan.request.clone());
         if plan.rule == Rule::UpToDate && plan.effects.is_empty() {
-            self.forget_answer(uid, &memory);
+            self.forget_response(uid, &memory);
         }
         let next = self.apply(&object, &status, &plan).await;
         let took = self.context.runs.clock.mono().since(now.mono);
@@ -131,7 +131,7 @@ impl ModelSyncController {
     /// A controller that has seen nothing yet.
     pub fn new(context: Context) -> Self {
         let memories = Memories::new(&context.process);
-        Self { context, memories, last_answer: Mutex::default() }
+        Self { context, memories, last_response: Mutex::default() }
     }
 
     /// Begins a term of leadership as if the process had just started.
@@ -145,41 +145,41 @@ impl ModelSyncController {
     /// Since when any object has had its last good answer, and the longest-standing demand that is not served.
     pub fn ages(&self) -> (Option<Duration>, Option<Duration>) {
         let now = self.context.runs.clock.now();
-        let last = *self.last_answer.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = *self.last_response.lock().unwrap_or_else(PoisonError::into_inner);
         let oldest = self.memories.least(|memory| memory.demand_since);
-        (last.map(|asked| now.mono.since(asked)), oldest.map(|since| until(since, now.wall)))
+        (last.map(|sent| now.mono.since(sent)), oldest.map(|since| until(since, now.wall)))
     }
 
     /// The question of an object, if its spec is still the one that was decided on.
     pub fn pose(&self, request: &PollRequest) -> Option<Poll> {
-        let object = self.context.objects.get(&request.under.uid)?;
-        let unchanged = object.identity.generation == request.under.generation;
+        let object = self.context.objects.get(&request.context.uid)?;
+        let unchanged = object.identity.generation == request.context.generation;
         let poll_target = poll_target(&object.read().0.ok().filter(|_| unchanged)?).ok()?;
         Some(Poll {
             target: poll_target,
             namespace: object.identity.namespace.clone(),
             name: object.identity.name.clone(),
-            under: request.under.clone(),
+            context: request.context.clone(),
             kept: request.kept.clone(),
         })
     }
 
     /// Takes in an answer to the question of the object with this uid.
-    pub fn take_answer(&self, uid: &str, answered: Answered) {
-        let outcome = match &answered.result {
-            Ok(answer) => match answer.demand {
+    pub fn record_poll_result(&self, uid: &str, polled: PollResult) {
+        let outcome = match &polled.result {
+            Ok(response) => match response.demand {
                 Demand::Needed => "needed",
                 Demand::NotNeeded => "not_needed",
                 Demand::DesiredUnknown => "desired_unknown",
             },
-            Err(no_answer) => no_answer.class.as_str(),
+            Err(poll_error) => poll_error.class.as_str(),
         };
-        self.context.runs.metrics.poll_target(outcome, answered.took);
-        if answered.result.is_ok() {
-            *self.last_answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answered.asked);
+        self.context.runs.metrics.poll_target(outcome, polled.took);
+        if polled.result.is_ok() {
+            *self.last_response.lock().unwrap_or_else(PoisonError::into_inner) = Some(polled.sent);
         }
         if self.context.objects.get(uid).is_some() {
-            self.memories.change(uid, |memory| memory.take_answer(answered));
+            self.memories.change(uid, |memory| memory.record_poll_result(polled));
             self.context.queue.wake(uid);
         }
     }
@@ -196,14 +196,17 @@ impl ModelSyncController {
     /// unchanged object is asked at the same moments, and of ten thousand idle objects nothing is kept twice. An answer
     /// with an entity tag stays, for the endpoint may say that it still holds; so does one that was read after a watched
     /// value had changed, or it would be read once more.
-    fn forget_answer(&self, uid: &str, decided_on: &Memory) {
+    fn forget_response(&self, uid: &str, decided_on: &Memory) {
         let tagged = |memory: &Memory| {
-            memory.answer.as_ref().is_some_and(|last| last.result.as_ref().is_ok_and(|answer| answer.etag.is_some()))
+            memory
+                .response
+                .as_ref()
+                .is_some_and(|last| last.result.as_ref().is_ok_and(|response| response.etag.is_some()))
         };
         self.memories.change(uid, |memory| {
             // A newer answer may have come since.
-            if memory.answer == decided_on.answer && memory.revision == 0 && !tagged(memory) {
-                memory.answer = None;
+            if memory.response == decided_on.response && memory.revision == 0 && !tagged(memory) {
+                memory.response = None;
             }
         });
     }

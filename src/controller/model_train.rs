@@ -18,15 +18,15 @@ use super::{
 use crate::{
     api::{Kind, ModelSync, ModelTrain, ModelTrainSpec, ModelTrainStatus, ModelVersionSpec, ServedBy},
     core::{
-        answer::{Answered, Poll},
         effect::PollRequest,
         invalid::Invalid,
         object::Identity,
+        response::{Poll, PollResult},
         retention::Limits,
         sync::follower,
         time::Now,
         train::{
-            Compiled, Effect, Facts, Follower, Memory, Plan, TrainAnswer, TrainPollTarget, VersionKnowledge,
+            Compiled, Effect, Facts, Follower, Memory, Plan, TrainPollResponse, TrainPollTarget, VersionKnowledge,
             broken_off, decide, poll, references, validate,
         },
     },
@@ -49,7 +49,7 @@ use crate::{
 const KIND: &str = ModelTrain::KIND;
 
 /// What asks a ModelTrain's questions.
-pub type TrainPoller = Poller<TrainPollTarget, TrainAnswer>;
+pub type TrainPoller = Poller<TrainPollTarget, TrainPollResponse>;
 
 /// What the controller works with.
 pub struct TrainContext {
@@ -159,9 +159,9 @@ impl ModelTrainController {
     /// The question of an object, if its spec is still the one that was decided on: the metrics of the run that is to be
     /// recorded next, or how things stand.
     pub fn pose(&self, request: &PollRequest) -> Option<Poll<TrainPollTarget>> {
-        let object = self.context.objects.get(&request.under.uid)?;
+        let object = self.context.objects.get(&request.context.uid)?;
         let identity = &object.identity;
-        if identity.generation != request.under.generation {
+        if identity.generation != request.context.generation {
             return None;
         }
         let (Ok(spec), Ok(status)) = object.read() else { return None };
@@ -174,19 +174,25 @@ impl ModelTrainController {
             None => poll::observe(&spec)?,
         };
         let (namespace, name) = (identity.namespace.clone(), identity.name.clone());
-        Some(Poll { target: poll_target, namespace, name, under: request.under.clone(), kept: request.kept.clone() })
+        Some(Poll {
+            target: poll_target,
+            namespace,
+            name,
+            context: request.context.clone(),
+            kept: request.kept.clone(),
+        })
     }
 
     /// Takes in an answer to the question of the object with this uid.
-    pub fn take_answer(&self, uid: &str, answered: Answered<TrainAnswer>) {
-        let outcome = match &answered.result {
-            Ok(answer) if answer.is_complete() => "answered",
+    pub fn record_poll_result(&self, uid: &str, polled: PollResult<TrainPollResponse>) {
+        let outcome = match &polled.result {
+            Ok(response) if response.is_complete() => "answered",
             Ok(_) => "incomplete",
-            Err(no_answer) => no_answer.class.as_str(),
+            Err(poll_error) => poll_error.class.as_str(),
         };
-        self.context.runs.metrics.poll_target(outcome, answered.took);
+        self.context.runs.metrics.poll_target(outcome, polled.took);
         if self.context.objects.get(uid).is_some() {
-            self.memories.change(uid, |memory| memory.take_answer(answered));
+            self.memories.change(uid, |memory| memory.record_poll_result(polled));
             self.context.queue.wake(uid);
         }
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    answer::{Answer, AskedUnder},
+    response::{PollContext, PollResponse},
     run::{RunKind, RunRecord},
     time::{Mono, Now, after, until},
 };
@@ -130,9 +130,9 @@ pub struct PollRequest {
     /// When.
     pub at: Mono,
     /// The facts that the answer is good for.
-    pub under: AskedUnder,
+    pub context: PollContext,
     /// The last answer to the same question, for endpoints that can say that it still holds.
-    pub kept: Option<Arc<Answer>>,
+    pub kept: Option<Arc<PollResponse>>,
 }
 
 /// When the object is looked at again. There is no "never": whoever waits says for what.

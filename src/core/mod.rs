@@ -1,6 +1,5 @@
 //! Layer 1: everything that is decided, as pure functions. No IO, no async, no clock, no log.
 
-pub mod answer;
 pub mod bounds;
 pub mod budget;
 pub mod chain;
@@ -22,6 +21,7 @@ pub mod phase;
 pub mod plan;
 pub mod references;
 pub mod reservation;
+pub mod response;
 pub mod results;
 pub mod retention;
 pub mod retry;

@@ -25,9 +25,9 @@ use crate::{
     api,
     clock::Clock,
     core::{
-        answer::{NoAnswer, NoAnswerClass},
         condition::truncated,
         confidential::Confidential,
+        response::{PollError, PollErrorKind},
         time::{Mono, until},
     },
     port::Credentials,
@@ -120,7 +120,7 @@ impl ApiCredentials {
         Self { client, clock, reads: Semaphore::new(READS), kept: Mutex::new(kept) }
     }
 
-    async fn key(&self, kind: Kind, namespace: &str, name: &str, key: &str) -> Result<Confidential, NoAnswer> {
+    async fn key(&self, kind: Kind, namespace: &str, name: &str, key: &str) -> Result<Confidential, PollError> {
         let what = kind.word();
         check_name(what, name)?;
         let object = self.object(ObjectKey { kind, namespace: namespace.to_owned(), name: name.to_owned() }).await?;
@@ -130,7 +130,7 @@ impl ApiCredentials {
             .ok_or_else(|| refuse(&format!("{what} {name} of namespace {namespace} has no key {key}")))
     }
 
-    async fn object(&self, key: ObjectKey) -> Result<Arc<Data>, NoAnswer> {
+    async fn object(&self, key: ObjectKey) -> Result<Arc<Data>, PollError> {
         let known = || self.kept().objects.get(&key, self.clock.mono());
         if let Some(kept) = known() {
             return Ok(kept);
@@ -158,14 +158,14 @@ impl ApiCredentials {
         Ok(data)
     }
 
-    async fn get<T: DeserializeOwned>(&self, plural: &str, key: &ObjectKey) -> Result<T, NoAnswer> {
+    async fn get<T: DeserializeOwned>(&self, plural: &str, key: &ObjectKey) -> Result<T, PollError> {
         let ObjectKey { kind, namespace, name } = key;
         let what = format!("{} {name} of namespace {namespace}", kind.word());
         let request = Request::get(format!("/api/v1/namespaces/{namespace}/{plural}/{name}"));
         self.call(&what, request, Vec::new()).await
     }
 
-    async fn issue(&self, namespace: &str, account: &str, audience: &str) -> Result<Confidential, NoAnswer> {
+    async fn issue(&self, namespace: &str, account: &str, audience: &str) -> Result<Confidential, PollError> {
         check_name("service account", account)?;
         let key = (namespace.to_owned(), account.to_owned(), audience.to_owned());
         let known = || self.kept().tokens.get(&key, self.clock.mono());
@@ -196,7 +196,7 @@ impl ApiCredentials {
     /// The audiences that the API server takes for its own: those of a token for which none was asked.
     ///
     /// A dry run tells them: no token that the API server accepts need exist for this.
-    async fn own_audiences(&self, namespace: &str, account: &str) -> Result<Arc<[String]>, NoAnswer> {
+    async fn own_audiences(&self, namespace: &str, account: &str) -> Result<Arc<[String]>, PollError> {
         let now = self.clock.mono();
         if let Some((read, known)) = &self.kept().audiences
             && now.since(*read) < AUDIENCES_LIFE
@@ -211,7 +211,7 @@ impl ApiCredentials {
         Ok(told)
     }
 
-    async fn request_token(&self, namespace: &str, account: &str, audience: Option<&str>) -> Result<Issued, NoAnswer> {
+    async fn request_token(&self, namespace: &str, account: &str, audience: Option<&str>) -> Result<Issued, PollError> {
         let dry = if audience.is_some() { "" } else { "?dryRun=All" };
         let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token{dry}");
         let body: Value = json!({
@@ -229,7 +229,7 @@ impl ApiCredentials {
         what: &str,
         request: http::request::Builder,
         body: Vec<u8>,
-    ) -> Result<T, NoAnswer> {
+    ) -> Result<T, PollError> {
         let request = request.body(body).map_err(|_| refuse(&format!("{what} cannot be asked for")))?;
         call(&self.client, request).await.map_err(|error| match error {
             CallError::Refused(status) if status.code == 404 => refuse(&format!("{what} does not exist")),
@@ -251,7 +251,7 @@ impl Credentials for ApiCredentials {
         namespace: &'a str,
         name: &'a str,
         key: &'a str,
-    ) -> BoxFuture<'a, Result<Confidential, NoAnswer>> {
+    ) -> BoxFuture<'a, Result<Confidential, PollError>> {
         Box::pin(self.key(Kind::Secret, namespace, name, key))
     }
 
@@ -260,7 +260,7 @@ impl Credentials for ApiCredentials {
         namespace: &'a str,
         name: &'a str,
         key: &'a str,
-    ) -> BoxFuture<'a, Result<Confidential, NoAnswer>> {
+    ) -> BoxFuture<'a, Result<Confidential, PollError>> {
         Box::pin(self.key(Kind::ConfigMap, namespace, name, key))
     }
 
@@ -269,7 +269,7 @@ impl Credentials for ApiCredentials {
         namespace: &'a str,
         service_account: &'a str,
         audience: &'a str,
-    ) -> BoxFuture<'a, Result<Confidential, NoAnswer>> {
+    ) -> BoxFuture<'a, Result<Confidential, PollError>> {
         Box::pin(self.issue(namespace, service_account, audience))
     }
 
@@ -306,7 +306,7 @@ fn objects_of(namespace: &str, request: &api::Request) -> Vec<ObjectKey> {
 }
 
 /// Refuses what is no name of an object: it becomes part of a URL's path, and must not lead anywhere else.
-fn check_name(what: &str, name: &str) -> Result<(), NoAnswer> {
+fn check_name(what: &str, name: &str) -> Result<(), PollError> {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let valid = name.len() <= 253
         && name.bytes().all(|byte| inner(byte) || byte == b'-' || byte == b'.')
@@ -319,8 +319,8 @@ fn size(data: &Data) -> usize {
     data.iter().map(|(key, value)| key.len() + value.expose().len()).sum()
 }
 
-fn refuse(message: &str) -> NoAnswer {
-    NoAnswer { class: NoAnswerClass::Credentials, message: truncated(message, MAX_MESSAGE) }
+fn refuse(message: &str) -> PollError {
+    PollError { class: PollErrorKind::Credentials, message: truncated(message, MAX_MESSAGE) }
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     core::{
-        answer::{NoAnswer, NoAnswerClass},
         references::Reference,
+        response::{PollError, PollErrorKind},
     },
     port::ReadObjects,
 };
@@ -72,14 +72,14 @@ impl ReadObjects for LiveObjects {
         api_version: &'a str,
         kind: &'a str,
         name: &'a str,
-    ) -> BoxFuture<'a, Result<Option<String>, NoAnswer>> {
+    ) -> BoxFuture<'a, Result<Option<String>, PollError>> {
         Box::pin(async move {
             let reference =
                 Reference { api_version: api_version.to_owned(), kind: kind.to_owned(), name: name.to_owned() };
             let object = self
                 .get(namespace, &reference)
                 .await
-                .map_err(|message| NoAnswer { class: NoAnswerClass::Source, message })?;
+                .map_err(|message| PollError { class: PollErrorKind::Source, message })?;
             let known = object.as_deref().map_or(Known::Gone(None), |object| Known::At(version(object)));
             self.referenced.was_read(namespace, &reference, known);
             Ok(object.map(|object| Box::<str>::from(object).into()))

@@ -1,4 +1,4 @@
-//! Asks objects' questions when plans say so. IO through [`Ask`] only.
+//! Asks objects' questions when plans say so. IO through [`PollClient`] only.
 //!
 //! What is asked is looked up at that moment: ten thousand waiting objects would else keep ten thousand questions.
 //! A slow endpoint holds up its own objects and nobody else: no pass waits for an answer, and a question waits for its turn
@@ -17,36 +17,36 @@ use super::timers;
 use crate::{
     clock::Clock,
     core::{
-        answer::{Answer, Answered, NoAnswer, NoAnswerClass, Poll, PollTarget},
         effect::PollRequest,
+        response::{Poll, PollError, PollErrorKind, PollResponse, PollResult, PollTarget},
         time::Mono,
     },
-    port::Ask,
+    port::PollClient,
 };
 
 /// Takes in the answer to the question of the object with this uid.
-pub type Deliver<A> = Arc<dyn Fn(&str, Answered<A>) + Send + Sync>;
+pub type Deliver<A> = Arc<dyn Fn(&str, PollResult<A>) + Send + Sync>;
 
 /// The question of an object as it stands. `None` where the object is not as the inquiry says any more: the pass that its
 /// change wakes plans anew.
 pub type Pose<Q> = Arc<dyn Fn(&PollRequest) -> Option<Poll<Q>> + Send + Sync>;
 
 /// The poller. Cheap to clone; all clones are one poller.
-pub struct Poller<Q = PollTarget, A = Answer> {
+pub struct Poller<Q = PollTarget, A = PollResponse> {
     clock: Arc<Clock>,
     pose: Pose<Q>,
-    asker: Arc<dyn Ask<Q, A>>,
+    client: Arc<dyn PollClient<Q, A>>,
     deliver: Deliver<A>,
     shared: Arc<Shared>,
 }
 
 impl<Q, A> Clone for Poller<Q, A> {
     fn clone(&self) -> Self {
-        let Self { clock, pose, asker, deliver, shared } = self;
+        let Self { clock, pose, client, deliver, shared } = self;
         Self {
             clock: clock.clone(),
             pose: pose.clone(),
-            asker: asker.clone(),
+            client: client.clone(),
             deliver: deliver.clone(),
             shared: shared.clone(),
         }
@@ -68,9 +68,9 @@ struct State {
 }
 
 impl<Q: Send + Sync + 'static, A: Send + Sync + 'static> Poller<Q, A> {
-    /// Asks what `pose` says through `asker`, which bounds how many requests are under way.
-    pub fn new(clock: Arc<Clock>, pose: Pose<Q>, asker: Arc<dyn Ask<Q, A>>, deliver: Deliver<A>) -> Self {
-        Self { clock, pose, asker, deliver, shared: Arc::default() }
+    /// Asks what `pose` says through `client`, which bounds how many requests are under way.
+    pub fn new(clock: Arc<Clock>, pose: Pose<Q>, client: Arc<dyn PollClient<Q, A>>, deliver: Deliver<A>) -> Self {
+        Self { clock, pose, client, deliver, shared: Arc::default() }
     }
 
     /// Replaces what is to be asked for the object with this uid; `None` stops its questions.
@@ -78,19 +78,19 @@ impl<Q: Send + Sync + 'static, A: Send + Sync + 'static> Poller<Q, A> {
     /// A question that is under way under the same facts is not asked again, and one that is due stays due.
     pub fn plan(&self, uid: &str, request: Option<PollRequest>) {
         let mut state = self.state();
-        let asked_now =
-            |request: &PollRequest| state.under_way.get(uid).is_some_and(|asked| asked.under == request.under);
-        let request = request.filter(|request| !asked_now(request));
+        let in_flight_now =
+            |request: &PollRequest| state.under_way.get(uid).is_some_and(|sent| sent.context == request.context);
+        let request = request.filter(|request| !in_flight_now(request));
         let old = state.planned.remove_entry(uid);
         if let Some((key, old)) = &old {
             state.timers.remove(&(old.at, key.clone()));
         }
         if let Some(mut request) = request {
-            if let Some((_, old)) = old.filter(|(_, old)| old.under == request.under) {
+            if let Some((_, old)) = old.filter(|(_, old)| old.context == request.context) {
                 request.at = request.at.min(old.at);
             }
             // The object's own copy of its uid, so that it is kept once.
-            let key = request.under.uid.clone();
+            let key = request.context.uid.clone();
             state.timers.insert((request.at, key.clone()));
             state.planned.insert(key, Box::new(request));
             self.shared.changed.notify_one();
@@ -110,32 +110,32 @@ impl<Q: Send + Sync + 'static, A: Send + Sync + 'static> Poller<Q, A> {
     /// Asks what is due, for ever. One task runs it.
     pub async fn run(&self) {
         let first = || self.state().timers.first().map(|(at, _)| *at);
-        timers::run(&self.clock, &self.shared.changed, first, || self.ask_due()).await;
+        timers::run(&self.clock, &self.shared.changed, first, || self.poll_due()).await;
     }
 
-    fn ask_due(&self) {
+    fn poll_due(&self) {
         let now = self.clock.mono();
         let mut state = self.state();
         while let Some((at, uid)) = state.timers.first().cloned().filter(|(at, _)| *at <= now) {
             state.timers.remove(&(at, uid.clone()));
             let Some(request) = state.planned.remove(&uid) else { continue };
             state.under_way.insert(uid.clone(), (*request).clone());
-            tokio::spawn(self.clone().ask(uid, *request));
+            tokio::spawn(self.clone().poll(uid, *request));
         }
     }
 
-    async fn ask(self, uid: Arc<str>, request: PollRequest) {
-        let asked = self.clock.mono();
+    async fn poll(self, uid: Arc<str>, request: PollRequest) {
+        let sent = self.clock.mono();
         // A panic would leave the question under way for ever, and its object unasked.
         let exchange = async {
             let poll = (self.pose)(&request)?;
-            Some(self.asker.ask(&poll).await)
+            Some(self.client.poll(&poll).await)
         };
         let result = AssertUnwindSafe(exchange).catch_unwind().await.unwrap_or_else(|_| {
             let message = "the operator could not read the answer: this is a bug of the operator".to_owned();
-            Some(Err(NoAnswer { class: NoAnswerClass::Malformed, message }))
+            Some(Err(PollError { class: PollErrorKind::Malformed, message }))
         });
-        let took = self.clock.mono().since(asked);
+        let took = self.clock.mono().since(sent);
         let current = {
             let mut state = self.state();
             // A newer question may have taken this one's place meanwhile; its answer is the one that counts.
@@ -146,7 +146,7 @@ impl<Q: Send + Sync + 'static, A: Send + Sync + 'static> Poller<Q, A> {
             current
         };
         if let Some(result) = result.filter(|_| current) {
-            (self.deliver)(&uid, Answered { under: request.under, asked, took, result: result.map(Arc::new) });
+            (self.deliver)(&uid, PollResult { context: request.context, sent, took, result: result.map(Arc::new) });
         }
     }
 
@@ -163,21 +163,21 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::core::answer::AskedUnder;
+    use crate::core::response::PollContext;
 
     /// Says each question that comes, and answers when told to.
-    struct Asker {
-        asked: mpsc::UnboundedSender<String>,
+    struct StubEndpoint {
+        sent: mpsc::UnboundedSender<String>,
         answers: Arc<Notify>,
     }
 
-    impl Ask for Asker {
-        fn ask<'a>(&'a self, poll: &'a Poll) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
+    impl PollClient for StubEndpoint {
+        fn poll<'a>(&'a self, poll: &'a Poll) -> BoxFuture<'a, Result<PollResponse, PollError>> {
             Box::pin(async move {
-                self.asked.send(poll.name.to_string()).unwrap();
+                self.sent.send(poll.name.to_string()).unwrap();
                 assert_ne!(&*poll.name, "bug");
                 self.answers.notified().await;
-                Ok(Answer::default())
+                Ok(PollResponse::default())
             })
         }
     }
@@ -185,46 +185,46 @@ mod tests {
     struct Scene {
         clock: Arc<Clock>,
         poller: Poller,
-        asked: mpsc::UnboundedReceiver<String>,
+        sent: mpsc::UnboundedReceiver<String>,
         answers: Arc<Notify>,
-        delivered: mpsc::UnboundedReceiver<(String, Answered)>,
+        delivered: mpsc::UnboundedReceiver<(String, PollResult)>,
     }
 
     impl Scene {
         fn new() -> Self {
             let (clock, answers) = (Clock::system(), Arc::new(Notify::new()));
-            let ((asked, asks), (deliver, delivered)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
-            let deliver: Deliver<Answer> =
-                Arc::new(move |uid: &str, answered| deliver.send((uid.to_owned(), answered)).unwrap());
+            let ((sent, asks), (deliver, delivered)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
+            let deliver: Deliver<PollResponse> =
+                Arc::new(move |uid: &str, polled| deliver.send((uid.to_owned(), polled)).unwrap());
             let pose: Pose<PollTarget> = Arc::new(|request| {
-                let (uid, under, kept) = (request.under.uid.clone(), request.under.clone(), request.kept.clone());
+                let (uid, context, kept) = (request.context.uid.clone(), request.context.clone(), request.kept.clone());
                 let poll_target = PollTarget::NeedsSync { url: "http://h/".into(), request: None };
                 (*uid != *"gone").then(|| Poll {
                     target: poll_target,
                     namespace: "team".into(),
                     name: uid,
-                    under,
+                    context,
                     kept,
                 })
             });
-            let asks_all = Arc::new(Asker { asked, answers: answers.clone() });
+            let asks_all = Arc::new(StubEndpoint { sent, answers: answers.clone() });
             let poller = Poller::new(clock.clone(), pose, asks_all, deliver);
             tokio::spawn({
                 let poller = poller.clone();
                 async move { poller.run().await }
             });
-            Self { clock, poller, asked: asks, answers, delivered }
+            Self { clock, poller, sent: asks, answers, delivered }
         }
 
         fn request(&self, name: &str, attempt: i64, wait: u64) -> PollRequest {
-            let under =
-                AskedUnder { uid: name.into(), generation: 1, attempt, ended: true, trigger: None, revision: 0 };
-            PollRequest { at: self.clock.mono() + Duration::from_secs(wait), under, kept: None }
+            let context =
+                PollContext { uid: name.into(), generation: 1, attempt, ended: true, trigger: None, revision: 0 };
+            PollRequest { at: self.clock.mono() + Duration::from_secs(wait), context, kept: None }
         }
 
         /// The next question, within a short time.
         async fn next_poll(&mut self) -> Option<String> {
-            tokio::time::timeout(Duration::from_millis(200), self.asked.recv()).await.ok().flatten()
+            tokio::time::timeout(Duration::from_millis(200), self.sent.recv()).await.ok().flatten()
         }
     }
 
@@ -239,9 +239,9 @@ mod tests {
         assert_eq!(scene.next_poll().await, None, "it is under way under the same facts");
         scene.clock.advance(Duration::from_secs(3));
         scene.answers.notify_one();
-        let (uid, answered) = scene.delivered.recv().await.unwrap();
-        assert_eq!((uid.as_str(), answered.under.attempt, answered.result.is_ok()), ("a", 1, true));
-        assert!(answered.took >= Duration::from_secs(3), "{:?}", answered.took);
+        let (uid, polled) = scene.delivered.recv().await.unwrap();
+        assert_eq!((uid.as_str(), polled.context.attempt, polled.result.is_ok()), ("a", 1, true));
+        assert!(polled.took >= Duration::from_secs(3), "{:?}", polled.took);
         assert_eq!(scene.poller.under_way(), 0);
     }
 
@@ -254,8 +254,8 @@ mod tests {
         }
         scene.answers.notify_one();
         scene.answers.notify_waiters();
-        let (_, answered) = scene.delivered.recv().await.unwrap();
-        assert_eq!(answered.under.attempt, 2);
+        let (_, polled) = scene.delivered.recv().await.unwrap();
+        assert_eq!(polled.context.attempt, 2);
         assert!(scene.delivered.try_recv().is_err(), "the older answer came first and was not delivered");
     }
 
@@ -263,8 +263,8 @@ mod tests {
     async fn panic_of_one_question_is_an_answer_that_tells_of_it() {
         let mut scene = Scene::new();
         scene.poller.plan("bug", Some(scene.request("bug", 1, 0)));
-        let (_, answered) = scene.delivered.recv().await.unwrap();
-        assert!(answered.result.unwrap_err().message.contains("a bug of the operator"));
+        let (_, polled) = scene.delivered.recv().await.unwrap();
+        assert!(polled.result.unwrap_err().message.contains("a bug of the operator"));
         scene.poller.plan("a", Some(scene.request("a", 1, 0)));
         assert_eq!(scene.next_poll().await.as_deref(), Some("bug"));
         assert_eq!(scene.next_poll().await.as_deref(), Some("a"));

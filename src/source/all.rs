@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use sha2::{Digest, Sha256};
 
 use super::{
-    text::no_answer,
+    text::poll_error,
     value::{Reading, Value},
 };
 use crate::{
     api::source::MAX_VALUE,
     core::{
-        answer::{NoAnswer, NoAnswerClass},
         digest::hex,
+        response::{PollError, PollErrorKind},
     },
 };
 
@@ -24,7 +24,7 @@ pub(super) fn combine<'a>(members: impl IntoIterator<Item = (&'a str, Reading)>)
     let mut found = BTreeMap::new();
     let mut absent = false;
     for (name, reading) in members {
-        let failed = |failure: NoAnswer| no_answer(failure.class, &format!("all, {name}: {}", failure.message));
+        let failed = |failure: PollError| poll_error(failure.class, &format!("all, {name}: {}", failure.message));
         match reading.map_err(failed)? {
             Some(value) => {
                 found.insert(name, value);
@@ -35,8 +35,8 @@ pub(super) fn combine<'a>(members: impl IntoIterator<Item = (&'a str, Reading)>)
     if absent { Ok(None) } else { whole(&found).map(Some) }
 }
 
-fn whole(members: &BTreeMap<&str, Value>) -> Result<Value, NoAnswer> {
-    let fail = |problem: &str| no_answer(NoAnswerClass::Source, &format!("all: {problem}"));
+fn whole(members: &BTreeMap<&str, Value>) -> Result<Value, PollError> {
+    let fail = |problem: &str| poll_error(PollErrorKind::Source, &format!("all: {problem}"));
     let values: BTreeMap<_, _> = members.iter().map(|(name, value)| (*name, value.text())).collect();
     // Of an object of strings, sorted, this is the RFC 8785 form.
     let text = serde_json::to_string(&values).map_err(|error| fail(&error.to_string()))?;
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     fn value(text: &str) -> Reading {
-        let value = Value::of_text(text).map_err(|problem| no_answer(NoAnswerClass::Source, &problem))?;
+        let value = Value::of_text(text).map_err(|problem| poll_error(PollErrorKind::Source, &problem))?;
         Ok(Some(value.with("commit", "c")))
     }
 
@@ -81,11 +81,11 @@ mod tests {
 
     #[test]
     fn is_absent_with_an_absent_member_and_fails_with_a_failing_one() {
-        let failure = || Err(no_answer(NoAnswerClass::Timeout, "no answer began within 5s"));
+        let failure = || Err(poll_error(PollErrorKind::Timeout, "no answer began within 5s"));
         assert_eq!(combine([("a", value("1")), ("b", Ok(None))]), Ok(None));
         for members in [[("a", Ok(None)), ("b", failure())], [("b", failure()), ("a", value("1"))]] {
             let failure = combine(members).unwrap_err();
-            assert_eq!(failure, no_answer(NoAnswerClass::Timeout, "all, b: no answer began within 5s"));
+            assert_eq!(failure, poll_error(PollErrorKind::Timeout, "all, b: no answer began within 5s"));
         }
     }
 

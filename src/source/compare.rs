@@ -4,12 +4,12 @@ use futures::future::BoxFuture;
 
 use super::{
     read::ValueReader,
-    text::no_answer,
+    text::poll_error,
     value::{Reading, Value},
 };
 use crate::{
-    core::answer::{Answer, Demand, NoAnswer, NoAnswerClass, Poll, PollTarget, Values},
-    port::Ask,
+    core::response::{Demand, Poll, PollError, PollErrorKind, PollResponse, PollTarget, Values},
+    port::PollClient,
 };
 
 /// Compares values. Cheap to clone; clones share connections.
@@ -25,25 +25,25 @@ impl CompareValues {
     }
 }
 
-impl Ask for CompareValues {
-    fn ask<'a>(&'a self, poll: &'a Poll) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
+impl PollClient for CompareValues {
+    fn poll<'a>(&'a self, poll: &'a Poll) -> BoxFuture<'a, Result<PollResponse, PollError>> {
         Box::pin(async move {
             let PollTarget::Compare(compare) = &poll.target else {
-                return Err(no_answer(NoAnswerClass::Refused, "endpoints are not asked here"));
+                return Err(poll_error(PollErrorKind::Refused, "endpoints are not asked here"));
             };
             let (desired, actual) = futures::future::join(
                 self.values.read(&poll.namespace, &compare.desired),
                 self.values.read(&poll.namespace, &compare.actual),
             )
             .await;
-            Ok(answer(side("desired", desired)?, side("actual", actual)?))
+            Ok(response(side("desired", desired)?, side("actual", actual)?))
         })
     }
 }
 
 /// The failure of one side says which.
 fn side(name: &str, reading: Reading) -> Reading {
-    reading.map_err(|failure| no_answer(failure.class, &format!("compare.{name}: {}", failure.message)))
+    reading.map_err(|failure| poll_error(failure.class, &format!("compare.{name}: {}", failure.message)))
 }
 
 /// What two values say about the need for a run.
@@ -51,22 +51,22 @@ fn side(name: &str, reading: Reading) -> Reading {
 /// Nothing desired yet is no demand, whatever there is. Nothing actual is the empty text. The parameters are the
 /// attributes of the desired value, `desired` and `actual`; the target is the desired value alone, for a run is to bring
 /// that about whatever there is now.
-fn answer(desired: Option<Value>, actual: Option<Value>) -> Answer {
+fn response(desired: Option<Value>, actual: Option<Value>) -> PollResponse {
     let actual = actual.map_or_else(String::new, |value| value.text().to_owned());
     let Some(desired) = desired else {
         let values = Some(Values { desired: None, actual });
-        return Answer { demand: Demand::DesiredUnknown, values, ..Answer::default() };
+        return PollResponse { demand: Demand::DesiredUnknown, values, ..PollResponse::default() };
     };
     let text = desired.text().to_owned();
     let mut parameters = desired.attributes().clone();
     parameters.insert("desired".to_owned(), text.clone());
     parameters.insert("actual".to_owned(), actual.clone());
-    Answer {
+    PollResponse {
         demand: if text == actual { Demand::NotNeeded } else { Demand::Needed },
         parameters,
         target: Some(text.clone()),
         values: Some(Values { desired: Some(text), actual }),
-        ..Answer::default()
+        ..PollResponse::default()
     }
 }
 
@@ -89,25 +89,25 @@ mod tests {
             (None, Some("b"), Demand::DesiredUnknown),
             (None, None, Demand::DesiredUnknown),
         ] {
-            assert_eq!(answer(desired.map(value), actual.map(value)).demand, demand, "{desired:?} {actual:?}");
+            assert_eq!(response(desired.map(value), actual.map(value)).demand, demand, "{desired:?} {actual:?}");
         }
     }
 
     #[test]
     fn answers_with_both_values_and_the_attributes_of_the_desired_one() {
-        let answer = answer(Some(value("m-2")), Some(value("m-1")));
+        let response = response(Some(value("m-2")), Some(value("m-1")));
         let expected = [("actual", "m-1"), ("commit", "c"), ("desired", "m-2"), ("value", "m-2")];
-        assert!(answer.parameters.iter().map(|(name, text)| (name.as_str(), text.as_str())).eq(expected));
-        assert_eq!(answer.target.as_deref(), Some("m-2"));
-        assert_eq!(answer.values, Some(Values { desired: Some("m-2".into()), actual: "m-1".into() }));
+        assert!(response.parameters.iter().map(|(name, text)| (name.as_str(), text.as_str())).eq(expected));
+        assert_eq!(response.target.as_deref(), Some("m-2"));
+        assert_eq!(response.values, Some(Values { desired: Some("m-2".into()), actual: "m-1".into() }));
     }
 
     #[test]
     fn names_the_side_that_fails() {
-        let failure = side("actual", Err(no_answer(NoAnswerClass::Status, "http://x/: status 500"))).unwrap_err();
+        let failure = side("actual", Err(poll_error(PollErrorKind::Status, "http://x/: status 500"))).unwrap_err();
         assert_eq!(
             (failure.class, &*failure.message),
-            (NoAnswerClass::Status, "compare.actual: http://x/: status 500")
+            (PollErrorKind::Status, "compare.actual: http://x/: status 500")
         );
     }
 }

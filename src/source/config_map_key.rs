@@ -4,14 +4,14 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use sha2::{Digest, Sha256};
 
 use super::{
-    text::no_answer,
+    text::poll_error,
     value::{Reading, Value},
 };
 use crate::{
     api::ConfigMapKey,
     core::{
-        answer::{NoAnswer, NoAnswerClass},
         digest::hex,
+        response::{PollError, PollErrorKind},
     },
     port::ReadObjects,
 };
@@ -24,8 +24,8 @@ pub(super) async fn read(objects: &dyn ReadObjects, namespace: &str, key: &Confi
 
 /// The key's value in this ConfigMap.
 fn value(object: &str, key: &ConfigMapKey) -> Reading {
-    let fail = |problem: &str| -> NoAnswer {
-        no_answer(NoAnswerClass::Source, &format!("key {} of ConfigMap {}: {problem}", key.key, key.name))
+    let fail = |problem: &str| -> PollError {
+        poll_error(PollErrorKind::Source, &format!("key {} of ConfigMap {}: {problem}", key.key, key.name))
     };
     let map: ConfigMap = serde_json::from_str(object).map_err(|_| fail("the ConfigMap cannot be read"))?;
     let text = map.data.as_ref().and_then(|data| data.get(&key.key)).map(String::as_bytes);

@@ -13,12 +13,12 @@ use super::{
     http::{Exchange, Limits, Reply},
     page::below,
     request::Requester,
-    text::no_answer,
+    text::poll_error,
     value::{Reading, Value},
 };
 use crate::{
     api::{GitSource, Request, needs_sync::MAX_HEADERS},
-    core::answer::{NoAnswer, NoAnswerClass},
+    core::response::{PollError, PollErrorKind},
 };
 
 /// Bounds of an answer: some ten thousand refs.
@@ -32,7 +32,7 @@ pub(super) async fn read(requests: &Requester, namespace: &str, source: &GitSour
     let repository = Repository { requests, namespace, source, request: source.request.clone().unwrap_or_default() };
     let found = repository.find(&candidates(&source.reference)).await?;
     let Some(Found { reference, commit }) = found else { return Ok(None) };
-    let value = Value::of_text(&commit).map_err(|problem| no_answer(NoAnswerClass::Source, &problem))?;
+    let value = Value::of_text(&commit).map_err(|problem| poll_error(PollErrorKind::Source, &problem))?;
     Ok(Some(value.with("commit", commit).with("ref", reference)))
 }
 
@@ -46,7 +46,7 @@ struct Repository<'a> {
 
 impl Repository<'_> {
     /// The first of these refs that there is. Takes two exchanges, each with a deadline of its own.
-    async fn find(&self, names: &[String]) -> Result<Option<Found>, NoAnswer> {
+    async fn find(&self, names: &[String]) -> Result<Option<Found>, PollError> {
         let reply = self.advertisement().await?;
         match advertised(&reply.body).map_err(|problem| malformed(&reply, &problem))? {
             Advertised::Refs(found) => Ok(first_of(names, found)),
@@ -58,7 +58,7 @@ impl Repository<'_> {
         }
     }
 
-    async fn advertisement(&self) -> Result<Reply, NoAnswer> {
+    async fn advertisement(&self) -> Result<Reply, PollError> {
         let url = below(&self.source.url, "info/refs", &[("service", "git-upload-pack")])?;
         let mut exchange = Exchange::get(self.namespace, &url, LIMITS);
         exchange.headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
@@ -66,7 +66,7 @@ impl Repository<'_> {
         self.send(exchange, "application/x-git-upload-pack-advertisement").await
     }
 
-    async fn list(&self, body: Vec<u8>) -> Result<Reply, NoAnswer> {
+    async fn list(&self, body: Vec<u8>) -> Result<Reply, PollError> {
         const RESULT: &str = "application/x-git-upload-pack-result";
         let url = below(&self.source.url, "git-upload-pack", &[])?;
         let mut exchange = Exchange { method: Method::POST, body, ..Exchange::get(self.namespace, &url, LIMITS) };
@@ -78,7 +78,7 @@ impl Repository<'_> {
     }
 
     /// An answer of status 200 and of this content type: what tells a Git server from any other.
-    async fn send(&self, exchange: Exchange<'_>, content_type: &str) -> Result<Reply, NoAnswer> {
+    async fn send(&self, exchange: Exchange<'_>, content_type: &str) -> Result<Reply, PollError> {
         let reply = self.requests.send(&self.request, exchange).await?.ok()?;
         let told = reply.head.content_type.as_deref().and_then(|told| told.split(';').next());
         if told.map(str::trim) == Some(content_type) {
@@ -88,6 +88,6 @@ impl Repository<'_> {
     }
 }
 
-fn malformed(reply: &Reply, problem: &str) -> NoAnswer {
-    reply.blame(&reply.head.fail(NoAnswerClass::Malformed, Some(reply.body.len()), problem))
+fn malformed(reply: &Reply, problem: &str) -> PollError {
+    reply.blame(&reply.head.fail(PollErrorKind::Malformed, Some(reply.body.len()), problem))
 }

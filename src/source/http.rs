@@ -40,11 +40,11 @@ pub use self::{
 use super::{
     address::AddressRules,
     cluster_host::is_service,
-    text::{at, no_answer, show_url},
+    text::{at, poll_error, show_url},
 };
 use crate::{
     clock::Clock,
-    core::answer::{NoAnswer, NoAnswerClass, POLL_TIMEOUT},
+    core::response::{POLL_TIMEOUT, PollError, PollErrorKind},
 };
 
 /// Sent with every request, so that a service's log tells who asks.
@@ -171,7 +171,7 @@ impl<'a> Exchange<'a> {
 
 impl Reply {
     /// The strict reading: only status 200 is an answer.
-    pub fn ok(self) -> Result<Self, NoAnswer> {
+    pub fn ok(self) -> Result<Self, PollError> {
         match self.head.must_be_ok() {
             Ok(()) => Ok(self),
             Err(failure) => Err(self.blame(&failure)),
@@ -179,7 +179,7 @@ impl Reply {
     }
 
     /// `failure` as one of this answer: with the URL in front.
-    pub fn blame(&self, failure: &NoAnswer) -> NoAnswer {
+    pub fn blame(&self, failure: &PollError) -> PollError {
         at(&self.url, failure)
     }
 
@@ -228,7 +228,7 @@ impl GuardedClient {
     ///
     /// The message of a failure names the URL without its query. An endpoint that is paused fails at once; one whose host is
     /// busy waits for its turn. Neither is dialled meanwhile.
-    pub async fn send(&self, exchange: Exchange<'_>) -> Result<Reply, NoAnswer> {
+    pub async fn send(&self, exchange: Exchange<'_>) -> Result<Reply, PollError> {
         let url = parse(exchange.url)?;
         let shown = show_url(&url);
         let sent = async {
@@ -249,7 +249,7 @@ impl GuardedClient {
     }
 
     /// Refuses a host that is a forbidden address already. Such a host never reaches the resolver.
-    fn check_literal(&self, url: &Url) -> Result<(), NoAnswer> {
+    fn check_literal(&self, url: &Url) -> Result<(), PollError> {
         let address = match url.host() {
             Some(Host::Ipv4(v4)) => IpAddr::V4(v4),
             Some(Host::Ipv6(v6)) => IpAddr::V6(v6),
@@ -259,7 +259,7 @@ impl GuardedClient {
     }
 
     /// Refuses to send what is confidential where others may read it.
-    fn check_confidential(&self, url: &Url, headers: &HeaderMap) -> Result<(), NoAnswer> {
+    fn check_confidential(&self, url: &Url, headers: &HeaderMap) -> Result<(), PollError> {
         let confidential = headers.values().any(HeaderValue::is_sensitive);
         if !confidential || url.scheme() == "https" || is_service(url, &self.cluster_domain) {
             return Ok(());
@@ -269,13 +269,13 @@ impl GuardedClient {
              NAME.NAMESPACE.svc or NAME.NAMESPACE.svc.{}",
             self.cluster_domain
         );
-        Err(no_answer(NoAnswerClass::Refused, &message))
+        Err(poll_error(PollErrorKind::Refused, &message))
     }
 }
 
-type Answered = (Head, HeaderMap, Vec<u8>);
+type PollResult = (Head, HeaderMap, Vec<u8>);
 
-async fn within_deadline(client: Client, url: Url, exchange: Exchange<'_>) -> Result<Answered, NoAnswer> {
+async fn within_deadline(client: Client, url: Url, exchange: Exchange<'_>) -> Result<PollResult, PollError> {
     let (timeout, answering) = (exchange.timeout, AtomicBool::new(false));
     tokio::time::timeout(timeout, send(client, url, exchange, &answering))
         .await
@@ -283,7 +283,12 @@ async fn within_deadline(client: Client, url: Url, exchange: Exchange<'_>) -> Re
 }
 
 /// Request, headers, body. Sets `answering` when the headers are there.
-async fn send(client: Client, url: Url, exchange: Exchange<'_>, answering: &AtomicBool) -> Result<Answered, NoAnswer> {
+async fn send(
+    client: Client,
+    url: Url,
+    exchange: Exchange<'_>,
+    answering: &AtomicBool,
+) -> Result<PollResult, PollError> {
     let mut request = client.request(exchange.method, url).headers(exchange.headers);
     if !exchange.body.is_empty() {
         request = request.body(exchange.body);
@@ -314,8 +319,8 @@ fn endpoint(url: &Url, exchange: &Exchange<'_>, authorities: Option<[u8; 32]>) -
 }
 
 /// The URL, if it is of a kind that can be asked. The message does not repeat it: what does not parse cannot be masked.
-fn parse(url: &str) -> Result<Url, NoAnswer> {
-    let refuse = |reason: &str| no_answer(NoAnswerClass::Refused, &format!("the URL cannot be asked: {reason}"));
+fn parse(url: &str) -> Result<Url, PollError> {
+    let refuse = |reason: &str| poll_error(PollErrorKind::Refused, &format!("the URL cannot be asked: {reason}"));
     let parsed = Url::parse(url).map_err(|error| refuse(&error.to_string()))?;
     if !matches!(parsed.scheme(), "http" | "https") {
         return Err(refuse("only http and https are supported"));
@@ -327,7 +332,7 @@ fn parse(url: &str) -> Result<Url, NoAnswer> {
 }
 
 /// The whole body, or a refusal as soon as it exceeds `max` bytes; what follows is never read.
-async fn read(mut response: Response, head: &Head, max: usize) -> Result<Vec<u8>, NoAnswer> {
+async fn read(mut response: Response, head: &Head, max: usize) -> Result<Vec<u8>, PollError> {
     let mut body = Vec::new();
     loop {
         match response.chunk().await {
@@ -339,9 +344,9 @@ async fn read(mut response: Response, head: &Head, max: usize) -> Result<Vec<u8>
     }
 }
 
-fn late(timeout: Duration, answering: bool) -> NoAnswer {
+fn late(timeout: Duration, answering: bool) -> PollError {
     let what = if answering { "the answer was not complete" } else { "no answer began" };
-    no_answer(NoAnswerClass::Timeout, &format!("{what} within {timeout:?}"))
+    poll_error(PollErrorKind::Timeout, &format!("{what} within {timeout:?}"))
 }
 
 #[cfg(test)]

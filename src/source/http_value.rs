@@ -10,14 +10,14 @@ use super::{
     http::{Exchange, Limits, Reply},
     json::Json,
     request::Requester,
-    text::no_answer,
+    text::poll_error,
     value::{Reading, Value},
 };
 use crate::{
     api::{HttpSource, needs_sync},
     core::{
-        answer::{NoAnswer, NoAnswerClass},
         path::SingularPath,
+        response::{PollError, PollErrorKind},
     },
 };
 
@@ -37,7 +37,7 @@ pub(super) async fn read(requests: &Requester, namespace: &str, source: &HttpSou
             let reply = reply.ok()?;
             value(&reply, source).map_err(|failure| reply.blame(&failure))
         }
-        Err(failure) if failure.class == NoAnswerClass::NotThere && source.absent_when_unreachable => Ok(None),
+        Err(failure) if failure.class == PollErrorKind::NotThere && source.absent_when_unreachable => Ok(None),
         Err(failure) => Err(failure),
     }
 }
@@ -58,7 +58,7 @@ fn value(reply: &Reply, source: &HttpSource) -> Reading {
 /// The scalar at `path` of a body that has one reading.
 fn scalar(reply: &Reply, path: &str) -> Reading {
     let malformed =
-        |problem: String| -> NoAnswer { reply.head.fail(NoAnswerClass::Malformed, Some(reply.body.len()), &problem) };
+        |problem: String| -> PollError { reply.head.fail(PollErrorKind::Malformed, Some(reply.body.len()), &problem) };
     let path = SingularPath::parse(path).map_err(|error| unusable(&format!("jsonPath {error}")))?;
     Json::read(&reply.body).map_err(malformed)?;
     let body: &RawValue = serde_json::from_slice(&reply.body).map_err(|error| malformed(error.to_string()))?;
@@ -77,6 +77,6 @@ fn of_header(reply: &Reply, name: &str) -> Reading {
     }
 }
 
-fn unusable(problem: &str) -> NoAnswer {
-    no_answer(NoAnswerClass::Source, problem)
+fn unusable(problem: &str) -> PollError {
+    poll_error(PollErrorKind::Source, problem)
 }

@@ -1,12 +1,12 @@
 //! The source `literal`: the value stands in the object itself. Pure.
 
 use super::{
-    text::no_answer,
+    text::poll_error,
     value::{Reading, Value},
 };
-use crate::core::answer::NoAnswerClass;
+use crate::core::response::PollErrorKind;
 
 /// The value that is written there.
 pub(super) fn read(text: &str) -> Reading {
-    Value::of_text(text).map(Some).map_err(|problem| no_answer(NoAnswerClass::Source, &problem))
+    Value::of_text(text).map(Some).map_err(|problem| poll_error(PollErrorKind::Source, &problem))
 }

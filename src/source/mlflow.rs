@@ -10,12 +10,12 @@ use super::{
     json::Json,
     page::below,
     request::Requester,
-    text::no_answer,
+    text::poll_error,
     value::{Reading, Value},
 };
 use crate::{
     api::{MlflowSource, Request, needs_sync::MAX_HEADERS},
-    core::answer::{NoAnswer, NoAnswerClass},
+    core::response::{PollError, PollErrorKind},
 };
 
 /// Bounds of an answer. A version has a description and tags of any length.
@@ -37,7 +37,7 @@ pub(super) async fn read(requests: &Requester, namespace: &str, source: &MlflowS
     };
     let Some(version) = found.filter(Version::is_ready) else { return Ok(None) };
     let uri = registry.uri(&version).await?;
-    let value = Value::of_text(&version.number).map_err(|problem| no_answer(NoAnswerClass::Source, &problem))?;
+    let value = Value::of_text(&version.number).map_err(|problem| poll_error(PollErrorKind::Source, &problem))?;
     Ok(Some(value.with("version", version.number).with("runId", version.run_id).with("uri", uri)))
 }
 
@@ -74,12 +74,12 @@ impl Version {
 /// What a server says: what was asked for, or why not.
 enum Said<T> {
     Answer(T),
-    Refusal { code: String, failure: NoAnswer },
+    Refusal { code: String, failure: PollError },
 }
 
 impl Registry<'_> {
     /// The version that the alias stands at.
-    async fn of_alias(&self, alias: &str) -> Result<Option<Version>, NoAnswer> {
+    async fn of_alias(&self, alias: &str) -> Result<Option<Version>, PollError> {
         #[derive(Deserialize)]
         struct Answer {
             model_version: Version,
@@ -101,7 +101,7 @@ impl Registry<'_> {
     }
 
     /// Whether there is no such model, or it has no such alias.
-    async fn lacks(&self, alias: &str) -> Result<bool, NoAnswer> {
+    async fn lacks(&self, alias: &str) -> Result<bool, PollError> {
         #[derive(Deserialize)]
         struct Answer {
             registered_model: Model,
@@ -123,18 +123,18 @@ impl Registry<'_> {
     }
 
     /// The ready version with the greatest number, of the newest that there are.
-    async fn newest(&self) -> Result<Option<Version>, NoAnswer> {
+    async fn newest(&self) -> Result<Option<Version>, PollError> {
         let filter = filter(&self.source.model);
         let query = [("filter", filter.as_str()), ("max_results", NEWEST), ("order_by", "version_number DESC")];
         match self.get::<Page>("model-versions/search", &query).await? {
-            Said::Answer(page) => page.newest().map_err(|problem| no_answer(NoAnswerClass::Source, &problem)),
+            Said::Answer(page) => page.newest().map_err(|problem| poll_error(PollErrorKind::Source, &problem)),
             Said::Refusal { code, .. } if code == MISSING => Ok(None),
             Said::Refusal { failure, .. } => Err(failure),
         }
     }
 
     /// Where the version's files are. What it was registered with may itself point to another version or to a run.
-    async fn uri(&self, version: &Version) -> Result<String, NoAnswer> {
+    async fn uri(&self, version: &Version) -> Result<String, PollError> {
         #[derive(Deserialize)]
         struct Answer {
             artifact_uri: String,
@@ -149,7 +149,7 @@ impl Registry<'_> {
         }
     }
 
-    async fn get<T: DeserializeOwned>(&self, page: &str, query: &[(&str, &str)]) -> Result<Said<T>, NoAnswer> {
+    async fn get<T: DeserializeOwned>(&self, page: &str, query: &[(&str, &str)]) -> Result<Said<T>, PollError> {
         let url = below(&self.source.url, &format!("api/2.0/mlflow/{page}"), query)?;
         let mut exchange = Exchange::get(self.namespace, &url, LIMITS);
         exchange.read_refusals = true;
@@ -161,9 +161,9 @@ impl Registry<'_> {
     }
 }
 
-fn answer<T: DeserializeOwned>(reply: &Reply) -> Result<T, NoAnswer> {
+fn answer<T: DeserializeOwned>(reply: &Reply) -> Result<T, PollError> {
     let malformed =
-        |problem: &str| reply.blame(&reply.head.fail(NoAnswerClass::Malformed, Some(reply.body.len()), problem));
+        |problem: &str| reply.blame(&reply.head.fail(PollErrorKind::Malformed, Some(reply.body.len()), problem));
     Json::read(&reply.body).map_err(|problem| malformed(&problem))?;
     // The error's own words may repeat what the server told.
     serde_json::from_slice(&reply.body).map_err(|_| malformed("this is not what MLflow answers"))

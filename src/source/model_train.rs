@@ -7,7 +7,7 @@ use futures::future::try_join_all;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    text::no_answer,
+    text::poll_error,
     value::{Reading, Value},
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
         AcceptedVersion, Artifact, LastAttempt, ModelTrainSource, ModelVersionSpec, Outcome, RecordRef, SlotReport,
         TrainSelect, Verdict, VersionField, keys, source::MAX_CANDIDATES,
     },
-    core::answer::{NoAnswer, NoAnswerClass},
+    core::response::{PollError, PollErrorKind},
     port::ReadObjects,
 };
 
@@ -27,7 +27,7 @@ const MAX_RECORDS: usize = 32;
 pub(super) async fn read(objects: &dyn ReadObjects, namespace: &str, source: &ModelTrainSource) -> Reading {
     let records = Records { objects, namespace };
     let Some(train) = records.get::<Train>("ModelTrain", &source.name).await? else { return Ok(None) };
-    let fail = |problem: String| no_answer(NoAnswerClass::Source, &format!("ModelTrain {}: {problem}", source.name));
+    let fail = |problem: String| poll_error(PollErrorKind::Source, &format!("ModelTrain {}: {problem}", source.name));
     match source.select.unwrap_or_default() {
         TrainSelect::Accepted => {
             let Some(version) = train.status.accepted_version else { return Ok(None) };
@@ -141,7 +141,7 @@ impl Records<'_> {
     /// The candidates of this training.
     ///
     /// While the next one is under way, `slots` are that one's, so the records themselves are followed back.
-    async fn candidates(&self, status: &Status, attempt: i64) -> Result<Vec<Entry>, NoAnswer> {
+    async fn candidates(&self, status: &Status, attempt: i64) -> Result<Vec<Entry>, PollError> {
         if status.attempt == attempt {
             return try_join_all(status.slots.iter().map(|slot| self.of_slot(slot))).await;
         }
@@ -161,7 +161,7 @@ impl Records<'_> {
         Ok(candidates)
     }
 
-    async fn of_slot(&self, slot: &SlotReport) -> Result<Entry, NoAnswer> {
+    async fn of_slot(&self, slot: &SlotReport) -> Result<Entry, PollError> {
         let record = self.get::<Record>("ModelVersion", &slot.run).await?;
         Ok(record.map_or_else(
             || Entry {
@@ -177,11 +177,11 @@ impl Records<'_> {
         ))
     }
 
-    async fn get<T: DeserializeOwned>(&self, kind: &str, name: &str) -> Result<Option<T>, NoAnswer> {
+    async fn get<T: DeserializeOwned>(&self, kind: &str, name: &str) -> Result<Option<T>, PollError> {
         let Some(text) = self.objects.read(self.namespace, keys::API_VERSION, kind, name).await? else {
             return Ok(None);
         };
-        let unreadable = |error| no_answer(NoAnswerClass::Source, &format!("{kind} {name} cannot be read: {error}"));
+        let unreadable = |error| poll_error(PollErrorKind::Source, &format!("{kind} {name} cannot be read: {error}"));
         serde_json::from_str(&text).map(Some).map_err(unreadable)
     }
 }

@@ -15,7 +15,7 @@ use super::{
     http::{Exchange, Head, Limits},
     json::Json,
     request::Requester,
-    text::{no_answer, sanitise},
+    text::{poll_error, sanitise},
 };
 use crate::{
     api::{
@@ -23,10 +23,10 @@ use crate::{
         needs_sync::{API_VERSION, KIND, MAX_BODY, MAX_HEADERS, MAX_POLL_AFTER, MAX_REASON, MAX_TARGET},
     },
     core::{
-        answer::{Answer, Demand, NoAnswer, NoAnswerClass, Poll, PollTarget},
         digest::hex,
+        response::{Demand, Poll, PollError, PollErrorKind, PollResponse, PollTarget},
     },
-    port::Ask,
+    port::PollClient,
 };
 
 /// Bounds of an answer.
@@ -48,9 +48,9 @@ impl NeedsSyncClient {
         Self { requests }
     }
 
-    async fn exchange(&self, poll: &Poll) -> Result<Answer, NoAnswer> {
+    async fn exchange(&self, poll: &Poll) -> Result<PollResponse, PollError> {
         let PollTarget::NeedsSync { url, request } = &poll.target else {
-            return Err(no_answer(NoAnswerClass::Refused, "values are not compared here"));
+            return Err(poll_error(PollErrorKind::Refused, "values are not compared here"));
         };
         let mut exchange = Exchange::get(&poll.namespace, url, LIMITS);
         exchange.headers.extend(headers(poll)?);
@@ -59,30 +59,30 @@ impl NeedsSyncClient {
         if reply.head.status == StatusCode::NOT_MODIFIED
             && let Some(kept) = poll.kept.as_ref().filter(|kept| kept.etag.is_some())
         {
-            return Ok(Answer::clone(kept));
+            return Ok(PollResponse::clone(kept));
         }
         let reply = reply.ok()?;
-        let answer = parse(&reply.head, &reply.body).map_err(|failure| reply.blame(&failure))?;
-        Ok(Answer { etag: reply.etag(), ..answer })
+        let response = parse(&reply.head, &reply.body).map_err(|failure| reply.blame(&failure))?;
+        Ok(PollResponse { etag: reply.etag(), ..response })
     }
 }
 
-impl Ask for NeedsSyncClient {
-    fn ask<'a>(&'a self, poll: &'a Poll) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
+impl PollClient for NeedsSyncClient {
+    fn poll<'a>(&'a self, poll: &'a Poll) -> BoxFuture<'a, Result<PollResponse, PollError>> {
         Box::pin(self.exchange(poll))
     }
 }
 
 /// What version 2 tells the endpoint: who asks, a trace of its own, and which answer is known already.
-fn headers(poll: &Poll) -> Result<HeaderMap, NoAnswer> {
-    let attempt = poll.under.attempt.to_string();
+fn headers(poll: &Poll) -> Result<HeaderMap, PollError> {
+    let attempt = poll.context.attempt.to_string();
     let trace = traceparent()?;
     tracing::debug!(namespace = &*poll.namespace, object = &*poll.name, traceparent = trace, "asking");
     let mut headers = HeaderMap::new();
     for (name, text) in [
         (HeaderName::from_static("modelsync-name"), &*poll.name),
         (HeaderName::from_static("modelsync-namespace"), &*poll.namespace),
-        (HeaderName::from_static("modelsync-uid"), &*poll.under.uid),
+        (HeaderName::from_static("modelsync-uid"), &*poll.context.uid),
         (HeaderName::from_static("modelsync-attempt"), attempt.as_str()),
         (HeaderName::from_static("traceparent"), trace.as_str()),
         (header::IF_NONE_MATCH, poll.kept.as_ref().and_then(|kept| kept.etag.as_deref()).unwrap_or_default()),
@@ -91,17 +91,17 @@ fn headers(poll: &Poll) -> Result<HeaderMap, NoAnswer> {
             continue;
         }
         let value = HeaderValue::from_str(text)
-            .map_err(|_| no_answer(NoAnswerClass::Refused, &format!("{name} cannot be sent as a header")))?;
+            .map_err(|_| poll_error(PollErrorKind::Refused, &format!("{name} cannot be sent as a header")))?;
         headers.insert(name, value);
     }
     Ok(headers)
 }
 
 /// A trace context (W3C, version 00) of this question alone. Marked as recorded: the log at level debug has it.
-fn traceparent() -> Result<String, NoAnswer> {
+fn traceparent() -> Result<String, PollError> {
     let mut random = [0; 24];
     ring::default_provider().secure_random.fill(&mut random).map_err(|_| {
-        no_answer(NoAnswerClass::Refused, "the operating system gives no random bytes for the question's trace")
+        poll_error(PollErrorKind::Refused, "the operating system gives no random bytes for the question's trace")
     })?;
     let (trace, parent) = random.split_at(16);
     Ok(format!("00-{}-{}-01", hex(trace), hex(parent)))
@@ -115,24 +115,24 @@ fn traceparent() -> Result<String, NoAnswer> {
 /// empty and at most 512 bytes; `pollAfter` is absent, null or a duration as in `1m30s`. A longer wait than an hour is an
 /// hour; a longer reason is cut to 256 bytes.
 ///
-/// An answer that is valid but for its `errors` is [`NoAnswerClass::Errors`] and tells their messages. Every other failure
+/// An answer that is valid but for its `errors` is [`PollErrorKind::Errors`] and tells their messages. Every other failure
 /// tells status, content type, length and what is wrong. Of the body it may repeat names of parameters, once `needsSync`
 /// and `kind` have shown that the service speaks this protocol, and nothing else.
-pub fn parse(head: &Head, body: &[u8]) -> Result<Answer, NoAnswer> {
+pub fn parse(head: &Head, body: &[u8]) -> Result<PollResponse, PollError> {
     head.check(&LIMITS)?;
     if body.len() > MAX_BODY {
         return Err(head.body_too_large(MAX_BODY));
     }
-    let malformed = |reason: String| head.fail(NoAnswerClass::Malformed, Some(body.len()), &reason);
-    let (answer, errors) = Json::read(body).and_then(interpret).map_err(malformed)?;
+    let malformed = |reason: String| head.fail(PollErrorKind::Malformed, Some(body.len()), &reason);
+    let (response, errors) = Json::read(body).and_then(interpret).map_err(malformed)?;
     if errors.is_empty() {
-        return Ok(answer);
+        return Ok(response);
     }
-    Err(no_answer(NoAnswerClass::Errors, &format!("the endpoint reports: {}", errors.join("; "))))
+    Err(poll_error(PollErrorKind::Errors, &format!("the endpoint reports: {}", errors.join("; "))))
 }
 
 /// The answer and its errors' messages, or what is wrong with it.
-fn interpret(body: Json) -> Result<(Answer, Vec<String>), String> {
+fn interpret(body: Json) -> Result<(PollResponse, Vec<String>), String> {
     let Json::Object(mut members) = body else {
         return Err(format!("the body must be a JSON object, not {}", body.describe()));
     };
@@ -145,7 +145,7 @@ fn interpret(body: Json) -> Result<(Answer, Vec<String>), String> {
     must_be(&members, "apiVersion", API_VERSION)?;
     let parameters = parameters(members.remove("parameters"))?;
     let errors = errors(members.remove("errors"))?;
-    let answer = Answer {
+    let response = PollResponse {
         demand: if needed { Demand::Needed } else { Demand::NotNeeded },
         parameters,
         target: text("target", members.remove("target"))?.map(target).transpose()?,
@@ -153,9 +153,9 @@ fn interpret(body: Json) -> Result<(Answer, Vec<String>), String> {
         reason: text("reason", members.remove("reason"))?
             .map(|words| sanitise(&words, MAX_REASON))
             .filter(|words| !words.is_empty()),
-        ..Answer::default()
+        ..PollResponse::default()
     };
-    Ok((answer, errors))
+    Ok((response, errors))
 }
 
 /// A member that may be absent but, if present, is a string.

@@ -3,14 +3,14 @@
 use serde_json::value::RawValue;
 
 use super::{
-    text::no_answer,
+    text::poll_error,
     value::{Reading, Value},
 };
 use crate::{
     api::ObjectField,
     core::{
-        answer::{NoAnswer, NoAnswerClass},
         path::SingularPath,
+        response::{PollError, PollErrorKind},
     },
     port::ReadObjects,
 };
@@ -23,8 +23,8 @@ pub(super) async fn read(objects: &dyn ReadObjects, namespace: &str, field: &Obj
 
 /// The field's value in this object.
 fn value(object: &str, field: &ObjectField) -> Reading {
-    let fail = |problem: String| -> NoAnswer {
-        no_answer(NoAnswerClass::Source, &format!("{} {}: {problem}", field.kind, field.name))
+    let fail = |problem: String| -> PollError {
+        poll_error(PollErrorKind::Source, &format!("{} {}: {problem}", field.kind, field.name))
     };
     let path = SingularPath::parse(&field.json_path).map_err(|error| fail(format!("jsonPath {error}")))?;
     let object: &RawValue = serde_json::from_str(object).map_err(|_| fail("it cannot be read".to_owned()))?;

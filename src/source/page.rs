@@ -2,12 +2,12 @@
 
 use url::Url;
 
-use super::text::no_answer;
-use crate::core::answer::{NoAnswer, NoAnswerClass};
+use super::text::poll_error;
+use crate::core::response::{PollError, PollErrorKind};
 
 /// The URL of `path` below `base`, with these parameters added to its query.
-pub(super) fn below(base: &str, path: &str, query: &[(&str, &str)]) -> Result<String, NoAnswer> {
-    let refuse = |reason: &str| no_answer(NoAnswerClass::Refused, &format!("the URL cannot be asked: {reason}"));
+pub(super) fn below(base: &str, path: &str, query: &[(&str, &str)]) -> Result<String, PollError> {
+    let refuse = |reason: &str| poll_error(PollErrorKind::Refused, &format!("the URL cannot be asked: {reason}"));
     let mut url = Url::parse(base).map_err(|error| refuse(&error.to_string()))?;
     url.path_segments_mut().map_err(|()| refuse("it has no path"))?.pop_if_empty().extend(path.split('/'));
     if !query.is_empty() {

@@ -10,12 +10,12 @@ use super::{
     json::Json,
     page::below,
     request::Requester,
-    text::no_answer,
+    text::poll_error,
     value::{Reading, Value},
 };
 use crate::{
     api::{PrometheusSource, needs_sync::MAX_HEADERS},
-    core::answer::{NoAnswer, NoAnswerClass},
+    core::response::{PollError, PollErrorKind},
 };
 
 /// Bounds of an answer: large enough to count the elements of most vectors that are too many.
@@ -30,16 +30,16 @@ pub(super) async fn read(requests: &Requester, namespace: &str, source: &Prometh
     let reply = requests.send(&source.request.clone().unwrap_or_default(), exchange).await?;
     if matches!(reply.head.status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY) {
         let hint = "the server refuses the query; its own page shows why";
-        return Err(reply.blame(&reply.head.fail(NoAnswerClass::Status, None, hint)));
+        return Err(reply.blame(&reply.head.fail(PollErrorKind::Status, None, hint)));
     }
     let reply = reply.ok()?;
-    let answer = answer(&reply)?;
-    sample(answer).map_err(|problem| reply.blame(&no_answer(NoAnswerClass::Source, &problem)))
+    let response = response(&reply)?;
+    sample(response).map_err(|problem| reply.blame(&poll_error(PollErrorKind::Source, &problem)))
 }
 
 /// What the API answers with status 200 (`format overview` of Prometheus' HTTP API).
 #[derive(Deserialize)]
-struct Answer {
+struct PollResponse {
     status: String,
     data: Data,
 }
@@ -61,12 +61,12 @@ struct Element {
     value: Option<(IgnoredAny, String)>,
 }
 
-fn answer(reply: &Reply) -> Result<Data, NoAnswer> {
+fn response(reply: &Reply) -> Result<Data, PollError> {
     let malformed =
-        |problem: &str| reply.blame(&reply.head.fail(NoAnswerClass::Malformed, Some(reply.body.len()), problem));
+        |problem: &str| reply.blame(&reply.head.fail(PollErrorKind::Malformed, Some(reply.body.len()), problem));
     Json::read(&reply.body).map_err(|problem| malformed(&problem))?;
-    match serde_json::from_slice::<Answer>(&reply.body) {
-        Ok(Answer { status, data }) if status == "success" => Ok(data),
+    match serde_json::from_slice::<PollResponse>(&reply.body) {
+        Ok(PollResponse { status, data }) if status == "success" => Ok(data),
         // The error's own words may repeat what the server told.
         _ => Err(malformed("this is not what Prometheus answers to an instant query")),
     }
@@ -106,8 +106,8 @@ mod tests {
     use super::*;
 
     fn read(data: &str) -> Result<Option<Value>, String> {
-        let answer: Answer = serde_json::from_str(&format!(r#"{{"status":"success","data":{data}}}"#)).unwrap();
-        sample(answer.data)
+        let response: PollResponse = serde_json::from_str(&format!(r#"{{"status":"success","data":{data}}}"#)).unwrap();
+        sample(response.data)
     }
 
     #[test]

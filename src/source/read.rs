@@ -6,11 +6,11 @@ use futures::future::join_all;
 
 use super::{
     all, config_map_key, git, http_value, literal, mlflow, model_train, object_field, prometheus, request::Requester,
-    text::no_answer, value::Reading,
+    text::poll_error, value::Reading,
 };
 use crate::{
     api::{SingleSource, Source},
-    core::answer::NoAnswerClass,
+    core::response::PollErrorKind,
     port::ReadObjects,
 };
 
@@ -53,7 +53,7 @@ impl ValueReader {
             SingleSource { mlflow: Some(source), .. } => mlflow::read(requests, namespace, source).await,
             SingleSource { prometheus: Some(source), .. } => prometheus::read(requests, namespace, source).await,
             // The spec was checked before it was asked.
-            _ => Err(no_answer(NoAnswerClass::Source, "the source names no value")),
+            _ => Err(poll_error(PollErrorKind::Source, "the source names no value")),
         }
     }
 }

@@ -8,13 +8,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::{
     http::{Authorities, Exchange, GuardedClient, Reply},
-    text::no_answer,
+    text::poll_error,
 };
 use crate::{
     api::{CertificateAuthority, HeaderFrom, Request, ServiceAccountToken},
     core::{
-        answer::{NoAnswer, NoAnswerClass, timeout},
         confidential::Confidential,
+        response::{PollError, PollErrorKind, timeout},
     },
     port::Credentials,
 };
@@ -39,10 +39,10 @@ impl Requester {
 
     /// Sends `exchange` as `request` says. Deadline, authorities and confidential headers of `exchange` are replaced.
     ///
-    /// Any status is a [`Reply`]. A missing or unusable credential is [`NoAnswerClass::Credentials`], with a message that
+    /// Any status is a [`Reply`]. A missing or unusable credential is [`PollErrorKind::Credentials`], with a message that
     /// names the field, the object and the key. When the service turns the request away (401, 403), or its certificate is
     /// not vouched for, the credentials are read anew for the next one.
-    pub async fn send(&self, request: &Request, exchange: Exchange<'_>) -> Result<Reply, NoAnswer> {
+    pub async fn send(&self, request: &Request, exchange: Exchange<'_>) -> Result<Reply, PollError> {
         let namespace = exchange.namespace;
         let mut headers = exchange.headers;
         headers.extend(self.headers(namespace, request).await?);
@@ -54,7 +54,7 @@ impl Requester {
         let result = self.http.send(Exchange { headers, authorities, timeout: timeout(request), ..exchange }).await;
         let turned_away = match &result {
             Ok(reply) => matches!(reply.head.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN),
-            Err(failure) => failure.class == NoAnswerClass::Tls,
+            Err(failure) => failure.class == PollErrorKind::Tls,
         };
         if turned_away {
             self.credentials.turned_away(namespace, request);
@@ -63,7 +63,7 @@ impl Requester {
     }
 
     /// The headers that come from Secrets and tokens, marked as sensitive.
-    async fn headers(&self, namespace: &str, request: &Request) -> Result<HeaderMap, NoAnswer> {
+    async fn headers(&self, namespace: &str, request: &Request) -> Result<HeaderMap, PollError> {
         let from_secrets = request.headers_from.iter().map(|header| self.header(namespace, header));
         let mut headers: HeaderMap = try_join_all(from_secrets).await?.into_iter().collect();
         if let Some(token) = &request.service_account_token {
@@ -72,7 +72,7 @@ impl Requester {
         Ok(headers)
     }
 
-    async fn header(&self, namespace: &str, from: &HeaderFrom) -> Result<(HeaderName, HeaderValue), NoAnswer> {
+    async fn header(&self, namespace: &str, from: &HeaderFrom) -> Result<(HeaderName, HeaderValue), PollError> {
         let reference = &from.secret_key_ref;
         let refuse = |reason: &str| refuse(&format!("request.headersFrom {}", from.name), reason);
         let name = HeaderName::try_from(&from.name).map_err(|_| refuse("this cannot be the name of a header"))?;
@@ -84,7 +84,7 @@ impl Requester {
         Ok((name, value))
     }
 
-    async fn bearer(&self, namespace: &str, of: &ServiceAccountToken) -> Result<HeaderValue, NoAnswer> {
+    async fn bearer(&self, namespace: &str, of: &ServiceAccountToken) -> Result<HeaderValue, PollError> {
         let refuse = |reason: &str| refuse("request.serviceAccountToken", reason);
         let token = self.credentials.token(namespace, &of.service_account_name, &of.audience).await;
         let token = token.map_err(|failure| refuse(&failure.message))?;
@@ -96,7 +96,7 @@ impl Requester {
         &self,
         namespace: &str,
         ca: &CertificateAuthority,
-    ) -> Result<(String, Confidential), NoAnswer> {
+    ) -> Result<(String, Confidential), PollError> {
         let refuse = |reason: &str| refuse("request.ca", reason);
         let (kind, reference, read) = match (&ca.config_map_key_ref, &ca.secret_key_ref) {
             (Some(map), None) => ("ConfigMap", map, self.credentials.config_map(namespace, &map.name, &map.key)),
@@ -106,14 +106,14 @@ impl Requester {
         let pem = read.await.map_err(|failure| refuse(&failure.message))?;
         let from = format!("request.ca: {kind} {}, key {}", reference.name, reference.key);
         if pem.expose().len() > MAX_AUTHORITIES {
-            return Err(no_answer(NoAnswerClass::Credentials, &format!("{from}: it takes more than 512 KiB")));
+            return Err(poll_error(PollErrorKind::Credentials, &format!("{from}: it takes more than 512 KiB")));
         }
         Ok((from, pem))
     }
 }
 
-fn refuse(field: &str, reason: &str) -> NoAnswer {
-    no_answer(NoAnswerClass::Credentials, &format!("{field}: {reason}"))
+fn refuse(field: &str, reason: &str) -> PollError {
+    poll_error(PollErrorKind::Credentials, &format!("{field}: {reason}"))
 }
 
 /// What editors and `echo` put behind a value is not part of it.

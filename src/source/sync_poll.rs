@@ -4,8 +4,8 @@ use futures::future::BoxFuture;
 
 use super::{compare::CompareValues, needs_sync::NeedsSyncClient};
 use crate::{
-    core::answer::{Answer, NoAnswer, Poll, PollTarget},
-    port::Ask,
+    core::response::{Poll, PollError, PollResponse, PollTarget},
+    port::PollClient,
 };
 
 /// Answers every question of an object.
@@ -17,11 +17,11 @@ pub struct SyncPollClient {
     pub compare: CompareValues,
 }
 
-impl Ask for SyncPollClient {
-    fn ask<'a>(&'a self, poll: &'a Poll) -> BoxFuture<'a, Result<Answer, NoAnswer>> {
+impl PollClient for SyncPollClient {
+    fn poll<'a>(&'a self, poll: &'a Poll) -> BoxFuture<'a, Result<PollResponse, PollError>> {
         match &poll.target {
-            PollTarget::NeedsSync { .. } => self.needs_sync.ask(poll),
-            PollTarget::Compare(_) => self.compare.ask(poll),
+            PollTarget::NeedsSync { .. } => self.needs_sync.poll(poll),
+            PollTarget::Compare(_) => self.compare.poll(poll),
         }
     }
 }

@@ -4,23 +4,23 @@ use std::{borrow::Cow, fmt::Write as _};
 
 use reqwest::Url;
 
-use crate::core::answer::{NoAnswer, NoAnswerClass};
+use crate::core::response::{PollError, PollErrorKind};
 
-/// Largest message of a [`NoAnswer`], in bytes.
+/// Largest message of a [`PollError`], in bytes.
 pub(super) const MAX_MESSAGE: usize = 512;
 /// Largest URL inside a message, in bytes: the reason must still fit after it.
 const MAX_URL: usize = 200;
 /// Marks that something was cut.
 const CUT: &str = "…";
 
-/// A [`NoAnswer`] whose message is sanitised and bounded, whoever wrote it.
-pub(super) fn no_answer(class: NoAnswerClass, message: &str) -> NoAnswer {
-    NoAnswer { class, message: sanitise(message, MAX_MESSAGE) }
+/// A [`PollError`] whose message is sanitised and bounded, whoever wrote it.
+pub(super) fn poll_error(class: PollErrorKind, message: &str) -> PollError {
+    PollError { class, message: sanitise(message, MAX_MESSAGE) }
 }
 
 /// `failure` with the URL it concerns in front; `url` as [`show_url`] made it.
-pub(super) fn at(url: &str, failure: &NoAnswer) -> NoAnswer {
-    no_answer(failure.class, &format!("{url}: {}", failure.message))
+pub(super) fn at(url: &str, failure: &PollError) -> PollError {
+    poll_error(failure.class, &format!("{url}: {}", failure.message))
 }
 
 /// `text` on one line, in at most `max` bytes (`max` ≥ 3), cut at a character.

@@ -9,10 +9,10 @@ use super::{needs_sync::NeedsSyncClient, read::ValueReader, value::Value};
 use crate::{
     api::Source,
     core::{
-        answer::{NoAnswer, Poll, PollTarget},
-        train::{InputValue, Observation, TrainAnswer, TrainPollTarget},
+        response::{Poll, PollError, PollTarget},
+        train::{InputValue, Observation, TrainPollResponse, TrainPollTarget},
     },
-    port::Ask,
+    port::PollClient,
 };
 
 /// Looks at how things stand for ModelTrains. Cheap to clone; clones share connections.
@@ -24,9 +24,9 @@ pub struct TrainPollClient {
     pub values: ValueReader,
 }
 
-impl Ask<TrainPollTarget, TrainAnswer> for TrainPollClient {
+impl PollClient<TrainPollTarget, TrainPollResponse> for TrainPollClient {
     /// Never fails as a whole: what one source does not tell says nothing about the others.
-    fn ask<'a>(&'a self, poll: &'a Poll<TrainPollTarget>) -> BoxFuture<'a, Result<TrainAnswer, NoAnswer>> {
+    fn poll<'a>(&'a self, poll: &'a Poll<TrainPollTarget>) -> BoxFuture<'a, Result<TrainPollResponse, PollError>> {
         Box::pin(async move {
             Ok(match &poll.target {
                 TrainPollTarget::Observe { inputs, metrics, endpoint } => {
@@ -36,7 +36,7 @@ impl Ask<TrainPollTarget, TrainAnswer> for TrainPollClient {
                         text: value.text().to_owned(),
                         attributes: value.attributes().clone(),
                     };
-                    TrainAnswer::Observed(Observation {
+                    TrainPollResponse::Observed(Observation {
                         inputs: inputs.map(|(name, read)| (name, read.map(|value| value.map(input)))).collect(),
                         metrics: metrics.map(text).collect(),
                         endpoint,
@@ -44,16 +44,16 @@ impl Ask<TrainPollTarget, TrainAnswer> for TrainPollClient {
                 }
                 TrainPollTarget::Measure { run_uid, values } => {
                     let measured: BTreeMap<_, _> = self.read(poll, values).await.map(text).collect();
-                    TrainAnswer::Measured(run_uid.clone(), measured)
+                    TrainPollResponse::Measured(run_uid.clone(), measured)
                 }
             })
         })
     }
 }
 
-type Named = (String, Result<Option<Value>, NoAnswer>);
+type Named = (String, Result<Option<Value>, PollError>);
 
-fn text((name, read): Named) -> (String, Result<Option<String>, NoAnswer>) {
+fn text((name, read): Named) -> (String, Result<Option<String>, PollError>) {
     (name, read.map(|value| value.map(|value| value.text().to_owned())))
 }
 
@@ -74,14 +74,14 @@ impl TrainPollClient {
         &self,
         poll: &Poll<TrainPollTarget>,
         poll_target: Option<&PollTarget>,
-    ) -> Option<Result<crate::core::answer::Answer, NoAnswer>> {
+    ) -> Option<Result<crate::core::response::PollResponse, PollError>> {
         let poll = Poll {
             target: poll_target?.clone(),
             namespace: poll.namespace.clone(),
             name: poll.name.clone(),
-            under: poll.under.clone(),
+            context: poll.context.clone(),
             kept: poll.kept.clone(),
         };
-        Some(self.needs_sync.ask(&poll).await)
+        Some(self.needs_sync.poll(&poll).await)
     }
 }

@@ -10,14 +10,14 @@ use serde_json::value::RawValue;
 
 use crate::{
     api::source::MAX_VALUE,
-    core::{answer::NoAnswer, path::SingularPath},
+    core::{path::SingularPath, response::PollError},
 };
 
 /// Name of the attribute that every value has: the value itself.
 const VALUE: &str = "value";
 
 /// What reading a source brought: a value, `None` where there is none yet, or why that cannot be told.
-pub type Reading = Result<Option<Value>, NoAnswer>;
+pub type Reading = Result<Option<Value>, PollError>;
 
 /// A value with its attributes, `value` among them.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -45,7 +45,7 @@ pub struct Snapshot {
     /// Whether this replica leads.
     pub leads: bool,
     /// Time since any object last had a good answer.
-    pub last_answer_age: Option<Duration>,
+    pub last_response_age: Option<Duration>,
     /// Longest time that some object has been needing a run without one that succeeded or is on its way.
     pub oldest_demand_age: Option<Duration>,
     /// Time since each watch was last heard, by the kind that it watches.
@@ -68,7 +68,7 @@ pub struct Metrics {
     queue_depth: Gauge,
     under_way: Gauge,
     leader: Gauge,
-    last_answer_age: Gauge<f64, std::sync::atomic::AtomicU64>,
+    last_response_age: Gauge<f64, std::sync::atomic::AtomicU64>,
     oldest_demand_age: Gauge<f64, std::sync::atomic::AtomicU64>,
     watch_age: Family<KindLabel, Gauge<f64, std::sync::atomic::AtomicU64>>,
 }
@@ -89,7 +89,7 @@ impl Default for Metrics {
             queue_depth: Gauge::default(),
             under_way: Gauge::default(),
             leader: Gauge::default(),
-            last_answer_age: Gauge::default(),
+            last_response_age: Gauge::default(),
             oldest_demand_age: Gauge::default(),
             watch_age: Family::default(),
         };
@@ -123,7 +123,7 @@ impl Metrics {
         registry.register(
             "last_answer_age_seconds",
             "Time since any object last had a good answer; -1 before the first",
-            self.last_answer_age.clone(),
+            self.last_response_age.clone(),
         );
         registry.register(
             "oldest_demand_age_seconds",
@@ -177,7 +177,7 @@ impl Metrics {
         self.queue_depth.set(whole(now.queue_depth));
         self.under_way.set(whole(now.polls_in_flight));
         self.leader.set(now.leads.into());
-        self.last_answer_age.set(now.last_answer_age.map_or(-1.0, |age| age.as_secs_f64()));
+        self.last_response_age.set(now.last_response_age.map_or(-1.0, |age| age.as_secs_f64()));
         self.oldest_demand_age.set(now.oldest_demand_age.unwrap_or_default().as_secs_f64());
         for (kind, age) in &now.watch_ages {
             self.watch_age.get_or_create(&KindLabel { kind }).set(age.as_secs_f64());

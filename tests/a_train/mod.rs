@@ -10,11 +10,11 @@ use modelsync::{
         ModelVersionStatus, Outcome, Reason,
     },
     core::{
-        answer::AskedUnder,
         chain,
         condition::find,
         name::candidate_run_name,
         object::{Fence, Identity, RunKnowledge},
+        response::PollContext,
         run::{Ending, Observed, Phase, RunRecord},
         time::Now,
         train::{Compiled, Effect, Facts, Follower, InputValue, Memory, Plan, VersionKnowledge, validate},
@@ -85,8 +85,8 @@ impl<Spec> World<Spec> {
     }
 
     /// What a question that is asked now is asked under.
-    pub fn under(&self) -> AskedUnder {
-        AskedUnder {
+    pub fn context(&self) -> PollContext {
+        PollContext {
             uid: UID.into(),
             generation: self.object.generation,
             attempt: self.status.attempt,

@@ -6,14 +6,14 @@ use jiff::Timestamp;
 use modelsync::{
     api::{ModelTrainSpec, ModelVersionSpec, Outcome, Reason, ServedBy, SlotState, TrainTarget, Verdict},
     core::{
-        answer::{Answer, Answered, Demand, NoAnswer, NoAnswerClass},
         chain,
         name::candidate_run_name,
         object::{ByHand, Fence},
         reservation::{Lookup, Post, PostState, Refusal},
+        response::{Demand, PollError, PollErrorKind, PollResponse, PollResult},
         run::Phase,
         time::{Mono, Now},
-        train::{Compiled, Follower, Observation, Rule, TrainAnswer},
+        train::{Compiled, Follower, Observation, Rule, TrainPollResponse},
     },
 };
 use serde_json::{Value, json};
@@ -212,17 +212,17 @@ impl World {
     fn remembered(&mut self, dice: &mut Dice) {
         let earlier = Mono::new(self.now.mono.since_start() / 2);
         if !dice.once_in(4) {
-            let mut under = self.under();
+            let mut context = self.context();
             match dice.below(15) {
-                0 => under.generation -= 1,
-                1 => under.ended = !under.ended,
-                2 => under.revision += 1,
+                0 => context.generation -= 1,
+                1 => context.ended = !context.ended,
+                2 => context.revision += 1,
                 _ => {}
             }
-            let asked = if dice.once_in(6) { earlier } else { self.now.mono };
-            let result = Ok(Arc::new(TrainAnswer::Observed(dice.observation())));
-            self.memory.take_answer(Answered { under, asked, took: Duration::ZERO, result });
-            self.memory.unanswered = u32::try_from(dice.below(5)).unwrap();
+            let sent = if dice.once_in(6) { earlier } else { self.now.mono };
+            let result = Ok(Arc::new(TrainPollResponse::Observed(dice.observation())));
+            self.memory.record_poll_result(PollResult { context, sent, took: Duration::ZERO, result });
+            self.memory.failed_polls = u32::try_from(dice.below(5)).unwrap();
         }
         for slot in self.status.reservation.iter().flat_map(|open| &open.slots) {
             if dice.once_in(3) {
@@ -418,7 +418,7 @@ impl Dice {
     }
 
     fn observation(&mut self) -> Observation {
-        let failed = || NoAnswer { class: NoAnswerClass::Source, message: "status 500".into() };
+        let failed = || PollError { class: PollErrorKind::Source, message: "status 500".into() };
         let mut input = || match self.below(8) {
             0 => Ok(None),
             1 => Err(failed()),
@@ -433,7 +433,8 @@ impl Dice {
             _ => Ok(Some("0.9".to_owned())),
         };
         let demand = if self.once_in(2) { Demand::Needed } else { Demand::NotNeeded };
-        let endpoint = if self.once_in(4) { Err(failed()) } else { Ok(Answer { demand, ..Answer::default() }) };
+        let endpoint =
+            if self.once_in(4) { Err(failed()) } else { Ok(PollResponse { demand, ..PollResponse::default() }) };
         Observation { inputs, metrics: BTreeMap::from([("live".to_owned(), live)]), endpoint: Some(endpoint) }
     }
 }

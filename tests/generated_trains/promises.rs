@@ -84,8 +84,8 @@ pub fn check(world: &World, facts: &Facts<'_>, plan: &Plan) -> Result<(), String
             | Rule::Suspended
     );
     // Without anything to look at, an edit or the trigger is waited for.
-    let nothing_to_ask = facts.spec.as_ref().is_ok_and(|valid| poll::observe(valid.spec).is_none());
-    let rests = nothing_to_ask
+    let nothing_to_poll = facts.spec.as_ref().is_ok_and(|valid| poll::observe(valid.spec).is_none());
+    let rests = nothing_to_poll
         && matches!(
             plan.rule,
             Rule::Fresh
@@ -122,7 +122,7 @@ fn check_reserve(world: &World, facts: &Facts<'_>, status: &ModelTrainStatus) ->
     let Ok(valid) = &facts.spec else { return wrong("of an invalid spec") };
     let open = status.reservation.as_ref().unwrap();
     let asks = poll::observe(valid.spec).is_some();
-    let looked = world.memory.observed.as_ref().is_some_and(|observed| observed.under == world.under());
+    let looked = world.memory.observed.as_ref().is_some_and(|observed| observed.context == world.context());
     if valid.suspended || world.kind_missing || (asks && !looked) || open.reasons.is_empty() {
         return wrong("that nothing asks for");
     }

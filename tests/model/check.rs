@@ -55,7 +55,7 @@ impl Model for Machine {
             "3: a new attempt only after the end of the last is durable" END_NOT_DURABLE
             "3.1: the deadline of an attempt is never lowered" DEADLINE_LOWERED
             "3.1: gone takes a look-up after the last sighting" OLD_LOOK_UP
-            "4: no reserve without a usable answer" NO_ANSWER
+            "4: no reserve without a usable answer" POLL_ERROR
             "4: no reserve of a target that waits, or waits for a person" WAITING
             "4: no reserve by an answer from before the end of a wait" OLD_ANSWER
             "3.1: only the run that was decided on is ended" STOP

@@ -68,10 +68,10 @@ impl Drained for Machine {
                 return Some(Action::Pass(leader, incarnation));
             }
             if view.under_way.is_some() {
-                return Some(Action::Answer(leader, incarnation));
+                return Some(Action::PollResponse(leader, incarnation));
             }
             if view.asks(world.tick) {
-                return Some(Action::Ask(leader, incarnation));
+                return Some(Action::PollClient(leader, incarnation));
             }
         }
         if world.earlier {
@@ -160,7 +160,7 @@ impl Machine {
         world.broken = Broken::default();
         for view in &mut world.replicas[usize::from(leader)].views {
             view.evidence = None;
-            view.under_way = view.under_way.map(|asked| Asked { evidence: Evidence::default(), ..asked });
+            view.under_way = view.under_way.map(|sent| Asked { evidence: Evidence::default(), ..sent });
         }
         world.canonical(self.configuration.fenced);
     }

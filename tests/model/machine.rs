@@ -7,12 +7,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use modelsync::{
     api::{ModelSyncSpec, ModelSyncStatus, Outcome, keys},
     core::{
-        answer::Demand,
         digest,
         effect::{StopCause, WakeUp},
         name,
         object::{Fence, Identity, RunKnowledge},
         reservation::PostState,
+        response::Demand,
         retention::Limits,
         run::{Ending, Observed, Phase, RunRecord},
         sync::{Effect, Facts, Memory, Plan, Rule, Valid, decide, validate},
@@ -30,7 +30,7 @@ use super::{
     object::{Incarnation, trigger, uid},
     store::Stored as _,
     time::{Tick, min_run_age, moment, mono, tick_from, tick_of},
-    view::Under,
+    view::Context,
     world::{Broken, Evidence, Knowledge, LAST_ATTEMPT, Object, Replica, Request, Run, RunPhase, Stopped, View},
 };
 
@@ -45,7 +45,7 @@ pub struct Pass {
     pub rule: Rule,
     pub memory: Id,
     pub requests: Vec<Request>,
-    pub request: Option<(Tick, Under)>,
+    pub request: Option<(Tick, Context)>,
     pub wake_up: Option<Tick>,
     /// Whether the pass used its nonce.
     pub used_nonce: bool,
@@ -227,7 +227,7 @@ impl Machine {
             .requests(plan.rule, key.replica, &mut requests, |patch| self.premature_post(patch, key));
         let request = plan
             .request
-            .map(|request| (tick_from(request.at).max(key.tick), Under::of(object.incarnation, &request.under)));
+            .map(|request| (tick_from(request.at).max(key.tick), Context::of(object.incarnation, &request.context)));
         let wake_up = match plan.wake_up {
             WakeUp::At(at) => Some(tick_from(at).max(key.tick)),
             WakeUp::OnEvent => None,
@@ -276,7 +276,7 @@ impl Machine {
     fn canonical_memory(&self, memory: &mut Memory, status: &ModelSyncStatus, now: Mono) {
         let open = status.reservation.as_ref();
         let slot = open.and_then(|open| open.slots.first()).map(|slot| slot.run_name.as_str());
-        memory.unanswered = memory.unanswered.min(3);
+        memory.failed_polls = memory.failed_polls.min(3);
         memory.post = memory.post.take().filter(|post| open.is_some_and(|open| open.nonce == post.nonce));
         memory.lookup = memory.lookup.take().filter(|lookup| slot == Some(lookup.run_name.as_str()));
         memory.sighted = memory.sighted.take().filter(|(name, ..)| slot == Some(name.as_str()));
@@ -300,13 +300,13 @@ impl Machine {
         {
             seen.at = long_ago;
         }
-        if let Some(answered) = &mut memory.answer {
+        if let Some(polled) = &mut memory.response {
             let counted = status.target.as_ref().is_some_and(|target| target.failures + target.successes > 0);
-            let needed = answered.result.as_ref().is_ok_and(|answer| answer.demand == Demand::Needed);
+            let needed = polled.result.as_ref().is_ok_and(|response| response.demand == Demand::Needed);
             // Only whether it was asked after the end of the wait is of interest.
-            answered.asked = match status.next_attempt_at.map(|at| mono(tick_of(at))) {
-                Some(end) if needed && answered.asked >= end => end,
-                None if needed && counted => answered.asked,
+            polled.sent = match status.next_attempt_at.map(|at| mono(tick_of(at))) {
+                Some(end) if needed && polled.sent >= end => end,
+                None if needed && counted => polled.sent,
                 _ => long_ago,
             };
         }
@@ -452,8 +452,8 @@ fn is_old_news(plan: &Plan, truth: &Altered, valid: &Valid<'_>) -> bool {
         (0, successes) => valid.settle.after(successes),
         (failures, _) => valid.backoff.after(failures),
     };
-    let asked = truth.memory.answer.as_ref().map(|answered| answered.asked);
-    asked < Some(mono(tick_of(after(last.finished_at, pause))))
+    let sent = truth.memory.response.as_ref().map(|polled| polled.sent);
+    sent < Some(mono(tick_of(after(last.finished_at, pause))))
 }
 
 /// Takes out of a status what no decision reads: words, and moments that are only shown.

@@ -34,7 +34,7 @@ pub enum Mutant {
     StopsByName,
     TimeoutCountsAsCancelled,
     ForgetsFailuresAtRestart,
-    OldAnswerAfterWait,
+    OldResponseAfterWait,
     SearchesOnlyOnce,
 }
 
@@ -79,7 +79,7 @@ impl Mutant {
         Self::StopsByName,
         Self::TimeoutCountsAsCancelled,
         Self::ForgetsFailuresAtRestart,
-        Self::OldAnswerAfterWait,
+        Self::OldResponseAfterWait,
         Self::SearchesOnlyOnce,
     ];
 
@@ -105,10 +105,10 @@ impl Mutant {
                 let ended = own.iter().any(|run| Some(&run.name) == slot.as_ref() && !run.is_active());
                 if ended && let Some(open) = facts.status.reservation.take() {
                     // The answer was asked while the run was active or before: take it as one that came after.
-                    if let Some(answered) = &mut facts.memory.answer
-                        && answered.under.attempt == open.attempt
+                    if let Some(polled) = &mut facts.memory.response
+                        && polled.context.attempt == open.attempt
                     {
-                        answered.under.ended = true;
+                        polled.context.ended = true;
                     }
                 }
             }
@@ -142,9 +142,9 @@ impl Mutant {
                     target.failures = 0;
                 }
             }
-            Self::OldAnswerAfterWait => {
-                if let Some(answered) = &mut facts.memory.answer {
-                    answered.asked = now.mono;
+            Self::OldResponseAfterWait => {
+                if let Some(polled) = &mut facts.memory.response {
+                    polled.sent = now.mono;
                 }
             }
             Self::SearchesOnlyOnce => {

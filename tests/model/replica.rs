@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Duration};
 use modelsync::{
     api::Reason,
     core::{
-        answer::{Answer, Answered, Demand, NoAnswer, NoAnswerClass},
         reservation::{Lookup, Post, PostState, Refusal},
+        response::{Demand, PollError, PollErrorKind, PollResponse, PollResult},
         sync::Unlabelled,
         time::Mono,
     },
@@ -187,32 +187,37 @@ impl Machine {
 
     pub fn ask(world: &mut World, index: u8, incarnation: Incarnation) {
         let view = &mut world.replicas[usize::from(index)].views[usize::from(incarnation)];
-        let Some((_, under)) = view.planned.take() else { return };
+        let Some((_, context)) = view.planned.take() else { return };
         let said = if world.endpoint_up { world.wish } else { Said::Nothing };
         let evidence = Evidence {
             needed: said == Said::Needed,
             ends: world.ends[usize::from(incarnation)],
-            generation: under.generation,
-            trigger: under.trigger,
+            generation: context.generation,
+            trigger: context.trigger,
         };
-        view.under_way = Some(Asked { under, at: world.tick, said, evidence });
+        view.under_way = Some(Asked { context, at: world.tick, said, evidence });
     }
 
-    pub fn answer(&self, world: &mut World, index: u8, incarnation: Incarnation) {
+    pub fn response(&self, world: &mut World, index: u8, incarnation: Incarnation) {
         let view = &mut world.replicas[usize::from(index)].views[usize::from(incarnation)];
-        let Some(Asked { under, at, said, evidence }) = view.under_way.take() else { return };
+        let Some(Asked { context, at, said, evidence }) = view.under_way.take() else { return };
         if view.object.is_none() {
             return;
         }
-        let answer = |demand| Ok(Arc::new(Answer { demand, ..Answer::default() }));
+        let response = |demand| Ok(Arc::new(PollResponse { demand, ..PollResponse::default() }));
         let result = match said {
-            Said::Nothing => Err(NoAnswer { class: NoAnswerClass::Timeout, message: String::new() }),
-            Said::Needed => answer(Demand::Needed),
-            Said::NotNeeded => answer(Demand::NotNeeded),
-            Said::DesiredUnknown => answer(Demand::DesiredUnknown),
+            Said::Nothing => Err(PollError { class: PollErrorKind::Timeout, message: String::new() }),
+            Said::Needed => response(Demand::Needed),
+            Said::NotNeeded => response(Demand::NotNeeded),
+            Said::DesiredUnknown => response(Demand::DesiredUnknown),
         };
         view.remember(&self.memories, |memory| {
-            memory.take_answer(Answered { under: under.into(), asked: mono(at), took: Duration::ZERO, result });
+            memory.record_poll_result(PollResult {
+                context: context.into(),
+                sent: mono(at),
+                took: Duration::ZERO,
+                result,
+            });
         });
         (view.evidence, view.woken) = (Some(evidence), true);
     }

@@ -164,7 +164,7 @@ impl Machine {
                 broken.add(Broken::WAITING);
             }
             if !usable || object.deleting || self.suspends(object.spec) || !self.is_valid(object.spec) {
-                broken.add(Broken::NO_ANSWER);
+                broken.add(Broken::POLL_ERROR);
             }
         }
         if judge::is_ready_of_another(&new.conditions, new.observed_generation, object.generation) {

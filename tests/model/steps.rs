@@ -21,9 +21,9 @@ pub enum Action {
     /// A pass over one object, up to its first request.
     Pass(u8, Incarnation),
     /// A due question is asked; the endpoint makes up its mind.
-    Ask(u8, Incarnation),
+    PollClient(u8, Incarnation),
     /// The answer arrives.
-    Answer(u8, Incarnation),
+    PollResponse(u8, Incarnation),
     /// A request takes effect, or passes admission.
     Deliver(Flight),
     /// A reply reaches the pass that waits for it.
@@ -137,10 +137,10 @@ impl Machine {
                     actions.push(Action::Pass(index, incarnation));
                 }
                 if view.asks(world.tick) {
-                    actions.push(Action::Ask(index, incarnation));
+                    actions.push(Action::PollClient(index, incarnation));
                 }
                 if view.under_way.is_some() {
-                    actions.push(Action::Answer(index, incarnation));
+                    actions.push(Action::PollResponse(index, incarnation));
                 }
                 if budget.source_changes > 0 && view.object.is_some() {
                     actions.push(Action::SeeSource(index, incarnation));
@@ -272,13 +272,13 @@ impl Machine {
                 }
                 self.start_pass(world, *replica, *incarnation);
             }
-            Action::Ask(replica, incarnation) => {
+            Action::PollClient(replica, incarnation) => {
                 Self::ask(world, *replica, *incarnation);
                 if !self.configuration.split_answers {
-                    self.answer(world, *replica, *incarnation);
+                    self.response(world, *replica, *incarnation);
                 }
             }
-            Action::Answer(replica, incarnation) => self.answer(world, *replica, *incarnation),
+            Action::PollResponse(replica, incarnation) => self.response(world, *replica, *incarnation),
             Action::Deliver(flight) => {
                 flight::take(&mut world.flights, flight);
                 let done = self.at_server(world, *flight);

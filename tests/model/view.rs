@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use modelsync::core::answer::AskedUnder;
+use modelsync::core::response::PollContext;
 
 use super::{
     intern::{Id, Interner},
@@ -13,7 +13,7 @@ use super::{
 
 /// The facts under which a question was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Under {
+pub struct Context {
     pub incarnation: Incarnation,
     pub generation: u8,
     pub attempt: u8,
@@ -22,28 +22,28 @@ pub struct Under {
     pub revision: u8,
 }
 
-impl Under {
-    pub fn of(incarnation: Incarnation, under: &AskedUnder) -> Self {
+impl Context {
+    pub fn of(incarnation: Incarnation, context: &PollContext) -> Self {
         Self {
             incarnation,
-            generation: u8::try_from(under.generation).unwrap(),
-            attempt: u8::try_from(under.attempt).unwrap(),
-            ended: under.ended,
-            trigger: trigger_value(under.trigger.as_deref()),
-            revision: u8::try_from(under.revision).unwrap(),
+            generation: u8::try_from(context.generation).unwrap(),
+            attempt: u8::try_from(context.attempt).unwrap(),
+            ended: context.ended,
+            trigger: trigger_value(context.trigger.as_deref()),
+            revision: u8::try_from(context.revision).unwrap(),
         }
     }
 }
 
-impl From<Under> for AskedUnder {
-    fn from(under: Under) -> Self {
+impl From<Context> for PollContext {
+    fn from(context: Context) -> Self {
         Self {
-            uid: uid(under.incarnation).into(),
-            generation: i64::from(under.generation),
-            attempt: i64::from(under.attempt),
-            ended: under.ended,
-            trigger: trigger(under.trigger),
-            revision: u64::from(under.revision),
+            uid: uid(context.incarnation).into(),
+            generation: i64::from(context.generation),
+            attempt: i64::from(context.attempt),
+            ended: context.ended,
+            trigger: trigger(context.trigger),
+            revision: u64::from(context.revision),
         }
     }
 }
@@ -51,7 +51,7 @@ impl From<Under> for AskedUnder {
 /// A question under way, with its answer, and what was really so then: no replica sees this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Asked<Said, Evidence = ()> {
-    pub under: Under,
+    pub context: Context,
     pub at: Tick,
     pub said: Said,
     pub evidence: Evidence,
@@ -67,7 +67,7 @@ pub struct View<Object, Request, Said, Evidence = ()> {
     pub woken: bool,
     pub timer: Option<Tick>,
     /// The planned question.
-    pub planned: Option<(Tick, Under)>,
+    pub planned: Option<(Tick, Context)>,
     pub under_way: Option<Asked<Said, Evidence>>,
     /// Evidence of the answer in memory.
     pub evidence: Option<Evidence>,
@@ -162,13 +162,13 @@ impl<O: Object, Request: Copy, Said, Evidence> View<O, Request, Said, Evidence> 
     }
 
     /// As `Poller::plan`.
-    pub fn plan(&mut self, request: Option<(Tick, Under)>) {
+    pub fn plan(&mut self, request: Option<(Tick, Context)>) {
         let old = self.planned.take();
-        let under_way = self.under_way.as_ref().map(|asked| asked.under);
-        let request = request.filter(|(_, under)| under_way != Some(*under));
-        self.planned = request.map(|(at, under)| match old {
-            Some((planned, same)) if same == under => (planned.min(at), under),
-            _ => (at, under),
+        let under_way = self.under_way.as_ref().map(|sent| sent.context);
+        let request = request.filter(|(_, context)| under_way != Some(*context));
+        self.planned = request.map(|(at, context)| match old {
+            Some((planned, same)) if same == context => (planned.min(at), context),
+            _ => (at, context),
         });
     }
 

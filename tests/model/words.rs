@@ -15,8 +15,8 @@ impl fmt::Display for Action {
             Self::SeeObject(replica) => write!(f, "replica {replica} sees the object as it is"),
             Self::SeeRuns(replica) => write!(f, "replica {replica} sees the runs as they are"),
             Self::Pass(replica, incarnation) => write!(f, "replica {replica} makes a pass over {}", of(incarnation)),
-            Self::Ask(replica, incarnation) => write!(f, "replica {replica} asks for {}", of(incarnation)),
-            Self::Answer(replica, incarnation) => {
+            Self::PollClient(replica, incarnation) => write!(f, "replica {replica} asks for {}", of(incarnation)),
+            Self::PollResponse(replica, incarnation) => {
                 write!(f, "replica {replica} gets the answer for {}", of(incarnation))
             }
             Self::Deliver(flight) => write!(f, "{flight}: {}", flight.arrival()),

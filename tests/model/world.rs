@@ -297,7 +297,7 @@ impl Broken {
     pub const SHRUNK: u16 = 1 << 1;
     pub const END_NOT_DURABLE: u16 = 1 << 2;
     pub const END_UNTRUE: u16 = 1 << 3;
-    pub const NO_ANSWER: u16 = 1 << 4;
+    pub const POLL_ERROR: u16 = 1 << 4;
     pub const DELETION: u16 = 1 << 5;
     pub const READY: u16 = 1 << 6;
     pub const NO_WAKE_UP: u16 = 1 << 7;

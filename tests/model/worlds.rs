@@ -15,12 +15,12 @@ const ONE: Configuration =
 /// Two replicas that both believe that they lead.
 const TWO: Configuration = Configuration {
     replicas: 2,
-    rules: &[Rule::AwaitAnswer, Rule::Reserve, Rule::CreateRun, Rule::RunActive, Rule::UnreservedRunActive],
+    rules: &[Rule::AwaitResponse, Rule::Reserve, Rule::CreateRun, Rule::RunActive, Rule::UnreservedRunActive],
     ..ONE
 };
 /// Rules of the life of one run.
 const USUAL: &[Rule] =
-    &[Rule::AwaitAnswer, Rule::Reserve, Rule::CreateRun, Rule::RunActive, Rule::RecordEnd, Rule::UpToDate];
+    &[Rule::AwaitResponse, Rule::Reserve, Rule::CreateRun, Rule::RunActive, Rule::RecordEnd, Rule::UpToDate];
 
 /// Small enough for every run of the tests.
 pub fn small() -> Vec<Configuration> {
@@ -140,7 +140,7 @@ fn waits() -> Vec<Configuration> {
             horizon: 3,
             success_serves: false,
             budget: Budget { endpoint_failures: 1, run_failures: 1, ..NONE },
-            rules: &[Rule::NoAnswer, Rule::BackOff, Rule::AskAgain, Rule::Settle],
+            rules: &[Rule::PollFailed, Rule::BackOff, Rule::PollAgain, Rule::Settle],
             ..ONE
         },
         Configuration {
@@ -148,7 +148,7 @@ fn waits() -> Vec<Configuration> {
             horizon: 3,
             specs: &[Spec::Bounded],
             budget: Budget { lost: 1, cancels: 1, ..NONE },
-            rules: &[Rule::StopRun, Rule::BackOff, Rule::AskAgain, Rule::Cancelled],
+            rules: &[Rule::StopRun, Rule::BackOff, Rule::PollAgain, Rule::Cancelled],
             ..ONE
         },
         Configuration {
@@ -180,7 +180,7 @@ fn waits() -> Vec<Configuration> {
             horizon: 2,
             specs: &[Spec::DeniedAtFirst, Spec::NeverAllowed],
             budget: Budget { edits: 1, triggers: 1, overrides: 1, refusals: 1, ..NONE },
-            rules: &[Rule::OutsideWindow, Rule::AskAgain],
+            rules: &[Rule::OutsideWindow, Rule::PollAgain],
             ..ONE
         },
         Configuration {
@@ -189,7 +189,7 @@ fn waits() -> Vec<Configuration> {
             specs: &[Spec::Plain, Spec::Suspended],
             split_answers: true,
             budget: Budget { edits: 2, run_failures: 1, ..NONE },
-            rules: &[Rule::BackOff, Rule::AskAgain, Rule::Suspended],
+            rules: &[Rule::BackOff, Rule::PollAgain, Rule::Suspended],
             ..ONE
         },
         Configuration {
@@ -323,7 +323,7 @@ pub fn of_mutant(mutant: Mutant) -> Configuration {
             budget: Budget { run_failures: 1, crashes: 1, ..NONE },
             ..one
         },
-        Mutant::OldAnswerAfterWait => Configuration { horizon: 2, budget: Budget { run_failures: 1, ..NONE }, ..one },
+        Mutant::OldResponseAfterWait => Configuration { horizon: 2, budget: Budget { run_failures: 1, ..NONE }, ..one },
         Mutant::SearchesOnlyOnce => {
             Configuration { horizon: 0, earlier: true, budget: Budget { crashes: 1, ..NONE }, ..one }
         }

@@ -267,14 +267,14 @@ impl World {
     pub async fn eventually<T>(&self, what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
         let asking = async {
             loop {
-                if let Some(answer) = ask().await {
-                    return answer;
+                if let Some(response) = ask().await {
+                    return response;
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        let answer = tokio::time::timeout(DEADLINE, asking).await;
-        answer.unwrap_or_else(|_| panic!("waited {} s in vain for {what}", DEADLINE.as_secs()))
+        let response = tokio::time::timeout(DEADLINE, asking).await;
+        response.unwrap_or_else(|_| panic!("waited {} s in vain for {what}", DEADLINE.as_secs()))
     }
 
     /// Prints what somebody would look at who wonders why the test failed.
@@ -310,12 +310,12 @@ async fn node_address(client: &Client) -> String {
 async fn serve(models: Models) -> u16 {
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let router = Router::new().route("/{name}", get(answer)).with_state(models);
+    let router = Router::new().route("/{name}", get(response)).with_state(models);
     tokio::spawn(async move { axum::serve(listener, router).await });
     port
 }
 
-async fn answer(State(models): State<Models>, Path(name): Path<String>) -> String {
+async fn response(State(models): State<Models>, Path(name): Path<String>) -> String {
     let mut models = models.lock().unwrap();
     let model = models.entry(name).or_default();
     model.asked += 1;

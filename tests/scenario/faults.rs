@@ -27,11 +27,11 @@ use crate::harness::{
 
 /// What an API server may do to any request.
 const FAULTS: [Fault; 9] = [
-    Fault::Answer(409),
-    Fault::Answer(410),
-    Fault::Answer(429),
-    Fault::Answer(503),
-    Fault::Answer(504),
+    Fault::PollResponse(409),
+    Fault::PollResponse(410),
+    Fault::PollResponse(429),
+    Fault::PollResponse(503),
+    Fault::PollResponse(504),
     Fault::AnswerLate(504),
     Fault::Reset,
     Fault::DropReply,

@@ -313,18 +313,18 @@ async fn endpoint_that_cannot_be_reached_is_paused_and_comes_back() {
 #[tokio::test]
 async fn target_of_an_answer_is_what_failures_count_on() {
     scenario("target", async |world| {
-        let answer = |target: &str, name: &str| {
+        let response = |target: &str, name: &str| {
             let body = json!({ "needsSync": true, "target": target, "parameters": { "name": name } });
             Reply::Raw(200, body.to_string())
         };
-        world.model_sync_that_hears("a", answer("t1", "first")).await;
+        world.model_sync_that_hears("a", response("t1", "first")).await;
         world.end_run(&world.run("a", 1).await, "Failed").await;
         world.until("a", InSync, False, "BackingOff").await;
         // Other parameters for the same target wait as long.
-        world.endpoint.says("a", answer("t1", "second"));
+        world.endpoint.says("a", response("t1", "second"));
         world.settle("a").await;
         assert_eq!(world.runs("a").await.len(), 1);
-        world.endpoint.says("a", answer("t2", "second"));
+        world.endpoint.says("a", response("t2", "second"));
         world.clock.advance(Duration::from_secs(5));
         let run = world.run("a", 2).await;
         assert_eq!(run.metadata.labels.unwrap()[keys::ATTEMPT], "2");
@@ -335,10 +335,10 @@ async fn target_of_an_answer_is_what_failures_count_on() {
 #[tokio::test]
 async fn answer_that_says_when_to_ask_next_is_asked_then() {
     scenario("poll_after", async |world| {
-        let answer = |wait: &str| Reply::Raw(200, json!({ "needsSync": false, "pollAfter": wait }).to_string());
+        let response = |wait: &str| Reply::Raw(200, json!({ "needsSync": false, "pollAfter": wait }).to_string());
         let mut spec = world.spec("a");
         spec["interval"] = json!("24h");
-        world.endpoint.says("a", answer("1m"));
+        world.endpoint.says("a", response("1m"));
         world.apply("a", spec).await;
         world.until("a", InSync, True, "UpToDate").await;
         for _ in 0..3 {

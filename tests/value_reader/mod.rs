@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use modelsync::{
     api::{Request, Source},
     clock::Clock,
-    core::{answer::NoAnswer, confidential::Confidential},
+    core::{confidential::Confidential, response::PollError},
     port::{Credentials, ReadObjects},
     source::{
         address::AddressRules,
@@ -28,12 +28,12 @@ impl ReadObjects for NoCluster {
         _: &'a str,
         _: &'a str,
         _: &'a str,
-    ) -> BoxFuture<'a, Result<Option<String>, NoAnswer>> {
+    ) -> BoxFuture<'a, Result<Option<String>, PollError>> {
         panic!("these sources read no objects")
     }
 }
 
-type Given = Result<Confidential, NoAnswer>;
+type Given = Result<Confidential, PollError>;
 
 impl Credentials for NoCluster {
     fn secret<'a>(&'a self, _: &'a str, _: &'a str, _: &'a str) -> BoxFuture<'a, Given> {

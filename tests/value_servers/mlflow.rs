@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, process::Command};
 
-use modelsync::{core::answer::NoAnswerClass, source::value::Reading};
+use modelsync::{core::response::PollErrorKind, source::value::Reading};
 use serde_json::{Value, json};
 
 use crate::{
@@ -94,5 +94,5 @@ async fn mlflow_tells_the_version_of_an_alias_and_the_newest_one() {
     assert_eq!(attributes(&value), BTreeMap::from(expected));
 
     let elsewhere = ask(&format!("{}/prefix", server.url), MODEL, json!({ "latest": true })).await;
-    assert_eq!(elsewhere.unwrap_err().class, NoAnswerClass::Status, "a wrong address is no empty registry");
+    assert_eq!(elsewhere.unwrap_err().class, PollErrorKind::Status, "a wrong address is no empty registry");
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, process::Command, time::Duration};
 
 use axum::{Router, routing::get};
-use modelsync::core::answer::NoAnswerClass;
+use modelsync::core::response::PollErrorKind;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -70,16 +70,16 @@ async fn prometheus_tells_the_one_sample_of_a_query() {
     assert_eq!(read(query(&server, "missing")).await, Ok(None));
 
     for (text, class, problem) in [
-        ("accuracy", NoAnswerClass::Source, "the query yields 2 samples"),
-        ("accuracy[1m]", NoAnswerClass::Source, "a range of samples"),
-        ("\"text\"", NoAnswerClass::Source, "a string"),
-        ("accuracy{", NoAnswerClass::Status, "status 400 Bad Request"),
-        ("accuracy * on (job) accuracy", NoAnswerClass::Status, "the server refuses the query"),
+        ("accuracy", PollErrorKind::Source, "the query yields 2 samples"),
+        ("accuracy[1m]", PollErrorKind::Source, "a range of samples"),
+        ("\"text\"", PollErrorKind::Source, "a string"),
+        ("accuracy{", PollErrorKind::Status, "status 400 Bad Request"),
+        ("accuracy * on (job) accuracy", PollErrorKind::Status, "the server refuses the query"),
     ] {
         let failure = read(query(&server, text)).await.unwrap_err();
         assert_eq!(failure.class, class, "{text}: {}", failure.message);
         assert!(failure.message.contains(problem) && failure.message.starts_with(&server.url), "{}", failure.message);
     }
     let elsewhere = json!({ "prometheus": { "url": format!("{}/prefix", server.url), "query": "up" } });
-    assert_eq!(read(elsewhere).await.unwrap_err().class, NoAnswerClass::Status, "a wrong address is no empty vector");
+    assert_eq!(read(elsewhere).await.unwrap_err().class, PollErrorKind::Status, "a wrong address is no empty vector");
 }

@@ -4,7 +4,7 @@ use std::{cmp::Ordering, collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{Freshness, entry, order, reason, schedule::Schedule, unanswered, under_way};
+use super::{Freshness, entry, failed_polls, order, reason, schedule::Schedule, under_way};
 use crate::{
     api::{
         AnsweredReason, AttemptVerdict, BreachingMetric, ModelTrainStatus, RecordedInput, ScheduleStatus, StaleReason,
@@ -200,7 +200,7 @@ impl Weighing<'_> {
     fn tried(&self, name: &str, digest: &str) -> bool {
         let again = |reason: &StaleReason| reason.name == name && reason.value == digest;
         self.status.last_attempt.as_deref().is_some_and(|last| digest_of(&last.inputs, name) == Some(digest))
-            && !unanswered(self.status, StaleReasonType::Input, again)
+            && !failed_polls(self.status, StaleReasonType::Input, again)
     }
 
     /// The entry outlives a later training for another reason of which no run succeeded: what was tried before it is then
@@ -263,7 +263,7 @@ impl Weighing<'_> {
             self.result.standing.extend(reasons.filter(|reason| reason.type_ == type_).take(1).cloned());
             return;
         }
-        if unanswered(self.status, type_, |_| true) {
+        if failed_polls(self.status, type_, |_| true) {
             let reasons = self.status.last_attempt.iter().flat_map(|last| &last.reasons);
             let again = reasons.filter(|reason| reason.type_ == type_).take(1).cloned().collect::<Vec<_>>();
             return again.into_iter().for_each(|reason| self.live(reason));

@@ -80,7 +80,7 @@ fn spec() -> impl Strategy<Value = Value> {
 
 /// What an observer from outside remembers of one reason, without looking into status.
 #[derive(Clone, Debug)]
-struct Answer {
+struct PollResponse {
     value: String,
     at: Timestamp,
     /// How many trainings in a row had it among their reasons.
@@ -90,7 +90,7 @@ struct Answer {
 /// An observer that knows what may not happen.
 #[derive(Default)]
 struct Observer {
-    answers: BTreeMap<(StaleReasonType, String), Answer>,
+    answers: BTreeMap<(StaleReasonType, String), PollResponse>,
     /// Digests of the trainings so far, oldest first, and whether each was answered.
     trainings: Vec<(BTreeMap<String, String>, bool)>,
 }
@@ -113,16 +113,16 @@ impl Observer {
     /// A training is reserved for these reasons: none of them has been answered and has not revived.
     fn reserved(&self, trial: &Trial, reasons: &[StaleReason]) {
         for reason in reasons {
-            let answer = self.answers.get(&(reason.type_, reason.name.clone()));
-            match (reason.type_, answer) {
+            let response = self.answers.get(&(reason.type_, reason.name.clone()));
+            match (reason.type_, response) {
                 (StaleReasonType::Input, _) => self.may_try(trial, reason),
-                (StaleReasonType::Schedule, Some(answer)) => {
-                    assert!(firing(reason) > answer.value.parse().ok(), "{reason:?} after {answer:?}");
+                (StaleReasonType::Schedule, Some(response)) => {
+                    assert!(firing(reason) > response.value.parse().ok(), "{reason:?} after {response:?}");
                 }
-                (StaleReasonType::Trigger, Some(answer)) => assert_ne!(answer.value, reason.value),
-                (_, Some(answer)) => {
-                    let until = after(answer.at, SETTLE.after(answer.count));
-                    assert!(trial.now >= until, "{reason:?} at {} after {answer:?}", trial.now);
+                (StaleReasonType::Trigger, Some(response)) => assert_ne!(response.value, reason.value),
+                (_, Some(response)) => {
+                    let until = after(response.at, SETTLE.after(response.count));
+                    assert!(trial.now >= until, "{reason:?} at {} after {response:?}", trial.now);
                 }
                 (_, None) => {}
             }
@@ -148,15 +148,15 @@ impl Observer {
         let trigger = last.reasons.iter().find(|reason| reason.type_ == StaleReasonType::Trigger);
         if let Some(trigger) = trigger {
             // Whatever came of it: the value before is a new one when it comes back.
-            self.answers.retain(|(type_, _), answer| *type_ != trigger.type_ || answer.value == trigger.value);
+            self.answers.retain(|(type_, _), response| *type_ != trigger.type_ || response.value == trigger.value);
         }
         if !answers(verdict) {
             return;
         }
         for reason in &last.reasons {
             let key = (reason.type_, reason.name.clone());
-            let count = self.answers.get(&key).map_or(0, |answer| answer.count) + 1;
-            self.answers.insert(key, Answer { value: reason.value.clone(), at: last.ended_at, count });
+            let count = self.answers.get(&key).map_or(0, |response| response.count) + 1;
+            self.answers.insert(key, PollResponse { value: reason.value.clone(), at: last.ended_at, count });
         }
     }
 }

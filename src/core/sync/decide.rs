@@ -8,19 +8,19 @@ use super::{
     facts::Facts,
     plan::{Effect, Plan, Rule},
     serves, slot,
-    summarise::{Situation, awaits_first_answer, conditions, suspended},
+    summarise::{Situation, awaits_first_response, conditions, suspended},
     target::{Pause, fresh_target, pause, paused},
     validate::Valid,
 };
 use crate::{
     api::{ActiveRun, ConditionType, ModelSyncStatus, Reason, Reservation, RunSlot, Target},
     core::{
-        answer::{Answer, Demand, NoAnswer, NoAnswerClass, PollTarget, Values, map_parameters},
         condition::{find, truncated},
         name::{self, MAX_ATTEMPT},
         object::{PREDECESSOR_RETRY, RunKnowledge, UNKNOWN_RETRY},
         phase::next_turn,
         reservation::CREATE_WINDOW,
+        response::{Demand, PollError, PollErrorKind, PollResponse, PollTarget, Values, map_parameters},
         retention::{self, surplus},
         run::RunRecord,
         time::{Mono, Now, after, until, whole_seconds},
@@ -35,7 +35,7 @@ const MAX_SHOWN_VALUE: usize = 256;
 /// Shortest and longest time that an endpoint may ask for until the next question.
 const POLL_AFTER: (Duration, Duration) = (Duration::from_secs(5), Duration::from_hours(1));
 /// How many unanswered questions in a row change conditions that an answer had set.
-const UNANSWERED_TOLERATED: u32 = 3;
+const FAILED_POLLS_TOLERATED: u32 = 3;
 
 /// What is to be done about an object, and when to look again.
 ///
@@ -79,7 +79,7 @@ fn first_rule(facts: &Facts<'_>, now: Now) -> Plan {
         let situation = Situation::Hindered { reason: Reason::RunKindMissing, message: &message };
         return report(facts, Rule::RunKindMissing, &situation, now);
     }
-    by_answer(facts, valid, now)
+    decide_by_response(facts, valid, now)
 }
 
 /// A run of ours that no reservation names: status was lost or forged. It blocks, and it is shown.
@@ -93,73 +93,73 @@ fn unreserved_run(facts: &Facts<'_>, run: &RunRecord, now: Now) -> Plan {
 }
 
 /// Nothing is on its way: what the answer says decides.
-fn by_answer(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
-    let under = facts.under();
-    let Some(answered) = facts.memory.answer.as_ref().filter(|answered| answered.under == under) else {
-        return await_answer(facts, valid, now);
+fn decide_by_response(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
+    let context = facts.context();
+    let Some(polled) = facts.memory.response.as_ref().filter(|polled| polled.context == context) else {
+        return await_response(facts, valid, now);
     };
-    let answer = match &answered.result {
-        Ok(answer) => answer,
-        Err(no_answer) => return without_answer(facts, valid, no_answer, Rule::NoAnswer, now),
+    let response = match &polled.result {
+        Ok(response) => response,
+        Err(poll_error) => return without_response(facts, valid, poll_error, Rule::PollFailed, now),
     };
-    match answer.demand {
-        Demand::NotNeeded => up_to_date(facts, valid, answer, now),
-        Demand::DesiredUnknown => desired_unknown(facts, valid, answer, now),
-        Demand::Needed => match map_parameters(&answer.parameters, valid.mapping, valid.unmapped) {
-            Err(no_answer) => without_answer(facts, valid, &no_answer, Rule::NoAnswer, now),
-            Ok(parameters) => needed(facts, valid, (answer, answered.asked), parameters, now),
+    match response.demand {
+        Demand::NotNeeded => up_to_date(facts, valid, response, now),
+        Demand::DesiredUnknown => desired_unknown(facts, valid, response, now),
+        Demand::Needed => match map_parameters(&response.parameters, valid.mapping, valid.unmapped) {
+            Err(poll_error) => without_response(facts, valid, &poll_error, Rule::PollFailed, now),
+            Ok(parameters) => needed(facts, valid, (response, polled.sent), parameters, now),
         },
     }
 }
 
-fn up_to_date(facts: &Facts<'_>, valid: &Valid<'_>, answer: &Answer, now: Now) -> Plan {
-    let situation = Situation::UpToDate { compared: answer.values.is_some() };
+fn up_to_date(facts: &Facts<'_>, valid: &Valid<'_>, response: &PollResponse, now: Now) -> Plan {
+    let situation = Situation::UpToDate { compared: response.values.is_some() };
     let status = ModelSyncStatus {
         target: None,
         next_attempt_at: None,
         last_handled_trigger: handled(facts),
-        serving: serves::in_sync(facts, valid, answer, now),
-        ..compared(answer, reported(facts, &situation, now))
+        serving: serves::in_sync(facts, valid, response, now),
+        ..compared(response, reported(facts, &situation, now))
     };
-    Plan::write(facts, Rule::UpToDate, status).asking(facts, next_poll(facts, valid, now), now)
+    Plan::write(facts, Rule::UpToDate, status).polling(facts, next_poll(facts, valid, now), now)
 }
 
 /// Nobody has said yet what ought to be: not a failure, and nothing to start.
-pub(super) fn desired_unknown(facts: &Facts<'_>, valid: &Valid<'_>, answer: &Answer, now: Now) -> Plan {
+pub(super) fn desired_unknown(facts: &Facts<'_>, valid: &Valid<'_>, response: &PollResponse, now: Now) -> Plan {
     let status = ModelSyncStatus {
         next_attempt_at: None,
         last_handled_trigger: handled(facts),
-        ..compared(answer, reported(facts, &Situation::DesiredUnknown, now))
+        ..compared(response, reported(facts, &Situation::DesiredUnknown, now))
     };
-    Plan::write(facts, Rule::DesiredUnknown, status).asking(facts, next_poll(facts, valid, now), now)
+    Plan::write(facts, Rule::DesiredUnknown, status).polling(facts, next_poll(facts, valid, now), now)
 }
 
 /// A sync is needed: start it, unless its target has to wait.
 fn needed(
     facts: &Facts<'_>,
     valid: &Valid<'_>,
-    (answer, asked): (&Answer, Mono),
+    (response, sent): (&PollResponse, Mono),
     parameters: BTreeMap<String, String>,
     now: Now,
 ) -> Plan {
-    let target = fresh_target(facts, valid, answer, parameters, now);
+    let target = fresh_target(facts, valid, response, parameters, now);
     let pause = pause(facts, valid, &target, now);
     match pause {
-        Some(Pause { rule, until: None }) => return parked(facts, valid, target, (answer, rule), now),
+        Some(Pause { rule, until: None }) => return parked(facts, valid, target, (response, rule), now),
         Some(Pause { rule, until: Some(at) }) if at > now.wall => {
-            return wait_until(facts, valid, target, (answer, rule, at), now);
+            return wait_until(facts, valid, target, (response, rule, at), now);
         }
         _ => {}
     }
-    if let Some(plan) = outside_window(facts, valid, (&target, answer), now) {
+    if let Some(plan) = outside_window(facts, valid, (&target, response), now) {
         return plan;
     }
     // What was heard during a wait is not news about the moment at which it ends. Status forgets that moment at an edit;
     // the pause does not.
     let shown = facts.status.next_attempt_at.filter(|at| *at <= now.wall);
     let waited = pause.and_then(|pause| pause.until).max(shown);
-    if waited.is_some_and(|at| now.mono.since(asked) > until(at, now.wall)) {
-        return Plan::idle(Rule::AskAgain).asking(facts, Duration::ZERO, now);
+    if waited.is_some_and(|at| now.mono.since(sent) > until(at, now.wall)) {
+        return Plan::idle(Rule::PollAgain).polling(facts, Duration::ZERO, now);
     }
     if facts.status.attempt == 0
         && let Some(plan) = unlabelled(facts, valid, now)
@@ -176,14 +176,14 @@ fn needed(
         let situation = Situation::Stalled { reason: Reason::NoAttemptLeft, message };
         return report(facts, Rule::NoAttemptLeft, &situation, now);
     }
-    reserve(facts, valid, (target, answer), attempt, Rule::Reserve, now)
+    reserve(facts, valid, (target, response), attempt, Rule::Reserve, now)
 }
 
 /// Waits for a window, where there are any and none is open.
 pub(super) fn outside_window(
     facts: &Facts<'_>,
     valid: &Valid<'_>,
-    (target, answer): (&Target, &Answer),
+    (target, response): (&Target, &PollResponse),
     now: Now,
 ) -> Option<Plan> {
     let Permission::Closed(opens) = valid.windows.permission(now.wall) else { return None };
@@ -193,14 +193,14 @@ pub(super) fn outside_window(
     let status = ModelSyncStatus {
         target: Some(Box::new(target.clone())),
         next_attempt_at: opens,
-        ..compared(answer, reported(facts, &Situation::OutsideWindow { opens }, now))
+        ..compared(response, reported(facts, &Situation::OutsideWindow { opens }, now))
     };
     let plan = Plan::write(facts, Rule::OutsideWindow, status);
     let next = next_poll(facts, valid, now);
     Some(match opens.map(|at| until(now.wall, at)) {
         // As at the end of any wait, the question comes before the run.
-        Some(left) => plan.asking(facts, next.min(left), now).waking_at(now.mono + left),
-        None => plan.asking(facts, next, now),
+        Some(left) => plan.polling(facts, next.min(left), now).waking_at(now.mono + left),
+        None => plan.polling(facts, next, now),
     })
 }
 
@@ -224,29 +224,35 @@ fn unlabelled(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Option<Plan> {
 
 /// Asks at once where something changed since the last answer; after a restart into an unchanged world, in phase. Whether
 /// a run's end came after the last answer is not in status, so where a run's effect is awaited it is asked at once.
-fn await_answer(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
-    let unchanged = facts.memory.answer.is_none()
+fn await_response(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
+    let unchanged = facts.memory.response.is_none()
         && facts.memory.revision == 0
         && !facts.trigger_pending()
-        && !awaits_first_answer(facts)
+        && !awaits_first_response(facts)
         && find(&facts.status.conditions, ConditionType::InSync).is_some_and(|in_sync| {
             use Reason::{DesiredUnknown, EndpointFailing, SourceFailing, UpToDate};
             matches!(in_sync.reason, UpToDate | EndpointFailing | SourceFailing | DesiredUnknown)
         });
     let wait = if unchanged { next_phase(facts, valid, now) } else { Duration::ZERO };
-    let plan = if awaits_first_answer(facts) {
-        report(facts, Rule::AwaitAnswer, &Situation::AwaitingFirstAnswer, now)
+    let plan = if awaits_first_response(facts) {
+        report(facts, Rule::AwaitResponse, &Situation::AwaitingFirstAnswer, now)
     } else {
         // No answer yet is no news: what the last answer said stands.
-        Plan::idle(Rule::AwaitAnswer)
+        Plan::idle(Rule::AwaitResponse)
     };
-    plan.asking(facts, wait, now)
+    plan.polling(facts, wait, now)
 }
 
 /// No usable answer: shown at once where nothing good was shown for this generation, else after a few in a row.
-pub(super) fn without_answer(facts: &Facts<'_>, valid: &Valid<'_>, no_answer: &NoAnswer, rule: Rule, now: Now) -> Plan {
+pub(super) fn without_response(
+    facts: &Facts<'_>,
+    valid: &Valid<'_>,
+    poll_error: &PollError,
+    rule: Rule,
+    now: Now,
+) -> Plan {
     // Reasons that an object can show without ever having been answered.
-    let unasked = |reason| {
+    let shown_without_response = |reason| {
         use Reason::{
             AwaitingFirstAnswer, EndpointFailing, InternalError, InvalidSpec, PredecessorRunning, RunKindMissing,
             SourceFailing, Suspended,
@@ -263,56 +269,63 @@ pub(super) fn without_answer(facts: &Facts<'_>, valid: &Valid<'_>, no_answer: &N
                 | Suspended
         )
     };
-    let answered_well = facts.status.observed_generation == facts.object.generation
-        && find(&facts.status.conditions, ConditionType::InSync).is_some_and(|in_sync| !unasked(in_sync.reason));
-    let passing = facts.memory.unanswered < UNANSWERED_TOLERATED && no_answer.class != NoAnswerClass::Parameters;
-    let plan = if answered_well && passing {
+    let had_good_response = facts.status.observed_generation == facts.object.generation
+        && find(&facts.status.conditions, ConditionType::InSync)
+            .is_some_and(|in_sync| !shown_without_response(in_sync.reason));
+    let passing = facts.memory.failed_polls < FAILED_POLLS_TOLERATED && poll_error.class != PollErrorKind::Parameters;
+    let plan = if had_good_response && passing {
         Plan::idle(rule)
     } else {
         let reason = match valid.poll_target {
             PollTarget::NeedsSync { .. } => Reason::EndpointFailing,
             PollTarget::Compare(_) => Reason::SourceFailing,
         };
-        report(facts, rule, &Situation::Unanswered { reason, message: &no_answer.message }, now)
+        report(facts, rule, &Situation::PollsFailing { reason, message: &poll_error.message }, now)
     };
-    plan.asking(facts, next_phase(facts, valid, now), now)
+    plan.polling(facts, next_phase(facts, valid, now), now)
 }
 
 fn wait_until(
     facts: &Facts<'_>,
     valid: &Valid<'_>,
     target: Target,
-    (answer, rule, at): (&Answer, Rule, Timestamp),
+    (response, rule, at): (&PollResponse, Rule, Timestamp),
     now: Now,
 ) -> Plan {
     let situation = paused(facts.status, &Pause { rule, until: Some(at) });
     let status = ModelSyncStatus {
         target: Some(Box::new(target)),
         next_attempt_at: Some(at),
-        ..compared(answer, reported(facts, &situation, now))
+        ..compared(response, reported(facts, &situation, now))
     };
     // The question for the end of the wait is planned with it: its answer is what the next attempt is decided on.
     let left = until(now.wall, at);
     Plan::write(facts, rule, status)
-        .asking(facts, next_poll(facts, valid, now).min(left), now)
+        .polling(facts, next_poll(facts, valid, now).min(left), now)
         .waking_at(now.mono + left)
 }
 
 /// The target waits for a person, for another target, or for nothing at all.
-fn parked(facts: &Facts<'_>, valid: &Valid<'_>, target: Target, (answer, rule): (&Answer, Rule), now: Now) -> Plan {
+fn parked(
+    facts: &Facts<'_>,
+    valid: &Valid<'_>,
+    target: Target,
+    (response, rule): (&PollResponse, Rule),
+    now: Now,
+) -> Plan {
     let situation = paused(facts.status, &Pause { rule, until: None });
     let status = ModelSyncStatus {
         target: Some(Box::new(target)),
         next_attempt_at: None,
-        ..compared(answer, reported(facts, &situation, now))
+        ..compared(response, reported(facts, &situation, now))
     };
-    Plan::write(facts, rule, status).asking(facts, next_poll(facts, valid, now), now)
+    Plan::write(facts, rule, status).polling(facts, next_poll(facts, valid, now), now)
 }
 
 /// Status with the values that were compared.
-fn compared(answer: &Answer, status: ModelSyncStatus) -> ModelSyncStatus {
+fn compared(response: &PollResponse, status: ModelSyncStatus) -> ModelSyncStatus {
     let shown = |value: &str| truncated(value, MAX_SHOWN_VALUE);
-    let (desired, actual) = match &answer.values {
+    let (desired, actual) = match &response.values {
         Some(Values { desired, actual }) => (desired.as_deref().map(shown), Some(shown(actual))),
         None => (None, None),
     };
@@ -330,7 +343,7 @@ fn next_attempt(facts: &Facts<'_>) -> i64 {
 pub(super) fn reserve(
     facts: &Facts<'_>,
     valid: &Valid<'_>,
-    (target, answer): (Target, &Answer),
+    (target, response): (Target, &PollResponse),
     attempt: i64,
     rule: Rule,
     now: Now,
@@ -360,7 +373,7 @@ pub(super) fn reserve(
         target: Some(Box::new(target)),
         next_attempt_at: None,
         last_handled_trigger: handled(facts),
-        ..compared(answer, reported(facts, &Situation::RunActive { run: &run_name }, now))
+        ..compared(response, reported(facts, &Situation::RunActive { run: &run_name }, now))
     };
     Plan::write(facts, rule, status)
 }
@@ -413,9 +426,9 @@ pub(super) fn next_phase(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Dura
 
 /// Time until the next question after a good answer: when the endpoint asked for it, else the object's next turn.
 fn next_poll(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Duration {
-    let wanted = facts.memory.answer.as_ref().and_then(|answered| {
-        let after = answered.result.as_ref().ok()?.poll_after?.clamp(POLL_AFTER.0, POLL_AFTER.1);
-        Some((answered.asked + after).since(now.mono))
+    let wanted = facts.memory.response.as_ref().and_then(|polled| {
+        let after = polled.result.as_ref().ok()?.poll_after?.clamp(POLL_AFTER.0, POLL_AFTER.1);
+        Some((polled.sent + after).since(now.mono))
     });
     wanted.unwrap_or_else(|| next_phase(facts, valid, now))
 }

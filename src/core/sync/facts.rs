@@ -6,9 +6,9 @@ use super::{memory::Memory, validate::Valid};
 use crate::{
     api::ModelSyncStatus,
     core::{
-        answer::AskedUnder,
         invalid::Invalid,
         object::{Fence, Identity, RunKnowledge},
+        response::PollContext,
     },
 };
 
@@ -37,8 +37,8 @@ pub struct Facts<'a> {
 
 impl Facts<'_> {
     /// The facts under which a question would be asked now.
-    pub fn under(&self) -> AskedUnder {
-        AskedUnder {
+    pub fn context(&self) -> PollContext {
+        PollContext {
             uid: self.object.uid.clone(),
             generation: self.object.generation,
             attempt: self.status.attempt,

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use crate::{
     api::ModelSyncStatus,
     core::{
-        answer::Answered,
         reservation::{Lookup, Post, PostState},
+        response::PollResult,
         retention::{Limits, surplus},
         run::RunRecord,
         time::Mono,
@@ -28,9 +28,9 @@ pub struct Unlabelled {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     /// The last answer.
-    pub answer: Option<Answered>,
+    pub response: Option<PollResult>,
     /// How many questions in a row were not answered.
-    pub unanswered: u32,
+    pub failed_polls: u32,
     /// Since when a run has been needed that is neither on its way nor has succeeded; for a metric.
     pub demand_since: Option<Timestamp>,
     /// The last POST.
@@ -49,9 +49,9 @@ pub struct Memory {
 
 impl Memory {
     /// Takes in what a question brought.
-    pub fn take_answer(&mut self, answered: Answered) {
-        self.unanswered = if answered.result.is_ok() { 0 } else { self.unanswered.saturating_add(1) };
-        self.answer = Some(answered);
+    pub fn record_poll_result(&mut self, polled: PollResult) {
+        self.failed_polls = if polled.result.is_ok() { 0 } else { self.failed_polls.saturating_add(1) };
+        self.response = Some(polled);
     }
 
     /// Takes in what the run store shows now: when the reserved run was last seen, and since when the end of each finished
@@ -83,12 +83,12 @@ impl Memory {
     /// Forgets the parameters of an answer that a run was reserved on: no other starts on it. An answer with an entity tag
     /// keeps them, for the endpoint may say that it still holds.
     fn forget_parameters(&mut self, attempt: i64) {
-        let spent = self.answer.as_mut().filter(|answered| answered.under.attempt < attempt);
-        if let Some(Answered { result: Ok(answer), .. }) = spent
-            && answer.etag.is_none()
-            && !answer.parameters.is_empty()
+        let spent = self.response.as_mut().filter(|polled| polled.context.attempt < attempt);
+        if let Some(PollResult { result: Ok(response), .. }) = spent
+            && response.etag.is_none()
+            && !response.parameters.is_empty()
         {
-            Arc::make_mut(answer).parameters = BTreeMap::new();
+            Arc::make_mut(response).parameters = BTreeMap::new();
         }
     }
 
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
     use crate::{
         api::{Reservation, RunSlot},
-        core::answer::{Answer, AskedUnder},
+        core::response::{PollContext, PollResponse},
     };
 
     fn remembered(process: Mono) -> Memory {
@@ -155,17 +155,17 @@ mod tests {
     fn forgets_the_parameters_of_an_answer_once_a_run_is_reserved_on_it() {
         let now = Mono::default();
         let parameters = || BTreeMap::from([("name".to_owned(), "churn".to_owned())]);
-        let under =
-            AskedUnder { uid: "uid".into(), generation: 1, attempt: 0, ended: true, trigger: None, revision: 0 };
+        let context =
+            PollContext { uid: "uid".into(), generation: 1, attempt: 0, ended: true, trigger: None, revision: 0 };
         for (attempt, etag, kept) in [(0, None, true), (1, None, false), (1, Some("7".to_owned()), true)] {
-            let answer = Answer { parameters: parameters(), etag, ..Answer::default() };
-            let result = Ok(Arc::new(answer.clone()));
-            let answered = Answered { under: under.clone(), asked: now, took: Duration::ZERO, result };
-            let mut memory = Memory { answer: Some(answered), ..Memory::default() };
+            let response = PollResponse { parameters: parameters(), etag, ..PollResponse::default() };
+            let result = Ok(Arc::new(response.clone()));
+            let polled = PollResult { context: context.clone(), sent: now, took: Duration::ZERO, result };
+            let mut memory = Memory { response: Some(polled), ..Memory::default() };
             let status = ModelSyncStatus { attempt, ..ModelSyncStatus::default() };
             memory.observe(&[], Limits::KEEP_ALL, &status, now);
             let parameters = if kept { parameters() } else { BTreeMap::new() };
-            assert_eq!(*memory.answer.unwrap().result.unwrap(), Answer { parameters, ..answer }, "{attempt}");
+            assert_eq!(*memory.response.unwrap().result.unwrap(), PollResponse { parameters, ..response }, "{attempt}");
         }
     }
 

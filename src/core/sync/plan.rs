@@ -57,15 +57,15 @@ pub enum Rule {
     /// An earlier operator's run has not ended.
     UnlabelledRunActive,
     /// No usable answer yet.
-    AwaitAnswer,
+    AwaitResponse,
     /// The endpoint did not give a usable answer.
-    NoAnswer,
+    PollFailed,
     /// There is nothing desired yet.
     DesiredUnknown,
     /// Nothing needs to be done.
     UpToDate,
     /// A wait is over: the last answer is from before its end.
-    AskAgain,
+    PollAgain,
     /// The last run for this target failed a short while ago.
     BackOff,
     /// Runs for this target failed too often in a row.
@@ -107,11 +107,11 @@ impl Rule {
         Self::Suspended,
         Self::FindUnlabelledRun,
         Self::UnlabelledRunActive,
-        Self::AwaitAnswer,
-        Self::NoAnswer,
+        Self::AwaitResponse,
+        Self::PollFailed,
         Self::DesiredUnknown,
         Self::UpToDate,
-        Self::AskAgain,
+        Self::PollAgain,
         Self::BackOff,
         Self::RetriesExhausted,
         Self::Cancelled,
@@ -154,12 +154,12 @@ impl Plan {
     }
 
     /// Asks the endpoint after `wait`.
-    pub(super) fn asking(mut self, facts: &Facts<'_>, wait: Duration, now: Now) -> Self {
-        let kept = facts.memory.answer.as_ref().filter(|last| last.under.generation == facts.object.generation);
+    pub(super) fn polling(mut self, facts: &Facts<'_>, wait: Duration, now: Now) -> Self {
+        let kept = facts.memory.response.as_ref().filter(|last| last.context.generation == facts.object.generation);
         self.request = Some(PollRequest {
             at: now.mono + wait,
-            under: facts.under(),
-            kept: kept.and_then(|last| last.result.as_ref().ok()).filter(|answer| answer.etag.is_some()).cloned(),
+            context: facts.context(),
+            kept: kept.and_then(|last| last.result.as_ref().ok()).filter(|response| response.etag.is_some()).cloned(),
         });
         self
     }

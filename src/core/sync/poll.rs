@@ -3,8 +3,8 @@
 use crate::{
     api::{Compare, ModelSyncSpec},
     core::{
-        answer::PollTarget,
         invalid::Invalid,
+        response::PollTarget,
         source::{check_request, check_source, check_url},
     },
 };

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::core::{
-    answer::PollTarget,
     references::{Reference, of_sources},
+    response::PollTarget,
 };
 
 /// The objects that this question reads, each once.

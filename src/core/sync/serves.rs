@@ -4,10 +4,10 @@ use super::{facts::Facts, validate::Valid};
 use crate::{
     api::{ModelSyncSpec, ModelSyncStatus, Serving, TrainSelect},
     core::{
-        answer::Answer,
         invalid::Invalid,
         name::is_run_name,
         object::Identity,
+        response::PollResponse,
         time::{Now, whole_seconds},
         train::Follower,
     },
@@ -51,9 +51,11 @@ fn implied(spec: &ModelSyncSpec) -> Option<Served<'_>> {
 }
 
 /// What is served now that no sync is needed. An answer that names no version leaves it at what was served before.
-pub(super) fn in_sync(facts: &Facts<'_>, valid: &Valid<'_>, answer: &Answer, now: Now) -> Option<Box<Serving>> {
+pub(super) fn in_sync(facts: &Facts<'_>, valid: &Valid<'_>, response: &PollResponse, now: Now) -> Option<Box<Serving>> {
     let (served, before) = (valid.serves?, still(facts));
-    let Some(version) = answer.parameters.get(served.parameter).filter(|name| is_run_name(name)) else { return before };
+    let Some(version) = response.parameters.get(served.parameter).filter(|name| is_run_name(name)) else {
+        return before;
+    };
     before.filter(|before| before.version == *version).or_else(|| {
         let (model_train, version) = (served.train.to_owned(), version.clone());
         Some(Box::new(Serving { model_train, version, since: whole_seconds(now.wall) }))

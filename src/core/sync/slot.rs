@@ -6,19 +6,19 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    decide::{desired_unknown, next_phase, outside_window, report, reported, reserve, without_answer},
+    decide::{desired_unknown, next_phase, outside_window, report, reported, reserve, without_response},
     facts::Facts,
     plan::{Effect, Plan, Rule},
-    summarise::{Situation, awaits_first_answer, suspended},
+    summarise::{Situation, awaits_first_response, suspended},
     target::{Pause, fresh_target, pause, paused},
     validate::Valid,
 };
 use crate::{
     api::{LastRun, ModelSyncStatus, Outcome, Reason, Reservation, RunSlot, SuccessfulRun, Target, keys},
     core::{
-        answer::{Answer, Demand, map_parameters},
         effect::{CreateRun, StopCause, StopRun},
         reservation::{PostState, Refusal, Whereabouts, fence_deadline, too_late, whereabouts},
+        response::{Demand, PollResponse, map_parameters},
         retry::{CREATE_BACKOFF, INVALID_RETRY},
         run::{Ending, RunRecord},
         time::{Now, whole_seconds},
@@ -63,7 +63,7 @@ fn running(facts: &Facts<'_>, run: &RunRecord, now: Now) -> Plan {
 fn active(facts: &Facts<'_>, run: &RunRecord, now: Now) -> Plan {
     let plan = report(facts, Rule::RunActive, &Situation::RunActive { run: &run.name }, now);
     match &facts.spec {
-        Ok(valid) if awaits_first_answer(facts) && !valid.suspended => plan.asking(facts, Duration::ZERO, now),
+        Ok(valid) if awaits_first_response(facts) && !valid.suspended => plan.polling(facts, Duration::ZERO, now),
         _ => plan,
     }
 }
@@ -220,37 +220,37 @@ fn again(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Pla
             return report(facts, Rule::InvalidSpec, &situation, now);
         }
     };
-    let under = facts.under();
-    let answered = facts.memory.answer.as_ref().filter(|answered| answered.under == under);
-    match answered.map(|answered| &answered.result) {
+    let context = facts.context();
+    let polled = facts.memory.response.as_ref().filter(|polled| polled.context == context);
+    match polled.map(|polled| &polled.result) {
         None => {
-            let plan = if awaits_first_answer(facts) {
+            let plan = if awaits_first_response(facts) {
                 report(facts, Rule::AwaitReserveAgain, &Situation::AwaitingFirstAnswer, now)
             } else {
                 Plan::idle(Rule::AwaitReserveAgain)
             };
-            plan.asking(facts, Duration::ZERO, now)
+            plan.polling(facts, Duration::ZERO, now)
         }
-        Some(Err(no_answer)) => without_answer(facts, valid, no_answer, Rule::AwaitReserveAgain, now),
-        Some(Ok(answer)) if answer.demand != Demand::Needed => lost(facts, open, slot, now),
-        Some(Ok(answer)) => match map_parameters(&answer.parameters, valid.mapping, valid.unmapped) {
-            Err(no_answer) => without_answer(facts, valid, &no_answer, Rule::AwaitReserveAgain, now),
+        Some(Err(poll_error)) => without_response(facts, valid, poll_error, Rule::AwaitReserveAgain, now),
+        Some(Ok(response)) if response.demand != Demand::Needed => lost(facts, open, slot, now),
+        Some(Ok(response)) => match map_parameters(&response.parameters, valid.mapping, valid.unmapped) {
+            Err(poll_error) => without_response(facts, valid, &poll_error, Rule::AwaitReserveAgain, now),
             Ok(parameters) => {
-                let target = fresh_target(facts, valid, answer, parameters, now);
-                if outside_window(facts, valid, (&target, answer), now).is_some() {
+                let target = fresh_target(facts, valid, response, parameters, now);
+                if outside_window(facts, valid, (&target, response), now).is_some() {
                     return lost(facts, open, slot, now);
                 }
-                reserve(facts, valid, (target, answer), open.attempt, Rule::ReserveAgain, now)
+                reserve(facts, valid, (target, response), open.attempt, Rule::ReserveAgain, now)
             }
         },
     }
 }
 
 /// The plan that waits for a window, where a run is needed and none may be started now.
-fn closed(facts: &Facts<'_>, valid: &Valid<'_>, answer: &Answer, now: Now) -> Option<Plan> {
-    let parameters = map_parameters(&answer.parameters, valid.mapping, valid.unmapped).ok()?;
-    let target = fresh_target(facts, valid, answer, parameters, now);
-    outside_window(facts, valid, (&target, answer), now)
+fn closed(facts: &Facts<'_>, valid: &Valid<'_>, response: &PollResponse, now: Now) -> Option<Plan> {
+    let parameters = map_parameters(&response.parameters, valid.mapping, valid.unmapped).ok()?;
+    let target = fresh_target(facts, valid, response, parameters, now);
+    outside_window(facts, valid, (&target, response), now)
 }
 
 /// Nobody sees the run, and a request for it may be on its way: look, wait for the deadline, look again.
@@ -291,15 +291,15 @@ fn unfenced(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> 
     if valid.suspended {
         return report(facts, Rule::Suspended, &suspended(facts), now);
     }
-    let under = facts.under();
-    let answered = facts.memory.answer.as_ref().filter(|answered| answered.under == under);
-    match answered.map(|answered| &answered.result) {
-        Some(Ok(answer)) if answer.demand == Demand::NotNeeded => {
-            let situation = Situation::UpToDate { compared: answer.values.is_some() };
-            report(facts, Rule::UpToDate, &situation, now).asking(facts, next_phase(facts, valid, now), now)
+    let context = facts.context();
+    let polled = facts.memory.response.as_ref().filter(|polled| polled.context == context);
+    match polled.map(|polled| &polled.result) {
+        Some(Ok(response)) if response.demand == Demand::NotNeeded => {
+            let situation = Situation::UpToDate { compared: response.values.is_some() };
+            report(facts, Rule::UpToDate, &situation, now).polling(facts, next_phase(facts, valid, now), now)
         }
-        Some(Ok(answer)) if answer.demand == Demand::DesiredUnknown => desired_unknown(facts, valid, answer, now),
-        Some(Ok(answer)) => closed(facts, valid, answer, now).unwrap_or_else(|| again(facts, open, slot, now)),
+        Some(Ok(response)) if response.demand == Demand::DesiredUnknown => desired_unknown(facts, valid, response, now),
+        Some(Ok(response)) => closed(facts, valid, response, now).unwrap_or_else(|| again(facts, open, slot, now)),
         _ => again(facts, open, slot, now),
     }
 }

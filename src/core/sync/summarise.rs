@@ -41,7 +41,7 @@ pub(super) enum Situation<'a> {
     /// There is nothing desired yet.
     DesiredUnknown,
     /// No usable answer.
-    Unanswered { reason: Reason, message: &'a str },
+    PollsFailing { reason: Reason, message: &'a str },
     /// Suspended by the user, who may have said why.
     Suspended { why: Option<&'a str> },
     /// A run of a deleted object of the same name is not finished.
@@ -107,7 +107,7 @@ impl Situation<'_> {
                 (Unknown, Reason::PredecessorRunning),
                 format!("run {run} of a deleted object of the same name has not ended yet"),
             ),
-            Self::Unanswered { reason, message } | Self::Hindered { reason, message } => {
+            Self::PollsFailing { reason, message } | Self::Hindered { reason, message } => {
                 ((False, *reason), (Unknown, *reason), (*message).to_owned())
             }
             Self::Stalled { reason, message } => ((False, *reason), (Unknown, *reason), message.clone()),
@@ -127,7 +127,7 @@ pub(super) fn conditions(facts: &Facts<'_>, situation: &Situation<'_>, now: Now)
         stalled = Some((Reason::InvalidSpec, invalid.to_string()));
     }
     let suspended = facts.spec.as_ref().is_ok_and(|valid| valid.suspended);
-    let reconciling = stalled.is_none() && !suspended && !settles_generation(situation) && awaits_first_answer(facts);
+    let reconciling = stalled.is_none() && !suspended && !settles_generation(situation) && awaits_first_response(facts);
     if reconciling {
         ready = (Unknown, Reason::AwaitingFirstAnswer);
     } else if ready.0 == True && suspended {
@@ -163,12 +163,12 @@ pub(super) fn suspended<'a>(facts: &Facts<'a>) -> Situation<'a> {
 }
 
 /// Whether this generation's first answer is still to come.
-pub(super) fn awaits_first_answer(facts: &Facts<'_>) -> bool {
-    let answered_now =
-        facts.memory.answer.as_ref().is_some_and(|answered| answered.under.generation == facts.object.generation);
+pub(super) fn awaits_first_response(facts: &Facts<'_>) -> bool {
+    let polled_now =
+        facts.memory.response.as_ref().is_some_and(|polled| polled.context.generation == facts.object.generation);
     let taken_in = facts.status.observed_generation == facts.object.generation
         && find(&facts.status.conditions, Reconciling).is_none();
-    !(answered_now || taken_in)
+    !(polled_now || taken_in)
 }
 
 /// Situations that end the taking in of a generation although its endpoint was not asked.
@@ -178,7 +178,7 @@ fn settles_generation(situation: &Situation<'_>) -> bool {
         Situation::Suspended { .. }
             | Situation::UpToDate { .. }
             | Situation::DesiredUnknown
-            | Situation::Unanswered { .. }
+            | Situation::PollsFailing { .. }
             | Situation::Hindered { .. }
             | Situation::PredecessorRunning { .. }
     )

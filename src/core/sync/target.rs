@@ -8,8 +8,8 @@ use super::{facts::Facts, plan::Rule, summarise::Situation, validate::Valid};
 use crate::{
     api::{ModelSyncStatus, Outcome, Reason, Repeat, Target},
     core::{
-        answer::Answer,
         digest,
+        response::PollResponse,
         time::{Now, after, until, whole_seconds},
     },
 };
@@ -18,11 +18,11 @@ use crate::{
 pub(super) fn fresh_target(
     facts: &Facts<'_>,
     valid: &Valid<'_>,
-    answer: &Answer,
+    response: &PollResponse,
     parameters: BTreeMap<String, String>,
     now: Now,
 ) -> Target {
-    let digest = match &answer.target {
+    let digest = match &response.target {
         Some(named) => digest::named_target(named, &valid.template),
         None => digest::target(&parameters, &valid.template),
     };

@@ -9,9 +9,9 @@ use super::{
 use crate::{
     api::{DeletionPolicy, ModelSyncSpec, ParameterMapping, Repeat, UnmappedParameters},
     core::{
-        answer::{PollTarget, names},
         bounds::{backoff, duration},
         invalid::Invalid,
+        response::{PollTarget, names},
         retention::Limits,
         retry::{Backoff, RUN_BACKOFF, SETTLE},
         run::{RunBackend, RunKind, Template},

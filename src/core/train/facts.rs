@@ -8,9 +8,9 @@ use super::{memory::Memory, validate::Valid};
 use crate::{
     api::{ModelTrainStatus, ModelVersionSpec, RecordedMetric},
     core::{
-        answer::AskedUnder,
         invalid::Invalid,
         object::{Fence, Identity, RunKnowledge},
+        response::PollContext,
         version::VersionRecord,
     },
 };
@@ -73,8 +73,8 @@ pub struct Facts<'a> {
 
 impl<'a> Facts<'a> {
     /// The facts under which a question would be asked now.
-    pub fn under(&self) -> AskedUnder {
-        AskedUnder {
+    pub fn context(&self) -> PollContext {
+        PollContext {
             uid: self.object.uid.clone(),
             generation: self.object.generation,
             attempt: self.status.attempt,

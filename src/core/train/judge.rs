@@ -197,16 +197,16 @@ fn measured(
     // The answer wakes.
     let ask = |at: Duration| {
         let plan = report(facts, Rule::AwaitMetrics, &Situation::AwaitingMetrics { run: &run.name }, now);
-        let plan = plan.asking(facts, at, now);
+        let plan = plan.polling(facts, at, now);
         Err(Box::new(if over { plan } else { plan.waking_at(now.mono + left) }))
     };
     let measured = facts.memory.measured.get(&run.uid);
-    let asked = measured.map(|measured| measured.asked).max(facts.memory.unmeasured);
-    let Some(asked) = asked else { return ask(Duration::ZERO) };
+    let sent = measured.map(|measured| measured.sent).max(facts.memory.unmeasured);
+    let Some(sent) = sent else { return ask(Duration::ZERO) };
     let text = |name: &String| measured.and_then(|measured| measured.values.get(name)?.as_ref().ok()?.as_deref());
     let complete = metrics.values.iter().all(|value| text(&value.name).is_some());
     if !complete && !over {
-        return ask(MEASURE_AGAIN.saturating_sub(now.mono.since(asked)).min(left));
+        return ask(MEASURE_AGAIN.saturating_sub(now.mono.since(sent)).min(left));
     }
     let recorded = metrics.values.iter().map(|value| {
         let text = text(&value.name).map(|text| text.trim().to_owned());

@@ -6,13 +6,13 @@ use std::{
     sync::Arc,
 };
 
-use super::poll::{Read, TrainAnswer};
+use super::poll::{Read, TrainPollResponse};
 use crate::{
     api::{ModelTrainStatus, SlotState},
     core::{
-        answer::{Answered, AskedUnder},
         gate::Judgement,
         reservation::{Lookup, Post, PostState},
+        response::{PollContext, PollResult},
         results::Results,
         retention::{Limits, surplus},
         run::RunRecord,
@@ -26,16 +26,16 @@ pub struct Measured {
     /// Texts by name.
     pub values: BTreeMap<String, Read<String>>,
     /// When it was asked.
-    pub asked: Mono,
+    pub sent: Mono,
 }
 
 /// What this process knows of one object.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Memory {
     /// How things stood when they were last looked at.
-    pub observed: Option<Answered<TrainAnswer>>,
+    pub observed: Option<PollResult<TrainPollResponse>>,
     /// How many looks in a row brought nothing.
-    pub unanswered: u32,
+    pub failed_polls: u32,
     /// The last POST for each run.
     pub posts: BTreeMap<String, Post>,
     /// The last look for each run.
@@ -62,26 +62,26 @@ pub struct Memory {
 
 impl Memory {
     /// Takes in what a question brought.
-    pub fn take_answer(&mut self, answered: Answered<TrainAnswer>) {
-        match answered.result.as_deref() {
-            Ok(TrainAnswer::Measured(run_uid, values)) => {
-                let measured = Measured { values: values.clone(), asked: answered.asked };
+    pub fn record_poll_result(&mut self, polled: PollResult<TrainPollResponse>) {
+        match polled.result.as_deref() {
+            Ok(TrainPollResponse::Measured(run_uid, values)) => {
+                let measured = Measured { values: values.clone(), sent: polled.sent };
                 self.measured.insert(run_uid.clone(), measured);
                 self.unmeasured = None;
             }
-            Ok(answer @ TrainAnswer::Observed(_)) => {
-                self.unanswered = if answer.is_complete() { 0 } else { self.unanswered.saturating_add(1) };
-                self.observed = Some(answered);
+            Ok(response @ TrainPollResponse::Observed(_)) => {
+                self.failed_polls = if response.is_complete() { 0 } else { self.failed_polls.saturating_add(1) };
+                self.observed = Some(polled);
             }
-            Err(_) if !answered.under.ended => self.unmeasured = Some(answered.asked),
-            Err(_) => self.unanswered = self.unanswered.saturating_add(1),
+            Err(_) if !polled.context.ended => self.unmeasured = Some(polled.sent),
+            Err(_) => self.failed_polls = self.failed_polls.saturating_add(1),
         }
     }
 
     /// How things stand, if that was asked under these facts.
-    pub fn observed_under(&self, under: &AskedUnder) -> Option<(&Arc<TrainAnswer>, Mono)> {
-        let observed = self.observed.as_ref().filter(|observed| observed.under == *under)?;
-        observed.result.as_ref().ok().map(|answer| (answer, observed.asked))
+    pub fn observed_in(&self, context: &PollContext) -> Option<(&Arc<TrainPollResponse>, Mono)> {
+        let observed = self.observed.as_ref().filter(|observed| observed.context == *context)?;
+        observed.result.as_ref().ok().map(|response| (response, observed.sent))
     }
 
     /// Takes in what the run store shows now, and forgets what belongs to trainings that have ended.

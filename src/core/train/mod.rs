@@ -32,6 +32,6 @@ pub use facts::{Facts, Follower, VersionKnowledge};
 pub use judge::{Evidence, ReadResults};
 pub use memory::Memory;
 pub use plan::{Effect, Plan, Rule};
-pub use poll::{InputValue, Observation, TrainAnswer, TrainPollTarget, references};
+pub use poll::{InputValue, Observation, TrainPollResponse, TrainPollTarget, references};
 pub use summarise::broken_off;
 pub use validate::{Compiled, Valid, validate};

@@ -12,7 +12,7 @@ use crate::{
         Candidate, FromAccepted, FromContext, StaleReason, TrainParameter,
         needs_sync::{MAX_PARAMETER_COUNT, MAX_PARAMETERS},
     },
-    core::answer::Answer,
+    core::response::PollResponse,
 };
 
 /// What parameters are made from, at the reservation.
@@ -76,8 +76,8 @@ fn value(
             .ok_or_else(|| format!("takes {field:?} of the input {name:?}, whose source gives no such attribute"));
     }
     if let Some(name) = &parameter.from_answer {
-        return Ok(answer(origins.observation)
-            .and_then(|answer| answer.parameters.get(name))
+        return Ok(response(origins.observation)
+            .and_then(|response| response.parameters.get(name))
             .cloned()
             .unwrap_or_default());
     }
@@ -99,12 +99,12 @@ fn value(
 fn input<'a>(observation: Option<&'a Observation>, name: &str) -> Result<&'a InputValue, String> {
     match observation.and_then(|observation| observation.inputs.get(name)) {
         Some(Ok(Some(value))) => Ok(value),
-        Some(Err(no_answer)) => Err(format!("needs the input {name:?}, which cannot be read: {}", no_answer.message)),
+        Some(Err(poll_error)) => Err(format!("needs the input {name:?}, which cannot be read: {}", poll_error.message)),
         _ => Err(format!("needs the input {name:?}, which has no value")),
     }
 }
 
-fn answer(observation: Option<&Observation>) -> Option<&Answer> {
+fn response(observation: Option<&Observation>) -> Option<&PollResponse> {
     observation?.endpoint.as_ref()?.as_ref().ok()
 }
 

@@ -84,7 +84,7 @@ rules! {
     /// Suspended.
     Suspended,
     /// How things stand is not known yet.
-    AwaitAnswer,
+    AwaitResponse,
     /// Nothing makes the model stale.
     Fresh,
     /// It is stale, and that has been answered.
@@ -92,7 +92,7 @@ rules! {
     /// It is stale, and what a training needs is not there.
     InputMissing,
     /// How things stand cannot be told.
-    NoAnswer,
+    PollFailed,
     /// The last training failed a short while ago.
     BackOff,
     /// Trainings failed too often in a row.
@@ -148,15 +148,15 @@ impl Plan {
     }
 
     /// Asks after `wait`.
-    pub(super) fn asking(mut self, facts: &Facts<'_>, wait: Duration, now: Now) -> Self {
-        let observed = facts.memory.observed.as_ref().filter(|last| last.under.generation == facts.object.generation);
-        let answer = observed
+    pub(super) fn polling(mut self, facts: &Facts<'_>, wait: Duration, now: Now) -> Self {
+        let observed = facts.memory.observed.as_ref().filter(|last| last.context.generation == facts.object.generation);
+        let response = observed
             .and_then(|last| last.result.as_ref().ok())
-            .and_then(|answer| answer.observed())
+            .and_then(|response| response.observed())
             .and_then(|observation| observation.endpoint.as_ref()?.as_ref().ok())
-            .filter(|answer| answer.etag.is_some());
-        let kept = answer.cloned().map(std::sync::Arc::new);
-        self.request = Some(PollRequest { at: now.mono + wait, under: facts.under(), kept });
+            .filter(|response| response.etag.is_some());
+        let kept = response.cloned().map(std::sync::Arc::new);
+        self.request = Some(PollRequest { at: now.mono + wait, context: facts.context(), kept });
         self
     }
 }

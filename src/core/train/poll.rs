@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     api::{ModelTrainSpec, Outcome, SlotState, Source, TrainReservation},
     core::{
-        answer::{Answer, NoAnswer, PollTarget},
         references::{Reference, of_sources},
+        response::{PollError, PollResponse, PollTarget},
         results,
         run::RunRecord,
     },
@@ -43,7 +43,7 @@ pub struct InputValue {
 }
 
 /// What reading one source brought: a value, `None` where there is none, or why that cannot be told.
-pub type Read<T> = Result<Option<T>, NoAnswer>;
+pub type Read<T> = Result<Option<T>, PollError>;
 
 /// How things stand.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,19 +53,19 @@ pub struct Observation {
     /// Texts of the live metrics by name.
     pub metrics: BTreeMap<String, Read<String>>,
     /// What the endpoint said.
-    pub endpoint: Option<Result<Answer, NoAnswer>>,
+    pub endpoint: Option<Result<PollResponse, PollError>>,
 }
 
 /// What came back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TrainAnswer {
+pub enum TrainPollResponse {
     /// How things stand.
     Observed(Observation),
     /// Texts of the metrics of the run with this uid, by name.
     Measured(String, BTreeMap<String, Read<String>>),
 }
 
-impl TrainAnswer {
+impl TrainPollResponse {
     /// Whether everything that was asked was told.
     pub fn is_complete(&self) -> bool {
         match self {

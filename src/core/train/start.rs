@@ -10,7 +10,7 @@ use super::{
     plan::{Plan, Rule},
     poll::{Observation, observe},
     slots::{active, claim},
-    summarise::{Situation, as_before, awaits_first_answer, report, reported, taken_in, was_kept_from_looking},
+    summarise::{Situation, as_before, awaits_first_response, report, reported, taken_in, was_kept_from_looking},
     validate::Valid,
 };
 use crate::{
@@ -19,7 +19,6 @@ use crate::{
         TrainSlot, TrainTarget,
     },
     core::{
-        answer::{Demand, NoAnswer},
         budget::{Room, rectified},
         chain::recorded_input,
         digest,
@@ -27,6 +26,7 @@ use crate::{
         name::{self, MAX_ATTEMPT},
         object::RunKnowledge,
         phase::next_turn,
+        response::{Demand, PollError},
         source::describe,
         time::{Mono, Now, after, until},
         window::Permission,
@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// How many looks in a row that bring not everything change conditions that a good one had set.
-const UNANSWERED_TOLERATED: u32 = 3;
+const FAILED_POLLS_TOLERATED: u32 = 3;
 /// A training is not reserved on a look that is older: what is pinned is what stands then.
 const FRESH_ENOUGH: Duration = Duration::from_secs(30);
 /// Longest wait for time alone: a clock that jumped is noticed within a day.
@@ -45,22 +45,22 @@ const MAX_PINNED: usize = 64 * 1024;
 /// Decides for an object without an open training, whose spec can be carried out.
 pub fn between(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
     let asks = observe(valid.spec).is_some();
-    let observed = facts.memory.observed_under(&facts.under());
-    let observation = observed.and_then(|(answer, _)| answer.observed());
+    let observed = facts.memory.observed_in(&facts.context());
+    let observation = observed.and_then(|(response, _)| response.observed());
     let evaluation = weigh(facts, valid, observation, now);
     let mut status = facts.status.clone();
     evaluation.store(&mut status);
     status.budget = budget_status(facts, valid);
     let stored = &Facts { status: &status, ..facts.clone() };
     let plan = if asks && observed.is_none() {
-        await_answer(facts, valid, &evaluation, now)
+        await_response(facts, valid, &evaluation, now)
     } else if evaluation.live.is_empty() {
         not_due((facts, stored), observation, &evaluation, now)
     } else {
-        let asked = observed.map(|(_, asked)| asked);
-        due((facts, stored), valid, (observation, asked), &evaluation, now)
+        let sent = observed.map(|(_, sent)| sent);
+        due((facts, stored), valid, (observation, sent), &evaluation, now)
     };
-    let plan = if asks && plan.request.is_none() { plan.asking(stored, turn(facts, valid, now), now) } else { plan };
+    let plan = if asks && plan.request.is_none() { plan.polling(stored, turn(facts, valid, now), now) } else { plan };
     match evaluation.next {
         Some(next) => plan.waking_at(now.mono + until(now.wall, next).min(LONGEST_WAIT)),
         None => plan,
@@ -91,7 +91,7 @@ pub fn weigh(facts: &Facts<'_>, valid: &Valid<'_>, observation: Option<&Observat
     let seen = Seen {
         inputs: &inputs,
         metrics: &metrics,
-        endpoint: endpoint.map(|answer| answer.demand == Demand::Needed),
+        endpoint: endpoint.map(|response| response.demand == Demand::Needed),
         trigger: trigger.as_deref(),
         awaits_serving: facts.awaits_serving(),
         created_at: facts.object.created_at.unwrap_or(now.wall),
@@ -101,19 +101,19 @@ pub fn weigh(facts: &Facts<'_>, valid: &Valid<'_>, observation: Option<&Observat
 
 /// Asks at once where something changed; after a restart into an unchanged world, in phase. What time alone makes due is
 /// looked at anew before a training is started for it. No answer yet is no news: what the last look said stands.
-fn await_answer(facts: &Facts<'_>, valid: &Valid<'_>, evaluation: &Evaluation, now: Now) -> Plan {
+fn await_response(facts: &Facts<'_>, valid: &Valid<'_>, evaluation: &Evaluation, now: Now) -> Plan {
     let unchanged = facts.memory.observed.is_none()
         && facts.memory.revision == 0
         && evaluation.live.is_empty()
-        && !awaits_first_answer(facts)
+        && !awaits_first_response(facts)
         && !was_kept_from_looking(facts);
     let wait = if unchanged { turn(facts, valid, now) } else { Duration::ZERO };
-    let plan = if awaits_first_answer(facts) {
-        report(facts, Rule::AwaitAnswer, &Situation::AwaitingFirstAnswer, now)
+    let plan = if awaits_first_response(facts) {
+        report(facts, Rule::AwaitResponse, &Situation::AwaitingFirstAnswer, now)
     } else {
-        as_before(facts, Rule::AwaitAnswer, now)
+        as_before(facts, Rule::AwaitResponse, now)
     };
-    plan.asking(facts, wait, now)
+    plan.polling(facts, wait, now)
 }
 
 /// No training is due: fresh, answered already, or not known. `before` has the status of before the evaluation.
@@ -124,7 +124,7 @@ fn not_due(
     now: Now,
 ) -> Plan {
     if let Some(failure) = failure(observation).filter(|_| !evaluation.known) {
-        return unanswered((before, facts), failure, now);
+        return failed_polls((before, facts), failure, now);
     }
     let missing: Vec<_> = evaluation.missing_inputs.iter().filter(|missing| missing.counts).collect();
     if let Some(missing) = missing.first() {
@@ -139,24 +139,24 @@ fn not_due(
 }
 
 /// How things stand cannot be told. The first look at a generation says so, whatever it brings; later several in a row do.
-fn unanswered((before, facts): (&Facts<'_>, &Facts<'_>), (reason, message): (Reason, String), now: Now) -> Plan {
-    if facts.memory.unanswered >= UNANSWERED_TOLERATED || !taken_in(facts) || was_kept_from_looking(facts) {
-        return report(facts, Rule::NoAnswer, &Situation::Unanswered { reason, message }, now);
+fn failed_polls((before, facts): (&Facts<'_>, &Facts<'_>), (reason, message): (Reason, String), now: Now) -> Plan {
+    if facts.memory.failed_polls >= FAILED_POLLS_TOLERATED || !taken_in(facts) || was_kept_from_looking(facts) {
+        return report(facts, Rule::PollFailed, &Situation::PollsFailing { reason, message }, now);
     }
-    as_before(before, Rule::NoAnswer, now)
+    as_before(before, Rule::PollFailed, now)
 }
 
 /// The first thing that could not be read, and the reason that users see.
 fn failure(observation: Option<&Observation>) -> Option<(Reason, String)> {
     let observation = observation?;
-    let source = |kind: &str, name: &str, no_answer: &NoAnswer| {
-        (Reason::SourceFailing, format!("{kind} {name:?}: {}", no_answer.message))
+    let source = |kind: &str, name: &str, poll_error: &PollError| {
+        (Reason::SourceFailing, format!("{kind} {name:?}: {}", poll_error.message))
     };
     let inputs = observation.inputs.iter().filter_map(|(name, read)| Some(source("input", name, read.as_ref().err()?)));
     let metrics =
         observation.metrics.iter().filter_map(|(name, read)| Some(source("metric", name, read.as_ref().err()?)));
-    let endpoint = observation.endpoint.as_ref().and_then(|answer| answer.as_ref().err());
-    let endpoint = endpoint.map(|no_answer| (Reason::EndpointFailing, no_answer.message.clone()));
+    let endpoint = observation.endpoint.as_ref().and_then(|response| response.as_ref().err());
+    let endpoint = endpoint.map(|poll_error| (Reason::EndpointFailing, poll_error.message.clone()));
     inputs.chain(metrics).chain(endpoint).next()
 }
 
@@ -164,13 +164,13 @@ fn failure(observation: Option<&Observation>) -> Option<(Reason, String)> {
 fn due(
     (before, facts): (&Facts<'_>, &Facts<'_>),
     valid: &Valid<'_>,
-    (observation, asked): (Option<&Observation>, Option<Mono>),
+    (observation, sent): (Option<&Observation>, Option<Mono>),
     evaluation: &Evaluation,
     now: Now,
 ) -> Plan {
     if let Some(missing) = evaluation.missing_inputs.iter().find(|missing| missing.counts) {
         if let Some(failure) = failure(observation).filter(|_| !missing.absent) {
-            return unanswered((before, facts), failure, now);
+            return failed_polls((before, facts), failure, now);
         }
         let message = format!("input {:?} has no value", missing.name);
         return report(facts, Rule::InputMissing, &Situation::InputMissing { message }, now);
@@ -187,8 +187,8 @@ fn due(
     if let Some(plan) = no_room(facts, valid, now).or_else(|| outside_window(facts, valid, now)) {
         return plan;
     }
-    if asked.is_some_and(|asked| now.mono.since(asked) > FRESH_ENOUGH) {
-        return as_before(before, Rule::AwaitAnswer, now).asking(facts, Duration::ZERO, now);
+    if sent.is_some_and(|sent| now.mono.since(sent) > FRESH_ENOUGH) {
+        return as_before(before, Rule::AwaitResponse, now).polling(facts, Duration::ZERO, now);
     }
     let attempt = next_attempt(facts);
     if attempt > MAX_ATTEMPT {

@@ -54,7 +54,7 @@ pub enum Situation<'a> {
     /// A training is due, and none may start now.
     OutsideWindow { opens: Option<Timestamp> },
     /// How things stand cannot be told.
-    Unanswered { reason: Reason, message: String },
+    PollsFailing { reason: Reason, message: String },
     /// Suspended by the user.
     Suspended,
     /// A run of a deleted object of the same name is not finished.
@@ -142,7 +142,7 @@ impl Situation<'_> {
                 (Unknown, Reason::PredecessorRunning),
                 format!("run {run} of a deleted object of the same name has not ended yet"),
             ),
-            Self::Unanswered { reason, message }
+            Self::PollsFailing { reason, message }
             | Self::Hindered { reason, message }
             | Self::Stalled { reason, message } => ((False, *reason), (Unknown, *reason), message.clone()),
         }
@@ -162,7 +162,7 @@ fn conditions(facts: &Facts<'_>, situation: &Situation<'_>, now: Now) -> Vec<Con
     let suspended = facts.spec.as_ref().is_ok_and(|valid| valid.suspended);
     // A training that is on its way is what there is to be said: nothing is looked at until it ends, which may take days.
     let awaited = matches!(situation, Situation::AwaitingFirstAnswer);
-    let taking_in = awaited && stalled.is_none() && !suspended && awaits_first_answer(facts);
+    let taking_in = awaited && stalled.is_none() && !suspended && awaits_first_response(facts);
     if taking_in {
         ready = (Unknown, Reason::AwaitingFirstAnswer);
     } else if ready.0 == True && suspended {
@@ -220,7 +220,7 @@ fn reworded(stored: &[Condition], wanted: &[Wanted], situation: &Situation<'_>) 
         }
         (
             Ready | Fresh | Reconciling | Stalled,
-            Situation::Unanswered { .. }
+            Situation::PollsFailing { .. }
             | Situation::Hindered { .. }
             | Situation::Stalled { .. }
             | Situation::Unconfirmed { .. },
@@ -286,9 +286,9 @@ pub fn as_before(facts: &Facts<'_>, rule: Rule, now: Now) -> Plan {
 }
 
 /// Whether this generation has still to be looked at for the first time.
-pub fn awaits_first_answer(facts: &Facts<'_>) -> bool {
+pub fn awaits_first_response(facts: &Facts<'_>) -> bool {
     let observed = &facts.memory.observed;
-    let observed_now = observed.as_ref().is_some_and(|observed| observed.under.generation == facts.object.generation);
+    let observed_now = observed.as_ref().is_some_and(|observed| observed.context.generation == facts.object.generation);
     !(observed_now || taken_in(facts))
 }
 

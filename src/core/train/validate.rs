@@ -6,12 +6,12 @@ use super::parameters::declared;
 use crate::{
     api::{DeletionPolicy, ModelTrainSpec},
     core::{
-        answer::PollTarget,
         bounds::{backoff, duration},
         budget::Budget,
         freshness::Freshness,
         gate::{GateProgram, LiveRule},
         invalid::Invalid,
+        response::PollTarget,
         results,
         retention::Limits,
         retry::{Backoff, RUN_BACKOFF},

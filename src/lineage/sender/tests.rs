@@ -51,7 +51,7 @@ impl Server {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (sender, statuses) = (sender.clone(), statuses.clone());
-                let service = service_fn(move |request| answer(request, sender.clone(), statuses.clone()));
+                let service = service_fn(move |request| response(request, sender.clone(), statuses.clone()));
                 tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
             }
         });
@@ -68,7 +68,7 @@ impl Server {
     }
 }
 
-async fn answer(
+async fn response(
     request: Request<Incoming>,
     seen: Arc<watch::Sender<Vec<Seen>>>,
     statuses: Vec<u16>,

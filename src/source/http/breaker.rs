@@ -10,10 +10,10 @@ use jiff::Timestamp;
 
 use crate::{
     core::{
-        answer::{NoAnswer, NoAnswerClass},
+        response::{PollError, PollErrorKind},
         time::{Mono, Now, after, whole_seconds},
     },
-    source::text::no_answer,
+    source::text::poll_error,
 };
 
 /// Failures in a row that pause an endpoint.
@@ -54,7 +54,7 @@ pub(super) enum Outcome {
     /// It answered something.
     Reached,
     /// It did not answer, for this reason.
-    Failed(NoAnswer),
+    Failed(PollError),
     /// It was not tried to the end.
     Unknown,
 }
@@ -66,7 +66,7 @@ pub(super) struct Endpoints(HashMap<Endpoint, Trouble>);
 #[derive(Debug)]
 struct Trouble {
     failures: u32,
-    last: NoAnswer,
+    last: PollError,
     at: Mono,
     /// End of the pause, on both clocks.
     paused: Option<(Mono, Timestamp)>,
@@ -76,8 +76,8 @@ struct Trouble {
 
 impl Outcome {
     /// What this result says of the endpoint. `absent_is_fine` takes a server that is not there for an answer.
-    pub(super) fn of<T>(result: &Result<T, NoAnswer>, absent_is_fine: bool) -> Self {
-        use NoAnswerClass::{Malformed, NotThere, Status, Timeout, Tls, TooLarge, Unreachable};
+    pub(super) fn of<T>(result: &Result<T, PollError>, absent_is_fine: bool) -> Self {
+        use PollErrorKind::{Malformed, NotThere, Status, Timeout, Tls, TooLarge, Unreachable};
         match result {
             Err(failure) if failure.class == NotThere && absent_is_fine => Self::Reached,
             Err(failure) if matches!(failure.class, Unreachable | NotThere | Tls | Timeout) => {
@@ -92,12 +92,12 @@ impl Outcome {
 impl Endpoints {
     /// The lane for the next question to this endpoint.
     pub(super) fn lane(&self, endpoint: &Endpoint) -> Lane {
-        let slow = self.0.get(endpoint).is_some_and(|trouble| trouble.last.class == NoAnswerClass::Timeout);
+        let slow = self.0.get(endpoint).is_some_and(|trouble| trouble.last.class == PollErrorKind::Timeout);
         if slow { Lane::Slow } else { Lane::Fast }
     }
 
     /// Whether this endpoint may be asked now, or why not and until when.
-    pub(super) fn check(&self, endpoint: &Endpoint, now: Now) -> Result<(), NoAnswer> {
+    pub(super) fn check(&self, endpoint: &Endpoint, now: Now) -> Result<(), PollError> {
         let Some(Trouble { failures, last, paused: Some((until, wall)), probed, .. }) = self.0.get(endpoint) else {
             return Ok(());
         };
@@ -109,12 +109,12 @@ impl Endpoints {
             return Ok(());
         };
         let message = format!("{when}, after {failures} failures in a row; the last: {}", last.message);
-        Err(no_answer(NoAnswerClass::Paused, &message))
+        Err(poll_error(PollErrorKind::Paused, &message))
     }
 
     /// Like [`Self::check`], and the question goes out now. `true` where it is the one that ends a pause: until it is
     /// settled no other goes out.
-    pub(super) fn begin(&mut self, endpoint: &Endpoint, now: Now) -> Result<bool, NoAnswer> {
+    pub(super) fn begin(&mut self, endpoint: &Endpoint, now: Now) -> Result<bool, PollError> {
         self.check(endpoint, now)?;
         let paused = self.0.get_mut(endpoint).filter(|trouble| trouble.paused.is_some());
         Ok(paused.is_some_and(|trouble| {
@@ -137,7 +137,7 @@ impl Endpoints {
         }
     }
 
-    fn fail(&mut self, endpoint: &Endpoint, probe: bool, last: NoAnswer, now: Now) {
+    fn fail(&mut self, endpoint: &Endpoint, probe: bool, last: PollError, now: Now) {
         if !self.0.contains_key(endpoint) {
             self.make_room();
         }
@@ -189,8 +189,8 @@ mod tests {
         Now { wall, server: None, mono: Mono::new(Duration::from_secs(seconds)) }
     }
 
-    fn failed(class: NoAnswerClass) -> Outcome {
-        Outcome::Failed(no_answer(class, "no connection: refused"))
+    fn failed(class: PollErrorKind) -> Outcome {
+        Outcome::Failed(poll_error(class, "no connection: refused"))
     }
 
     /// Asks at each of these seconds and fails; how many questions went out.
@@ -199,7 +199,7 @@ mod tests {
         for second in seconds {
             if let Ok(probe) = endpoints.begin(endpoint, at(second)) {
                 asked += 1;
-                endpoints.settle(endpoint, probe, failed(NoAnswerClass::Unreachable), at(second));
+                endpoints.settle(endpoint, probe, failed(PollErrorKind::Unreachable), at(second));
             }
         }
         asked
@@ -222,7 +222,7 @@ mod tests {
         let (mut endpoints, one) = (Endpoints::default(), endpoint("http://h/"));
         fail_at(&mut endpoints, &one, 0..5);
         let refusal = endpoints.check(&one, at(10)).unwrap_err();
-        assert_eq!(refusal.class, NoAnswerClass::Paused);
+        assert_eq!(refusal.class, PollErrorKind::Paused);
         assert_eq!(
             refusal.message,
             "not asked before 1970-01-01T00:00:34Z, after 5 failures in a row; the last: no connection: refused"
@@ -260,7 +260,7 @@ mod tests {
             assert_eq!(endpoints.begin(&one, at(0)), Ok(false));
         }
         for _ in 0..32 {
-            endpoints.settle(&one, false, failed(NoAnswerClass::Timeout), at(10));
+            endpoints.settle(&one, false, failed(PollErrorKind::Timeout), at(10));
         }
         assert!(endpoints.check(&one, at(39)).is_err() && endpoints.check(&one, at(40)).is_ok());
     }
@@ -269,8 +269,8 @@ mod tests {
     fn an_endpoint_is_slow_from_its_time_out_to_its_next_answer() {
         let (mut endpoints, one) = (Endpoints::default(), endpoint("http://h/"));
         for (outcome, lane) in [
-            (failed(NoAnswerClass::Unreachable), Lane::Fast),
-            (failed(NoAnswerClass::Timeout), Lane::Slow),
+            (failed(PollErrorKind::Unreachable), Lane::Fast),
+            (failed(PollErrorKind::Timeout), Lane::Slow),
             (Outcome::Unknown, Lane::Slow),
             (Outcome::Reached, Lane::Fast),
         ] {
@@ -295,13 +295,13 @@ mod tests {
 
     #[test]
     fn only_failures_to_reach_the_endpoint_count() {
-        use NoAnswerClass::{
+        use PollErrorKind::{
             Credentials, Errors, Malformed, NotThere, Parameters, Paused, Refused, Source, Status, Timeout, Tls,
             TooLarge, Unreachable,
         };
-        let of = |class, absent_is_fine| Outcome::of::<()>(&Err(no_answer(class, "x")), absent_is_fine);
+        let of = |class, absent_is_fine| Outcome::of::<()>(&Err(poll_error(class, "x")), absent_is_fine);
         for class in [Unreachable, NotThere, Tls, Timeout] {
-            assert_eq!(of(class, false), Outcome::Failed(no_answer(class, "x")));
+            assert_eq!(of(class, false), Outcome::Failed(poll_error(class, "x")));
         }
         for class in [Status, TooLarge, Malformed] {
             assert_eq!(of(class, false), Outcome::Reached);
@@ -310,7 +310,7 @@ mod tests {
             assert_eq!(of(class, false), Outcome::Unknown);
         }
         assert_eq!(of(NotThere, true), Outcome::Reached);
-        assert_eq!(of(Unreachable, true), Outcome::Failed(no_answer(Unreachable, "x")));
+        assert_eq!(of(Unreachable, true), Outcome::Failed(poll_error(Unreachable, "x")));
         assert_eq!(Outcome::of(&Ok(()), false), Outcome::Reached);
     }
 

@@ -24,10 +24,10 @@ use super::{
 };
 use crate::{
     core::{
-        answer::{NoAnswer, NoAnswerClass},
+        response::{PollError, PollErrorKind},
         time::Mono,
     },
-    source::{address::AddressRules, text::no_answer},
+    source::{address::AddressRules, text::poll_error},
 };
 
 /// Clients for sets of authorities that are kept at once. Beyond that the one that was used the longest time ago goes.
@@ -55,7 +55,7 @@ impl Clients {
         &self,
         authorities: Option<&Authorities<'_>>,
         now: Mono,
-    ) -> Result<(Client, Option<[u8; 32]>), NoAnswer> {
+    ) -> Result<(Client, Option<[u8; 32]>), PollError> {
         let Some(authorities) = authorities else { return Ok((self.usual.clone(), None)) };
         let digest: [u8; 32] = Sha256::digest(authorities.pem).into();
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -63,7 +63,7 @@ impl Clients {
             *used = now;
             return Ok((client.clone(), Some(digest)));
         }
-        let refuse = |reason: &str| no_answer(NoAnswerClass::Credentials, &format!("{}: {reason}", authorities.from));
+        let refuse = |reason: &str| poll_error(PollErrorKind::Credentials, &format!("{}: {reason}", authorities.from));
         let roots = read(authorities.pem).map_err(refuse)?;
         let client = build(&self.rules, &self.lookup, roots).map_err(|_| refuse("its certificates cannot be used"))?;
         kept.retain(|_, (_, used)| now.since(*used) < UNUSED);
@@ -127,7 +127,7 @@ mod tests {
         Clients::new(Arc::default(), system_lookup(), RootCertStore::empty()).unwrap()
     }
 
-    fn ask(clients: &Clients, pem: &str, second: u64) -> Result<(), NoAnswer> {
+    fn poll(clients: &Clients, pem: &str, second: u64) -> Result<(), PollError> {
         let authorities = Authorities { from: "ConfigMap ca, key x", pem: pem.as_bytes() };
         clients.trusting(Some(&authorities), Mono::new(Duration::from_secs(second))).map(drop)
     }
@@ -137,12 +137,12 @@ mod tests {
         let clients = clients();
         let count = || clients.kept.lock().unwrap().len();
         for n in 0..100 {
-            ask(&clients, &format!("{n}\n{CA}"), n).unwrap();
+            poll(&clients, &format!("{n}\n{CA}"), n).unwrap();
         }
         assert_eq!(count(), MAX_KEPT);
-        ask(&clients, &format!("99\n{CA}"), 600).unwrap();
+        poll(&clients, &format!("99\n{CA}"), 600).unwrap();
         assert_eq!(count(), MAX_KEPT, "one that is there already");
-        ask(&clients, &format!("new\n{CA}"), 99 + 600).unwrap();
+        poll(&clients, &format!("new\n{CA}"), 99 + 600).unwrap();
         assert_eq!(count(), 2, "that and the one that was used last");
     }
 
@@ -157,8 +157,8 @@ mod tests {
             (cut, "it is not PEM text with certificates"),
             ("-----BEGIN CERTIFICATE-----\n!s3cret\n-----END CERTIFICATE-----\n", "it is not PEM text"),
         ] {
-            let failure = ask(&clients(), pem, 0).unwrap_err();
-            assert_eq!(failure.class, NoAnswerClass::Credentials);
+            let failure = poll(&clients(), pem, 0).unwrap_err();
+            assert_eq!(failure.class, PollErrorKind::Credentials);
             assert!(failure.message.starts_with(&format!("ConfigMap ca, key x: {reason}")), "{}", failure.message);
             assert!(!failure.message.contains("s3cret"), "{}", failure.message);
         }
@@ -167,6 +167,6 @@ mod tests {
     #[test]
     fn takes_the_certificates_it_can_read_of_a_bundle() {
         let garbage = "-----BEGIN CERTIFICATE-----\nczNjcmV0\n-----END CERTIFICATE-----\n";
-        assert_eq!(ask(&clients(), &format!("# comment\n{garbage}{CA}"), 0), Ok(()));
+        assert_eq!(poll(&clients(), &format!("# comment\n{garbage}{CA}"), 0), Ok(()));
     }
 }

@@ -7,10 +7,10 @@ use std::{error::Error, io, iter};
 
 use super::Head;
 use crate::{
-    core::answer::{NoAnswer, NoAnswerClass},
+    core::response::{PollError, PollErrorKind},
     source::{
         address::Refusal,
-        text::{bytes, no_answer},
+        text::{bytes, poll_error},
     },
 };
 
@@ -25,42 +25,42 @@ const NO_SUCH_NAME: [&str; 5] = [
 ];
 
 /// The failure of a request that got no status line and headers.
-pub(super) fn classify(error: &reqwest::Error) -> NoAnswer {
+pub(super) fn classify(error: &reqwest::Error) -> PollError {
     let root = root(error);
     let (class, message) = if let Some(refusal) = find::<Refusal>(error) {
         return refused(refusal);
     } else if let Some(tls) = tls_failure(error) {
-        (NoAnswerClass::Tls, format!("TLS failed: {tls}"))
+        (PollErrorKind::Tls, format!("TLS failed: {tls}"))
     } else if error.is_dns() {
         let class = if NO_SUCH_NAME.iter().any(|words| root.contains(words)) {
-            NoAnswerClass::NotThere
+            PollErrorKind::NotThere
         } else {
-            NoAnswerClass::Unreachable
+            PollErrorKind::Unreachable
         };
         (class, format!("the host's name cannot be resolved: {root}"))
     } else if error.is_timeout() {
-        (NoAnswerClass::Timeout, "no connection was made in time".to_owned())
+        (PollErrorKind::Timeout, "no connection was made in time".to_owned())
     } else if error.is_connect() {
         let refused = find::<io::Error>(error).is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused);
-        let class = if refused { NoAnswerClass::NotThere } else { NoAnswerClass::Unreachable };
+        let class = if refused { PollErrorKind::NotThere } else { PollErrorKind::Unreachable };
         (class, format!("no connection: {root}"))
     } else if find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse_too_large) {
-        (NoAnswerClass::TooLarge, "the headers are too large or too many".to_owned())
+        (PollErrorKind::TooLarge, "the headers are too large or too many".to_owned())
     } else {
-        (NoAnswerClass::Malformed, format!("no valid HTTP answer: {root}"))
+        (PollErrorKind::Malformed, format!("no valid HTTP answer: {root}"))
     };
-    no_answer(class, &message)
+    poll_error(class, &message)
 }
 
 /// The failure of a request to an address that the rules refuse.
-pub(super) fn refused(refusal: &Refusal) -> NoAnswer {
-    no_answer(NoAnswerClass::Refused, &refusal.to_string())
+pub(super) fn refused(refusal: &Refusal) -> PollError {
+    poll_error(PollErrorKind::Refused, &refusal.to_string())
 }
 
 /// The failure of a body that broke off, or could not be decompressed, after `read` bytes.
-pub(super) fn broken_body(error: &reqwest::Error, head: &Head, read: usize) -> NoAnswer {
+pub(super) fn broken_body(error: &reqwest::Error, head: &Head, read: usize) -> PollError {
     let reason = format!("the body broke off after {}: {}", bytes(read), root(error));
-    head.fail(NoAnswerClass::Malformed, head.length, &reason)
+    head.fail(PollErrorKind::Malformed, head.length, &reason)
 }
 
 /// What went wrong with TLS, if that is what went wrong.

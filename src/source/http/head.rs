@@ -9,8 +9,8 @@ use reqwest::{
 
 use super::Limits;
 use crate::{
-    core::answer::{NoAnswer, NoAnswerClass},
-    source::text::{bytes, no_answer, sanitise},
+    core::response::{PollError, PollErrorKind},
+    source::text::{bytes, poll_error, sanitise},
 };
 
 /// Largest part of a header's value that a message shows, in bytes.
@@ -47,30 +47,30 @@ impl Head {
     }
 
     /// Whether this is an answer: only status 200 is.
-    pub fn must_be_ok(&self) -> Result<(), NoAnswer> {
+    pub fn must_be_ok(&self) -> Result<(), PollError> {
         if self.status == StatusCode::OK {
             return Ok(());
         }
         let hint = if self.status.is_redirection() { "redirects are not followed" } else { "only 200 is an answer" };
-        Err(self.fail(NoAnswerClass::Status, self.length, hint))
+        Err(self.fail(PollErrorKind::Status, self.length, hint))
     }
 
     /// Whether this is an answer whose body is worth reading: status 200, and as in `check_body`.
-    pub fn check(&self, limits: &Limits) -> Result<(), NoAnswer> {
+    pub fn check(&self, limits: &Limits) -> Result<(), PollError> {
         self.must_be_ok()?;
         self.check_body(limits)
     }
 
     /// Whether the body is in an encoding that is understood, and nothing is over its limit.
-    pub(super) fn check_body(&self, limits: &Limits) -> Result<(), NoAnswer> {
+    pub(super) fn check_body(&self, limits: &Limits) -> Result<(), PollError> {
         if self.header_bytes > limits.headers {
             let reason =
                 format!("the headers take {}; at most {} are allowed", bytes(self.header_bytes), limits.headers);
-            return Err(self.fail(NoAnswerClass::TooLarge, self.length, &reason));
+            return Err(self.fail(PollErrorKind::TooLarge, self.length, &reason));
         }
         if let Some(encoding) = &self.encoding {
             let reason = format!("the content encoding {encoding:?} is not supported; only gzip is");
-            return Err(self.fail(NoAnswerClass::Malformed, self.length, &reason));
+            return Err(self.fail(PollErrorKind::Malformed, self.length, &reason));
         }
         if self.length.is_some_and(|length| length > limits.body) {
             return Err(self.body_too_large(limits.body));
@@ -79,15 +79,15 @@ impl Head {
     }
 
     /// The failure of a body over `max` bytes.
-    pub(in crate::source) fn body_too_large(&self, max: usize) -> NoAnswer {
+    pub(in crate::source) fn body_too_large(&self, max: usize) -> PollError {
         let reason = format!("the body takes more than {}", bytes(max));
-        self.fail(NoAnswerClass::TooLarge, self.length, &reason)
+        self.fail(PollErrorKind::TooLarge, self.length, &reason)
     }
 
     /// A failure that tells status, content type and length before its reason.
-    pub(in crate::source) fn fail(&self, class: NoAnswerClass, length: Option<usize>, reason: &str) -> NoAnswer {
+    pub(in crate::source) fn fail(&self, class: PollErrorKind, length: Option<usize>, reason: &str) -> PollError {
         let length = length.map_or("of unknown length".into(), bytes);
-        no_answer(class, &format!("{self}, {length}: {reason}"))
+        poll_error(class, &format!("{self}, {length}: {reason}"))
     }
 }
 

@@ -18,10 +18,10 @@ use crate::{
     api::Request,
     clock::Clock,
     core::{
-        answer::{Answer, AskedUnder, Demand, NoAnswer, NoAnswerClass, Poll, PollTarget},
         confidential::Confidential,
+        response::{Demand, Poll, PollContext, PollError, PollErrorKind, PollResponse, PollTarget},
     },
-    port::{Ask, Credentials},
+    port::{Credentials, PollClient},
     source::{address::AddressRules, needs_sync::NeedsSyncClient, request::Requester},
 };
 
@@ -60,12 +60,12 @@ pub(in crate::source) fn client() -> GuardedClient {
 
 impl GuardedClient {
     /// `GET url`, for which only status 200 is an answer.
-    async fn get(&self, url: &str, timeout: Duration, limits: &Limits) -> Result<Reply, NoAnswer> {
+    async fn get(&self, url: &str, timeout: Duration, limits: &Limits) -> Result<Reply, PollError> {
         self.send(Exchange { timeout, ..Exchange::get("team", url, *limits) }).await?.ok()
     }
 }
 
-async fn get(url: &str) -> Result<Reply, NoAnswer> {
+async fn get(url: &str) -> Result<Reply, PollError> {
     client().get(url, AMPLE, &BOUNDS).await
 }
 
@@ -73,7 +73,7 @@ async fn get(url: &str) -> Result<Reply, NoAnswer> {
 pub(in crate::source) struct NoCredentials;
 
 impl Credentials for NoCredentials {
-    fn secret<'a>(&'a self, _: &'a str, name: &'a str, _: &'a str) -> BoxFuture<'a, Result<Confidential, NoAnswer>> {
+    fn secret<'a>(&'a self, _: &'a str, name: &'a str, _: &'a str) -> BoxFuture<'a, Result<Confidential, PollError>> {
         panic!("the Secret {name} is not needed")
     }
 
@@ -82,11 +82,11 @@ impl Credentials for NoCredentials {
         _: &'a str,
         name: &'a str,
         _: &'a str,
-    ) -> BoxFuture<'a, Result<Confidential, NoAnswer>> {
+    ) -> BoxFuture<'a, Result<Confidential, PollError>> {
         panic!("the ConfigMap {name} is not needed")
     }
 
-    fn token<'a>(&'a self, _: &'a str, name: &'a str, _: &'a str) -> BoxFuture<'a, Result<Confidential, NoAnswer>> {
+    fn token<'a>(&'a self, _: &'a str, name: &'a str, _: &'a str) -> BoxFuture<'a, Result<Confidential, PollError>> {
         panic!("a token of {name} is not needed")
     }
 
@@ -99,26 +99,26 @@ fn needs_sync() -> NeedsSyncClient {
 
 fn a_poll(url: &str) -> Poll {
     let request = Request { timeout: Some(AMPLE.into()), ..Request::default() };
-    let under = AskedUnder { uid: "u-1".into(), generation: 3, attempt: 7, ended: true, trigger: None, revision: 0 };
+    let context = PollContext { uid: "u-1".into(), generation: 3, attempt: 7, ended: true, trigger: None, revision: 0 };
     Poll {
         target: PollTarget::NeedsSync { url: url.into(), request: Some(Box::new(request)) },
         namespace: "team".into(),
         name: "deployer".into(),
-        under,
+        context,
         kept: None,
     }
 }
 
-async fn ask(url: &str) -> Result<Answer, NoAnswer> {
-    needs_sync().ask(&a_poll(url)).await
+async fn poll(url: &str) -> Result<PollResponse, PollError> {
+    needs_sync().poll(&a_poll(url)).await
 }
 
-fn needed(answer: &Answer) -> bool {
-    answer.demand == Demand::Needed
+fn needed(response: &PollResponse) -> bool {
+    response.demand == Demand::Needed
 }
 
 #[track_caller]
-fn assert_fails<T: std::fmt::Debug>(result: Result<T, NoAnswer>, class: NoAnswerClass, fragment: &str) {
+fn assert_fails<T: std::fmt::Debug>(result: Result<T, PollError>, class: PollErrorKind, fragment: &str) {
     let failure = result.unwrap_err();
     assert_eq!(failure.class, class, "{}", failure.message);
     assert!(failure.message.contains(fragment), "{:?} lacks {fragment:?}", failure.message);
@@ -135,9 +135,9 @@ content-length: 46
 {"needsSync":true,"parameters":{"epochs":"3"}}"#,
     )
     .await;
-    let answer = ask(&server.url("/diff?token=s3cret")).await.unwrap();
-    assert!(needed(&answer));
-    assert_eq!(answer.parameters["epochs"], "3");
+    let response = poll(&server.url("/diff?token=s3cret")).await.unwrap();
+    assert!(needed(&response));
+    assert_eq!(response.parameters["epochs"], "3");
     let request = server.last_request().to_ascii_lowercase();
     assert!(request.starts_with("get /diff?token=s3cret http/1.1\r\n"), "{request}");
     for line in [
@@ -156,9 +156,9 @@ async fn reads_chunked_and_compressed_answers() {
         "HTTP/1.1 200 OK\ntransfer-encoding: chunked\n\n7\n{\"needs\n0c;x=y\nSync\":false}\n0\ntrailer: x\n\n",
     )
     .await;
-    assert!(!needed(&ask(&chunked.url("/")).await.unwrap()));
+    assert!(!needed(&poll(&chunked.url("/")).await.unwrap()));
     let packed = Server::gzip(&gzipped_answer()).await;
-    assert!(needed(&ask(&packed.url("/")).await.unwrap()));
+    assert!(needed(&poll(&packed.url("/")).await.unwrap()));
 }
 
 #[tokio::test]
@@ -184,7 +184,7 @@ async fn accepts_a_body_of_exactly_the_limit_and_refuses_one_byte_more() {
         };
         match extra {
             0 => assert_eq!(get(&server.url("/")).await.unwrap().body.len(), BOUNDS.body),
-            _ => assert_fails(get(&server.url("/")).await, NoAnswerClass::TooLarge, "more than 65536 bytes"),
+            _ => assert_fails(get(&server.url("/")).await, PollErrorKind::TooLarge, "more than 65536 bytes"),
         }
     }
 }
@@ -200,7 +200,7 @@ async fn every_status_but_200_is_no_answer_and_its_body_is_never_shown() {
         ))
         .await;
         let result = client.get(&server.url("/"), AMPLE, &BOUNDS).await;
-        assert_fails(result, NoAnswerClass::Status, &format!("status {status}"));
+        assert_fails(result, PollErrorKind::Status, &format!("status {status}"));
     }
 }
 
@@ -211,7 +211,7 @@ async fn redirects_are_not_followed() {
         let server =
             Server::fixed(&format!("HTTP/1.1 {status} X\nlocation: {}\ncontent-length: 0\n\n", target.url("/s3cret")))
                 .await;
-        assert_fails(ask(&server.url("/")).await, NoAnswerClass::Status, "redirects are not followed");
+        assert_fails(poll(&server.url("/")).await, PollErrorKind::Status, "redirects are not followed");
     }
     assert_eq!(target.connections(), 0);
 }
@@ -219,14 +219,14 @@ async fn redirects_are_not_followed() {
 #[tokio::test]
 async fn messages_show_the_url_without_its_query() {
     let server = Server::fixed("HTTP/1.1 503 X\ncontent-type: text/plain\ncontent-length: 6\n\ns3cret").await;
-    let failure = ask(&server.url("/a/diff?token=s3cret#s3cret")).await.unwrap_err();
+    let failure = poll(&server.url("/a/diff?token=s3cret#s3cret")).await.unwrap_err();
     let expected = format!(
         "{}?…: status 503 Service Unavailable, text/plain, 6 bytes: only 200 is an answer",
         server.url("/a/diff")
     );
     assert_eq!(failure.message, expected);
     let closed = server::closed_port().await;
-    assert_fails(ask(&format!("http://127.0.0.1:{closed}/?s3cret")).await, NoAnswerClass::NotThere, "no connection: ");
+    assert_fails(poll(&format!("http://127.0.0.1:{closed}/?s3cret")).await, PollErrorKind::NotThere, "no connection: ");
 }
 
 #[tokio::test]
@@ -243,7 +243,7 @@ async fn refuses_urls_that_cannot_be_asked_without_repeating_them() {
         ("http://s3cret@127.0.0.1/", "must not contain a user"),
         ("http://:s3cret@127.0.0.1/", "must not contain a user"),
     ] {
-        assert_fails(ask(url).await, NoAnswerClass::Refused, reason);
+        assert_fails(poll(url).await, PollErrorKind::Refused, reason);
     }
 }
 

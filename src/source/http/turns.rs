@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::breaker::{Endpoint, Endpoints, Lane, Outcome};
-use crate::{clock::Clock, core::answer::NoAnswer};
+use crate::{clock::Clock, core::response::PollError};
 
 /// Requests under way to one host.
 const PER_HOST: usize = 32;
@@ -56,7 +56,7 @@ impl Turns {
     }
 
     /// Waits for a turn at this host (with its port); fails at once where the endpoint is paused.
-    pub(super) async fn take(&self, host: String, endpoint: Endpoint) -> Result<Turn, NoAnswer> {
+    pub(super) async fn take(&self, host: String, endpoint: Endpoint) -> Result<Turn, PollError> {
         let mut place = self.place(host, &endpoint)?;
         // The semaphores are never closed, so neither can fail.
         place.permit = place.lane.clone().acquire_owned().await.ok();
@@ -66,7 +66,7 @@ impl Turns {
         Ok(Turn { place, endpoint, probe, settled: false, _among_all: among_all })
     }
 
-    fn place(&self, host: String, endpoint: &Endpoint) -> Result<Place, NoAnswer> {
+    fn place(&self, host: String, endpoint: &Endpoint) -> Result<Place, PollError> {
         let mut state = self.state();
         state.endpoints.check(endpoint, self.clock.now())?;
         let key = (host, state.endpoints.lane(endpoint));
@@ -119,7 +119,7 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
-    use crate::{core::answer::NoAnswerClass, source::text::no_answer};
+    use crate::{core::response::PollErrorKind, source::text::poll_error};
 
     fn endpoint(path: &str) -> Endpoint {
         let url = format!("http://h/{path}");
@@ -127,7 +127,7 @@ mod tests {
     }
 
     fn time_out() -> Outcome {
-        Outcome::Failed(no_answer(NoAnswerClass::Timeout, "no answer began"))
+        Outcome::Failed(poll_error(PollErrorKind::Timeout, "no answer began"))
     }
 
     /// Takes turns until one would have to wait.
@@ -175,7 +175,7 @@ mod tests {
             turn.settle(time_out());
         }
         let refusal = waits.now_or_never().unwrap().err().unwrap();
-        assert_eq!(refusal.class, NoAnswerClass::Paused);
+        assert_eq!(refusal.class, PollErrorKind::Paused);
     }
 
     #[test]

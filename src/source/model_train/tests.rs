@@ -15,7 +15,7 @@ impl ReadObjects for Objects {
         api_version: &'a str,
         kind: &'a str,
         name: &'a str,
-    ) -> BoxFuture<'a, Result<Option<String>, NoAnswer>> {
+    ) -> BoxFuture<'a, Result<Option<String>, PollError>> {
         assert_eq!(api_version, keys::API_VERSION);
         let found = self.0.iter().find(|((of, called), _)| *of == kind && called == name);
         let found = found.map(|(_, object)| object.to_string());

@@ -20,23 +20,23 @@ struct Table {
 }
 
 impl Table {
-    fn find(&self, what: &str) -> BoxFuture<'static, Result<Confidential, NoAnswer>> {
+    fn find(&self, what: &str) -> BoxFuture<'static, Result<Confidential, PollError>> {
         let found = self.values.iter().find(|(name, _)| *name == what).map(|(_, value)| value.clone().into());
-        let missing = no_answer(NoAnswerClass::Credentials, &format!("{what} does not exist"));
+        let missing = poll_error(PollErrorKind::Credentials, &format!("{what} does not exist"));
         Box::pin(std::future::ready(found.ok_or(missing)))
     }
 }
 
 impl Credentials for Table {
-    fn secret<'a>(&'a self, n: &'a str, s: &'a str, k: &'a str) -> BoxFuture<'a, Result<Confidential, NoAnswer>> {
+    fn secret<'a>(&'a self, n: &'a str, s: &'a str, k: &'a str) -> BoxFuture<'a, Result<Confidential, PollError>> {
         self.find(&format!("Secret {n}/{s}/{k}"))
     }
 
-    fn config_map<'a>(&'a self, n: &'a str, m: &'a str, k: &'a str) -> BoxFuture<'a, Result<Confidential, NoAnswer>> {
+    fn config_map<'a>(&'a self, n: &'a str, m: &'a str, k: &'a str) -> BoxFuture<'a, Result<Confidential, PollError>> {
         self.find(&format!("ConfigMap {n}/{m}/{k}"))
     }
 
-    fn token<'a>(&'a self, n: &'a str, a: &'a str, to: &'a str) -> BoxFuture<'a, Result<Confidential, NoAnswer>> {
+    fn token<'a>(&'a self, n: &'a str, a: &'a str, to: &'a str) -> BoxFuture<'a, Result<Confidential, PollError>> {
         self.find(&format!("token {n}/{a}/{to}"))
     }
 
@@ -54,7 +54,7 @@ fn with_header() -> Request {
 }
 
 /// Sends to a Service of this cluster, behind which this server stands.
-async fn send(table: Table, request: &Request, server: &Server) -> (Result<Reply, NoAnswer>, Arc<Table>) {
+async fn send(table: Table, request: &Request, server: &Server) -> (Result<Reply, PollError>, Arc<Table>) {
     let (url, table) = (format!("http://trainer.team.svc:{}/", server.port()), Arc::new(table));
     let requester = Requester::new(client(), table.clone());
     (requester.send(request, Exchange::get("team", &url, BOUNDS)).await, table)
@@ -98,7 +98,7 @@ async fn what_is_missing_or_no_header_is_told_by_field_object_and_key_and_nothin
         (of(&[b'x'; MAX_HEADER + 1]), "Secret s, key k: the value takes more than 8 KiB"),
     ] {
         let failure = send(Table { values, ..Table::default() }, &with_header(), &server).await.0.unwrap_err();
-        assert_eq!(failure.class, NoAnswerClass::Credentials);
+        assert_eq!(failure.class, PollErrorKind::Credentials);
         assert!(failure.message.contains(reason), "{}", failure.message);
         assert!(!failure.message.contains("s3cret"), "{}", failure.message);
     }
@@ -122,7 +122,7 @@ async fn authorities_that_are_missing_or_too_large_are_told_by_object_and_key() 
         ),
     ] {
         let failure = send(Table { values, ..Table::default() }, request, &server).await.0.unwrap_err();
-        assert_eq!(failure.class, NoAnswerClass::Credentials);
+        assert_eq!(failure.class, PollErrorKind::Credentials);
         assert!(failure.message.contains(reason), "{}", failure.message);
     }
 }

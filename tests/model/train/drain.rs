@@ -73,7 +73,7 @@ impl Drained for Machine {
                 return Some(Action::Pass(leader, incarnation));
             }
             if view.asks(world.tick) {
-                return Some(Action::Ask(leader, incarnation));
+                return Some(Action::PollClient(leader, incarnation));
             }
         }
         let active = world.runs.iter().find(|run| run.phase == RunPhase::Active)?;
@@ -161,8 +161,8 @@ impl Machine {
         let input =
             accepted.is_some_and(|accepted| is_now(&accepted.inputs)) || last.is_some_and(|last| is_now(&last.inputs));
         let version = accepted.is_some() || last.is_some_and(|last| last.verdict != AttemptVerdict::Accepted);
-        let asked = trigger(object.trigger);
-        let triggered = asked.is_none() || asked.as_deref() == status.last_handled_trigger.as_deref();
+        let sent = trigger(object.trigger);
+        let triggered = sent.is_none() || sent.as_deref() == status.last_handled_trigger.as_deref();
         status.reservation.is_none() && input && version && triggered
     }
 

@@ -5,13 +5,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use modelsync::{
     api::{ConditionType, ModelTrainStatus, ModelVersionSpec, ModelVersionStatus, Outcome},
     core::{
-        answer::AskedUnder,
         condition::find,
         effect::StopCause,
         object::{ByHand, Identity},
+        response::PollContext,
         run::{Ending, Observed, Phase, RunRecord},
         time::Mono,
-        train::{Facts, Memory, Observation, TrainAnswer},
+        train::{Facts, Memory, Observation, TrainPollResponse},
         version::VersionRecord,
     },
     runs::backends,
@@ -22,7 +22,7 @@ use super::{
         object::{trigger, uid},
         store::Stored as _,
         time::{TICK, min_run_age, moment},
-        view::Under,
+        view::Context,
     },
     machine::{Machine, TRAIN, outcome, run_uid},
     mutant::Altered,
@@ -33,7 +33,7 @@ use super::{
 pub type Version = (VersionRecord, Arc<ModelVersionSpec>);
 
 /// What nothing is asked under.
-const NO_POLL: Under = Under { incarnation: 9, generation: 0, attempt: 0, ended: true, trigger: 0, revision: 0 };
+const NO_POLL: Context = Context { incarnation: 9, generation: 0, attempt: 0, ended: true, trigger: 0, revision: 0 };
 
 impl Machine {
     pub fn identity(&self, object: Object) -> Identity {
@@ -100,7 +100,7 @@ impl Machine {
     pub fn canonical_memory(&self, memory: &mut Memory, status: &ModelTrainStatus, identity: &Identity, now: Mono) {
         let (long_ago, then) = (Mono::default(), Mono::new(Duration::from_nanos(1)));
         let slots: Vec<_> = status.reservation.iter().flat_map(|open| &open.slots).collect();
-        memory.unanswered = memory.unanswered.min(3);
+        memory.failed_polls = memory.failed_polls.min(3);
         memory.posts.retain(|name, post| slots.iter().any(|slot| slot.run_name == *name && slot.nonce == post.nonce));
         for (name, (_, sighted)) in &mut memory.sighted {
             match memory.lookups.get_mut(name) {
@@ -118,24 +118,24 @@ impl Machine {
                 lookup.sent = then;
             }
         }
-        let usable = |under: &AskedUnder| {
-            under.uid == identity.uid
-                && under.generation == identity.generation
-                && under.attempt == status.attempt
-                && under.ended == status.reservation.is_none()
-                && under.trigger == identity.trigger
-                && under.revision == memory.revision
+        let usable = |context: &PollContext| {
+            context.uid == identity.uid
+                && context.generation == identity.generation
+                && context.attempt == status.attempt
+                && context.ended == status.reservation.is_none()
+                && context.trigger == identity.trigger
+                && context.revision == memory.revision
         };
         if let Some(observed) = &mut memory.observed {
             observed.took = Duration::ZERO;
-            if !usable(&observed.under) {
+            if !usable(&observed.context) {
                 // It never counts again; only of which generation it was is of interest.
-                observed.result = Ok(Arc::new(TrainAnswer::Observed(Observation::default())));
-                let generation = observed.under.generation;
-                observed.under = AskedUnder { generation, ended: true, ..NO_POLL.into() };
-                observed.asked = long_ago;
-            } else if now.since(observed.asked) > TICK {
-                observed.asked = long_ago;
+                observed.result = Ok(Arc::new(TrainPollResponse::Observed(Observation::default())));
+                let generation = observed.context.generation;
+                observed.context = PollContext { generation, ended: true, ..NO_POLL.into() };
+                observed.sent = long_ago;
+            } else if now.since(observed.sent) > TICK {
+                observed.sent = long_ago;
             }
         }
         for since in memory.recorded_since.values_mut() {

@@ -26,7 +26,7 @@ use super::{
         judge,
         object::{Incarnation, uid},
         time::{Tick, min_run_age, moment, mono, tick_from, tick_of},
-        view::Under,
+        view::Context,
     },
     configuration::Configuration,
     facts::{Version, details, version},
@@ -52,7 +52,7 @@ pub struct Pass {
     pub reads: Option<Run>,
     /// Whether a candidate was judged, so that another pass follows at once.
     pub judged: bool,
-    pub request: Option<(Tick, Under)>,
+    pub request: Option<(Tick, Context)>,
     pub wake_up: Option<Tick>,
     /// Whether the pass used its nonce.
     pub used_nonce: bool,
@@ -281,7 +281,7 @@ impl Machine {
             }
         }
         let at = |at| tick_from(at).max(key.tick);
-        let request = plan.request.map(|request| (at(request.at), Under::of(object.incarnation, &request.under)));
+        let request = plan.request.map(|request| (at(request.at), Context::of(object.incarnation, &request.context)));
         let wake_up = match plan.wake_up {
             WakeUp::At(moment) => Some(at(moment)),
             WakeUp::OnEvent => None,

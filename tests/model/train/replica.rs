@@ -7,10 +7,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use modelsync::{
     api::Reason,
     core::{
-        answer::{Answered, NoAnswer, NoAnswerClass},
         reservation::{Lookup, Post, PostState, Refusal},
+        response::{PollError, PollErrorKind, PollResult},
         results::Results,
-        train::{InputValue, Observation, TrainAnswer, poll},
+        train::{InputValue, Observation, TrainPollResponse, poll},
     },
 };
 
@@ -237,8 +237,8 @@ impl Machine {
         let (tick, input, score) = (world.tick, world.input, world.score);
         let replica = &mut world.replicas[usize::from(index)];
         let view = &mut replica.views[usize::from(incarnation)];
-        let Some((_, under)) = view.planned.take() else { return };
-        let Some(object) = view.object.filter(|object| object.generation == under.generation) else { return };
+        let Some((_, context)) = view.planned.take() else { return };
+        let Some(object) = view.object.filter(|object| object.generation == context.generation) else { return };
         let status = self.statuses.get(object.status);
         let said = match &status.reservation {
             None => Said::Observed(input),
@@ -250,25 +250,25 @@ impl Machine {
                     .filter(|run| run.name.owner == incarnation)
                     .map(|run| (*run, self.run_record(*run)))
                     .collect();
-                let asked = poll::measure_next(self.spec(object.spec), open, own.iter().map(|(_, record)| record));
-                let Some(poll::TrainPollTarget::Measure { run_uid, .. }) = asked else { return };
+                let sent = poll::measure_next(self.spec(object.spec), open, own.iter().map(|(_, record)| record));
+                let Some(poll::TrainPollTarget::Measure { run_uid, .. }) = sent else { return };
                 let run = own.iter().find(|(_, record)| record.uid == run_uid).map(|(run, _)| *run);
                 Said::Measured(run.unwrap(), score)
             }
         };
-        view.under_way = Some(Asked { under, at: tick, said, evidence: () });
+        view.under_way = Some(Asked { context, at: tick, said, evidence: () });
     }
 
-    pub fn answer(&self, world: &mut World, index: u8, incarnation: Incarnation) {
+    pub fn response(&self, world: &mut World, index: u8, incarnation: Incarnation) {
         let view = &mut world.replicas[usize::from(index)].views[usize::from(incarnation)];
-        let Some(Asked { under, at, said, .. }) = view.under_way.take() else { return };
+        let Some(Asked { context, at, said, .. }) = view.under_way.take() else { return };
         if view.object.is_none() {
             return;
         }
-        let answer = match said {
+        let response = match said {
             Said::Observed(input) => {
                 let inputs = BTreeMap::from([("data".to_owned(), read(input))]);
-                TrainAnswer::Observed(Observation { inputs, ..Observation::default() })
+                TrainPollResponse::Observed(Observation { inputs, ..Observation::default() })
             }
             Said::Measured(run, score) => {
                 let text = match score {
@@ -276,12 +276,12 @@ impl Machine {
                     Score::Good => Some("0.7".to_owned()),
                     Score::Bad => Some("0.3".to_owned()),
                 };
-                TrainAnswer::Measured(machine::run_uid(run), BTreeMap::from([("r2".to_owned(), Ok(text))]))
+                TrainPollResponse::Measured(machine::run_uid(run), BTreeMap::from([("r2".to_owned(), Ok(text))]))
             }
         };
-        let (under, asked) = (under.into(), mono(at));
-        let answered = Answered { under, asked, took: Duration::ZERO, result: Ok(Arc::new(answer)) };
-        view.remember(&self.memories, |memory| memory.take_answer(answered));
+        let (context, sent) = (context.into(), mono(at));
+        let polled = PollResult { context, sent, took: Duration::ZERO, result: Ok(Arc::new(response)) };
+        view.remember(&self.memories, |memory| memory.record_poll_result(polled));
         view.woken = true;
     }
 
@@ -304,7 +304,7 @@ fn read(input: Input) -> poll::Read<InputValue> {
             Ok(Some(InputValue { text, attributes }))
         }
         Input::Absent => Ok(None),
-        Input::Failing => Err(NoAnswer { class: NoAnswerClass::Source, message: String::new() }),
+        Input::Failing => Err(PollError { class: PollErrorKind::Source, message: String::new() }),
     }
 }
 

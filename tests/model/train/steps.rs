@@ -26,7 +26,7 @@ pub enum Action {
     /// A pass over one object, up to its first request.
     Pass(u8, Incarnation),
     /// A due question is asked, and answered.
-    Ask(u8, Incarnation),
+    PollClient(u8, Incarnation),
     /// A request takes effect, or passes admission.
     Deliver(Flight),
     /// A reply reaches the pass that waits for it.
@@ -162,7 +162,7 @@ impl Machine {
                 actions.push(Action::Pass(index, incarnation));
             }
             if view.asks(world.tick) {
-                actions.push(Action::Ask(index, incarnation));
+                actions.push(Action::PollClient(index, incarnation));
             }
         }
         if world.budget.crashes > 0 {
@@ -269,9 +269,9 @@ impl Machine {
                 }
                 self.start_pass(world, *replica, *incarnation);
             }
-            Action::Ask(replica, incarnation) => {
+            Action::PollClient(replica, incarnation) => {
                 self.ask(world, *replica, *incarnation);
-                self.answer(world, *replica, *incarnation);
+                self.response(world, *replica, *incarnation);
             }
             Action::Deliver(flight) => {
                 flight::take(&mut world.flights, flight);

@@ -19,7 +19,7 @@ impl fmt::Display for Action {
             Self::KeepOldRecords => write!(f, "a server of the control plane begins to lag"),
             Self::SeeSource(replica) => write!(f, "replica {replica} sees the input's source change"),
             Self::Pass(replica, incarnation) => write!(f, "replica {replica} makes a pass over {}", of(incarnation)),
-            Self::Ask(replica, incarnation) => write!(f, "replica {replica} asks for {}", of(incarnation)),
+            Self::PollClient(replica, incarnation) => write!(f, "replica {replica} asks for {}", of(incarnation)),
             Self::Deliver(flight) => write!(f, "{flight}: {}", flight.arrival()),
             Self::Reply(flight) => write!(f, "{flight}: {}", flight.stage),
             Self::GiveUp(flight) => write!(f, "{flight}: the sender gives up waiting"),

@@ -24,7 +24,7 @@ pub const UNREACHED: [(Rule, &str); 3] = [
 
 /// Rules of the life of one training.
 const USUAL: &[Rule] = &[
-    Rule::AwaitAnswer,
+    Rule::AwaitResponse,
     Rule::Reserve,
     Rule::CreateRuns,
     Rule::RunActive,
@@ -172,7 +172,7 @@ fn decisions() -> Vec<Configuration> {
             horizon: 1,
             inputs: &[Input::Absent, Input::Failing, Input::Value(2)],
             budget: Budget { inputs: 2, ..NONE },
-            rules: &[Rule::InputMissing, Rule::NoAnswer],
+            rules: &[Rule::InputMissing, Rule::PollFailed],
             ..ONE
         },
         Configuration {

@@ -112,8 +112,8 @@ async fn namespace_that_is_being_terminated_gets_no_run_and_few_requests() {
         let namespaces: Api<Namespace> = Api::all(world.client.clone());
         namespaces.delete(&world.namespace, &DeleteParams::background()).await.unwrap();
         held.release();
-        let answer = || proxy.seen(&create().of("a"))[0].code;
-        let code = world.wait("the answer", async || answer()).await;
+        let response = || proxy.seen(&create().of("a"))[0].code;
+        let code = world.wait("the answer", async || response()).await;
         assert!([403, 404].contains(&code), "a namespace that is going takes no run: {code}");
         world
             .wait("the object is gone", async || {

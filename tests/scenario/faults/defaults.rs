@@ -93,11 +93,11 @@ async fn refused_call_comes_back_at_once_and_without_the_safeguards_does_not() {
                 let call_deadline = if safe { Safeguards::default().call_deadline } else { None };
                 let clients = clients(world, Safeguards { no_repeats: safe, call_deadline, ..Safeguards::default() });
                 let (kind, before) = (call("get", "jobs"), proxy.seen(&call("get", "jobs")).len());
-                let rule = proxy.always(kind.clone(), Fault::Answer(code));
-                let answer = timeout(PATIENCE, send::<Value>(&clients.reads, get_job(world))).await;
+                let rule = proxy.always(kind.clone(), Fault::PollResponse(code));
+                let response = timeout(PATIENCE, send::<Value>(&clients.reads, get_job(world))).await;
                 rule.release();
                 let asked = proxy.seen(&kind).len() - before;
-                assert_eq!(answer.is_ok(), safe, "{code}: {answer:?}");
+                assert_eq!(response.is_ok(), safe, "{code}: {response:?}");
                 assert!(if safe { asked == 1 } else { asked >= fewest }, "{code}: {asked} requests");
             }
         }
@@ -113,8 +113,8 @@ async fn call_without_an_answer_ends_at_its_deadline_and_without_one_does_not() 
         for limit in [Some(Duration::from_secs(1)), None] {
             let clients = clients(world, Safeguards { call_deadline: limit, ..Safeguards::default() });
             let rule = proxy.once(call("get", "jobs"), Fault::Hang);
-            let answer = timeout(PATIENCE, send::<Value>(&clients.reads, get_job(world))).await;
-            assert_eq!((rule.hits(), answer.is_ok()), (1, limit.is_some()), "{answer:?}");
+            let response = timeout(PATIENCE, send::<Value>(&clients.reads, get_job(world))).await;
+            assert_eq!((rule.hits(), response.is_ok()), (1, limit.is_some()), "{response:?}");
             rule.release();
         }
     })
@@ -128,7 +128,7 @@ async fn version_that_is_refused_by_a_status_is_given_up_and_by_kubes_watcher_is
         let (list, watch) = (call("list", "modelsyncs"), call("watch", "modelsyncs"));
         world.stop_operator().await;
         let before = (proxy.seen(&list).len(), proxy.done(&watch).len());
-        let rule = proxy.times(3, watch.clone(), Fault::Answer(410));
+        let rule = proxy.times(3, watch.clone(), Fault::PollResponse(410));
         world.start_operator().await;
         world.wait("a watch works", async || (proxy.done(&watch).len() > before.1).then_some(())).await;
         assert_eq!((rule.hits(), proxy.seen(&list).len() - before.0), (3, 4), "each refusal is followed by a list");
@@ -136,7 +136,7 @@ async fn version_that_is_refused_by_a_status_is_given_up_and_by_kubes_watcher_is
         play(world).await;
 
         let (client, library) = kubes_own(world).await;
-        library.always(watch.clone(), Fault::Answer(410));
+        library.always(watch.clone(), Fault::PollResponse(410));
         let objects = Api::<ModelSync>::namespaced(client, &world.namespace);
         let mut events = watcher::watcher(objects, watcher::Config::default()).boxed();
         let _ = timeout(Duration::from_secs(1), async { while events.next().await.is_some() {} }).await;
@@ -182,7 +182,7 @@ async fn missing_kind_slows_no_other_and_in_kubes_controller_does() {
     faulty_scenario("default_missing", async |world, proxy| {
         let missing = call("list", "pipelineruns");
         world.stop_operator().await;
-        proxy.always(missing.clone(), Fault::Answer(404));
+        proxy.always(missing.clone(), Fault::PollResponse(404));
         world.start_operator().await;
         world.endpoint.says("healthy", Reply::NotNeeded);
         let container = json!({ "name": "c", "image": "i" });
@@ -198,7 +198,7 @@ async fn missing_kind_slows_no_other_and_in_kubes_controller_does() {
         assert!(took < SLOW, "{took:?}");
 
         let (client, library) = kubes_own(world).await;
-        library.always(missing, Fault::Answer(404));
+        library.always(missing, Fault::PollResponse(404));
         let objects = Api::<ModelSync>::namespaced(client.clone(), &world.namespace);
         let runs = api(&client, "tekton.dev/v1", "PipelineRun", Some(&world.namespace));
         let kind =

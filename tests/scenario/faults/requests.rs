@@ -66,7 +66,7 @@ async fn create_that_meets_any_fault_leads_to_one_run() {
             let sent = proxy.seen(&create().of(&row.object));
             let names: BTreeSet<_> = sent.iter().map(|seen| seen.request.name.as_str()).collect();
             // Only a certain refusal is followed by a second request for the same attempt.
-            let refused = matches!(row.rule.fault, Fault::Answer(410 | 429));
+            let refused = matches!(row.rule.fault, Fault::PollResponse(410 | 429));
             assert_eq!(names.len() < sent.len(), refused, "{:?}: {sent:#?}", row.rule.fault);
         }
     })
@@ -77,7 +77,7 @@ async fn create_that_meets_any_fault_leads_to_one_run() {
 async fn look_up_that_meets_any_fault_leads_to_one_run() {
     faulty_scenario("fault_look_up", async |world, proxy| {
         let rows = rows(world, &proxy, |object| {
-            proxy.once(create().of(object), Fault::Answer(503));
+            proxy.once(create().of(object), Fault::PollResponse(503));
             call("get", "pipelineruns").of(object)
         })
         .await;
@@ -154,7 +154,7 @@ async fn answers_that_never_come_hold_up_no_demand_for_longer_than_the_deadline(
             ("end", record_end()),
             ("event", call("create", "events")),
         ];
-        proxy.once(create().of("look"), Fault::Answer(503));
+        proxy.once(create().of("look"), Fault::PollResponse(503));
         let mut rules = Vec::new();
         for (object, kind) in kinds {
             rules.push((object, proxy.once(kind.of(object), Fault::Hang)));
@@ -185,7 +185,7 @@ async fn lists_that_meet_any_fault_delay_a_demand_and_repeat_nothing() {
 async fn watches_that_meet_any_fault_at_their_start_delay_a_demand_and_repeat_nothing() {
     faulty_scenario("fault_watch", async |world, proxy| {
         for (n, code) in [409, 410, 429, 503, 504].into_iter().enumerate() {
-            restart_into(world, &proxy, "watch", Fault::Answer(code), &format!("row{n}")).await;
+            restart_into(world, &proxy, "watch", Fault::PollResponse(code), &format!("row{n}")).await;
         }
     })
     .await;

@@ -66,7 +66,7 @@ async fn version_that_is_gone_leads_to_a_list_that_brings_what_was_missed() {
 async fn watches_that_end_at_once_are_begun_anew_with_growing_pauses() {
     faulty_scenario("watch_ends", async |world, proxy| {
         let run = running(world).await;
-        for fault in [Fault::End, Fault::Cut, Fault::Gone, Fault::Answer(410), Fault::Answer(503)] {
+        for fault in [Fault::End, Fault::Cut, Fault::Gone, Fault::PollResponse(410), Fault::PollResponse(503)] {
             world.stop_operator().await;
             let rule = proxy.always(call("watch", RUNS), fault.clone());
             let before = proxy.seen(&call("watch", RUNS)).len();

@@ -161,8 +161,8 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(
 ) -> Result<T, String> {
     let asking = async {
         loop {
-            if let Some(answer) = ask().await {
-                return answer;
+            if let Some(response) = ask().await {
+                return response;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -67,7 +67,7 @@ impl Endpoint {
         let base = format!("http://{}", listener.local_addr().unwrap());
         let endpoint = Self { base, shared: Arc::default() };
         let router = Router::new()
-            .route("/{name}", get(answer))
+            .route("/{name}", get(response))
             .route("/lineage/api/v1/lineage", post(take_lineage))
             .with_state(endpoint.clone());
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
@@ -99,7 +99,7 @@ async fn take_lineage(State(endpoint): State<Endpoint>, event: Bytes) {
     endpoint.shared.lock().unwrap().lineage.push(serde_json::from_slice(&event).unwrap());
 }
 
-async fn answer(State(endpoint): State<Endpoint>, Path(name): Path<String>) -> Response<Body> {
+async fn response(State(endpoint): State<Endpoint>, Path(name): Path<String>) -> Response<Body> {
     let reply = {
         let mut shared = endpoint.shared.lock().unwrap();
         *shared.asked.entry(name.clone()).or_default() += 1;

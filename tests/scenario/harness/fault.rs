@@ -96,7 +96,7 @@ impl Call {
 #[derive(Clone, Debug)]
 pub enum Fault {
     /// This status instead of the API server's answer, which never sees the request. 429 says `Retry-After: 86400`.
-    Answer(u16),
+    PollResponse(u16),
     /// No answer; the API server never sees the request. Ends when the rule is released.
     Hang,
     /// The connection breaks, and the API server never sees the request.

@@ -57,7 +57,7 @@ pub struct Proxy {
 
 /// How an exchange ends.
 enum End {
-    Answered(Reply),
+    PollResult(Reply),
     Closed,
     Reset,
 }
@@ -133,7 +133,7 @@ impl Proxy {
             let (exchange, reset) = (tokio::spawn(self.clone().exchange(request)), reset.clone());
             async move {
                 match exchange.await? {
-                    End::Answered(reply) => Ok::<_, io::Error>(reply),
+                    End::PollResult(reply) => Ok::<_, io::Error>(reply),
                     End::Closed => Err(io::Error::other("closed")),
                     End::Reset => {
                         *reset.lock().unwrap() = true;
@@ -162,7 +162,7 @@ impl Proxy {
         };
         let rule = self.rules.for_request(&asked);
         match rule.as_ref().map(|rule| (rule, &rule.fault)) {
-            Some((_, Fault::Answer(code))) => return End::Answered(status(*code)),
+            Some((_, Fault::PollResponse(code))) => return End::PollResult(status(*code)),
             Some((_, Fault::Reset)) => return End::Reset,
             Some((rule, Fault::Hang)) => {
                 rule.released().await;
@@ -175,15 +175,15 @@ impl Proxy {
         for name in [header::HOST, header::CONNECTION, header::ACCEPT_ENCODING, header::CONTENT_LENGTH] {
             request.headers_mut().remove(name);
         }
-        let Ok(answer) = self.upstream.send(request).await else { return End::Closed };
-        self.seen.lock().unwrap()[index].code = Some(answer.status().as_u16());
-        if asked.verb == "watch" && answer.status().is_success() {
-            let (mut head, body) = answer.into_parts();
+        let Ok(response) = self.upstream.send(request).await else { return End::Closed };
+        self.seen.lock().unwrap()[index].code = Some(response.status().as_u16());
+        if asked.verb == "watch" && response.status().is_success() {
+            let (mut head, body) = response.into_parts();
             without_length(&mut head.headers);
             let stream = self.watch(asked, rule, body);
-            return End::Answered(Response::from_parts(head, stream));
+            return End::PollResult(Response::from_parts(head, stream));
         }
-        relay(answer, rule).await
+        relay(response, rule).await
     }
 
     /// Passes the events of a watch on, one by one.
@@ -240,14 +240,14 @@ impl Proxy {
 }
 
 /// Gives the answer on, as far as the rule lets it.
-async fn relay(answer: Response<Body>, rule: Option<Rule>) -> End {
-    let (mut head, body) = answer.into_parts();
+async fn relay(response: Response<Body>, rule: Option<Rule>) -> End {
+    let (mut head, body) = response.into_parts();
     let Ok(body) = body.collect_bytes().await else { return End::Closed };
     without_length(&mut head.headers);
     let mut body = rewritten(body.to_vec(), rule.as_ref());
     match rule.as_ref().map(|rule| (rule, &rule.fault)) {
         Some((_, Fault::DropReply)) => return End::Closed,
-        Some((_, Fault::AnswerLate(code))) => return End::Answered(status(*code)),
+        Some((_, Fault::AnswerLate(code))) => return End::PollResult(status(*code)),
         Some((rule, Fault::HoldReply)) => rule.released().await,
         Some((rule, Fault::Remember)) => body = rule.remember(body),
         Some((_, Fault::Truncate)) => {
@@ -255,11 +255,11 @@ async fn relay(answer: Response<Body>, rule: Option<Rule>) -> End {
             body.truncate(body.len() / 2);
             let frames = [Ok(Frame::data(body.into())), Err::<_, Failure>("truncated".into())];
             let half = StreamBody::new(futures::stream::iter(frames)).boxed_unsync();
-            return End::Answered(Response::from_parts(head, half));
+            return End::PollResult(Response::from_parts(head, half));
         }
         _ => {}
     }
-    End::Answered(Response::from_parts(head, whole(body)))
+    End::PollResult(Response::from_parts(head, whole(body)))
 }
 
 fn rewritten(text: Vec<u8>, rule: Option<&Rule>) -> Vec<u8> {

@@ -166,8 +166,8 @@ async fn death_before_or_after_any_write_leads_to_one_run_and_one_record() {
         for (object, write, rule) in late {
             rule.release();
             let write = write.of(&object);
-            let answer = async || proxy.seen(&write)[0].code;
-            let code = world.wait("an answer to the dead", async || answer().await).await;
+            let response = async || proxy.seen(&write)[0].code;
+            let code = world.wait("an answer to the dead", async || response().await).await;
             assert_eq!(code, 409, "{object}: what arrives late is refused");
             judge(world, &proxy, &object, 1).await;
         }

@@ -41,7 +41,7 @@ async fn a_refused_address_is_never_dialled_however_it_is_spelled() {
         "[::7f00:1]",
     ] {
         let result = client.get(&format!("http://{host}:{}/?s3cret", server.port()), AMPLE, &BOUNDS).await;
-        assert_fails(result, NoAnswerClass::Refused, "an administrator can open it with --allow-address ");
+        assert_fails(result, PollErrorKind::Refused, "an administrator can open it with --allow-address ");
     }
     assert_eq!(server.connections(), 0);
 }
@@ -66,7 +66,7 @@ async fn a_name_with_refused_addresses_only_is_refused() {
     ] {
         let rules = AddressRules { api_server: vec!["10.96.0.1".parse().unwrap()], ..AddressRules::default() };
         let result = client_of(rules, names(&found)).get("http://trap.test/x?s3cret", AMPLE, &BOUNDS).await;
-        assert_fails(result, NoAnswerClass::Refused, &format!("is refused: it is {class}; "));
+        assert_fails(result, PollErrorKind::Refused, &format!("is refused: it is {class}; "));
     }
 }
 
@@ -77,7 +77,7 @@ async fn what_is_denied_is_refused_even_if_it_is_allowed() {
     let client = client_of(rules, names(&["127.0.0.1"]));
     for host in ["127.0.0.1", "denied.test"] {
         let result = client.get(&format!("http://{host}:{}/", server.port()), AMPLE, &BOUNDS).await;
-        assert_fails(result, NoAnswerClass::Refused, "denied by --deny-address");
+        assert_fails(result, PollErrorKind::Refused, "denied by --deny-address");
     }
     assert_eq!(server.connections(), 0);
 }
@@ -98,7 +98,7 @@ async fn a_name_that_changes_its_address_never_gets_a_connection_to_a_refused_on
     for _ in 0..1000 {
         match client.get(&url, AMPLE, &BOUNDS).await {
             Ok(_) => {}
-            Err(failure) if failure.class == NoAnswerClass::Refused => refused += 1,
+            Err(failure) if failure.class == PollErrorKind::Refused => refused += 1,
             Err(failure) => panic!("{failure:?}"),
         }
     }
@@ -115,12 +115,12 @@ async fn a_name_with_a_thousand_addresses_costs_a_few_attempts() {
     });
     let result =
         client_of(rules(&["127.0.0.0/8"]), lookup).get(&format!("http://many.test:{port}/"), AMPLE, &BOUNDS).await;
-    assert_fails(result, NoAnswerClass::NotThere, "no connection: Connection refused");
+    assert_fails(result, PollErrorKind::NotThere, "no connection: Connection refused");
 }
 
 #[tokio::test]
 async fn a_name_that_does_not_exist_is_told_from_one_that_cannot_be_resolved_now() {
-    use NoAnswerClass::{NotThere, Unreachable};
+    use PollErrorKind::{NotThere, Unreachable};
     let failing = |words: &'static str| -> Lookup {
         Arc::new(move |_| Box::pin(async move { Err(io::Error::other(format!("failed to lookup: {words}"))) }))
     };

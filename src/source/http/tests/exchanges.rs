@@ -34,12 +34,12 @@ async fn sends_a_body_with_its_method_and_headers() {
 async fn a_status_other_than_200_can_be_looked_at_without_its_body() {
     for status in [304, 404, 410, 401] {
         let length = if status == 304 { 0 } else { 6 };
-        let answer = format!("HTTP/1.1 {status} X\nconnection: close\ncontent-length: {length}\n\ns3cret");
-        let server = Server::fixed(&answer).await;
+        let response = format!("HTTP/1.1 {status} X\nconnection: close\ncontent-length: {length}\n\ns3cret");
+        let server = Server::fixed(&response).await;
         let reply = client().send(Exchange::get("team", &server.url("/"), BOUNDS)).await.unwrap();
         assert_eq!(reply.head.status, StatusCode::from_u16(status).unwrap());
         assert!(reply.body.is_empty());
-        assert_fails(reply.ok(), NoAnswerClass::Status, &format!("status {status}"));
+        assert_fails(reply.ok(), PollErrorKind::Status, &format!("status {status}"));
     }
 }
 
@@ -49,7 +49,7 @@ async fn what_is_confidential_leaves_over_plain_http_to_services_of_this_cluster
     for host in ["127.0.0.1", "trainer.test", "trainer", "trainer.team", "trainer.team.svc.example.com"] {
         let url = format!("http://{host}:{}/?s3cret", server.port());
         let result = client().send(confidential(&url)).await;
-        assert_fails(result, NoAnswerClass::Refused, "are sent over https only, or to a Service of this cluster");
+        assert_fails(result, PollErrorKind::Refused, "are sent over https only, or to a Service of this cluster");
     }
     assert_eq!(server.connections(), 0, "nothing was dialled");
     for host in ["trainer.team.svc", "trainer.team.svc.cluster.local"] {
@@ -67,14 +67,14 @@ async fn an_endpoint_that_cannot_be_reached_is_paused_and_asked_again_after_the_
     let port = closed_port().await;
     let url = format!("http://127.0.0.1:{port}/diff?s3cret");
     for _ in 0..5 {
-        assert_fails(client.get(&url, AMPLE, &BOUNDS).await, NoAnswerClass::NotThere, "no connection");
+        assert_fails(client.get(&url, AMPLE, &BOUNDS).await, PollErrorKind::NotThere, "no connection");
     }
-    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec();
+    let response = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec();
     let server =
-        Server::at(&format!("127.0.0.1:{port}"), move |stream, seen| answer_all(stream, seen, answer.clone())).await;
+        Server::at(&format!("127.0.0.1:{port}"), move |stream, seen| answer_all(stream, seen, response.clone())).await;
     for _ in 0..3 {
         let result = client.get(&url, AMPLE, &BOUNDS).await;
-        assert_fails(result, NoAnswerClass::Paused, "after 5 failures in a row; the last: no connection");
+        assert_fails(result, PollErrorKind::Paused, "after 5 failures in a row; the last: no connection");
     }
     assert_eq!(server.connections(), 0);
     clock.advance(Duration::from_secs(31));
@@ -88,7 +88,7 @@ async fn absence_that_is_an_answer_never_pauses_an_endpoint() {
     let (client, url) = (client(), format!("http://127.0.0.1:{}/", closed_port().await));
     for _ in 0..20 {
         let exchange = Exchange { absent_is_fine: true, ..Exchange::get("team", &url, BOUNDS) };
-        assert_fails(client.send(exchange).await, NoAnswerClass::NotThere, "no connection");
+        assert_fails(client.send(exchange).await, PollErrorKind::NotThere, "no connection");
     }
 }
 

@@ -54,7 +54,7 @@ async fn expect_deadline(url: &str, fragment: &str) {
     let client = client();
     let result =
         tokio::time::timeout(SHORT * 10, client.get(url, SHORT, &BOUNDS)).await.expect("long past the deadline");
-    assert_fails(result, NoAnswerClass::Timeout, fragment);
+    assert_fails(result, PollErrorKind::Timeout, fragment);
 }
 
 #[tokio::test]
@@ -69,7 +69,7 @@ async fn one_deadline_spans_lookup_connection_tls_headers_and_body() {
 
     let never: Lookup = Arc::new(|_| Box::pin(std::future::pending()));
     let lost = client_of(rules(&[]), never).get("http://trainer.test/", SHORT, &BOUNDS).await;
-    assert_fails(lost, NoAnswerClass::Timeout, "http://trainer.test/: no answer began within 300ms");
+    assert_fails(lost, PollErrorKind::Timeout, "http://trainer.test/: no answer began within 300ms");
 
     let tick = Duration::from_millis(20);
     for (head, unit, fragment) in [
@@ -95,7 +95,7 @@ async fn an_endless_body_is_read_up_to_its_limit_and_no_further() {
         ("HTTP/1.1 200 OK\ntransfer-encoding: chunked\ncontent-encoding: gzip\n\n", bomb),
     ] {
         let (server, written) = endless(head, unit, Duration::ZERO).await;
-        assert_fails(get(&server.url("/")).await, NoAnswerClass::TooLarge, "more than 65536 bytes");
+        assert_fails(get(&server.url("/")).await, PollErrorKind::TooLarge, "more than 65536 bytes");
         let sent = written.load(Ordering::SeqCst);
         assert!(sent == usize::MAX || sent < IN_FLIGHT, "{sent} bytes were sent");
         until_dropped(&written).await;
@@ -105,7 +105,7 @@ async fn an_endless_body_is_read_up_to_its_limit_and_no_further() {
 #[tokio::test]
 async fn a_decompression_bomb_is_too_large() {
     let server = Server::gzip(&bomb()).await;
-    assert_fails(ask(&server.url("/")).await, NoAnswerClass::TooLarge, "more than 65536 bytes");
+    assert_fails(poll(&server.url("/")).await, PollErrorKind::TooLarge, "more than 65536 bytes");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -135,28 +135,32 @@ async fn interim_responses_before_an_answer_are_skipped() {
     let interim = "HTTP/1.1 100 Continue\n\nHTTP/1.1 102 X\n\nHTTP/1.1 103 X\nlink: y\n\n";
     let server =
         Server::fixed(&format!("{interim}HTTP/1.1 200 OK\ncontent-length: 18\n\n{{\"needsSync\":true}}")).await;
-    assert!(needed(&ask(&server.url("/")).await.unwrap()));
+    assert!(needed(&poll(&server.url("/")).await.unwrap()));
 }
 
 #[tokio::test]
 async fn header_floods_are_too_large() {
     let body = "content-length: 18\n\n{\"needsSync\":true}";
     let long = format!("HTTP/1.1 200 OK\nx: {}\n{body}", "y".repeat(BOUNDS.headers));
-    assert_fails(ask(&Server::fixed(&long).await.url("/")).await, NoAnswerClass::TooLarge, "at most 16384 are allowed");
+    assert_fails(
+        poll(&Server::fixed(&long).await.url("/")).await,
+        PollErrorKind::TooLarge,
+        "at most 16384 are allowed",
+    );
     let many = format!("HTTP/1.1 200 OK\n{}{body}", "x: y\n".repeat(5000));
-    assert_fails(ask(&Server::fixed(&many).await.url("/")).await, NoAnswerClass::TooLarge, "too large or too many");
+    assert_fails(poll(&Server::fixed(&many).await.url("/")).await, PollErrorKind::TooLarge, "too large or too many");
     for unit in ["x: y\r\n", "y"] {
         let (server, written) = endless("HTTP/1.1 200 OK\nx: ", unit.repeat(100).into_bytes(), Duration::ZERO).await;
-        assert_fails(ask(&server.url("/")).await, NoAnswerClass::TooLarge, "too large or too many");
+        assert_fails(poll(&server.url("/")).await, PollErrorKind::TooLarge, "too large or too many");
         until_dropped(&written).await;
     }
     let fits = format!("HTTP/1.1 200 OK\nx: {}\n{body}", "y".repeat(BOUNDS.headers - 40));
-    assert!(needed(&ask(&Server::fixed(&fits).await.url("/")).await.unwrap()));
+    assert!(needed(&poll(&Server::fixed(&fits).await.url("/")).await.unwrap()));
 }
 
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_malformed() {
-    for (answer, fragment) in [
+    for (response, fragment) in [
         ("", "no valid HTTP answer"),
         ("HTTP/1.1 20", "no valid HTTP answer"),
         ("HTTP/1.1 200 OK\ncontent-le", "no valid HTTP answer"),
@@ -172,7 +176,7 @@ async fn an_answer_that_breaks_off_is_malformed() {
         ("HTTP/1.1 200 OK\ntransfer-encoding: chunked\n\nzz\n", "the body broke off after no bytes"),
         ("HTTP/1.1 200 OK\n\n{\"needsSync\":tr", "not valid JSON"),
     ] {
-        assert_fails(ask(&Server::closing(answer).await.url("/")).await, NoAnswerClass::Malformed, fragment);
+        assert_fails(poll(&Server::closing(response).await.url("/")).await, PollErrorKind::Malformed, fragment);
     }
 }
 
@@ -192,7 +196,7 @@ async fn an_answer_that_contradicts_http_is_malformed() {
         "HTTP/1.1 200 OK\ns3 cret: x\n\n",
     ] {
         let server = Server::closing(&format!("{head}{body}")).await;
-        assert_fails(ask(&server.url("/")).await, NoAnswerClass::Malformed, "no valid HTTP answer");
+        assert_fails(poll(&server.url("/")).await, PollErrorKind::Malformed, "no valid HTTP answer");
     }
 }
 
@@ -202,8 +206,8 @@ async fn a_length_shorter_than_the_body_cuts_the_answer_and_spoils_nothing_after
     let client = needs_sync();
     for _ in 0..5 {
         assert_fails(
-            client.ask(&a_poll(&server.url("/"))).await,
-            NoAnswerClass::Malformed,
+            client.poll(&a_poll(&server.url("/"))).await,
+            PollErrorKind::Malformed,
             "200 OK, no content type, 10 bytes: the body is not valid JSON",
         );
     }
@@ -214,8 +218,8 @@ async fn a_length_over_the_limit_is_refused_without_reading_the_body() {
     let (server, written) =
         endless("HTTP/1.1 200 OK\ncontent-length: 99999999999\n\n", b" ".to_vec(), Duration::from_millis(1)).await;
     assert_fails(
-        ask(&server.url("/")).await,
-        NoAnswerClass::TooLarge,
+        poll(&server.url("/")).await,
+        PollErrorKind::TooLarge,
         "99999999999 bytes: the body takes more than 65536 bytes",
     );
     until_dropped(&written).await;
@@ -232,12 +236,12 @@ async fn broken_or_unknown_compression_is_malformed() {
             "HTTP/1.1 200 OK\ncontent-encoding: {encoding}\ncontent-length: 18\n\n{{\"needsSync\":true}}"
         ))
         .await;
-        assert_fails(ask(&server.url("/")).await, NoAnswerClass::Malformed, fragment);
+        assert_fails(poll(&server.url("/")).await, PollErrorKind::Malformed, fragment);
     }
     let good = gzipped_answer();
     for (cut, fragment) in [(0, "body"), (5, "broke off"), (good.len() - 9, "broke off"), (good.len() - 1, "broke off")]
     {
-        assert_fails(ask(&Server::gzip(&good[..cut]).await.url("/")).await, NoAnswerClass::Malformed, fragment);
+        assert_fails(poll(&Server::gzip(&good[..cut]).await.url("/")).await, PollErrorKind::Malformed, fragment);
     }
 }
 
@@ -254,10 +258,10 @@ async fn giving_up_the_wait_drops_the_connection() {
     })
     .await;
     let url = server.url("/");
-    let asking = tokio::spawn(async move { ask(&url).await });
+    let polling = tokio::spawn(async move { poll(&url).await });
     while server.requests() == 0 {
         sleep(Duration::from_millis(1)).await;
     }
-    asking.abort();
+    polling.abort();
     tokio::time::timeout(AMPLE, gone).await.unwrap().unwrap();
 }

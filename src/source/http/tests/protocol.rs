@@ -17,7 +17,7 @@ async fn tells_who_asks_and_gives_each_question_a_trace_of_its_own() {
     let (server, client) = (server_saying("").await, needs_sync());
     let mut traces = std::collections::BTreeSet::new();
     for _ in 0..10 {
-        client.ask(&a_poll(&server.url("/"))).await.unwrap();
+        client.poll(&a_poll(&server.url("/"))).await.unwrap();
         let request = server.last_request();
         for (name, value) in [
             ("modelsync-name", "deployer"),
@@ -49,17 +49,17 @@ async fn an_entity_tag_is_kept_if_it_can_be_sent_back() {
         (long.as_str(), None),
         ("", None),
     ] {
-        let answer = ask(&server_saying(head).await.url("/")).await.unwrap();
-        assert_eq!(answer.etag.as_deref(), expected, "{head}");
+        let response = poll(&server_saying(head).await.url("/")).await.unwrap();
+        assert_eq!(response.etag.as_deref(), expected, "{head}");
     }
 }
 
 #[tokio::test]
 async fn not_modified_gives_the_kept_answer_again() {
     let server = Server::fixed("HTTP/1.1 304 Not Modified\netag: \"v2\"\n\n").await;
-    let kept = Answer { demand: Demand::Needed, etag: Some("\"v1\"".into()), ..Answer::default() };
+    let kept = PollResponse { demand: Demand::Needed, etag: Some("\"v1\"".into()), ..PollResponse::default() };
     let poll_target = Poll { kept: Some(Arc::new(kept.clone())), ..a_poll(&server.url("/")) };
-    assert_eq!(needs_sync().ask(&poll_target).await, Ok(kept));
+    assert_eq!(needs_sync().poll(&poll_target).await, Ok(kept));
     assert_eq!(header(&server.last_request(), "if-none-match").as_deref(), Some("\"v1\""));
 }
 
@@ -68,8 +68,8 @@ async fn not_modified_without_a_kept_answer_is_no_answer() {
     let server = Server::fixed("HTTP/1.1 304 Not Modified\n\n").await;
     let no_tag = Poll { kept: Some(Arc::default()), ..a_poll(&server.url("/")) };
     for poll_target in [a_poll(&server.url("/")), no_tag] {
-        let result = needs_sync().ask(&poll_target).await;
-        assert_fails(result, NoAnswerClass::Status, "status 304 Not Modified");
+        let result = needs_sync().poll(&poll_target).await;
+        assert_fails(result, PollErrorKind::Status, "status 304 Not Modified");
         assert_eq!(header(&server.last_request(), "if-none-match"), None);
     }
 }
@@ -77,15 +77,15 @@ async fn not_modified_without_a_kept_answer_is_no_answer() {
 #[tokio::test]
 async fn a_good_answer_replaces_the_kept_one() {
     let server = server_saying("").await;
-    let kept = Answer { etag: Some("\"v1\"".into()), ..Answer::default() };
+    let kept = PollResponse { etag: Some("\"v1\"".into()), ..PollResponse::default() };
     let poll_target = Poll { kept: Some(Arc::new(kept)), ..a_poll(&server.url("/")) };
-    let answer = needs_sync().ask(&poll_target).await.unwrap();
-    assert_eq!((answer.demand, answer.etag), (Demand::Needed, None));
+    let response = needs_sync().poll(&poll_target).await.unwrap();
+    assert_eq!((response.demand, response.etag), (Demand::Needed, None));
 }
 
 #[test]
 fn a_question_that_waits_for_its_turn_takes_little_memory() {
     let (client, a_poll) = (needs_sync(), a_poll("http://h/"));
-    let poll_target = client.ask(&a_poll);
+    let poll_target = client.poll(&a_poll);
     assert!(size_of_val(&*poll_target) < 4096, "{} bytes", size_of_val(&*poll_target));
 }

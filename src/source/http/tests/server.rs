@@ -49,18 +49,18 @@ impl Server {
     }
 
     /// Answers every request with these bytes and keeps the connection. In head and chunk lines `\n` stands for `\r\n`.
-    pub(in crate::source) async fn fixed(answer: &str) -> Self {
-        let answer = answer.replace('\n', "\r\n").into_bytes();
-        Self::at("127.0.0.1:0", move |stream, seen| answer_all(stream, seen, answer.clone())).await
+    pub(in crate::source) async fn fixed(response: &str) -> Self {
+        let response = response.replace('\n', "\r\n").into_bytes();
+        Self::at("127.0.0.1:0", move |stream, seen| answer_all(stream, seen, response.clone())).await
     }
 
     /// Answers one request with these bytes and closes the connection.
-    pub(in crate::source) async fn closing(answer: &str) -> Self {
-        let answer = answer.replace('\n', "\r\n");
+    pub(in crate::source) async fn closing(response: &str) -> Self {
+        let response = response.replace('\n', "\r\n");
         Self::raw(move |mut stream| {
-            let answer = answer.clone();
+            let response = response.clone();
             async move {
-                let _ = stream.write_all(answer.as_bytes()).await;
+                let _ = stream.write_all(response.as_bytes()).await;
             }
         })
         .await
@@ -69,8 +69,8 @@ impl Server {
     /// Answers with a gzip body.
     pub(in crate::source) async fn gzip(body: &[u8]) -> Self {
         let head = format!("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n", body.len());
-        let answer = [head.as_bytes(), body].concat();
-        Self::at("127.0.0.1:0", move |stream, seen| answer_all(stream, seen, answer.clone())).await
+        let response = [head.as_bytes(), body].concat();
+        Self::at("127.0.0.1:0", move |stream, seen| answer_all(stream, seen, response.clone())).await
     }
 
     /// Reads one request, then hands the connection to `serve`.
@@ -119,9 +119,9 @@ pub(in crate::source) async fn closed_port() -> u16 {
 }
 
 /// Answers each request of a connection with the same bytes.
-pub(in crate::source) async fn answer_all(mut stream: TcpStream, seen: Arc<Seen>, answer: Vec<u8>) {
+pub(in crate::source) async fn answer_all(mut stream: TcpStream, seen: Arc<Seen>, response: Vec<u8>) {
     while read_request(&mut stream, &seen).await {
-        if stream.write_all(&answer).await.is_err() {
+        if stream.write_all(&response).await.is_err() {
             return;
         }
     }

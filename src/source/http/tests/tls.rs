@@ -56,8 +56,8 @@ fn serve() -> Trainer {
 fn answer_all(mut stream: StreamOwned<ServerConnection, TcpStream>) {
     let mut request = [0; 4096];
     while std::io::Read::read(&mut stream, &mut request).is_ok_and(|read| read > 0) {
-        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 19\r\n\r\n{\"needsSync\":false}";
-        if stream.write_all(answer).is_err() {
+        let response = b"HTTP/1.1 200 OK\r\ncontent-length: 19\r\n\r\n{\"needsSync\":false}";
+        if stream.write_all(response).is_err() {
             return;
         }
     }
@@ -76,7 +76,7 @@ fn trusting(roots: RootCertStore) -> GuardedClient {
 const CA: &[u8] = include_bytes!("../../../../tests/fixtures/answers/tls/ca.pem");
 
 /// Asks as an object that brings these authorities.
-async fn ask_with(client: &GuardedClient, url: &str, pem: &[u8]) -> Result<Reply, NoAnswer> {
+async fn ask_with(client: &GuardedClient, url: &str, pem: &[u8]) -> Result<Reply, PollError> {
     let authorities = Some(Authorities { from: "ConfigMap ca, key x", pem });
     client.send(Exchange { authorities, timeout: AMPLE, ..Exchange::get("team", url, BOUNDS) }).await
 }
@@ -102,7 +102,7 @@ async fn refuses_a_server_that_nobody_vouches_for() {
     for roots in [RootCertStore::empty(), system().roots] {
         assert_fails(
             trusting(roots).get(&serve().url(), AMPLE, &BOUNDS).await,
-            NoAnswerClass::Tls,
+            PollErrorKind::Tls,
             "TLS failed: invalid peer certificate",
         );
     }
@@ -112,7 +112,7 @@ async fn refuses_a_server_that_nobody_vouches_for() {
 async fn refuses_a_certificate_of_another_name() {
     for host in ["other.test", "127.0.0.1"] {
         let url = format!("https://{host}:{}/?s3cret", serve().port);
-        assert_fails(trusting(test_ca()).get(&url, AMPLE, &BOUNDS).await, NoAnswerClass::Tls, "not valid for name");
+        assert_fails(trusting(test_ca()).get(&url, AMPLE, &BOUNDS).await, PollErrorKind::Tls, "not valid for name");
     }
 }
 
@@ -130,7 +130,7 @@ async fn a_server_without_tls_is_a_tls_failure() {
     for (server, reason) in [(plain, "TLS failed: received corrupt message"), (hangs_up, "closed during the handshake")]
     {
         let url = server.url("/?s3cret").replace("http:", "https:");
-        assert_fails(ask(&url).await, NoAnswerClass::Tls, reason);
+        assert_fails(poll(&url).await, PollErrorKind::Tls, reason);
     }
 }
 
@@ -143,11 +143,11 @@ fn an_image_without_ca_certificates_still_asks_plain_http() {
 async fn authorities_of_an_object_stand_instead_of_the_operators_own() {
     let (trainer, client) = (serve(), trusting(test_ca()));
     let other = rcgen::generate_simple_self_signed(["other.test".to_owned()]).unwrap().cert.pem();
-    assert_fails(ask_with(&client, &trainer.url(), other.as_bytes()).await, NoAnswerClass::Tls, "TLS failed: invalid");
+    assert_fails(ask_with(&client, &trainer.url(), other.as_bytes()).await, PollErrorKind::Tls, "TLS failed: invalid");
     assert!(client.get(&trainer.url(), AMPLE, &BOUNDS).await.is_ok(), "nobody else is told to mistrust");
     let stranger = trusting(RootCertStore::empty());
     assert!(ask_with(&stranger, &trainer.url(), CA).await.is_ok());
-    assert_fails(stranger.get(&trainer.url(), AMPLE, &BOUNDS).await, NoAnswerClass::Tls, "TLS failed: invalid");
+    assert_fails(stranger.get(&trainer.url(), AMPLE, &BOUNDS).await, PollErrorKind::Tls, "TLS failed: invalid");
 }
 
 #[tokio::test]
@@ -165,5 +165,5 @@ async fn questions_with_the_same_authorities_share_connections_and_no_others() {
 #[tokio::test]
 async fn authorities_that_cannot_be_read_are_told_by_where_they_come_from() {
     let result = ask_with(&client(), "https://trainer.test/?s3cret", b"s3cret").await;
-    assert_fails(result, NoAnswerClass::Credentials, "https://trainer.test/?…: ConfigMap ca, key x: it holds no");
+    assert_fails(result, PollErrorKind::Credentials, "https://trainer.test/?…: ConfigMap ca, key x: it holds no");
 }

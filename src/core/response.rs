@@ -32,22 +32,22 @@ pub struct Poll<Q = PollTarget> {
     /// Name of the object that asks.
     pub name: Arc<str>,
     /// The facts that the answer is good for.
-    pub under: AskedUnder,
+    pub context: PollContext,
     /// The last answer to the same question, for endpoints that can say that it still holds.
-    pub kept: Option<Arc<Answer>>,
+    pub kept: Option<Arc<PollResponse>>,
 }
 
 /// An answer, or none, with the facts that it was asked under.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answered<A = Answer> {
+pub struct PollResult<A = PollResponse> {
     /// The facts.
-    pub under: AskedUnder,
+    pub context: PollContext,
     /// When the question was sent.
-    pub asked: Mono,
+    pub sent: Mono,
     /// How long the answer took, waiting for its turn included.
     pub took: Duration,
     /// What came back.
-    pub result: Result<Arc<A>, NoAnswer>,
+    pub result: Result<Arc<A>, PollError>,
 }
 
 /// Deadline of one exchange where the user gave none.
@@ -74,7 +74,7 @@ pub enum Demand {
 
 /// A valid answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Answer {
+pub struct PollResponse {
     /// Whether a sync is needed.
     pub demand: Demand,
     /// Parameters by the endpoint's names.
@@ -102,16 +102,16 @@ pub struct Values {
 
 /// Why there is no answer. Never starts a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NoAnswer {
+pub struct PollError {
     /// The class, for metrics and logs.
-    pub class: NoAnswerClass,
+    pub class: PollErrorKind,
     /// For the user: sanitised, ≤ 512 bytes, without the body of a foreign service and without the URL's query.
     pub message: String,
 }
 
 /// Classes of "no answer": few and stable, they are metric labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum NoAnswerClass {
+pub enum PollErrorKind {
     /// The URL cannot be asked, or its address is refused by the operator.
     Refused,
     /// The name could not be resolved, or no connection was made.
@@ -140,7 +140,7 @@ pub enum NoAnswerClass {
     Paused,
 }
 
-impl NoAnswerClass {
+impl PollErrorKind {
     /// The stable string, for metrics and logs.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -166,7 +166,7 @@ impl NoAnswerClass {
 /// `ended` stands beside `attempt` so that what was asked while a run was active is not taken for news about the world
 /// after it; `revision` so that an answer does not outlive a change of what it was read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AskedUnder {
+pub struct PollContext {
     /// The object's uid.
     pub uid: Arc<str>,
     /// The object's generation.
@@ -186,16 +186,16 @@ pub struct AskedUnder {
 /// Guarantees: a mapped name that the answer lacks is an error, never a placeholder; the result is in stable order; its
 /// names and values together take ≤ 16 KiB.
 pub fn map_parameters(
-    answer: &BTreeMap<String, String>,
+    response: &BTreeMap<String, String>,
     mapping: &[ParameterMapping],
     unmapped: UnmappedParameters,
-) -> Result<BTreeMap<String, String>, NoAnswer> {
-    let refuse = |message: String| Err(NoAnswer { class: NoAnswerClass::Parameters, message });
+) -> Result<BTreeMap<String, String>, PollError> {
+    let refuse = |message: String| Err(PollError { class: PollErrorKind::Parameters, message });
     let mut mapped = BTreeMap::new();
     let mut used = std::collections::BTreeSet::new();
     for entry in mapping {
         let (from, to) = names(entry);
-        let Some(value) = answer.get(from) else {
+        let Some(value) = response.get(from) else {
             return refuse(format!(
                 "the answer says that a sync is needed but lacks the parameter {from:?}, which spec.parameters maps to {to:?}"
             ));
@@ -203,7 +203,7 @@ pub fn map_parameters(
         used.insert(from);
         mapped.insert(to.to_owned(), value.clone());
     }
-    for (name, value) in answer.iter().filter(|(name, _)| !used.contains(name.as_str())) {
+    for (name, value) in response.iter().filter(|(name, _)| !used.contains(name.as_str())) {
         match unmapped {
             UnmappedParameters::Ignore => {}
             UnmappedParameters::Pass => {
