@@ -268,7 +268,7 @@ impl Parts {
             Snapshot {
                 undecodable: syncs.undecodable() + trains.undecodable() + versions.undecodable(),
                 queue_depth: queues.iter().map(Queue::depth).sum(),
-                polls_in_flight: sync_poller.under_way() + train_poller.under_way(),
+                polls_in_flight: sync_poller.in_flight() + train_poller.in_flight(),
                 leads: leadership.leads(),
                 last_response_age,
                 oldest_demand_age,
@@ -334,12 +334,12 @@ fn syncs(
         needs_sync: shared.requests.clone(),
         compare: CompareValues::new(shared.values.clone()),
     });
-    let (deliver, pose) = (controller.clone(), controller.clone());
+    let (on_result, build_poll) = (controller.clone(), controller.clone());
     let poller = Poller::new(
         clock.clone(),
-        Arc::new(move |request: &PollRequest| pose.pose(request)),
+        Arc::new(move |request: &PollRequest| build_poll.build_poll(request)),
         client,
-        Arc::new(move |uid: &str, polled| deliver.record_poll_result(uid, polled)),
+        Arc::new(move |uid: &str, polled| on_result.record_poll_result(uid, polled)),
     );
     Side { objects, queue, poller, controller }
 }
@@ -368,12 +368,12 @@ fn trains(
         min_run_age: shared.min_run_age,
     }));
     let client = Arc::new(TrainPollClient { needs_sync: shared.requests.clone(), values: shared.values.clone() });
-    let (deliver, pose) = (controller.clone(), controller.clone());
+    let (on_result, build_poll) = (controller.clone(), controller.clone());
     let poller = TrainPoller::new(
         clock.clone(),
-        Arc::new(move |request: &PollRequest| pose.pose(request)),
+        Arc::new(move |request: &PollRequest| build_poll.build_poll(request)),
         client,
-        Arc::new(move |uid: &str, polled| deliver.record_poll_result(uid, polled)),
+        Arc::new(move |uid: &str, polled| on_result.record_poll_result(uid, polled)),
     );
     Side { objects, queue, poller, controller }
 }

@@ -151,7 +151,7 @@ impl ModelSyncController {
     }
 
     /// The question of an object, if its spec is still the one that was decided on.
-    pub fn pose(&self, request: &PollRequest) -> Option<Poll> {
+    pub fn build_poll(&self, request: &PollRequest) -> Option<Poll> {
         let object = self.context.objects.get(&request.context.uid)?;
         let unchanged = object.identity.generation == request.context.generation;
         let poll_target = poll_target(&object.read().0.ok().filter(|_| unchanged)?).ok()?;
@@ -160,7 +160,7 @@ impl ModelSyncController {
             namespace: object.identity.namespace.clone(),
             name: object.identity.name.clone(),
             context: request.context.clone(),
-            kept: request.kept.clone(),
+            previous: request.previous.clone(),
         })
     }
 

@@ -158,7 +158,7 @@ impl ModelTrainController {
 
     /// The question of an object, if its spec is still the one that was decided on: the metrics of the run that is to be
     /// recorded next, or how things stand.
-    pub fn pose(&self, request: &PollRequest) -> Option<Poll<TrainPollTarget>> {
+    pub fn build_poll(&self, request: &PollRequest) -> Option<Poll<TrainPollTarget>> {
         let object = self.context.objects.get(&request.context.uid)?;
         let identity = &object.identity;
         if identity.generation != request.context.generation {
@@ -179,7 +179,7 @@ impl ModelTrainController {
             namespace,
             name,
             context: request.context.clone(),
-            kept: request.kept.clone(),
+            previous: request.previous.clone(),
         })
     }
 

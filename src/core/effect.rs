@@ -132,7 +132,7 @@ pub struct PollRequest {
     /// The facts that the answer is good for.
     pub context: PollContext,
     /// The last answer to the same question, for endpoints that can say that it still holds.
-    pub kept: Option<Arc<PollResponse>>,
+    pub previous: Option<Arc<PollResponse>>,
 }
 
 /// When the object is looked at again. There is no "never": whoever waits says for what.

@@ -34,7 +34,7 @@ pub struct Poll<Q = PollTarget> {
     /// The facts that the answer is good for.
     pub context: PollContext,
     /// The last answer to the same question, for endpoints that can say that it still holds.
-    pub kept: Option<Arc<PollResponse>>,
+    pub previous: Option<Arc<PollResponse>>,
 }
 
 /// An answer, or none, with the facts that it was asked under.

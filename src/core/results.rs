@@ -148,10 +148,10 @@ impl Reader {
     /// An output, or what the run says it has read.
     fn output(&mut self, name: &str, text: &str) {
         let value = line(text);
-        let kept = line(&value[..value.floor_char_boundary(MAX_OUTPUT)]);
+        let cut = line(&value[..value.floor_char_boundary(MAX_OUTPUT)]);
         if let Some(input) = name.strip_prefix(INPUT) {
             if self.is_fit(input, "an input", MAX_INPUT_NAME) {
-                self.results.read_inputs.insert(input.to_owned(), kept.to_owned());
+                self.results.read_inputs.insert(input.to_owned(), cut.to_owned());
             }
             return;
         }
@@ -165,7 +165,7 @@ impl Reader {
         if value.len() > MAX_OUTPUT {
             self.say(format!("the output {} is cut: it takes {} bytes", shown(name), value.len()));
         }
-        self.results.outputs.push(RecordedOutput { name: name.to_owned(), value: kept.to_owned() });
+        self.results.outputs.push(RecordedOutput { name: name.to_owned(), value: cut.to_owned() });
     }
 
     /// Part of an address or of a digest is another one: what is too long is left out.
@@ -234,9 +234,9 @@ fn line(text: &str) -> &str {
 
 /// A foreign text in a message: quoted and escaped, the first 64 bytes of it.
 fn shown(text: &str) -> String {
-    let kept = &text[..text.floor_char_boundary(64)];
-    let more = if kept.len() < text.len() { "…" } else { "" };
-    format!("{kept:?}{more}")
+    let cut = &text[..text.floor_char_boundary(64)];
+    let more = if cut.len() < text.len() { "…" } else { "" };
+    format!("{cut:?}{more}")
 }
 
 #[cfg(test)]

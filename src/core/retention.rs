@@ -127,9 +127,9 @@ mod tests {
             prop_assert_eq!(count(&named, false), count(&all, false).saturating_sub(failed));
             prop_assert!(named.iter().all(|run| !run.deleting && !run.is_active()));
             let newest_named = |good| named.iter().filter(|r| (r.ending().unwrap().outcome == Outcome::Succeeded) == good).map(|r| age_key(r)).max();
-            for kept in all.iter().filter(|run| !run.deleting && !run.is_active() && !named.iter().any(|n| n.uid == run.uid)) {
-                let good = kept.ending().unwrap().outcome == Outcome::Succeeded;
-                prop_assert!(newest_named(good).is_none_or(|key| key < age_key(kept)), "a kept run is older than a named one");
+            for remaining in all.iter().filter(|run| !run.deleting && !run.is_active() && !named.iter().any(|n| n.uid == run.uid)) {
+                let good = remaining.ending().unwrap().outcome == Outcome::Succeeded;
+                prop_assert!(newest_named(good).is_none_or(|key| key < age_key(remaining)), "a kept run is older than a named one");
             }
         }
     }

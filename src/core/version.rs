@@ -243,8 +243,8 @@ mod tests {
                 .filter(|v| !v.deleting && !evidence.contains(&*v.name) && newest.is_none_or(|newest| newest.name != v.name));
             prop_assert_eq!(named.len(), unprotected.clone().count().saturating_sub(limit));
             let last = named.last().map(|v| v.attempt);
-            let kept = unprotected.filter(|v| !named.iter().any(|named| std::ptr::eq(*named, *v)));
-            prop_assert!(kept.into_iter().all(|v| last.is_none_or(|last| last <= v.attempt)), "a kept one is older");
+            let remaining = unprotected.filter(|v| !named.iter().any(|named| std::ptr::eq(*named, *v)));
+            prop_assert!(remaining.into_iter().all(|v| last.is_none_or(|last| last <= v.attempt)), "a kept one is older");
         }
     }
 }

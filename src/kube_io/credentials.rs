@@ -51,10 +51,10 @@ pub struct ApiCredentials {
     client: Guarded,
     clock: Arc<Clock>,
     reads: Semaphore,
-    kept: Mutex<Kept>,
+    cached: Mutex<Caches>,
 }
 
-struct Kept {
+struct Caches {
     objects: Cache<ObjectKey, Arc<Data>>,
     /// By namespace, service account and audience.
     tokens: Cache<(String, String, String), Confidential>,
@@ -116,8 +116,9 @@ struct IssuedStatus {
 impl ApiCredentials {
     /// Reads through this client.
     pub fn new(client: Guarded, clock: Arc<Clock>) -> Self {
-        let kept = Kept { objects: Cache::new(MOST.0, MOST.1), tokens: Cache::new(MOST.0, MOST.1), audiences: None };
-        Self { client, clock, reads: Semaphore::new(READS), kept: Mutex::new(kept) }
+        let cached =
+            Caches { objects: Cache::new(MOST.0, MOST.1), tokens: Cache::new(MOST.0, MOST.1), audiences: None };
+        Self { client, clock, reads: Semaphore::new(READS), cached: Mutex::new(cached) }
     }
 
     async fn key(&self, kind: Kind, namespace: &str, name: &str, key: &str) -> Result<Confidential, PollError> {
@@ -131,14 +132,14 @@ impl ApiCredentials {
     }
 
     async fn object(&self, key: ObjectKey) -> Result<Arc<Data>, PollError> {
-        let known = || self.kept().objects.get(&key, self.clock.mono());
-        if let Some(kept) = known() {
-            return Ok(kept);
+        let known = || self.cached().objects.get(&key, self.clock.mono());
+        if let Some(cached) = known() {
+            return Ok(cached);
         }
         let _turn = self.reads.acquire().await;
         // Whoever waited may find what another has read meanwhile.
-        if let Some(kept) = known() {
-            return Ok(kept);
+        if let Some(cached) = known() {
+            return Ok(cached);
         }
         let read = self.clock.mono();
         let data: Data = match key.kind {
@@ -154,7 +155,7 @@ impl ApiCredentials {
             }
         };
         let (bytes, data) = (size(&data), Arc::new(data));
-        self.kept().objects.put(key, data.clone(), bytes, read + LIFE, read);
+        self.cached().objects.put(key, data.clone(), bytes, read + LIFE, read);
         Ok(data)
     }
 
@@ -168,13 +169,13 @@ impl ApiCredentials {
     async fn issue(&self, namespace: &str, account: &str, audience: &str) -> Result<Confidential, PollError> {
         check_name("service account", account)?;
         let key = (namespace.to_owned(), account.to_owned(), audience.to_owned());
-        let known = || self.kept().tokens.get(&key, self.clock.mono());
-        if let Some(kept) = known() {
-            return Ok(kept);
+        let known = || self.cached().tokens.get(&key, self.clock.mono());
+        if let Some(cached) = known() {
+            return Ok(cached);
         }
         let _turn = self.reads.acquire().await;
-        if let Some(kept) = known() {
-            return Ok(kept);
+        if let Some(cached) = known() {
+            return Ok(cached);
         }
         let now = self.clock.now();
         if self.own_audiences(namespace, account).await?.iter().any(|own| own == audience) {
@@ -189,7 +190,7 @@ impl ApiCredentials {
         let token = Confidential::from(issued.status.token.into_bytes());
         // A fifth of its life is left for its way and for clocks that differ.
         let life = until(now.server_or_wall(), expires).mul_f64(0.8);
-        self.kept().tokens.put(key, token.clone(), token.expose().len(), now.mono + life, now.mono);
+        self.cached().tokens.put(key, token.clone(), token.expose().len(), now.mono + life, now.mono);
         Ok(token)
     }
 
@@ -198,7 +199,7 @@ impl ApiCredentials {
     /// A dry run tells them: no token that the API server accepts need exist for this.
     async fn own_audiences(&self, namespace: &str, account: &str) -> Result<Arc<[String]>, PollError> {
         let now = self.clock.mono();
-        if let Some((read, known)) = &self.kept().audiences
+        if let Some((read, known)) = &self.cached().audiences
             && now.since(*read) < AUDIENCES_LIFE
         {
             return Ok(known.clone());
@@ -207,7 +208,7 @@ impl ApiCredentials {
         if told.is_empty() {
             return Err(refuse("the API server does not tell its own audiences, so none can be told from them"));
         }
-        self.kept().audiences = Some((now, told.clone()));
+        self.cached().audiences = Some((now, told.clone()));
         Ok(told)
     }
 
@@ -240,8 +241,8 @@ impl ApiCredentials {
         })
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn cached(&self) -> MutexGuard<'_, Caches> {
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -274,13 +275,13 @@ impl Credentials for ApiCredentials {
     }
 
     fn turned_away(&self, namespace: &str, request: &api::Request) {
-        let mut kept = self.kept();
+        let mut cached = self.cached();
         for key in objects_of(namespace, request) {
-            kept.objects.remove(&key);
+            cached.objects.remove(&key);
         }
         if let Some(token) = &request.service_account_token {
             let key = (namespace.to_owned(), token.service_account_name.clone(), token.audience.clone());
-            kept.tokens.remove(&key);
+            cached.tokens.remove(&key);
         }
     }
 }

@@ -25,29 +25,29 @@ use crate::{
 };
 
 /// Takes in the answer to the question of the object with this uid.
-pub type Deliver<A> = Arc<dyn Fn(&str, PollResult<A>) + Send + Sync>;
+pub type OnPollResult<A> = Arc<dyn Fn(&str, PollResult<A>) + Send + Sync>;
 
 /// The question of an object as it stands. `None` where the object is not as the inquiry says any more: the pass that its
 /// change wakes plans anew.
-pub type Pose<Q> = Arc<dyn Fn(&PollRequest) -> Option<Poll<Q>> + Send + Sync>;
+pub type BuildPoll<Q> = Arc<dyn Fn(&PollRequest) -> Option<Poll<Q>> + Send + Sync>;
 
 /// The poller. Cheap to clone; all clones are one poller.
 pub struct Poller<Q = PollTarget, A = PollResponse> {
     clock: Arc<Clock>,
-    pose: Pose<Q>,
+    build_poll: BuildPoll<Q>,
     client: Arc<dyn PollClient<Q, A>>,
-    deliver: Deliver<A>,
+    on_result: OnPollResult<A>,
     shared: Arc<Shared>,
 }
 
 impl<Q, A> Clone for Poller<Q, A> {
     fn clone(&self) -> Self {
-        let Self { clock, pose, client, deliver, shared } = self;
+        let Self { clock, build_poll, client, on_result, shared } = self;
         Self {
             clock: clock.clone(),
-            pose: pose.clone(),
+            build_poll: build_poll.clone(),
             client: client.clone(),
-            deliver: deliver.clone(),
+            on_result: on_result.clone(),
             shared: shared.clone(),
         }
     }
@@ -64,13 +64,18 @@ struct State {
     /// Boxed, because a table is half empty.
     planned: HashMap<Arc<str>, Box<PollRequest>>,
     timers: BTreeSet<(Mono, Arc<str>)>,
-    under_way: HashMap<Arc<str>, PollRequest>,
+    in_flight: HashMap<Arc<str>, PollRequest>,
 }
 
 impl<Q: Send + Sync + 'static, A: Send + Sync + 'static> Poller<Q, A> {
-    /// Asks what `pose` says through `client`, which bounds how many requests are under way.
-    pub fn new(clock: Arc<Clock>, pose: Pose<Q>, client: Arc<dyn PollClient<Q, A>>, deliver: Deliver<A>) -> Self {
-        Self { clock, pose, client, deliver, shared: Arc::default() }
+    /// Asks what `build_poll` says through `client`, which bounds how many requests are under way.
+    pub fn new(
+        clock: Arc<Clock>,
+        build_poll: BuildPoll<Q>,
+        client: Arc<dyn PollClient<Q, A>>,
+        on_result: OnPollResult<A>,
+    ) -> Self {
+        Self { clock, build_poll, client, on_result, shared: Arc::default() }
     }
 
     /// Replaces what is to be asked for the object with this uid; `None` stops its questions.
@@ -79,7 +84,7 @@ impl<Q: Send + Sync + 'static, A: Send + Sync + 'static> Poller<Q, A> {
     pub fn plan(&self, uid: &str, request: Option<PollRequest>) {
         let mut state = self.state();
         let in_flight_now =
-            |request: &PollRequest| state.under_way.get(uid).is_some_and(|sent| sent.context == request.context);
+            |request: &PollRequest| state.in_flight.get(uid).is_some_and(|sent| sent.context == request.context);
         let request = request.filter(|request| !in_flight_now(request));
         let old = state.planned.remove_entry(uid);
         if let Some((key, old)) = &old {
@@ -103,8 +108,8 @@ impl<Q: Send + Sync + 'static, A: Send + Sync + 'static> Poller<Q, A> {
     }
 
     /// How many questions are under way.
-    pub fn under_way(&self) -> usize {
-        self.state().under_way.len()
+    pub fn in_flight(&self) -> usize {
+        self.state().in_flight.len()
     }
 
     /// Asks what is due, for ever. One task runs it.
@@ -119,7 +124,7 @@ impl<Q: Send + Sync + 'static, A: Send + Sync + 'static> Poller<Q, A> {
         while let Some((at, uid)) = state.timers.first().cloned().filter(|(at, _)| *at <= now) {
             state.timers.remove(&(at, uid.clone()));
             let Some(request) = state.planned.remove(&uid) else { continue };
-            state.under_way.insert(uid.clone(), (*request).clone());
+            state.in_flight.insert(uid.clone(), (*request).clone());
             tokio::spawn(self.clone().poll(uid, *request));
         }
     }
@@ -128,7 +133,7 @@ impl<Q: Send + Sync + 'static, A: Send + Sync + 'static> Poller<Q, A> {
         let sent = self.clock.mono();
         // A panic would leave the question under way for ever, and its object unasked.
         let exchange = async {
-            let poll = (self.pose)(&request)?;
+            let poll = (self.build_poll)(&request)?;
             Some(self.client.poll(&poll).await)
         };
         let result = AssertUnwindSafe(exchange).catch_unwind().await.unwrap_or_else(|_| {
@@ -139,14 +144,14 @@ impl<Q: Send + Sync + 'static, A: Send + Sync + 'static> Poller<Q, A> {
         let current = {
             let mut state = self.state();
             // A newer question may have taken this one's place meanwhile; its answer is the one that counts.
-            let current = state.under_way.get(&uid) == Some(&request);
+            let current = state.in_flight.get(&uid) == Some(&request);
             if current {
-                state.under_way.remove(&uid);
+                state.in_flight.remove(&uid);
             }
             current
         };
         if let Some(result) = result.filter(|_| current) {
-            (self.deliver)(&uid, PollResult { context: request.context, sent, took, result: result.map(Arc::new) });
+            (self.on_result)(&uid, PollResult { context: request.context, sent, took, result: result.map(Arc::new) });
         }
     }
 
@@ -193,22 +198,23 @@ mod tests {
     impl Scene {
         fn new() -> Self {
             let (clock, answers) = (Clock::system(), Arc::new(Notify::new()));
-            let ((sent, asks), (deliver, delivered)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
-            let deliver: Deliver<PollResponse> =
-                Arc::new(move |uid: &str, polled| deliver.send((uid.to_owned(), polled)).unwrap());
-            let pose: Pose<PollTarget> = Arc::new(|request| {
-                let (uid, context, kept) = (request.context.uid.clone(), request.context.clone(), request.kept.clone());
+            let ((sent, asks), (on_result, delivered)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
+            let on_result: OnPollResult<PollResponse> =
+                Arc::new(move |uid: &str, polled| on_result.send((uid.to_owned(), polled)).unwrap());
+            let build_poll: BuildPoll<PollTarget> = Arc::new(|request| {
+                let (uid, context, previous) =
+                    (request.context.uid.clone(), request.context.clone(), request.previous.clone());
                 let poll_target = PollTarget::NeedsSync { url: "http://h/".into(), request: None };
                 (*uid != *"gone").then(|| Poll {
                     target: poll_target,
                     namespace: "team".into(),
                     name: uid,
                     context,
-                    kept,
+                    previous,
                 })
             });
             let asks_all = Arc::new(StubEndpoint { sent, answers: answers.clone() });
-            let poller = Poller::new(clock.clone(), pose, asks_all, deliver);
+            let poller = Poller::new(clock.clone(), build_poll, asks_all, on_result);
             tokio::spawn({
                 let poller = poller.clone();
                 async move { poller.run().await }
@@ -219,7 +225,7 @@ mod tests {
         fn request(&self, name: &str, attempt: i64, wait: u64) -> PollRequest {
             let context =
                 PollContext { uid: name.into(), generation: 1, attempt, ended: true, trigger: None, revision: 0 };
-            PollRequest { at: self.clock.mono() + Duration::from_secs(wait), context, kept: None }
+            PollRequest { at: self.clock.mono() + Duration::from_secs(wait), context, previous: None }
         }
 
         /// The next question, within a short time.
@@ -242,7 +248,7 @@ mod tests {
         let (uid, polled) = scene.delivered.recv().await.unwrap();
         assert_eq!((uid.as_str(), polled.context.attempt, polled.result.is_ok()), ("a", 1, true));
         assert!(polled.took >= Duration::from_secs(3), "{:?}", polled.took);
-        assert_eq!(scene.poller.under_way(), 0);
+        assert_eq!(scene.poller.in_flight(), 0);
     }
 
     #[tokio::test]
@@ -278,7 +284,7 @@ mod tests {
         assert_eq!(scene.next_poll().await.as_deref(), Some("a"));
         scene.answers.notify_one();
         assert_eq!(scene.delivered.recv().await.unwrap().0, "a");
-        assert_eq!(scene.poller.under_way(), 0);
+        assert_eq!(scene.poller.in_flight(), 0);
     }
 
     #[tokio::test]

@@ -57,9 +57,9 @@ impl NeedsSyncClient {
         let plain = Request::default();
         let reply = self.requests.send(request.as_deref().unwrap_or(&plain), exchange).await?;
         if reply.head.status == StatusCode::NOT_MODIFIED
-            && let Some(kept) = poll.kept.as_ref().filter(|kept| kept.etag.is_some())
+            && let Some(previous) = poll.previous.as_ref().filter(|previous| previous.etag.is_some())
         {
-            return Ok(PollResponse::clone(kept));
+            return Ok(PollResponse::clone(previous));
         }
         let reply = reply.ok()?;
         let response = parse(&reply.head, &reply.body).map_err(|failure| reply.blame(&failure))?;
@@ -85,7 +85,10 @@ fn headers(poll: &Poll) -> Result<HeaderMap, PollError> {
         (HeaderName::from_static("modelsync-uid"), &*poll.context.uid),
         (HeaderName::from_static("modelsync-attempt"), attempt.as_str()),
         (HeaderName::from_static("traceparent"), trace.as_str()),
-        (header::IF_NONE_MATCH, poll.kept.as_ref().and_then(|kept| kept.etag.as_deref()).unwrap_or_default()),
+        (
+            header::IF_NONE_MATCH,
+            poll.previous.as_ref().and_then(|previous| previous.etag.as_deref()).unwrap_or_default(),
+        ),
     ] {
         if text.is_empty() {
             continue;

@@ -80,7 +80,7 @@ impl TrainPollClient {
             namespace: poll.namespace.clone(),
             name: poll.name.clone(),
             context: poll.context.clone(),
-            kept: poll.kept.clone(),
+            previous: poll.previous.clone(),
         };
         Some(self.needs_sync.poll(&poll).await)
     }

@@ -66,7 +66,7 @@ pub struct Metrics {
     lineage: Family<ResultLabel, Counter>,
     undecodable: Gauge,
     queue_depth: Gauge,
-    under_way: Gauge,
+    in_flight: Gauge,
     leader: Gauge,
     last_response_age: Gauge<f64, std::sync::atomic::AtomicU64>,
     oldest_demand_age: Gauge<f64, std::sync::atomic::AtomicU64>,
@@ -87,7 +87,7 @@ impl Default for Metrics {
             lineage: Family::default(),
             undecodable: Gauge::default(),
             queue_depth: Gauge::default(),
-            under_way: Gauge::default(),
+            in_flight: Gauge::default(),
             leader: Gauge::default(),
             last_response_age: Gauge::default(),
             oldest_demand_age: Gauge::default(),
@@ -118,7 +118,7 @@ impl Metrics {
             self.undecodable.clone(),
         );
         registry.register("queue_depth", "Objects that wait for a pass", self.queue_depth.clone());
-        registry.register("polls_in_flight", "Polls that wait for their response", self.under_way.clone());
+        registry.register("polls_in_flight", "Polls that wait for their response", self.in_flight.clone());
         registry.register("leader", "1 while this replica leads, else 0", self.leader.clone());
         registry.register(
             "last_answer_age_seconds",
@@ -175,7 +175,7 @@ impl Metrics {
         let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.undecodable.set(whole(now.undecodable));
         self.queue_depth.set(whole(now.queue_depth));
-        self.under_way.set(whole(now.polls_in_flight));
+        self.in_flight.set(whole(now.polls_in_flight));
         self.leader.set(now.leads.into());
         self.last_response_age.set(now.last_response_age.map_or(-1.0, |age| age.as_secs_f64()));
         self.oldest_demand_age.set(now.oldest_demand_age.unwrap_or_default().as_secs_f64());

@@ -48,7 +48,7 @@ impl Drained for Machine {
         if let Some(flight) = world.flights.first() {
             return Some(match flight.stage {
                 Stage::Replied(_) => Action::Reply(*flight),
-                Stage::Sent | Stage::Admitted(_) => Action::Deliver(*flight),
+                Stage::Sent | Stage::Admitted(_) => Action::OnPollResult(*flight),
             });
         }
         if world.object.is_some_and(|object| object.deleting) {
@@ -67,7 +67,7 @@ impl Drained for Machine {
             if view.is_due(world.tick) {
                 return Some(Action::Pass(leader, incarnation));
             }
-            if view.under_way.is_some() {
+            if view.in_flight.is_some() {
                 return Some(Action::PollResponse(leader, incarnation));
             }
             if view.asks(world.tick) {
@@ -160,7 +160,7 @@ impl Machine {
         world.broken = Broken::default();
         for view in &mut world.replicas[usize::from(leader)].views {
             view.evidence = None;
-            view.under_way = view.under_way.map(|sent| Asked { evidence: Evidence::default(), ..sent });
+            view.in_flight = view.in_flight.map(|sent| Asked { evidence: Evidence::default(), ..sent });
         }
         world.canonical(self.configuration.fenced);
     }

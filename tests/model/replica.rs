@@ -195,12 +195,12 @@ impl Machine {
             generation: context.generation,
             trigger: context.trigger,
         };
-        view.under_way = Some(Asked { context, at: world.tick, said, evidence });
+        view.in_flight = Some(Asked { context, at: world.tick, said, evidence });
     }
 
     pub fn response(&self, world: &mut World, index: u8, incarnation: Incarnation) {
         let view = &mut world.replicas[usize::from(index)].views[usize::from(incarnation)];
-        let Some(Asked { context, at, said, evidence }) = view.under_way.take() else { return };
+        let Some(Asked { context, at, said, evidence }) = view.in_flight.take() else { return };
         if view.object.is_none() {
             return;
         }

@@ -213,11 +213,14 @@ impl Machine {
     fn judge_deletion(&self, world: &mut World, run: Run) {
         let since = world.end_since[usize::from(run.owner)][usize::from(run.attempt).min(ATTEMPTS - 1)];
         let class = |run: &Run| run.phase == RunPhase::Succeeded;
-        let kept = world.runs.iter().filter(|kept| {
-            kept.owner == run.owner && !kept.same(run) && kept.phase != RunPhase::Active && class(kept) == class(&run)
+        let remaining = world.runs.iter().filter(|remaining| {
+            remaining.owner == run.owner
+                && !remaining.same(run)
+                && remaining.phase != RunPhase::Active
+                && class(remaining) == class(&run)
         });
         let limit = self.configuration.limits.map_or(100, |limit| usize::try_from(limit).unwrap());
-        let enough = kept.count() >= limit || self.configuration.budget.run_deletions > world.budget.run_deletions;
+        let enough = remaining.count() >= limit || self.configuration.budget.run_deletions > world.budget.run_deletions;
         if run.phase == RunPhase::Active || since != 1 || !enough {
             world.broken.add(Broken::DELETION);
         }

@@ -25,7 +25,7 @@ pub enum Action {
     /// The answer arrives.
     PollResponse(u8, Incarnation),
     /// A request takes effect, or passes admission.
-    Deliver(Flight),
+    OnPollResult(Flight),
     /// A reply reaches the pass that waits for it.
     Reply(Flight),
     /// The pass gives up waiting. The request stays on its way.
@@ -139,7 +139,7 @@ impl Machine {
                 if view.asks(world.tick) {
                     actions.push(Action::PollClient(index, incarnation));
                 }
-                if view.under_way.is_some() {
+                if view.in_flight.is_some() {
                     actions.push(Action::PollResponse(index, incarnation));
                 }
                 if budget.source_changes > 0 && view.object.is_some() {
@@ -166,7 +166,7 @@ impl Machine {
             if let Stage::Replied(_) = flight.stage {
                 actions.push(Action::Reply(*flight));
             } else {
-                actions.push(Action::Deliver(*flight));
+                actions.push(Action::OnPollResult(*flight));
             }
             if flight.waiting.is_some() && budget.lost > 0 {
                 actions.push(Action::GiveUp(*flight));
@@ -279,7 +279,7 @@ impl Machine {
                 }
             }
             Action::PollResponse(replica, incarnation) => self.response(world, *replica, *incarnation),
-            Action::Deliver(flight) => {
+            Action::OnPollResult(flight) => {
                 flight::take(&mut world.flights, flight);
                 let done = self.at_server(world, *flight);
                 world.flights.push(done);
@@ -342,7 +342,7 @@ impl Machine {
                 replica.nonces = 0;
                 for view in &mut replica.views {
                     view.memory = 0;
-                    (view.planned, view.under_way, view.evidence) = (None, None, None);
+                    (view.planned, view.in_flight, view.evidence) = (None, None, None);
                     view.woken = view.object.is_some();
                 }
             }

@@ -68,7 +68,7 @@ pub struct View<Object, Request, Said, Evidence = ()> {
     pub timer: Option<Tick>,
     /// The planned question.
     pub planned: Option<(Tick, Context)>,
-    pub under_way: Option<Asked<Said, Evidence>>,
+    pub in_flight: Option<Asked<Said, Evidence>>,
     /// Evidence of the answer in memory.
     pub evidence: Option<Evidence>,
     /// Requests that follow the one that the pass waits for; `None` when no pass is under way.
@@ -93,7 +93,7 @@ impl<Object, Request, Said, Evidence> Default for View<Object, Request, Said, Ev
             woken: false,
             timer: None,
             planned: None,
-            under_way: None,
+            in_flight: None,
             evidence: None,
             pass: None,
         }
@@ -152,7 +152,7 @@ impl<O: Object, Request: Copy, Said, Evidence> View<O, Request, Said, Evidence> 
 
     /// The object is gone; a question that is under way goes on.
     pub fn forget(&mut self) {
-        *self = Self { under_way: self.under_way.take(), ..Self::default() };
+        *self = Self { in_flight: self.in_flight.take(), ..Self::default() };
     }
 
     pub fn remember<Memory: Clone + Debug>(&mut self, memories: &Interner<Memory>, change: impl FnOnce(&mut Memory)) {
@@ -164,8 +164,8 @@ impl<O: Object, Request: Copy, Said, Evidence> View<O, Request, Said, Evidence> 
     /// As `Poller::plan`.
     pub fn plan(&mut self, request: Option<(Tick, Context)>) {
         let old = self.planned.take();
-        let under_way = self.under_way.as_ref().map(|sent| sent.context);
-        let request = request.filter(|(_, context)| under_way != Some(*context));
+        let in_flight = self.in_flight.as_ref().map(|sent| sent.context);
+        let request = request.filter(|(_, context)| in_flight != Some(*context));
         self.planned = request.map(|(at, context)| match old {
             Some((planned, same)) if same == context => (planned.min(at), context),
             _ => (at, context),

@@ -19,7 +19,7 @@ impl fmt::Display for Action {
             Self::PollResponse(replica, incarnation) => {
                 write!(f, "replica {replica} gets the answer for {}", of(incarnation))
             }
-            Self::Deliver(flight) => write!(f, "{flight}: {}", flight.arrival()),
+            Self::OnPollResult(flight) => write!(f, "{flight}: {}", flight.arrival()),
             Self::Reply(flight) => write!(f, "{flight}: {}", flight.stage),
             Self::GiveUp(flight) => write!(f, "{flight}: the sender gives up waiting"),
             Self::Duplicate(flight) => write!(f, "{flight}: sent a second time on the way"),

@@ -157,14 +157,14 @@ mod tests {
         let parameters = || BTreeMap::from([("name".to_owned(), "churn".to_owned())]);
         let context =
             PollContext { uid: "uid".into(), generation: 1, attempt: 0, ended: true, trigger: None, revision: 0 };
-        for (attempt, etag, kept) in [(0, None, true), (1, None, false), (1, Some("7".to_owned()), true)] {
+        for (attempt, etag, keeps) in [(0, None, true), (1, None, false), (1, Some("7".to_owned()), true)] {
             let response = PollResponse { parameters: parameters(), etag, ..PollResponse::default() };
             let result = Ok(Arc::new(response.clone()));
             let polled = PollResult { context: context.clone(), sent: now, took: Duration::ZERO, result };
             let mut memory = Memory { response: Some(polled), ..Memory::default() };
             let status = ModelSyncStatus { attempt, ..ModelSyncStatus::default() };
             memory.observe(&[], Limits::KEEP_ALL, &status, now);
-            let parameters = if kept { parameters() } else { BTreeMap::new() };
+            let parameters = if keeps { parameters() } else { BTreeMap::new() };
             assert_eq!(*memory.response.unwrap().result.unwrap(), PollResponse { parameters, ..response }, "{attempt}");
         }
     }

@@ -155,11 +155,14 @@ impl Plan {
 
     /// Asks the endpoint after `wait`.
     pub(super) fn polling(mut self, facts: &Facts<'_>, wait: Duration, now: Now) -> Self {
-        let kept = facts.memory.response.as_ref().filter(|last| last.context.generation == facts.object.generation);
+        let previous = facts.memory.response.as_ref().filter(|last| last.context.generation == facts.object.generation);
         self.request = Some(PollRequest {
             at: now.mono + wait,
             context: facts.context(),
-            kept: kept.and_then(|last| last.result.as_ref().ok()).filter(|response| response.etag.is_some()).cloned(),
+            previous: previous
+                .and_then(|last| last.result.as_ref().ok())
+                .filter(|response| response.etag.is_some())
+                .cloned(),
         });
         self
     }

@@ -155,8 +155,8 @@ impl Plan {
             .and_then(|response| response.observed())
             .and_then(|observation| observation.endpoint.as_ref()?.as_ref().ok())
             .filter(|response| response.etag.is_some());
-        let kept = response.cloned().map(std::sync::Arc::new);
-        self.request = Some(PollRequest { at: now.mono + wait, context: facts.context(), kept });
+        let previous = response.cloned().map(std::sync::Arc::new);
+        self.request = Some(PollRequest { at: now.mono + wait, context: facts.context(), previous });
         self
     }
 }

@@ -269,8 +269,8 @@ pub fn report(facts: &Facts<'_>, rule: Rule, situation: &Situation<'_>, now: Now
 /// holds all the same.
 pub fn as_before(facts: &Facts<'_>, rule: Rule, now: Now) -> Plan {
     let said = |condition: &&Condition| {
-        let kept = [Ready, Fresh, Reconciling, Stalled, ConditionType::BudgetSpent].contains(&condition.type_);
-        kept && condition.reason != Reason::Unrecognised
+        let carried_over = [Ready, Fresh, Reconciling, Stalled, ConditionType::BudgetSpent].contains(&condition.type_);
+        carried_over && condition.reason != Reason::Unrecognised
     };
     let as_wanted = |condition: &Condition| {
         let Condition { type_, status, reason, message, .. } = condition.clone();
@@ -300,8 +300,9 @@ pub fn taken_in(facts: &Facts<'_>) -> bool {
 /// Whether conditions were last written without a look: what stood in the way then is gone, and a look is due.
 pub fn was_kept_from_looking(facts: &Facts<'_>) -> bool {
     use Reason::{AwaitingFirstAnswer, InternalError, PredecessorRunning, RunActive, RunKindMissing, RunUnconfirmed};
-    let kept = [AwaitingFirstAnswer, InternalError, PredecessorRunning, RunActive, RunKindMissing, RunUnconfirmed];
-    find(&facts.stored.conditions, Fresh).is_none_or(|fresh| kept.contains(&fresh.reason))
+    let carried_over =
+        [AwaitingFirstAnswer, InternalError, PredecessorRunning, RunActive, RunKindMissing, RunUnconfirmed];
+    find(&facts.stored.conditions, Fresh).is_none_or(|fresh| carried_over.contains(&fresh.reason))
 }
 
 /// Status of an object on which a pass broke off by a panic. Nothing was decided, so everything but the conditions is as

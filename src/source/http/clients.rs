@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// Clients for sets of authorities that are kept at once. Beyond that the one that was used the longest time ago goes.
-const MAX_KEPT: usize = 64;
+const MAX_CACHED: usize = 64;
 /// A client for a set of authorities goes when it was not used for this long and another one comes.
 const UNUSED: Duration = Duration::from_mins(10);
 
@@ -41,13 +41,13 @@ pub(super) struct Clients {
     lookup: Lookup,
     usual: Client,
     /// By the digest of the PEM text.
-    kept: Mutex<HashMap<[u8; 32], (Client, Mono)>>,
+    cached: Mutex<HashMap<[u8; 32], (Client, Mono)>>,
 }
 
 impl Clients {
     pub(super) fn new(rules: Arc<AddressRules>, lookup: Lookup, roots: RootCertStore) -> Result<Self, SetupError> {
         let usual = build(&rules, &lookup, roots)?;
-        Ok(Self { rules, lookup, usual, kept: Mutex::default() })
+        Ok(Self { rules, lookup, usual, cached: Mutex::default() })
     }
 
     /// The client that trusts these authorities, or the operator's own; with the digest of the former.
@@ -58,21 +58,21 @@ impl Clients {
     ) -> Result<(Client, Option<[u8; 32]>), PollError> {
         let Some(authorities) = authorities else { return Ok((self.usual.clone(), None)) };
         let digest: [u8; 32] = Sha256::digest(authorities.pem).into();
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((client, used)) = kept.get_mut(&digest) {
+        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((client, used)) = cached.get_mut(&digest) {
             *used = now;
             return Ok((client.clone(), Some(digest)));
         }
         let refuse = |reason: &str| poll_error(PollErrorKind::Credentials, &format!("{}: {reason}", authorities.from));
         let roots = read(authorities.pem).map_err(refuse)?;
         let client = build(&self.rules, &self.lookup, roots).map_err(|_| refuse("its certificates cannot be used"))?;
-        kept.retain(|_, (_, used)| now.since(*used) < UNUSED);
-        if kept.len() >= MAX_KEPT
-            && let Some(oldest) = kept.iter().min_by_key(|(_, (_, used))| *used).map(|(digest, _)| *digest)
+        cached.retain(|_, (_, used)| now.since(*used) < UNUSED);
+        if cached.len() >= MAX_CACHED
+            && let Some(oldest) = cached.iter().min_by_key(|(_, (_, used))| *used).map(|(digest, _)| *digest)
         {
-            kept.remove(&oldest);
+            cached.remove(&oldest);
         }
-        kept.insert(digest, (client.clone(), now));
+        cached.insert(digest, (client.clone(), now));
         Ok((client, Some(digest)))
     }
 }
@@ -135,13 +135,13 @@ mod tests {
     #[test]
     fn keeps_a_bounded_number_of_clients_and_drops_those_that_nobody_uses() {
         let clients = clients();
-        let count = || clients.kept.lock().unwrap().len();
+        let count = || clients.cached.lock().unwrap().len();
         for n in 0..100 {
             poll(&clients, &format!("{n}\n{CA}"), n).unwrap();
         }
-        assert_eq!(count(), MAX_KEPT);
+        assert_eq!(count(), MAX_CACHED);
         poll(&clients, &format!("99\n{CA}"), 600).unwrap();
-        assert_eq!(count(), MAX_KEPT, "one that is there already");
+        assert_eq!(count(), MAX_CACHED, "one that is there already");
         poll(&clients, &format!("new\n{CA}"), 99 + 600).unwrap();
         assert_eq!(count(), 2, "that and the one that was used last");
     }

@@ -105,7 +105,7 @@ fn a_poll(url: &str) -> Poll {
         namespace: "team".into(),
         name: "deployer".into(),
         context,
-        kept: None,
+        previous: None,
     }
 }
 

@@ -53,7 +53,7 @@ impl Drained for Machine {
         if let Some(flight) = world.flights.first() {
             return Some(match flight.stage {
                 Stage::Replied(_) => Action::Reply(*flight),
-                Stage::Sent | Stage::Admitted(_) => Action::Deliver(*flight),
+                Stage::Sent | Stage::Admitted(_) => Action::OnPollResult(*flight),
             });
         }
         if world.object.is_some_and(|object| object.deleting) {

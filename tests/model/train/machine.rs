@@ -223,7 +223,7 @@ impl Machine {
             parallelism: None,
         };
         self.canonical_memory(&mut altered.memory, &stored, &altered.identity, now.mono);
-        let kept = altered.memory.clone();
+        let saved = altered.memory.clone();
         self.configuration.mutant.alter(&mut altered, now);
         let decided_with = |versions: &[Version]| {
             let details = details(versions, &earlier, &altered, &stored);
@@ -265,7 +265,7 @@ impl Machine {
             decided_with(&versions)
         });
         let broken = judge(&plan, now);
-        let mut memory = kept;
+        let mut memory = saved;
         let mut judged = false;
         let (mut requests, mut reads) = (Vec::new(), None);
         for effect in std::mem::take(&mut plan.effects) {

@@ -232,7 +232,7 @@ impl Machine {
 
     // The poller.
 
-    /// As `pose`, with the answer of the moment.
+    /// As `build_poll`, with the answer of the moment.
     pub fn ask(&self, world: &mut World, index: u8, incarnation: Incarnation) {
         let (tick, input, score) = (world.tick, world.input, world.score);
         let replica = &mut world.replicas[usize::from(index)];
@@ -256,12 +256,12 @@ impl Machine {
                 Said::Measured(run.unwrap(), score)
             }
         };
-        view.under_way = Some(Asked { context, at: tick, said, evidence: () });
+        view.in_flight = Some(Asked { context, at: tick, said, evidence: () });
     }
 
     pub fn response(&self, world: &mut World, index: u8, incarnation: Incarnation) {
         let view = &mut world.replicas[usize::from(index)].views[usize::from(incarnation)];
-        let Some(Asked { context, at, said, .. }) = view.under_way.take() else { return };
+        let Some(Asked { context, at, said, .. }) = view.in_flight.take() else { return };
         if view.object.is_none() {
             return;
         }

@@ -28,7 +28,7 @@ pub enum Action {
     /// A due question is asked, and answered.
     PollClient(u8, Incarnation),
     /// A request takes effect, or passes admission.
-    Deliver(Flight),
+    OnPollResult(Flight),
     /// A reply reaches the pass that waits for it.
     Reply(Flight),
     /// The pass gives up waiting. The request stays on its way.
@@ -107,7 +107,7 @@ impl Machine {
             if let Stage::Replied(_) = flight.stage {
                 actions.push(Action::Reply(*flight));
             } else {
-                actions.push(Action::Deliver(*flight));
+                actions.push(Action::OnPollResult(*flight));
             }
             if flight.waiting.is_some() && world.budget.lost > 0 {
                 actions.push(Action::GiveUp(*flight));
@@ -273,7 +273,7 @@ impl Machine {
                 self.ask(world, *replica, *incarnation);
                 self.response(world, *replica, *incarnation);
             }
-            Action::Deliver(flight) => {
+            Action::OnPollResult(flight) => {
                 flight::take(&mut world.flights, flight);
                 let done = self.at_server(world, *flight);
                 world.flights.push(done);

@@ -20,7 +20,7 @@ impl fmt::Display for Action {
             Self::SeeSource(replica) => write!(f, "replica {replica} sees the input's source change"),
             Self::Pass(replica, incarnation) => write!(f, "replica {replica} makes a pass over {}", of(incarnation)),
             Self::PollClient(replica, incarnation) => write!(f, "replica {replica} asks for {}", of(incarnation)),
-            Self::Deliver(flight) => write!(f, "{flight}: {}", flight.arrival()),
+            Self::OnPollResult(flight) => write!(f, "{flight}: {}", flight.arrival()),
             Self::Reply(flight) => write!(f, "{flight}: {}", flight.stage),
             Self::GiveUp(flight) => write!(f, "{flight}: the sender gives up waiting"),
             Self::Refuse(flight) => write!(f, "{flight}: refused"),

@@ -104,8 +104,8 @@ async fn runs_and_records_go_or_stay_with_their_train_as_it_says() {
             world.trigger_train(name, "now").await;
             world.train_run(name, 2, "").await;
         }
-        let (kept, gone) = (world.train_run("kept", 2, "").await, world.train_run("gone", 2, "").await);
-        assert_eq!((kept.owner_references().len(), gone.owner_references().len()), (0, 1));
+        let (keeps, gone) = (world.train_run("kept", 2, "").await, world.train_run("gone", 2, "").await);
+        assert_eq!((keeps.owner_references().len(), gone.owner_references().len()), (0, 1));
         for name in ["kept", "gone"] {
             delete(world, name).await;
         }
@@ -114,7 +114,7 @@ async fn runs_and_records_go_or_stay_with_their_train_as_it_says() {
         world.wait("what it owned goes", all_gone).await;
         assert_eq!((world.runs("kept").await.len(), world.versions("kept").await.len()), (2, 1));
         let run = world.train_run("kept", 2, "").await;
-        assert_eq!((run.uid(), run.data["spec"].get("status")), (kept.uid(), None), "it goes on");
+        assert_eq!((run.uid(), run.data["spec"].get("status")), (keeps.uid(), None), "it goes on");
     })
     .await;
 }

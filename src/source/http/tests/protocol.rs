@@ -57,16 +57,16 @@ async fn an_entity_tag_is_kept_if_it_can_be_sent_back() {
 #[tokio::test]
 async fn not_modified_gives_the_kept_answer_again() {
     let server = Server::fixed("HTTP/1.1 304 Not Modified\netag: \"v2\"\n\n").await;
-    let kept = PollResponse { demand: Demand::Needed, etag: Some("\"v1\"".into()), ..PollResponse::default() };
-    let poll_target = Poll { kept: Some(Arc::new(kept.clone())), ..a_poll(&server.url("/")) };
-    assert_eq!(needs_sync().poll(&poll_target).await, Ok(kept));
+    let previous = PollResponse { demand: Demand::Needed, etag: Some("\"v1\"".into()), ..PollResponse::default() };
+    let poll_target = Poll { previous: Some(Arc::new(previous.clone())), ..a_poll(&server.url("/")) };
+    assert_eq!(needs_sync().poll(&poll_target).await, Ok(previous));
     assert_eq!(header(&server.last_request(), "if-none-match").as_deref(), Some("\"v1\""));
 }
 
 #[tokio::test]
 async fn not_modified_without_a_kept_answer_is_no_answer() {
     let server = Server::fixed("HTTP/1.1 304 Not Modified\n\n").await;
-    let no_tag = Poll { kept: Some(Arc::default()), ..a_poll(&server.url("/")) };
+    let no_tag = Poll { previous: Some(Arc::default()), ..a_poll(&server.url("/")) };
     for poll_target in [a_poll(&server.url("/")), no_tag] {
         let result = needs_sync().poll(&poll_target).await;
         assert_fails(result, PollErrorKind::Status, "status 304 Not Modified");
@@ -77,8 +77,8 @@ async fn not_modified_without_a_kept_answer_is_no_answer() {
 #[tokio::test]
 async fn a_good_answer_replaces_the_kept_one() {
     let server = server_saying("").await;
-    let kept = PollResponse { etag: Some("\"v1\"".into()), ..PollResponse::default() };
-    let poll_target = Poll { kept: Some(Arc::new(kept)), ..a_poll(&server.url("/")) };
+    let previous = PollResponse { etag: Some("\"v1\"".into()), ..PollResponse::default() };
+    let poll_target = Poll { previous: Some(Arc::new(previous)), ..a_poll(&server.url("/")) };
     let response = needs_sync().poll(&poll_target).await.unwrap();
     assert_eq!((response.demand, response.etag), (Demand::Needed, None));
 }
