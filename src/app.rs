@@ -136,7 +136,7 @@ impl Operator {
         parts.fence.refresh(&clients).await;
         tasks.spawn(until(stop.clone(), watch_fence(parts.fence.clone(), clients.clone(), clock.clone())));
         parts.start_watches(&settings, &clients, &clock, &stop, &tasks);
-        parts.start_passes(&stop, &tasks);
+        parts.start_workers(&stop, &tasks);
         tasks.spawn(serve(listener, parts.pages(scopes(&settings).len()), stop.clone()));
         tasks.spawn(until(stop.clone(), parts.take_turns()));
         tasks.close();

@@ -184,7 +184,7 @@ impl Parts {
     }
 
     /// Starts asking, and passes.
-    pub(super) fn start_passes(&self, stop: &CancellationToken, tasks: &TaskTracker) {
+    pub(super) fn start_workers(&self, stop: &CancellationToken, tasks: &TaskTracker) {
         let (syncs, trains) = (self.syncs.poller.clone(), self.trains.poller.clone());
         tasks.spawn(until(stop.clone(), async move { syncs.run().await }));
         tasks.spawn(until(stop.clone(), async move { trains.run().await }));

@@ -128,12 +128,12 @@ impl Reconcile for ModelTrainController {
         poller.plan(uid, plan.request.clone());
         let next = self.apply(&object, &status, &plan).await;
         let took = self.context.runs.clock.mono().since(now.mono);
-        self.context.runs.metrics.pass(if next == Next::Failed { "failed" } else { "ok" }, took);
+        self.context.runs.metrics.reconciled(if next == Next::Failed { "failed" } else { "ok" }, took);
         next
     }
 
     async fn show_panic(&self, uid: &str) {
-        self.context.runs.metrics.pass("panic", Duration::ZERO);
+        self.context.runs.metrics.reconciled("panic", Duration::ZERO);
         let Some(object) = self.context.objects.get(uid).filter(|_| self.leads()) else { return };
         let (_, Ok(status)) = object.read() else { return };
         let after = broken_off(&object.identity, &status, self.context.runs.clock.now());

@@ -34,11 +34,11 @@ pub async fn work<C: Reconcile>(controller: Arc<C>, poller: C::Poller, queue: Qu
             continue;
         }
         // A panic is a bug that one object has found; the others have not.
-        let pass = AssertUnwindSafe(controller.reconcile(&poller, &key)).catch_unwind().await;
-        let next = if let Ok(next) = pass {
+        let reconcile = AssertUnwindSafe(controller.reconcile(&poller, &key)).catch_unwind().await;
+        let next = if let Ok(next) = reconcile {
             next
         } else {
-            error!(uid = key, "a pass panicked; the object is looked at again later");
+            error!(uid = key, "a reconcile panicked; the object is reconciled again later");
             let _ = AssertUnwindSafe(controller.show_panic(&key)).catch_unwind().await;
             Next::Failed
         };

@@ -29,7 +29,7 @@ struct KindLabel {
 }
 
 /// Upper bounds of the buckets of a pass, in seconds.
-const PASS_BUCKETS: [f64; 9] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0];
+const RECONCILE_BUCKETS: [f64; 9] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0];
 /// Upper bounds of the buckets of a question, in seconds; the longest deadline is 60.
 const POLL_BUCKETS: [f64; 10] = [0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0];
 
@@ -56,8 +56,8 @@ pub struct Snapshot {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    passes: Family<ResultLabel, Counter>,
-    pass_seconds: Histogram,
+    reconciles: Family<ResultLabel, Counter>,
+    reconcile_seconds: Histogram,
     polls: Family<OutcomeLabel, Counter>,
     poll_duration_seconds: Family<OutcomeLabel, Histogram>,
     started: Family<KindLabel, Counter>,
@@ -77,8 +77,8 @@ impl Default for Metrics {
     fn default() -> Self {
         let metrics = Self {
             registry: Registry::with_prefix("modelsync"),
-            passes: Family::default(),
-            pass_seconds: Histogram::new(PASS_BUCKETS),
+            reconciles: Family::default(),
+            reconcile_seconds: Histogram::new(RECONCILE_BUCKETS),
             polls: Family::default(),
             poll_duration_seconds: Family::new_with_constructor(|| Histogram::new(POLL_BUCKETS)),
             started: Family::default(),
@@ -100,8 +100,8 @@ impl Default for Metrics {
 impl Metrics {
     fn registered(mut self) -> Self {
         let registry = &mut self.registry;
-        registry.register("reconcile", "Passes over an object, by result: ok, failed, panic", self.passes.clone());
-        registry.register("reconcile_seconds", "Time of a pass over an object", self.pass_seconds.clone());
+        registry.register("reconcile", "Reconciles, by result: ok, failed, panic", self.reconciles.clone());
+        registry.register("reconcile_seconds", "Time of a reconcile", self.reconcile_seconds.clone());
         registry.register("polls", "Polls, by outcome", self.polls.clone());
         registry.register("poll_duration_seconds", "Time of a poll, by outcome", self.poll_duration_seconds.clone());
         registry.register("runs_started", "Runs created, by kind", self.started.clone());
@@ -117,7 +117,7 @@ impl Metrics {
             "Stored objects that cannot be read, wholly or in part",
             self.undecodable.clone(),
         );
-        registry.register("queue_depth", "Objects that wait for a pass", self.queue_depth.clone());
+        registry.register("queue_depth", "Objects that wait to be reconciled", self.queue_depth.clone());
         registry.register("polls_in_flight", "Polls that wait for their response", self.in_flight.clone());
         registry.register("leader", "1 while this replica leads, else 0", self.leader.clone());
         registry.register(
@@ -139,9 +139,9 @@ impl Metrics {
     }
 
     /// A pass ended: `ok`, `failed` or `panic`.
-    pub fn pass(&self, result: &'static str, took: Duration) {
-        self.passes.get_or_create(&ResultLabel { result }).inc();
-        self.pass_seconds.observe(took.as_secs_f64());
+    pub fn reconciled(&self, result: &'static str, took: Duration) {
+        self.reconciles.get_or_create(&ResultLabel { result }).inc();
+        self.reconcile_seconds.observe(took.as_secs_f64());
     }
 
     /// A question was answered (`needed`, `not_needed`, `desired_unknown`) or not (a class).

@@ -93,7 +93,7 @@ impl Configuration {
             silences: 0,
             old_lists: 0,
             slow_clocks: 0,
-            second_passes: 0,
+            seconds_pass: 0,
             cancels: 0,
             cancel_annotations: 0,
             withdrawals: 0,

@@ -65,7 +65,7 @@ impl Drained for Machine {
         }
         for (incarnation, view) in (0..).zip(&world.replicas[usize::from(leader)].views) {
             if view.is_due(world.tick) {
-                return Some(Action::Pass(leader, incarnation));
+                return Some(Action::Reconcile(leader, incarnation));
             }
             if view.in_flight.is_some() {
                 return Some(Action::PollResponse(leader, incarnation));

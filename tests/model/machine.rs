@@ -41,7 +41,7 @@ const LONGEST_DRAIN: usize = 60;
 
 /// What a pass came to.
 #[derive(Clone, Debug)]
-pub struct Pass {
+pub struct Reconcile {
     pub rule: Rule,
     pub memory: Id,
     pub requests: Vec<Request>,
@@ -75,7 +75,7 @@ pub struct Machine {
     specs: Vec<ModelSyncSpec>,
     /// Digests of the targets of the specs.
     targets: Vec<String>,
-    passes: Memo<Key, Pass>,
+    passes: Memo<Key, Reconcile>,
 }
 
 pub fn run_uid(run: Run) -> String {
@@ -127,7 +127,7 @@ impl Machine {
     }
 
     /// The pass that this replica would make now.
-    pub fn pass(&self, tick: Tick, index: u8, replica: &Replica, view: &View) -> Option<Arc<Pass>> {
+    pub fn pass(&self, tick: Tick, index: u8, replica: &Replica, view: &View) -> Option<Arc<Reconcile>> {
         let object = view.object?;
         let key = Key {
             object: Object { version: 0, ..object },
@@ -153,7 +153,7 @@ impl Machine {
         Some(self.passes.get(key, |key| self.make(key)))
     }
 
-    fn make(&self, key: &Key) -> Pass {
+    fn make(&self, key: &Key) -> Reconcile {
         let object = key.object;
         let stored = self.statuses.get(object.status);
         let now = Now { wall: moment(key.tick), server: Some(moment(key.tick - key.lag)), mono: mono(key.tick) };
@@ -233,7 +233,7 @@ impl Machine {
             WakeUp::OnEvent => None,
         };
         let used_nonce = matches!(plan.rule, Rule::Reserve | Rule::ReserveAgain);
-        Pass { rule: plan.rule, memory: remembered, requests, request, wake_up, used_nonce, broken }
+        Reconcile { rule: plan.rule, memory: remembered, requests, request, wake_up, used_nonce, broken }
     }
 
     fn record(&self, run: Run) -> RunRecord {

@@ -19,7 +19,7 @@ pub enum Action {
     /// The watch of runs catches up.
     SeeRuns(u8),
     /// A pass over one object, up to its first request.
-    Pass(u8, Incarnation),
+    Reconcile(u8, Incarnation),
     /// A due question is asked; the endpoint makes up its mind.
     PollClient(u8, Incarnation),
     /// The answer arrives.
@@ -105,7 +105,7 @@ impl Machine {
             // The first pass of either has written that the object awaits its first answer, and has asked.
             for replica in 0..self.configuration.replicas {
                 for _ in 0..2 {
-                    self.start_pass(&mut world, replica, 0);
+                    self.start_reconcile(&mut world, replica, 0);
                     if let Some(flight) = world.flights.pop() {
                         let done = self.at_server(&mut world, flight);
                         self.reply(&mut world, done);
@@ -132,9 +132,9 @@ impl Machine {
             }
             for incarnation in 0..2 {
                 let view = &replica.views[usize::from(incarnation)];
-                let rested = index > 0 && budget.second_passes == 0;
+                let rested = index > 0 && budget.seconds_pass == 0;
                 if !rested && view.is_due(world.tick) {
-                    actions.push(Action::Pass(index, incarnation));
+                    actions.push(Action::Reconcile(index, incarnation));
                 }
                 if view.asks(world.tick) {
                     actions.push(Action::PollClient(index, incarnation));
@@ -266,11 +266,11 @@ impl Machine {
         match action {
             Action::SeeObject(replica) => Self::see_object(world, *replica),
             Action::SeeRuns(replica) => Self::see_runs(world, *replica),
-            Action::Pass(replica, incarnation) => {
+            Action::Reconcile(replica, incarnation) => {
                 if *replica > 0 {
-                    world.budget.second_passes = world.budget.second_passes.saturating_sub(1);
+                    world.budget.seconds_pass = world.budget.seconds_pass.saturating_sub(1);
                 }
-                self.start_pass(world, *replica, *incarnation);
+                self.start_reconcile(world, *replica, *incarnation);
             }
             Action::PollClient(replica, incarnation) => {
                 Self::ask(world, *replica, *incarnation);

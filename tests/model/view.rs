@@ -80,7 +80,7 @@ pub enum Next {
     /// Its next effect.
     Effect,
     /// It ends, and another one follows at once.
-    Pass,
+    Reconcile,
     /// It ends, and another one follows after a pause.
     Failed,
 }
@@ -183,7 +183,7 @@ impl<O: Object, Request: Copy, Said, Evidence> View<O, Request, Said, Evidence> 
                 }
                 self.woken = true;
             }
-            Next::Pass => self.woken = true,
+            Next::Reconcile => self.woken = true,
             Next::Failed => (self.woken, self.timer) = (false, Some(tick)),
         }
         None

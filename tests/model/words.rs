@@ -14,7 +14,9 @@ impl fmt::Display for Action {
         match self {
             Self::SeeObject(replica) => write!(f, "replica {replica} sees the object as it is"),
             Self::SeeRuns(replica) => write!(f, "replica {replica} sees the runs as they are"),
-            Self::Pass(replica, incarnation) => write!(f, "replica {replica} makes a pass over {}", of(incarnation)),
+            Self::Reconcile(replica, incarnation) => {
+                write!(f, "replica {replica} makes a pass over {}", of(incarnation))
+            }
             Self::PollClient(replica, incarnation) => write!(f, "replica {replica} asks for {}", of(incarnation)),
             Self::PollResponse(replica, incarnation) => {
                 write!(f, "replica {replica} gets the answer for {}", of(incarnation))

@@ -277,7 +277,7 @@ pub struct Budget {
     /// Replies of a server whose clock is a tick slow.
     pub slow_clocks: u8,
     /// Passes of the second replica: the first one's are bounded by time alone.
-    pub second_passes: u8,
+    pub seconds_pass: u8,
     /// Runs that somebody cancels.
     pub cancels: u8,
     /// Runs that a user names in the cancel annotation.

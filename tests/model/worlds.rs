@@ -57,7 +57,7 @@ fn faults() -> Vec<Configuration> {
             budget: Budget { retries: 1, run_deletions: 1, triggers: 1, flips: 1, ..NONE },
             ..ONE
         },
-        Configuration { name: "two leaders", horizon: 1, budget: Budget { second_passes: 2, ..NONE }, ..TWO },
+        Configuration { name: "two leaders", horizon: 1, budget: Budget { seconds_pass: 2, ..NONE }, ..TWO },
         Configuration {
             name: "history of no runs",
             horizon: 5,
@@ -211,17 +211,17 @@ pub fn large() -> Vec<Configuration> {
             budget: Budget { crashes: 1, lost: 1, run_failures: 1, ..NONE },
             ..ONE
         },
-        Configuration { name: "large: two leaders", horizon: 2, budget: Budget { second_passes: 3, ..NONE }, ..TWO },
+        Configuration { name: "large: two leaders", horizon: 2, budget: Budget { seconds_pass: 3, ..NONE }, ..TWO },
         Configuration {
             name: "large: two leaders, a crash",
             horizon: 0,
-            budget: Budget { second_passes: 3, crashes: 1, ..NONE },
+            budget: Budget { seconds_pass: 3, crashes: 1, ..NONE },
             ..TWO
         },
         Configuration {
             name: "large: two leaders, a lost request, a run deleted",
             horizon: 1,
-            budget: Budget { second_passes: 2, lost: 1, run_deletions: 1, ..NONE },
+            budget: Budget { seconds_pass: 2, lost: 1, run_deletions: 1, ..NONE },
             ..TWO
         },
         Configuration {
@@ -269,7 +269,7 @@ pub fn large() -> Vec<Configuration> {
             name: "large: without the fence, two leaders",
             horizon: 1,
             fenced: false,
-            budget: Budget { second_passes: 2, run_deletions: 1, ..NONE },
+            budget: Budget { seconds_pass: 2, run_deletions: 1, ..NONE },
             ..TWO
         },
     ]
@@ -278,7 +278,7 @@ pub fn large() -> Vec<Configuration> {
 /// The world in which a design that fails does so.
 pub fn of_mutant(mutant: Mutant) -> Configuration {
     let one = Configuration { name: "mutant", mutant, rules: &[], ..ONE };
-    let two = Configuration { replicas: 2, budget: Budget { second_passes: 3, ..NONE }, ..one.clone() };
+    let two = Configuration { replicas: 2, budget: Budget { seconds_pass: 3, ..NONE }, ..one.clone() };
     match mutant {
         Mutant::None => one,
         Mutant::RandomRunNames => Configuration { horizon: 0, budget: Budget { retries: 1, ..NONE }, ..one },
@@ -293,7 +293,7 @@ pub fn of_mutant(mutant: Mutant) -> Configuration {
             ..one
         },
         Mutant::SameNonce => {
-            Configuration { horizon: 0, budget: Budget { second_passes: 3, run_deletions: 1, ..NONE }, ..two }
+            Configuration { horizon: 0, budget: Budget { seconds_pass: 3, run_deletions: 1, ..NONE }, ..two }
         }
         Mutant::NextFromRunStore => Configuration { horizon: 0, success_serves: false, ..one },
         Mutant::SameAtOnceAfter404 => {

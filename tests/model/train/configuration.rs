@@ -85,7 +85,7 @@ impl Configuration {
             annotations: 0,
             cancels: 0,
             object_deletions: 0,
-            second_passes: 0,
+            seconds_pass: 0,
             losses: 0,
             old_lists: 0,
         },

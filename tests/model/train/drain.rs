@@ -70,7 +70,7 @@ impl Drained for Machine {
         }
         for (incarnation, view) in (0..).zip(&world.replicas[usize::from(leader)].views) {
             if view.is_due(world.tick) {
-                return Some(Action::Pass(leader, incarnation));
+                return Some(Action::Reconcile(leader, incarnation));
             }
             if view.asks(world.tick) {
                 return Some(Action::PollClient(leader, incarnation));

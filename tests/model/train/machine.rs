@@ -44,7 +44,7 @@ pub const TRAIN: &str = "model";
 
 /// What a pass came to.
 #[derive(Clone, Debug)]
-pub struct Pass {
+pub struct Reconcile {
     pub rule: Rule,
     pub memory: Id,
     pub requests: Vec<Request>,
@@ -85,7 +85,7 @@ pub struct Machine {
     pub drains: Drains,
     specs: Vec<(ModelTrainSpec, Compiled)>,
     names: HashMap<String, Name>,
-    passes: Memo<Key, Pass>,
+    passes: Memo<Key, Reconcile>,
     chains: Memo<(Id, Vec<Record>, Incarnation), Report>,
 }
 
@@ -178,7 +178,7 @@ impl Machine {
     }
 
     /// The pass that this replica would make now.
-    pub fn pass(&self, tick: Tick, index: u8, replica: &Replica, view: &View) -> Option<Arc<Pass>> {
+    pub fn pass(&self, tick: Tick, index: u8, replica: &Replica, view: &View) -> Option<Arc<Reconcile>> {
         let object = view.object?;
         let seen = |run: &&Run| run.name.owner == object.incarnation || run.phase == RunPhase::Active;
         let key = Key {
@@ -195,7 +195,7 @@ impl Machine {
         Some(self.passes.get(key, |key| self.make(key)))
     }
 
-    fn make(&self, key: &Key) -> Pass {
+    fn make(&self, key: &Key) -> Reconcile {
         let object = key.object;
         let stored = self.statuses.get(object.status);
         let now = Now { wall: moment(key.tick), server: Some(moment(key.tick)), mono: mono(key.tick) };
@@ -288,7 +288,7 @@ impl Machine {
         };
         let used_nonce = matches!(plan.rule, Rule::Reserve | Rule::ClaimSlots);
         let memory = self.memories.put(memory);
-        Pass { rule: plan.rule, memory, requests, reads, judged, request, wake_up, used_nonce, broken }
+        Reconcile { rule: plan.rule, memory, requests, reads, judged, request, wake_up, used_nonce, broken }
     }
 
     fn request(&self, effect: Effect, key: &Key, stored: &ModelTrainStatus, rule: Rule) -> Request {

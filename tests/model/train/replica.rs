@@ -67,7 +67,7 @@ impl Machine {
 
     // Passes.
 
-    pub fn start_pass(&self, world: &mut World, index: u8, incarnation: Incarnation) {
+    pub fn start_reconcile(&self, world: &mut World, index: u8, incarnation: Incarnation) {
         let tick = world.tick;
         let replica = &world.replicas[usize::from(index)];
         let pass = self.pass(tick, index, replica, &replica.views[usize::from(incarnation)]);
@@ -147,7 +147,7 @@ impl Machine {
             // The object is read live: a conflict means that there is something newer.
             (Request::Patch { .. }, Reply::Conflict) => {
                 view.object = live;
-                Next::Pass
+                Next::Reconcile
             }
             (Request::Post { name, nonce, generation, trigger: value, .. }, reply) => {
                 let state = match reply {

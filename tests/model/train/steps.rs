@@ -24,7 +24,7 @@ pub enum Action {
     /// The watch of the input's source tells that it has changed.
     SeeSource(u8),
     /// A pass over one object, up to its first request.
-    Pass(u8, Incarnation),
+    Reconcile(u8, Incarnation),
     /// A due question is asked, and answered.
     PollClient(u8, Incarnation),
     /// A request takes effect, or passes admission.
@@ -85,7 +85,7 @@ impl Machine {
             // The first pass of either has written that the object awaits its first answer, and has asked.
             for replica in 0..self.configuration.replicas {
                 for _ in 0..2 {
-                    self.start_pass(&mut world, replica, 0);
+                    self.start_reconcile(&mut world, replica, 0);
                     if let Some(flight) = world.flights.pop() {
                         let done = self.at_server(&mut world, flight);
                         self.reply(&mut world, done);
@@ -155,11 +155,11 @@ impl Machine {
         if replica.source_news {
             actions.push(Action::SeeSource(index));
         }
-        let rested = index > 0 && world.budget.second_passes == 0;
+        let rested = index > 0 && world.budget.seconds_pass == 0;
         for incarnation in 0..2 {
             let view = &replica.views[usize::from(incarnation)];
             if !rested && view.is_due(world.tick) {
-                actions.push(Action::Pass(index, incarnation));
+                actions.push(Action::Reconcile(index, incarnation));
             }
             if view.asks(world.tick) {
                 actions.push(Action::PollClient(index, incarnation));
@@ -263,11 +263,11 @@ impl Machine {
                 world.replicas[usize::from(*replica)].source_news = false;
                 self.see_source(world, *replica);
             }
-            Action::Pass(replica, incarnation) => {
+            Action::Reconcile(replica, incarnation) => {
                 if *replica > 0 {
-                    world.budget.second_passes = world.budget.second_passes.saturating_sub(1);
+                    world.budget.seconds_pass = world.budget.seconds_pass.saturating_sub(1);
                 }
-                self.start_pass(world, *replica, *incarnation);
+                self.start_reconcile(world, *replica, *incarnation);
             }
             Action::PollClient(replica, incarnation) => {
                 self.ask(world, *replica, *incarnation);

@@ -18,7 +18,9 @@ impl fmt::Display for Action {
             Self::SeeOldRecords(replica) => write!(f, "replica {replica} is shown an older list of records"),
             Self::KeepOldRecords => write!(f, "a server of the control plane begins to lag"),
             Self::SeeSource(replica) => write!(f, "replica {replica} sees the input's source change"),
-            Self::Pass(replica, incarnation) => write!(f, "replica {replica} makes a pass over {}", of(incarnation)),
+            Self::Reconcile(replica, incarnation) => {
+                write!(f, "replica {replica} makes a pass over {}", of(incarnation))
+            }
             Self::PollClient(replica, incarnation) => write!(f, "replica {replica} asks for {}", of(incarnation)),
             Self::OnPollResult(flight) => write!(f, "{flight}: {}", flight.arrival()),
             Self::Reply(flight) => write!(f, "{flight}: {}", flight.stage),

@@ -310,7 +310,7 @@ pub struct Budget {
     pub cancels: u8,
     pub object_deletions: u8,
     /// Passes of the second replica: the first one's are bounded by time alone.
-    pub second_passes: u8,
+    pub seconds_pass: u8,
     /// How often somebody loses the status.
     pub losses: u8,
     /// Older lists of records that a restarted replica may be served.

@@ -54,7 +54,7 @@ fn faults() -> Vec<Configuration> {
         Configuration {
             name: "a training, two leaders",
             replicas: 2,
-            budget: Budget { second_passes: 3, ..NONE },
+            budget: Budget { seconds_pass: 3, ..NONE },
             rules: &[Rule::UnreservedRunActive],
             ..ONE
         },
@@ -210,7 +210,7 @@ pub fn large() -> Vec<Configuration> {
         Configuration {
             name: "large: a training, two leaders, a crash",
             replicas: 2,
-            budget: Budget { second_passes: 4, crashes: 1, ..NONE },
+            budget: Budget { seconds_pass: 4, crashes: 1, ..NONE },
             rules: &[],
             ..ONE
         },
@@ -218,7 +218,7 @@ pub fn large() -> Vec<Configuration> {
             name: "large: two candidates in turn, two leaders",
             parallelism: Some(1),
             replicas: 2,
-            budget: Budget { second_passes: 2, ..NONE },
+            budget: Budget { seconds_pass: 2, ..NONE },
             rules: &[],
             ..BATCH
         },
@@ -304,7 +304,7 @@ pub fn of_mutant(mutant: Mutant) -> Configuration {
         }
         Mutant::SameAtOnceAfter404 => Configuration { budget: Budget { lost: 1, run_deletions: 1, ..NONE }, ..one },
         Mutant::ReserveWithoutVersion => {
-            Configuration { replicas: 2, budget: Budget { second_passes: 3, ..NONE }, ..one }
+            Configuration { replicas: 2, budget: Budget { seconds_pass: 3, ..NONE }, ..one }
         }
         Mutant::CloseWithoutVersion => Configuration { budget: Budget { lost: 1, triggers: 1, ..NONE }, ..one },
         Mutant::IgnoresHoldAtClose => Configuration {
