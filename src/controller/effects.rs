@@ -20,7 +20,7 @@ use crate::{
         record::ObjectRecord,
         store::{Objects, Runs},
     },
-    schedule::queue::Next,
+    schedule::queue::Requeue,
     telemetry::metrics::Metrics,
 };
 
@@ -29,16 +29,16 @@ pub enum Step {
     /// Well: go on with the next.
     Done,
     /// The rest of the plan does not hold any more.
-    Stop(Next),
+    Stop(Requeue),
 }
 
 /// When to look again after a plan was carried out. A pass that changed anything is followed by another at once: it sees what
 /// this one wrote, and goes on from there.
-pub const fn look_again(unchanged: bool, wake_up: WakeUp) -> Next {
+pub const fn requeue(unchanged: bool, wake_up: WakeUp) -> Requeue {
     match wake_up {
-        _ if !unchanged => Next::Continue,
-        WakeUp::At(at) => Next::At(at),
-        WakeUp::OnEvent => Next::OnEvent,
+        _ if !unchanged => Requeue::Now,
+        WakeUp::At(at) => Requeue::At(at),
+        WakeUp::OnEvent => Requeue::OnEvent,
     }
 }
 
@@ -59,19 +59,19 @@ pub async fn write_status<K: Kind>(
         Written::Reread(Some(record), _) if record.resource_version != object.resource_version => {
             debug!(kind = K::KIND, object = name, "the object changed meanwhile; deciding again");
             objects.insert(*record);
-            Step::Stop(Next::Again)
+            Step::Stop(Requeue::Later)
         }
         Written::Reread(None, _) => {
             objects.remove(&object.identity.uid);
-            Step::Stop(Next::Again)
+            Step::Stop(Requeue::Later)
         }
         Written::Reread(Some(_), error) => {
             warn!(kind = K::KIND, object = name, %error, "the API server does not take the status; trying again");
-            Step::Stop(Next::Failed)
+            Step::Stop(Requeue::Failed)
         }
         Written::Failed(error) => {
             warn!(kind = K::KIND, object = name, %error, "the status could not be written; trying again");
-            Step::Stop(Next::Failed)
+            Step::Stop(Requeue::Failed)
         }
     }
 }
@@ -162,11 +162,11 @@ impl RunEffects {
     }
 
     /// Looks for a reserved run, live. `None`: it is there and ours, and the store has it now.
-    pub async fn look_up(&self, identity: &Identity, slot: &RunSlot) -> Result<Option<Lookup>, Next> {
+    pub async fn look_up(&self, identity: &Identity, slot: &RunSlot) -> Result<Option<Lookup>, Requeue> {
         let object = &*identity.name;
         let Some(backend) = self.backend(&slot.kind) else {
             warn!(object, kind = slot.kind, "the reserved run is of a kind that this operator does not know");
-            return Err(Next::Failed);
+            return Err(Requeue::Failed);
         };
         let sent = self.clock.now();
         let foreign = match self.api.find_run(backend, &identity.uid, &identity.namespace, &slot.run_name).await {
@@ -178,7 +178,7 @@ impl RunEffects {
             Ok(Found::Foreign(owner)) => Some(owner),
             Err(error) => {
                 warn!(object, run = slot.run_name, %error, "the reserved run could not be looked up; trying again");
-                return Err(Next::Failed);
+                return Err(Requeue::Failed);
             }
         };
         let run_name = slot.run_name.clone();
@@ -187,7 +187,7 @@ impl RunEffects {
 
     /// Ends a run in its backend's own way.
     pub async fn stop(&self, (kind, identity): (&'static str, &Identity), run: &StopRun) -> Step {
-        let Some(backend) = self.backend(run.kind.kind) else { return Step::Stop(Next::Failed) };
+        let Some(backend) = self.backend(run.kind.kind) else { return Step::Stop(Requeue::Failed) };
         match self.api.stop_run(backend, &identity.namespace, run).await {
             Ok(stored) => {
                 info!(object = &*identity.name, run = run.name, cause = run.cause.as_str(), "run is being ended");
@@ -199,7 +199,7 @@ impl RunEffects {
             }
             Err(error) => {
                 warn!(object = &*identity.name, run = run.name, %error, "the run could not be ended; trying again");
-                Step::Stop(Next::Failed)
+                Step::Stop(Requeue::Failed)
             }
         }
     }
@@ -214,7 +214,7 @@ impl RunEffects {
             }
             Err(error) => {
                 warn!(object = &*identity.name, run = run.name, %error, "a run beyond the history limit could not be deleted");
-                Step::Stop(Next::Failed)
+                Step::Stop(Requeue::Failed)
             }
         }
     }

@@ -11,7 +11,7 @@ use std::{
 use tracing::debug;
 
 use super::{
-    effects::{RunEffects, Step, look_again},
+    effects::{RunEffects, Step, requeue},
     memories::Memories,
     worker::Reconcile,
 };
@@ -37,7 +37,7 @@ use crate::{
     },
     schedule::{
         poller::Poller,
-        queue::{Next, Queue},
+        queue::{Queue, Requeue},
     },
 };
 
@@ -87,11 +87,11 @@ impl Reconcile for ModelSyncController {
         self.context.leadership.leads()
     }
 
-    async fn reconcile(&self, poller: &Poller, uid: &str) -> Next {
+    async fn reconcile(&self, poller: &Poller, uid: &str) -> Requeue {
         let Some(object) = self.context.objects.get(uid) else { return self.forget(poller, uid) };
         let (spec, Ok(status)) = object.read() else {
             // Without a readable status an attempt could be used twice. The log and a metric tell of it.
-            return Next::OnEvent;
+            return Requeue::OnEvent;
         };
         self.follow(&object, &spec, &status);
         let now = self.context.runs.clock.now();
@@ -111,7 +111,7 @@ impl Reconcile for ModelSyncController {
         }
         let next = self.apply(&object, &status, &plan).await;
         let took = self.context.runs.clock.mono().since(now.mono);
-        self.context.runs.metrics.reconciled(if next == Next::Failed { "failed" } else { "ok" }, took);
+        self.context.runs.metrics.reconciled(if next == Requeue::Failed { "failed" } else { "ok" }, took);
         next
     }
 
@@ -227,14 +227,14 @@ impl ModelSyncController {
         }
     }
 
-    fn forget(&self, poller: &Poller, uid: &str) -> Next {
+    fn forget(&self, poller: &Poller, uid: &str) -> Requeue {
         poller.plan(uid, None);
         for (namespace, train) in self.context.followers.note(uid, None) {
             (self.context.wake_train)(&namespace, &train);
         }
         self.context.referenced.refer(uid, "", BTreeSet::new());
         self.memories.forget(uid);
-        Next::Forget
+        Requeue::Forget
     }
 
     fn observe(&self, uid: &str, runs: &RunsOf, (limits, status): (Limits, &ModelSyncStatus), now: Now) -> Memory {
@@ -270,10 +270,10 @@ impl ModelSyncController {
     }
 
     /// Carries out the plan's effects in their order.
-    async fn apply(&self, object: &ObjectRecord<ModelSync>, status: &ModelSyncStatus, plan: &Plan) -> Next {
+    async fn apply(&self, object: &ObjectRecord<ModelSync>, status: &ModelSyncStatus, plan: &Plan) -> Requeue {
         for effect in &plan.effects {
             if !self.leads() {
-                return Next::OnEvent;
+                return Requeue::OnEvent;
             }
             let step = match effect {
                 Effect::WriteStatus(after) => self.write_status(object, status, after).await,
@@ -287,6 +287,6 @@ impl ModelSyncController {
                 return next;
             }
         }
-        look_again(plan.effects.is_empty(), plan.wake_up)
+        requeue(plan.effects.is_empty(), plan.wake_up)
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use tracing::debug;
 
 use super::{
-    effects::{RunEffects, Step, look_again},
+    effects::{RunEffects, Step, requeue},
     memories::Memories,
     worker::Reconcile,
 };
@@ -42,7 +42,7 @@ use crate::{
     lineage::Lineage,
     schedule::{
         poller::Poller,
-        queue::{Next, Queue},
+        queue::{Queue, Requeue},
     },
 };
 
@@ -112,11 +112,11 @@ impl Reconcile for ModelTrainController {
         self.context.leadership.leads()
     }
 
-    async fn reconcile(&self, poller: &TrainPoller, uid: &str) -> Next {
+    async fn reconcile(&self, poller: &TrainPoller, uid: &str) -> Requeue {
         let Some(object) = self.context.objects.get(uid) else { return self.forget(poller, uid) };
         let (spec, Ok(status)) = object.read() else {
             // Without a readable status an attempt could be used twice. The log and a metric tell of it.
-            return Next::OnEvent;
+            return Requeue::OnEvent;
         };
         let now = self.context.runs.clock.now();
         let gathered = self.gather(&object.identity, &status);
@@ -128,7 +128,7 @@ impl Reconcile for ModelTrainController {
         poller.plan(uid, plan.request.clone());
         let next = self.apply(&object, &status, &plan).await;
         let took = self.context.runs.clock.mono().since(now.mono);
-        self.context.runs.metrics.reconciled(if next == Next::Failed { "failed" } else { "ok" }, took);
+        self.context.runs.metrics.reconciled(if next == Requeue::Failed { "failed" } else { "ok" }, took);
         next
     }
 
@@ -205,12 +205,12 @@ impl ModelTrainController {
         }
     }
 
-    fn forget(&self, poller: &TrainPoller, uid: &str) -> Next {
+    fn forget(&self, poller: &TrainPoller, uid: &str) -> Requeue {
         poller.plan(uid, None);
         self.context.referenced.refer(uid, "", BTreeSet::new());
         self.memories.forget(uid);
         self.compiled.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
-        Next::Forget
+        Requeue::Forget
     }
 
     fn gather(&self, identity: &Identity, status: &ModelTrainStatus) -> Gathered {
@@ -361,10 +361,10 @@ impl ModelTrainController {
     }
 
     /// Carries out the plan's effects in their order.
-    async fn apply(&self, object: &ObjectRecord<ModelTrain>, status: &ModelTrainStatus, plan: &Plan) -> Next {
+    async fn apply(&self, object: &ObjectRecord<ModelTrain>, status: &ModelTrainStatus, plan: &Plan) -> Requeue {
         for effect in &plan.effects {
             if !self.leads() {
-                return Next::OnEvent;
+                return Requeue::OnEvent;
             }
             let step = match effect {
                 Effect::WriteStatus(after) => self.write_status(object, status, after).await,
@@ -383,6 +383,6 @@ impl ModelTrainController {
                 return next;
             }
         }
-        look_again(plan.effects.is_empty(), plan.wake_up)
+        requeue(plan.effects.is_empty(), plan.wake_up)
     }
 }

@@ -6,7 +6,7 @@ use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use crate::schedule::queue::{Next, Queue};
+use crate::schedule::queue::{Queue, Requeue};
 
 /// What makes passes over the objects of one kind.
 pub trait Reconcile: Send + Sync + 'static {
@@ -15,7 +15,7 @@ pub trait Reconcile: Send + Sync + 'static {
     /// Whether this replica leads.
     fn leads(&self) -> bool;
     /// One pass over the object with this uid.
-    fn reconcile(&self, poller: &Self::Poller, uid: &str) -> impl Future<Output = Next> + Send;
+    fn reconcile(&self, poller: &Self::Poller, uid: &str) -> impl Future<Output = Requeue> + Send;
     /// Shows on the object with this uid that a pass over it broke off by a panic. The next pass says what is the case.
     fn show_panic(&self, uid: &str) -> impl Future<Output = ()> + Send;
 }
@@ -30,7 +30,7 @@ pub async fn work<C: Reconcile>(controller: Arc<C>, poller: C::Poller, queue: Qu
         };
         if !controller.leads() {
             // Every object is looked at when this replica begins to lead.
-            queue.done(&key, Next::OnEvent);
+            queue.done(&key, Requeue::OnEvent);
             continue;
         }
         // A panic is a bug that one object has found; the others have not.
@@ -40,7 +40,7 @@ pub async fn work<C: Reconcile>(controller: Arc<C>, poller: C::Poller, queue: Qu
         } else {
             error!(uid = key, "a reconcile panicked; the object is reconciled again later");
             let _ = AssertUnwindSafe(controller.show_panic(&key)).catch_unwind().await;
-            Next::Failed
+            Requeue::Failed
         };
         queue.done(&key, next);
     }

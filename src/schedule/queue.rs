@@ -62,15 +62,15 @@ impl State {
 
 /// What a pass asks of the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum Requeue {
     /// Look again at an event only.
     OnEvent,
     /// Look again at this moment, or at an event.
     At(Mono),
     /// Go on at once, before the keys that wait: the pass changed something.
-    Continue,
+    Now,
     /// Look again in turn: the pass was overtaken by somebody else's change.
-    Again,
+    Later,
     /// The pass failed: look again after a pause that doubles with each failure, and not before.
     Failed,
     /// The object is gone.
@@ -118,22 +118,22 @@ impl Queue {
     }
 
     /// The pass over this key has ended.
-    pub fn done(&self, key: &str, next: Next) {
+    pub fn done(&self, key: &str, next: Requeue) {
         let now = self.clock.mono();
         let mut state = self.state();
         let Some(entry) = state.entries.get_mut(key) else { return };
         entry.running = false;
         let again = std::mem::take(&mut entry.again);
-        entry.failures = if next == Next::Failed { entry.failures.saturating_add(1) } else { 0 };
+        entry.failures = if next == Requeue::Failed { entry.failures.saturating_add(1) } else { 0 };
         let old = entry.timer.take();
         let mut due = match next {
-            Next::At(at) => Some(at),
-            Next::Failed => Some(now + pause(entry.failures)),
-            Next::OnEvent | Next::Continue | Next::Again | Next::Forget => None,
+            Requeue::At(at) => Some(at),
+            Requeue::Failed => Some(now + pause(entry.failures)),
+            Requeue::OnEvent | Requeue::Now | Requeue::Later | Requeue::Forget => None,
         };
-        let go_on = next == Next::Continue;
+        let go_on = next == Requeue::Now;
         // An event during a failed pass does not shorten its pause: it may be the echo of what failed.
-        let queue_now = go_on || next == Next::Again || (again && next != Next::Failed);
+        let queue_now = go_on || next == Requeue::Later || (again && next != Requeue::Failed);
         if queue_now {
             due = None;
             entry.queued = true;
@@ -221,9 +221,9 @@ mod tests {
         assert_eq!(next_soon(&queue).await.as_deref(), Some("a"));
         queue.wake("a");
         assert_eq!(next_soon(&queue).await, None, "a second pass at once");
-        queue.done("a", Next::OnEvent);
+        queue.done("a", Requeue::OnEvent);
         assert_eq!(next_soon(&queue).await.as_deref(), Some("a"), "the event during the pass is not lost");
-        queue.done("a", Next::OnEvent);
+        queue.done("a", Requeue::OnEvent);
         assert_eq!(next_soon(&queue).await, None);
     }
 
@@ -236,10 +236,10 @@ mod tests {
         };
         queue.wake("a");
         queue.next().await;
-        queue.done("a", Next::At(clock.mono() + Duration::from_secs(100)));
+        queue.done("a", Requeue::At(clock.mono() + Duration::from_secs(100)));
         queue.wake("a");
         queue.next().await;
-        queue.done("a", Next::At(clock.mono() + Duration::from_secs(500)));
+        queue.done("a", Requeue::At(clock.mono() + Duration::from_secs(500)));
         clock.advance(Duration::from_secs(200));
         assert_eq!(next_soon(&queue).await, None, "the first moment was replaced");
         clock.advance(Duration::from_secs(400));
@@ -254,8 +254,8 @@ mod tests {
             queue.wake(key);
         }
         let (begun, overtaken) = (queue.next().await, queue.next().await);
-        queue.done(&overtaken, Next::Again);
-        queue.done(&begun, Next::Continue);
+        queue.done(&overtaken, Requeue::Later);
+        queue.done(&begun, Requeue::Now);
         let order = [next_soon(&queue).await, next_soon(&queue).await, next_soon(&queue).await].map(Option::unwrap);
         assert_eq!(order, ["begun", "waiting", "overtaken"]);
     }
@@ -272,7 +272,7 @@ mod tests {
             clock.advance(Duration::from_mins(1));
             queue.next().await;
             queue.wake("a");
-            queue.done("a", Next::Failed);
+            queue.done("a", Requeue::Failed);
         }
         assert_eq!(next_soon(&queue).await, None, "retried before its pause");
         clock.advance(Duration::from_secs(2));
@@ -290,7 +290,7 @@ mod tests {
                     let mut seen = Vec::new();
                     while let Some(key) = next_soon(&queue).await {
                         tokio::task::yield_now().await;
-                        queue.done(&key, Next::Forget);
+                        queue.done(&key, Requeue::Forget);
                         seen.push(key);
                     }
                     seen

@@ -116,12 +116,12 @@ impl Machine {
         let next = match (flight.request, reply) {
             (Request::Patch { .. }, Reply::Stored(stored)) => {
                 view.take_in(stored);
-                Next::Effect
+                Requeue::Effect
             }
             // The object is read live: a conflict means that there is something newer.
             (Request::Patch { .. }, Reply::Conflict) => {
                 view.object = live;
-                Next::Reconcile
+                Requeue::Reconcile
             }
             (Request::Post { nonce, generation, trigger: value, .. }, reply) => {
                 let state = match reply {
@@ -147,11 +147,11 @@ impl Machine {
                 };
                 let nonce = (*self.nonces.get(nonce)).clone();
                 view.remember(&self.memories, |memory| memory.post = Some(Post { nonce, state }));
-                Next::Effect
+                Requeue::Effect
             }
             (Request::Get { .. } | Request::Stop { .. }, Reply::Ours(run)) => {
                 replica.store.take_in(&world.runs, run);
-                Next::Effect
+                Requeue::Effect
             }
             (Request::Get { attempt, sent, at }, Reply::Absent | Reply::Foreign) => {
                 let run = machine::new_run(flight.owner, attempt, 0);
@@ -164,19 +164,19 @@ impl Machine {
                         foreign,
                     });
                 });
-                Next::Effect
+                Requeue::Effect
             }
             (Request::Delete { run }, Reply::Deleted) => {
                 replica.store.remove(run);
-                Next::Effect
+                Requeue::Effect
             }
             (Request::Find, Reply::Earlier(found)) => {
                 let run = found.then(|| "earlier".to_owned());
                 let at = mono(world.tick);
                 view.remember(&self.memories, |memory| memory.unlabelled = Some(Unlabelled { run, at }));
-                Next::Effect
+                Requeue::Effect
             }
-            _ => Next::Failed,
+            _ => Requeue::Failed,
         };
         if let Some(request) = view.go_on(&next, world.tick) {
             self.send(world, index, flight.owner, request);

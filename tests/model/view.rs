@@ -176,15 +176,15 @@ impl<O: Object, Request: Copy, Said, Evidence> View<O, Request, Said, Evidence> 
     pub fn go_on(&mut self, next: &Next, tick: Tick) -> Option<Request> {
         let rest = self.pass.take().unwrap_or_default();
         match next {
-            Next::Effect => {
+            Requeue::Effect => {
                 if let Some((first, rest)) = rest.split_first() {
                     self.pass = Some(rest.to_vec());
                     return Some(*first);
                 }
                 self.woken = true;
             }
-            Next::Reconcile => self.woken = true,
-            Next::Failed => (self.woken, self.timer) = (false, Some(tick)),
+            Requeue::Reconcile => self.woken = true,
+            Requeue::Failed => (self.woken, self.timer) = (false, Some(tick)),
         }
         None
     }

@@ -13,7 +13,7 @@ use crate::{
         sync::{Unlabelled, notes, validate},
     },
     kube_io::record::ObjectRecord,
-    schedule::queue::Next,
+    schedule::queue::Requeue,
 };
 
 impl ModelSyncController {
@@ -72,7 +72,7 @@ impl ModelSyncController {
 
     pub(super) async fn find_unlabelled(&self, object: &ObjectRecord<ModelSync>, kind: RunKind) -> Step {
         let identity = &object.identity;
-        let Some(backend) = self.context.runs.backend(kind.kind) else { return Step::Stop(Next::Failed) };
+        let Some(backend) = self.context.runs.backend(kind.kind) else { return Step::Stop(Requeue::Failed) };
         match self.context.unlabelled.find(backend, &identity.namespace, &identity.uid).await {
             Ok(run) => {
                 let seen = Unlabelled { run, at: self.context.runs.clock.mono() };
@@ -81,7 +81,7 @@ impl ModelSyncController {
             }
             Err(error) => {
                 warn!(object = &*identity.name, %error, "runs of an earlier operator could not be looked for; trying again");
-                Step::Stop(Next::Failed)
+                Step::Stop(Requeue::Failed)
             }
         }
     }

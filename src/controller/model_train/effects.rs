@@ -23,7 +23,7 @@ use crate::{
         versions::{Conflict, Recorded, StoredVersion},
     },
     lineage::event::{End, Job, JobKind, Run},
-    schedule::queue::Next,
+    schedule::queue::Requeue,
 };
 
 /// How long one candidate may be judged. Evaluation is bounded by steps, so that this is for what nobody thought of.
@@ -115,7 +115,7 @@ impl ModelTrainController {
 
     pub(super) async fn read_results(&self, object: &ObjectRecord<ModelTrain>, wanted: &ReadResults) -> Step {
         let identity = &object.identity;
-        let Some(backend) = self.context.runs.backend(&wanted.kind) else { return Step::Stop(Next::Failed) };
+        let Some(backend) = self.context.runs.backend(&wanted.kind) else { return Step::Stop(Requeue::Failed) };
         let container = object.read().0.ok().and_then(|spec| spec.metrics?.container);
         let read = read_results(
             &self.context.reads,
@@ -133,7 +133,7 @@ impl ModelTrainController {
             }
             Err(error) => {
                 warn!(object = &*identity.name, run = wanted.run_name, %error, "the results of a run could not be read; trying again");
-                Step::Stop(Next::Failed)
+                Step::Stop(Requeue::Failed)
             }
         }
     }
@@ -195,11 +195,11 @@ impl ModelTrainController {
             }
             Recorded::Refused { code, message } => {
                 warn!(object = &*identity.name, version = name, code, message, "a record was refused; trying again");
-                Step::Stop(Next::Failed)
+                Step::Stop(Requeue::Failed)
             }
             Recorded::Unknown(error) => {
                 warn!(object = &*identity.name, version = name, %error, "it is not known whether a record was written; trying again");
-                Step::Stop(Next::Failed)
+                Step::Stop(Requeue::Failed)
             }
         }
     }
@@ -212,7 +212,7 @@ impl ModelTrainController {
             Ok(_) => self.memories.change(&identity.uid, |memory| memory.absent.extend([name.to_owned()])),
             Err(error) => {
                 warn!(object = &*identity.name, version = name, %error, "a record could not be looked up; trying again");
-                return Step::Stop(Next::Failed);
+                return Step::Stop(Requeue::Failed);
             }
         }
         Step::Done
@@ -233,7 +233,7 @@ impl ModelTrainController {
             }
             Err(error) => {
                 warn!(object = &*object.identity.name, version = name, %error, "the status of a record could not be written; trying again");
-                Step::Stop(Next::Failed)
+                Step::Stop(Requeue::Failed)
             }
         }
     }
@@ -247,7 +247,7 @@ impl ModelTrainController {
             }
             Err(error) => {
                 warn!(object = &*object.identity.name, version = name, %error, "a record beyond the limit could not be deleted");
-                Step::Stop(Next::Failed)
+                Step::Stop(Requeue::Failed)
             }
         }
     }

@@ -142,12 +142,12 @@ impl Machine {
         let next = match (flight.request, reply) {
             (Request::Patch { .. }, Reply::Stored(stored)) => {
                 view.take_in(stored);
-                Next::Effect
+                Requeue::Effect
             }
             // The object is read live: a conflict means that there is something newer.
             (Request::Patch { .. }, Reply::Conflict) => {
                 view.object = live;
-                Next::Reconcile
+                Requeue::Reconcile
             }
             (Request::Post { name, nonce, generation, trigger: value, .. }, reply) => {
                 let state = match reply {
@@ -170,11 +170,11 @@ impl Machine {
                     _ => PostState::Unknown,
                 };
                 self.remember_post(view, (name, nonce), state);
-                Next::Effect
+                Requeue::Effect
             }
             (Request::Get { .. } | Request::Stop { .. }, Reply::Ours(run)) => {
                 replica.store.take_in(&world.runs, run);
-                Next::Effect
+                Requeue::Effect
             }
             (Request::Get { name, sent }, Reply::Absent | Reply::Foreign) => {
                 let run_name = self.text(name);
@@ -182,11 +182,11 @@ impl Machine {
                 let (sent_at, sent) = (moment(sent), mono(sent));
                 let lookup = Lookup { run_name: run_name.clone(), sent_at, sent, foreign };
                 view.remember(&self.memories, |memory| drop(memory.lookups.insert(run_name, lookup)));
-                Next::Effect
+                Requeue::Effect
             }
             (Request::DeleteRun { run }, Reply::Deleted) => {
                 replica.store.remove(run);
-                Next::Effect
+                Requeue::Effect
             }
             (Request::Record { name, spec, before, .. }, Reply::Stands(found)) => {
                 let (meant, stands) = (self.records.get(spec), self.records.get(found.spec));
@@ -198,26 +198,26 @@ impl Machine {
                 } else {
                     self.conflict(view, name, tick);
                 }
-                Next::Effect
+                Requeue::Effect
             }
             (Request::Record { name, .. }, Reply::Foreign) => {
                 self.conflict(view, name, tick);
-                Next::Effect
+                Requeue::Effect
             }
             (Request::GetRecord { name }, Reply::Absent) => {
                 let name = self.text(name);
                 view.remember(&self.memories, |memory| memory.absent.extend([name]));
-                Next::Effect
+                Requeue::Effect
             }
             (Request::Tell { .. } | Request::GetRecord { .. }, Reply::Stands(record)) => {
                 take_in_record(&mut replica.records, &replica.gone_records, &world.records, record);
-                Next::Effect
+                Requeue::Effect
             }
             (Request::DeleteRecord { record }, Reply::Deleted) => {
                 replica.records.retain(|stored| stored.name != record.name);
-                Next::Effect
+                Requeue::Effect
             }
-            _ => Next::Failed,
+            _ => Requeue::Failed,
         };
         if let Some(request) = view.go_on(&next, tick) {
             self.send(world, index, flight.owner, request);
