@@ -19,7 +19,7 @@ use modelsync::{
         digest,
         effect::WakeUp,
         name::run_name,
-        object::{ByHand, Fence, Identity, RunKnowledge},
+        object::{Fence, Identity, ManualOverrides, RunKnowledge},
         reservation::{Lookup, Post, PostState, Refusal},
         response::{Demand, PollContext, PollError, PollErrorKind, PollResponse, PollResult, Values, map_parameters},
         run::{Ending, Observed, Phase, RunRecord},
@@ -711,8 +711,10 @@ fn object_in_sync_already_takes_one_write_to_say_what_it_serves() {
 #[test]
 fn suspended_object_shows_why() {
     let world = World::at_rest().suspended().with(|w| {
-        w.object.by_hand =
-            Some(Box::new(ByHand { suspend_reason: Some("until the audit is over".into()), ..ByHand::default() }));
+        w.object.manual = Some(Box::new(ManualOverrides {
+            suspend_reason: Some("until the audit is over".into()),
+            ..ManualOverrides::default()
+        }));
     });
     let (status, _) = world.object_and_status();
     let message = &status.conditions[1].message;

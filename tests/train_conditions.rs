@@ -18,7 +18,7 @@ use modelsync::{
     core::{
         effect::WakeUp,
         name::run_name,
-        object::{ByHand, Fence},
+        object::{Fence, ManualOverrides},
         reservation::{Lookup, Post, PostState, Refusal},
         response::{Demand, PollError, PollErrorKind, PollResponse, PollResult},
         results::Results,
@@ -175,8 +175,8 @@ impl World {
         self
     }
 
-    fn by_hand(mut self, by_hand: ByHand) -> Self {
-        self.object.by_hand = Some(Box::new(by_hand));
+    fn manual(mut self, manual: ManualOverrides) -> Self {
+        self.object.manual = Some(Box::new(manual));
         self
     }
 
@@ -352,8 +352,8 @@ fn ended(outcome: Outcome) -> Phase {
     a_train::ended(outcome, Some(instant("2026-03-01T11:59:59Z")))
 }
 
-fn hold(version: &str) -> ByHand {
-    ByHand { hold: Some(version.to_owned()), ..ByHand::default() }
+fn hold(version: &str) -> ManualOverrides {
+    ManualOverrides { hold: Some(version.to_owned()), ..ManualOverrides::default() }
 }
 
 /// A state, and the rule that decides in it. What is to be read from the object afterwards is in `docs/modeltrain.md`.
@@ -454,7 +454,7 @@ fn rows() -> Vec<Row> {
         Row("the gate cannot decide, and a person is to", rest().with(ask).reserved().ended_with(Succeeded, "0.9").recorded(), Rule::CloseTraining),
         Row("the run failed", rest().reserved().ended_with(Failed, "0").recorded(), Rule::CloseTraining),
         Row("the run was cancelled", rest().reserved().ended_with(Cancelled, "0").recorded(), Rule::CloseTraining),
-        Row("the model is better, and another is held", rest().by_hand(hold(&name(1))).reserved().ended_with(Succeeded, "0.9").recorded(), Rule::CloseTraining),
+        Row("the model is better, and another is held", rest().manual(hold(&name(1))).reserved().ended_with(Succeeded, "0.9").recorded(), Rule::CloseTraining),
         // Afterwards.
         Row("stale, and answered", rest().trained(Succeeded, "0.1").data("d2"), Rule::NoBetterCandidate),
         Row("another value than the rejected one, which its record does not say yet", rest().trained_untold(Succeeded, "0.1").data("d3"), Rule::TellVersions),
@@ -467,13 +467,13 @@ fn rows() -> Vec<Row> {
         Row("retries exhausted, then triggered", rest().exhausted().triggered("now").data("d2"), Rule::Reserve),
         Row("retries exhausted, and the data is as before", rest().exhausted().data("d1"), Rule::Fresh),
         // By hand.
-        Row("the accepted version is held", rest().by_hand(hold(&name(1))).data("d1"), Rule::Fresh),
-        Row("another version is held", rest().with(passed_before).by_hand(hold(&name(0))).data("d1"), Rule::Fresh),
-        Row("another version is held while an answer is awaited", rest().with(passed_before).by_hand(hold(&name(0))), Rule::AwaitResponse),
-        Row("a version is held that does not exist", rest().by_hand(hold("nothing")).data("d1"), Rule::Fresh),
+        Row("the accepted version is held", rest().manual(hold(&name(1))).data("d1"), Rule::Fresh),
+        Row("another version is held", rest().with(passed_before).manual(hold(&name(0))).data("d1"), Rule::Fresh),
+        Row("another version is held while an answer is awaited", rest().with(passed_before).manual(hold(&name(0))), Rule::AwaitResponse),
+        Row("a version is held that does not exist", rest().manual(hold("nothing")).data("d1"), Rule::Fresh),
         Row("a version waits for a person", rest().with(ask).trained(Succeeded, "0.9").data("d2"), Rule::NoBetterCandidate),
-        Row("the version that waits is approved", rest().with(ask).trained(Succeeded, "0.9").by_hand(ByHand { approve: Some(name(2)), ..ByHand::default() }).data("d2"), Rule::Fresh),
-        Row("the version that waits is rejected", rest().with(ask).trained(Succeeded, "0.9").by_hand(ByHand { reject: Some(name(2)), ..ByHand::default() }).data("d2"), Rule::NoBetterCandidate),
+        Row("the version that waits is approved", rest().with(ask).trained(Succeeded, "0.9").manual(ManualOverrides { approve: Some(name(2)), ..ManualOverrides::default() }).data("d2"), Rule::Fresh),
+        Row("the version that waits is rejected", rest().with(ask).trained(Succeeded, "0.9").manual(ManualOverrides { reject: Some(name(2)), ..ManualOverrides::default() }).data("d2"), Rule::NoBetterCandidate),
         // Hindrances before anything is looked at.
         Row("invalid spec", new().broken(), Rule::InvalidSpec),
         Row("invalid spec after a good one", rest().broken(), Rule::InvalidSpec),
@@ -661,7 +661,7 @@ fn version_whose_removal_is_noted_cannot_be_held_any_more() {
         w.versions.push(record);
         w.details.insert(spec.run.name.clone(), Arc::new(spec));
     };
-    let held = World::at_rest().with(passed_before).by_hand(hold(&name(0))).data("d1");
+    let held = World::at_rest().with(passed_before).manual(hold(&name(0))).data("d1");
     let accepted = |world: &World| world.object_after(&world.decide()).0.accepted_version.unwrap().name;
     assert_eq!(accepted(&held), name(0));
     let noted = json!([{ "name": name(0), "digest": "v1:sha256:0" }]);

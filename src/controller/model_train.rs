@@ -241,7 +241,7 @@ impl ModelTrainController {
             VersionsOf::Unknown | VersionsOf::Missing => None,
         };
         let own = of(&identity.uid)?;
-        let held = identity.by_hand.as_ref().is_some_and(|by_hand| by_hand.hold.is_some());
+        let held = identity.manual.as_ref().is_some_and(|manual| manual.hold.is_some());
         let takes_up = status.attempt == 0 || held;
         let mut earlier = Vec::new();
         if takes_up {

@@ -26,14 +26,14 @@ pub struct Identity {
     /// Value of the cancel annotation: the name of a run that is to be ended.
     pub cancel: Option<Arc<str>>,
     /// What a person says by annotations that most objects do not have.
-    pub by_hand: Option<Box<ByHand>>,
+    pub manual: Option<Box<ManualOverrides>>,
     /// `metadata.creationTimestamp`.
     pub created_at: Option<Timestamp>,
 }
 
 /// What a person says by annotations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ByHand {
+pub struct ManualOverrides {
     /// The version that the object is to stand for.
     pub hold: Option<String>,
     /// The version that is accepted.

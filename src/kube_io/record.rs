@@ -13,7 +13,7 @@ use crate::{
         condition::truncated,
         invalid::Invalid,
         name::MAX_ATTEMPT,
-        object::{ByHand, Identity},
+        object::{Identity, ManualOverrides},
         run::{RunBackend, RunRecord},
     },
 };
@@ -110,7 +110,7 @@ pub fn object<K: Kind>(object: &str) -> Result<ObjectRecord<K>, serde_json::Erro
             trigger: annotation(keys::TRIGGER),
             override_window: annotation(keys::OVERRIDE_WINDOW),
             cancel: annotation(keys::CANCEL),
-            by_hand: by_hand(&metadata.annotations),
+            manual: manual(&metadata.annotations),
             namespace: metadata.namespace.into(),
             name: metadata.name.into(),
             uid: metadata.uid.into(),
@@ -126,16 +126,16 @@ pub fn object<K: Kind>(object: &str) -> Result<ObjectRecord<K>, serde_json::Erro
 }
 
 /// What a person says by annotations; `None` for most objects. Longer than any name is no version.
-fn by_hand(annotations: &BTreeMap<String, String>) -> Option<Box<ByHand>> {
+fn manual(annotations: &BTreeMap<String, String>) -> Option<Box<ManualOverrides>> {
     let said =
         |key: &str| annotations.get(key).filter(|value| !value.is_empty()).map(|value| truncated(value, MAX_SAID));
-    let by_hand = ByHand {
+    let manual = ManualOverrides {
         hold: said(keys::HOLD),
         approve: said(keys::APPROVE),
         reject: said(keys::REJECT),
         suspend_reason: said(keys::SUSPEND_REASON),
     };
-    (by_hand != ByHand::default()).then(|| Box::new(by_hand))
+    (manual != ManualOverrides::default()).then(|| Box::new(manual))
 }
 
 /// Reads a part of an object, or says which field of it cannot be read.

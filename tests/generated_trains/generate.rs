@@ -8,7 +8,7 @@ use modelsync::{
     core::{
         chain,
         name::candidate_run_name,
-        object::{ByHand, Fence},
+        object::{Fence, ManualOverrides},
         reservation::{Lookup, Post, PostState, Refusal},
         response::{Demand, PollError, PollErrorKind, PollResponse, PollResult},
         run::Phase,
@@ -130,7 +130,7 @@ impl World {
             dice.once_in(6).then(|| candidate_run_name(NAME, UID, attempt, ""))
         };
         let (hold, approve, reject) = (any(), any(), any());
-        self.object.by_hand = Some(Box::new(ByHand { hold, approve, reject, suspend_reason: None }));
+        self.object.manual = Some(Box::new(ManualOverrides { hold, approve, reject, suspend_reason: None }));
         self.object.cancel = any().map(Into::into);
         self.object.trigger = dice.once_in(4).then(|| (*dice.pick(&["one", "two"])).into());
         self.object.override_window = dice.once_in(4).then(|| (*dice.pick(&["one", "two"])).into());

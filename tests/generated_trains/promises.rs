@@ -195,8 +195,8 @@ fn check_accepted(world: &World, facts: &Facts<'_>, rule: Rule, after: &ModelTra
         return wrong("a hold was undone");
     }
     let Some(accepted) = is.filter(|_| name(after) != was) else { return Ok(()) };
-    let by_hand = world.object.by_hand.as_ref().unwrap();
-    let approved = by_hand.approve.as_ref() == Some(&accepted)
+    let manual = world.object.manual.as_ref().unwrap();
+    let approved = manual.approve.as_ref() == Some(&accepted)
         && world.status.pending_approval.as_ref().is_some_and(|pending| pending.version == accepted);
     let by_hold = hold == Some(accepted.as_str());
     let restored = rule == Rule::Restore && world.earlier.iter().any(|version| *version.name == *accepted);

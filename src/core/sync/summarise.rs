@@ -158,8 +158,8 @@ pub fn broken_off(object: &Identity, status: &ModelSyncStatus, now: Now) -> Mode
 
 /// The situation of an object that is suspended.
 pub(super) fn suspended<'a>(facts: &Facts<'a>) -> Situation<'a> {
-    let by_hand = facts.object.by_hand.as_deref();
-    Situation::Suspended { why: by_hand.and_then(|by_hand| by_hand.suspend_reason.as_deref()) }
+    let manual = facts.object.manual.as_deref();
+    Situation::Suspended { why: manual.and_then(|manual| manual.suspend_reason.as_deref()) }
 }
 
 /// Whether this generation's first answer is still to come.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::{
-    by_hand,
     facts::{Facts, readings},
+    manual,
     plan::{Plan, Rule},
     start::{paused, weigh},
     summarise::{Situation, reported},
@@ -44,7 +44,7 @@ pub fn close(facts: &Facts<'_>, open: &TrainReservation, now: Now) -> Plan {
     (status.answered_reasons, status.schedule) = (spent.reasons, spent.schedule);
     if let Some(accepted) = decided.winner.as_ref().and_then(|name| facts.details(name)) {
         let accepted = accepted_version(accepted, now.wall);
-        by_hand::note(&mut status, &accepted.name, accepted.accepted_at);
+        manual::note(&mut status, &accepted.name, accepted.accepted_at);
         status.accepted_version = Some(Box::new(accepted));
     }
     let judged = decided.judged.as_ref().and_then(|name| facts.details(name));

@@ -1,10 +1,10 @@
 //! The decision about a ModelTrain, as an ordered list of rules. Pure: no async, no client, no clock, no log.
 
 use super::{
-    by_hand,
     close::accepted_version,
     facts::{Facts, VersionKnowledge},
     keep::{keep, tell_first},
+    manual,
     plan::{Plan, Rule},
     slots::open_training,
     start::between,
@@ -33,7 +33,7 @@ pub fn decide(facts: &Facts<'_>, now: Now) -> Plan {
     if !known {
         return Plan::idle(Rule::WorldUnknown).waking_at(now.mono + UNKNOWN_RETRY);
     }
-    let status = served(facts, by_hand::applied(facts, now));
+    let status = served(facts, manual::applied(facts, now));
     let facts = &Facts { status: &status, ..facts.clone() };
     let mut plan = tell_first(facts, now, first_rule(facts, now));
     keep(facts, now, &mut plan);
@@ -104,7 +104,7 @@ fn restored(facts: &Facts<'_>, now: Now) -> Option<Plan> {
     let spec = facts.details(&newest.name)?;
     let mut status = facts.status.clone();
     let taken = accepted_version(spec, now.wall);
-    by_hand::note(&mut status, &taken.name, taken.accepted_at);
+    manual::note(&mut status, &taken.name, taken.accepted_at);
     status.accepted_version = Some(Box::new(taken));
     let facts = &Facts { status: &status, ..facts.clone() };
     Some(report(facts, Rule::Restore, &Situation::AwaitingFirstAnswer, now))

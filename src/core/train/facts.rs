@@ -96,7 +96,7 @@ impl<'a> Facts<'a> {
 
     /// The version that the hold annotation names.
     pub fn hold(&self) -> Option<&'a str> {
-        self.object.by_hand.as_ref().and_then(|by_hand| by_hand.hold.as_deref())
+        self.object.manual.as_ref().and_then(|manual| manual.hold.as_deref())
     }
 
     /// The versions of this object; none where they are not known.
@@ -123,10 +123,10 @@ impl<'a> Facts<'a> {
 
     /// Names of the versions whose whole content a decision about this object may need.
     pub fn wanted(object: &Identity, status: &ModelTrainStatus, followers: &[Follower]) -> Vec<String> {
-        let by_hand = object.by_hand.iter().flat_map(|by_hand| [by_hand.hold.clone(), by_hand.approve.clone()]);
+        let manual = object.manual.iter().flat_map(|manual| [manual.hold.clone(), manual.approve.clone()]);
         let slots = status.reservation.iter().flat_map(|open| &open.slots).map(|slot| Some(slot.run_name.clone()));
         let served = followers.iter().map(|follower| follower.serving.as_ref().map(|(version, _)| version.clone()));
-        by_hand.chain(slots).chain(served).chain([status.served_version.clone()]).flatten().collect()
+        manual.chain(slots).chain(served).chain([status.served_version.clone()]).flatten().collect()
     }
 
     /// Metrics of the accepted version; `None` where there is no such version.

@@ -134,7 +134,7 @@ fn decision(facts: &Facts<'_>, version: &VersionRecord) -> Option<Reason> {
 /// What became of a record that waited for a person longer than its training is the last one. Its own status is the only
 /// place that says so, which a death in between leaves unwritten.
 fn waited(facts: &Facts<'_>, version: &VersionRecord) -> Reason {
-    let rejected = facts.object.by_hand.as_ref().and_then(|by_hand| by_hand.reject.as_deref());
+    let rejected = facts.object.manual.as_ref().and_then(|manual| manual.reject.as_deref());
     if facts.status.history.iter().any(|past| past.name == *version.name) {
         Reason::Approved
     } else if rejected == Some(&*version.name) {

@@ -10,13 +10,13 @@
 //! each that has ended; `close` decides what is accepted. Between trainings `freshness` says whether one is due, and
 //! `start` reserves it.
 
-mod by_hand;
 mod close;
 mod decide;
 mod event;
 mod facts;
 mod judge;
 mod keep;
+mod manual;
 mod memory;
 mod parameters;
 mod plan;

@@ -5,8 +5,8 @@
 use jiff::Timestamp;
 
 use super::{
-    by_hand::hold_is_invalid,
     facts::Facts,
+    manual::hold_is_invalid,
     parameters::words,
     plan::{Plan, Rule},
 };
@@ -132,7 +132,7 @@ impl Situation<'_> {
                 (ready, (False, Reason::OutsideWindow), format!("stale ({stale}); {when}"))
             }
             Self::Suspended => {
-                let why = facts.object.by_hand.as_ref().and_then(|by_hand| by_hand.suspend_reason.as_deref());
+                let why = facts.object.manual.as_ref().and_then(|manual| manual.suspend_reason.as_deref());
                 let why = why.map_or_else(String::new, |why| format!(" ({why})"));
                 let message = format!("spec.suspend is true{why}: nothing is asked, no training is started");
                 ((True, Reason::Suspended), (Unknown, Reason::Suspended), message)

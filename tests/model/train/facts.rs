@@ -7,7 +7,7 @@ use modelsync::{
     core::{
         condition::find,
         effect::StopCause,
-        object::{ByHand, Identity},
+        object::{Identity, ManualOverrides},
         response::PollContext,
         run::{Ending, Observed, Phase, RunRecord},
         time::Mono,
@@ -47,7 +47,7 @@ impl Machine {
             deleting: object.deleting,
             trigger: trigger(object.trigger),
             cancel: text(object.cancel).map(Into::into),
-            by_hand: Some(Box::new(ByHand { hold, approve, reject, suspend_reason: None })),
+            manual: Some(Box::new(ManualOverrides { hold, approve, reject, suspend_reason: None })),
             ..Identity::default()
         }
     }

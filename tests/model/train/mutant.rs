@@ -91,8 +91,8 @@ impl Mutant {
                 }
             }
             Self::IgnoresHoldAtClose => {
-                if let (Some(_), Some(by_hand)) = (&facts.status.reservation, &mut facts.identity.by_hand) {
-                    by_hand.hold = None;
+                if let (Some(_), Some(manual)) = (&facts.status.reservation, &mut facts.identity.manual) {
+                    manual.hold = None;
                 }
             }
             Self::NumberFromRunsAlone if facts.status.attempt == 0 => versions.clear(),
@@ -111,7 +111,7 @@ impl Mutant {
                 facts.memory.absent = open.map(|slot| slot.run_name.clone()).collect();
             }
             Self::HoldsWhatIsRemoved => {
-                let held = facts.identity.by_hand.as_ref().and_then(|by_hand| by_hand.hold.as_ref());
+                let held = facts.identity.manual.as_ref().and_then(|manual| manual.hold.as_ref());
                 facts.status.removed.retain(|removed| Some(&removed.name) != held);
             }
             _ => {}

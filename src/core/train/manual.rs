@@ -15,12 +15,12 @@ const MAX_HISTORY: usize = 5;
 /// the version that waits takes effect once.
 pub fn applied(facts: &Facts<'_>, now: Now) -> ModelTrainStatus {
     let mut status = facts.stored.clone();
-    let Some(by_hand) = &facts.object.by_hand else { return status };
+    let Some(manual) = &facts.object.manual else { return status };
     let pending = status.pending_approval.as_ref().map(|pending| pending.version.clone());
     if let Some(version) = pending {
-        if by_hand.reject.as_ref() == Some(&version) {
+        if manual.reject.as_ref() == Some(&version) {
             decide(&mut status, &version, Reason::Rejected, AttemptVerdict::Rejected);
-        } else if by_hand.approve.as_ref() == Some(&version) && facts.hold().is_none_or(|held| *held == version) {
+        } else if manual.approve.as_ref() == Some(&version) && facts.hold().is_none_or(|held| *held == version) {
             accept(facts, &mut status, &version, now);
             if status.accepted_version.as_ref().is_some_and(|accepted| accepted.name == version) {
                 decide(&mut status, &version, Reason::Approved, AttemptVerdict::Accepted);
