@@ -76,7 +76,7 @@ pub struct Lookup {
 
 /// What is to be said about a reserved run that nobody sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whereabouts<'a> {
+pub enum RunLocation<'a> {
     /// Unknown: look for it, live.
     LookUp,
     /// Something else has its name; it is looked at again at that moment.
@@ -84,7 +84,7 @@ pub enum Whereabouts<'a> {
         /// Who owns it.
         owner: &'a str,
         /// When to look again.
-        again: Mono,
+        retry_at: Mono,
     },
     /// Too early to say.
     Uncertain {
@@ -106,35 +106,35 @@ pub enum Whereabouts<'a> {
 
 /// Where the run is that was reserved with this deadline. `lookup` is the last look for it, `sighted` when it was last
 /// seen.
-pub fn whereabouts(
+pub fn locate_run(
     not_after: Timestamp,
     lookup: Option<&Lookup>,
     sighted: Option<Mono>,
     fence: Fence,
     now: Now,
-) -> Whereabouts<'_> {
+) -> RunLocation<'_> {
     let Some(lookup) = lookup.filter(|lookup| sighted.is_none_or(|at| lookup.sent > at)) else {
-        return Whereabouts::LookUp;
+        return RunLocation::LookUp;
     };
     if let Some(owner) = &lookup.foreign {
-        let again = lookup.sent + CREATE_BACKOFF.longest;
-        return if again <= now.mono { Whereabouts::LookUp } else { Whereabouts::Foreign { owner, again } };
+        let retry_at = lookup.sent + CREATE_BACKOFF.longest;
+        return if retry_at <= now.mono { RunLocation::LookUp } else { RunLocation::Foreign { owner, retry_at } };
     }
     let certain_at = after(not_after, REQUEST_TIMEOUT);
     if lookup.sent_at >= certain_at {
         return match fence {
-            Fence::Installed => Whereabouts::Gone,
-            Fence::Absent => Whereabouts::Unfenced,
-            Fence::Unknown => Whereabouts::FenceUnknown { wait: FENCE_RETRY },
+            Fence::Installed => RunLocation::Gone,
+            Fence::Absent => RunLocation::Unfenced,
+            Fence::Unknown => RunLocation::FenceUnknown { wait: FENCE_RETRY },
         };
     }
     let left = until(now.server_or_wall(), certain_at);
     if left.is_zero() {
-        return Whereabouts::LookUp;
+        return RunLocation::LookUp;
     }
     // The wait is bounded by what a reservation of this very moment would have to wait: a clock that jumped cannot
     // stretch it.
-    Whereabouts::Uncertain { certain_at, wait: left.min(CREATE_WINDOW + REQUEST_TIMEOUT) }
+    RunLocation::Uncertain { certain_at, wait: left.min(CREATE_WINDOW + REQUEST_TIMEOUT) }
 }
 
 /// Whether it is too late to send a create for a reservation with this deadline.

@@ -17,7 +17,7 @@ use crate::{
     api::{LastRun, ModelSyncStatus, Outcome, Reason, Reservation, RunSlot, SuccessfulRun, Target, keys},
     core::{
         effect::{CreateRun, StopCause, StopRun},
-        reservation::{PostState, Refusal, Whereabouts, fence_deadline, too_late, whereabouts},
+        reservation::{PostState, Refusal, RunLocation, fence_deadline, locate_run, too_late},
         response::{Demand, PollResponse, map_parameters},
         retry::{CREATE_BACKOFF, INVALID_RETRY},
         run::{Ending, RunRecord},
@@ -258,22 +258,22 @@ fn lost(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Plan
     let memory = facts.memory;
     let lookup = memory.lookup.as_ref().filter(|lookup| lookup.run_name == slot.run_name);
     let sighted = memory.sighted.as_ref().filter(|(name, ..)| *name == slot.run_name).map(|(.., at)| *at);
-    match whereabouts(open.not_after, lookup, sighted, facts.fence, now) {
-        Whereabouts::LookUp => look_up(slot),
-        Whereabouts::Gone => record_gone(facts, open, &slot.run_name, now),
-        Whereabouts::Unfenced => unfenced(facts, open, slot, now),
-        Whereabouts::FenceUnknown { wait } => Plan::idle(Rule::AwaitDeadline).waking_at(now.mono + wait),
-        Whereabouts::Uncertain { certain_at, wait } => {
+    match locate_run(open.not_after, lookup, sighted, facts.fence, now) {
+        RunLocation::LookUp => look_up(slot),
+        RunLocation::Gone => record_gone(facts, open, &slot.run_name, now),
+        RunLocation::Unfenced => unfenced(facts, open, slot, now),
+        RunLocation::FenceUnknown { wait } => Plan::idle(Rule::AwaitDeadline).waking_at(now.mono + wait),
+        RunLocation::Uncertain { certain_at, wait } => {
             let situation = Situation::Unconfirmed { run: &slot.run_name, until: certain_at };
             report(facts, Rule::AwaitDeadline, &situation, now).waking_at(now.mono + wait)
         }
-        Whereabouts::Foreign { owner, again } => {
+        RunLocation::Foreign { owner, retry_at } => {
             let message = format!(
                 "{} {} is needed for a run but belongs to {owner}: delete it, or rename this object",
                 slot.kind, slot.run_name
             );
             let situation = Situation::Stalled { reason: Reason::NameConflict, message };
-            report(facts, Rule::NameConflict, &situation, now).waking_at(again)
+            report(facts, Rule::NameConflict, &situation, now).waking_at(retry_at)
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     api::{ActiveRun, ModelTrainStatus, Reason, RunSlot, SlotState, TrainReservation, TrainSlot, keys},
     core::{
         effect::{CreateRun, StopRun},
-        reservation::{CREATE_WINDOW, PostState, Refusal, Whereabouts, fence_deadline, too_late, whereabouts},
+        reservation::{CREATE_WINDOW, PostState, Refusal, RunLocation, fence_deadline, locate_run, too_late},
         retry::{CREATE_BACKOFF, INVALID_RETRY},
         run::{Ending, RunRecord},
         time::{Mono, Now, after, whole_seconds},
@@ -40,7 +40,7 @@ pub enum Standing<'a> {
     /// The API server said no for certain.
     Refused(&'a Refusal),
     /// Nobody sees its run.
-    Lost(Whereabouts<'a>),
+    Lost(RunLocation<'a>),
 }
 
 /// Where each slot is, in order.
@@ -65,8 +65,8 @@ fn standing<'a>(facts: &Facts<'a>, slot: &TrainSlot, own: &[&'a RunRecord], now:
     let lookup = facts.memory.lookups.get(&slot.run_name);
     let sighted = facts.memory.sighted.get(&slot.run_name).map(|(_, at)| *at);
     let not_after = slot.not_after.unwrap_or_else(|| whole_seconds(after(now.server_or_wall(), CREATE_WINDOW)));
-    match whereabouts(not_after, lookup, sighted, facts.fence, now) {
-        Whereabouts::Gone => Standing::Gone,
+    match locate_run(not_after, lookup, sighted, facts.fence, now) {
+        RunLocation::Gone => Standing::Gone,
         lost => Standing::Lost(lost),
     }
 }
@@ -129,7 +129,7 @@ fn create_or_claim(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_,
                 refusal.trigger != facts.object.trigger || retry_at(slot, refusal) <= now.mono
             }
             // Without the fence the name is the only lock, so the attempt cannot be given up.
-            Standing::Lost(Whereabouts::Unfenced) => true,
+            Standing::Lost(RunLocation::Unfenced) => true,
             _ => false,
         });
     }
@@ -164,7 +164,7 @@ fn retry_at(slot: &TrainSlot, refusal: &Refusal) -> Mono {
 fn skip(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_, '_>, now: Now) -> Option<Plan> {
     let uncreated = |standing: &Standing<'_>| {
         matches!(standing, Standing::Waiting | Standing::Unsent | Standing::Refused(_))
-            || matches!(standing, Standing::Lost(Whereabouts::Unfenced))
+            || matches!(standing, Standing::Lost(RunLocation::Unfenced))
     };
     if !slots.iter().any(|(_, standing)| uncreated(standing)) {
         return None;
@@ -180,7 +180,7 @@ fn skip(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_, '_>, now: 
 
 /// Looks for a run that nobody sees.
 fn look_up(slots: &Slots<'_, '_>) -> Option<Plan> {
-    let mut lost = slots.iter().filter(|(_, standing)| matches!(standing, Standing::Lost(Whereabouts::LookUp)));
+    let mut lost = slots.iter().filter(|(_, standing)| matches!(standing, Standing::Lost(RunLocation::LookUp)));
     lost.next().map(|(slot, _)| Plan::doing(Rule::LookUpRun, Effect::LookUpRun(run_slot(slot))))
 }
 
@@ -198,7 +198,7 @@ fn waiting(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_, '_>, no
                 };
                 return report(facts, rule, &situation, now);
             }
-            Standing::Lost(Whereabouts::Foreign { owner, .. }) => {
+            Standing::Lost(RunLocation::Foreign { owner, .. }) => {
                 let message = format!(
                     "{} {} is needed for a run but belongs to {owner}: delete it, or rename this object",
                     slot.kind, slot.run_name
@@ -206,7 +206,7 @@ fn waiting(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_, '_>, no
                 let situation = Situation::Stalled { reason: Reason::NameConflict, message };
                 return report(facts, Rule::NameConflict, &situation, now);
             }
-            Standing::Lost(Whereabouts::Uncertain { certain_at, .. }) => {
+            Standing::Lost(RunLocation::Uncertain { certain_at, .. }) => {
                 let situation = Situation::Unconfirmed { run: &slot.run_name, until: *certain_at };
                 return report(facts, Rule::AwaitDeadline, &situation, now);
             }
@@ -223,8 +223,8 @@ fn wake_ups(facts: &Facts<'_>, slots: &Slots<'_, '_>, now: Now) -> Vec<Mono> {
     let due = |(slot, standing): &(&TrainSlot, Standing<'_>)| match standing {
         Standing::Active(run) => StopRun::due_in(run, timeout, now).map(|wait| now.mono + wait),
         Standing::Refused(refusal) => Some(retry_at(slot, refusal)),
-        Standing::Lost(Whereabouts::Foreign { again, .. }) => Some(*again),
-        Standing::Lost(Whereabouts::Uncertain { wait, .. } | Whereabouts::FenceUnknown { wait }) => {
+        Standing::Lost(RunLocation::Foreign { retry_at, .. }) => Some(*retry_at),
+        Standing::Lost(RunLocation::Uncertain { wait, .. } | RunLocation::FenceUnknown { wait }) => {
             Some(now.mono + *wait)
         }
         _ => None,
