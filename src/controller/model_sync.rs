@@ -23,7 +23,8 @@ use crate::{
         response::{Demand, Poll, PollResult},
         retention::Limits,
         sync::{
-            Effect, Facts, Memory, Plan, Rule, Valid, broken_off, decide, follower, poll_target, references, validate,
+            Effect, Facts, Memory, Plan, Rule, Valid, decide, follower, poll_target, references, status_after_panic,
+            validate,
         },
         time::{Mono, Now, until},
     },
@@ -119,7 +120,7 @@ impl Reconcile for ModelSyncController {
         self.context.runs.metrics.reconciled("panic", Duration::ZERO);
         let Some(object) = self.context.objects.get(uid).filter(|_| self.leads()) else { return };
         let (_, Ok(status)) = object.read() else { return };
-        let after = broken_off(&object.identity, &status, self.context.runs.clock.now());
+        let after = status_after_panic(&object.identity, &status, self.context.runs.clock.now());
         if after != status {
             // Whatever comes of the write, the object is looked at again.
             let _ = self.write_status(&object, &status, &after).await;

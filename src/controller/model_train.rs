@@ -27,7 +27,7 @@ use crate::{
         time::Now,
         train::{
             Compiled, Effect, Facts, Follower, Memory, Plan, TrainPollResponse, TrainPollTarget, VersionKnowledge,
-            broken_off, decide, poll, references, validate,
+            decide, poll, references, status_after_panic, validate,
         },
     },
     kube_io::{
@@ -136,7 +136,7 @@ impl Reconcile for ModelTrainController {
         self.context.runs.metrics.reconciled("panic", Duration::ZERO);
         let Some(object) = self.context.objects.get(uid).filter(|_| self.leads()) else { return };
         let (_, Ok(status)) = object.read() else { return };
-        let after = broken_off(&object.identity, &status, self.context.runs.clock.now());
+        let after = status_after_panic(&object.identity, &status, self.context.runs.clock.now());
         if after != status {
             // Whatever comes of the write, the object is looked at again.
             let _ = self.write_status(&object, &status, &after).await;

@@ -27,5 +27,5 @@ pub use plan::{Effect, Plan, Rule};
 pub use poll::poll_target;
 pub use references::references;
 pub use serves::{Served, follower, served};
-pub use summarise::broken_off;
+pub use summarise::status_after_panic;
 pub use validate::{Valid, validate};

@@ -33,5 +33,5 @@ pub use judge::{Evidence, ReadResults};
 pub use memory::Memory;
 pub use plan::{Effect, Plan, Rule};
 pub use poll::{InputValue, Observation, TrainPollResponse, TrainPollTarget, references};
-pub use summarise::broken_off;
+pub use summarise::status_after_panic;
 pub use validate::{Compiled, Valid, validate};

@@ -307,7 +307,7 @@ pub fn was_kept_from_looking(facts: &Facts<'_>) -> bool {
 
 /// Status of an object on which a pass broke off by a panic. Nothing was decided, so everything but the conditions is as
 /// stored; the next pass that ends says again what is the case.
-pub fn broken_off(object: &Identity, status: &ModelTrainStatus, now: Now) -> ModelTrainStatus {
+pub fn status_after_panic(object: &Identity, status: &ModelTrainStatus, now: Now) -> ModelTrainStatus {
     let message = "the operator failed while it looked at this object; this is a bug of the operator, whose log says \
                    where; it is tried again, at longer and longer intervals";
     let want = |type_, status| Wanted { type_, status, reason: Reason::InternalError, message: message.into() };
