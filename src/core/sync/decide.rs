@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 
 use super::{
+    attempt,
     facts::Facts,
     plan::{Effect, Plan, Rule},
-    serves, slot,
+    serves,
     summarise::{Situation, awaits_first_response, conditions, suspended},
     target::{Pause, fresh_target, pause, paused},
     validate::Valid,
@@ -55,7 +56,7 @@ fn first_rule(facts: &Facts<'_>, now: Now) -> Plan {
         return Plan::idle(Rule::RunsUnknown).waking_at(now.mono + UNKNOWN_RETRY);
     };
     if let Some(reservation) = &facts.status.reservation {
-        return slot::reserved(facts, reservation, own, now);
+        return attempt::decide_reserved(facts, reservation, own, now);
     }
     if let Some(run) = own.iter().find(|run| run.is_active()) {
         return unreserved_run(facts, run, now);
@@ -359,7 +360,7 @@ pub(super) fn reserve(
         // Never lowered: an earlier request for this attempt may be on its way until then.
         not_after: again.map_or(not_after, |open| open.not_after.max(not_after)),
         create_failures: again
-            .map_or(0, |open| open.create_failures.saturating_add(i64::from(slot::was_refused(facts, open)))),
+            .map_or(0, |open| open.create_failures.saturating_add(i64::from(attempt::was_refused(facts, open)))),
         slots: vec![RunSlot {
             api_version: valid.kind.api_version(),
             kind: valid.kind.kind.to_owned(),

@@ -6,6 +6,7 @@
 //!                                       └─ summarise ─► conditions
 //! ```
 
+mod attempt;
 mod decide;
 mod event;
 mod facts;
@@ -14,7 +15,6 @@ mod plan;
 mod poll;
 mod references;
 mod serves;
-mod slot;
 mod summarise;
 mod target;
 mod validate;

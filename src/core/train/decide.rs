@@ -1,12 +1,12 @@
 //! The decision about a ModelTrain, as an ordered list of rules. Pure: no async, no client, no clock, no log.
 
 use super::{
+    attempt::open_training,
     close::accepted_version,
     facts::{Facts, VersionKnowledge},
     keep::{keep, tell_first},
     manual,
     plan::{Plan, Rule},
-    slots::open_training,
     start::between,
     summarise::{Situation, report, reported},
 };

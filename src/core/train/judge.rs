@@ -9,10 +9,10 @@ use std::{collections::BTreeMap, time::Duration};
 use sha2::{Digest, Sha256};
 
 use super::{
+    attempt::{CandidateRunState, active},
     close,
     facts::{Facts, readings},
     plan::{Effect, Plan, Rule},
-    slots::{Standing, active},
     summarise::{Situation, report, reported},
     validate::Valid,
 };
@@ -103,19 +103,19 @@ impl Evidence {
 pub fn next_record(
     facts: &Facts<'_>,
     open: &TrainReservation,
-    slots: &[(&TrainSlot, Standing<'_>)],
+    slots: &[(&TrainSlot, CandidateRunState<'_>)],
     now: Now,
 ) -> Option<Plan> {
     if let Some(name) = unseen(facts, open) {
         return Some(Plan::doing(Rule::LookUpVersion, Effect::LookUpVersion(name.to_owned())));
     }
-    let Some(place) = slots.iter().position(|(_, standing)| !matches!(standing, Standing::Done)) else {
+    let Some(place) = slots.iter().position(|(_, state)| !matches!(state, CandidateRunState::Done)) else {
         return Some(close::close(facts, open, now));
     };
-    let (slot, standing) = slots[place];
-    let run = match standing {
-        Standing::Ended(run, ending) => Some((run, ending)),
-        Standing::Gone => None,
+    let (slot, state) = slots[place];
+    let run = match state {
+        CandidateRunState::Ended(run, ending) => Some((run, ending)),
+        CandidateRunState::Gone => None,
         _ => return None,
     };
     let found = facts.own_versions().iter().find(|version| *version.name == *slot.run_name);

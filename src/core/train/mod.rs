@@ -10,6 +10,7 @@
 //! each that has ended; `close` decides what is accepted. Between trainings `freshness` says whether one is due, and
 //! `start` reserves it.
 
+mod attempt;
 mod close;
 mod decide;
 mod event;
@@ -21,7 +22,6 @@ mod memory;
 mod parameters;
 mod plan;
 pub mod poll;
-mod slots;
 mod start;
 mod summarise;
 mod validate;

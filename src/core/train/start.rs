@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 
 use super::{
+    attempt::{active, claim},
     facts::Facts,
     parameters::{Origins, resolve},
     plan::{Plan, Rule},
     poll::{Observation, observe},
-    slots::{active, claim},
     summarise::{Situation, as_before, awaits_first_response, report, reported, taken_in, was_kept_from_looking},
     validate::Valid,
 };

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Decides for an object with an open reservation.
-pub(super) fn reserved(facts: &Facts<'_>, open: &Reservation, own: &[&RunRecord], now: Now) -> Plan {
+pub(super) fn decide_reserved(facts: &Facts<'_>, open: &Reservation, own: &[&RunRecord], now: Now) -> Plan {
     let Some(slot) = open.slots.first() else { return record_gone(facts, open, "", now) };
     if let Some(run) = own.iter().find(|run| run.name == slot.run_name) {
         return match run.ending() {
@@ -40,9 +40,9 @@ pub(super) fn reserved(facts: &Facts<'_>, open: &Reservation, own: &[&RunRecord]
     // A spec that starts nothing gives the attempt up, as any other process would: what this one knows does not matter.
     let starts = facts.spec.as_ref().is_ok_and(|valid| !valid.suspended);
     match facts.memory.post_of(&open.nonce) {
-        None if open.nonce.starts_with(facts.process) && starts => unsent(facts, open, slot, now),
+        None if open.nonce.starts_with(facts.process) && starts => create_run(facts, open, slot, now),
         Some(PostState::Refused(refusal)) if starts => refused(facts, open, slot, refusal, now),
-        _ => lost(facts, open, slot, now),
+        _ => resolve_missing_run(facts, open, slot, now),
     }
 }
 
@@ -163,9 +163,9 @@ fn count(target: &mut Target, last: &LastRun) {
 }
 
 /// This process reserved and has not sent the POST: nobody else will.
-fn unsent(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Plan {
+fn create_run(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Plan {
     let stale = open.generation != facts.object.generation || too_late(open.not_after, now);
-    let (Ok(valid), false) = (&facts.spec, stale) else { return again(facts, open, slot, now) };
+    let (Ok(valid), false) = (&facts.spec, stale) else { return retry_attempt(facts, open, slot, now) };
     let target = facts.status.target.as_ref();
     let mut plan = report(facts, Rule::CreateRun, &Situation::RunActive { run: &slot.run_name }, now);
     plan.effects.push(Effect::CreateRun(CreateRun {
@@ -198,7 +198,7 @@ fn refused(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, refusal: &Refu
     let due = refusal.at + pause;
     let changed = refusal.generation != facts.object.generation || refusal.trigger != facts.object.trigger;
     if changed || due <= now.mono {
-        return again(facts, open, slot, now);
+        return retry_attempt(facts, open, slot, now);
     }
     let situation = if refusal.stalled {
         Situation::Stalled { reason: refusal.reason, message: refusal.message.clone() }
@@ -212,7 +212,7 @@ fn refused(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, refusal: &Refu
 /// The same attempt once more, if an answer that was asked since its reservation still says so. If it says that nothing is
 /// needed or desired any more, or if no window is open, the attempt is given up the way a lost one is: kept open it would
 /// show a run that is not there, and another process, which knows of no refusal, would give it up.
-fn again(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Plan {
+fn retry_attempt(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Plan {
     let valid = match &facts.spec {
         Ok(valid) => valid,
         Err(invalid) => {
@@ -232,13 +232,13 @@ fn again(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Pla
             plan.polling(facts, Duration::ZERO, now)
         }
         Some(Err(poll_error)) => without_response(facts, valid, poll_error, Rule::AwaitReserveAgain, now),
-        Some(Ok(response)) if response.demand != Demand::Needed => lost(facts, open, slot, now),
+        Some(Ok(response)) if response.demand != Demand::Needed => resolve_missing_run(facts, open, slot, now),
         Some(Ok(response)) => match map_parameters(&response.parameters, valid.mapping, valid.unmapped) {
             Err(poll_error) => without_response(facts, valid, &poll_error, Rule::AwaitReserveAgain, now),
             Ok(parameters) => {
                 let target = fresh_target(facts, valid, response, parameters, now);
                 if outside_window(facts, valid, (&target, response), now).is_some() {
-                    return lost(facts, open, slot, now);
+                    return resolve_missing_run(facts, open, slot, now);
                 }
                 reserve(facts, valid, (target, response), open.attempt, Rule::ReserveAgain, now)
             }
@@ -254,14 +254,14 @@ fn closed(facts: &Facts<'_>, valid: &Valid<'_>, response: &PollResponse, now: No
 }
 
 /// Nobody sees the run, and a request for it may be on its way: look, wait for the deadline, look again.
-fn lost(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Plan {
+fn resolve_missing_run(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Plan {
     let memory = facts.memory;
     let lookup = memory.lookup.as_ref().filter(|lookup| lookup.run_name == slot.run_name);
     let sighted = memory.sighted.as_ref().filter(|(name, ..)| *name == slot.run_name).map(|(.., at)| *at);
     match locate_run(open.not_after, lookup, sighted, facts.fence, now) {
         RunLocation::LookUp => look_up(slot),
         RunLocation::Gone => record_gone(facts, open, &slot.run_name, now),
-        RunLocation::Unfenced => unfenced(facts, open, slot, now),
+        RunLocation::Unfenced => keep_name_lock(facts, open, slot, now),
         RunLocation::FenceUnknown { wait } => Plan::idle(Rule::AwaitDeadline).waking_at(now.mono + wait),
         RunLocation::Uncertain { certain_at, wait } => {
             let situation = Situation::Unconfirmed { run: &slot.run_name, until: certain_at };
@@ -286,8 +286,8 @@ fn look_up(slot: &RunSlot) -> Plan {
 
 /// Without the fence the name is the only lock, so the attempt cannot be given up: the same one is reserved again once a
 /// run is needed, and stays open until then.
-fn unfenced(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Plan {
-    let Ok(valid) = &facts.spec else { return again(facts, open, slot, now) };
+fn keep_name_lock(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Plan {
+    let Ok(valid) = &facts.spec else { return retry_attempt(facts, open, slot, now) };
     if valid.suspended {
         return report(facts, Rule::Suspended, &suspended(facts), now);
     }
@@ -299,8 +299,10 @@ fn unfenced(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> 
             report(facts, Rule::UpToDate, &situation, now).polling(facts, next_phase(facts, valid, now), now)
         }
         Some(Ok(response)) if response.demand == Demand::DesiredUnknown => desired_unknown(facts, valid, response, now),
-        Some(Ok(response)) => closed(facts, valid, response, now).unwrap_or_else(|| again(facts, open, slot, now)),
-        _ => again(facts, open, slot, now),
+        Some(Ok(response)) => {
+            closed(facts, valid, response, now).unwrap_or_else(|| retry_attempt(facts, open, slot, now))
+        }
+        _ => retry_attempt(facts, open, slot, now),
     }
 }
 

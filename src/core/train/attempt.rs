@@ -24,7 +24,7 @@ use crate::{
 
 /// Where a slot is, by what is known now.
 #[derive(Clone, Copy, Debug)]
-pub enum Standing<'a> {
+pub enum CandidateRunState<'a> {
     /// It waits for its turn.
     Waiting,
     /// It is over: on record, or left out.
@@ -44,38 +44,43 @@ pub enum Standing<'a> {
 }
 
 /// Where each slot is, in order.
-pub fn standings<'a>(facts: &Facts<'a>, open: &TrainReservation, own: &[&'a RunRecord], now: Now) -> Vec<Standing<'a>> {
-    open.slots.iter().map(|slot| standing(facts, slot, own, now)).collect()
+pub fn candidate_run_states<'a>(
+    facts: &Facts<'a>,
+    open: &TrainReservation,
+    own: &[&'a RunRecord],
+    now: Now,
+) -> Vec<CandidateRunState<'a>> {
+    open.slots.iter().map(|slot| state(facts, slot, own, now)).collect()
 }
 
-fn standing<'a>(facts: &Facts<'a>, slot: &TrainSlot, own: &[&'a RunRecord], now: Now) -> Standing<'a> {
+fn state<'a>(facts: &Facts<'a>, slot: &TrainSlot, own: &[&'a RunRecord], now: Now) -> CandidateRunState<'a> {
     match slot.state {
-        SlotState::Waiting => return Standing::Waiting,
-        SlotState::Recorded | SlotState::Skipped => return Standing::Done,
+        SlotState::Waiting => return CandidateRunState::Waiting,
+        SlotState::Recorded | SlotState::Skipped => return CandidateRunState::Done,
         SlotState::Reserved => {}
     }
     if let Some(run) = own.iter().find(|run| run.name == slot.run_name) {
-        return run.ending().map_or(Standing::Active(run), |ending| Standing::Ended(run, ending));
+        return run.ending().map_or(CandidateRunState::Active(run), |ending| CandidateRunState::Ended(run, ending));
     }
     match facts.memory.post_of(&slot.run_name, &slot.nonce) {
-        None if slot.nonce.starts_with(facts.process) => return Standing::Unsent,
-        Some(PostState::Refused(refusal)) => return Standing::Refused(refusal),
+        None if slot.nonce.starts_with(facts.process) => return CandidateRunState::Unsent,
+        Some(PostState::Refused(refusal)) => return CandidateRunState::Refused(refusal),
         _ => {}
     }
     let lookup = facts.memory.lookups.get(&slot.run_name);
     let sighted = facts.memory.sighted.get(&slot.run_name).map(|(_, at)| *at);
     let not_after = slot.not_after.unwrap_or_else(|| whole_seconds(after(now.server_or_wall(), CREATE_WINDOW)));
     match locate_run(not_after, lookup, sighted, facts.fence, now) {
-        RunLocation::Gone => Standing::Gone,
-        lost => Standing::Lost(lost),
+        RunLocation::Gone => CandidateRunState::Gone,
+        lost => CandidateRunState::Lost(lost),
     }
 }
 
 /// Decides for an object with an open training. The first that applies: end what takes too long, create what is claimed,
 /// claim what has its turn, find out about what is lost, record what has ended, decide.
 pub fn open_training(facts: &Facts<'_>, open: &TrainReservation, own: &[&RunRecord], now: Now) -> Plan {
-    let standings = standings(facts, open, own, now);
-    let slots: Vec<_> = open.slots.iter().zip(standings.iter().copied()).collect();
+    let candidate_run_states = candidate_run_states(facts, open, own, now);
+    let slots: Vec<_> = open.slots.iter().zip(candidate_run_states.iter().copied()).collect();
     if let Some(plan) = stop(facts, &slots, now) {
         return plan;
     }
@@ -92,13 +97,13 @@ pub fn open_training(facts: &Facts<'_>, open: &TrainReservation, own: &[&RunReco
     plan
 }
 
-type Slots<'a, 'f> = [(&'a TrainSlot, Standing<'f>)];
+type Slots<'a, 'f> = [(&'a TrainSlot, CandidateRunState<'f>)];
 
 /// Ends a run that takes longer than it may, or that the cancel annotation names.
 fn stop(facts: &Facts<'_>, slots: &Slots<'_, '_>, now: Now) -> Option<Plan> {
     let timeout = facts.spec.as_ref().ok().and_then(|valid| valid.run_timeout);
-    slots.iter().find_map(|(_, standing)| {
-        let Standing::Active(run) = standing else { return None };
+    slots.iter().find_map(|(_, state)| {
+        let CandidateRunState::Active(run) = state else { return None };
         let stop = StopRun::due(run, facts.object.cancel.as_deref(), timeout, now)?;
         Some(Plan::doing(Rule::StopRun, Effect::StopRun(stop)))
     })
@@ -108,28 +113,31 @@ fn stop(facts: &Facts<'_>, slots: &Slots<'_, '_>, now: Now) -> Option<Plan> {
 fn create_or_claim(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_, '_>, now: Now) -> Option<Plan> {
     let valid = facts.spec.as_ref().ok()?;
     let fresh = |slot: &TrainSlot| slot.not_after.is_some_and(|not_after| !too_late(not_after, now));
-    let unsent = slots.iter().filter(|(slot, standing)| matches!(standing, Standing::Unsent) && fresh(slot));
+    let unsent = slots.iter().filter(|(slot, state)| matches!(state, CandidateRunState::Unsent) && fresh(slot));
     let creates: Vec<_> = unsent.map(|(slot, _)| Effect::CreateRun(create(facts, valid.kind, open, slot))).collect();
     if !creates.is_empty() {
         let mut plan = report(facts, Rule::CreateRuns, &Situation::Training(open), now);
         plan.effects.extend(creates);
         return Some(plan);
     }
-    let busy = slots.iter().filter(|(_, standing)| !matches!(standing, Standing::Waiting | Standing::Done)).count();
+    let busy = slots
+        .iter()
+        .filter(|(_, state)| !matches!(state, CandidateRunState::Waiting | CandidateRunState::Done))
+        .count();
     let mut turns = valid.parallelism.saturating_sub(busy);
     let mut again = Vec::with_capacity(slots.len());
-    for (slot, standing) in slots {
-        again.push(match standing {
-            Standing::Waiting if turns > 0 => {
+    for (slot, state) in slots {
+        again.push(match state {
+            CandidateRunState::Waiting if turns > 0 => {
                 turns -= 1;
                 true
             }
-            Standing::Unsent => !fresh(slot),
-            Standing::Refused(refusal) => {
+            CandidateRunState::Unsent => !fresh(slot),
+            CandidateRunState::Refused(refusal) => {
                 refusal.trigger != facts.object.trigger || retry_at(slot, refusal) <= now.mono
             }
             // Without the fence the name is the only lock, so the attempt cannot be given up.
-            Standing::Lost(RunLocation::Unfenced) => true,
+            CandidateRunState::Lost(RunLocation::Unfenced) => true,
             _ => false,
         });
     }
@@ -137,9 +145,9 @@ fn create_or_claim(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_,
         return None;
     }
     let mut claimed = open.clone();
-    for (slot, ((_, standing), again)) in claimed.slots.iter_mut().zip(slots.iter().zip(again)) {
+    for (slot, ((_, state), again)) in claimed.slots.iter_mut().zip(slots.iter().zip(again)) {
         if again {
-            slot.create_failures += i64::from(matches!(standing, Standing::Refused(_)));
+            slot.create_failures += i64::from(matches!(state, CandidateRunState::Refused(_)));
             claim(slot, facts.nonce, now);
         }
     }
@@ -162,16 +170,16 @@ fn retry_at(slot: &TrainSlot, refusal: &Refusal) -> Mono {
 
 /// Leaves out every slot that certainly nothing was created for.
 fn skip(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_, '_>, now: Now) -> Option<Plan> {
-    let uncreated = |standing: &Standing<'_>| {
-        matches!(standing, Standing::Waiting | Standing::Unsent | Standing::Refused(_))
-            || matches!(standing, Standing::Lost(RunLocation::Unfenced))
+    let uncreated = |state: &CandidateRunState<'_>| {
+        matches!(state, CandidateRunState::Waiting | CandidateRunState::Unsent | CandidateRunState::Refused(_))
+            || matches!(state, CandidateRunState::Lost(RunLocation::Unfenced))
     };
-    if !slots.iter().any(|(_, standing)| uncreated(standing)) {
+    if !slots.iter().any(|(_, state)| uncreated(state)) {
         return None;
     }
     let mut left = open.clone();
-    for (slot, (_, standing)) in left.slots.iter_mut().zip(slots) {
-        if uncreated(standing) {
+    for (slot, (_, state)) in left.slots.iter_mut().zip(slots) {
+        if uncreated(state) {
             slot.state = SlotState::Skipped;
         }
     }
@@ -180,15 +188,15 @@ fn skip(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_, '_>, now: 
 
 /// Looks for a run that nobody sees.
 fn look_up(slots: &Slots<'_, '_>) -> Option<Plan> {
-    let mut lost = slots.iter().filter(|(_, standing)| matches!(standing, Standing::Lost(RunLocation::LookUp)));
+    let mut lost = slots.iter().filter(|(_, state)| matches!(state, CandidateRunState::Lost(RunLocation::LookUp)));
     lost.next().map(|(slot, _)| Plan::doing(Rule::LookUpRun, Effect::LookUpRun(run_slot(slot))))
 }
 
 /// Nothing to do now: says what is waited for.
 fn waiting(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_, '_>, now: Now) -> Plan {
-    for (slot, standing) in slots {
-        match standing {
-            Standing::Refused(refusal) => {
+    for (slot, state) in slots {
+        match state {
+            CandidateRunState::Refused(refusal) => {
                 let (rule, message) = (Rule::CreateRefused, refusal.message.clone());
                 let rule = if refusal.reason == Reason::NameConflict { Rule::NameConflict } else { rule };
                 let situation = if refusal.stalled {
@@ -198,7 +206,7 @@ fn waiting(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_, '_>, no
                 };
                 return report(facts, rule, &situation, now);
             }
-            Standing::Lost(RunLocation::Foreign { owner, .. }) => {
+            CandidateRunState::Lost(RunLocation::Foreign { owner, .. }) => {
                 let message = format!(
                     "{} {} is needed for a run but belongs to {owner}: delete it, or rename this object",
                     slot.kind, slot.run_name
@@ -206,11 +214,11 @@ fn waiting(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_, '_>, no
                 let situation = Situation::Stalled { reason: Reason::NameConflict, message };
                 return report(facts, Rule::NameConflict, &situation, now);
             }
-            Standing::Lost(RunLocation::Uncertain { certain_at, .. }) => {
+            CandidateRunState::Lost(RunLocation::Uncertain { certain_at, .. }) => {
                 let situation = Situation::Unconfirmed { run: &slot.run_name, until: *certain_at };
                 return report(facts, Rule::AwaitDeadline, &situation, now);
             }
-            Standing::Lost(_) => return as_before(facts, Rule::AwaitDeadline, now),
+            CandidateRunState::Lost(_) => return as_before(facts, Rule::AwaitDeadline, now),
             _ => {}
         }
     }
@@ -220,11 +228,11 @@ fn waiting(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_, '_>, no
 /// Every moment at which one of the slots has to be looked at again.
 fn wake_ups(facts: &Facts<'_>, slots: &Slots<'_, '_>, now: Now) -> Vec<Mono> {
     let timeout = facts.spec.as_ref().ok().and_then(|valid| valid.run_timeout);
-    let due = |(slot, standing): &(&TrainSlot, Standing<'_>)| match standing {
-        Standing::Active(run) => StopRun::due_in(run, timeout, now).map(|wait| now.mono + wait),
-        Standing::Refused(refusal) => Some(retry_at(slot, refusal)),
-        Standing::Lost(RunLocation::Foreign { retry_at, .. }) => Some(*retry_at),
-        Standing::Lost(RunLocation::Uncertain { wait, .. } | RunLocation::FenceUnknown { wait }) => {
+    let due = |(slot, state): &(&TrainSlot, CandidateRunState<'_>)| match state {
+        CandidateRunState::Active(run) => StopRun::due_in(run, timeout, now).map(|wait| now.mono + wait),
+        CandidateRunState::Refused(refusal) => Some(retry_at(slot, refusal)),
+        CandidateRunState::Lost(RunLocation::Foreign { retry_at, .. }) => Some(*retry_at),
+        CandidateRunState::Lost(RunLocation::Uncertain { wait, .. } | RunLocation::FenceUnknown { wait }) => {
             Some(now.mono + *wait)
         }
         _ => None,
