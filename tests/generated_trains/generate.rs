@@ -426,7 +426,7 @@ impl Dice {
             _ => Ok(Some(value("d2"))),
         };
         let inputs = BTreeMap::from([("data".to_owned(), input()), ("code".to_owned(), input())]);
-        let live = match self.below(4) {
+        let actionable = match self.below(4) {
             0 => Ok(None),
             1 => Err(failed()),
             2 => Ok(Some("0.5".to_owned())),
@@ -435,6 +435,6 @@ impl Dice {
         let demand = if self.once_in(2) { Demand::Needed } else { Demand::NotNeeded };
         let endpoint =
             if self.once_in(4) { Err(failed()) } else { Ok(PollResponse { demand, ..PollResponse::default() }) };
-        Observation { inputs, metrics: BTreeMap::from([("live".to_owned(), live)]), endpoint: Some(endpoint) }
+        Observation { inputs, metrics: BTreeMap::from([("live".to_owned(), actionable)]), endpoint: Some(endpoint) }
     }
 }

@@ -58,10 +58,10 @@ pub struct MissingInput {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evaluation {
     /// Why the model is stale, spent reasons too, sorted by type and name. Empty: it is fresh as far as is `known`.
-    pub standing: Vec<StaleReason>,
+    pub current: Vec<StaleReason>,
     /// Those of them that no training has answered: where there is one, a training is due, and its reservation pins
     /// them.
-    pub live: Vec<StaleReason>,
+    pub actionable: Vec<StaleReason>,
     /// `status.answeredReasons`, sorted by type and name.
     pub spent: Vec<AnsweredReason>,
     /// `status.breachingMetrics`, in the order of the spec.
@@ -82,7 +82,7 @@ pub struct Evaluation {
 impl Evaluation {
     /// Writes into a status what it remembers. A status that has it already is left as it is.
     pub fn store(&self, status: &mut ModelTrainStatus) {
-        status.stale_reasons.clone_from(&self.standing);
+        status.stale_reasons.clone_from(&self.current);
         status.stale_since = self.stale_since;
         status.answered_reasons.clone_from(&self.spent);
         status.breaching_metrics.clone_from(&self.falling);
@@ -97,39 +97,39 @@ impl Evaluation {
 /// result again, until `next`.
 pub fn evaluate(freshness: &Freshness, status: &ModelTrainStatus, seen: &Seen<'_>, now: Timestamp) -> Evaluation {
     let result = Evaluation { known: true, ..Evaluation::default() };
-    let mut weighing = Weighing { freshness, status, seen, now, result };
-    weighing.never_accepted();
-    weighing.max_age();
+    let mut evaluator = Evaluator { freshness, status, seen, now, result };
+    evaluator.never_accepted();
+    evaluator.max_age();
     if let Some(schedule) = &freshness.schedule {
-        weighing.schedule(schedule);
+        evaluator.schedule(schedule);
     }
     for (name, counts) in &freshness.inputs {
-        weighing.input(name, *counts);
+        evaluator.input(name, *counts);
     }
     for (name, holds_for) in &freshness.metrics {
-        weighing.metric(name, *holds_for);
+        evaluator.metric(name, *holds_for);
     }
     if freshness.endpoint {
-        weighing.endpoint();
+        evaluator.endpoint();
     }
-    weighing.trigger();
-    weighing.finish()
+    evaluator.trigger();
+    evaluator.finish()
 }
 
 /// What is known of a reason that is a state of the world.
 #[derive(Clone, Copy)]
-enum Truth {
+enum ReasonState {
     /// It is true.
-    Stands,
+    True,
     /// It is false.
-    Falls,
+    False,
     /// It is not true yet, and has not been false.
-    NotYet,
+    Pending,
     /// It is not known.
     Unknown,
 }
 
-struct Weighing<'a> {
+struct Evaluator<'a> {
     freshness: &'a Freshness,
     status: &'a ModelTrainStatus,
     seen: &'a Seen<'a>,
@@ -137,17 +137,21 @@ struct Weighing<'a> {
     result: Evaluation,
 }
 
-impl Weighing<'_> {
+impl Evaluator<'_> {
     fn never_accepted(&mut self) {
         let missing = self.status.accepted_version.is_none() && self.freshness.needs_a_version();
-        self.weigh(StaleReasonType::NeverAccepted, "", if missing { Truth::Stands } else { Truth::Falls });
+        self.evaluate_freshness(
+            StaleReasonType::NeverAccepted,
+            "",
+            if missing { ReasonState::True } else { ReasonState::False },
+        );
     }
 
     fn max_age(&mut self) {
         let (Some(max_age), Some(accepted)) = (self.freshness.max_age, &self.status.accepted_version) else { return };
         let reached = after(accepted.trained_at, max_age);
-        let truth = if self.reached(reached) { Truth::Stands } else { Truth::Falls };
-        self.weigh(StaleReasonType::MaxAge, "", truth);
+        let state = if self.reached(reached) { ReasonState::True } else { ReasonState::False };
+        self.evaluate_freshness(StaleReasonType::MaxAge, "", state);
     }
 
     fn schedule(&mut self, schedule: &Schedule) {
@@ -157,7 +161,7 @@ impl Weighing<'_> {
         }
         self.result.schedule = Some(sight.status);
         match sight.due {
-            Some(due) => self.live(reason(StaleReasonType::Schedule, "", &due.to_string())),
+            Some(due) => self.actionable(reason(StaleReasonType::Schedule, "", &due.to_string())),
             None => self.still_wanted(StaleReasonType::Schedule),
         }
     }
@@ -180,7 +184,7 @@ impl Weighing<'_> {
             InputSeen::Unknown => {
                 self.result.known = false;
                 self.keep_entry(StaleReasonType::Input, name);
-                self.keep_standing(StaleReasonType::Input, name, accepted_digest);
+                self.keep_current(StaleReasonType::Input, name, accepted_digest);
             }
             InputSeen::Digest(digest) => {
                 let tried = self.tried(name, digest);
@@ -209,10 +213,10 @@ impl Weighing<'_> {
     fn differing_input(&mut self, reason: StaleReason, tried: bool) {
         let spent = entry(self.status, reason.type_, &reason.name).filter(|entry| entry.reason == reason).cloned();
         match spent.or_else(|| tried.then(|| AnsweredReason { reason: reason.clone(), until: None, count: 1 })) {
-            None => self.live(reason),
+            None => self.actionable(reason),
             Some(spent) => {
                 self.result.spent.push(spent);
-                self.result.standing.push(reason);
+                self.result.current.push(reason);
             }
         }
     }
@@ -225,30 +229,30 @@ impl Weighing<'_> {
             return;
         }
         let before = self.status.breaching_metrics.iter().find(|falling| falling.name == name);
-        let truth = match self.seen.metrics.get(name).copied().flatten() {
-            Some(false) => Truth::Falls,
+        let state = match self.seen.metrics.get(name).copied().flatten() {
+            Some(false) => ReasonState::False,
             None => {
                 self.result.falling.extend(before.cloned());
-                Truth::Unknown
+                ReasonState::Unknown
             }
             Some(true) => {
                 // A clock that went back must not make the wait longer.
                 let now = whole_seconds(self.now);
                 let since = before.map_or(now, |falling| falling.since.min(now));
                 self.result.falling.push(BreachingMetric { name: name.to_owned(), since });
-                if self.reached(after(since, holds_for)) { Truth::Stands } else { Truth::NotYet }
+                if self.reached(after(since, holds_for)) { ReasonState::True } else { ReasonState::Pending }
             }
         };
-        self.weigh(StaleReasonType::Metric, name, truth);
+        self.evaluate_freshness(StaleReasonType::Metric, name, state);
     }
 
     fn endpoint(&mut self) {
-        let truth = match self.seen.endpoint {
-            Some(true) => Truth::Stands,
-            Some(false) => Truth::Falls,
-            None => Truth::Unknown,
+        let state = match self.seen.endpoint {
+            Some(true) => ReasonState::True,
+            Some(false) => ReasonState::False,
+            None => ReasonState::Unknown,
         };
-        self.weigh(StaleReasonType::Endpoint, "", truth);
+        self.evaluate_freshness(StaleReasonType::Endpoint, "", state);
     }
 
     /// A value is handled once a training is reserved for it. It stands on while that training is on its way, and is
@@ -256,42 +260,42 @@ impl Weighing<'_> {
     fn trigger(&mut self) {
         let type_ = StaleReasonType::Trigger;
         if let Some(value) = self.seen.trigger {
-            return self.live(reason(type_, "", value));
+            return self.actionable(reason(type_, "", value));
         }
         if under_way(self.status, type_, |_| true) {
             let reasons = self.status.reservation.iter().flat_map(|reservation| &reservation.reasons);
-            self.result.standing.extend(reasons.filter(|reason| reason.type_ == type_).take(1).cloned());
+            self.result.current.extend(reasons.filter(|reason| reason.type_ == type_).take(1).cloned());
             return;
         }
         if failed_polls(self.status, type_, |_| true) {
             let reasons = self.status.last_attempt.iter().flat_map(|last| &last.reasons);
             let again = reasons.filter(|reason| reason.type_ == type_).take(1).cloned().collect::<Vec<_>>();
-            return again.into_iter().for_each(|reason| self.live(reason));
+            return again.into_iter().for_each(|reason| self.actionable(reason));
         }
         self.still_wanted(type_);
     }
 
     /// A reason that is a state of the world, and that counts again after a wait.
-    fn weigh(&mut self, type_: StaleReasonType, name: &str, truth: Truth) {
-        match truth {
-            Truth::Falls => {}
-            Truth::NotYet => self.keep_entry(type_, name),
-            Truth::Unknown => {
+    fn evaluate_freshness(&mut self, type_: StaleReasonType, name: &str, state: ReasonState) {
+        match state {
+            ReasonState::False => {}
+            ReasonState::Pending => self.keep_entry(type_, name),
+            ReasonState::Unknown => {
                 self.result.known = false;
                 self.keep_entry(type_, name);
-                self.keep_standing(type_, name, None);
+                self.keep_current(type_, name, None);
             }
-            Truth::Stands => {
+            ReasonState::True => {
                 let reason = reason(type_, name, "");
-                let Some(entry) = entry(self.status, type_, name) else { return self.live(reason) };
+                let Some(entry) = entry(self.status, type_, name) else { return self.actionable(reason) };
                 // Neither a clock that went back nor a wait that was edited makes it longer than the wait is now.
                 let longest = after(whole_seconds(self.now), self.freshness.settle.after(entry.count));
                 let until = entry.until.unwrap_or(longest).min(longest);
                 self.result.spent.push(AnsweredReason { until: Some(until), ..entry.clone() });
                 if self.reached(until) {
-                    self.live(reason);
+                    self.actionable(reason);
                 } else {
-                    self.result.standing.push(reason);
+                    self.result.current.push(reason);
                 }
             }
         }
@@ -310,14 +314,14 @@ impl Weighing<'_> {
             })
         });
         if !answered {
-            self.result.standing.push(entry.reason.clone());
+            self.result.current.push(entry.reason.clone());
             self.result.spent.push(entry.clone());
         }
     }
 
-    fn live(&mut self, reason: StaleReason) {
-        self.result.live.push(reason.clone());
-        self.result.standing.push(reason);
+    fn actionable(&mut self, reason: StaleReason) {
+        self.result.actionable.push(reason.clone());
+        self.result.current.push(reason);
     }
 
     fn keep_entry(&mut self, type_: StaleReasonType, name: &str) {
@@ -325,10 +329,10 @@ impl Weighing<'_> {
     }
 
     /// What status says stands goes on standing, unless its value is the one that does not count.
-    fn keep_standing(&mut self, type_: StaleReasonType, name: &str, except: Option<&str>) {
+    fn keep_current(&mut self, type_: StaleReasonType, name: &str, except: Option<&str>) {
         let mut reasons = self.status.stale_reasons.iter();
         let before = reasons.find(|reason| order(reason) == (type_, name) && Some(reason.value.as_str()) != except);
-        self.result.standing.extend(before.cloned());
+        self.result.current.extend(before.cloned());
     }
 
     /// Whether `moment` has come; if not, it is waited for.
@@ -345,11 +349,11 @@ impl Weighing<'_> {
     }
 
     fn finish(mut self) -> Evaluation {
-        self.result.standing.sort_by(|a, b| order(a).cmp(&order(b)));
-        self.result.live.sort_by(|a, b| order(a).cmp(&order(b)));
+        self.result.current.sort_by(|a, b| order(a).cmp(&order(b)));
+        self.result.actionable.sort_by(|a, b| order(a).cmp(&order(b)));
         self.result.spent.sort_by(|a, b| order(&a.reason).cmp(&order(&b.reason)));
         let since = self.status.stale_since.unwrap_or_else(|| whole_seconds(self.now));
-        self.result.stale_since = (!self.result.standing.is_empty()).then_some(since);
+        self.result.stale_since = (!self.result.current.is_empty()).then_some(since);
         self.result
     }
 }

@@ -203,7 +203,7 @@ proptest! {
             let verdict = happen(&mut trial, event);
             let result = trial.look();
             next_is_exact(&trial, &result);
-            prop_assert!(result.live.iter().all(|reason| result.standing.contains(reason)));
+            prop_assert!(result.actionable.iter().all(|reason| result.current.contains(reason)));
             observer.watch(&trial);
             match verdict {
                 Some(verdict) if trial.status.reservation.is_some() => {
@@ -215,7 +215,7 @@ proptest! {
             }
             let result = trial.look();
             let ready = result.missing_inputs.iter().all(|missing| !missing.counts);
-            if trial.status.reservation.is_none() && ready && !result.live.is_empty() {
+            if trial.status.reservation.is_none() && ready && !result.actionable.is_empty() {
                 let reasons = trial.reserve();
                 observer.reserved(&trial, &reasons);
             }
@@ -243,7 +243,7 @@ proptest! {
         let end = moment("2026-07-01T00:00:00Z");
         while trial.now < end {
             let result = trial.look();
-            if result.live.is_empty() {
+            if result.actionable.is_empty() {
                 let Some(next) = result.next else { break };
                 trial.now = next;
                 continue;
@@ -270,14 +270,14 @@ proptest! {
         let spec = json!({ "schedule": { "cron": cron, "timeZone": zone } });
         let mut trial = Trial::new(spec, "2026-01-01T00:00:00Z");
         trial.now += SignedDuration::from_secs(up);
-        while !trial.look().live.is_empty() {
+        while !trial.look().actionable.is_empty() {
             trial.reserve();
             trial.end(AttemptVerdict::Accepted);
         }
         let before = trial.status.attempt;
         let missed = Cron::parse("spec", cron, Some(zone)).unwrap().next(trial.now).unwrap();
         trial.now += SignedDuration::from_secs(down);
-        while !trial.look().live.is_empty() {
+        while !trial.look().actionable.is_empty() {
             trial.reserve();
             trial.end(AttemptVerdict::Rejected);
         }
@@ -301,7 +301,7 @@ fn change_of_clocks_trains_for_each_time_of_the_schedule_once() {
             let mut trained = Vec::new();
             for _ in 0..60 * 8 {
                 trial.now += SignedDuration::from_mins(1);
-                if !trial.look().live.is_empty() {
+                if !trial.look().actionable.is_empty() {
                     trained.extend(trial.reserve().iter().filter_map(firing));
                     trial.end(AttemptVerdict::Accepted);
                 }

@@ -27,7 +27,7 @@ fn daily() -> Value {
 fn no_accepted_version_is_a_reason_only_where_something_measures_one() {
     let input =
         |counts: bool| json!({ "inputs": [{ "name": "data", "source": { "literal": "x" }, "staleOnChange": counts }] });
-    for (spec, live) in [
+    for (spec, actionable) in [
         (json!({ "maxAge": "24h" }), "NeverAccepted"),
         (metric("0s"), "NeverAccepted"),
         (input(true), "NeverAccepted"),
@@ -36,7 +36,7 @@ fn no_accepted_version_is_a_reason_only_where_something_measures_one() {
         (endpoint(), ""),
         (json!({}), ""),
     ] {
-        assert_eq!(Trial::new(spec.clone(), "01T00:00").see("data", "A").live(), live, "{spec}");
+        assert_eq!(Trial::new(spec.clone(), "01T00:00").see("data", "A").actionable(), actionable, "{spec}");
     }
 }
 
@@ -46,29 +46,29 @@ fn first_training_that_is_rejected_is_tried_again_after_settle_which_doubles() {
     trial.reserve();
     trial.at("01T01:00").end(Rejected);
     assert_eq!(
-        (trial.live(), trial.standing(), trial.next()),
+        (trial.actionable(), trial.current(), trial.next()),
         (String::new(), "NeverAccepted".into(), "2026-06-01T02:00:00Z".into())
     );
-    assert_eq!(trial.at("01T02:00").live(), "NeverAccepted");
+    assert_eq!(trial.at("01T02:00").actionable(), "NeverAccepted");
     trial.reserve();
     trial.at("01T03:00").end(Rejected);
-    assert_eq!(trial.at("01T04:59").live(), "");
-    assert_eq!(trial.at("01T05:00").live(), "NeverAccepted");
+    assert_eq!(trial.at("01T04:59").actionable(), "");
+    assert_eq!(trial.at("01T05:00").actionable(), "NeverAccepted");
 }
 
 #[test]
 fn age_is_reached_to_the_second_and_an_acceptance_makes_it_false() {
     let mut trial = Trial::accepted(json!({ "maxAge": "24h" }), "01T00:00");
-    assert_eq!((trial.live(), trial.next()), (String::new(), "2026-06-02T00:00:00Z".into()));
-    assert_eq!(trial.at("2026-06-01T23:59:59.999Z").live(), "");
-    assert_eq!(trial.at("02T00:00").live(), "MaxAge");
+    assert_eq!((trial.actionable(), trial.next()), (String::new(), "2026-06-02T00:00:00Z".into()));
+    assert_eq!(trial.at("2026-06-01T23:59:59.999Z").actionable(), "");
+    assert_eq!(trial.at("02T00:00").actionable(), "MaxAge");
     trial.reserve();
     trial.at("02T01:00").end(Rejected);
-    assert_eq!((trial.live(), trial.standing()), (String::new(), "MaxAge".into()));
-    assert_eq!(trial.at("02T02:00").live(), "MaxAge");
+    assert_eq!((trial.actionable(), trial.current()), (String::new(), "MaxAge".into()));
+    assert_eq!(trial.at("02T02:00").actionable(), "MaxAge");
     trial.reserve();
     trial.at("02T03:00").end(Accepted);
-    assert_eq!((trial.standing(), trial.next()), (String::new(), "2026-06-03T03:00:00Z".into()));
+    assert_eq!((trial.current(), trial.next()), (String::new(), "2026-06-03T03:00:00Z".into()));
     assert!(trial.status.answered_reasons.is_empty());
 }
 
@@ -82,9 +82,9 @@ fn settle_forgets_how_often_it_waited_once_the_reason_was_false() {
     }
     assert_eq!(trial.status.answered_reasons[0].count, 2);
     trial.endpoint = Some(false);
-    assert_eq!(trial.at("01T04:10").standing(), "");
+    assert_eq!(trial.at("01T04:10").current(), "");
     trial.endpoint = Some(true);
-    assert_eq!(trial.at("01T04:20").live(), "Endpoint", "it was false in between");
+    assert_eq!(trial.at("01T04:20").actionable(), "Endpoint", "it was false in between");
     trial.reserve();
     trial.at("01T05:00").end(NotImproved);
     assert_eq!(trial.next(), "2026-06-01T06:00:00Z");
@@ -92,7 +92,7 @@ fn settle_forgets_how_often_it_waited_once_the_reason_was_false() {
 
 #[test]
 fn every_verdict_but_failed_answers_the_reasons() {
-    for (verdict, live) in [
+    for (verdict, actionable) in [
         (Rejected, ""),
         (NotImproved, ""),
         (AwaitingApproval, ""),
@@ -111,21 +111,24 @@ fn every_verdict_but_failed_answers_the_reasons() {
         trial.annotation = Some("now".to_owned());
         trial.at("01T03:00").reserve();
         let all = "Schedule=2026-06-01T03:00:00Z Input:data=B Metric:r2 Endpoint Trigger=now";
-        assert_eq!(trial.standing(), all, "while it is on its way");
+        assert_eq!(trial.current(), all, "while it is on its way");
         trial.at("01T03:10").end(verdict);
-        assert_eq!((trial.live().as_str(), trial.standing().as_str()), (live, all), "{verdict:?}");
+        assert_eq!((trial.actionable().as_str(), trial.current().as_str()), (actionable, all), "{verdict:?}");
     }
 }
 
 #[test]
 fn changed_input_trains_once_and_another_change_again() {
     let mut trial = Trial::accepted(data(), "01T00:00");
-    assert_eq!(trial.live(), "");
-    assert_eq!(trial.see("data", "B").live(), "Input:data=B");
+    assert_eq!(trial.actionable(), "");
+    assert_eq!(trial.see("data", "B").actionable(), "Input:data=B");
     trial.reserve();
     trial.at("01T01:00").end(Rejected);
-    assert_eq!((trial.live(), trial.standing(), trial.next()), (String::new(), "Input:data=B".into(), String::new()));
-    assert_eq!(trial.see("data", "C").live(), "Input:data=C");
+    assert_eq!(
+        (trial.actionable(), trial.current(), trial.next()),
+        (String::new(), "Input:data=B".into(), String::new())
+    );
+    assert_eq!(trial.see("data", "C").actionable(), "Input:data=C");
 }
 
 #[test]
@@ -134,7 +137,7 @@ fn data_that_changes_during_a_training_trains_again_after_it() {
         let mut trial = Trial::accepted(data(), "01T00:00");
         trial.see("data", "B").reserve();
         trial.see("data", "C").at("01T01:00").end(verdict);
-        assert_eq!(trial.live(), "Input:data=C", "{verdict:?}");
+        assert_eq!(trial.actionable(), "Input:data=C", "{verdict:?}");
     }
 }
 
@@ -144,9 +147,9 @@ fn input_that_flaps_between_the_accepted_and_a_rejected_value_is_not_tried_again
     trial.see("data", "B").reserve();
     trial.at("01T01:00").end(Rejected);
     for _ in 0..3 {
-        assert_eq!(trial.see("data", "A").standing(), "");
+        assert_eq!(trial.see("data", "A").current(), "");
         assert!(trial.status.answered_reasons.is_empty(), "the entry goes with the write that sees the reason false");
-        assert_eq!((trial.see("data", "B").live(), trial.standing()), (String::new(), "Input:data=B".into()));
+        assert_eq!((trial.see("data", "B").actionable(), trial.current()), (String::new(), "Input:data=B".into()));
     }
 }
 
@@ -157,7 +160,7 @@ fn rejected_value_is_tried_again_once_another_was_tried_in_between() {
         trial.see("data", digest).reserve();
         trial.end(Rejected);
     }
-    assert_eq!(trial.see("data", "B").live(), "Input:data=B");
+    assert_eq!(trial.see("data", "B").actionable(), "Input:data=B");
 }
 
 #[test]
@@ -169,9 +172,9 @@ fn rejected_value_stays_answered_when_a_later_training_fails_on_it() {
     trial.at("01T01:00").end(Rejected);
     trial.at("01T03:00").reserve();
     trial.at("01T03:10").end(Failed);
-    assert_eq!(trial.live(), "Schedule=2026-06-01T03:00:00Z", "the data was answered, the time was not");
+    assert_eq!(trial.actionable(), "Schedule=2026-06-01T03:00:00Z", "the data was answered, the time was not");
     trial.see("data", "A").look();
-    assert_eq!(trial.see("data", "B").live(), "Schedule=2026-06-01T03:00:00Z");
+    assert_eq!(trial.see("data", "B").actionable(), "Schedule=2026-06-01T03:00:00Z");
 }
 
 #[test]
@@ -179,11 +182,11 @@ fn before_any_acceptance_new_data_is_tried_without_a_wait() {
     let mut trial = Trial::new(data(), "01T00:00");
     trial.see("data", "A").reserve();
     trial.at("01T00:10").end(Rejected);
-    assert_eq!((trial.live(), trial.standing()), (String::new(), "NeverAccepted".into()));
-    assert_eq!(trial.see("data", "B").live(), "Input:data=B");
+    assert_eq!((trial.actionable(), trial.current()), (String::new(), "NeverAccepted".into()));
+    assert_eq!(trial.see("data", "B").actionable(), "Input:data=B");
     trial.reserve();
     trial.at("01T00:20").end(Rejected);
-    assert_eq!((trial.live(), trial.standing()), (String::new(), "NeverAccepted".into()));
+    assert_eq!((trial.actionable(), trial.current()), (String::new(), "NeverAccepted".into()));
 }
 
 #[test]
@@ -193,7 +196,7 @@ fn before_any_acceptance_new_data_whose_training_fails_is_tried_again() {
     trial.end(Rejected);
     trial.see("data", "B").reserve();
     trial.end(Failed);
-    assert_eq!(trial.live(), "Input:data=B");
+    assert_eq!(trial.actionable(), "Input:data=B");
 }
 
 #[test]
@@ -204,7 +207,7 @@ fn input_that_was_added_later_differs_from_what_the_accepted_version_was_made_fr
         { "name": "code", "source": { "literal": "y" } },
         { "name": "notes", "source": { "literal": "z" }, "staleOnChange": false },
     ] });
-    assert_eq!(trial.edit(code).see("code", "1").see("notes", "2").live(), "Input:code=1");
+    assert_eq!(trial.edit(code).see("code", "1").see("notes", "2").actionable(), "Input:code=1");
 }
 
 #[test]
@@ -212,13 +215,13 @@ fn input_without_a_value_is_named_and_starts_nothing() {
     let mut trial = Trial::accepted(data(), "01T00:00");
     trial.see("data", "B").look();
     let unknown = trial.lose("data", InputSeen::Unknown).look();
-    assert_eq!((words(&unknown.standing), words(&unknown.live)), ("Input:data=B".into(), String::new()));
+    assert_eq!((words(&unknown.current), words(&unknown.actionable)), ("Input:data=B".into(), String::new()));
     assert_eq!(
         (unknown.known, unknown.missing_inputs),
         (false, vec![MissingInput { name: "data".into(), counts: true, absent: false }])
     );
     let absent = trial.lose("data", InputSeen::Absent).look();
-    assert!(absent.standing.is_empty() && absent.known, "it is known that there is none");
+    assert!(absent.current.is_empty() && absent.known, "it is known that there is none");
     assert_eq!(absent.missing_inputs, [MissingInput { name: "data".into(), counts: true, absent: true }]);
 }
 
@@ -229,19 +232,22 @@ fn rejected_value_that_was_away_for_a_while_is_not_tried_again() {
         trial.see("data", "B").reserve();
         trial.end(Rejected);
         trial.lose("data", away).look();
-        assert_eq!(trial.see("data", "B").live(), "");
+        assert_eq!(trial.see("data", "B").actionable(), "");
     }
 }
 
 #[test]
 fn metric_falls_once_its_rule_has_held_for_long_enough() {
     let mut trial = Trial::accepted(metric("10m"), "01T00:00");
-    assert_eq!((trial.measure("r2", Some(true)).live(), trial.next()), (String::new(), "2026-06-01T00:10:00Z".into()));
+    assert_eq!(
+        (trial.measure("r2", Some(true)).actionable(), trial.next()),
+        (String::new(), "2026-06-01T00:10:00Z".into())
+    );
     assert_eq!(trial.at("01T00:09").measure("r2", Some(false)).next(), "");
     assert!(trial.status.breaching_metrics.is_empty());
     trial.at("01T01:00").measure("r2", Some(true)).look();
-    assert_eq!(trial.at("01T01:09").live(), "");
-    assert_eq!(trial.at("01T01:10").live(), "Metric:r2");
+    assert_eq!(trial.at("01T01:09").actionable(), "");
+    assert_eq!(trial.at("01T01:10").actionable(), "Metric:r2");
 }
 
 #[test]
@@ -249,10 +255,10 @@ fn unknown_metric_neither_falls_nor_begins_its_time_anew() {
     let mut trial = Trial::accepted(metric("10m"), "01T00:00");
     trial.measure("r2", Some(true)).look();
     let unknown = trial.at("01T00:20").measure("r2", None).look();
-    assert_eq!((words(&unknown.standing), unknown.known, unknown.next), (String::new(), false, None));
-    assert_eq!(trial.measure("r2", Some(true)).live(), "Metric:r2", "it has held for twenty minutes");
+    assert_eq!((words(&unknown.current), unknown.known, unknown.next), (String::new(), false, None));
+    assert_eq!(trial.measure("r2", Some(true)).actionable(), "Metric:r2", "it has held for twenty minutes");
     let unknown = trial.measure("r2", None).look();
-    assert_eq!((words(&unknown.standing), words(&unknown.live)), ("Metric:r2".into(), String::new()));
+    assert_eq!((words(&unknown.current), words(&unknown.actionable)), ("Metric:r2".into(), String::new()));
 }
 
 #[test]
@@ -260,9 +266,9 @@ fn metric_does_not_count_until_the_accepted_version_is_served() {
     let mut trial = Trial::accepted(metric("0s"), "01T00:00");
     trial.measure("r2", Some(true));
     trial.awaits_serving = true;
-    assert_eq!(trial.standing(), "");
+    assert_eq!(trial.current(), "");
     trial.awaits_serving = false;
-    assert_eq!(trial.live(), "Metric:r2");
+    assert_eq!(trial.actionable(), "Metric:r2");
 }
 
 #[test]
@@ -276,56 +282,56 @@ fn metric_that_is_still_low_after_an_accepted_and_served_version_waits_for_settl
     assert!(trial.status.breaching_metrics.is_empty(), "those were readings of the version before");
     trial.awaits_serving = false;
     trial.at("01T00:40").look();
-    assert_eq!(trial.at("01T00:50").live(), "", "the reason was never false");
-    assert_eq!(trial.at("01T01:20").live(), "Metric:r2");
+    assert_eq!(trial.at("01T00:50").actionable(), "", "the reason was never false");
+    assert_eq!(trial.at("01T01:20").actionable(), "Metric:r2");
 }
 
 #[test]
 fn endpoint_without_an_answer_changes_nothing_and_starts_nothing() {
     let mut trial = Trial::accepted(endpoint(), "01T00:00");
     trial.endpoint = Some(true);
-    assert_eq!(trial.live(), "Endpoint");
+    assert_eq!(trial.actionable(), "Endpoint");
     trial.endpoint = None;
     let unknown = trial.look();
     assert_eq!(
-        (words(&unknown.standing), words(&unknown.live), unknown.known),
+        (words(&unknown.current), words(&unknown.actionable), unknown.known),
         ("Endpoint".into(), String::new(), false)
     );
     trial.endpoint = Some(false);
-    assert_eq!(trial.standing(), "");
+    assert_eq!(trial.current(), "");
     trial.endpoint = None;
-    assert_eq!(trial.standing(), "");
+    assert_eq!(trial.current(), "");
 }
 
 #[test]
 fn trigger_trains_once_for_each_value() {
     let mut trial = Trial::new(json!({}), "01T00:00");
     trial.annotation = Some("one".to_owned());
-    assert_eq!(trial.live(), "Trigger=one");
+    assert_eq!(trial.actionable(), "Trigger=one");
     trial.reserve();
-    assert_eq!((trial.live(), trial.standing()), (String::new(), "Trigger=one".into()), "it is being answered");
+    assert_eq!((trial.actionable(), trial.current()), (String::new(), "Trigger=one".into()), "it is being answered");
     trial.end(Rejected);
-    assert_eq!((trial.live(), trial.standing()), (String::new(), "Trigger=one".into()));
+    assert_eq!((trial.actionable(), trial.current()), (String::new(), "Trigger=one".into()));
     trial.annotation = Some("two".to_owned());
-    assert_eq!(trial.live(), "Trigger=two");
+    assert_eq!(trial.actionable(), "Trigger=two");
     trial.reserve();
     trial.end(Accepted);
-    assert_eq!(trial.standing(), "");
+    assert_eq!(trial.current(), "");
     trial.annotation = Some("three".to_owned());
     trial.reserve();
     trial.end(Rejected);
-    assert_eq!(trial.standing(), "Trigger=three", "what was accepted in the same second answers it not");
+    assert_eq!(trial.current(), "Trigger=three", "what was accepted in the same second answers it not");
 }
 
 #[test]
 fn trigger_longer_than_a_reason_may_be_is_cut_between_characters() {
     let mut trial = Trial::new(json!({}), "01T00:00");
     trial.annotation = Some("ä".repeat(500));
-    assert_eq!(trial.look().live[0].value, "ä".repeat(128));
+    assert_eq!(trial.look().actionable[0].value, "ä".repeat(128));
     trial.reserve();
     trial.end(Rejected);
     trial.annotation = Some("ä".repeat(499));
-    assert_eq!(trial.look().live.len(), 1, "another value, though it looks the same when cut");
+    assert_eq!(trial.look().actionable.len(), 1, "another value, though it looks the same when cut");
 }
 
 #[test]
@@ -336,9 +342,9 @@ fn approval_after_the_end_makes_answered_demands_false() {
     trial.annotation = Some("one".to_owned());
     trial.at("01T03:00").reserve();
     trial.at("01T04:00").end(AwaitingApproval);
-    assert_eq!(trial.standing(), "Schedule=2026-06-01T03:00:00Z Trigger=one");
+    assert_eq!(trial.current(), "Schedule=2026-06-01T03:00:00Z Trigger=one");
     trial.at("01T09:00").accept(Vec::new());
-    assert_eq!(trial.standing(), "");
+    assert_eq!(trial.current(), "");
     assert!(trial.status.answered_reasons.is_empty());
 }
 
@@ -350,10 +356,10 @@ fn reason_that_waits_is_answered_again_by_a_training_for_another() {
     trial.at("01T01:00").reserve();
     trial.at("01T01:10").end(Rejected);
     trial.at("01T01:20").see("data", "B");
-    assert_eq!(trial.live(), "Input:data=B");
+    assert_eq!(trial.actionable(), "Input:data=B");
     trial.reserve();
     trial.at("01T02:20").end(Rejected);
-    assert_eq!((trial.live(), trial.next()), (String::new(), "2026-06-01T04:20:00Z".into()));
+    assert_eq!((trial.actionable(), trial.next()), (String::new(), "2026-06-01T04:20:00Z".into()));
 }
 
 #[test]
@@ -377,22 +383,22 @@ fn reason_that_is_no_longer_in_the_spec_leaves_nothing_behind() {
 #[test]
 fn schedule_of_a_new_object_counts_from_its_creation() {
     let mut trial = Trial::new(daily(), "01T04:00");
-    assert_eq!((trial.live(), trial.next()), (String::new(), "2026-06-02T03:00:00Z".into()));
+    assert_eq!((trial.actionable(), trial.next()), (String::new(), "2026-06-02T03:00:00Z".into()));
     let mut late = Trial::new(daily(), "01T02:00");
-    assert_eq!(late.at("01T09:00").live(), "Schedule=2026-06-01T03:00:00Z", "created while nobody looked");
+    assert_eq!(late.at("01T09:00").actionable(), "Schedule=2026-06-01T03:00:00Z", "created while nobody looked");
 }
 
 #[test]
 fn time_of_the_schedule_is_answered_once_and_the_next_one_revives_it() {
     let mut trial = Trial::accepted(daily(), "01T00:00");
-    assert_eq!(trial.at("01T03:00").live(), "Schedule=2026-06-01T03:00:00Z");
+    assert_eq!(trial.at("01T03:00").actionable(), "Schedule=2026-06-01T03:00:00Z");
     trial.reserve();
     trial.at("01T03:30").end(Rejected);
-    assert_eq!((trial.live(), trial.standing()), (String::new(), "Schedule=2026-06-01T03:00:00Z".into()));
-    assert_eq!(trial.at("02T03:00").live(), "Schedule=2026-06-02T03:00:00Z");
+    assert_eq!((trial.actionable(), trial.current()), (String::new(), "Schedule=2026-06-01T03:00:00Z".into()));
+    assert_eq!(trial.at("02T03:00").actionable(), "Schedule=2026-06-02T03:00:00Z");
     trial.reserve();
     trial.at("02T03:30").end(Accepted);
-    assert_eq!(trial.standing(), "");
+    assert_eq!(trial.current(), "");
 }
 
 #[test]
@@ -400,27 +406,27 @@ fn time_that_comes_during_a_training_is_trained_for_after_it() {
     let mut trial = Trial::accepted(json!({ "schedule": { "cron": "0 * * * *" } }), "01T00:00");
     trial.at("01T01:00").reserve();
     trial.at("01T03:30").end(Accepted);
-    assert_eq!(trial.live(), "Schedule=2026-06-01T03:00:00Z", "the last of the two");
+    assert_eq!(trial.actionable(), "Schedule=2026-06-01T03:00:00Z", "the last of the two");
     trial.reserve();
     trial.at("01T03:40").end(Accepted);
-    assert_eq!(trial.live(), "");
+    assert_eq!(trial.actionable(), "");
 }
 
 #[test]
 fn long_downtime_is_caught_up_once_and_only_within_the_deadline() {
     let mut trial = Trial::accepted(json!({ "schedule": { "cron": "*/5 * * * *" } }), "01T00:00");
-    assert_eq!(trial.at("20T10:03").live(), "Schedule=2026-06-20T10:00:00Z");
+    assert_eq!(trial.at("20T10:03").actionable(), "Schedule=2026-06-20T10:00:00Z");
     trial.reserve();
     trial.at("20T10:04").end(Accepted);
-    assert_eq!((trial.live(), trial.next()), (String::new(), "2026-06-20T10:05:00Z".into()));
+    assert_eq!((trial.actionable(), trial.next()), (String::new(), "2026-06-20T10:05:00Z".into()));
 
     let strict = json!({ "schedule": { "cron": "0 3 * * *", "startingDeadline": "30m" } });
     let mut trial = Trial::accepted(strict, "01T00:00");
     assert_eq!(
-        (trial.at("05T03:29").live(), trial.next()),
+        (trial.at("05T03:29").actionable(), trial.next()),
         ("Schedule=2026-06-05T03:00:00Z".into(), "2026-06-05T03:30:00Z".into())
     );
-    assert_eq!(trial.at("05T03:30").live(), "");
+    assert_eq!(trial.at("05T03:30").actionable(), "");
     assert_eq!(trial.status.schedule.as_ref().unwrap().last_handled_time, Some(moment("05T03:00")));
     assert_eq!(trial.next(), "2026-06-06T03:00:00Z");
 }
@@ -430,29 +436,29 @@ fn deadline_is_for_starting_and_neither_ends_a_training_nor_its_retries() {
     let strict = json!({ "schedule": { "cron": "0 3 * * *", "startingDeadline": "30m" } });
     let mut trial = Trial::accepted(strict, "01T00:00");
     trial.at("01T03:00").reserve();
-    assert_eq!(trial.at("01T05:00").standing(), "Schedule=2026-06-01T03:00:00Z");
+    assert_eq!(trial.at("01T05:00").current(), "Schedule=2026-06-01T03:00:00Z");
     trial.end(Failed);
-    assert_eq!(trial.at("01T06:00").live(), "Schedule=2026-06-01T03:00:00Z");
+    assert_eq!(trial.at("01T06:00").actionable(), "Schedule=2026-06-01T03:00:00Z");
     trial.reserve();
     trial.at("01T07:00").end(Rejected);
-    assert_eq!(trial.live(), "");
+    assert_eq!(trial.actionable(), "");
 }
 
 #[test]
 fn edited_or_added_schedule_has_no_times_before_the_edit() {
     let mut trial = Trial::accepted(daily(), "01T00:00");
     trial.at("01T12:00").edit(json!({ "schedule": { "cron": "0 6 * * *" } }));
-    assert_eq!((trial.live(), trial.next()), (String::new(), "2026-06-02T06:00:00Z".into()));
+    assert_eq!((trial.actionable(), trial.next()), (String::new(), "2026-06-02T06:00:00Z".into()));
     trial.edit(json!({ "schedule": { "cron": "0  6 * * *", "timeZone": "UTC", "startingDeadline": "1h" } })).look();
     assert_eq!(trial.status.schedule.as_ref().unwrap().expression, "0 6 * * * UTC", "this is the same one");
-    assert_eq!(trial.at("02T06:10").live(), "Schedule=2026-06-02T06:00:00Z");
+    assert_eq!(trial.at("02T06:10").actionable(), "Schedule=2026-06-02T06:00:00Z");
     trial.edit(json!({ "schedule": { "cron": "0 6 * * *", "timeZone": "Asia/Tokyo" } }));
-    assert_eq!(trial.live(), "", "another zone is another schedule");
+    assert_eq!(trial.actionable(), "", "another zone is another schedule");
 
     let mut trial = Trial::accepted(json!({}), "01T00:00");
     trial.at("01T12:00").edit(daily());
-    assert_eq!(trial.live(), "", "added at noon");
-    assert_eq!(trial.at("02T03:00").live(), "Schedule=2026-06-02T03:00:00Z");
+    assert_eq!(trial.actionable(), "", "added at noon");
+    assert_eq!(trial.at("02T03:00").actionable(), "Schedule=2026-06-02T03:00:00Z");
 }
 
 #[test]
@@ -460,15 +466,15 @@ fn clock_that_goes_back_repeats_no_time_and_lengthens_no_wait() {
     let mut trial = Trial::accepted(daily(), "01T00:00");
     trial.at("01T03:00").reserve();
     trial.end(Accepted);
-    assert_eq!(trial.at("01T02:59").live(), "");
-    assert_eq!((trial.at("01T03:01").live(), trial.next()), (String::new(), "2026-06-02T03:00:00Z".into()));
+    assert_eq!(trial.at("01T02:59").actionable(), "");
+    assert_eq!((trial.at("01T03:01").actionable(), trial.next()), (String::new(), "2026-06-02T03:00:00Z".into()));
 
     // A clock that was years ahead must not silence the schedule for years.
     let mut trial = Trial::accepted(daily(), "01T00:00");
     trial.at("2031-01-01T03:00:00Z").reserve();
     trial.end(Rejected);
     assert_eq!(
-        (trial.at("01T10:00").live(), trial.at("02T03:00").live()),
+        (trial.at("01T10:00").actionable(), trial.at("02T03:00").actionable()),
         (String::new(), "Schedule=2026-06-02T03:00:00Z".into())
     );
 

@@ -101,12 +101,12 @@ impl Trial {
     }
 
     /// Names and values of the live reasons: `Input:data=B MaxAge`.
-    pub fn live(&mut self) -> String {
-        words(&self.look().live)
+    pub fn actionable(&mut self) -> String {
+        words(&self.look().actionable)
     }
 
-    pub fn standing(&mut self) -> String {
-        words(&self.look().standing)
+    pub fn current(&mut self) -> String {
+        words(&self.look().current)
     }
 
     pub fn next(&mut self) -> String {
@@ -115,7 +115,7 @@ impl Trial {
 
     /// Reserves a training for what is live, with the digests that are seen.
     pub fn reserve(&mut self) -> Vec<StaleReason> {
-        let reasons = self.look().live;
+        let reasons = self.look().actionable;
         assert!(!reasons.is_empty(), "a training is reserved for a reason");
         self.begin(reasons.clone());
         reasons

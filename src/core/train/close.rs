@@ -8,7 +8,7 @@ use super::{
     facts::{Facts, readings},
     manual,
     plan::{Plan, Rule},
-    start::{paused, weigh},
+    start::{evaluate_freshness, paused},
     summarise::{Situation, reported},
 };
 use crate::{
@@ -82,7 +82,7 @@ fn left<'a>(facts: &Facts<'_>, status: &mut ModelTrainStatus, verdict: AttemptVe
     };
     let ended = status.clone();
     let ended = Facts { status: &ended, ..facts.clone() };
-    weigh(&ended, valid, None, now).store(status);
+    evaluate_freshness(&ended, valid, None, now).store(status);
     if valid.suspended {
         return Situation::Suspended;
     }

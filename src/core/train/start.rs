@@ -47,14 +47,14 @@ pub fn between(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
     let asks = observe(valid.spec).is_some();
     let observed = facts.memory.observed_in(&facts.context());
     let observation = observed.and_then(|(response, _)| response.observed());
-    let evaluation = weigh(facts, valid, observation, now);
+    let evaluation = evaluate_freshness(facts, valid, observation, now);
     let mut status = facts.status.clone();
     evaluation.store(&mut status);
     status.budget = budget_status(facts, valid);
     let stored = &Facts { status: &status, ..facts.clone() };
     let plan = if asks && observed.is_none() {
         await_response(facts, valid, &evaluation, now)
-    } else if evaluation.live.is_empty() {
+    } else if evaluation.actionable.is_empty() {
         not_due((facts, stored), observation, &evaluation, now)
     } else {
         let sent = observed.map(|(_, sent)| sent);
@@ -68,7 +68,12 @@ pub fn between(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
 }
 
 /// Weighs every reason by what was seen.
-pub fn weigh(facts: &Facts<'_>, valid: &Valid<'_>, observation: Option<&Observation>, now: Now) -> Evaluation {
+pub fn evaluate_freshness(
+    facts: &Facts<'_>,
+    valid: &Valid<'_>,
+    observation: Option<&Observation>,
+    now: Now,
+) -> Evaluation {
     let mut inputs = BTreeMap::new();
     let mut metrics = BTreeMap::new();
     for (name, read) in observation.iter().flat_map(|observation| &observation.inputs) {
@@ -104,7 +109,7 @@ pub fn weigh(facts: &Facts<'_>, valid: &Valid<'_>, observation: Option<&Observat
 fn await_response(facts: &Facts<'_>, valid: &Valid<'_>, evaluation: &Evaluation, now: Now) -> Plan {
     let unchanged = facts.memory.observed.is_none()
         && facts.memory.revision == 0
-        && evaluation.live.is_empty()
+        && evaluation.actionable.is_empty()
         && !awaits_first_response(facts)
         && !was_kept_from_looking(facts);
     let wait = if unchanged { turn(facts, valid, now) } else { Duration::ZERO };
@@ -131,7 +136,7 @@ fn not_due(
         let message = format!("input {:?} has no value", missing.name);
         return report(facts, Rule::InputMissing, &Situation::InputMissing { message }, now);
     }
-    if evaluation.standing.is_empty() {
+    if evaluation.current.is_empty() {
         let situation = if facts.status.accepted_version.is_some() { Situation::Fresh } else { Situation::NotDue };
         return report(facts, Rule::Fresh, &situation, now);
     }
@@ -200,7 +205,7 @@ fn due(
         let situation = Situation::Stalled { reason: Reason::NoAttemptLeft, message };
         return report(facts, Rule::NoAttemptLeft, &situation, now);
     }
-    let origins = Origins { observation, reasons: &evaluation.live, attempt };
+    let origins = Origins { observation, reasons: &evaluation.actionable, attempt };
     match slots(facts, valid, origins, now) {
         Ok(slots) => reserve(facts, valid, (target, inputs, slots), origins, now),
         Err(message) => report(facts, Rule::InputMissing, &Situation::InputMissing { message }, now),

@@ -54,8 +54,8 @@ impl Machine {
     }
 
     pub fn see_records(world: &mut World, index: u8) {
-        let live = world.records.clone();
-        Self::see_records_as(world, index, live);
+        let actionable = world.records.clone();
+        Self::see_records_as(world, index, actionable);
     }
 
     pub fn see_records_as(world: &mut World, index: u8, records: Vec<Record>) {
@@ -85,7 +85,7 @@ impl Machine {
             replica.nonces += 1;
         }
         if let Some(run) = pass.reads {
-            if world.runs.iter().any(|live| live.same(run)) {
+            if world.runs.iter().any(|actionable| actionable.same(run)) {
                 view.remember(&self.memories, |memory| {
                     memory.results.insert(machine::run_uid(run), results(run));
                 });
@@ -135,7 +135,7 @@ impl Machine {
     /// The pass that waits takes in a reply.
     pub fn reply(&self, world: &mut World, flight: Flight) {
         let (Some(index), Stage::Replied(reply)) = (flight.waiting, flight.stage) else { return };
-        let live = world.object.filter(|object| object.incarnation == flight.owner);
+        let actionable = world.object.filter(|object| object.incarnation == flight.owner);
         let tick = world.tick;
         let replica = &mut world.replicas[usize::from(index)];
         let view = &mut replica.views[usize::from(flight.owner)];
@@ -146,7 +146,7 @@ impl Machine {
             }
             // The object is read live: a conflict means that there is something newer.
             (Request::Patch { .. }, Reply::Conflict) => {
-                view.object = live;
+                view.object = actionable;
                 Requeue::Reconcile
             }
             (Request::Post { name, nonce, generation, trigger: value, .. }, reply) => {
@@ -318,12 +318,12 @@ pub fn results(run: Run) -> Results {
 
 /// What a request returned of a record. Where the watch is ahead, what it brought stays; a record whose deletion it has
 /// brought stays away.
-fn take_in_record(records: &mut Vec<Record>, undelivered: &[Record], live: &[Record], record: Record) {
+fn take_in_record(records: &mut Vec<Record>, undelivered: &[Record], actionable: &[Record], record: Record) {
     let same = |known: &Record| known.name == record.name;
-    if records.iter().any(|known| same(known) && live.contains(known)) {
+    if records.iter().any(|known| same(known) && actionable.contains(known)) {
         return;
     }
-    if live.iter().chain(undelivered).any(same) {
+    if actionable.iter().chain(undelivered).any(same) {
         records.retain(|known| !same(known));
         records.push(record);
     }

@@ -146,7 +146,7 @@ impl Machine {
             // again. So it is with one that somebody has deleted.
             Some((_, first)) => {
                 let noted = self
-                    .live(world)
+                    .actionable(world)
                     .is_none_or(|(_, status)| status.removed.iter().any(|removed| removed.name == content.run.name));
                 let excused = noted || world.history.taken.contains(&name);
                 if !excused || (*first != spec && !world.history.taken.contains(&name)) {
@@ -181,7 +181,7 @@ impl Machine {
         spec.gate.verdict == verdict && (measured || spec.metrics == replica::results(*run).metrics)
     }
 
-    fn live(&self, world: &World) -> Option<(Object, std::sync::Arc<ModelTrainStatus>)> {
+    fn actionable(&self, world: &World) -> Option<(Object, std::sync::Arc<ModelTrainStatus>)> {
         world.object.map(|object| (object, self.statuses.get(object.status)))
     }
 
@@ -360,14 +360,14 @@ impl Machine {
     fn judge_run_deletion(&self, world: &mut World, run: Run) {
         let name = self.text(run.name);
         let recorded = world.history.records.iter().any(|(known, _)| *known == run.name);
-        let evidence = self.live(world).is_some_and(|(_, status)| is_evidence(&status, &name));
+        let evidence = self.actionable(world).is_some_and(|(_, status)| is_evidence(&status, &name));
         if run.phase == RunPhase::Active || !recorded || evidence {
             world.broken.add(Broken::RUN_DELETION);
         }
     }
 
     fn judge_record_deletion(&self, world: &mut World, record: Record) {
-        let Some((object, status)) = self.live(world) else { return };
+        let Some((object, status)) = self.actionable(world) else { return };
         let name = self.text(record.name);
         let noted = status.removed.iter().any(|removed| removed.name == name);
         let head = status.head.as_ref().is_some_and(|head| head.name == name);
