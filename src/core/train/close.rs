@@ -6,9 +6,9 @@ use jiff::Timestamp;
 
 use super::{
     facts::{Facts, readings},
+    idle::{evaluate_freshness, paused},
     manual,
     plan::{Plan, Rule},
-    start::{evaluate_freshness, paused},
     summarise::{Situation, reported},
 };
 use crate::{

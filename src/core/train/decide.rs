@@ -4,10 +4,10 @@ use super::{
     attempt::open_training,
     close::accepted_version,
     facts::{Facts, VersionKnowledge},
+    idle::decide_idle,
     keep::{keep, tell_first},
     manual,
     plan::{Plan, Rule},
-    start::between,
     summarise::{Situation, report, reported},
 };
 use crate::{
@@ -72,7 +72,7 @@ fn first_rule(facts: &Facts<'_>, now: Now) -> Plan {
         let situation = Situation::Hindered { reason: Reason::RunKindMissing, message };
         return report(facts, Rule::RunKindMissing, &situation, now);
     }
-    between(facts, valid, now)
+    decide_idle(facts, valid, now)
 }
 
 /// A run of ours that no reservation names: status was lost or forged. It blocks, and it is shown.

@@ -15,6 +15,7 @@ mod close;
 mod decide;
 mod event;
 mod facts;
+mod idle;
 mod judge;
 mod keep;
 mod manual;
@@ -22,7 +23,6 @@ mod memory;
 mod parameters;
 mod plan;
 pub mod poll;
-mod start;
 mod summarise;
 mod validate;
 

@@ -43,7 +43,7 @@ const LONGEST_WAIT: Duration = Duration::from_hours(24);
 const MAX_PINNED: usize = 64 * 1024;
 
 /// Decides for an object without an open training, whose spec can be carried out.
-pub fn between(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
+pub fn decide_idle(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
     let asks = observe(valid.spec).is_some();
     let observed = facts.memory.observed_in(&facts.context());
     let observation = observed.and_then(|(response, _)| response.observed());
@@ -58,7 +58,7 @@ pub fn between(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
         not_due((facts, stored), observation, &evaluation, now)
     } else {
         let sent = observed.map(|(_, sent)| sent);
-        due((facts, stored), valid, (observation, sent), &evaluation, now)
+        start_if_allowed((facts, stored), valid, (observation, sent), &evaluation, now)
     };
     let plan = if asks && plan.request.is_none() { plan.polling(stored, turn(facts, valid, now), now) } else { plan };
     match evaluation.next {
@@ -166,7 +166,7 @@ fn failure(observation: Option<&Observation>) -> Option<(Reason, String)> {
 }
 
 /// A training is due: start it, unless something has to be waited for.
-fn due(
+fn start_if_allowed(
     (before, facts): (&Facts<'_>, &Facts<'_>),
     valid: &Valid<'_>,
     (observation, sent): (Option<&Observation>, Option<Mono>),
