@@ -457,7 +457,7 @@ fn rows() -> Vec<Row> {
         Row("the model is better, and another is held", rest().manual(hold(&name(1))).reserved().ended_with(Succeeded, "0.9").recorded(), Rule::CloseTraining),
         // Afterwards.
         Row("stale, and answered", rest().trained(Succeeded, "0.1").data("d2"), Rule::NoBetterCandidate),
-        Row("another value than the rejected one, which its record does not say yet", rest().trained_untold(Succeeded, "0.1").data("d3"), Rule::TellVersions),
+        Row("another value than the rejected one, which its record does not say yet", rest().trained_untold(Succeeded, "0.1").data("d3"), Rule::PublishVersionStatus),
         Row("another value than the rejected one", rest().trained(Succeeded, "0.1").data("d3"), Rule::Reserve),
         Row("a failed training waits", rest().trained(Failed, "0").data("d2"), Rule::BackOff),
         Row("a failed training, the wait is over", rest().trained(Failed, "0").later(2 * MINUTE).data("d2"), Rule::Reserve),

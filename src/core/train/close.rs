@@ -30,10 +30,10 @@ use crate::{
 pub fn close(facts: &Facts<'_>, open: &TrainReservation, now: Now) -> Plan {
     let mut status = facts.status.clone();
     let reports = reports(&status, open);
-    let decided = decided(facts, &reports);
-    let verdict = verdict(&reports, open, &decided);
-    status.slots = decided.reports;
-    status.pending_approval = decided
+    let select_winner = select_winner(facts, &reports);
+    let verdict = verdict(&reports, open, &select_winner);
+    status.slots = select_winner.reports;
+    status.pending_approval = select_winner
         .awaiting
         .clone()
         .map(|version| PendingApproval { version, since: whole_seconds(now.wall) })
@@ -42,19 +42,19 @@ pub fn close(facts: &Facts<'_>, open: &TrainReservation, now: Now) -> Plan {
     let freshness = facts.spec.as_ref().ok().map(|valid| &valid.freshness);
     let spent = answer_reasons(&status, &open.reasons, verdict, freshness, ended_at);
     (status.answered_reasons, status.schedule) = (spent.reasons, spent.schedule);
-    if let Some(accepted) = decided.winner.as_ref().and_then(|name| facts.details(name)) {
+    if let Some(accepted) = select_winner.winner.as_ref().and_then(|name| facts.details(name)) {
         let accepted = accepted_version(accepted, now.wall);
         manual::note(&mut status, &accepted.name, accepted.accepted_at);
         status.accepted_version = Some(Box::new(accepted));
     }
-    let judged = decided.judged.as_ref().and_then(|name| facts.details(name));
+    let judged = select_winner.judged.as_ref().and_then(|name| facts.details(name));
     status.last_verdict = judged.map(|spec| Box::new(last_verdict(spec))).or(status.last_verdict);
     status.last_attempt = Some(Box::new(LastAttempt {
         attempt: open.attempt,
         reasons: open.reasons.clone(),
         inputs: open.inputs.clone(),
         verdict,
-        winner: decided.winner.filter(|_| verdict == AttemptVerdict::Accepted),
+        winner: select_winner.winner.filter(|_| verdict == AttemptVerdict::Accepted),
         generation: open.generation,
         ended_at,
     }));
@@ -67,15 +67,20 @@ pub fn close(facts: &Facts<'_>, open: &TrainReservation, now: Now) -> Plan {
     }
     status.reservation = None;
     status.active = Vec::new();
-    let left = left(facts, &mut status, verdict, now);
+    let situation_after = situation_after(facts, &mut status, verdict, now);
     let facts = &Facts { status: &status, ..facts.clone() };
-    let status = reported(facts, &left, now);
+    let status = reported(facts, &situation_after, now);
     Plan::write(facts, Rule::CloseTraining, status)
 }
 
 /// What the end leaves, with what it makes of freshness. It is said as the next pass will say it, so that the end is one
 /// write.
-fn left<'a>(facts: &Facts<'_>, status: &mut ModelTrainStatus, verdict: AttemptVerdict, now: Now) -> Situation<'a> {
+fn situation_after<'a>(
+    facts: &Facts<'_>,
+    status: &mut ModelTrainStatus,
+    verdict: AttemptVerdict,
+    now: Now,
+) -> Situation<'a> {
     let valid = match &facts.spec {
         Ok(valid) => valid,
         Err(invalid) => return Situation::Stalled { reason: Reason::InvalidSpec, message: invalid.to_string() },
@@ -141,7 +146,7 @@ struct Decided {
     not_improved: bool,
 }
 
-fn decided(facts: &Facts<'_>, reports: &[SlotReport]) -> Decided {
+fn select_winner(facts: &Facts<'_>, reports: &[SlotReport]) -> Decided {
     let none = BTreeMap::new();
     let metrics: Vec<_> =
         reports.iter().map(|report| facts.details(&report.run).map(|spec| readings(&spec.metrics))).collect();
@@ -195,15 +200,15 @@ fn decided(facts: &Facts<'_>, reports: &[SlotReport]) -> Decided {
     }
 }
 
-fn verdict(reports: &[SlotReport], open: &TrainReservation, decided: &Decided) -> AttemptVerdict {
+fn verdict(reports: &[SlotReport], open: &TrainReservation, select_winner: &Decided) -> AttemptVerdict {
     let ran = || reports.iter().filter_map(|report| report.outcome);
-    if decided.winner.is_some() {
+    if select_winner.winner.is_some() {
         AttemptVerdict::Accepted
-    } else if decided.held_back {
+    } else if select_winner.held_back {
         AttemptVerdict::HeldBack
-    } else if decided.awaiting.is_some() {
+    } else if select_winner.awaiting.is_some() {
         AttemptVerdict::AwaitingApproval
-    } else if decided.not_improved {
+    } else if select_winner.not_improved {
         AttemptVerdict::NotImproved
     } else if ran().any(|outcome| outcome == Outcome::Succeeded) {
         AttemptVerdict::Rejected

@@ -5,9 +5,9 @@ use super::{
     close::accepted_version,
     facts::{Facts, VersionKnowledge},
     idle::decide_idle,
-    keep::{keep, tell_first},
     manual,
     plan::{Plan, Rule},
+    retention::{collect_garbage, publish_version_status},
     summarise::{Situation, report, reported},
 };
 use crate::{
@@ -35,8 +35,8 @@ pub fn decide(facts: &Facts<'_>, now: Now) -> Plan {
     }
     let status = served(facts, manual::applied(facts, now));
     let facts = &Facts { status: &status, ..facts.clone() };
-    let mut plan = tell_first(facts, now, first_rule(facts, now));
-    keep(facts, now, &mut plan);
+    let mut plan = publish_version_status(facts, now, first_rule(facts, now));
+    collect_garbage(facts, now, &mut plan);
     plan
 }
 

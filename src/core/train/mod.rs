@@ -17,12 +17,12 @@ mod event;
 mod facts;
 mod idle;
 mod judge;
-mod keep;
 mod manual;
 mod memory;
 mod parameters;
 mod plan;
 pub mod poll;
+mod retention;
 mod summarise;
 mod validate;
 

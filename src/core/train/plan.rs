@@ -76,7 +76,7 @@ rules! {
     /// Every slot has ended: decide what is accepted.
     CloseTraining,
     /// A training is due, and records of the last one do not say yet what became of them: tell them first.
-    TellVersions,
+    PublishVersionStatus,
     /// A run of a deleted object of the same name has not ended.
     PredecessorRunning,
     /// The version that a deleted object of the same name stood for is taken up.

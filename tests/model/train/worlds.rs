@@ -145,7 +145,7 @@ fn decisions() -> Vec<Configuration> {
             ends: &[RunPhase::Good, RunPhase::Bad],
             inputs: &[Input::Value(1), Input::Value(2)],
             budget: Budget { inputs: 2, crashes: 1, ..NONE },
-            rules: &[Rule::NoBetterCandidate, Rule::TellVersions],
+            rules: &[Rule::NoBetterCandidate, Rule::PublishVersionStatus],
             ..ONE
         },
         Configuration {

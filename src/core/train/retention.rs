@@ -29,7 +29,7 @@ use crate::{
 const MAX_SERVED_BY: usize = 64;
 
 /// Adds what is to be kept in order to a plan that changes nothing else.
-pub fn keep(facts: &Facts<'_>, now: Now, plan: &mut Plan) {
+pub fn collect_garbage(facts: &Facts<'_>, now: Now, plan: &mut Plan) {
     if !plan.effects.is_empty() || facts.object.deleting {
         return;
     }
@@ -46,13 +46,13 @@ pub fn keep(facts: &Facts<'_>, now: Now, plan: &mut Plan) {
 
 /// Writes what became of the last training's records before the next one takes its place in status, where it is written
 /// down.
-pub fn tell_first(facts: &Facts<'_>, now: Now, plan: Plan) -> Plan {
+pub fn publish_version_status(facts: &Facts<'_>, now: Now, plan: Plan) -> Plan {
     if plan.rule != Rule::Reserve {
         return plan;
     }
     let untold = facts.own_versions().iter().filter(|version| decision(facts, version).is_some());
     let effects: Vec<_> = untold.filter_map(|version| version_status(facts, version, now)).collect();
-    if effects.is_empty() { plan } else { Plan { effects, ..Plan::idle(Rule::TellVersions) } }
+    if effects.is_empty() { plan } else { Plan { effects, ..Plan::idle(Rule::PublishVersionStatus) } }
 }
 
 /// Deletes finished runs beyond the limits: ours by uid, on record, old enough, no evidence, exactly the surplus.
@@ -126,14 +126,14 @@ fn decision(facts: &Facts<'_>, version: &VersionRecord) -> Option<Reason> {
     let slot = status.slots.iter().find(|report| report.run == *version.name);
     let decision = slot.and_then(|slot| slot.decision).or_else(|| {
         let waits = status.pending_approval.as_ref().is_some_and(|pending| pending.version == *version.name);
-        (version.decision == Some(Reason::AwaitingApproval) && !waits).then(|| waited(facts, version))
+        (version.decision == Some(Reason::AwaitingApproval) && !waits).then(|| pending_outcome(facts, version))
     });
     decision.filter(|decision| version.decision != Some(*decision))
 }
 
 /// What became of a record that waited for a person longer than its training is the last one. Its own status is the only
 /// place that says so, which a death in between leaves unwritten.
-fn waited(facts: &Facts<'_>, version: &VersionRecord) -> Reason {
+fn pending_outcome(facts: &Facts<'_>, version: &VersionRecord) -> Reason {
     let rejected = facts.object.manual.as_ref().and_then(|manual| manual.reject.as_deref());
     if facts.status.history.iter().any(|past| past.name == *version.name) {
         Reason::Approved
