@@ -17,9 +17,9 @@ use crate::{
     api::{ActiveRun, ConditionType, ModelSyncStatus, Reason, Reservation, RunSlot, Target},
     core::{
         condition::{find, truncated},
+        jitter::next_poll_in,
         name::{self, MAX_ATTEMPT},
         object::{PREDECESSOR_RETRY, RunKnowledge, UNKNOWN_RETRY},
-        phase::next_turn,
         reservation::CREATE_WINDOW,
         response::{Demand, PollError, PollErrorKind, PollResponse, PollTarget, Values, map_parameters},
         retention::{self, surplus},
@@ -422,7 +422,7 @@ fn active_run(namespace: &str, api_version: &str, kind: &str, name: &str) -> Act
 /// Time until the object's next turn. Turns lie a whole interval apart, at a phase that comes from the uid, so that
 /// neither a restart nor an apply of many objects makes them ask all at once.
 pub(super) fn next_phase(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Duration {
-    next_turn(&facts.object.uid, valid.interval, now.wall)
+    next_poll_in(&facts.object.uid, valid.interval, now.wall)
 }
 
 /// Time until the next question after a good answer: when the endpoint asked for it, else the object's next turn.

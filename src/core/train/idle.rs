@@ -23,9 +23,9 @@ use crate::{
         chain::recorded_input,
         digest,
         freshness::{Evaluation, InputSeen, Seen, evaluate},
+        jitter::next_poll_in,
         name::{self, MAX_ATTEMPT},
         object::RunKnowledge,
-        phase::next_turn,
         response::{Demand, PollError},
         source::describe,
         time::{Mono, Now, after, until},
@@ -60,7 +60,8 @@ pub fn decide_idle(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
         let sent = observed.map(|(_, sent)| sent);
         start_if_allowed((facts, stored), valid, (observation, sent), &evaluation, now)
     };
-    let plan = if asks && plan.request.is_none() { plan.polling(stored, turn(facts, valid, now), now) } else { plan };
+    let plan =
+        if asks && plan.request.is_none() { plan.polling(stored, next_poll(facts, valid, now), now) } else { plan };
     match evaluation.next {
         Some(next) => plan.waking_at(now.mono + until(now.wall, next).min(LONGEST_WAIT)),
         None => plan,
@@ -112,7 +113,7 @@ fn await_response(facts: &Facts<'_>, valid: &Valid<'_>, evaluation: &Evaluation,
         && evaluation.actionable.is_empty()
         && !awaits_first_response(facts)
         && !was_kept_from_looking(facts);
-    let wait = if unchanged { turn(facts, valid, now) } else { Duration::ZERO };
+    let wait = if unchanged { next_poll(facts, valid, now) } else { Duration::ZERO };
     let plan = if awaits_first_response(facts) {
         report(facts, Rule::AwaitResponse, &Situation::AwaitingFirstAnswer, now)
     } else {
@@ -383,6 +384,6 @@ fn reserve(
 }
 
 /// Time until the object's next turn.
-fn turn(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Duration {
-    next_turn(&facts.object.uid, valid.interval, now.wall)
+fn next_poll(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Duration {
+    next_poll_in(&facts.object.uid, valid.interval, now.wall)
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 /// Time from `wall` until the next turn of the object with this uid.
-pub fn next_turn(uid: &str, interval: Duration, wall: Timestamp) -> Duration {
+pub fn next_poll_in(uid: &str, interval: Duration, wall: Timestamp) -> Duration {
     let hash = Sha256::digest(uid.as_bytes());
     let seed = hash.iter().take(8).fold(0_u64, |seed, byte| (seed << 8) | u64::from(*byte));
     let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX).max(1);
