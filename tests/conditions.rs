@@ -18,8 +18,8 @@ use modelsync::{
     core::{
         digest,
         effect::WakeUp,
+        knowledge::{Fence, ManualOverrides, ObjectInfo, RunKnowledge},
         name::run_name,
-        object::{Fence, Identity, ManualOverrides, RunKnowledge},
         reservation::{Lookup, Post, PostState, Refusal},
         response::{Demand, PollContext, PollError, PollErrorKind, PollResponse, PollResult, Values, map_parameters},
         run::{Ending, Observed, Phase, RunRecord},
@@ -44,7 +44,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 /// One state of the world, owned.
 struct World {
     spec: Value,
-    object: Identity,
+    object: ObjectInfo,
     status: ModelSyncStatus,
     own: Vec<RunRecord>,
     predecessors: Vec<RunRecord>,
@@ -69,12 +69,12 @@ impl World {
                 "parameters": [{ "needsSyncName": "name", "pipelineName": "model" }],
                 "pipelineRunTemplate": { "spec": { "pipelineRef": { "name": "update" } } },
             }),
-            object: Identity {
+            object: ObjectInfo {
                 namespace: "label-bot".into(),
                 name: "labelbot".into(),
                 uid: UID.into(),
                 generation: 1,
-                ..Identity::default()
+                ..ObjectInfo::default()
             },
             status: ModelSyncStatus { observed_generation: 1, ..ModelSyncStatus::default() },
             own: Vec::new(),

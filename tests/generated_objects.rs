@@ -21,8 +21,8 @@ use modelsync::{
         digest,
         effect::{StopCause, StopRun, WakeUp},
         invalid::Invalid,
+        knowledge::{Fence, ObjectInfo, RunKnowledge},
         name::{MAX_ATTEMPT, run_name},
-        object::{Fence, Identity, RunKnowledge},
         reservation::{Lookup, Post, PostState, Refusal},
         response::{Demand, PollContext, PollError, PollErrorKind, PollResponse, PollResult, Values, map_parameters},
         retention::Limits,
@@ -476,7 +476,7 @@ impl Dice {
     /// What a process could remember of this object.
     fn memory(
         &mut self,
-        object: &Identity,
+        object: &ObjectInfo,
         status: &ModelSyncStatus,
         own: &[&RunRecord],
         heard: &Result<PollResponse, PollError>,

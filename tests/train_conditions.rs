@@ -17,8 +17,8 @@ use modelsync::{
     },
     core::{
         effect::WakeUp,
+        knowledge::{Fence, ManualOverrides},
         name::run_name,
-        object::{Fence, ManualOverrides},
         reservation::{Lookup, Post, PostState, Refusal},
         response::{Demand, PollError, PollErrorKind, PollResponse, PollResult},
         results::Results,

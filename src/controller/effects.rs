@@ -9,8 +9,8 @@ use crate::{
     clock::Clock,
     core::{
         effect::{CreateRun, DeleteRun, StopRun, WakeUp},
+        knowledge::ObjectInfo,
         note::Note,
-        object::Identity,
         reservation::{Lookup, PostState, Refusal},
         run::{OwnerReference, RunBackend, RunRequest, Template},
     },
@@ -102,7 +102,7 @@ impl RunEffects {
     /// Sends the POST of a reserved run, once. What is returned is certain, or says that it is not.
     pub async fn create(
         &self,
-        (kind, identity): (&'static str, &Identity),
+        (kind, identity): (&'static str, &ObjectInfo),
         run: &CreateRun,
         template: Result<Template<'_>, String>,
     ) -> PostState {
@@ -136,7 +136,7 @@ impl RunEffects {
 
     fn build(
         &self,
-        (kind, identity): (&'static str, &Identity),
+        (kind, identity): (&'static str, &ObjectInfo),
         run: &CreateRun,
         template: Template<'_>,
     ) -> Result<(&'static dyn RunBackend, serde_json::Value), String> {
@@ -162,7 +162,7 @@ impl RunEffects {
     }
 
     /// Looks for a reserved run, live. `None`: it is there and ours, and the store has it now.
-    pub async fn look_up(&self, identity: &Identity, slot: &RunSlot) -> Result<Option<Lookup>, Requeue> {
+    pub async fn look_up(&self, identity: &ObjectInfo, slot: &RunSlot) -> Result<Option<Lookup>, Requeue> {
         let object = &*identity.name;
         let Some(backend) = self.backend(&slot.kind) else {
             warn!(object, kind = slot.kind, "the reserved run is of a kind that this operator does not know");
@@ -186,7 +186,7 @@ impl RunEffects {
     }
 
     /// Ends a run in its backend's own way.
-    pub async fn stop(&self, (kind, identity): (&'static str, &Identity), run: &StopRun) -> Step {
+    pub async fn stop(&self, (kind, identity): (&'static str, &ObjectInfo), run: &StopRun) -> Step {
         let Some(backend) = self.backend(run.kind.kind) else { return Step::Stop(Requeue::Failed) };
         match self.api.stop_run(backend, &identity.namespace, run).await {
             Ok(stored) => {
@@ -205,7 +205,7 @@ impl RunEffects {
     }
 
     /// Deletes a finished run beyond the history limits.
-    pub async fn delete(&self, identity: &Identity, run: &DeleteRun) -> Step {
+    pub async fn delete(&self, identity: &ObjectInfo, run: &DeleteRun) -> Step {
         match self.api.delete_run(&identity.namespace, run).await {
             Ok(()) => {
                 debug!(object = &*identity.name, run = run.name, "deleted a run beyond the history limit");

@@ -20,7 +20,7 @@ use crate::{
     core::{
         effect::PollRequest,
         invalid::Invalid,
-        object::Identity,
+        knowledge::ObjectInfo,
         response::{Poll, PollResult},
         retention::Limits,
         sync::follower,
@@ -213,7 +213,7 @@ impl ModelTrainController {
         Requeue::Forget
     }
 
-    fn gather(&self, identity: &Identity, status: &ModelTrainStatus) -> Gathered {
+    fn gather(&self, identity: &ObjectInfo, status: &ModelTrainStatus) -> Gathered {
         let runs = self.context.runs.runs.of(&identity.uid, &identity.namespace, KIND, &identity.name);
         let followers = self.followers(identity);
         let versions = self.versions(identity, status);
@@ -235,7 +235,7 @@ impl ModelTrainController {
     }
 
     /// Versions of the object, and of earlier objects of its name while the object has none of its own to stand for.
-    fn versions(&self, identity: &Identity, status: &ModelTrainStatus) -> Option<OwnAndEarlier> {
+    fn versions(&self, identity: &ObjectInfo, status: &ModelTrainStatus) -> Option<OwnAndEarlier> {
         let of = |uid: &str| match self.context.versions.of(&identity.namespace, uid) {
             VersionsOf::Known(versions) => Some(versions),
             VersionsOf::Unknown | VersionsOf::Missing => None,
@@ -255,7 +255,7 @@ impl ModelTrainController {
 
     /// The ModelSyncs that follow. Those that records name are looked up where no pass has looked at them in this term yet:
     /// what a record says they serve, they serve until their own status says another thing, or they are certainly gone.
-    fn followers(&self, identity: &Identity) -> Vec<Follower> {
+    fn followers(&self, identity: &ObjectInfo) -> Vec<Follower> {
         let mut followers = self.context.followers.of(&identity.namespace, &identity.name);
         let VersionsOf::Known(versions) = self.context.versions.of(&identity.namespace, &identity.uid) else {
             return followers;
@@ -275,7 +275,7 @@ impl ModelTrainController {
     }
 
     /// What a ModelSync serves that a record names and no pass has looked at; `None` once it follows no more, or is gone.
-    fn recorded_follower(&self, identity: &Identity, by: &ServedBy, version: &str) -> Option<Follower> {
+    fn recorded_follower(&self, identity: &ObjectInfo, by: &ServedBy, version: &str) -> Option<Follower> {
         let as_recorded = || Follower {
             name: by.model_sync.clone(),
             uid: by.uid.clone(),
@@ -308,7 +308,7 @@ impl ModelTrainController {
 
     fn decide(
         &self,
-        identity: &Identity,
+        identity: &ObjectInfo,
         (spec, status): (&Result<ModelTrainSpec, Invalid>, &ModelTrainStatus),
         gathered: &Gathered,
         (process, nonce): (&str, &str),
@@ -348,7 +348,7 @@ impl ModelTrainController {
     }
 
     /// The gate and the rules of this generation, compiled once.
-    fn compiled(&self, identity: &Identity, spec: &ModelTrainSpec) -> Result<Compiled, Invalid> {
+    fn compiled(&self, identity: &ObjectInfo, spec: &ModelTrainSpec) -> Result<Compiled, Invalid> {
         let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((generation, known)) = compiled.get(&*identity.uid)
             && *generation == identity.generation

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    object::Fence,
+    knowledge::Fence,
     retry::CREATE_BACKOFF,
     time::{Mono, Now, after, until},
 };

@@ -12,7 +12,7 @@ use crate::{
     api::{Kind, Reason, keys},
     core::{
         effect::{DeleteRun, StopRun},
-        object::Identity,
+        knowledge::ObjectInfo,
         run::{RunBackend, RunKind, RunRecord},
     },
 };
@@ -104,7 +104,7 @@ impl ApiServer {
     }
 
     /// Reads an object live. `None` where it, or the uid that is meant, is gone.
-    pub async fn get<K: Kind>(&self, identity: &Identity) -> Result<Option<ObjectRecord<K>>, CallError> {
+    pub async fn get<K: Kind>(&self, identity: &ObjectInfo) -> Result<Option<ObjectRecord<K>>, CallError> {
         let found = get_opt::<Box<RawValue>>(&self.clients.reads, &path_of::<K>(identity)).await?;
         let record = found.map(|object| record::object::<K>(object.get())).transpose()?;
         Ok(record.filter(|record| record.identity.uid == identity.uid))
@@ -224,7 +224,7 @@ pub(super) fn resource_path(group: &str, version: &str, plural: &str, namespace:
     }
 }
 
-fn path_of<K: Kind>(identity: &Identity) -> String {
+fn path_of<K: Kind>(identity: &ObjectInfo) -> String {
     format!("{}/{}", objects::<K>(Some(&identity.namespace)), identity.name)
 }
 

@@ -11,7 +11,7 @@ use super::client::{Guarded, within};
 use crate::{
     api::{Reason, keys},
     clock::Clock,
-    core::{condition::truncated, delivery::Delivery, note::Note, object::Identity, time::Mono},
+    core::{condition::truncated, delivery::Delivery, knowledge::ObjectInfo, note::Note, time::Mono},
 };
 
 /// Events that wait to be published. Beyond that they are dropped: they are for the reader, not for the record.
@@ -83,7 +83,7 @@ impl Events {
     }
 
     /// Publishes later, or drops where too many wait.
-    pub fn publish(&self, object: &Identity, kind: &'static str, note: &Note) {
+    pub fn publish(&self, object: &ObjectInfo, kind: &'static str, note: &Note) {
         let told = Told {
             namespace: object.namespace.clone(),
             name: object.name.clone(),

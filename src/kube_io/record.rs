@@ -12,8 +12,8 @@ use crate::{
     core::{
         condition::truncated,
         invalid::Invalid,
+        knowledge::{ManualOverrides, ObjectInfo},
         name::MAX_ATTEMPT,
-        object::{Identity, ManualOverrides},
         run::{RunBackend, RunRecord},
     },
 };
@@ -31,7 +31,7 @@ const MAX_CAUSE: usize = 32;
 #[derive(Debug)]
 pub struct ObjectRecord<K> {
     /// Who it is.
-    pub identity: Identity,
+    pub identity: ObjectInfo,
     /// Its resourceVersion, which every write is conditional on.
     pub resource_version: String,
     /// Spec and status, read anew for each pass.
@@ -106,7 +106,7 @@ pub fn object<K: Kind>(object: &str) -> Result<ObjectRecord<K>, serde_json::Erro
     let (spec, status) = (spec.map_or("{}", RawValue::get), status.map_or("", RawValue::get));
     let annotation = |key: &str| metadata.annotations.get(key).map(|value| value.as_str().into());
     Ok(ObjectRecord {
-        identity: Identity {
+        identity: ObjectInfo {
             trigger: annotation(keys::TRIGGER),
             override_window: annotation(keys::OVERRIDE_WINDOW),
             cancel: annotation(keys::CANCEL),

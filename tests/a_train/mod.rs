@@ -12,8 +12,8 @@ use modelsync::{
     core::{
         chain,
         condition::find,
+        knowledge::{Fence, ObjectInfo, RunKnowledge},
         name::candidate_run_name,
-        object::{Fence, Identity, RunKnowledge},
         response::PollContext,
         run::{Ending, Observed, Phase, RunRecord},
         time::Now,
@@ -35,7 +35,7 @@ pub const PROCESS: &str = "me";
 #[derive(Clone, Debug)]
 pub struct World<Spec> {
     pub spec: Spec,
-    pub object: Identity,
+    pub object: ObjectInfo,
     pub status: ModelTrainStatus,
     pub own: Vec<RunRecord>,
     pub predecessors: Vec<RunRecord>,
@@ -59,13 +59,13 @@ impl<Spec> World<Spec> {
     pub fn empty(spec: Spec, created_at: &str, now: Now) -> Self {
         Self {
             spec,
-            object: Identity {
+            object: ObjectInfo {
                 namespace: "ml".into(),
                 name: NAME.into(),
                 uid: UID.into(),
                 generation: 1,
                 created_at: Some(instant(created_at)),
-                ..Identity::default()
+                ..ObjectInfo::default()
             },
             status: ModelTrainStatus::default(),
             own: Vec::new(),

@@ -7,8 +7,8 @@ use modelsync::{
     api::{ModelTrainSpec, ModelVersionSpec, Outcome, Reason, ServedBy, SlotState, TrainTarget, Verdict},
     core::{
         chain,
+        knowledge::{Fence, ManualOverrides},
         name::candidate_run_name,
-        object::{Fence, ManualOverrides},
         reservation::{Lookup, Post, PostState, Refusal},
         response::{Demand, PollError, PollErrorKind, PollResponse, PollResult},
         run::Phase,

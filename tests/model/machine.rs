@@ -9,8 +9,8 @@ use modelsync::{
     core::{
         digest,
         effect::{StopCause, WakeUp},
+        knowledge::{Fence, ObjectInfo, RunKnowledge},
         name,
-        object::{Fence, Identity, RunKnowledge},
         reservation::PostState,
         response::Demand,
         retention::Limits,
@@ -26,8 +26,8 @@ use super::{
     drains::Drains,
     intern::{Id, Interner, Memo},
     judge,
+    knowledge::{Incarnation, trigger, uid},
     mutant::{Altered, Mutant},
-    object::{Incarnation, trigger, uid},
     store::Stored as _,
     time::{Tick, min_run_age, moment, mono, tick_from, tick_of},
     view::Context,
@@ -157,7 +157,7 @@ impl Machine {
         let object = key.object;
         let stored = self.statuses.get(object.status);
         let now = Now { wall: moment(key.tick), server: Some(moment(key.tick - key.lag)), mono: mono(key.tick) };
-        let identity = Identity {
+        let identity = ObjectInfo {
             namespace: "ns".into(),
             name: "model".into(),
             uid: uid(object.incarnation).into(),
@@ -166,7 +166,7 @@ impl Machine {
             trigger: trigger(object.trigger),
             override_window: trigger(object.overriding),
             cancel: (object.cancel > 0).then(|| run_name(new_run(object.incarnation, object.cancel, 0)).into()),
-            ..Identity::default()
+            ..ObjectInfo::default()
         };
         let mut records: Vec<RunRecord> = key.runs.iter().map(|run| self.record(*run)).collect();
         self.configuration.mutant.alter_runs(&mut records);

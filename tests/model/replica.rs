@@ -14,8 +14,8 @@ use modelsync::{
 };
 
 use super::{
+    knowledge::{Incarnation, trigger},
     machine::{self, Machine},
-    object::{Incarnation, trigger},
     time::{moment, mono},
     view::Next,
     world::{Asked, Evidence, Flight, Knowledge, Refused, Reply, Request, Said, Stage, View, World},

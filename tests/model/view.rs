@@ -6,7 +6,7 @@ use modelsync::core::response::PollContext;
 
 use super::{
     intern::{Id, Interner},
-    object::{Incarnation, Object, trigger, trigger_value, uid},
+    knowledge::{Incarnation, Object, trigger, trigger_value, uid},
     time::Tick,
     versions::Versioned,
 };

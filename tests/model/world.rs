@@ -4,7 +4,7 @@
 use super::{
     flight,
     intern::Id,
-    object::{self, Incarnation},
+    knowledge::{self, Incarnation},
     store::{Store, Stored},
     time::{MIN_AGE, Tick},
     versions::{self, Versioned},

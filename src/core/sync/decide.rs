@@ -18,8 +18,8 @@ use crate::{
     core::{
         condition::{find, truncated},
         jitter::next_poll_in,
+        knowledge::{PREDECESSOR_RETRY, RunKnowledge, UNKNOWN_RETRY},
         name::{self, MAX_ATTEMPT},
-        object::{PREDECESSOR_RETRY, RunKnowledge, UNKNOWN_RETRY},
         reservation::CREATE_WINDOW,
         response::{Demand, PollError, PollErrorKind, PollResponse, PollTarget, Values, map_parameters},
         retention::{self, surplus},

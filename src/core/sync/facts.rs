@@ -7,7 +7,7 @@ use crate::{
     api::ModelSyncStatus,
     core::{
         invalid::Invalid,
-        object::{Fence, Identity, RunKnowledge},
+        knowledge::{Fence, ObjectInfo, RunKnowledge},
         response::PollContext,
     },
 };
@@ -16,7 +16,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Facts<'a> {
     /// The object.
-    pub object: &'a Identity,
+    pub object: &'a ObjectInfo,
     /// The spec, or why it cannot be carried out.
     pub spec: Result<Valid<'a>, Invalid>,
     /// The stored status, at the resourceVersion that a write will be conditional on.

@@ -5,8 +5,8 @@ use crate::{
     api::{ModelSyncSpec, ModelSyncStatus, Serving, TrainSelect},
     core::{
         invalid::Invalid,
+        knowledge::ObjectInfo,
         name::is_run_name,
-        object::Identity,
         response::PollResponse,
         time::{Now, whole_seconds},
         train::Follower,
@@ -74,7 +74,7 @@ pub(super) fn still(facts: &Facts<'_>) -> Option<Box<Serving>> {
 
 /// The ModelTrain that an object follows, and the object as its follower; `None` where it follows none.
 pub fn follower(
-    object: &Identity,
+    object: &ObjectInfo,
     spec: &ModelSyncSpec,
     status: &ModelSyncStatus,
 ) -> Result<Option<(String, Follower)>, Invalid> {
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn follower_serves_nothing_of_another_train() {
-        let object = Identity { name: "s".into(), uid: "u".into(), ..Identity::default() };
+        let object = ObjectInfo { name: "s".into(), uid: "u".into(), ..ObjectInfo::default() };
         let serving = |train: &str| ModelSyncStatus {
             serving: Some(Box::new(Serving {
                 model_train: train.into(),

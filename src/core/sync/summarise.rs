@@ -14,7 +14,7 @@ use crate::{
     },
     core::{
         condition::{Wanted, find, merge},
-        object::Identity,
+        knowledge::ObjectInfo,
         time::Now,
     },
 };
@@ -147,7 +147,7 @@ pub(super) fn conditions(facts: &Facts<'_>, situation: &Situation<'_>, now: Now)
 
 /// Status of an object on which a pass broke off by a panic. Nothing was decided, so everything but the conditions is as
 /// stored; the next pass that ends says again what is the case.
-pub fn status_after_panic(object: &Identity, status: &ModelSyncStatus, now: Now) -> ModelSyncStatus {
+pub fn status_after_panic(object: &ObjectInfo, status: &ModelSyncStatus, now: Now) -> ModelSyncStatus {
     let message = "the operator failed while it looked at this object; this is a bug of the operator, whose log says \
                    where; it is tried again, at longer and longer intervals";
     let want = |type_, status| Wanted { type_, status, reason: Reason::InternalError, message: message.into() };

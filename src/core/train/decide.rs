@@ -13,7 +13,7 @@ use super::{
 use crate::{
     api::{ActiveRun, ConditionStatus, ModelTrainStatus, Reason},
     core::{
-        object::{PREDECESSOR_RETRY, RunKnowledge, UNKNOWN_RETRY},
+        knowledge::{PREDECESSOR_RETRY, RunKnowledge, UNKNOWN_RETRY},
         run::RunRecord,
         time::Now,
         version::VersionRecord,

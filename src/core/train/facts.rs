@@ -9,7 +9,7 @@ use crate::{
     api::{ModelTrainStatus, ModelVersionSpec, RecordedMetric},
     core::{
         invalid::Invalid,
-        object::{Fence, Identity, RunKnowledge},
+        knowledge::{Fence, ObjectInfo, RunKnowledge},
         response::PollContext,
         version::VersionRecord,
     },
@@ -46,7 +46,7 @@ pub struct Follower {
 #[derive(Clone, Debug)]
 pub struct Facts<'a> {
     /// The object.
-    pub object: &'a Identity,
+    pub object: &'a ObjectInfo,
     /// The spec, or why it cannot be carried out.
     pub spec: Result<Valid<'a>, Invalid>,
     /// The stored status, at the resourceVersion that a write will be conditional on.
@@ -122,7 +122,7 @@ impl<'a> Facts<'a> {
     }
 
     /// Names of the versions whose whole content a decision about this object may need.
-    pub fn wanted(object: &Identity, status: &ModelTrainStatus, followers: &[Follower]) -> Vec<String> {
+    pub fn wanted(object: &ObjectInfo, status: &ModelTrainStatus, followers: &[Follower]) -> Vec<String> {
         let manual = object.manual.iter().flat_map(|manual| [manual.hold.clone(), manual.approve.clone()]);
         let slots = status.reservation.iter().flat_map(|open| &open.slots).map(|slot| Some(slot.run_name.clone()));
         let served = followers.iter().map(|follower| follower.serving.as_ref().map(|(version, _)| version.clone()));

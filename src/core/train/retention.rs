@@ -18,7 +18,7 @@ use crate::{
     core::{
         chain,
         condition::{Wanted, merge},
-        object::RunKnowledge,
+        knowledge::RunKnowledge,
         retention::{self, surplus},
         time::{Now, whole_seconds},
         version::{VersionRecord, evidence, run_may_go, surplus_versions},

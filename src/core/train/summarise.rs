@@ -19,7 +19,7 @@ use crate::{
     },
     core::{
         condition::{MAX_MESSAGE, Wanted, find, merge, truncated},
-        object::Identity,
+        knowledge::ObjectInfo,
         time::Now,
     },
 };
@@ -307,7 +307,7 @@ pub fn was_kept_from_looking(facts: &Facts<'_>) -> bool {
 
 /// Status of an object on which a pass broke off by a panic. Nothing was decided, so everything but the conditions is as
 /// stored; the next pass that ends says again what is the case.
-pub fn status_after_panic(object: &Identity, status: &ModelTrainStatus, now: Now) -> ModelTrainStatus {
+pub fn status_after_panic(object: &ObjectInfo, status: &ModelTrainStatus, now: Now) -> ModelTrainStatus {
     let message = "the operator failed while it looked at this object; this is a bug of the operator, whose log says \
                    where; it is tried again, at longer and longer intervals";
     let want = |type_, status| Wanted { type_, status, reason: Reason::InternalError, message: message.into() };

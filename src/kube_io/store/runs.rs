@@ -18,7 +18,7 @@ use super::{
 use crate::{
     clock::Clock,
     core::{
-        object::RunKnowledge,
+        knowledge::RunKnowledge,
         run::{RunBackend, RunKind, RunRecord},
         time::Mono,
     },

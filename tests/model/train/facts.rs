@@ -7,7 +7,7 @@ use modelsync::{
     core::{
         condition::find,
         effect::StopCause,
-        object::{Identity, ManualOverrides},
+        knowledge::{ManualOverrides, ObjectInfo},
         response::PollContext,
         run::{Ending, Observed, Phase, RunRecord},
         time::Mono,
@@ -19,7 +19,7 @@ use modelsync::{
 
 use super::{
     super::{
-        object::{trigger, uid},
+        knowledge::{trigger, uid},
         store::Stored as _,
         time::{TICK, min_run_age, moment},
         view::Context,
@@ -36,10 +36,10 @@ pub type Version = (VersionRecord, Arc<ModelVersionSpec>);
 const NO_POLL: Context = Context { incarnation: 9, generation: 0, attempt: 0, ended: true, trigger: 0, revision: 0 };
 
 impl Machine {
-    pub fn identity(&self, object: Object) -> Identity {
+    pub fn identity(&self, object: Object) -> ObjectInfo {
         let text = |name: Option<Name>| name.map(|name| self.text(name));
         let (hold, approve, reject) = (text(object.hold), text(object.approve), text(object.reject));
-        Identity {
+        ObjectInfo {
             namespace: "ns".into(),
             name: TRAIN.into(),
             uid: uid(object.incarnation).into(),
@@ -48,7 +48,7 @@ impl Machine {
             trigger: trigger(object.trigger),
             cancel: text(object.cancel).map(Into::into),
             manual: Some(Box::new(ManualOverrides { hold, approve, reject, suspend_reason: None })),
-            ..Identity::default()
+            ..ObjectInfo::default()
         }
     }
 
@@ -97,7 +97,7 @@ impl Machine {
     }
 
     /// Keeps of a memory what later passes can tell apart. Moments that are only ever compared keep their order.
-    pub fn canonical_memory(&self, memory: &mut Memory, status: &ModelTrainStatus, identity: &Identity, now: Mono) {
+    pub fn canonical_memory(&self, memory: &mut Memory, status: &ModelTrainStatus, identity: &ObjectInfo, now: Mono) {
         let (long_ago, then) = (Mono::default(), Mono::new(Duration::from_nanos(1)));
         let slots: Vec<_> = status.reservation.iter().flat_map(|open| &open.slots).collect();
         memory.failed_polls = memory.failed_polls.min(3);

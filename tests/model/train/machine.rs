@@ -9,8 +9,8 @@ use modelsync::{
     core::{
         chain::{self, Report},
         effect::WakeUp,
+        knowledge::{Fence, RunKnowledge},
         name::candidate_run_name,
-        object::{Fence, RunKnowledge},
         retention::Limits,
         run::RunRecord,
         time::Now,
@@ -24,7 +24,7 @@ use super::{
         drains::Drains,
         intern::{Id, Interner, Memo},
         judge,
-        object::{Incarnation, uid},
+        knowledge::{Incarnation, uid},
         time::{Tick, min_run_age, moment, mono, tick_from, tick_of},
         view::Context,
     },

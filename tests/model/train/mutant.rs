@@ -4,7 +4,7 @@
 use modelsync::{
     api::{BudgetStatus, ModelTrainStatus, ModelVersionSpec, SlotState},
     core::{
-        object::Identity,
+        knowledge::ObjectInfo,
         reservation::PostState,
         time::Now,
         train::{Effect, Memory, Plan, Rule},
@@ -40,7 +40,7 @@ pub struct Altered {
     pub nonce: String,
     pub process: String,
     pub memory: Memory,
-    pub identity: Identity,
+    pub identity: ObjectInfo,
     /// Records of the object.
     pub versions: Vec<Version>,
     /// Runs that may be on their way at once, where that is not the spec's.

@@ -16,7 +16,7 @@ use modelsync::{
 
 use super::{
     super::{
-        object::{Incarnation, trigger},
+        knowledge::{Incarnation, trigger},
         store::Stored as _,
         time::{Tick, moment, mono},
         view::{Asked, Next},

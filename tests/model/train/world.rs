@@ -4,7 +4,7 @@
 use super::super::{
     flight,
     intern::Id,
-    object::{self, Incarnation},
+    knowledge::{self, Incarnation},
     store::{Store, Stored},
     time::Tick,
     versions::{self, Versioned},

@@ -8,7 +8,7 @@ use super::run::RunRecord;
 
 /// Who the object is, and what of its metadata bears on decisions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Identity {
+pub struct ObjectInfo {
     /// `metadata.namespace`.
     pub namespace: Arc<str>,
     /// `metadata.name`.
@@ -77,7 +77,7 @@ pub enum Fence {
     Absent,
 }
 
-impl Identity {
+impl ObjectInfo {
     /// What `status.lastHandledTrigger` says once the present trigger is handled.
     pub fn handled_trigger(&self) -> Option<String> {
         self.trigger.as_deref().map(echo)
