@@ -13,7 +13,7 @@ use crate::{
         effect::CreateRun,
         gate::Judgement,
         reservation::{Post, PostState},
-        spec,
+        template,
         train::{Evidence, ReadResults, notes},
     },
     kube_io::{
@@ -60,7 +60,7 @@ impl ModelTrainController {
         post(PostState::Unknown);
         let read = object.read().0;
         let template = match &read {
-            Ok(read) => spec::template(read.pipeline_run_template.as_ref(), read.job_template.as_ref())
+            Ok(read) => template::template(read.pipeline_run_template.as_ref(), read.job_template.as_ref())
                 .map_err(|invalid| invalid.to_string()),
             Err(invalid) => Err(invalid.to_string()),
         };

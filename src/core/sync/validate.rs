@@ -15,7 +15,7 @@ use crate::{
         retention::Limits,
         retry::{Backoff, RUN_BACKOFF, SETTLE},
         run::{RunBackend, RunKind, Template},
-        spec::{DEFAULT_INTERVAL, INTERVALS, PAUSES, RUN_TIMEOUTS, backend, limit, max_attempts, template},
+        template::{DEFAULT_INTERVAL, INTERVALS, PAUSES, RUN_TIMEOUTS, backend, limit, max_attempts, template},
         window::Windows,
     },
 };

@@ -17,7 +17,7 @@ use crate::{
         retry::{Backoff, RUN_BACKOFF},
         run::{RunBackend, RunKind, Template},
         source::{check_request, check_source, check_url},
-        spec::{DEFAULT_INTERVAL, INTERVALS, PAUSES, RUN_TIMEOUTS, backend, limit, max_attempts, template},
+        template::{DEFAULT_INTERVAL, INTERVALS, PAUSES, RUN_TIMEOUTS, backend, limit, max_attempts, template},
         version,
         window::Windows,
     },
