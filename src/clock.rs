@@ -8,7 +8,7 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::core::time::{Mono, Now, after};
+use crate::core::time::{MonotonicTime, Now, after};
 
 /// Wall, monotonic and API server time of one process.
 ///
@@ -35,18 +35,18 @@ impl Clock {
             wall: after(wall(), offset),
             server: server
                 .map(|(date, heard)| after(date, instant.saturating_duration_since(heard).saturating_add(offset))),
-            mono: Mono::new(instant.saturating_duration_since(self.start).saturating_add(offset)),
+            mono: MonotonicTime::new(instant.saturating_duration_since(self.start).saturating_add(offset)),
         }
     }
 
     /// The present monotonic moment.
-    pub fn mono(&self) -> Mono {
+    pub fn mono(&self) -> MonotonicTime {
         self.now().mono
     }
 
     /// Time since the clock's start, whatever it was set forward by: the age of a connection is not a matter of the date.
-    pub fn uptime(&self) -> Mono {
-        Mono::new(instant().saturating_duration_since(self.start))
+    pub fn uptime(&self) -> MonotonicTime {
+        MonotonicTime::new(instant().saturating_duration_since(self.start))
     }
 
     /// Takes in the `Date` of a reply of the API server.
@@ -58,7 +58,7 @@ impl Clock {
     }
 
     /// Sleeps until `at`; returns at once where it has passed.
-    pub async fn sleep_until(&self, at: Mono) {
+    pub async fn sleep_until(&self, at: MonotonicTime) {
         let mut offset = self.offset.subscribe();
         loop {
             let left = at.since(self.mono());

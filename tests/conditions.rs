@@ -24,7 +24,7 @@ use modelsync::{
         response::{Demand, PollContext, PollError, PollErrorKind, PollResponse, PollResult, Values, map_parameters},
         run::{Ending, Observed, Phase, RunRecord},
         sync::{Effect, Facts, Memory, Plan, Rule, Unlabelled, decide, validate},
-        time::{Mono, Now},
+        time::{MonotonicTime, Now},
     },
     runs,
 };
@@ -82,8 +82,11 @@ impl World {
             known: true,
             kind_missing: false,
             fence: Fence::Installed,
-            memory: Memory { unlabelled: Some(Unlabelled { run: None, at: Mono::new(MINUTE) }), ..Memory::default() },
-            now: Now { wall, server: Some(wall), mono: Mono::new(60 * MINUTE) },
+            memory: Memory {
+                unlabelled: Some(Unlabelled { run: None, at: MonotonicTime::new(MINUTE) }),
+                ..Memory::default()
+            },
+            now: Now { wall, server: Some(wall), mono: MonotonicTime::new(60 * MINUTE) },
         };
         world.show("True Operational", "True UpToDate");
         world

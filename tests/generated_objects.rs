@@ -29,7 +29,7 @@ use modelsync::{
         retention::surplus,
         run::RunRecord,
         sync::{Effect, Facts, Memory, Plan, Rule, Unlabelled, Valid, decide, validate},
-        time::{Mono, Now, after, until},
+        time::{MonotonicTime, Now, after, until},
         window::Permission,
     },
     kube_io::record::{self, ObjectRecord},
@@ -129,7 +129,7 @@ impl Dice {
         Now {
             wall: self.time(),
             server,
-            mono: Mono::new(Duration::from_secs(*self.pick(&[0, 1, 60, 3600, 1_000_000]))),
+            mono: MonotonicTime::new(Duration::from_secs(*self.pick(&[0, 1, 60, 3600, 1_000_000]))),
         }
     }
 
@@ -483,7 +483,7 @@ impl Dice {
         now: Now,
     ) -> Memory {
         let mut memory = Memory { revision: self.next() % 2, ..Memory::default() };
-        let earlier = Mono::new(Duration::from_secs(now.mono.since_start().as_secs() / 2));
+        let earlier = MonotonicTime::new(Duration::from_secs(now.mono.since_start().as_secs() / 2));
         if !self.once_in(5) {
             memory.failed_polls = u32::try_from(self.below(6)).unwrap();
             let mut context = PollContext {
@@ -832,7 +832,7 @@ fn check_reserve(facts: &Facts<'_>, status: &ModelSyncStatus, now: Now) -> Resul
 }
 
 /// Whether a target is to be left alone, as the documentation of `retry`, `settle` and of the trigger has it.
-fn waits(facts: &Facts<'_>, valid: &Valid<'_>, target: &Target, (sent, now): (Mono, Now)) -> bool {
+fn waits(facts: &Facts<'_>, valid: &Valid<'_>, target: &Target, (sent, now): (MonotonicTime, Now)) -> bool {
     let (Some(last), Some(known)) = (&facts.status.last_run, &facts.status.target) else { return false };
     if facts.trigger_pending() || known.digest != target.digest || last.target != target.digest {
         return false;

@@ -23,7 +23,7 @@ use modelsync::{
         response::{Demand, PollError, PollErrorKind, PollResponse, PollResult},
         results::Results,
         run::{Phase, RunRecord},
-        time::{Mono, Now},
+        time::{MonotonicTime, Now},
         train::{Compiled, Effect, Memory, Observation, Plan, Rule, TrainPollResponse, decide},
         version::VersionRecord,
     },
@@ -98,7 +98,7 @@ impl World {
             "gate": { "rules": [{ "name": "good", "expression": "metrics.r2 > 0.5" }] },
             "pipelineRunTemplate": { "spec": { "pipelineRef": { "name": "train" } } },
         });
-        let now = Now { wall, server: Some(wall), mono: Mono::new(60 * MINUTE) };
+        let now = Now { wall, server: Some(wall), mono: MonotonicTime::new(60 * MINUTE) };
         Self { nonces: 9, ..Self::empty(spec, "2026-03-01T09:00:00Z", now) }
     }
 

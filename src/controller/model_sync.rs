@@ -26,7 +26,7 @@ use crate::{
             Effect, Facts, Memory, Plan, Rule, Valid, decide, follower, poll_target, references, status_after_panic,
             validate,
         },
-        time::{Mono, Now, until},
+        time::{MonotonicTime, Now, until},
     },
     kube_io::{
         fence::FenceState,
@@ -78,7 +78,7 @@ pub struct ModelSyncController {
     context: Context,
     memories: Memories<Memory>,
     /// When the last question with a good answer was sent, whichever object's.
-    last_response: Mutex<Option<Mono>>,
+    last_response: Mutex<Option<MonotonicTime>>,
 }
 
 impl Reconcile for ModelSyncController {

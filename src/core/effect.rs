@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{
     response::{PollContext, PollResponse},
     run::{RunKind, RunRecord},
-    time::{Mono, Now, after, until},
+    time::{MonotonicTime, Now, after, until},
 };
 
 /// A run to be created.
@@ -128,7 +128,7 @@ fn overdue_at(run: &RunRecord, timeout: Option<Duration>) -> Option<Timestamp> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PollRequest {
     /// When.
-    pub at: Mono,
+    pub at: MonotonicTime,
     /// The facts that the answer is good for.
     pub context: PollContext,
     /// The last answer to the same question, for endpoints that can say that it still holds.
@@ -139,7 +139,7 @@ pub struct PollRequest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WakeUp {
     /// At this moment, or at an event.
-    At(Mono),
+    At(MonotonicTime),
     /// At an event of the object, of its runs, of the knowledge about runs, or at an answer.
     OnEvent,
 }
@@ -147,7 +147,7 @@ pub enum WakeUp {
 impl WakeUp {
     /// The earlier of this and `at`.
     #[must_use]
-    pub fn or_at(self, at: Mono) -> Self {
+    pub fn or_at(self, at: MonotonicTime) -> Self {
         match self {
             Self::At(earlier) => Self::At(earlier.min(at)),
             Self::OnEvent => Self::At(at),

@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use super::time::Mono;
+use super::time::MonotonicTime;
 
 /// Longest duration of a lease. One that says more was not written by a replica of ours.
 pub const LONGEST: Duration = Duration::from_mins(5);
@@ -61,9 +61,9 @@ pub struct Election {
     /// What the last look or claim brought; `None` before the first.
     seen: Option<Seen>,
     /// When the last successful renewal was sent.
-    renewed: Option<Mono>,
+    renewed: Option<MonotonicTime>,
     /// When the last call that failed was sent, or the last one that did not was known: calls keep a pause.
-    called: Option<Mono>,
+    called: Option<MonotonicTime>,
     /// Whether the last call failed: what is known may be old, so a look comes before anything else.
     failed: bool,
 }
@@ -75,7 +75,7 @@ struct Seen {
     /// Who may believe to lead, and how long it takes until nobody does. Outlives a lease that is deleted.
     holder: Option<(String, Duration)>,
     /// Since when it is like that, by our clock.
-    since: Mono,
+    since: MonotonicTime,
 }
 
 /// What is to be done next.
@@ -86,9 +86,9 @@ pub enum Step {
     /// Write ourselves as holder: as a new lease (`None`), or in place of this one.
     Claim(Option<Stored>),
     /// Nothing until this moment: a leader renews then, and a call that failed is followed by a pause.
-    Rest(Mono),
+    Rest(MonotonicTime),
     /// Nothing until this moment, or look as soon as the lease seems to have changed.
-    Watch(Mono),
+    Watch(MonotonicTime),
 }
 
 impl Election {
@@ -103,7 +103,7 @@ impl Election {
     }
 
     /// Takes in what a look brought at `now`, the moment of its reply; `None` where there is no lease.
-    pub fn observe(&mut self, stored: Option<Stored>, now: Mono) {
+    pub fn observe(&mut self, stored: Option<Stored>, now: MonotonicTime) {
         (self.called, self.failed) = (Some(now), false);
         let before = self.seen.take();
         if let Some(before) = &before
@@ -126,14 +126,14 @@ impl Election {
     }
 
     /// Takes in a successful claim that was sent at `sent`.
-    pub fn claimed(&mut self, stored: Stored, sent: Mono) {
+    pub fn claimed(&mut self, stored: Stored, sent: MonotonicTime) {
         (self.called, self.failed, self.renewed) = (Some(sent), false, Some(sent));
         let holder = Some((self.identity.clone(), stored.duration));
         self.seen = Some(Seen { stored: Some(stored), holder, since: sent });
     }
 
     /// Takes in that a look or a claim that was sent at `sent` was refused, or brought no reply.
-    pub fn failed(&mut self, sent: Mono) {
+    pub fn failed(&mut self, sent: MonotonicTime) {
         (self.called, self.failed) = (Some(sent), true);
     }
 
@@ -143,7 +143,7 @@ impl Election {
     }
 
     /// Whether this replica leads at `now`.
-    pub fn leads(&self, terms: Terms, now: Mono) -> bool {
+    pub fn leads(&self, terms: Terms, now: MonotonicTime) -> bool {
         self.renewed.is_some_and(|sent| now < sent + terms.step_down())
     }
 
@@ -159,7 +159,7 @@ impl Election {
     }
 
     /// How long a call that is sent at `now` may take. A leader is back when its belief ends.
-    pub fn patience(&self, terms: Terms, now: Mono) -> Duration {
+    pub fn patience(&self, terms: Terms, now: MonotonicTime) -> Duration {
         match self.renewed.filter(|_| self.leads(terms, now)) {
             Some(sent) => (sent + terms.step_down()).since(now).min(terms.call()),
             None => terms.call(),
@@ -167,7 +167,7 @@ impl Election {
     }
 
     /// What to do at `now`.
-    pub fn next(&self, terms: Terms, now: Mono) -> Step {
+    pub fn next(&self, terms: Terms, now: MonotonicTime) -> Step {
         let look = self.called.map_or(now, |called| called + terms.retry());
         let Some(seen) = self.seen.as_ref().filter(|_| !self.failed) else {
             return if look <= now { Step::Look } else { Step::Rest(look) };
@@ -196,8 +196,8 @@ mod tests {
 
     const TERMS: Terms = Terms { duration: Duration::from_secs(15) };
 
-    fn at(second: u64) -> Mono {
-        Mono::new(Duration::from_secs(second))
+    fn at(second: u64) -> MonotonicTime {
+        MonotonicTime::new(Duration::from_secs(second))
     }
 
     fn lease(version: &str, holder: Option<&str>) -> Stored {
@@ -280,7 +280,7 @@ mod tests {
     fn renews_well_before_it_would_have_to_step_down() {
         let mut a = election("a");
         a.claimed(lease("1", Some("a")), at(0));
-        assert_eq!(a.next(TERMS, at(2)), Step::Rest(Mono::new(Duration::from_millis(2500))));
+        assert_eq!(a.next(TERMS, at(2)), Step::Rest(MonotonicTime::new(Duration::from_millis(2500))));
         assert!(matches!(a.next(TERMS, at(3)), Step::Claim(Some(_))));
     }
 
@@ -289,7 +289,7 @@ mod tests {
         let mut a = election("a");
         a.claimed(lease("1", Some("a")), at(0));
         a.failed(at(3));
-        assert_eq!(a.next(TERMS, at(4)), Step::Rest(Mono::new(Duration::from_millis(5500))));
+        assert_eq!(a.next(TERMS, at(4)), Step::Rest(MonotonicTime::new(Duration::from_millis(5500))));
         assert_eq!(a.next(TERMS, at(8)), Step::Look);
         a.observe(Some(lease("2", Some("a"))), at(8));
         assert_eq!(a.next(TERMS, at(8)), Step::Claim(Some(lease("2", Some("a")))));

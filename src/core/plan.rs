@@ -2,7 +2,7 @@
 
 use super::{
     effect::{PollRequest, WakeUp},
-    time::Mono,
+    time::MonotonicTime,
 };
 
 /// The decision. Every kind of object has rules and effects of its own.
@@ -30,12 +30,12 @@ impl<R, E> Plan<R, E> {
     }
 
     /// Wakes at `at`, or earlier where something earlier was planned.
-    pub(super) fn waking_at(mut self, at: Mono) -> Self {
+    pub(super) fn waking_at(mut self, at: MonotonicTime) -> Self {
         self.wake_by(at);
         self
     }
 
-    pub(super) fn wake_by(&mut self, at: Mono) {
+    pub(super) fn wake_by(&mut self, at: MonotonicTime) {
         self.wake_up = self.wake_up.or_at(at);
     }
 }

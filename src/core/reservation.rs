@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::{
     knowledge::Fence,
     retry::CREATE_BACKOFF,
-    time::{Mono, Now, after, until},
+    time::{MonotonicTime, Now, after, until},
 };
 use crate::api::Reason;
 
@@ -38,7 +38,7 @@ pub struct Refusal {
     /// Trigger that stood when it was refused.
     pub trigger: Option<Arc<str>>,
     /// When it was refused.
-    pub at: Mono,
+    pub at: MonotonicTime,
 }
 
 /// What became of the POST of a reservation.
@@ -69,7 +69,7 @@ pub struct Lookup {
     /// The API server's time when the request was sent.
     pub sent_at: Timestamp,
     /// The same moment on the monotonic clock.
-    pub sent: Mono,
+    pub sent: MonotonicTime,
     /// Describes another owner's object of that name; `None` when there was nothing (404).
     pub foreign: Option<String>,
 }
@@ -84,7 +84,7 @@ pub enum RunLocation<'a> {
         /// Who owns it.
         owner: &'a str,
         /// When to look again.
-        retry_at: Mono,
+        retry_at: MonotonicTime,
     },
     /// Too early to say.
     Uncertain {
@@ -109,7 +109,7 @@ pub enum RunLocation<'a> {
 pub fn locate_run(
     not_after: Timestamp,
     lookup: Option<&Lookup>,
-    sighted: Option<Mono>,
+    sighted: Option<MonotonicTime>,
     fence: Fence,
     now: Now,
 ) -> RunLocation<'_> {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::time::Mono;
+use super::time::MonotonicTime;
 use crate::api::{
     Compare, ParameterMapping, Request, UnmappedParameters,
     needs_sync::{MAX_PARAMETER_COUNT, MAX_PARAMETERS},
@@ -43,7 +43,7 @@ pub struct PollResult<A = PollResponse> {
     /// The facts.
     pub context: PollContext,
     /// When the question was sent.
-    pub sent: Mono,
+    pub sent: MonotonicTime,
     /// How long the answer took, waiting for its turn included.
     pub took: Duration,
     /// What came back.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{effect::DeleteRun, run::RunRecord, time::Mono};
+use super::{effect::DeleteRun, run::RunRecord, time::MonotonicTime};
 use crate::api::Outcome;
 
 /// How many finished runs are kept.
@@ -47,11 +47,11 @@ pub fn surplus<'a>(runs: impl IntoIterator<Item = &'a RunRecord>, limits: Limits
 /// its recorded end is known for `min_age`, so that whoever watches runs has seen it.
 pub fn due<'a>(
     surplus: impl IntoIterator<Item = &'a RunRecord>,
-    recorded_since: &BTreeMap<String, Mono>,
+    recorded_since: &BTreeMap<String, MonotonicTime>,
     min_age: Duration,
-    now: Mono,
-) -> (Vec<DeleteRun>, Option<Mono>) {
-    let (mut now_due, mut next) = (Vec::new(), None::<Mono>);
+    now: MonotonicTime,
+) -> (Vec<DeleteRun>, Option<MonotonicTime>) {
+    let (mut now_due, mut next) = (Vec::new(), None::<MonotonicTime>);
     for run in surplus {
         let Some(at) = recorded_since.get(&run.uid).map(|since| *since + min_age) else { continue };
         if at > now {

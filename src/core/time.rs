@@ -6,9 +6,9 @@ use jiff::{Timestamp, TimestampRound, Unit};
 
 /// Nanosecond-exact moment of this process's monotonic clock. Means nothing in another process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Mono(Duration);
+pub struct MonotonicTime(Duration);
 
-impl Mono {
+impl MonotonicTime {
     /// A moment that is `since_start` after the clock's start.
     pub const fn new(since_start: Duration) -> Self {
         Self(since_start)
@@ -25,7 +25,7 @@ impl Mono {
     }
 }
 
-impl Add<Duration> for Mono {
+impl Add<Duration> for MonotonicTime {
     type Output = Self;
 
     fn add(self, duration: Duration) -> Self {
@@ -41,7 +41,7 @@ pub struct Now {
     /// The API server's clock: its last `Date`, advanced by the monotonic clock. `None` before the first reply.
     pub server: Option<Timestamp>,
     /// This process's monotonic clock.
-    pub mono: Mono,
+    pub mono: MonotonicTime,
 }
 
 impl Now {

@@ -28,7 +28,7 @@ use crate::{
         condition::truncated,
         confidential::Confidential,
         response::{PollError, PollErrorKind},
-        time::{Mono, until},
+        time::{MonotonicTime, until},
     },
     port::Credentials,
 };
@@ -58,7 +58,7 @@ struct Caches {
     objects: Cache<ObjectKey, Arc<Data>>,
     /// By namespace, service account and audience.
     tokens: Cache<(String, String, String), Confidential>,
-    audiences: Option<(Mono, Arc<[String]>)>,
+    audiences: Option<(MonotonicTime, Arc<[String]>)>,
 }
 
 type Data = BTreeMap<String, Confidential>;

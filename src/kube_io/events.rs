@@ -11,7 +11,7 @@ use super::client::{Guarded, within};
 use crate::{
     api::{Reason, keys},
     clock::Clock,
-    core::{condition::truncated, delivery::Delivery, knowledge::ObjectInfo, note::Note, time::Mono},
+    core::{condition::truncated, delivery::Delivery, knowledge::ObjectInfo, note::Note, time::MonotonicTime},
 };
 
 /// Events that wait to be published. Beyond that they are dropped: they are for the reader, not for the record.
@@ -110,17 +110,17 @@ fn failed(reason: &str, error: &dyn Display) -> Delivery {
 #[derive(Default)]
 struct Pace {
     /// When the last has had its rest.
-    rested: Mono,
+    rested: MonotonicTime,
 }
 
 impl Pace {
     /// The moment for an event that is ready now.
-    fn next(&self, now: Mono) -> Mono {
+    fn next(&self, now: MonotonicTime) -> MonotonicTime {
         now + self.rested.since(now + CREDIT)
     }
 
     /// One was published from `begun` until now.
-    fn published(&mut self, begun: Mono, now: Mono) {
+    fn published(&mut self, begun: MonotonicTime, now: MonotonicTime) {
         self.rested = self.rested.max(begun) + (now.since(begun) * SHARE).min(MAX_REST);
     }
 }
@@ -154,7 +154,7 @@ mod tests {
 
     /// When each of so many events is published that are all ready at the start, and each of which takes this long.
     fn moments(took: Duration, count: usize) -> Vec<Duration> {
-        let (mut pace, start) = (Pace::default(), Mono::default() + Duration::from_hours(1));
+        let (mut pace, start) = (Pace::default(), MonotonicTime::default() + Duration::from_hours(1));
         let mut now = start;
         let published = |_| {
             let begun = pace.next(now);
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn after_a_quiet_time_the_next_events_do_not_wait() {
-        let (mut pace, start) = (Pace::default(), Mono::default() + Duration::from_hours(1));
+        let (mut pace, start) = (Pace::default(), MonotonicTime::default() + Duration::from_hours(1));
         (0..100).for_each(|_| pace.published(start, start + MAX_REST));
         assert!(pace.next(start) > start);
         let later = start + MAX_REST * 100;

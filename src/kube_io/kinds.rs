@@ -9,7 +9,7 @@ use std::{
 use serde::Deserialize;
 
 use super::client::{CallError, Guarded, get_opt};
-use crate::{clock::Clock, core::time::Mono};
+use crate::{clock::Clock, core::time::MonotonicTime};
 
 /// How soon a kind that was missing is looked for again.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -68,7 +68,7 @@ pub struct Kinds {
 }
 
 /// The kinds of one `apiVersion`, and when they were discovered. Held locked while they are, so that it is done once.
-type Discovered = tokio::sync::Mutex<Option<(Mono, Vec<Found>)>>;
+type Discovered = tokio::sync::Mutex<Option<(MonotonicTime, Vec<Found>)>>;
 
 #[derive(Clone, Deserialize)]
 struct Found {

@@ -20,7 +20,7 @@ use crate::{
     clock::Clock,
     core::{
         lease::{Election, Step, Stored, Terms},
-        time::Mono,
+        time::MonotonicTime,
     },
 };
 
@@ -200,7 +200,7 @@ impl Candidacy {
         format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases", self.settings.namespace)
     }
 
-    async fn read(&self, clients: &Clients, sent: Mono) -> Result<Option<Stored>, CallError> {
+    async fn read(&self, clients: &Clients, sent: MonotonicTime) -> Result<Option<Stored>, CallError> {
         let path = format!("{}/{}", self.path(), self.settings.name);
         let lease = self.in_time(sent, get_opt::<Lease>(&clients.reads, &path)).await?;
         Ok(lease.map(Into::into))
@@ -213,7 +213,7 @@ impl Candidacy {
         old: Option<&Stored>,
         hold: bool,
         clock: &Clock,
-        sent: Mono,
+        sent: MonotonicTime,
     ) -> Result<Stored, CallError> {
         let holder = hold.then_some(self.settings.identity.as_str());
         let changes_hands = old.is_some_and(|old| old.holder.as_deref() != holder && hold);
@@ -245,7 +245,11 @@ impl Candidacy {
     }
 
     /// A reply that comes too late to act on is none.
-    async fn in_time<T>(&self, sent: Mono, call: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
+    async fn in_time<T>(
+        &self,
+        sent: MonotonicTime,
+        call: impl Future<Output = Result<T, CallError>>,
+    ) -> Result<T, CallError> {
         let deadline = self.election().patience(self.terms(), sent);
         tokio::time::timeout(deadline, call).await.unwrap_or_else(|_| Err(CallError::Unknown("none in time".into())))
     }

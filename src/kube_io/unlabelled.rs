@@ -17,7 +17,7 @@ use crate::{
     clock::Clock,
     core::{
         run::{RunBackend, RunKind},
-        time::Mono,
+        time::MonotonicTime,
     },
 };
 
@@ -38,7 +38,7 @@ pub struct UnlabelledRuns {
 type Lists = HashMap<(RunKind, String), Arc<Listed>>;
 
 /// The last list of one kind and namespace. Held locked while it is made, so that it is made once.
-type Listed = tokio::sync::Mutex<Option<(Mono, HashMap<String, String>)>>;
+type Listed = tokio::sync::Mutex<Option<(MonotonicTime, HashMap<String, String>)>>;
 
 impl UnlabelledRuns {
     /// Reads through this client.

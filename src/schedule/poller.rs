@@ -19,7 +19,7 @@ use crate::{
     core::{
         effect::PollRequest,
         response::{Poll, PollError, PollErrorKind, PollResponse, PollResult, PollTarget},
-        time::Mono,
+        time::MonotonicTime,
     },
     port::PollClient,
 };
@@ -63,7 +63,7 @@ struct Shared {
 struct State {
     /// Boxed, because a table is half empty.
     planned: HashMap<Arc<str>, Box<PollRequest>>,
-    timers: BTreeSet<(Mono, Arc<str>)>,
+    timers: BTreeSet<(MonotonicTime, Arc<str>)>,
     in_flight: HashMap<Arc<str>, PollRequest>,
 }
 

@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::Notify;
 
 use super::timers;
-use crate::{clock::Clock, core::time::Mono};
+use crate::{clock::Clock, core::time::MonotonicTime};
 
 /// First and longest pause after a failed pass.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_mins(1));
@@ -32,7 +32,7 @@ struct Shared {
 struct State {
     ready: VecDeque<String>,
     entries: HashMap<String, Entry>,
-    timers: BTreeSet<(Mono, String)>,
+    timers: BTreeSet<(MonotonicTime, String)>,
 }
 
 #[derive(Default)]
@@ -44,7 +44,7 @@ struct Entry {
     /// Something happened during the pass: another one is due.
     again: bool,
     /// When it is due without an event.
-    timer: Option<Mono>,
+    timer: Option<MonotonicTime>,
     /// Failed passes in a row.
     failures: u32,
 }
@@ -66,7 +66,7 @@ pub enum Requeue {
     /// Look again at an event only.
     OnEvent,
     /// Look again at this moment, or at an event.
-    At(Mono),
+    At(MonotonicTime),
     /// Go on at once, before the keys that wait: the pass changed something.
     Now,
     /// Look again in turn: the pass was overtaken by somebody else's change.

@@ -2,10 +2,10 @@
 
 use tokio::sync::Notify;
 
-use crate::{clock::Clock, core::time::Mono};
+use crate::{clock::Clock, core::time::MonotonicTime};
 
 /// Calls `fire` whenever the moment that `first` tells has come, for ever. `changed` says that `first` may tell another.
-pub(super) async fn run(clock: &Clock, changed: &Notify, first: impl Fn() -> Option<Mono>, fire: impl Fn()) {
+pub(super) async fn run(clock: &Clock, changed: &Notify, first: impl Fn() -> Option<MonotonicTime>, fire: impl Fn()) {
     loop {
         // Made before `first` is asked, so that no change in between is missed.
         let changed = changed.notified();

@@ -12,7 +12,7 @@ use modelsync::{
         reservation::{Lookup, Post, PostState, Refusal},
         response::{Demand, PollError, PollErrorKind, PollResponse, PollResult},
         run::Phase,
-        time::{Mono, Now},
+        time::{MonotonicTime, Now},
         train::{Compiled, Follower, Observation, Rule, TrainPollResponse},
     },
 };
@@ -210,7 +210,7 @@ impl World {
 
     /// What a process could remember of this object.
     fn remembered(&mut self, dice: &mut Dice) {
-        let earlier = Mono::new(self.now.mono.since_start() / 2);
+        let earlier = MonotonicTime::new(self.now.mono.since_start() / 2);
         if !dice.once_in(4) {
             let mut context = self.context();
             match dice.below(15) {
@@ -254,7 +254,7 @@ impl World {
         let own: Vec<_> = self.own.iter().collect();
         self.memory.observe(&own, LIMITS, &self.status, *dice.pick(&[earlier, self.now.mono]));
         // Seen at the earliest: a look of this very moment is later.
-        self.memory.sighted.values_mut().for_each(|(_, at)| *at = Mono::new(Duration::ZERO));
+        self.memory.sighted.values_mut().for_each(|(_, at)| *at = MonotonicTime::new(Duration::ZERO));
     }
 
     /// Where a training is due, it often has failed before.
@@ -293,7 +293,7 @@ impl Dice {
         let wall = *self.pick(&["2026-03-01T12:00:00Z", "2026-03-01T12:00:00Z", "2026-03-01T12:30:00.5Z"]);
         let wall = if self.once_in(10) { self.time() } else { wall };
         let server = if self.once_in(8) { None } else { Some(wall.parse().unwrap()) };
-        Now { wall: wall.parse().unwrap(), server, mono: Mono::new(Duration::from_hours(self.next() % 3 + 1)) }
+        Now { wall: wall.parse().unwrap(), server, mono: MonotonicTime::new(Duration::from_hours(self.next() % 3 + 1)) }
     }
 
     fn spec(&mut self) -> Value {

@@ -19,7 +19,7 @@ use modelsync::{
         results::Results,
         retention::Limits,
         run::Phase,
-        time::Mono,
+        time::MonotonicTime,
         train::{Compiled, Effect, Facts, Plan, Rule, decide},
     },
 };
@@ -97,7 +97,7 @@ impl World {
         }
         let own: Vec<_> = self.own.iter().collect();
         self.memory.observe(&own, LIMITS, &self.status, self.now.mono);
-        self.memory.sighted.values_mut().for_each(|(_, at)| *at = Mono::new(Duration::ZERO));
+        self.memory.sighted.values_mut().for_each(|(_, at)| *at = MonotonicTime::new(Duration::ZERO));
     }
 }
 

@@ -4,13 +4,19 @@ use std::time::Duration;
 
 use modelsync::{
     api::{Condition, ConditionStatus, ConditionType},
-    core::{condition::find, effect::WakeUp, time::Mono},
+    core::{condition::find, effect::WakeUp, time::MonotonicTime},
 };
 
 /// Whether another pass is sure to follow a plan, soon enough: it wakes up or asks within `longest`, or the event that it
 /// waits for is `named`.
-pub fn is_followed(wake_up: WakeUp, asks: Option<Mono>, named: bool, now: Mono, longest: Duration) -> bool {
-    let waits = |at: Mono| at.since(now) <= longest;
+pub fn is_followed(
+    wake_up: WakeUp,
+    asks: Option<MonotonicTime>,
+    named: bool,
+    now: MonotonicTime,
+    longest: Duration,
+) -> bool {
+    let waits = |at: MonotonicTime| at.since(now) <= longest;
     let woken = match wake_up {
         WakeUp::At(at) => waits(at),
         WakeUp::OnEvent => named || asks.is_some(),

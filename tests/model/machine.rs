@@ -16,7 +16,7 @@ use modelsync::{
         retention::Limits,
         run::{Ending, Observed, Phase, RunRecord},
         sync::{Effect, Facts, Memory, Plan, Rule, Valid, decide, validate},
-        time::{Mono, Now, after},
+        time::{MonotonicTime, Now, after},
     },
     runs::backends,
 };
@@ -273,14 +273,14 @@ impl Machine {
     }
 
     /// Keeps of a memory what later passes can tell apart. Moments that are only ever compared keep their order.
-    fn canonical_memory(&self, memory: &mut Memory, status: &ModelSyncStatus, now: Mono) {
+    fn canonical_memory(&self, memory: &mut Memory, status: &ModelSyncStatus, now: MonotonicTime) {
         let open = status.reservation.as_ref();
         let slot = open.and_then(|open| open.slots.first()).map(|slot| slot.run_name.as_str());
         memory.failed_polls = memory.failed_polls.min(3);
         memory.post = memory.post.take().filter(|post| open.is_some_and(|open| open.nonce == post.nonce));
         memory.lookup = memory.lookup.take().filter(|lookup| slot == Some(lookup.run_name.as_str()));
         memory.sighted = memory.sighted.take().filter(|(name, ..)| slot == Some(name.as_str()));
-        let (long_ago, then) = (Mono::default(), Mono::new(Duration::from_nanos(1)));
+        let (long_ago, then) = (MonotonicTime::default(), MonotonicTime::new(Duration::from_nanos(1)));
         if let Some(lookup) = &mut memory.lookup
             && lookup.foreign.is_none()
         {

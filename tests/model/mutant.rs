@@ -8,7 +8,7 @@ use modelsync::{
     core::{
         run::RunRecord,
         sync::{Memory, Rule, Unlabelled},
-        time::{Mono, Now},
+        time::{MonotonicTime, Now},
     },
 };
 
@@ -132,7 +132,7 @@ impl Mutant {
             Self::DeletesByAgeSinceCreation => {
                 for run in own.iter().filter(|run| !run.is_active()) {
                     // The model's runs are old enough since their creation once they have ended.
-                    let long_ago = Mono::new(now.mono.since_start().saturating_sub(min_age));
+                    let long_ago = MonotonicTime::new(now.mono.since_start().saturating_sub(min_age));
                     facts.memory.recorded_since.insert(run.uid.clone(), long_ago);
                 }
             }

@@ -9,7 +9,7 @@ use modelsync::{
         reservation::{Lookup, Post, PostState, Refusal},
         response::{Demand, PollError, PollErrorKind, PollResponse, PollResult},
         sync::Unlabelled,
-        time::Mono,
+        time::MonotonicTime,
     },
 };
 
@@ -232,6 +232,8 @@ impl Machine {
     /// The process knows that no earlier operator's run is unfinished.
     pub fn has_searched(&self, world: &mut World, index: u8) {
         let view = &mut world.replicas[usize::from(index)].views[0];
-        view.remember(&self.memories, |memory| memory.unlabelled = Some(Unlabelled { run: None, at: Mono::default() }));
+        view.remember(&self.memories, |memory| {
+            memory.unlabelled = Some(Unlabelled { run: None, at: MonotonicTime::default() })
+        });
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use modelsync::core::time::Mono;
+use modelsync::core::time::MonotonicTime;
 
 /// Time in steps of [`TICK`].
 pub type Tick = i16;
@@ -27,13 +27,13 @@ pub fn tick_of(at: Timestamp) -> Tick {
     Tick::try_from((at.as_second() - START).div_euclid(SECONDS)).unwrap_or(Tick::MAX)
 }
 
-pub fn mono(tick: Tick) -> Mono {
-    Mono::new(PROCESS_START + TICK * u32::try_from(tick).unwrap())
+pub fn mono(tick: Tick) -> MonotonicTime {
+    MonotonicTime::new(PROCESS_START + TICK * u32::try_from(tick).unwrap())
 }
 
 /// The first tick at which `at` has come.
-pub fn tick_from(at: Mono) -> Tick {
-    let ticks = at.since(Mono::new(PROCESS_START)).as_millis().div_ceil(TICK.as_millis());
+pub fn tick_from(at: MonotonicTime) -> Tick {
+    let ticks = at.since(MonotonicTime::new(PROCESS_START)).as_millis().div_ceil(TICK.as_millis());
     Tick::try_from(ticks).unwrap_or(Tick::MAX)
 }
 

@@ -15,7 +15,7 @@ use kube::{
 };
 use modelsync::{
     api::{ConditionType::InSync, ModelSync},
-    core::{condition::find, time::Mono},
+    core::{condition::find, time::MonotonicTime},
 };
 use serde_json::Value;
 
@@ -66,7 +66,7 @@ fn record_end() -> Call {
 struct Row {
     object: String,
     rule: Rule,
-    began: Mono,
+    began: MonotonicTime,
 }
 
 impl Row {

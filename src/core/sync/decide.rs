@@ -24,7 +24,7 @@ use crate::{
         response::{Demand, PollError, PollErrorKind, PollResponse, PollTarget, Values, map_parameters},
         retention::{self, surplus},
         run::RunRecord,
-        time::{Mono, Now, after, until, whole_seconds},
+        time::{MonotonicTime, Now, after, until, whole_seconds},
         window::Permission,
     },
 };
@@ -139,7 +139,7 @@ pub(super) fn desired_unknown(facts: &Facts<'_>, valid: &Valid<'_>, response: &P
 fn needed(
     facts: &Facts<'_>,
     valid: &Valid<'_>,
-    (response, sent): (&PollResponse, Mono),
+    (response, sent): (&PollResponse, MonotonicTime),
     parameters: BTreeMap<String, String>,
     now: Now,
 ) -> Plan {

@@ -11,7 +11,7 @@ use crate::{
         response::PollResult,
         retention::{Limits, surplus},
         run::RunRecord,
-        time::Mono,
+        time::MonotonicTime,
     },
 };
 
@@ -21,7 +21,7 @@ pub struct Unlabelled {
     /// Name of the run; `None` when there is none.
     pub run: Option<String>,
     /// When it was looked for.
-    pub at: Mono,
+    pub at: MonotonicTime,
 }
 
 /// What this process knows of one object.
@@ -38,13 +38,13 @@ pub struct Memory {
     /// The last look-up.
     pub lookup: Option<Lookup>,
     /// When the reserved run was last seen: its name, its uid and the moment.
-    pub sighted: Option<(String, String, Mono)>,
+    pub sighted: Option<(String, String, MonotonicTime)>,
     /// How often a watched source of the object has changed.
     pub revision: u64,
     /// The last look for a run of an earlier operator.
     pub unlabelled: Option<Unlabelled>,
     /// Since when the recorded end of each finished run beyond the limits is known, by its uid.
-    pub recorded_since: BTreeMap<String, Mono>,
+    pub recorded_since: BTreeMap<String, MonotonicTime>,
 }
 
 impl Memory {
@@ -56,7 +56,7 @@ impl Memory {
 
     /// Takes in what the run store shows now: when the reserved run was last seen, and since when the end of each finished
     /// run is durable in status. Forgets what belongs to runs that are not reserved any more.
-    pub fn observe(&mut self, own: &[&RunRecord], limits: Limits, status: &ModelSyncStatus, now: Mono) {
+    pub fn observe(&mut self, own: &[&RunRecord], limits: Limits, status: &ModelSyncStatus, now: MonotonicTime) {
         let open = status.reservation.as_ref();
         let reserved = open.and_then(|open| open.slots.first());
         // An earlier operator's run is looked for before the first attempt only.
@@ -108,7 +108,7 @@ mod tests {
         core::response::{PollContext, PollResponse},
     };
 
-    fn remembered(process: Mono) -> Memory {
+    fn remembered(process: MonotonicTime) -> Memory {
         let at = Timestamp::UNIX_EPOCH;
         Memory {
             post: Some(Post { nonce: "p-1".into(), state: PostState::Created }),
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn keeps_what_it_knows_of_the_reserved_run() {
-        let now = Mono::default();
+        let now = MonotonicTime::default();
         let mut memory = remembered(now);
         memory.observe(&[], Limits::KEEP_ALL, &reserved("p-1", "a-1"), now);
         assert_eq!(memory, Memory { unlabelled: None, ..remembered(now) });
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn forgets_what_it_knows_of_a_run_that_is_not_reserved_any_more() {
-        let now = Mono::default();
+        let now = MonotonicTime::default();
         for status in [reserved("p-2", "a-2"), ModelSyncStatus { attempt: 1, ..ModelSyncStatus::default() }] {
             let mut memory = remembered(now);
             memory.observe(&[], Limits::KEEP_ALL, &status, now);
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn forgets_the_parameters_of_an_answer_once_a_run_is_reserved_on_it() {
-        let now = Mono::default();
+        let now = MonotonicTime::default();
         let parameters = || BTreeMap::from([("name".to_owned(), "churn".to_owned())]);
         let context =
             PollContext { uid: "uid".into(), generation: 1, attempt: 0, ended: true, trigger: None, revision: 0 };
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn remembers_the_look_for_an_earlier_operators_run_until_the_first_attempt() {
-        let now = Mono::default();
+        let now = MonotonicTime::default();
         let mut memory = remembered(now);
         memory.observe(&[], Limits::KEEP_ALL, &ModelSyncStatus::default(), now);
         assert_eq!(memory.unlabelled, remembered(now).unlabelled);

@@ -18,7 +18,7 @@ use crate::{
         reservation::{CREATE_WINDOW, PostState, Refusal, RunLocation, fence_deadline, locate_run, too_late},
         retry::{CREATE_BACKOFF, INVALID_RETRY},
         run::{Ending, RunRecord},
-        time::{Mono, Now, after, whole_seconds},
+        time::{MonotonicTime, Now, after, whole_seconds},
     },
 };
 
@@ -162,7 +162,7 @@ pub fn claim(slot: &mut TrainSlot, nonce: &str, now: Now) {
     slot.not_after = Some(slot.not_after.map_or(not_after, |earlier| earlier.max(not_after)));
 }
 
-fn retry_at(slot: &TrainSlot, refusal: &Refusal) -> Mono {
+fn retry_at(slot: &TrainSlot, refusal: &Refusal) -> MonotonicTime {
     let pause =
         if refusal.stalled { INVALID_RETRY } else { CREATE_BACKOFF.after(slot.create_failures.saturating_add(1)) };
     refusal.at + pause
@@ -226,7 +226,7 @@ fn waiting(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_, '_>, no
 }
 
 /// Every moment at which one of the slots has to be looked at again.
-fn wake_ups(facts: &Facts<'_>, slots: &Slots<'_, '_>, now: Now) -> Vec<Mono> {
+fn wake_ups(facts: &Facts<'_>, slots: &Slots<'_, '_>, now: Now) -> Vec<MonotonicTime> {
     let timeout = facts.spec.as_ref().ok().and_then(|valid| valid.run_timeout);
     let due = |(slot, state): &(&TrainSlot, CandidateRunState<'_>)| match state {
         CandidateRunState::Active(run) => StopRun::due_in(run, timeout, now).map(|wait| now.mono + wait),

@@ -28,7 +28,7 @@ use crate::{
         name::{self, MAX_ATTEMPT},
         response::{Demand, PollError},
         source::describe,
-        time::{Mono, Now, after, until},
+        time::{MonotonicTime, Now, after, until},
         window::Permission,
     },
 };
@@ -170,7 +170,7 @@ fn failure(observation: Option<&Observation>) -> Option<(Reason, String)> {
 fn start_if_allowed(
     (before, facts): (&Facts<'_>, &Facts<'_>),
     valid: &Valid<'_>,
-    (observation, sent): (Option<&Observation>, Option<Mono>),
+    (observation, sent): (Option<&Observation>, Option<MonotonicTime>),
     evaluation: &Evaluation,
     now: Now,
 ) -> Plan {

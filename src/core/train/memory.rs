@@ -16,7 +16,7 @@ use crate::{
         results::Results,
         retention::{Limits, surplus},
         run::RunRecord,
-        time::Mono,
+        time::MonotonicTime,
     },
 };
 
@@ -26,7 +26,7 @@ pub struct Measured {
     /// Texts by name.
     pub values: BTreeMap<String, Read<String>>,
     /// When it was asked.
-    pub sent: Mono,
+    pub sent: MonotonicTime,
 }
 
 /// What this process knows of one object.
@@ -41,21 +41,21 @@ pub struct Memory {
     /// The last look for each run.
     pub lookups: BTreeMap<String, Lookup>,
     /// When each reserved run was last seen, and its uid.
-    pub sighted: BTreeMap<String, (String, Mono)>,
+    pub sighted: BTreeMap<String, (String, MonotonicTime)>,
     /// What each run that has ended reports, by its uid.
     pub results: BTreeMap<String, Results>,
     /// What was measured of each run, by its uid.
     pub measured: BTreeMap<String, Measured>,
     /// When the open training's metrics were last asked for without any answer.
-    pub unmeasured: Option<Mono>,
+    pub unmeasured: Option<MonotonicTime>,
     /// How each candidate was judged, by its run's name, with the digest of what it was judged by.
     pub judged: BTreeMap<String, (String, Judgement)>,
     /// What stands where a record should, by its name, and when that was seen.
-    pub conflicts: BTreeMap<String, (String, Mono)>,
+    pub conflicts: BTreeMap<String, (String, MonotonicTime)>,
     /// Records of the open training that are certainly not there any more, by name.
     pub absent: BTreeSet<String>,
     /// Since when the recorded end of each finished run beyond the limits is known, by its uid.
-    pub recorded_since: BTreeMap<String, Mono>,
+    pub recorded_since: BTreeMap<String, MonotonicTime>,
     /// How often a watched source of the object has changed.
     pub revision: u64,
 }
@@ -79,13 +79,13 @@ impl Memory {
     }
 
     /// How things stand, if that was asked under these facts.
-    pub fn observed_in(&self, context: &PollContext) -> Option<(&Arc<TrainPollResponse>, Mono)> {
+    pub fn observed_in(&self, context: &PollContext) -> Option<(&Arc<TrainPollResponse>, MonotonicTime)> {
         let observed = self.observed.as_ref().filter(|observed| observed.context == *context)?;
         observed.result.as_ref().ok().map(|response| (response, observed.sent))
     }
 
     /// Takes in what the run store shows now, and forgets what belongs to trainings that have ended.
-    pub fn observe(&mut self, own: &[&RunRecord], limits: Limits, status: &ModelTrainStatus, now: Mono) {
+    pub fn observe(&mut self, own: &[&RunRecord], limits: Limits, status: &ModelTrainStatus, now: MonotonicTime) {
         let open = status.reservation.as_deref();
         let reserved = |name: &str| open.is_some_and(|open| open.slots.iter().any(|slot| slot.run_name == name));
         for run in own.iter().filter(|run| reserved(&run.name)) {

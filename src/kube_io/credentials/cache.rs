@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, hash::Hash};
 
-use crate::core::time::Mono;
+use crate::core::time::MonotonicTime;
 
 /// Entries by key, at most `most` of them, with at most `most_bytes` in all.
 pub(super) struct Cache<K, V> {
@@ -15,7 +15,7 @@ pub(super) struct Cache<K, V> {
 struct Entry<V> {
     value: V,
     bytes: usize,
-    until: Mono,
+    until: MonotonicTime,
 }
 
 impl<K: Eq + Hash + Clone, V: Clone> Cache<K, V> {
@@ -23,12 +23,12 @@ impl<K: Eq + Hash + Clone, V: Clone> Cache<K, V> {
         Self { entries: HashMap::new(), bytes: 0, most, most_bytes }
     }
 
-    pub(super) fn get(&self, key: &K, now: Mono) -> Option<V> {
+    pub(super) fn get(&self, key: &K, now: MonotonicTime) -> Option<V> {
         self.entries.get(key).filter(|entry| now < entry.until).map(|entry| entry.value.clone())
     }
 
     /// Keeps `value` until that moment, if there is room after those have gone that end sooner.
-    pub(super) fn put(&mut self, key: K, value: V, bytes: usize, until: Mono, now: Mono) {
+    pub(super) fn put(&mut self, key: K, value: V, bytes: usize, until: MonotonicTime, now: MonotonicTime) {
         self.remove(&key);
         if bytes > self.most_bytes {
             return;
@@ -64,8 +64,8 @@ mod tests {
 
     use super::*;
 
-    fn at(second: u64) -> Mono {
-        Mono::new(Duration::from_secs(second))
+    fn at(second: u64) -> MonotonicTime {
+        MonotonicTime::new(Duration::from_secs(second))
     }
 
     #[test]

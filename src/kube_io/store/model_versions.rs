@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    core::{time::Mono, version::VersionRecord},
+    core::{time::MonotonicTime, version::VersionRecord},
     kube_io::{
         record,
         versions::{self, StoredVersion},
@@ -46,9 +46,9 @@ struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Knowledge {
     /// Listed; last heard then, and told of everything up to this version.
-    Listed { heard: Mono, seen: u64 },
+    Listed { heard: MonotonicTime, seen: u64 },
     /// The kind is not installed.
-    Missing(Mono),
+    Missing(MonotonicTime),
 }
 
 /// What is known about the versions of one ModelTrain.
@@ -195,7 +195,7 @@ impl Inner {
         Some(gone)
     }
 
-    fn see(&mut self, scope: Option<&str>, now: Mono, version: u64) {
+    fn see(&mut self, scope: Option<&str>, now: MonotonicTime, version: u64) {
         if let Some(Knowledge::Listed { heard, seen }) = self.scopes.get_mut(&scope.map(str::to_owned)) {
             (*heard, *seen) = (now, version.max(*seen));
         }

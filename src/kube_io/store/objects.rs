@@ -12,7 +12,7 @@ use super::{Wake, index::Index, read, version, write};
 use crate::{
     api::Kind,
     clock::Clock,
-    core::time::Mono,
+    core::time::MonotonicTime,
     kube_io::{
         record::{self, ObjectRecord},
         watch::Sink,
@@ -34,7 +34,7 @@ struct Inner<K> {
     /// Scopes that have been listed, and up to which version their watch has told of everything.
     seen: HashMap<Option<String>, u64>,
     /// When the watch of each scope was last heard.
-    heard: HashMap<Option<String>, Mono>,
+    heard: HashMap<Option<String>, MonotonicTime>,
 }
 
 impl<K> Default for Inner<K> {

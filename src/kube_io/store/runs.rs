@@ -20,7 +20,7 @@ use crate::{
     core::{
         knowledge::RunKnowledge,
         run::{RunBackend, RunKind, RunRecord},
-        time::Mono,
+        time::MonotonicTime,
     },
     kube_io::{record, watch::Sink},
 };
@@ -31,9 +31,9 @@ enum Knowledge {
     /// Not listed yet.
     Unlisted,
     /// Listed; last heard then, and told of everything up to this version.
-    Listed { heard: Mono, seen: u64 },
+    Listed { heard: MonotonicTime, seen: u64 },
     /// The kind is not installed.
-    Missing(Mono),
+    Missing(MonotonicTime),
 }
 
 /// The runs of every kind.

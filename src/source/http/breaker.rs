@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use crate::{
     core::{
         response::{PollError, PollErrorKind},
-        time::{Mono, Now, after, whole_seconds},
+        time::{MonotonicTime, Now, after, whole_seconds},
     },
     source::text::poll_error,
 };
@@ -67,9 +67,9 @@ pub(super) struct Endpoints(HashMap<Endpoint, Trouble>);
 struct Trouble {
     failures: u32,
     last: PollError,
-    at: Mono,
+    at: MonotonicTime,
     /// End of the pause, on both clocks.
-    paused: Option<(Mono, Timestamp)>,
+    paused: Option<(MonotonicTime, Timestamp)>,
     /// A question is finding out whether the trouble is over.
     probed: bool,
 }
@@ -186,7 +186,7 @@ mod tests {
 
     fn at(seconds: u64) -> Now {
         let wall = Timestamp::from_second(i64::try_from(seconds).unwrap()).unwrap();
-        Now { wall, server: None, mono: Mono::new(Duration::from_secs(seconds)) }
+        Now { wall, server: None, mono: MonotonicTime::new(Duration::from_secs(seconds)) }
     }
 
     fn failed(class: PollErrorKind) -> Outcome {

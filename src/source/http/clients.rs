@@ -25,7 +25,7 @@ use super::{
 use crate::{
     core::{
         response::{PollError, PollErrorKind},
-        time::Mono,
+        time::MonotonicTime,
     },
     source::{address::AddressRules, text::poll_error},
 };
@@ -41,7 +41,7 @@ pub(super) struct Clients {
     lookup: Lookup,
     usual: Client,
     /// By the digest of the PEM text.
-    cached: Mutex<HashMap<[u8; 32], (Client, Mono)>>,
+    cached: Mutex<HashMap<[u8; 32], (Client, MonotonicTime)>>,
 }
 
 impl Clients {
@@ -54,7 +54,7 @@ impl Clients {
     pub(super) fn trusting(
         &self,
         authorities: Option<&Authorities<'_>>,
-        now: Mono,
+        now: MonotonicTime,
     ) -> Result<(Client, Option<[u8; 32]>), PollError> {
         let Some(authorities) = authorities else { return Ok((self.usual.clone(), None)) };
         let digest: [u8; 32] = Sha256::digest(authorities.pem).into();
@@ -129,7 +129,7 @@ mod tests {
 
     fn poll(clients: &Clients, pem: &str, second: u64) -> Result<(), PollError> {
         let authorities = Authorities { from: "ConfigMap ca, key x", pem: pem.as_bytes() };
-        clients.trusting(Some(&authorities), Mono::new(Duration::from_secs(second))).map(drop)
+        clients.trusting(Some(&authorities), MonotonicTime::new(Duration::from_secs(second))).map(drop)
     }
 
     #[test]

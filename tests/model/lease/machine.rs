@@ -5,7 +5,7 @@ use std::fmt;
 
 use modelsync::core::{
     lease::{Step, Stored, Terms},
-    time::Mono,
+    time::MonotonicTime,
 };
 
 use super::{
@@ -157,7 +157,7 @@ impl Machine {
                 if replica.clock < call.until {
                     world.budget.breaks -= 1;
                 }
-                replica.election.failed(Mono::new(duration(call.sent)));
+                replica.election.failed(MonotonicTime::new(duration(call.sent)));
                 abandon(&mut world, index);
                 end_if_stopping(&mut world, index);
             }
@@ -269,7 +269,7 @@ impl Machine {
         let index = flight.from.replica;
         let replica = &mut world.replicas[usize::from(index)];
         let sent = replica.call.take().unwrap().sent;
-        let moment = Mono::new(duration(sent));
+        let moment = MonotonicTime::new(duration(sent));
         match (flight.request, flight.stage) {
             (_, Stage::Refused) | (Request::Write { .. }, Stage::Found(None)) => replica.election.failed(moment),
             (Request::Get, Stage::Found(found)) => {

@@ -2,7 +2,7 @@
 
 use modelsync::core::{
     lease::{Election, Step, Stored, Terms},
-    time::Mono,
+    time::MonotonicTime,
 };
 
 use super::world::{Lease, Replica, Units, duration, stored};
@@ -63,7 +63,7 @@ impl Mutant {
     }
 
     /// When a claim that was sent and answered at these moments counts from.
-    pub fn renewed(self, sent: Mono, replied: Mono) -> Mono {
+    pub fn renewed(self, sent: MonotonicTime, replied: MonotonicTime) -> MonotonicTime {
         if self == Self::RenewedWhenReplied { replied } else { sent }
     }
 
@@ -75,9 +75,9 @@ impl Mutant {
         let identity = replica.election.identity().to_owned();
         match self {
             Self::TakeoverWithoutWait if !replica.met => {
-                replica.election.observe(lease.clone(), Mono::new(duration(0)));
+                replica.election.observe(lease.clone(), MonotonicTime::new(duration(0)));
             }
-            Self::SeenWhenAsked => now = Mono::new(duration(sent)),
+            Self::SeenWhenAsked => now = MonotonicTime::new(duration(sent)),
             Self::OwnDuration => lease = lease.map(|lease| Stored { duration: duration(0), ..lease }),
             Self::VanishedIsFree if lease.is_none() && !leads => replica.election = Election::new(identity),
             Self::WaitsAnewWithEachLook if !leads => replica.election = Election::new(identity),

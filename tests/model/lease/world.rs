@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use modelsync::core::{
     lease::{Election, Stored},
-    time::Mono,
+    time::MonotonicTime,
 };
 
 /// What clocks count in.
@@ -95,8 +95,8 @@ impl Replica {
         }
     }
 
-    pub fn now(&self) -> Mono {
-        Mono::new(duration(self.clock))
+    pub fn now(&self) -> MonotonicTime {
+        MonotonicTime::new(duration(self.clock))
     }
 }
 

@@ -10,7 +10,7 @@ use modelsync::{
         knowledge::{ManualOverrides, ObjectInfo},
         response::PollContext,
         run::{Ending, Observed, Phase, RunRecord},
-        time::Mono,
+        time::MonotonicTime,
         train::{Facts, Memory, Observation, TrainPollResponse},
         version::VersionRecord,
     },
@@ -97,8 +97,14 @@ impl Machine {
     }
 
     /// Keeps of a memory what later passes can tell apart. Moments that are only ever compared keep their order.
-    pub fn canonical_memory(&self, memory: &mut Memory, status: &ModelTrainStatus, identity: &ObjectInfo, now: Mono) {
-        let (long_ago, then) = (Mono::default(), Mono::new(Duration::from_nanos(1)));
+    pub fn canonical_memory(
+        &self,
+        memory: &mut Memory,
+        status: &ModelTrainStatus,
+        identity: &ObjectInfo,
+        now: MonotonicTime,
+    ) {
+        let (long_ago, then) = (MonotonicTime::default(), MonotonicTime::new(Duration::from_nanos(1)));
         let slots: Vec<_> = status.reservation.iter().flat_map(|open| &open.slots).collect();
         memory.failed_polls = memory.failed_polls.min(3);
         memory.posts.retain(|name, post| slots.iter().any(|slot| slot.run_name == *name && slot.nonce == post.nonce));

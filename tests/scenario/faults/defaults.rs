@@ -27,7 +27,7 @@ use modelsync::{
         ModelSync, Reason,
     },
     clock::Clock,
-    core::{condition::find, time::Mono},
+    core::{condition::find, time::MonotonicTime},
     kube_io::client::{CallError, Clients, Safeguards, call as send},
 };
 use serde_json::{Value, json};
@@ -167,7 +167,7 @@ async fn kubes_watcher_notices_a_silent_watch_after_its_time_out_and_five_second
 async fn reaction(world: &World, reactions: impl Fn() -> usize) -> Duration {
     let (clock, mut total) = (Clock::system(), Duration::ZERO);
     for n in 0..4 {
-        let (before, began): (_, Mono) = (reactions(), clock.mono());
+        let (before, began): (_, MonotonicTime) = (reactions(), clock.mono());
         world.trigger("healthy", &n.to_string()).await;
         world.wait("a reaction", async || (reactions() > before).then_some(())).await;
         total += clock.mono().since(began);

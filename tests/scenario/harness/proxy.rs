@@ -18,7 +18,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use kube::{Client, Config, client::Body, config::AuthInfo};
-use modelsync::{clock::Clock, core::time::Mono};
+use modelsync::{clock::Clock, core::time::MonotonicTime};
 use serde_json::json;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -40,7 +40,7 @@ pub struct Seen {
     /// Path and query.
     pub uri: String,
     /// When it arrived, on the proxy's clock.
-    pub at: Mono,
+    pub at: MonotonicTime,
     /// What the API server answered; `None` where it was not asked, or has not answered yet.
     pub code: Option<u16>,
 }
