@@ -28,11 +28,11 @@ pub struct Budget {
 
 /// Whether a training may be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
+pub enum Capacity {
     /// Now.
     Now,
     /// Not before this moment, and then unless others have been started.
-    At(Timestamp),
+    FreeAt(Timestamp),
 }
 
 impl Budget {
@@ -55,12 +55,12 @@ impl Budget {
     /// Whether a training fits at `now`, after the starts in `status.budget.startedAt`, in any order.
     ///
     /// A start counts for the length of the window, from its own moment on.
-    pub fn room(&self, started_at: &[Timestamp], now: Timestamp) -> Room {
+    pub fn capacity(&self, started_at: &[Timestamp], now: Timestamp) -> Capacity {
         let counting = self.counting(started_at, now);
         let too_many = (counting.len() + self.attempt).saturating_sub(self.runs);
         // As many of the oldest must leave first. `parse` refuses an attempt that is larger than the budget.
         let last_to_leave = too_many.checked_sub(1).and_then(|index| counting.get(index));
-        last_to_leave.map_or(Room::Now, |start| Room::At(after(*start, self.window)))
+        last_to_leave.map_or(Capacity::Now, |start| Capacity::FreeAt(after(*start, self.window)))
     }
 
     /// The starts to be stored with the reservation of a training: those that count still, and its own, oldest first; at
@@ -72,7 +72,7 @@ impl Budget {
     }
 
     fn counting(&self, started_at: &[Timestamp], now: Timestamp) -> Vec<Timestamp> {
-        let mut starts = rectified(started_at, now);
+        let mut starts = clamp_to_now(started_at, now);
         starts.retain(|start| after(*start, self.window) > now);
         starts
     }
@@ -81,7 +81,7 @@ impl Budget {
 /// `starts` in order, with those later than `now` moved there: the clock went back, and nobody is to wait for longer than
 /// the window. To be stored where a training waits, for each call moves them anew. Nothing changes where the clock runs
 /// on: those out of the window are left until [`Budget::note`], so that time alone causes no write.
-pub fn rectified(starts: &[Timestamp], now: Timestamp) -> Vec<Timestamp> {
+pub fn clamp_to_now(starts: &[Timestamp], now: Timestamp) -> Vec<Timestamp> {
     let mut starts: Vec<_> = starts.iter().map(|start| *start.min(&now)).collect();
     starts.sort_unstable();
     starts
@@ -132,17 +132,17 @@ mod tests {
     fn attempt_that_does_not_fit_waits_until_enough_runs_have_left_the_window() {
         let budget = parse(4, "1h", 2).unwrap();
         let starts = [at("10:00:00"), at("10:10:00"), at("10:20:00")];
-        assert_eq!(budget.room(&starts[..2], at("10:30:00")), Room::Now);
-        assert_eq!(budget.room(&starts, at("10:30:00")), Room::At(at("11:00:00")), "one has to leave");
-        assert_eq!(budget.room(&starts, at("11:00:00")), Room::Now, "the first has left");
+        assert_eq!(budget.capacity(&starts[..2], at("10:30:00")), Capacity::Now);
+        assert_eq!(budget.capacity(&starts, at("10:30:00")), Capacity::FreeAt(at("11:00:00")), "one has to leave");
+        assert_eq!(budget.capacity(&starts, at("11:00:00")), Capacity::Now, "the first has left");
         let full = [at("10:00:00"), at("10:10:00"), at("10:20:00"), at("10:20:00")];
-        assert_eq!(budget.room(&full, at("10:30:00")), Room::At(at("11:10:00")), "two have to leave");
+        assert_eq!(budget.capacity(&full, at("10:30:00")), Capacity::FreeAt(at("11:10:00")), "two have to leave");
     }
 
     #[test]
     fn budget_that_was_made_smaller_counts_what_was_started_before() {
         let starts = [at("10:00:00"), at("10:10:00"), at("10:20:00"), at("10:30:00")];
-        assert_eq!(parse(2, "1h", 1).unwrap().room(&starts, at("10:40:00")), Room::At(at("11:20:00")));
+        assert_eq!(parse(2, "1h", 1).unwrap().capacity(&starts, at("10:40:00")), Capacity::FreeAt(at("11:20:00")));
     }
 
     #[test]
@@ -156,10 +156,10 @@ mod tests {
     fn clock_that_went_back_makes_nobody_wait_longer_than_the_window() {
         let budget = parse(1, "1h", 1).unwrap();
         let ahead = [at("20:00:00")];
-        let corrected = rectified(&ahead, at("10:00:00"));
-        assert_eq!(budget.room(&corrected, at("10:00:00")), Room::At(at("11:00:00")));
-        assert_eq!(rectified(&corrected, at("10:30:00")), corrected, "once stored it stays");
-        assert_eq!(budget.room(&corrected, at("11:00:00")), Room::Now);
+        let corrected = clamp_to_now(&ahead, at("10:00:00"));
+        assert_eq!(budget.capacity(&corrected, at("10:00:00")), Capacity::FreeAt(at("11:00:00")));
+        assert_eq!(clamp_to_now(&corrected, at("10:30:00")), corrected, "once stored it stays");
+        assert_eq!(budget.capacity(&corrected, at("11:00:00")), Capacity::Now);
     }
 
     #[test]
@@ -185,17 +185,17 @@ mod tests {
             for step in steps {
                 second += step;
                 let now = Timestamp::from_second(second).unwrap();
-                prop_assert_eq!(&rectified(&noted, now), &noted, "a clock that runs on changes nothing");
-                match budget.room(&noted, now) {
-                    Room::Now => {
+                prop_assert_eq!(&clamp_to_now(&noted, now), &noted, "a clock that runs on changes nothing");
+                match budget.capacity(&noted, now) {
+                    Capacity::Now => {
                         noted = budget.note(&noted, now);
                         all.extend(std::iter::repeat_n(second, attempt));
                     }
-                    Room::At(free) => {
+                    Capacity::FreeAt(free) => {
                         prop_assert!(now < free && free <= after(now, span));
-                        prop_assert_eq!(budget.room(&noted, free), Room::Now, "then there is room");
+                        prop_assert_eq!(budget.capacity(&noted, free), Capacity::Now, "then there is room");
                         let just_before = Timestamp::from_second(free.as_second() - 1).unwrap();
-                        prop_assert_eq!(budget.room(&noted, just_before), Room::At(free), "and not earlier");
+                        prop_assert_eq!(budget.capacity(&noted, just_before), Capacity::FreeAt(free), "and not earlier");
                     }
                 }
             }

@@ -19,7 +19,7 @@ use crate::{
         TrainSlot, TrainTarget,
     },
     core::{
-        budget::{Room, rectified},
+        budget::{Capacity, clamp_to_now},
         chain::recorded_input,
         digest,
         freshness::{Evaluation, InputSeen, Seen, evaluate},
@@ -236,8 +236,8 @@ fn no_room(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Option<Plan> {
     let budget = valid.budget?;
     // A start that lies ahead is the mistake of some clock. It is stored where it is moved to, so that the wait ends.
     let started = facts.status.budget.as_ref().map_or(&[][..], |budget| &budget.started_at);
-    let Room::At(frees_at) = budget.room(started, now.wall) else { return None };
-    let budget = BudgetStatus { started_at: rectified(started, now.wall), frees_at: Some(frees_at) };
+    let Capacity::FreeAt(frees_at) = budget.capacity(started, now.wall) else { return None };
+    let budget = BudgetStatus { started_at: clamp_to_now(started, now.wall), frees_at: Some(frees_at) };
     let status = ModelTrainStatus { budget: Some(budget), ..facts.status.clone() };
     let facts = &Facts { status: &status, ..facts.clone() };
     Some(waiting_until(facts, Rule::BudgetSpent, &Situation::BudgetSpent { frees_at }, Some(frees_at), now))
