@@ -10,8 +10,8 @@ mod breaker;
 mod clients;
 mod failure;
 mod head;
+mod limiter;
 mod resolver;
-mod turns;
 
 use std::{
     fmt,
@@ -31,7 +31,7 @@ use url::Host;
 use self::{
     breaker::{Endpoint, Outcome},
     clients::Clients,
-    turns::Turns,
+    limiter::HostLimiter,
 };
 pub use self::{
     head::Head,
@@ -148,7 +148,7 @@ pub struct GuardedClient {
     rules: Arc<AddressRules>,
     cluster_domain: Arc<str>,
     clients: Arc<Clients>,
-    turns: Turns,
+    limiter: HostLimiter,
 }
 
 impl<'a> Exchange<'a> {
@@ -219,8 +219,8 @@ impl GuardedClient {
         let Setup { clock, rules, cluster_domain, most, roots, lookup } = setup;
         let rules = Arc::new(rules);
         let clients = Arc::new(Clients::new(Arc::clone(&rules), lookup, roots)?);
-        let turns = Turns::new(clock.clone(), most);
-        Ok(Self { clock, rules, cluster_domain: cluster_domain.into(), clients, turns })
+        let limiter = HostLimiter::new(clock.clone(), most);
+        Ok(Self { clock, rules, cluster_domain: cluster_domain.into(), clients, limiter })
     }
 
     /// Sends one request and reads its answer. Any status is a [`Reply`]; the body is read of status 200 only, and
@@ -235,11 +235,11 @@ impl GuardedClient {
             self.check_literal(&url)?;
             self.check_confidential(&url, &exchange.headers)?;
             let (client, authorities) = self.clients.trusting(exchange.authorities.as_ref(), self.clock.mono())?;
-            let turn = self.turns.take(host(&url), endpoint(&url, &exchange, authorities)).await?;
+            let permit = self.limiter.take(host(&url), endpoint(&url, &exchange, authorities)).await?;
             let absent_is_fine = exchange.absent_is_fine;
             // Boxed, because many questions may wait for their turn and need no room for an answer yet.
             let result = Box::pin(within_deadline(client, url, exchange)).await;
-            turn.settle(Outcome::of(&result, absent_is_fine));
+            permit.settle(Outcome::of(&result, absent_is_fine));
             result
         };
         match sent.await {

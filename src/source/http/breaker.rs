@@ -41,7 +41,7 @@ pub(super) struct Endpoint {
 
 /// Which share of its host an endpoint gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Lane {
+pub(super) enum Pool {
     /// The usual one.
     Fast,
     /// The small one, for endpoints whose last question timed out.
@@ -61,10 +61,10 @@ pub(super) enum Outcome {
 
 /// The endpoints in trouble. Those that answer cost nothing.
 #[derive(Debug, Default)]
-pub(super) struct Endpoints(HashMap<Endpoint, Trouble>);
+pub(super) struct Endpoints(HashMap<Endpoint, EndpointHealth>);
 
 #[derive(Debug)]
-struct Trouble {
+struct EndpointHealth {
     failures: u32,
     last: PollError,
     at: MonotonicTime,
@@ -91,14 +91,15 @@ impl Outcome {
 
 impl Endpoints {
     /// The lane for the next question to this endpoint.
-    pub(super) fn lane(&self, endpoint: &Endpoint) -> Lane {
-        let slow = self.0.get(endpoint).is_some_and(|trouble| trouble.last.class == PollErrorKind::Timeout);
-        if slow { Lane::Slow } else { Lane::Fast }
+    pub(super) fn pool(&self, endpoint: &Endpoint) -> Pool {
+        let slow = self.0.get(endpoint).is_some_and(|health| health.last.class == PollErrorKind::Timeout);
+        if slow { Pool::Slow } else { Pool::Fast }
     }
 
     /// Whether this endpoint may be asked now, or why not and until when.
     pub(super) fn check(&self, endpoint: &Endpoint, now: Now) -> Result<(), PollError> {
-        let Some(Trouble { failures, last, paused: Some((until, wall)), probed, .. }) = self.0.get(endpoint) else {
+        let Some(EndpointHealth { failures, last, paused: Some((until, wall)), probed, .. }) = self.0.get(endpoint)
+        else {
             return Ok(());
         };
         let when = if now.mono < *until {
@@ -116,9 +117,9 @@ impl Endpoints {
     /// settled no other goes out.
     pub(super) fn begin(&mut self, endpoint: &Endpoint, now: Now) -> Result<bool, PollError> {
         self.check(endpoint, now)?;
-        let paused = self.0.get_mut(endpoint).filter(|trouble| trouble.paused.is_some());
-        Ok(paused.is_some_and(|trouble| {
-            trouble.probed = true;
+        let paused = self.0.get_mut(endpoint).filter(|health| health.paused.is_some());
+        Ok(paused.is_some_and(|health| {
+            health.probed = true;
             true
         }))
     }
@@ -129,8 +130,8 @@ impl Endpoints {
             Outcome::Reached => drop(self.0.remove(endpoint)),
             Outcome::Failed(failure) => self.fail(endpoint, probe, failure, now),
             Outcome::Unknown if probe => {
-                if let Some(trouble) = self.0.get_mut(endpoint) {
-                    trouble.probed = false;
+                if let Some(health) = self.0.get_mut(endpoint) {
+                    health.probed = false;
                 }
             }
             Outcome::Unknown => {}
@@ -141,7 +142,7 @@ impl Endpoints {
         if !self.0.contains_key(endpoint) {
             self.make_room();
         }
-        let trouble = self.0.entry(endpoint.clone()).or_insert_with(|| Trouble {
+        let health = self.0.entry(endpoint.clone()).or_insert_with(|| EndpointHealth {
             failures: 0,
             last: last.clone(),
             at: now.mono,
@@ -149,14 +150,14 @@ impl Endpoints {
             probed: false,
         });
         // Questions that were under way when the pause began fail for the same reason; they are one failure.
-        if trouble.paused.is_some() && !probe {
+        if health.paused.is_some() && !probe {
             return;
         }
-        trouble.failures = trouble.failures.saturating_add(1);
-        (trouble.last, trouble.at, trouble.probed) = (last, now.mono, false);
-        if trouble.failures >= TOLERATED {
-            let pause = pause(trouble.failures - TOLERATED);
-            trouble.paused = Some((now.mono + pause, after(now.wall, pause)));
+        health.failures = health.failures.saturating_add(1);
+        (health.last, health.at, health.probed) = (last, now.mono, false);
+        if health.failures >= TOLERATED {
+            let pause = pause(health.failures - TOLERATED);
+            health.paused = Some((now.mono + pause, after(now.wall, pause)));
         }
     }
 
@@ -164,7 +165,7 @@ impl Endpoints {
         if self.0.len() < MAX_REMEMBERED {
             return;
         }
-        let oldest = self.0.iter().min_by_key(|(_, trouble)| trouble.at).map(|(endpoint, _)| endpoint.clone());
+        let oldest = self.0.iter().min_by_key(|(_, health)| health.at).map(|(endpoint, _)| endpoint.clone());
         if let Some(oldest) = oldest {
             self.0.remove(&oldest);
         }
@@ -268,14 +269,14 @@ mod tests {
     #[test]
     fn an_endpoint_is_slow_from_its_time_out_to_its_next_answer() {
         let (mut endpoints, one) = (Endpoints::default(), endpoint("http://h/"));
-        for (outcome, lane) in [
-            (failed(PollErrorKind::Unreachable), Lane::Fast),
-            (failed(PollErrorKind::Timeout), Lane::Slow),
-            (Outcome::Unknown, Lane::Slow),
-            (Outcome::Reached, Lane::Fast),
+        for (outcome, pool) in [
+            (failed(PollErrorKind::Unreachable), Pool::Fast),
+            (failed(PollErrorKind::Timeout), Pool::Slow),
+            (Outcome::Unknown, Pool::Slow),
+            (Outcome::Reached, Pool::Fast),
         ] {
             endpoints.settle(&one, false, outcome.clone(), at(0));
-            assert_eq!(endpoints.lane(&one), lane, "after {outcome:?}");
+            assert_eq!(endpoints.pool(&one), pool, "after {outcome:?}");
         }
     }
 

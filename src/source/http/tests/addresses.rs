@@ -86,10 +86,10 @@ async fn what_is_denied_is_refused_even_if_it_is_allowed() {
 async fn a_name_that_changes_its_address_never_gets_a_connection_to_a_refused_one() {
     let open = good_at("127.0.0.2:0").await;
     let shut = good_at(&format!("127.0.0.1:{}", open.port())).await;
-    let turn = Arc::new(AtomicUsize::new(0));
+    let permit = Arc::new(AtomicUsize::new(0));
     let lookup: Lookup = Arc::new(move |_| {
         let address =
-            if turn.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) { [127, 0, 0, 2] } else { [127, 0, 0, 1] };
+            if permit.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) { [127, 0, 0, 2] } else { [127, 0, 0, 1] };
         Box::pin(async move { Ok(vec![IpAddr::from(address)]) })
     });
     let client = client_of(rules(&["127.0.0.2/32"]), lookup);

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::breaker::{Endpoint, Endpoints, Lane, Outcome};
+use super::breaker::{Endpoint, Endpoints, Outcome, Pool};
 use crate::{clock::Clock, core::response::PollError};
 
 /// Requests under way to one host.
@@ -20,7 +20,7 @@ const PER_HOST_SLOW: usize = 4;
 
 /// Hands out turns. Cheap to clone; clones hand out the same ones.
 #[derive(Clone, Debug)]
-pub(super) struct Turns {
+pub(super) struct HostLimiter {
     clock: Arc<Clock>,
     all: Arc<Semaphore>,
     state: Arc<Mutex<State>>,
@@ -29,19 +29,19 @@ pub(super) struct Turns {
 #[derive(Debug, Default)]
 struct State {
     endpoints: Endpoints,
-    lanes: HashMap<(String, Lane), Arc<Semaphore>>,
+    pools: HashMap<(String, Pool), Arc<Semaphore>>,
 }
 
 /// A place in a host's lane. The lane is forgotten with its last place.
 struct Place {
-    turns: Turns,
-    key: (String, Lane),
-    lane: Arc<Semaphore>,
+    limiter: HostLimiter,
+    key: (String, Pool),
+    pool: Arc<Semaphore>,
     permit: Option<OwnedSemaphorePermit>,
 }
 
 /// The right to send one request. Whoever drops it unsettled has not found out anything.
-pub(super) struct Turn {
+pub(super) struct Permit {
     place: Place,
     endpoint: Endpoint,
     probe: bool,
@@ -49,31 +49,31 @@ pub(super) struct Turn {
     _among_all: Option<OwnedSemaphorePermit>,
 }
 
-impl Turns {
+impl HostLimiter {
     /// At most `most` requests at once.
     pub(super) fn new(clock: Arc<Clock>, most: usize) -> Self {
         Self { clock, all: Arc::new(Semaphore::new(most)), state: Arc::default() }
     }
 
     /// Waits for a turn at this host (with its port); fails at once where the endpoint is paused.
-    pub(super) async fn take(&self, host: String, endpoint: Endpoint) -> Result<Turn, PollError> {
+    pub(super) async fn take(&self, host: String, endpoint: Endpoint) -> Result<Permit, PollError> {
         let mut place = self.place(host, &endpoint)?;
         // The semaphores are never closed, so neither can fail.
-        place.permit = place.lane.clone().acquire_owned().await.ok();
+        place.permit = place.pool.clone().acquire_owned().await.ok();
         let among_all = self.all.clone().acquire_owned().await.ok();
         // The endpoint may have been paused while this question waited.
         let probe = self.state().endpoints.begin(&endpoint, self.clock.now())?;
-        Ok(Turn { place, endpoint, probe, settled: false, _among_all: among_all })
+        Ok(Permit { place, endpoint, probe, settled: false, _among_all: among_all })
     }
 
     fn place(&self, host: String, endpoint: &Endpoint) -> Result<Place, PollError> {
         let mut state = self.state();
         state.endpoints.check(endpoint, self.clock.now())?;
-        let key = (host, state.endpoints.lane(endpoint));
-        let most = if key.1 == Lane::Slow { PER_HOST_SLOW } else { PER_HOST };
-        let lane = state.lanes.entry(key.clone()).or_insert_with(|| Arc::new(Semaphore::new(most))).clone();
+        let key = (host, state.endpoints.pool(endpoint));
+        let most = if key.1 == Pool::Slow { PER_HOST_SLOW } else { PER_HOST };
+        let pool = state.pools.entry(key.clone()).or_insert_with(|| Arc::new(Semaphore::new(most))).clone();
         drop(state);
-        Ok(Place { turns: self.clone(), key, lane, permit: None })
+        Ok(Place { limiter: self.clone(), key, pool, permit: None })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -81,7 +81,7 @@ impl Turns {
     }
 }
 
-impl Turn {
+impl Permit {
     /// Ends the turn with what it has found out.
     pub(super) fn settle(mut self, outcome: Outcome) {
         self.end(outcome);
@@ -89,13 +89,13 @@ impl Turn {
 
     fn end(&mut self, outcome: Outcome) {
         if !std::mem::replace(&mut self.settled, true) {
-            let turns = &self.place.turns;
-            turns.state().endpoints.settle(&self.endpoint, self.probe, outcome, turns.clock.now());
+            let limiter = &self.place.limiter;
+            limiter.state().endpoints.settle(&self.endpoint, self.probe, outcome, limiter.clock.now());
         }
     }
 }
 
-impl Drop for Turn {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.end(Outcome::Unknown);
     }
@@ -103,11 +103,11 @@ impl Drop for Turn {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut state = self.turns.state();
+        let mut state = self.limiter.state();
         drop(self.permit.take());
         // This place and the table: nobody else has the lane or waits for it.
-        if Arc::strong_count(&self.lane) == 2 {
-            state.lanes.remove(&self.key);
+        if Arc::strong_count(&self.pool) == 2 {
+            state.pools.remove(&self.key);
         }
     }
 }
@@ -131,48 +131,48 @@ mod tests {
     }
 
     /// Takes turns until one would have to wait.
-    fn take_all(turns: &Turns, host: &str, path: &str) -> Vec<Turn> {
-        std::iter::from_fn(|| turns.take(host.into(), endpoint(path)).now_or_never()).map(Result::unwrap).collect()
+    fn take_all(limiter: &HostLimiter, host: &str, path: &str) -> Vec<Permit> {
+        std::iter::from_fn(|| limiter.take(host.into(), endpoint(path)).now_or_never()).map(Result::unwrap).collect()
     }
 
     #[test]
     fn one_host_gets_its_share_and_leaves_the_rest_to_others() {
-        let turns = Turns::new(Clock::system(), 40);
-        let one = take_all(&turns, "h:80", "x");
-        let other = take_all(&turns, "i:80", "x");
+        let limiter = HostLimiter::new(Clock::system(), 40);
+        let one = take_all(&limiter, "h:80", "x");
+        let other = take_all(&limiter, "i:80", "x");
         assert_eq!((one.len(), other.len()), (32, 8));
         drop(one);
-        assert_eq!(take_all(&turns, "i:80", "x").len(), 24, "a turn that ends makes room");
+        assert_eq!(take_all(&limiter, "i:80", "x").len(), 24, "a turn that ends makes room");
     }
 
     #[test]
     fn who_waits_for_a_host_holds_no_place_among_all() {
-        let turns = Turns::new(Clock::system(), 33);
-        let _busy = take_all(&turns, "h:80", "x");
-        let mut waiting: Vec<_> = (0..100).map(|_| Box::pin(turns.take("h:80".into(), endpoint("x")))).collect();
+        let limiter = HostLimiter::new(Clock::system(), 33);
+        let _busy = take_all(&limiter, "h:80", "x");
+        let mut waiting: Vec<_> = (0..100).map(|_| Box::pin(limiter.take("h:80".into(), endpoint("x")))).collect();
         assert!(waiting.iter_mut().all(|waits| waits.now_or_never().is_none()));
-        assert_eq!(take_all(&turns, "i:80", "x").len(), 1);
+        assert_eq!(take_all(&limiter, "i:80", "x").len(), 1);
     }
 
     #[test]
     fn endpoints_that_timed_out_share_a_lane_of_four() {
-        let turns = Turns::new(Clock::system(), 256);
+        let limiter = HostLimiter::new(Clock::system(), 256);
         for path in ["x", "y"] {
-            turns.take("h:80".into(), endpoint(path)).now_or_never().unwrap().unwrap().settle(time_out());
+            limiter.take("h:80".into(), endpoint(path)).now_or_never().unwrap().unwrap().settle(time_out());
         }
-        let slow = take_all(&turns, "h:80", "x");
-        assert_eq!((slow.len(), take_all(&turns, "h:80", "y").len()), (4, 0));
-        assert_eq!(take_all(&turns, "h:80", "z").len(), 32, "the host's other endpoints do not wait for them");
+        let slow = take_all(&limiter, "h:80", "x");
+        assert_eq!((slow.len(), take_all(&limiter, "h:80", "y").len()), (4, 0));
+        assert_eq!(take_all(&limiter, "h:80", "z").len(), 32, "the host's other endpoints do not wait for them");
     }
 
     #[test]
     fn a_question_that_waited_is_not_sent_to_an_endpoint_that_was_paused_meanwhile() {
-        let turns = Turns::new(Clock::system(), 5);
-        let busy = take_all(&turns, "h:80", "x");
-        let mut waits = Box::pin(turns.take("h:80".into(), endpoint("x")));
+        let limiter = HostLimiter::new(Clock::system(), 5);
+        let busy = take_all(&limiter, "h:80", "x");
+        let mut waits = Box::pin(limiter.take("h:80".into(), endpoint("x")));
         assert!((&mut waits).now_or_never().is_none());
-        for turn in busy {
-            turn.settle(time_out());
+        for permit in busy {
+            permit.settle(time_out());
         }
         let refusal = waits.now_or_never().unwrap().err().unwrap();
         assert_eq!(refusal.class, PollErrorKind::Paused);
@@ -181,8 +181,8 @@ mod tests {
     #[test]
     fn a_turn_that_is_dropped_leaves_the_end_of_the_pause_to_another() {
         let clock = Clock::system();
-        let turns = Turns::new(clock.clone(), 5);
-        let take = || turns.take("h:80".into(), endpoint("x")).now_or_never().unwrap();
+        let limiter = HostLimiter::new(clock.clone(), 5);
+        let take = || limiter.take("h:80".into(), endpoint("x")).now_or_never().unwrap();
         for _ in 0..5 {
             take().unwrap().settle(time_out());
         }
@@ -192,18 +192,18 @@ mod tests {
         assert!(take().is_err(), "one at a time");
         drop(probe);
         take().unwrap().settle(Outcome::Reached);
-        assert_eq!(take_all(&turns, "h:80", "x").len(), 5);
+        assert_eq!(take_all(&limiter, "h:80", "x").len(), 5);
     }
 
     #[test]
     fn nothing_is_kept_of_hosts_that_nobody_asks() {
-        let turns = Turns::new(Clock::system(), 1);
-        let busy = take_all(&turns, "h:80", "x");
-        let waits = Box::pin(turns.take("i:80".into(), endpoint("x")));
+        let limiter = HostLimiter::new(Clock::system(), 1);
+        let busy = take_all(&limiter, "h:80", "x");
+        let waits = Box::pin(limiter.take("i:80".into(), endpoint("x")));
         drop((busy, waits));
-        let mut waits = Box::pin(turns.take("j:80".into(), endpoint("x")));
+        let mut waits = Box::pin(limiter.take("j:80".into(), endpoint("x")));
         drop((&mut waits).now_or_never());
         drop(waits);
-        assert!(turns.state().lanes.is_empty());
+        assert!(limiter.state().pools.is_empty());
     }
 }
