@@ -48,23 +48,23 @@ const EXPECTED: &str = concat!(
 
 /// Spec and status of an object, or two such texts.
 #[derive(Debug)]
-pub(super) struct Packed {
+pub(super) struct CompressedJson {
     bytes: Box<[u8]>,
     /// Lengths of the texts.
     lengths: [usize; 2],
 }
 
-impl Packed {
+impl CompressedJson {
     pub(super) fn new(first: &str, second: &str) -> Self {
         // Writing to memory does not fail; if it did, unpacking would tell.
-        let bytes = Press::lock().pack([first, second]).unwrap_or_default();
+        let bytes = Codec::lock().pack([first, second]).unwrap_or_default();
         Self { bytes: bytes.into(), lengths: [first.len(), second.len()] }
     }
 
     /// Both texts. What cannot be unpacked must not be taken for an object without a status.
     pub(super) fn texts(&self) -> Result<(String, String), Invalid> {
         let [first, second] = self.lengths;
-        let unpacked = Press::lock().unpack(&self.bytes, first + second).ok();
+        let unpacked = Codec::lock().unpack(&self.bytes, first + second).ok();
         let unpacked = unpacked.and_then(|texts| String::from_utf8(texts).ok());
         let bug = || Invalid::new("status", "cannot be unpacked: this is a bug of the operator");
         let mut texts = unpacked.filter(|texts| texts.is_char_boundary(first)).ok_or_else(bug)?;
@@ -75,16 +75,16 @@ impl Packed {
 
 /// What packs and unpacks: one of each, for a new one takes 300 KiB at each time, and an allocator that puts what stays
 /// between them never gets that back.
-struct Press {
+struct Codec {
     packer: Compress,
     unpacker: Decompress,
 }
 
-static PRESS: LazyLock<Mutex<Press>> = LazyLock::new(|| {
-    Mutex::new(Press { packer: Compress::new(Compression::default(), false), unpacker: Decompress::new(false) })
+static PRESS: LazyLock<Mutex<Codec>> = LazyLock::new(|| {
+    Mutex::new(Codec { packer: Compress::new(Compression::default(), false), unpacker: Decompress::new(false) })
 });
 
-impl Press {
+impl Codec {
     fn lock() -> MutexGuard<'static, Self> {
         // It begins anew each time, whatever stopped the last one.
         PRESS.lock().unwrap_or_else(PoisonError::into_inner)
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn usual_object_takes_a_quarter_of_its_text() {
-        let packed = Packed::new(SPEC, STATUS);
+        let packed = CompressedJson::new(SPEC, STATUS);
         assert_eq!(packed.texts().unwrap(), (SPEC.to_owned(), STATUS.to_owned()));
         assert!(packed.bytes.len() * 4 < SPEC.len() + STATUS.len(), "{}", packed.bytes.len());
     }
@@ -129,22 +129,22 @@ mod tests {
     #[test]
     fn empty_texts_are_texts() {
         for [first, second] in [["", ""], ["", "b"], ["a", ""]] {
-            assert_eq!(Packed::new(first, second).texts().unwrap(), (first.to_owned(), second.to_owned()));
+            assert_eq!(CompressedJson::new(first, second).texts().unwrap(), (first.to_owned(), second.to_owned()));
         }
     }
 
     #[test]
     fn what_cannot_be_unpacked_is_no_object_without_a_status() {
-        let mut packed = Packed::new(SPEC, STATUS);
+        let mut packed = CompressedJson::new(SPEC, STATUS);
         packed.bytes = packed.bytes[..packed.bytes.len() / 2].into();
         assert!(packed.texts().is_err());
-        assert!(Packed { bytes: Box::default(), lengths: [3, 0] }.texts().is_err());
+        assert!(CompressedJson { bytes: Box::default(), lengths: [3, 0] }.texts().is_err());
     }
 
     proptest! {
         #[test]
         fn texts_are_read_as_they_were_packed(first in ".*", second in ".*") {
-            prop_assert_eq!(Packed::new(&first, &second).texts().unwrap(), (first, second));
+            prop_assert_eq!(CompressedJson::new(&first, &second).texts().unwrap(), (first, second));
         }
     }
 }

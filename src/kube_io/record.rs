@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use super::packed::Packed;
+use super::packed::CompressedJson;
 use crate::{
     api::{Kind, keys},
     core::{
@@ -35,7 +35,7 @@ pub struct ObjectRecord<K> {
     /// Its resourceVersion, which every write is conditional on.
     pub resource_version: String,
     /// Spec and status, read anew for each pass.
-    texts: Packed,
+    texts: CompressedJson,
     /// Whether both can be read.
     readable: bool,
     kind: PhantomData<fn() -> K>,
@@ -119,7 +119,7 @@ pub fn object<K: Kind>(object: &str) -> Result<ObjectRecord<K>, serde_json::Erro
             created_at: metadata.creation_timestamp,
         },
         resource_version: metadata.resource_version,
-        texts: Packed::new(spec, status),
+        texts: CompressedJson::new(spec, status),
         readable: part::<K::Spec>("spec", spec).is_ok() && read_status::<K::Status>(status).is_ok(),
         kind: PhantomData,
     })

@@ -10,7 +10,7 @@ use super::{
     apply::{merge_patch, post, resource_path, with_body},
     client::{CallError, Clients, Guarded, call, get_opt},
     list::{Listing, ResourceVersion, list},
-    packed::Packed,
+    packed::CompressedJson,
     record::part,
 };
 use crate::{
@@ -28,7 +28,7 @@ const ANEW: u32 = 3;
 pub struct StoredVersion {
     /// What decisions need.
     pub record: VersionRecord,
-    texts: Packed,
+    texts: CompressedJson,
 }
 
 impl StoredVersion {
@@ -71,7 +71,7 @@ pub fn version(object: &str) -> Result<StoredVersion, serde_json::Error> {
         served_by: stated.served_by.into(),
         deleting: metadata.deletion_timestamp.is_some(),
     };
-    Ok(StoredVersion { record, texts: Packed::new(spec_text.get(), status) })
+    Ok(StoredVersion { record, texts: CompressedJson::new(spec_text.get(), status) })
 }
 
 #[derive(Deserialize)]

@@ -27,7 +27,7 @@ pub struct StoredRun {
 }
 
 enum Rest {
-    Packed(Box<[u8]>),
+    CompressedJson(Box<[u8]>),
     Whole(Arc<RunRecord>),
 }
 
@@ -68,14 +68,14 @@ impl StoredRun {
         let (version, active) = (version(&run.resource_version), run.is_active());
         // Writing to memory does not fail; if it did, the run must not be taken for one that is gone.
         let packed = postcard::to_allocvec(&pack(&run));
-        let rest = packed.map_or_else(|_| Rest::Whole(Arc::new(run)), |packed| Rest::Packed(packed.into()));
+        let rest = packed.map_or_else(|_| Rest::Whole(Arc::new(run)), |packed| Rest::CompressedJson(packed.into()));
         Self { uid, owner_uid, version, kind, active, rest }
     }
 
     /// The run, which is of this kind. What cannot be unpacked must not be taken for a run that is gone.
     pub fn read(&self, kind: RunKind) -> Result<Arc<RunRecord>, postcard::Error> {
         match &self.rest {
-            Rest::Packed(packed) => Ok(Arc::new(self.unpack(kind, postcard::from_bytes(packed)?))),
+            Rest::CompressedJson(packed) => Ok(Arc::new(self.unpack(kind, postcard::from_bytes(packed)?))),
             Rest::Whole(run) => Ok(run.clone()),
         }
     }
@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn run_takes_little_room() {
         let stored = StoredRun::new(ended(), 0);
-        let Rest::Packed(packed) = &stored.rest else { panic!("a run is packed") };
+        let Rest::CompressedJson(packed) = &stored.rest else { panic!("a run is packed") };
         let room = size_of::<StoredRun>() + stored.uid.len() + stored.owner_uid.len() + packed.len();
         assert!(room < 450, "{room}");
     }
