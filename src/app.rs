@@ -1,6 +1,6 @@
 //! The composition root: builds every part, starts the tasks, stops them. IO.
 
-mod parts;
+mod components;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -14,7 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 use url::Url;
 
-use self::parts::Parts;
+use self::components::Components;
 use crate::{
     clock::Clock,
     kube_io::credentials::ApiCredentials,
@@ -131,24 +131,24 @@ impl Operator {
         let address = listener.local_addr().map_err(|error| Error::Listen(settings.listen, error))?;
         let clients = Clients::new(config, &clock, safeguards)?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let parts = Parts::new(&settings, config, &clients, &clock, (&stop, &tasks)).await?;
+        let components = Components::new(&settings, config, &clients, &clock, (&stop, &tasks)).await?;
         // The first look comes before the first decision: an object with a lost run would else wait for it.
-        parts.fence.refresh(&clients).await;
-        tasks.spawn(until(stop.clone(), watch_fence(parts.fence.clone(), clients.clone(), clock.clone())));
-        parts.start_watches(&settings, &clients, &clock, &stop, &tasks);
-        parts.start_workers(&stop, &tasks);
-        tasks.spawn(serve(listener, parts.pages(scopes(&settings).len()), stop.clone()));
-        tasks.spawn(until(stop.clone(), parts.take_turns()));
+        components.fence.refresh(&clients).await;
+        tasks.spawn(until(stop.clone(), watch_fence(components.fence.clone(), clients.clone(), clock.clone())));
+        components.start_watches(&settings, &clients, &clock, &stop, &tasks);
+        components.start_workers(&stop, &tasks);
+        tasks.spawn(serve(listener, components.pages(scopes(&settings).len()), stop.clone()));
+        tasks.spawn(until(stop.clone(), components.follow_leadership()));
         tasks.close();
         let campaign = (CancellationToken::new(), TaskTracker::new());
-        let leadership = parts.leadership.clone();
+        let leadership = components.leadership.clone();
         campaign.1.spawn({
             let (leadership, stop) = (leadership.clone(), campaign.0.clone());
             async move { leadership.campaign(clients, stop).await }
         });
         campaign.1.close();
         info!(%address, namespaces = ?settings.namespaces, selector = settings.selector, "controller started");
-        Ok(Self { stop, tasks, campaign, leadership, lineage: parts.lineage, address })
+        Ok(Self { stop, tasks, campaign, leadership, lineage: components.lineage, address })
     }
 
     /// Where health and metrics are served.
@@ -180,13 +180,13 @@ impl Operator {
 pub async fn run(settings: Settings) -> Result<(), Error> {
     let config = cluster_config().await?;
     let operator = Operator::start(settings, &config, Clock::system()).await?;
-    told_to_stop().await;
+    stop_signal().await;
     info!("stopping");
     operator.stop().await;
     Ok(())
 }
 
-async fn told_to_stop() {
+async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let interrupt = tokio::signal::ctrl_c();
     match signal(SignalKind::terminate()) {

@@ -31,7 +31,7 @@ impl<M: Clone + Default + PartialEq> Memories<M> {
     ///
     /// Whoever led in between may have asked and written. What this process remembers of its own requests would make it
     /// believe that it knows all of them, so its earlier nonces become those of a stranger.
-    pub fn begin_term(&self) {
+    pub fn on_elected(&self) {
         let term = format!("{}.{}", self.process, self.nonces.fetch_add(1, Ordering::Relaxed));
         *self.term.write().unwrap_or_else(PoisonError::into_inner) = Arc::from(term);
         self.lock().clear();
@@ -89,7 +89,7 @@ mod tests {
         let (first, nonce) = memories.nonce();
         assert!(nonce.starts_with(&format!("{first}-")) && memories.nonce().1 != nonce);
         memories.change("a", |memory| *memory = 1);
-        memories.begin_term();
+        memories.on_elected();
         let (second, nonce) = memories.nonce();
         assert!(second != first && nonce.starts_with(&format!("{second}-")));
         assert_eq!(memories.change("a", |memory| *memory), 0, "nothing is remembered of the term before");

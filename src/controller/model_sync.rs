@@ -138,9 +138,9 @@ impl ModelSyncController {
     /// Begins a term of leadership as if the process had just started.
     ///
     /// Which ModelTrains are followed is noted anew by the passes that begin now.
-    pub fn begin_term(&self) {
+    pub fn on_elected(&self) {
         self.context.followers.clear();
-        self.memories.begin_term();
+        self.memories.on_elected();
     }
 
     /// Since when any object has had its last good answer, and the longest-standing demand that is not served.

@@ -152,8 +152,8 @@ impl ModelTrainController {
     }
 
     /// Begins a term of leadership as if the process had just started.
-    pub fn begin_term(&self) {
-        self.memories.begin_term();
+    pub fn on_elected(&self) {
+        self.memories.on_elected();
     }
 
     /// The question of an object, if its spec is still the one that was decided on: the metrics of the run that is to be

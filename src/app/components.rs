@@ -45,14 +45,14 @@ use crate::{
 const WORKERS: usize = 32;
 
 /// The parts of one kind.
-struct Side<C: Reconcile, K> {
+struct KindRuntime<C: Reconcile, K> {
     objects: Arc<Objects<K>>,
     queue: Queue,
     poller: C::Poller,
     controller: Arc<C>,
 }
 
-impl<C: Reconcile<Poller: Clone>, K: Kind> Side<C, K> {
+impl<C: Reconcile<Poller: Clone>, K: Kind> KindRuntime<C, K> {
     fn wake(&self) -> Arc<dyn Fn(&str) + Send + Sync> {
         let queue = self.queue.clone();
         Arc::new(move |uid| queue.wake(uid))
@@ -95,9 +95,9 @@ impl<C: Reconcile<Poller: Clone>, K: Kind> Side<C, K> {
 }
 
 /// The parts that tasks share.
-pub(super) struct Parts {
-    syncs: Side<ModelSyncController, ModelSync>,
-    trains: Side<ModelTrainController, ModelTrain>,
+pub(super) struct Components {
+    syncs: KindRuntime<ModelSyncController, ModelSync>,
+    trains: KindRuntime<ModelTrainController, ModelTrain>,
     runs: Arc<Runs>,
     versions: Arc<ModelVersions>,
     pub(super) fence: FenceState,
@@ -121,7 +121,7 @@ struct Shared {
     values: ValueReader,
 }
 
-impl Parts {
+impl Components {
     pub(super) async fn new(
         settings: &Settings,
         config: &Config,
@@ -158,13 +158,13 @@ impl Parts {
         let trains = trains(&shared, &objects, clients, clock);
         let syncs = syncs(&shared, objects, &trains, clients, clock);
         let (of_syncs, of_trains) = (syncs.controller.clone(), trains.controller.clone());
-        tasks.spawn(until(stop.clone(), pass_on(changes, of_syncs, of_trains)));
+        tasks.spawn(until(stop.clone(), forward_source_changes(changes, of_syncs, of_trains)));
         let Shared { runs, versions, fence, leadership, lineage, .. } = shared;
         Ok(Self { syncs, trains, runs: runs.runs, versions, fence, leadership, lineage, metrics })
     }
 
     /// Begins and ends terms of leadership. A standby keeps its stores warm and asks nothing.
-    pub(super) fn take_turns(&self) -> impl Future<Output = ()> + use<> {
+    pub(super) fn follow_leadership(&self) -> impl Future<Output = ()> + use<> {
         let mut changes = self.leadership.changes();
         let (syncs, trains) = (self.syncs.controller.clone(), self.trains.controller.clone());
         let (sync_poller, train_poller) = (self.syncs.poller.clone(), self.trains.poller.clone());
@@ -174,8 +174,8 @@ impl Parts {
                 sync_poller.clear();
                 train_poller.clear();
                 if *changes.borrow_and_update() {
-                    syncs.begin_term();
-                    trains.begin_term();
+                    syncs.on_elected();
+                    trains.on_elected();
                     wake_syncs();
                     wake_trains();
                 }
@@ -312,10 +312,10 @@ fn run_effects(settings: &Settings, clients: &Clients, clock: &Arc<Clock>, metri
 fn syncs(
     shared: &Shared,
     objects: Arc<Objects<ModelSync>>,
-    trains: &Side<ModelTrainController, ModelTrain>,
+    trains: &KindRuntime<ModelTrainController, ModelTrain>,
     clients: &Clients,
     clock: &Arc<Clock>,
-) -> Side<ModelSyncController, ModelSync> {
+) -> KindRuntime<ModelSyncController, ModelSync> {
     let queue = Queue::new(clock.clone());
     let controller = Arc::new(ModelSyncController::new(Context {
         runs: shared.runs.clone(),
@@ -341,7 +341,7 @@ fn syncs(
         client,
         Arc::new(move |uid: &str, polled| on_result.record_poll_result(uid, polled)),
     );
-    Side { objects, queue, poller, controller }
+    KindRuntime { objects, queue, poller, controller }
 }
 
 fn trains(
@@ -349,7 +349,7 @@ fn trains(
     model_syncs: &Arc<Objects<ModelSync>>,
     clients: &Clients,
     clock: &Arc<Clock>,
-) -> Side<ModelTrainController, ModelTrain> {
+) -> KindRuntime<ModelTrainController, ModelTrain> {
     let (objects, queue) = (Arc::new(Objects::new(clock.clone())), Queue::new(clock.clone()));
     let controller = Arc::new(ModelTrainController::new(TrainContext {
         runs: shared.runs.clone(),
@@ -375,11 +375,11 @@ fn trains(
         client,
         Arc::new(move |uid: &str, polled| on_result.record_poll_result(uid, polled)),
     );
-    Side { objects, queue, poller, controller }
+    KindRuntime { objects, queue, poller, controller }
 }
 
 /// A changed object concerns those who read their values from it.
-async fn pass_on(
+async fn forward_source_changes(
     mut changes: UnboundedReceiver<String>,
     syncs: Arc<ModelSyncController>,
     trains: Arc<ModelTrainController>,
