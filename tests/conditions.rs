@@ -23,7 +23,7 @@ use modelsync::{
         reservation::{Lookup, Post, PostState, Refusal},
         response::{Demand, PollContext, PollError, PollErrorKind, PollResponse, PollResult, Values, map_parameters},
         run::{Ending, Observed, Phase, RunRecord},
-        sync::{Effect, Facts, Memory, Plan, Rule, Unlabelled, decide, validate},
+        sync::{Effect, Facts, LegacyRun, Memory, Plan, Rule, decide, validate},
         time::{MonotonicTime, Now},
     },
     runs,
@@ -83,7 +83,7 @@ impl World {
             kind_missing: false,
             fence: Fence::Installed,
             memory: Memory {
-                unlabelled: Some(Unlabelled { run: None, at: MonotonicTime::new(MINUTE) }),
+                legacy_run: Some(LegacyRun { run: None, at: MonotonicTime::new(MINUTE) }),
                 ..Memory::default()
             },
             now: Now { wall, server: Some(wall), mono: MonotonicTime::new(60 * MINUTE) },
@@ -444,9 +444,9 @@ fn rows() -> Vec<Row> {
         Row("a value cannot be read", World::comparing().edited().unanswered(Source), Rule::PollFailed),
         Row("restart while nothing is desired", rest().with(|w| w.show("True Operational", "Unknown DesiredUnknown")), Rule::AwaitResponse),
         Row("first answer: a run is needed", World::fresh().needed("m1"), Rule::Reserve),
-        Row("first answer: a run is needed, and an earlier operator may have one", rest().with(|w| w.memory.unlabelled = None).needed("m1"), Rule::FindUnlabelledRun),
-        Row("an earlier operator's run has not ended", World::fresh().with(|w| w.memory.unlabelled = Some(Unlabelled { run: Some("labelbot-x7k2p".into()), at: w.now.mono })).needed("m1"), Rule::UnlabelledRunActive),
-        Row("an earlier operator's run had not ended a while ago", rest().with(|w| w.memory.unlabelled = Some(Unlabelled { run: Some("labelbot-x7k2p".into()), at: w.now.mono })).later(MINUTE).needed("m1"), Rule::FindUnlabelledRun),
+        Row("first answer: a run is needed, and an earlier operator may have one", rest().with(|w| w.memory.legacy_run = None).needed("m1"), Rule::FindLegacyRun),
+        Row("an earlier operator's run has not ended", World::fresh().with(|w| w.memory.legacy_run = Some(LegacyRun { run: Some("labelbot-x7k2p".into()), at: w.now.mono })).needed("m1"), Rule::LegacyRunActive),
+        Row("an earlier operator's run had not ended a while ago", rest().with(|w| w.memory.legacy_run = Some(LegacyRun { run: Some("labelbot-x7k2p".into()), at: w.now.mono })).later(MINUTE).needed("m1"), Rule::FindLegacyRun),
         Row("a run carries the last number that an attempt can have", rest().with(|w| w.own = vec![w.run(UID, 99_999_999, ended(Outcome::Failed))]).needed("m1"), Rule::NoAttemptLeft),
         Row("not even the first question is answered", World::fresh().unanswered(Status), Rule::PollFailed),
         Row("a changed spec is not answered", rest().edited().unanswered(Status), Rule::PollFailed),
@@ -600,7 +600,7 @@ fn waiting_states_name_the_moment_they_end() {
                 | Rule::NameConflict
                 | Rule::RunsUnknown
                 | Rule::PredecessorRunning
-                | Rule::UnlabelledRunActive
+                | Rule::LegacyRunActive
         );
         let (status, _) = world.object_after(&plan);
         let waits = waits || (rule == Rule::OutsideWindow && status.next_attempt_at.is_some());

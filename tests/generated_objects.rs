@@ -28,7 +28,7 @@ use modelsync::{
         retention::Limits,
         retention::surplus,
         run::RunRecord,
-        sync::{Effect, Facts, Memory, Plan, Rule, Unlabelled, Valid, decide, validate},
+        sync::{Effect, Facts, LegacyRun, Memory, Plan, Rule, Valid, decide, validate},
         time::{MonotonicTime, Now, after, until},
         window::Permission,
     },
@@ -509,7 +509,7 @@ impl Dice {
         }
         if !self.once_in(3) {
             let run = if self.once_in(3) { Some("labelbot-x7k2p".to_owned()) } else { None };
-            memory.unlabelled = Some(Unlabelled { run, at: *self.pick(&[now.mono, earlier]) });
+            memory.legacy_run = Some(LegacyRun { run, at: *self.pick(&[now.mono, earlier]) });
         }
         let open = status.reservation.as_ref();
         let slot = open.and_then(|open| open.slots.first());
@@ -813,7 +813,7 @@ fn check_reserve(facts: &Facts<'_>, status: &ModelSyncStatus, now: Now) -> Resul
     if valid.windows.permission(now.wall) != Permission::Open && !overridden {
         return wrong("outside every window");
     }
-    let searched = facts.memory.unlabelled.as_ref().is_some_and(|seen| seen.run.is_none());
+    let searched = facts.memory.legacy_run.as_ref().is_some_and(|seen| seen.run.is_none());
     if earlier.is_none() && facts.status.attempt == 0 && !searched {
         return wrong("without a search for an earlier operator's run");
     }
@@ -901,9 +901,8 @@ fn check_effects(facts: &Facts<'_>, plan: &Plan, now: Now) -> Result<(), String>
         return wrong("a run ended that is not ours, not on its way, ended already, or in time");
     }
     let (RunKnowledge::Known { own, .. }, Ok(valid)) = (&facts.runs, &facts.spec) else {
-        let risky = |effect: &Effect| {
-            matches!(effect, Effect::CreateRun(_) | Effect::DeleteRun(_) | Effect::FindUnlabelledRun(_))
-        };
+        let risky =
+            |effect: &Effect| matches!(effect, Effect::CreateRun(_) | Effect::DeleteRun(_) | Effect::FindLegacyRun(_));
         return if plan.effects.iter().any(risky) {
             wrong("a create or delete without knowledge or spec")
         } else {
@@ -944,8 +943,8 @@ fn check_effects(facts: &Facts<'_>, plan: &Plan, now: Now) -> Result<(), String>
                     return wrong("a create without its reservation, or for the second time");
                 }
             }
-            Effect::FindUnlabelledRun(kind) => {
-                let known = facts.memory.unlabelled.as_ref().is_some_and(|seen| seen.run.is_none());
+            Effect::FindLegacyRun(kind) => {
+                let known = facts.memory.legacy_run.as_ref().is_some_and(|seen| seen.run.is_none());
                 let open = facts.status.reservation.is_some();
                 if facts.status.attempt != 0 || open || known || *kind != valid.kind || valid.suspended {
                     return wrong("a search for an earlier operator's run that cannot be there");

@@ -31,10 +31,10 @@ use crate::{
     kube_io::{
         fence::FenceState,
         lease::Leadership,
+        legacy_runs::LegacyRuns,
         record::ObjectRecord,
         referenced::Referenced,
         store::{Followers, Objects, RunsOf},
-        unlabelled::UnlabelledRuns,
     },
     schedule::{
         poller::Poller,
@@ -54,7 +54,7 @@ pub struct Context {
     /// The objects.
     pub objects: Arc<Objects<ModelSync>>,
     /// Runs of an earlier operator.
-    pub unlabelled: UnlabelledRuns,
+    pub legacy_run: LegacyRuns,
     /// The fence.
     pub fence: FenceState,
     /// Objects that values come from.
@@ -281,7 +281,7 @@ impl ModelSyncController {
                 Effect::CreateRun(run) => self.create_run(object, run).await,
                 Effect::LookUpRun(slot) => self.look_up(object, slot).await,
                 Effect::StopRun(run) => self.context.runs.stop((KIND, &object.identity), run).await,
-                Effect::FindUnlabelledRun(kind) => self.find_unlabelled(object, *kind).await,
+                Effect::FindLegacyRun(kind) => self.find_legacy_run(object, *kind).await,
                 Effect::DeleteRun(run) => self.context.runs.delete(&object.identity, run).await,
             };
             if let Step::Stop(next) = step {

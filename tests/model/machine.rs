@@ -293,9 +293,9 @@ impl Machine {
             *at = long_ago;
         }
         memory.demand_since = None;
-        memory.unlabelled = memory.unlabelled.take().filter(|_| status.attempt == 0);
+        memory.legacy_run = memory.legacy_run.take().filter(|_| status.attempt == 0);
         // Whether it is a step of time old: by then it is looked for again.
-        if let Some(seen) = &mut memory.unlabelled
+        if let Some(seen) = &mut memory.legacy_run
             && (seen.run.is_none() || seen.at < now)
         {
             seen.at = long_ago;
@@ -406,7 +406,7 @@ impl Machine {
                 },
                 exact: self.configuration.mutant != Mutant::StopsByName,
             },
-            Effect::FindUnlabelledRun(_) => Request::Find,
+            Effect::FindLegacyRun(_) => Request::Find,
         }
     }
 

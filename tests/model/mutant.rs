@@ -7,7 +7,7 @@ use modelsync::{
     api::ModelSyncStatus,
     core::{
         run::RunRecord,
-        sync::{Memory, Rule, Unlabelled},
+        sync::{LegacyRun, Memory, Rule},
         time::{MonotonicTime, Now},
     },
 };
@@ -149,7 +149,7 @@ impl Mutant {
             }
             Self::SearchesOnlyOnce => {
                 if facts.restarted {
-                    facts.memory.unlabelled = Some(Unlabelled { run: None, at: now.mono });
+                    facts.memory.legacy_run = Some(LegacyRun { run: None, at: now.mono });
                 }
             }
             Self::None

@@ -8,7 +8,7 @@ use modelsync::{
     core::{
         reservation::{Lookup, Post, PostState, Refusal},
         response::{Demand, PollError, PollErrorKind, PollResponse, PollResult},
-        sync::Unlabelled,
+        sync::LegacyRun,
         time::MonotonicTime,
     },
 };
@@ -173,7 +173,7 @@ impl Machine {
             (Request::Find, Reply::Earlier(found)) => {
                 let run = found.then(|| "earlier".to_owned());
                 let at = mono(world.tick);
-                view.remember(&self.memories, |memory| memory.unlabelled = Some(Unlabelled { run, at }));
+                view.remember(&self.memories, |memory| memory.legacy_run = Some(LegacyRun { run, at }));
                 Requeue::Effect
             }
             _ => Requeue::Failed,
@@ -233,7 +233,7 @@ impl Machine {
     pub fn has_searched(&self, world: &mut World, index: u8) {
         let view = &mut world.replicas[usize::from(index)].views[0];
         view.remember(&self.memories, |memory| {
-            memory.unlabelled = Some(Unlabelled { run: None, at: MonotonicTime::default() })
+            memory.legacy_run = Some(LegacyRun { run: None, at: MonotonicTime::default() })
         });
     }
 }

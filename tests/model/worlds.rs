@@ -77,7 +77,7 @@ fn faults() -> Vec<Configuration> {
             horizon: 2,
             earlier: true,
             budget: Budget { crashes: 1, lost: 1, ..NONE },
-            rules: &[Rule::FindUnlabelledRun, Rule::UnlabelledRunActive],
+            rules: &[Rule::FindLegacyRun, Rule::LegacyRunActive],
             ..ONE
         },
         Configuration {

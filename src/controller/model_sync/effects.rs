@@ -10,7 +10,7 @@ use crate::{
         effect::CreateRun,
         reservation::{Post, PostState},
         run::RunKind,
-        sync::{Unlabelled, notes, validate},
+        sync::{LegacyRun, notes, validate},
     },
     kube_io::record::ObjectRecord,
     schedule::queue::Requeue,
@@ -70,13 +70,13 @@ impl ModelSyncController {
         }
     }
 
-    pub(super) async fn find_unlabelled(&self, object: &ObjectRecord<ModelSync>, kind: RunKind) -> Step {
+    pub(super) async fn find_legacy_run(&self, object: &ObjectRecord<ModelSync>, kind: RunKind) -> Step {
         let identity = &object.identity;
         let Some(backend) = self.context.runs.backend(kind.kind) else { return Step::Stop(Requeue::Failed) };
-        match self.context.unlabelled.find(backend, &identity.namespace, &identity.uid).await {
+        match self.context.legacy_run.find(backend, &identity.namespace, &identity.uid).await {
             Ok(run) => {
-                let seen = Unlabelled { run, at: self.context.runs.clock.mono() };
-                self.memories.change(&identity.uid, |memory| memory.unlabelled = Some(seen));
+                let seen = LegacyRun { run, at: self.context.runs.clock.mono() };
+                self.memories.change(&identity.uid, |memory| memory.legacy_run = Some(seen));
                 Step::Done
             }
             Err(error) => {

@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// How soon an earlier operator's run is looked at again.
-const UNLABELLED_RETRY: Duration = Duration::from_secs(15);
+const LEGACY_RUN_RETRY: Duration = Duration::from_secs(15);
 /// Longest value that status shows, in bytes.
 const MAX_SHOWN_VALUE: usize = 256;
 /// Shortest and longest time that an endpoint may ask for until the next question.
@@ -163,7 +163,7 @@ fn needed(
         return Plan::idle(Rule::PollAgain).polling(facts, Duration::ZERO, now);
     }
     if facts.status.attempt == 0
-        && let Some(plan) = unlabelled(facts, valid, now)
+        && let Some(plan) = legacy_run(facts, valid, now)
     {
         return plan;
     }
@@ -207,17 +207,17 @@ pub(super) fn outside_window(
 
 /// The controller that this one succeeds gave its runs no label, so no watch of ours shows them. Before the first attempt
 /// they are looked for live.
-fn unlabelled(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Option<Plan> {
-    match &facts.memory.unlabelled {
+fn legacy_run(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Option<Plan> {
+    match &facts.memory.legacy_run {
         Some(seen) if seen.run.is_none() => None,
-        Some(seen) if now.mono.since(seen.at) < UNLABELLED_RETRY => {
+        Some(seen) if now.mono.since(seen.at) < LEGACY_RUN_RETRY => {
             let run = seen.run.as_deref().unwrap_or_default();
             let status = reported(facts, &Situation::RunActive { run }, now);
-            Some(Plan::write(facts, Rule::UnlabelledRunActive, status).waking_at(seen.at + UNLABELLED_RETRY))
+            Some(Plan::write(facts, Rule::LegacyRunActive, status).waking_at(seen.at + LEGACY_RUN_RETRY))
         }
         _ => {
-            let mut plan = Plan::idle(Rule::FindUnlabelledRun);
-            plan.effects.push(Effect::FindUnlabelledRun(valid.kind));
+            let mut plan = Plan::idle(Rule::FindLegacyRun);
+            plan.effects.push(Effect::FindLegacyRun(valid.kind));
             Some(plan)
         }
     }

@@ -17,7 +17,7 @@ use crate::{
 
 /// A live look for an unfinished run that an earlier operator started for the object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unlabelled {
+pub struct LegacyRun {
     /// Name of the run; `None` when there is none.
     pub run: Option<String>,
     /// When it was looked for.
@@ -42,7 +42,7 @@ pub struct Memory {
     /// How often a watched source of the object has changed.
     pub revision: u64,
     /// The last look for a run of an earlier operator.
-    pub unlabelled: Option<Unlabelled>,
+    pub legacy_run: Option<LegacyRun>,
     /// Since when the recorded end of each finished run beyond the limits is known, by its uid.
     pub recorded_since: BTreeMap<String, MonotonicTime>,
 }
@@ -60,7 +60,7 @@ impl Memory {
         let open = status.reservation.as_ref();
         let reserved = open.and_then(|open| open.slots.first());
         // An earlier operator's run is looked for before the first attempt only.
-        self.unlabelled.take_if(|_| status.attempt > 0);
+        self.legacy_run.take_if(|_| status.attempt > 0);
         self.post.take_if(|post| open.is_none_or(|open| open.nonce != post.nonce));
         self.lookup.take_if(|lookup| reserved.is_none_or(|slot| slot.run_name != lookup.run_name));
         self.sighted.take_if(|(name, ..)| reserved.is_none_or(|slot| slot.run_name != *name));
@@ -114,7 +114,7 @@ mod tests {
             post: Some(Post { nonce: "p-1".into(), state: PostState::Created }),
             lookup: Some(Lookup { run_name: "a-1".into(), sent_at: at, sent: process, foreign: None }),
             sighted: Some(("a-1".into(), "uid".into(), process)),
-            unlabelled: Some(Unlabelled { run: None, at: process }),
+            legacy_run: Some(LegacyRun { run: None, at: process }),
             ..Memory::default()
         }
     }
@@ -138,7 +138,7 @@ mod tests {
         let now = MonotonicTime::default();
         let mut memory = remembered(now);
         memory.observe(&[], Limits::KEEP_ALL, &reserved("p-1", "a-1"), now);
-        assert_eq!(memory, Memory { unlabelled: None, ..remembered(now) });
+        assert_eq!(memory, Memory { legacy_run: None, ..remembered(now) });
     }
 
     #[test]
@@ -174,6 +174,6 @@ mod tests {
         let now = MonotonicTime::default();
         let mut memory = remembered(now);
         memory.observe(&[], Limits::KEEP_ALL, &ModelSyncStatus::default(), now);
-        assert_eq!(memory.unlabelled, remembered(now).unlabelled);
+        assert_eq!(memory.legacy_run, remembered(now).legacy_run);
     }
 }

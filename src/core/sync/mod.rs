@@ -22,7 +22,7 @@ mod validate;
 pub use decide::decide;
 pub use event::notes;
 pub use facts::Facts;
-pub use memory::{Memory, Unlabelled};
+pub use memory::{LegacyRun, Memory};
 pub use plan::{Effect, Plan, Rule};
 pub use poll::poll_target;
 pub use references::references;

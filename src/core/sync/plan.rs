@@ -53,9 +53,9 @@ pub enum Rule {
     /// Suspended.
     Suspended,
     /// No run was ever reserved: an earlier operator's unfinished one is looked for.
-    FindUnlabelledRun,
+    FindLegacyRun,
     /// An earlier operator's run has not ended.
-    UnlabelledRunActive,
+    LegacyRunActive,
     /// No usable answer yet.
     AwaitResponse,
     /// The endpoint did not give a usable answer.
@@ -105,8 +105,8 @@ impl Rule {
         Self::ReserveAgain,
         Self::PredecessorRunning,
         Self::Suspended,
-        Self::FindUnlabelledRun,
-        Self::UnlabelledRunActive,
+        Self::FindLegacyRun,
+        Self::LegacyRunActive,
         Self::AwaitResponse,
         Self::PollFailed,
         Self::DesiredUnknown,
@@ -135,7 +135,7 @@ pub enum Effect {
     /// End a run that is on its way.
     StopRun(StopRun),
     /// Look, live, for an unfinished run of this object that an earlier operator started.
-    FindUnlabelledRun(RunKind),
+    FindLegacyRun(RunKind),
     /// Delete a finished run.
     DeleteRun(DeleteRun),
 }

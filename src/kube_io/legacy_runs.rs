@@ -28,7 +28,7 @@ const PAGE: u32 = 100;
 
 /// Finds unfinished runs without our label. Cheap to clone; clones share what was listed.
 #[derive(Clone)]
-pub struct UnlabelledRuns {
+pub struct LegacyRuns {
     client: Guarded,
     clock: Arc<Clock>,
     lists: Arc<Mutex<Lists>>,
@@ -40,7 +40,7 @@ type Lists = HashMap<(RunKind, String), Arc<Listed>>;
 /// The last list of one kind and namespace. Held locked while it is made, so that it is made once.
 type Listed = tokio::sync::Mutex<Option<(MonotonicTime, HashMap<String, String>)>>;
 
-impl UnlabelledRuns {
+impl LegacyRuns {
     /// Reads through this client.
     pub fn new(client: Guarded, clock: Arc<Clock>) -> Self {
         Self { client, clock, lists: Arc::default() }
