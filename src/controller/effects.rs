@@ -9,8 +9,8 @@ use crate::{
     clock::Clock,
     core::{
         effect::{CreateRun, DeleteRun, StopRun, WakeUp},
+        event::ObjectEvent,
         knowledge::ObjectInfo,
-        note::Note,
         reservation::{Lookup, PostState, Refusal},
         run::{OwnerReference, RunBackend, RunRequest, Template},
     },
@@ -117,8 +117,8 @@ impl RunEffects {
                 info!(object, namespace, run = run.name, "run created");
                 self.metrics.run_started(run.kind.kind);
                 let text = format!("created {} {}", run.kind.kind, run.name);
-                let note = Note { warning: false, reason: Reason::RunStarted, action: "Create", text };
-                self.events.publish(identity, kind, &note);
+                let event = ObjectEvent { warning: false, reason: Reason::RunStarted, action: "Create", text };
+                self.events.publish(identity, kind, &event);
                 self.runs.insert(*stored);
                 PostState::Created
             }
@@ -192,8 +192,8 @@ impl RunEffects {
             Ok(stored) => {
                 info!(object = &*identity.name, run = run.name, cause = run.cause.as_str(), "run is being ended");
                 let text = format!("{} {} is being ended: {}", run.kind.kind, run.name, run.cause.as_str());
-                let note = Note { warning: true, reason: Reason::RunStopped, action: "Stop", text };
-                self.events.publish(identity, kind, &note);
+                let event = ObjectEvent { warning: true, reason: Reason::RunStopped, action: "Stop", text };
+                self.events.publish(identity, kind, &event);
                 self.runs.insert(stored);
                 Step::Done
             }

@@ -11,7 +11,7 @@ use super::client::{Guarded, within};
 use crate::{
     api::{Reason, keys},
     clock::Clock,
-    core::{condition::truncated, delivery::Delivery, knowledge::ObjectInfo, note::Note, time::MonotonicTime},
+    core::{condition::truncated, delivery::Delivery, event::ObjectEvent, knowledge::ObjectInfo, time::MonotonicTime},
 };
 
 /// Events that wait to be published. Beyond that they are dropped: they are for the reader, not for the record.
@@ -29,7 +29,7 @@ const MAX_TEXT: usize = 1024;
 /// Hands events to a task of its own, so that no pass waits for them.
 #[derive(Clone)]
 pub struct Events {
-    queue: mpsc::Sender<Told>,
+    queue: mpsc::Sender<QueuedEvent>,
     count: Arc<Count>,
 }
 
@@ -37,7 +37,7 @@ pub struct Events {
 type Count = dyn Fn(Delivery) + Send + Sync;
 
 /// What waits to be published. Thousands may wait, so what the API server is sent is made of it only then.
-struct Told {
+struct QueuedEvent {
     namespace: Arc<str>,
     name: Arc<str>,
     uid: Arc<str>,
@@ -59,8 +59,8 @@ impl Events {
         let count: Arc<Count> = Arc::new(count);
         let deadline = client.safeguards.call_deadline;
         let (client, reporter) = (client.client, Reporter { controller: keys::MANAGER.into(), instance });
-        let (queue, mut events) = mpsc::channel::<Told>(QUEUE);
-        let told = count.clone();
+        let (queue, mut events) = mpsc::channel::<QueuedEvent>(QUEUE);
+        let queued = count.clone();
         tokio::spawn(async move {
             let mut pace = Pace::default();
             while let Some(next) = events.recv().await {
@@ -71,7 +71,7 @@ impl Events {
                 let recorder = Recorder::new(client.clone(), reporter.clone());
                 let (event, about, reason) = (next.event(), next.about(), next.reason.as_str());
                 // Without a deadline one lost answer would end all events.
-                told(match within(deadline, recorder.publish(&event, &about)).await {
+                queued(match within(deadline, recorder.publish(&event, &about)).await {
                     Ok(Ok(())) => Delivery::Sent,
                     Ok(Err(error)) => failed(reason, &error),
                     Err(late) => failed(reason, &late),
@@ -83,20 +83,20 @@ impl Events {
     }
 
     /// Publishes later, or drops where too many wait.
-    pub fn publish(&self, object: &ObjectInfo, kind: &'static str, note: &Note) {
-        let told = Told {
+    pub fn publish(&self, object: &ObjectInfo, kind: &'static str, event: &ObjectEvent) {
+        let queued = QueuedEvent {
             namespace: object.namespace.clone(),
             name: object.name.clone(),
             uid: object.uid.clone(),
             kind,
-            warning: note.warning,
-            reason: note.reason,
-            action: note.action,
-            text: truncated(&note.text, MAX_TEXT).into(),
+            warning: event.warning,
+            reason: event.reason,
+            action: event.action,
+            text: truncated(&event.text, MAX_TEXT).into(),
         };
-        if self.queue.try_send(told).is_err() {
+        if self.queue.try_send(queued).is_err() {
             (self.count)(Delivery::Dropped);
-            debug!(object = &*object.name, reason = note.reason.as_str(), "too many events wait; dropped one");
+            debug!(object = &*object.name, reason = event.reason.as_str(), "too many events wait; dropped one");
         }
     }
 }
@@ -125,7 +125,7 @@ impl Pace {
     }
 }
 
-impl Told {
+impl QueuedEvent {
     fn event(&self) -> Event {
         Event {
             type_: if self.warning { EventType::Warning } else { EventType::Normal },

@@ -185,7 +185,7 @@ impl Event {
     ///
     /// `namespace` is that of jobs and models; default: the Kubernetes namespace of the object.
     pub fn started(run: &Run<'_>, at: Timestamp, namespace: Option<&str>) -> Option<Self> {
-        fitting(run, Phase::Start, |text| Telling { namespace, text }.event("START", at, run, None))
+        fitting(run, Phase::Start, |text| EventEncoder { namespace, text }.event("START", at, run, None))
     }
 
     /// COMPLETE of a run that succeeded, FAIL of one that failed or took too long, ABORT of one that was cancelled or
@@ -197,7 +197,7 @@ impl Event {
             Outcome::Cancelled | Outcome::Gone => "ABORT",
             Outcome::Unrecognised => return None,
         };
-        fitting(run, Phase::End, |text| Telling { namespace, text }.event(type_, end.at, run, Some(end)))
+        fitting(run, Phase::End, |text| EventEncoder { namespace, text }.event(type_, end.at, run, Some(end)))
     }
 }
 
@@ -229,12 +229,12 @@ fn run_id(uid: &str) -> Option<String> {
 
 /// How events are written: under which namespace, and how long a text may be, in bytes.
 #[derive(Clone, Copy)]
-struct Telling<'a> {
+struct EventEncoder<'a> {
     namespace: Option<&'a str>,
     text: usize,
 }
 
-impl Telling<'_> {
+impl EventEncoder<'_> {
     fn event(self, type_: &str, at: Timestamp, run: &Run<'_>, end: Option<&End<'_>>) -> Option<Value> {
         let mut event = json!({
             "eventType": type_,

@@ -69,7 +69,7 @@ struct Shared {
     namespace: Option<String>,
     queue: mpsc::Sender<Waiting>,
     room: Arc<Semaphore>,
-    told: Mutex<Told>,
+    delivered: Mutex<Delivered>,
     count: Arc<Count>,
     closing: CancellationToken,
     abandoned: CancellationToken,
@@ -122,7 +122,7 @@ impl Lineage {
             namespace: settings.namespace,
             queue,
             room: Arc::new(Semaphore::new(QUEUE_BYTES)),
-            told: Mutex::default(),
+            delivered: Mutex::default(),
             count,
             closing,
             abandoned,
@@ -133,14 +133,14 @@ impl Lineage {
     /// Tells that a run has started.
     pub fn started(&self, run: &Run<'_>, at: Timestamp) {
         if let Some(shared) = &self.0 {
-            shared.tell(Event::started(run, at, shared.namespace.as_deref()));
+            shared.emit(Event::started(run, at, shared.namespace.as_deref()));
         }
     }
 
     /// Tells how a run has ended.
     pub fn ended(&self, run: &Run<'_>, end: &End<'_>) {
         if let Some(shared) = &self.0 {
-            shared.tell(Event::ended(run, end, shared.namespace.as_deref()));
+            shared.emit(Event::ended(run, end, shared.namespace.as_deref()));
         }
     }
 
@@ -159,10 +159,10 @@ impl Lineage {
 }
 
 impl Shared {
-    fn tell(&self, event: Option<Event>) {
+    fn emit(&self, event: Option<Event>) {
         let Some(event) = event else { return };
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if !told.is_new(&event) {
+        let mut delivered = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
+        if !delivered.is_new(&event) {
             return;
         }
         let room = u32::try_from(event.body.len()).ok();
@@ -170,7 +170,7 @@ impl Shared {
         let (run, phase) = (event.run.clone(), event.phase);
         let sent = room.is_some_and(|room| self.queue.try_send(Waiting { event, _room: room }).is_ok());
         if sent {
-            told.note(run, phase);
+            delivered.note(run, phase);
         } else {
             debug!(run, "too many lineage events wait; dropped one");
             (self.count)(Delivery::Dropped);
@@ -186,12 +186,12 @@ impl fmt::Debug for Lineage {
 
 /// What was told of the runs that were told of last.
 #[derive(Default)]
-struct Told {
+struct Delivered {
     last: HashMap<String, Phase>,
     order: VecDeque<String>,
 }
 
-impl Told {
+impl Delivered {
     fn is_new(&self, event: &Event) -> bool {
         self.last.get(&event.run).is_none_or(|last| *last < event.phase)
     }

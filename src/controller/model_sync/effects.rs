@@ -10,7 +10,7 @@ use crate::{
         effect::CreateRun,
         reservation::{Post, PostState},
         run::RunKind,
-        sync::{LegacyRun, notes, validate},
+        sync::{LegacyRun, events, validate},
     },
     kube_io::record::ObjectRecord,
     schedule::queue::Requeue,
@@ -25,15 +25,15 @@ impl ModelSyncController {
     ) -> Step {
         let step = write_status(&self.context.runs.api, &self.context.objects, object, before, after).await;
         if matches!(step, Step::Done) {
-            self.tell(object, before, after);
+            self.emit(object, before, after);
         }
         step
     }
 
     /// Events and metrics of what was just stored.
-    fn tell(&self, object: &ObjectRecord<ModelSync>, before: &ModelSyncStatus, after: &ModelSyncStatus) {
-        for note in notes(before, after) {
-            self.context.runs.events.publish(&object.identity, KIND, &note);
+    fn emit(&self, object: &ObjectRecord<ModelSync>, before: &ModelSyncStatus, after: &ModelSyncStatus) {
+        for event in events(before, after) {
+            self.context.runs.events.publish(&object.identity, KIND, &event);
         }
         if let Some(last) = after.last_run.as_ref().filter(|last| before.last_run.as_ref() != Some(last)) {
             info!(

@@ -14,7 +14,7 @@ use crate::{
         gate::Judgement,
         reservation::{Post, PostState},
         template,
-        train::{Evidence, ReadResults, notes},
+        train::{Evidence, ReadResults, events},
     },
     kube_io::{
         record::ObjectRecord,
@@ -38,8 +38,8 @@ impl ModelTrainController {
     ) -> Step {
         let step = write_status(&self.context.runs.api, &self.context.objects, object, before, after).await;
         if matches!(step, Step::Done) {
-            for note in notes(before, after) {
-                self.context.runs.events.publish(&object.identity, KIND, &note);
+            for event in events(before, after) {
+                self.context.runs.events.publish(&object.identity, KIND, &event);
             }
         }
         step
@@ -66,14 +66,14 @@ impl ModelTrainController {
         };
         let state = self.context.runs.create((KIND, identity), run, template).await;
         if state == PostState::Created {
-            self.tell_started(object, status, run);
+            self.emit_started(object, status, run);
         }
         post(state);
         Step::Done
     }
 
     /// Tells of a run that was created just now.
-    fn tell_started(&self, object: &ObjectRecord<ModelTrain>, status: &ModelTrainStatus, run: &CreateRun) {
+    fn emit_started(&self, object: &ObjectRecord<ModelTrain>, status: &ModelTrainStatus, run: &CreateRun) {
         let identity = &object.identity;
         let Some(open) = &status.reservation else { return };
         let candidate = open.slots.iter().find(|slot| slot.run_name == run.name).map(|slot| slot.candidate.as_str());

@@ -6,15 +6,15 @@ use crate::{
         ConditionType::{Ready, Stalled},
         ModelSyncStatus, Outcome, Reason,
     },
-    core::{condition::find, note::Note},
+    core::{condition::find, event::ObjectEvent},
 };
 
 /// The events between two stored statuses.
-pub fn notes(before: &ModelSyncStatus, after: &ModelSyncStatus) -> Vec<Note> {
-    let mut notes = Vec::new();
+pub fn events(before: &ModelSyncStatus, after: &ModelSyncStatus) -> Vec<ObjectEvent> {
+    let mut events = Vec::new();
     if let Some(last) = after.last_run.as_ref().filter(|last| before.last_run.as_ref() != Some(last)) {
         let good = last.outcome == Outcome::Succeeded;
-        notes.push(Note {
+        events.push(ObjectEvent {
             warning: !good,
             reason: if good { Reason::RunSucceeded } else { Reason::RunFailed },
             action: "Observe",
@@ -33,12 +33,12 @@ pub fn notes(before: &ModelSyncStatus, after: &ModelSyncStatus) -> Vec<Note> {
     // A failed run is told by its own event.
     let unready = turned(Ready, ConditionStatus::False).filter(|ready| ready.reason != Reason::RunFailing);
     if let Some(condition) = turned(Stalled, ConditionStatus::True).or(unready) {
-        notes.push(Note {
+        events.push(ObjectEvent {
             warning: true,
             reason: condition.reason,
             action: "Reconcile",
             text: condition.message.clone(),
         });
     }
-    notes
+    events
 }

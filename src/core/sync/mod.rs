@@ -20,7 +20,7 @@ mod target;
 mod validate;
 
 pub use decide::decide;
-pub use event::notes;
+pub use event::events;
 pub use facts::Facts;
 pub use memory::{LegacyRun, Memory};
 pub use plan::{Effect, Plan, Rule};

@@ -7,16 +7,16 @@ use crate::{
         ConditionType::{AwaitingApproval, Ready, Stalled},
         ModelTrainStatus, Reason,
     },
-    core::{condition::find, note::Note},
+    core::{condition::find, event::ObjectEvent},
 };
 
 /// The events between two stored statuses.
-pub fn notes(before: &ModelTrainStatus, after: &ModelTrainStatus) -> Vec<Note> {
-    let mut notes = Vec::new();
-    let mut tell = |warning, reason, action, text| notes.push(Note { warning, reason, action, text });
+pub fn events(before: &ModelTrainStatus, after: &ModelTrainStatus) -> Vec<ObjectEvent> {
+    let mut events = Vec::new();
+    let mut emit = |warning, reason, action, text| events.push(ObjectEvent { warning, reason, action, text });
     if let Some(open) = after.reservation.as_ref().filter(|_| before.attempt < after.attempt) {
         let text = format!("training {} of {} runs: {}", open.attempt, open.slots.len(), words(&open.reasons));
-        tell(false, Reason::TrainingStarted, "Train", text);
+        emit(false, Reason::TrainingStarted, "Train", text);
     }
     if let Some(last) = after
         .last_attempt
@@ -24,11 +24,11 @@ pub fn notes(before: &ModelTrainStatus, after: &ModelTrainStatus) -> Vec<Note> {
         .filter(|last| before.last_attempt.as_ref().is_none_or(|earlier| earlier.attempt < last.attempt))
     {
         let good = matches!(last.verdict, AttemptVerdict::Accepted | AttemptVerdict::NotImproved);
-        tell(!good, Reason::TrainingEnded, "Judge", format!("training {} ended: {:?}", last.attempt, last.verdict));
+        emit(!good, Reason::TrainingEnded, "Judge", format!("training {} ended: {:?}", last.attempt, last.verdict));
     }
     let accepted = |status: &ModelTrainStatus| status.accepted_version.as_ref().map(|version| version.name.clone());
     if let Some(name) = accepted(after).filter(|name| accepted(before).as_ref() != Some(name)) {
-        tell(false, Reason::VersionAccepted, "Accept", format!("version {name} is the accepted one"));
+        emit(false, Reason::VersionAccepted, "Accept", format!("version {name} is the accepted one"));
     }
     let turned = |type_, status| {
         let now = find(&after.conditions, type_).filter(|condition| condition.status == status)?;
@@ -39,7 +39,7 @@ pub fn notes(before: &ModelTrainStatus, after: &ModelTrainStatus) -> Vec<Note> {
     let unready = turned(Ready, ConditionStatus::False).filter(|ready| ready.reason != Reason::RunFailing);
     let awaiting = turned(AwaitingApproval, ConditionStatus::True);
     for condition in turned(Stalled, ConditionStatus::True).or(unready).into_iter().chain(awaiting) {
-        tell(true, condition.reason, "Reconcile", condition.message.clone());
+        emit(true, condition.reason, "Reconcile", condition.message.clone());
     }
-    notes
+    events
 }

@@ -27,7 +27,7 @@ mod summarise;
 mod validate;
 
 pub use decide::decide;
-pub use event::notes;
+pub use event::events;
 pub use facts::{Facts, Follower, VersionKnowledge};
 pub use judge::{Evidence, ReadResults};
 pub use memory::Memory;

@@ -32,7 +32,7 @@ struct Seen {
 
 impl Seen {
     /// `START` and the number of the run.
-    fn told(&self) -> String {
+    fn delivered(&self) -> String {
         format!("{} {}", self.event["eventType"].as_str().unwrap(), &self.event["run"]["runId"].as_str().unwrap()[35..])
     }
 }
@@ -130,7 +130,7 @@ fn lineage(settings: Settings, counts: &Counts, pace: Pace) -> Lineage {
 }
 
 /// Has a run of this number, and tells of it.
-fn with_run(number: usize, tell: impl FnOnce(&Run<'_>)) {
+fn with_run(number: usize, emit: impl FnOnce(&Run<'_>)) {
     let uid = format!("00000000-0000-4000-8000-{number:012}");
     let job = Job { kind: JobKind::Training, namespace: "ns", name: "train", uid: "uid" };
     let run = Run {
@@ -145,7 +145,7 @@ fn with_run(number: usize, tell: impl FnOnce(&Run<'_>)) {
         parameters: Vec::new(),
         parent: None,
     };
-    tell(&run);
+    emit(&run);
 }
 
 fn start(lineage: &Lineage, number: usize) {
@@ -167,8 +167,8 @@ async fn events_arrive_in_their_order_under_the_endpoint_with_the_key() {
     start(&lineage, 2);
     end(&lineage, 2, Outcome::Failed);
     let seen = server.has_seen(4).await;
-    let told: Vec<_> = seen.iter().map(Seen::told).collect();
-    assert_eq!(told, ["START 1", "COMPLETE 1", "START 2", "FAIL 2"]);
+    let delivered: Vec<_> = seen.iter().map(Seen::delivered).collect();
+    assert_eq!(delivered, ["START 1", "COMPLETE 1", "START 2", "FAIL 2"]);
     for one in &seen {
         assert_eq!(one.path, "/base/api/v1/lineage");
         assert_eq!(one.headers["authorization"], "Bearer k1");
@@ -189,22 +189,22 @@ async fn a_run_has_one_start_and_one_end_however_often_it_is_told() {
     end(&lineage, 2, Outcome::Gone);
     start(&lineage, 2);
     end(&lineage, 3, Outcome::Cancelled);
-    let told: Vec<_> = server.has_seen(4).await.iter().map(Seen::told).collect();
-    assert_eq!(told, ["START 1", "COMPLETE 1", "ABORT 2", "ABORT 3"]);
+    let delivered: Vec<_> = server.has_seen(4).await.iter().map(Seen::delivered).collect();
+    assert_eq!(delivered, ["START 1", "COMPLETE 1", "ABORT 2", "ABORT 3"]);
     lineage.stop(Duration::from_secs(20)).await;
     assert_eq!(server.has_seen(4).await.len(), 4);
 }
 
 #[tokio::test]
 async fn remembers_a_bounded_number_of_runs() {
-    let mut told = Told::default();
+    let mut delivered = Delivered::default();
     for number in 0..=REMEMBERED {
-        told.note(number.to_string(), Phase::Start);
-        told.note(number.to_string(), Phase::End);
+        delivered.note(number.to_string(), Phase::Start);
+        delivered.note(number.to_string(), Phase::End);
     }
-    assert_eq!((told.last.len(), told.order.len()), (REMEMBERED, REMEMBERED));
+    assert_eq!((delivered.last.len(), delivered.order.len()), (REMEMBERED, REMEMBERED));
     let event = |run: usize| Event { run: run.to_string(), phase: Phase::End, body: String::new() };
-    assert!(told.is_new(&event(0)) && !told.is_new(&event(1)) && !told.is_new(&event(REMEMBERED)));
+    assert!(delivered.is_new(&event(0)) && !delivered.is_new(&event(1)) && !delivered.is_new(&event(REMEMBERED)));
 }
 
 /// The test's only thread tells without a pause, so the sender cannot run meanwhile: whoever waited here would wait for
@@ -233,7 +233,7 @@ async fn large_events_fill_the_queue_before_it_has_its_length() {
     let shared = lineage.0.as_ref().unwrap();
     for number in 0..100 {
         let body = "x".repeat(crate::lineage::event::MAX_EVENT);
-        shared.tell(Some(Event { run: number.to_string(), phase: Phase::Start, body }));
+        shared.emit(Some(Event { run: number.to_string(), phase: Phase::Start, body }));
     }
     assert_eq!(counts.of(Delivery::Dropped), 100 - QUEUE_BYTES / crate::lineage::event::MAX_EVENT);
 }
@@ -245,8 +245,8 @@ async fn what_the_server_did_not_take_is_sent_again_a_bounded_number_of_times() 
     start(&lineage, 1);
     start(&lineage, 2);
     assert_eq!(counts.when(2).await, (1, 0, 1));
-    let told: Vec<_> = server.has_seen(6).await.iter().map(Seen::told).collect();
-    assert_eq!(told, ["START 1", "START 1", "START 1", "START 2", "START 2", "START 2"]);
+    let delivered: Vec<_> = server.has_seen(6).await.iter().map(Seen::delivered).collect();
+    assert_eq!(delivered, ["START 1", "START 1", "START 1", "START 2", "START 2", "START 2"]);
 }
 
 #[tokio::test]
@@ -264,8 +264,8 @@ async fn what_the_server_refuses_or_may_have_taken_is_not_sent_again() {
     end(&lineage, 1, Outcome::Succeeded);
     end(&lineage, 2, Outcome::Succeeded);
     assert_eq!(counts.when(2).await, (1, 0, 1));
-    let told: Vec<_> = server.has_seen(2).await.iter().map(Seen::told).collect();
-    assert_eq!(told, ["COMPLETE 1", "COMPLETE 2"]);
+    let delivered: Vec<_> = server.has_seen(2).await.iter().map(Seen::delivered).collect();
+    assert_eq!(delivered, ["COMPLETE 1", "COMPLETE 2"]);
 }
 
 #[tokio::test]

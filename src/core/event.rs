@@ -4,7 +4,7 @@ use crate::api::Reason;
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
+pub struct ObjectEvent {
     /// Whether it asks for attention.
     pub warning: bool,
     /// Why.
