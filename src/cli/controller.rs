@@ -170,8 +170,8 @@ fn between(
 mod tests {
     use clap::Parser;
 
-    use super::super::{Cli, Command};
     use super::*;
+    use crate::cli::{Cli, Command};
 
     fn parse(flags: &[&str]) -> Result<ControllerArgs, String> {
         let command = ["modelsync", "controller"].iter().chain(flags);

@@ -312,8 +312,8 @@ mod tests {
     use clap::Parser;
     use serde_json::json;
 
-    use super::super::{Cli, Command};
     use super::*;
+    use crate::cli::{Cli, Command};
     use crate::{
         api::{ModelVersionSpec, RecordRef},
         core::chain::{next_record, reference},
