@@ -6,7 +6,8 @@ use crate::{
     api::Request,
     core::{
         confidential::Confidential,
-        response::{Poll, PollError, PollResponse, PollTarget},
+        request::{Poll, PollTarget},
+        response::{PollError, PollResponse},
     },
 };
 

@@ -17,14 +17,15 @@ use modelsync::{
     },
     core::{
         digest,
-        effect::WakeUp,
         knowledge::{Fence, ManualOverrides, ObjectInfo, RunKnowledge},
         name::run_name,
+        request::PollContext,
         reservation::{Lookup, Post, PostState, Refusal},
-        response::{Demand, PollContext, PollError, PollErrorKind, PollResponse, PollResult, Values, map_parameters},
+        response::{Demand, PollError, PollErrorKind, PollResponse, PollResult, Values, map_parameters},
         run::{Ending, Observed, Phase, RunRecord},
         sync::{Effect, Facts, LegacyRun, Memory, Plan, Rule, decide, validate},
         time::{MonotonicTime, Now},
+        wake_up::WakeUp,
     },
     runs,
 };

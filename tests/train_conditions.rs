@@ -16,7 +16,6 @@ use modelsync::{
         Verdict as GateVerdict,
     },
     core::{
-        effect::WakeUp,
         knowledge::{Fence, ManualOverrides},
         name::run_name,
         reservation::{Lookup, Post, PostState, Refusal},
@@ -26,6 +25,7 @@ use modelsync::{
         time::{MonotonicTime, Now},
         train::{Compiled, Effect, Memory, Observation, Plan, Rule, TrainPollResponse, decide},
         version::VersionRecord,
+        wake_up::WakeUp,
     },
 };
 use serde_json::{Value, json};

@@ -13,7 +13,7 @@ use crate::{
     controller::{
         Context, ModelSyncController, ModelTrainController, Reconcile, RunEffects, TrainContext, TrainPoller, work,
     },
-    core::{effect::PollRequest, run::RunRecord},
+    core::{request::PollRequest, run::RunRecord},
     kube_io::{
         apply::{ApiServer, collection, objects},
         client::Clients,

@@ -8,11 +8,12 @@ use crate::{
     api::{Kind, Reason, RunSlot, keys},
     clock::Clock,
     core::{
-        effect::{CreateRun, DeleteRun, StopRun, WakeUp},
+        effect::{CreateRun, DeleteRun, StopRun},
         event::ObjectEvent,
         knowledge::ObjectInfo,
         reservation::{Lookup, PostState, Refusal},
         run::{OwnerReference, RunBackend, RunRequest, Template},
+        wake_up::WakeUp,
     },
     kube_io::{
         apply::{ApiServer, Created, Found, Written},

@@ -1,13 +1,12 @@
-//! What decisions ask for, as data: effects on runs, questions, and when to look again. Pure; shared by every kind.
+//! Effects on runs, as data: what a plan asks to be created, stopped or deleted. Pure; shared by every kind.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
 use super::{
-    response::{PollContext, PollResponse},
     run::{RunKind, RunRecord},
-    time::{MonotonicTime, Now, after, until},
+    time::{Now, after, until},
 };
 
 /// A run to be created.
@@ -121,36 +120,4 @@ impl StopRun {
 
 fn overdue_at(run: &RunRecord, timeout: Option<Duration>) -> Option<Timestamp> {
     timeout.zip(run.observed.started_at).map(|(timeout, started)| after(started, timeout))
-}
-
-/// When the object's question is to be asked, and under which facts. The question itself is the spec's of that generation:
-/// kept here as well, it would double what ten thousand waiting objects weigh.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PollRequest {
-    /// When.
-    pub at: MonotonicTime,
-    /// The facts that the answer is good for.
-    pub context: PollContext,
-    /// The last answer to the same question, for endpoints that can say that it still holds.
-    pub previous: Option<Arc<PollResponse>>,
-}
-
-/// When the object is looked at again. There is no "never": whoever waits says for what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WakeUp {
-    /// At this moment, or at an event.
-    At(MonotonicTime),
-    /// At an event of the object, of its runs, of the knowledge about runs, or at an answer.
-    OnEvent,
-}
-
-impl WakeUp {
-    /// The earlier of this and `at`.
-    #[must_use]
-    pub fn or_at(self, at: MonotonicTime) -> Self {
-        match self {
-            Self::At(earlier) => Self::At(earlier.min(at)),
-            Self::OnEvent => Self::At(at),
-        }
-    }
 }

@@ -1,9 +1,6 @@
 //! What a decision says, whatever it is about: effects as data, and when to look again. Pure.
 
-use super::{
-    effect::{PollRequest, WakeUp},
-    time::MonotonicTime,
-};
+use super::{request::PollRequest, time::MonotonicTime, wake_up::WakeUp};
 
 /// The decision. Every kind of object has rules and effects of its own.
 #[derive(Clone, Debug, PartialEq)]

@@ -17,8 +17,8 @@ use super::timers;
 use crate::{
     clock::Clock,
     core::{
-        effect::PollRequest,
-        response::{Poll, PollError, PollErrorKind, PollResponse, PollResult, PollTarget},
+        request::{Poll, PollRequest, PollTarget},
+        response::{PollError, PollErrorKind, PollResponse, PollResult},
         time::MonotonicTime,
     },
     port::PollClient,
@@ -168,7 +168,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::core::response::PollContext;
+    use crate::core::request::PollContext;
 
     /// Says each question that comes, and answers when told to.
     struct StubEndpoint {

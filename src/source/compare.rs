@@ -8,7 +8,10 @@ use super::{
     value::{Reading, Value},
 };
 use crate::{
-    core::response::{Demand, Poll, PollError, PollErrorKind, PollResponse, PollTarget, Values},
+    core::{
+        request::{Poll, PollTarget},
+        response::{Demand, PollError, PollErrorKind, PollResponse, Values},
+    },
     port::PollClient,
 };
 

@@ -24,7 +24,8 @@ use crate::{
     },
     core::{
         digest::hex,
-        response::{Demand, Poll, PollError, PollErrorKind, PollResponse, PollTarget},
+        request::{Poll, PollTarget},
+        response::{Demand, PollError, PollErrorKind, PollResponse},
     },
     port::PollClient,
 };

@@ -4,7 +4,10 @@ use futures::future::BoxFuture;
 
 use super::{compare::CompareValues, needs_sync::NeedsSyncClient};
 use crate::{
-    core::response::{Poll, PollError, PollResponse, PollTarget},
+    core::{
+        request::{Poll, PollTarget},
+        response::{PollError, PollResponse},
+    },
     port::PollClient,
 };
 

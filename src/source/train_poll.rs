@@ -9,7 +9,8 @@ use super::{needs_sync::NeedsSyncClient, read::ValueReader, value::Value};
 use crate::{
     api::Source,
     core::{
-        response::{Poll, PollError, PollTarget},
+        request::{Poll, PollTarget},
+        response::PollError,
         train::{InputValue, Observation, TrainPollResponse, TrainPollTarget},
     },
     port::PollClient,

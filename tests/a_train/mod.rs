@@ -14,7 +14,7 @@ use modelsync::{
         condition::find,
         knowledge::{Fence, ObjectInfo, RunKnowledge},
         name::candidate_run_name,
-        response::PollContext,
+        request::PollContext,
         run::{Ending, Observed, Phase, RunRecord},
         time::Now,
         train::{Compiled, Effect, Facts, Follower, InputValue, Memory, Plan, VersionKnowledge, validate},

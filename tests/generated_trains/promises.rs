@@ -11,11 +11,12 @@ use modelsync::{
     core::{
         chain,
         condition::find,
-        effect::{CreateRun, DeleteRun, WakeUp},
+        effect::{CreateRun, DeleteRun},
         run::RunRecord,
         time::after,
         train::{Effect, Facts, Plan, Rule, poll},
         version::VersionRecord,
+        wake_up::WakeUp,
         window::Permission,
     },
 };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use modelsync::{
     api::{Condition, ConditionStatus, ConditionType},
-    core::{condition::find, effect::WakeUp, time::MonotonicTime},
+    core::{condition::find, time::MonotonicTime, wake_up::WakeUp},
 };
 
 /// Whether another pass is sure to follow a plan, soon enough: it wakes up or asks within `longest`, or the event that it

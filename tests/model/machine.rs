@@ -8,7 +8,7 @@ use modelsync::{
     api::{ModelSyncSpec, ModelSyncStatus, Outcome, keys},
     core::{
         digest,
-        effect::{StopCause, WakeUp},
+        effect::StopCause,
         knowledge::{Fence, ObjectInfo, RunKnowledge},
         name,
         reservation::PostState,
@@ -17,6 +17,7 @@ use modelsync::{
         run::{Ending, Observed, Phase, RunRecord},
         sync::{Effect, Facts, Memory, Plan, Rule, Valid, decide, validate},
         time::{MonotonicTime, Now, after},
+        wake_up::WakeUp,
     },
     runs::backends,
 };

@@ -18,9 +18,9 @@ use super::{
 use crate::{
     api::{Kind, ModelSync, ModelSyncSpec, ModelSyncStatus},
     core::{
-        effect::PollRequest,
         invalid::Invalid,
-        response::{Demand, Poll, PollResult},
+        request::{Poll, PollRequest},
+        response::{Demand, PollResult},
         retention::Limits,
         sync::{
             Effect, Facts, Memory, Plan, Rule, Valid, decide, follower, poll_target, references, status_after_panic,

@@ -18,10 +18,10 @@ use super::{
 use crate::{
     api::{Kind, ModelSync, ModelTrain, ModelTrainSpec, ModelTrainStatus, ModelVersionSpec, ServedBy},
     core::{
-        effect::PollRequest,
         invalid::Invalid,
         knowledge::ObjectInfo,
-        response::{Poll, PollResult},
+        request::{Poll, PollRequest},
+        response::PollResult,
         retention::Limits,
         sync::follower,
         time::Now,

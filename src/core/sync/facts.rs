@@ -8,7 +8,7 @@ use crate::{
     core::{
         invalid::Invalid,
         knowledge::{Fence, ObjectInfo, RunKnowledge},
-        response::PollContext,
+        request::PollContext,
     },
 };
 

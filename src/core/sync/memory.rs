@@ -105,7 +105,7 @@ mod tests {
     use super::*;
     use crate::{
         api::{Reservation, RunSlot},
-        core::response::{PollContext, PollResponse},
+        core::{request::PollContext, response::PollResponse},
     };
 
     fn remembered(process: MonotonicTime) -> Memory {

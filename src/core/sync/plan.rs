@@ -6,8 +6,9 @@ use super::facts::Facts;
 use crate::{
     api::{ModelSyncStatus, RunSlot},
     core::{
-        effect::{CreateRun, DeleteRun, PollRequest, StopRun},
+        effect::{CreateRun, DeleteRun, StopRun},
         plan,
+        request::PollRequest,
         run::RunKind,
         time::Now,
     },

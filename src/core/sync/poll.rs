@@ -4,7 +4,7 @@ use crate::{
     api::{Compare, ModelSyncSpec},
     core::{
         invalid::Invalid,
-        response::PollTarget,
+        request::PollTarget,
         source::{check_request, check_source, check_url},
     },
 };

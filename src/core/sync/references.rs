@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::core::{
     references::{Reference, of_sources},
-    response::PollTarget,
+    request::PollTarget,
 };
 
 /// The objects that this question reads, each once.

@@ -11,7 +11,8 @@ use crate::{
     core::{
         bounds::{backoff, duration},
         invalid::Invalid,
-        response::{PollTarget, names},
+        request::PollTarget,
+        response::names,
         retention::Limits,
         retry::{Backoff, RUN_BACKOFF, SETTLE},
         run::{RunBackend, RunKind, Template},

@@ -10,7 +10,7 @@ use crate::{
     core::{
         invalid::Invalid,
         knowledge::{Fence, ObjectInfo, RunKnowledge},
-        response::PollContext,
+        request::PollContext,
         version::VersionRecord,
     },
 };

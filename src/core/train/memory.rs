@@ -11,8 +11,9 @@ use crate::{
     api::{ModelTrainStatus, SlotState},
     core::{
         gate::Judgement,
+        request::PollContext,
         reservation::{Lookup, Post, PostState},
-        response::{PollContext, PollResult},
+        response::PollResult,
         results::Results,
         retention::{Limits, surplus},
         run::RunRecord,

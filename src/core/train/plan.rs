@@ -9,8 +9,9 @@ use super::{
 use crate::{
     api::{DeletionPolicy, ModelTrainStatus, ModelVersionSpec, ModelVersionStatus, RunSlot},
     core::{
-        effect::{CreateRun, DeleteRun, PollRequest, StopRun},
+        effect::{CreateRun, DeleteRun, StopRun},
         plan,
+        request::PollRequest,
         time::Now,
     },
 };

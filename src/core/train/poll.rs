@@ -6,7 +6,8 @@ use crate::{
     api::{ModelTrainSpec, Outcome, SlotState, Source, TrainReservation},
     core::{
         references::{Reference, of_sources},
-        response::{PollError, PollResponse, PollTarget},
+        request::PollTarget,
+        response::{PollError, PollResponse},
         results,
         run::RunRecord,
     },

@@ -11,7 +11,7 @@ use crate::{
         freshness::Freshness,
         gate::{GateProgram, LiveRule},
         invalid::Invalid,
-        response::PollTarget,
+        request::PollTarget,
         results,
         retention::Limits,
         retry::{Backoff, RUN_BACKOFF},

@@ -44,7 +44,10 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    core::response::{POLL_TIMEOUT, PollError, PollErrorKind},
+    core::{
+        request::POLL_TIMEOUT,
+        response::{PollError, PollErrorKind},
+    },
 };
 
 /// Sent with every request, so that a service's log tells who asks.

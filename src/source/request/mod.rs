@@ -14,7 +14,8 @@ use crate::{
     api::{CertificateAuthority, HeaderFrom, Request, ServiceAccountToken},
     core::{
         confidential::Confidential,
-        response::{PollError, PollErrorKind, timeout},
+        request::timeout,
+        response::{PollError, PollErrorKind},
     },
     port::Credentials,
 };

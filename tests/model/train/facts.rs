@@ -8,7 +8,7 @@ use modelsync::{
         condition::find,
         effect::StopCause,
         knowledge::{ManualOverrides, ObjectInfo},
-        response::PollContext,
+        request::PollContext,
         run::{Ending, Observed, Phase, RunRecord},
         time::MonotonicTime,
         train::{Facts, Memory, Observation, TrainPollResponse},

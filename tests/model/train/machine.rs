@@ -8,13 +8,13 @@ use modelsync::{
     api::{ModelTrainSpec, ModelTrainStatus, ModelVersionSpec, ModelVersionStatus, Outcome, StaleReason},
     core::{
         chain::{self, Report},
-        effect::WakeUp,
         knowledge::{Fence, RunKnowledge},
         name::candidate_run_name,
         retention::Limits,
         run::RunRecord,
         time::Now,
         train::{Compiled, Effect, Facts, Memory, Plan, Rule, VersionKnowledge, decide, validate},
+        wake_up::WakeUp,
     },
     runs::backends,
 };

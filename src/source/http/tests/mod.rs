@@ -19,7 +19,8 @@ use crate::{
     clock::Clock,
     core::{
         confidential::Confidential,
-        response::{Demand, Poll, PollContext, PollError, PollErrorKind, PollResponse, PollTarget},
+        request::{Poll, PollContext, PollTarget},
+        response::{Demand, PollError, PollErrorKind, PollResponse},
     },
     port::{Credentials, PollClient},
     source::{address::AddressRules, needs_sync::NeedsSyncClient, request::Requester},
