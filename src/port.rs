@@ -6,8 +6,10 @@ use crate::{
     api::Request,
     core::{
         confidential::Confidential,
-        request::{Poll, PollTarget},
-        response::{PollError, PollResponse},
+        poll::{
+            request::{Poll, PollTarget},
+            response::{PollError, PollResponse},
+        },
     },
 };
 

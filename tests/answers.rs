@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use modelsync::{
-    core::response::{Demand, PollError, PollErrorKind, PollResponse},
+    core::poll::response::{Demand, PollError, PollErrorKind, PollResponse},
     source::{http::Head, needs_sync::parse},
 };
 use serde::Deserialize;

@@ -16,16 +16,20 @@ use modelsync::{
         Reservation, RunSlot, Target,
     },
     core::{
-        digest,
-        knowledge::{Fence, ManualOverrides, ObjectInfo, RunKnowledge},
-        name::run_name,
-        request::PollContext,
-        reservation::{Lookup, Post, PostState, Refusal},
-        response::{Demand, PollError, PollErrorKind, PollResponse, PollResult, Values, map_parameters},
-        run::{Ending, Observed, Phase, RunRecord},
+        poll::{
+            request::PollContext,
+            response::{Demand, PollError, PollErrorKind, PollResponse, PollResult, Values, map_parameters},
+        },
+        run::{
+            backend::{Ending, Observed, Phase, RunRecord},
+            claim::{Lookup, Post, PostState, Refusal},
+            digest,
+            knowledge::{Fence, ManualOverrides, ObjectInfo, RunKnowledge},
+            name::run_name,
+        },
+        status::wake_up::WakeUp,
         sync::{Effect, Facts, LegacyRun, Memory, Plan, Rule, decide, validate},
         time::{MonotonicTime, Now},
-        wake_up::WakeUp,
     },
     runs,
 };

@@ -17,7 +17,7 @@ use modelsync::{
     api::{ModelSync, Outcome, RawObject, TemplateMetadata},
     core::{
         results::{Results, RunPods},
-        run::{Observed, OwnerReference, Phase, ResultsIn, RunBackend, RunKind, RunRequest, Template},
+        run::backend::{Observed, OwnerReference, Phase, ResultsIn, RunBackend, RunKind, RunRequest, Template},
     },
     runs,
 };

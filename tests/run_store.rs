@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use modelsync::{
     clock::Clock,
-    core::run::{Phase, RunBackend, RunRecord},
+    core::run::backend::{Phase, RunBackend, RunRecord},
     kube_io::{
         record,
         store::{RunSink, Runs, RunsOf},

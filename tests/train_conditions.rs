@@ -16,16 +16,18 @@ use modelsync::{
         Verdict as GateVerdict,
     },
     core::{
-        knowledge::{Fence, ManualOverrides},
-        name::run_name,
-        reservation::{Lookup, Post, PostState, Refusal},
-        response::{Demand, PollError, PollErrorKind, PollResponse, PollResult},
+        poll::response::{Demand, PollError, PollErrorKind, PollResponse, PollResult},
         results::Results,
-        run::{Phase, RunRecord},
+        run::{
+            backend::{Phase, RunRecord},
+            claim::{Lookup, Post, PostState, Refusal},
+            knowledge::{Fence, ManualOverrides},
+            name::run_name,
+        },
+        status::wake_up::WakeUp,
         time::{MonotonicTime, Now},
         train::{Compiled, Effect, Memory, Observation, Plan, Rule, TrainPollResponse, decide},
-        version::VersionRecord,
-        wake_up::WakeUp,
+        version::record::VersionRecord,
     },
 };
 use serde_json::{Value, json};

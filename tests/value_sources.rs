@@ -9,7 +9,7 @@ mod value_reader;
 use std::collections::BTreeMap;
 
 use axum::{Router, body::Body, extract::Path, http::Response, routing::any};
-use modelsync::core::response::PollErrorKind;
+use modelsync::core::poll::response::PollErrorKind;
 use serde_json::json;
 use tokio::net::TcpListener;
 

@@ -13,7 +13,7 @@ use crate::{
     controller::{
         Context, ModelSyncController, ModelTrainController, Reconcile, RunEffects, TrainContext, TrainPoller, work,
     },
-    core::{request::PollRequest, run::RunRecord},
+    core::{poll::request::PollRequest, run::backend::RunRecord},
     kube_io::{
         apply::{ApiServer, collection, objects},
         client::Clients,

@@ -16,7 +16,7 @@ use crate::{
     api::ModelTrainStatus,
     app,
     clock::Clock,
-    core::chain::{self, Note, Problem, Record, Report},
+    core::version::chain::{self, Note, Problem, Record, Report},
     kube_io::{
         client::{CallError, Clients, Safeguards},
         versions::{Snapshot, Versions},
@@ -316,7 +316,7 @@ mod tests {
     use crate::cli::{Cli, Command};
     use crate::{
         api::{ModelVersionSpec, RecordRef},
-        core::chain::{next_record, reference},
+        core::version::chain::{next_record, reference},
     };
 
     fn parse(flags: &[&str]) -> Result<VerifyArgs, String> {

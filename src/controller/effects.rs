@@ -8,12 +8,13 @@ use crate::{
     api::{Kind, Reason, RunSlot, keys},
     clock::Clock,
     core::{
-        effect::{CreateRun, DeleteRun, StopRun},
-        event::ObjectEvent,
-        knowledge::ObjectInfo,
-        reservation::{Lookup, PostState, Refusal},
-        run::{OwnerReference, RunBackend, RunRequest, Template},
-        wake_up::WakeUp,
+        run::{
+            backend::{OwnerReference, RunBackend, RunRequest, Template},
+            claim::{Lookup, PostState, Refusal},
+            effects::{CreateRun, DeleteRun, StopRun},
+            knowledge::ObjectInfo,
+        },
+        status::{event::ObjectEvent, wake_up::WakeUp},
     },
     kube_io::{
         apply::{ApiServer, Created, Found, Written},

@@ -10,10 +10,10 @@ use super::{
 };
 use crate::{
     api::{Kind, Reason, keys},
-    core::{
-        effect::{DeleteRun, StopRun},
+    core::run::{
+        backend::{RunBackend, RunKind, RunRecord},
+        effects::{DeleteRun, StopRun},
         knowledge::ObjectInfo,
-        run::{RunBackend, RunKind, RunRecord},
     },
 };
 

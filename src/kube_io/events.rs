@@ -11,7 +11,12 @@ use super::client::{Guarded, within};
 use crate::{
     api::{Reason, keys},
     clock::Clock,
-    core::{condition::truncated, delivery::Delivery, event::ObjectEvent, knowledge::ObjectInfo, time::MonotonicTime},
+    core::{
+        delivery::Delivery,
+        run::knowledge::ObjectInfo,
+        status::{condition::truncated, event::ObjectEvent},
+        time::MonotonicTime,
+    },
 };
 
 /// Events that wait to be published. Beyond that they are dropped: they are for the reader, not for the record.

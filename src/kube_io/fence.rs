@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use tracing::{info, warn};
 
 use super::client::{CallError, Clients, get_opt};
-use crate::{api::keys, core::knowledge::Fence};
+use crate::{api::keys, core::run::knowledge::Fence};
 
 /// The last known state of the fence.
 #[derive(Clone)]

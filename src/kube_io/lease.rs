@@ -1,4 +1,4 @@
-//! Takes part in the election of a leader over a Lease. IO; [`crate::core::lease`] decides.
+//! Takes part in the election of a leader over a Lease. IO; [`crate::core::election`] decides.
 
 use std::{
     pin::pin,
@@ -19,7 +19,7 @@ use super::client::{CallError, Clients, call, get_opt};
 use crate::{
     clock::Clock,
     core::{
-        lease::{Election, Step, Stored, Terms},
+        election::{Election, Step, Stored, Terms},
         time::MonotonicTime,
     },
 };

@@ -16,7 +16,7 @@ use crate::{
     api::keys,
     clock::Clock,
     core::{
-        run::{RunBackend, RunKind},
+        run::backend::{RunBackend, RunKind},
         time::MonotonicTime,
     },
 };

@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     core::{
-        references::Reference,
-        response::{PollError, PollErrorKind},
+        poll::response::{PollError, PollErrorKind},
+        source::references::Reference,
     },
     port::ReadObjects,
 };

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{api::keys, core::run::RunBackend};
+use crate::{api::keys, core::run::backend::RunBackend};
 
 /// Rules within a namespace, or in all of them.
 pub fn namespaced_rules(backends: &[&dyn RunBackend]) -> Vec<Value> {

@@ -10,11 +10,13 @@ use super::packed::CompressedJson;
 use crate::{
     api::{Kind, keys},
     core::{
-        condition::truncated,
         invalid::Invalid,
-        knowledge::{ManualOverrides, ObjectInfo},
-        name::MAX_ATTEMPT,
-        run::{RunBackend, RunRecord},
+        run::{
+            backend::{RunBackend, RunRecord},
+            knowledge::{ManualOverrides, ObjectInfo},
+            name::MAX_ATTEMPT,
+        },
+        status::condition::truncated,
     },
 };
 

@@ -24,7 +24,7 @@ use super::{
     record::names,
     watch::{Scope, Sink, follow},
 };
-use crate::{clock::Clock, core::references::Reference};
+use crate::{clock::Clock, core::source::references::Reference};
 
 /// Changes of one object are told of at most this often. An object that changes all the time must not have its readers ask
 /// all the time, and leaves them this long to use an answer before it is out of date.

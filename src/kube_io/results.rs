@@ -12,7 +12,7 @@ use super::{
 };
 use crate::core::{
     results::{PodSearch, Results},
-    run::{ResultsIn, RunBackend},
+    run::backend::{ResultsIn, RunBackend},
 };
 
 /// Items of one page of pods.

@@ -15,7 +15,11 @@ use super::{
 };
 use crate::{
     api::{ConditionType, DeletionPolicy, ModelVersionSpec, ModelVersionStatus, keys},
-    core::{chain::digest_as_stored, condition::find, invalid::Invalid, version::VersionRecord},
+    core::{
+        invalid::Invalid,
+        status::condition::find,
+        version::{chain::digest_as_stored, record::VersionRecord},
+    },
 };
 
 /// Items of one page of a list.
@@ -190,7 +194,7 @@ impl Versions {
     }
 
     /// Deletes a record, if it is still the one that was decided on. Its removal is noted in the ModelTrain's status
-    /// before: see [`remove`](crate::core::chain::remove).
+    /// before: see [`remove`](crate::core::version::chain::remove).
     pub async fn delete(&self, version: &VersionRecord) -> Result<(), CallError> {
         let options = json!({
             "apiVersion": "v1",

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::core::{invalid::Invalid, run::Template};
+use crate::core::{invalid::Invalid, run::backend::Template};
 
 /// A JSON object.
 pub(super) type Object = Map<String, Value>;

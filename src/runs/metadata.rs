@@ -9,7 +9,7 @@ use crate::{
     api::keys::KEY_PREFIX,
     core::{
         invalid::Invalid,
-        run::{RunKind, RunRequest, Template},
+        run::backend::{RunKind, RunRequest, Template},
     },
 };
 

@@ -10,7 +10,7 @@ mod tekton;
 pub use batch_job::BatchJob;
 pub use tekton::PipelineRun;
 
-use crate::core::run::{RunBackend, RunKind};
+use crate::core::run::backend::{RunBackend, RunKind};
 
 static BACKENDS: &[&dyn RunBackend] = &[&PipelineRun, &BatchJob];
 

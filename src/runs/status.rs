@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     api::{Outcome, Output},
-    core::run::{Ending, Observed, Phase},
+    core::run::backend::{Ending, Observed, Phase},
 };
 
 const MAX_REASON: usize = 256;

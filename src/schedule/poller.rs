@@ -17,8 +17,10 @@ use super::timers;
 use crate::{
     clock::Clock,
     core::{
-        request::{Poll, PollRequest, PollTarget},
-        response::{PollError, PollErrorKind, PollResponse, PollResult},
+        poll::{
+            request::{Poll, PollRequest, PollTarget},
+            response::{PollError, PollErrorKind, PollResponse, PollResult},
+        },
         time::MonotonicTime,
     },
     port::PollClient,
@@ -168,7 +170,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::core::request::PollContext;
+    use crate::core::poll::request::PollContext;
 
     /// Says each question that comes, and answers when told to.
     struct StubEndpoint {

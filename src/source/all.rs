@@ -11,8 +11,8 @@ use super::{
 use crate::{
     api::source::MAX_VALUE,
     core::{
-        digest::hex,
-        response::{PollError, PollErrorKind},
+        poll::response::{PollError, PollErrorKind},
+        run::digest::hex,
     },
 };
 

@@ -8,7 +8,7 @@ use super::{
     value::{Reading, Value},
 };
 use crate::{
-    core::{
+    core::poll::{
         request::{Poll, PollTarget},
         response::{Demand, PollError, PollErrorKind, PollResponse, Values},
     },

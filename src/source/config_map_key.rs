@@ -10,8 +10,8 @@ use super::{
 use crate::{
     api::ConfigMapKey,
     core::{
-        digest::hex,
-        response::{PollError, PollErrorKind},
+        poll::response::{PollError, PollErrorKind},
+        run::digest::hex,
     },
     port::ReadObjects,
 };

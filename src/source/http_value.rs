@@ -16,8 +16,8 @@ use super::{
 use crate::{
     api::{HttpSource, needs_sync},
     core::{
-        path::SingularPath,
-        response::{PollError, PollErrorKind},
+        poll::response::{PollError, PollErrorKind},
+        source::json_path::SingularPath,
     },
 };
 

@@ -4,7 +4,7 @@ use super::{
     text::poll_error,
     value::{Reading, Value},
 };
-use crate::core::response::PollErrorKind;
+use crate::core::poll::response::PollErrorKind;
 
 /// The value that is written there.
 pub(super) fn read(text: &str) -> Reading {

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     api::{MlflowSource, Request, needs_sync::MAX_HEADERS},
-    core::response::{PollError, PollErrorKind},
+    core::poll::response::{PollError, PollErrorKind},
 };
 
 /// Bounds of an answer. A version has a description and tags of any length.

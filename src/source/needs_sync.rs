@@ -23,9 +23,11 @@ use crate::{
         needs_sync::{API_VERSION, KIND, MAX_BODY, MAX_HEADERS, MAX_POLL_AFTER, MAX_REASON, MAX_TARGET},
     },
     core::{
-        digest::hex,
-        request::{Poll, PollTarget},
-        response::{Demand, PollError, PollErrorKind, PollResponse},
+        poll::{
+            request::{Poll, PollTarget},
+            response::{Demand, PollError, PollErrorKind, PollResponse},
+        },
+        run::digest::hex,
     },
     port::PollClient,
 };

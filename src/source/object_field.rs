@@ -9,8 +9,8 @@ use super::{
 use crate::{
     api::ObjectField,
     core::{
-        path::SingularPath,
-        response::{PollError, PollErrorKind},
+        poll::response::{PollError, PollErrorKind},
+        source::json_path::SingularPath,
     },
     port::ReadObjects,
 };

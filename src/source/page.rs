@@ -3,7 +3,7 @@
 use url::Url;
 
 use super::text::poll_error;
-use crate::core::response::{PollError, PollErrorKind};
+use crate::core::poll::response::{PollError, PollErrorKind};
 
 /// The URL of `path` below `base`, with these parameters added to its query.
 pub(super) fn below(base: &str, path: &str, query: &[(&str, &str)]) -> Result<String, PollError> {

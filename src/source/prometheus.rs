@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     api::{PrometheusSource, needs_sync::MAX_HEADERS},
-    core::response::{PollError, PollErrorKind},
+    core::poll::response::{PollError, PollErrorKind},
 };
 
 /// Bounds of an answer: large enough to count the elements of most vectors that are too many.

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     api::{SingleSource, Source},
-    core::response::PollErrorKind,
+    core::poll::response::PollErrorKind,
     port::ReadObjects,
 };
 

@@ -4,7 +4,7 @@ use futures::future::BoxFuture;
 
 use super::{compare::CompareValues, needs_sync::NeedsSyncClient};
 use crate::{
-    core::{
+    core::poll::{
         request::{Poll, PollTarget},
         response::{PollError, PollResponse},
     },

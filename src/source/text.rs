@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt::Write as _};
 
 use reqwest::Url;
 
-use crate::core::response::{PollError, PollErrorKind};
+use crate::core::poll::response::{PollError, PollErrorKind};
 
 /// Largest message of a [`PollError`], in bytes.
 pub(super) const MAX_MESSAGE: usize = 512;

@@ -9,8 +9,10 @@ use super::{needs_sync::NeedsSyncClient, read::ValueReader, value::Value};
 use crate::{
     api::Source,
     core::{
-        request::{Poll, PollTarget},
-        response::PollError,
+        poll::{
+            request::{Poll, PollTarget},
+            response::PollError,
+        },
         train::{InputValue, Observation, TrainPollResponse, TrainPollTarget},
     },
     port::PollClient,
@@ -75,7 +77,7 @@ impl TrainPollClient {
         &self,
         poll: &Poll<TrainPollTarget>,
         poll_target: Option<&PollTarget>,
-    ) -> Option<Result<crate::core::response::PollResponse, PollError>> {
+    ) -> Option<Result<crate::core::poll::response::PollResponse, PollError>> {
         let poll = Poll {
             target: poll_target?.clone(),
             namespace: poll.namespace.clone(),

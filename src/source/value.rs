@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     api::source::MAX_VALUE,
-    core::{path::SingularPath, response::PollError},
+    core::{poll::response::PollError, source::json_path::SingularPath},
 };
 
 /// Name of the attribute that every value has: the value itself.

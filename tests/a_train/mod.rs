@@ -10,15 +10,16 @@ use modelsync::{
         ModelVersionStatus, Outcome, Reason,
     },
     core::{
-        chain,
-        condition::find,
-        knowledge::{Fence, ObjectInfo, RunKnowledge},
-        name::candidate_run_name,
-        request::PollContext,
-        run::{Ending, Observed, Phase, RunRecord},
+        poll::request::PollContext,
+        run::{
+            backend::{Ending, Observed, Phase, RunRecord},
+            knowledge::{Fence, ObjectInfo, RunKnowledge},
+            name::candidate_run_name,
+        },
+        status::condition::find,
         time::Now,
         train::{Compiled, Effect, Facts, Follower, InputValue, Memory, Plan, VersionKnowledge, validate},
-        version::VersionRecord,
+        version::{chain, record::VersionRecord},
     },
     runs,
 };

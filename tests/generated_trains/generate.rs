@@ -6,14 +6,16 @@ use jiff::Timestamp;
 use modelsync::{
     api::{ModelTrainSpec, ModelVersionSpec, Outcome, Reason, ServedBy, SlotState, TrainTarget, Verdict},
     core::{
-        chain,
-        knowledge::{Fence, ManualOverrides},
-        name::candidate_run_name,
-        reservation::{Lookup, Post, PostState, Refusal},
-        response::{Demand, PollError, PollErrorKind, PollResponse, PollResult},
-        run::Phase,
+        poll::response::{Demand, PollError, PollErrorKind, PollResponse, PollResult},
+        run::{
+            backend::Phase,
+            claim::{Lookup, Post, PostState, Refusal},
+            knowledge::{Fence, ManualOverrides},
+            name::candidate_run_name,
+        },
         time::{MonotonicTime, Now},
         train::{Compiled, Follower, Observation, Rule, TrainPollResponse},
+        version::chain,
     },
 };
 use serde_json::{Value, json};

@@ -15,10 +15,8 @@ use std::{
 use modelsync::{
     api::ModelTrainSpec,
     core::{
-        reservation::Lookup,
         results::Results,
-        retention::Limits,
-        run::Phase,
+        run::{backend::Phase, claim::Lookup, retention::Limits},
         time::MonotonicTime,
         train::{Compiled, Effect, Facts, Plan, Rule, decide},
     },

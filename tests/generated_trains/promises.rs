@@ -9,15 +9,14 @@ use modelsync::{
         Verdict,
     },
     core::{
-        chain,
-        condition::find,
-        effect::{CreateRun, DeleteRun},
-        run::RunRecord,
-        time::after,
+        run::{
+            backend::RunRecord,
+            effects::{CreateRun, DeleteRun},
+        },
+        status::{condition::find, wake_up::WakeUp},
+        time::{after, window::Permission},
         train::{Effect, Facts, Plan, Rule, poll},
-        version::VersionRecord,
-        wake_up::WakeUp,
-        window::Permission,
+        version::{chain, record::VersionRecord},
     },
 };
 

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use modelsync::{
     api::{Condition, ConditionStatus, ConditionType},
-    core::{condition::find, time::MonotonicTime, wake_up::WakeUp},
+    core::{
+        status::{condition::find, wake_up::WakeUp},
+        time::MonotonicTime,
+    },
 };
 
 /// Whether another pass is sure to follow a plan, soon enough: it wakes up or asks within `longest`, or the event that it

@@ -7,17 +7,19 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use modelsync::{
     api::{ModelSyncSpec, ModelSyncStatus, Outcome, keys},
     core::{
-        digest,
-        effect::StopCause,
-        knowledge::{Fence, ObjectInfo, RunKnowledge},
-        name,
-        reservation::PostState,
-        response::Demand,
-        retention::Limits,
-        run::{Ending, Observed, Phase, RunRecord},
+        poll::response::Demand,
+        run::{
+            backend::{Ending, Observed, Phase, RunRecord},
+            claim::PostState,
+            digest,
+            effects::StopCause,
+            knowledge::{Fence, ObjectInfo, RunKnowledge},
+            name,
+            retention::Limits,
+        },
+        status::wake_up::WakeUp,
         sync::{Effect, Facts, Memory, Plan, Rule, Valid, decide, validate},
         time::{MonotonicTime, Now, after},
-        wake_up::WakeUp,
     },
     runs::backends,
 };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use modelsync::{
     api::ModelSyncStatus,
     core::{
-        run::RunRecord,
+        run::backend::RunRecord,
         sync::{LegacyRun, Memory, Rule},
         time::{MonotonicTime, Now},
     },

@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Duration};
 use modelsync::{
     api::Reason,
     core::{
-        reservation::{Lookup, Post, PostState, Refusal},
-        response::{Demand, PollError, PollErrorKind, PollResponse, PollResult},
+        poll::response::{Demand, PollError, PollErrorKind, PollResponse, PollResult},
+        run::claim::{Lookup, Post, PostState, Refusal},
         sync::LegacyRun,
         time::MonotonicTime,
     },

@@ -2,7 +2,7 @@
 
 use modelsync::{
     api::{ModelSyncStatus, Outcome, Repeat},
-    core::{sync::validate, window::Permission},
+    core::{sync::validate, time::window::Permission},
     runs::backends,
 };
 

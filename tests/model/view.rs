@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use modelsync::core::request::PollContext;
+use modelsync::core::poll::request::PollContext;
 
 use super::{
     intern::{Id, Interner},

@@ -13,7 +13,7 @@ use modelsync::{
         ConditionType::{Ready, Reconciling, Stalled},
         ModelSyncStatus, keys,
     },
-    core::condition::find,
+    core::status::condition::find,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};

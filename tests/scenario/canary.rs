@@ -19,7 +19,7 @@ use kube::{
 };
 use modelsync::{
     api::{ConditionType::InSync, keys},
-    core::condition::find,
+    core::status::condition::find,
 };
 use serde_json::{Value, json};
 

@@ -13,7 +13,7 @@ use modelsync::{
         ConditionType::{InSync, Ready},
         ModelSyncStatus, ModelVersionSpec, keys,
     },
-    core::chain::next_record,
+    core::version::chain::next_record,
 };
 use serde_json::{Value, json};
 
@@ -69,7 +69,7 @@ fn shown(status: &ModelSyncStatus) -> (Option<&str>, Option<&str>) {
 /// What the operator says about a source that fails.
 async fn failure(world: &World, name: &str) -> String {
     let status = world.until(name, InSync, Unknown, "SourceFailing").await;
-    let ready = modelsync::core::condition::find(&status.conditions, Ready).unwrap().clone();
+    let ready = modelsync::core::status::condition::find(&status.conditions, Ready).unwrap().clone();
     assert_eq!((ready.status, ready.reason.as_str()), (False, "SourceFailing"));
     assert_eq!((status.attempt, world.runs(name).await.len()), (0, 0), "never a run");
     ready.message
@@ -107,7 +107,7 @@ async fn nothing_desired_starts_nothing_until_there_is_something_and_nothing_act
         world.apply("a", spec(&key("desired", "model"), &key("actual", "model"))).await;
         let status = world.until("a", InSync, Unknown, "DesiredUnknown").await;
         assert_eq!((status.attempt, shown(&status)), (0, (None, Some(""))));
-        let ready = modelsync::core::condition::find(&status.conditions, Ready).unwrap();
+        let ready = modelsync::core::status::condition::find(&status.conditions, Ready).unwrap();
         assert_eq!(ready.status, True, "it is an answer, not a failure");
 
         config_map(world, "desired", json!({ "other": "x" })).await;

@@ -8,7 +8,7 @@ use modelsync::{
         ConditionType::{InSync, Ready, Stalled},
         keys,
     },
-    core::condition::find,
+    core::status::condition::find,
 };
 use serde_json::{Value, json};
 

@@ -15,7 +15,7 @@ use modelsync::{
         ConditionType::InSync,
         keys,
     },
-    core::name::run_name,
+    core::run::name::run_name,
 };
 use serde_json::{Value, json};
 

@@ -12,7 +12,7 @@ use modelsync::{
         ConditionType::{InSync, Ready, Stalled},
         Outcome, keys,
     },
-    core::name::run_name,
+    core::run::name::run_name,
 };
 use serde_json::{Value, json};
 

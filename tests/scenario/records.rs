@@ -11,7 +11,7 @@ use kube::{
 use modelsync::{
     api::{DeletionPolicy, ModelTrainStatus, ModelVersion, ModelVersionSpec, ModelVersionStatus, ServedBy, keys},
     clock::Clock,
-    core::chain::{next_record, recorded_input, reference, remove},
+    core::version::chain::{next_record, recorded_input, reference, remove},
     kube_io::{
         client::{Clients, Safeguards},
         store::{ModelVersionSink, ModelVersions, VersionsOf},
@@ -371,7 +371,7 @@ async fn record_of_the_documents_is_accepted_and_its_digest_is_right() {
                 .await
                 .unwrap_or_else(|error| panic!("{object:#}: {error}"));
             let stored: Value = serde_json::to_value(stored).unwrap();
-            assert_eq!(modelsync::core::chain::digest_as_stored(&stored["spec"]), stored["spec"]["digest"]);
+            assert_eq!(modelsync::core::version::chain::digest_as_stored(&stored["spec"]), stored["spec"]["digest"]);
             count += 1;
         }
         assert_eq!(count, 1);

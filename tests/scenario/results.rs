@@ -8,7 +8,7 @@ use kube::{
 use modelsync::{
     core::{
         results::Results,
-        run::{Phase, RunBackend},
+        run::backend::{Phase, RunBackend},
     },
     kube_io::{
         client::{Clients, Safeguards},

@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use modelsync::{
     api::{Request, Source},
     clock::Clock,
-    core::{confidential::Confidential, response::PollError},
+    core::{confidential::Confidential, poll::response::PollError},
     port::{Credentials, ReadObjects},
     source::{
         address::AddressRules,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, process::Command};
 
-use modelsync::{core::response::PollErrorKind, source::value::Reading};
+use modelsync::{core::poll::response::PollErrorKind, source::value::Reading};
 use serde_json::{Value, json};
 
 use crate::{

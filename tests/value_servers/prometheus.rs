@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, process::Command, time::Duration};
 
 use axum::{Router, routing::get};
-use modelsync::core::response::PollErrorKind;
+use modelsync::core::poll::response::PollErrorKind;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 

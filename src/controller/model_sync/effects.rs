@@ -7,9 +7,11 @@ use crate::{
     api::{ModelSync, ModelSyncStatus, RunSlot},
     controller::effects::{Step, write_status},
     core::{
-        effect::CreateRun,
-        reservation::{Post, PostState},
-        run::RunKind,
+        run::{
+            backend::RunKind,
+            claim::{Post, PostState},
+            effects::CreateRun,
+        },
         sync::{LegacyRun, events, validate},
     },
     kube_io::record::ObjectRecord,

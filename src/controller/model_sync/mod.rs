@@ -19,9 +19,11 @@ use crate::{
     api::{Kind, ModelSync, ModelSyncSpec, ModelSyncStatus},
     core::{
         invalid::Invalid,
-        request::{Poll, PollRequest},
-        response::{Demand, PollResult},
-        retention::Limits,
+        poll::{
+            request::{Poll, PollRequest},
+            response::{Demand, PollResult},
+        },
+        run::retention::Limits,
         sync::{
             Effect, Facts, Memory, Plan, Rule, Valid, decide, follower, poll_target, references, status_after_panic,
             validate,

@@ -10,10 +10,12 @@ use crate::{
     api::{DeletionPolicy, ModelTrain, ModelTrainStatus, ModelVersionSpec, ModelVersionStatus, RunSlot, Verdict},
     controller::effects::{Step, write_status},
     core::{
-        effect::CreateRun,
         gate::Judgement,
-        reservation::{Post, PostState},
-        template,
+        run::{
+            claim::{Post, PostState},
+            effects::CreateRun,
+            template,
+        },
         train::{Evidence, ReadResults, events},
     },
     kube_io::{

@@ -19,10 +19,11 @@ use crate::{
     api::{Kind, ModelSync, ModelTrain, ModelTrainSpec, ModelTrainStatus, ModelVersionSpec, ServedBy},
     core::{
         invalid::Invalid,
-        knowledge::ObjectInfo,
-        request::{Poll, PollRequest},
-        response::PollResult,
-        retention::Limits,
+        poll::{
+            request::{Poll, PollRequest},
+            response::PollResult,
+        },
+        run::{knowledge::ObjectInfo, retention::Limits},
         sync::follower,
         time::Now,
         train::{

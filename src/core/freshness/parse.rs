@@ -6,9 +6,11 @@ use super::schedule::Schedule;
 use crate::{
     api::{self, TrainSettle},
     core::{
-        bounds::{Bounds, backoff, duration},
         invalid::Invalid,
-        retry::Backoff,
+        time::{
+            backoff::Backoff,
+            bounds::{Bounds, backoff, duration},
+        },
     },
 };
 

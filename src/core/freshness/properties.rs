@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{trial::*, *};
 use crate::{
     api::AttemptVerdict,
-    core::{cron::Cron, time::after},
+    core::time::{after, cron::Cron},
 };
 
 /// What happens in a world, after some time has passed.

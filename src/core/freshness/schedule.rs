@@ -8,10 +8,13 @@ use super::{failed_polls, firing, under_way};
 use crate::{
     api::{self, ModelTrainStatus, ScheduleStatus, StaleReasonType},
     core::{
-        bounds::{Bounds, duration},
-        cron::Cron,
         invalid::Invalid,
-        time::{after, whole_seconds},
+        time::{
+            after,
+            bounds::{Bounds, duration},
+            cron::Cron,
+            whole_seconds,
+        },
     },
 };
 

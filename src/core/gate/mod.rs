@@ -25,7 +25,7 @@ use self::{
 };
 use crate::{
     api::{Gate, RuleReport, Verdict},
-    core::{condition::truncated, invalid::Invalid},
+    core::{invalid::Invalid, status::condition::truncated},
 };
 
 /// Longest message of a rule, in bytes: what its schema allows.

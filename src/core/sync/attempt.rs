@@ -16,12 +16,17 @@ use super::{
 use crate::{
     api::{LastRun, ModelSyncStatus, Outcome, Reason, Reservation, RunSlot, SuccessfulRun, Target, keys},
     core::{
-        effect::{CreateRun, StopCause, StopRun},
-        reservation::{PostState, Refusal, RunLocation, fence_deadline, locate_run, too_late},
-        response::{Demand, PollResponse, map_parameters},
-        retry::{CREATE_BACKOFF, INVALID_RETRY},
-        run::{Ending, RunRecord},
-        time::{Now, whole_seconds},
+        poll::response::{Demand, PollResponse, map_parameters},
+        run::{
+            backend::{Ending, RunRecord},
+            claim::{PostState, Refusal, RunLocation, fence_deadline, locate_run, too_late},
+            effects::{CreateRun, StopCause, StopRun},
+        },
+        time::{
+            Now,
+            backoff::{CREATE_BACKOFF, INVALID_RETRY},
+            whole_seconds,
+        },
     },
 };
 

@@ -16,17 +16,20 @@ use super::{
 use crate::{
     api::{ActiveRun, ConditionType, ModelSyncStatus, Reason, Reservation, RunSlot, Target},
     core::{
-        condition::{find, truncated},
-        jitter::next_poll_in,
-        knowledge::{PREDECESSOR_RETRY, RunKnowledge, UNKNOWN_RETRY},
-        name::{self, MAX_ATTEMPT},
-        request::PollTarget,
-        reservation::CREATE_WINDOW,
-        response::{Demand, PollError, PollErrorKind, PollResponse, Values, map_parameters},
-        retention::{self, surplus},
-        run::RunRecord,
-        time::{MonotonicTime, Now, after, until, whole_seconds},
-        window::Permission,
+        poll::{
+            jitter::next_poll_in,
+            request::PollTarget,
+            response::{Demand, PollError, PollErrorKind, PollResponse, Values, map_parameters},
+        },
+        run::{
+            backend::RunRecord,
+            claim::CREATE_WINDOW,
+            knowledge::{PREDECESSOR_RETRY, RunKnowledge, UNKNOWN_RETRY},
+            name::{self, MAX_ATTEMPT},
+            retention::{self, surplus},
+        },
+        status::condition::{find, truncated},
+        time::{MonotonicTime, Now, after, until, whole_seconds, window::Permission},
     },
 };
 

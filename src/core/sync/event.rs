@@ -6,7 +6,7 @@ use crate::{
         ConditionType::{Ready, Stalled},
         ModelSyncStatus, Outcome, Reason,
     },
-    core::{condition::find, event::ObjectEvent},
+    core::status::{condition::find, event::ObjectEvent},
 };
 
 /// The events between two stored statuses.

@@ -7,8 +7,8 @@ use crate::{
     api::ModelSyncStatus,
     core::{
         invalid::Invalid,
-        knowledge::{Fence, ObjectInfo, RunKnowledge},
-        request::PollContext,
+        poll::request::PollContext,
+        run::knowledge::{Fence, ObjectInfo, RunKnowledge},
     },
 };
 

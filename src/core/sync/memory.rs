@@ -7,10 +7,12 @@ use jiff::Timestamp;
 use crate::{
     api::ModelSyncStatus,
     core::{
-        reservation::{Lookup, Post, PostState},
-        response::PollResult,
-        retention::{Limits, surplus},
-        run::RunRecord,
+        poll::response::PollResult,
+        run::{
+            backend::RunRecord,
+            claim::{Lookup, Post, PostState},
+            retention::{Limits, surplus},
+        },
         time::MonotonicTime,
     },
 };
@@ -105,7 +107,7 @@ mod tests {
     use super::*;
     use crate::{
         api::{Reservation, RunSlot},
-        core::{request::PollContext, response::PollResponse},
+        core::poll::{request::PollContext, response::PollResponse},
     };
 
     fn remembered(process: MonotonicTime) -> Memory {

@@ -6,10 +6,12 @@ use super::facts::Facts;
 use crate::{
     api::{ModelSyncStatus, RunSlot},
     core::{
-        effect::{CreateRun, DeleteRun, StopRun},
-        plan,
-        request::PollRequest,
-        run::RunKind,
+        poll::request::PollRequest,
+        run::{
+            backend::RunKind,
+            effects::{CreateRun, DeleteRun, StopRun},
+        },
+        status::plan,
         time::Now,
     },
 };

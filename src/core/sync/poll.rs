@@ -4,8 +4,8 @@ use crate::{
     api::{Compare, ModelSyncSpec},
     core::{
         invalid::Invalid,
-        request::PollTarget,
-        source::{check_request, check_source, check_url},
+        poll::request::PollTarget,
+        source::validate::{check_request, check_source, check_url},
     },
 };
 

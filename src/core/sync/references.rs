@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::core::{
-    references::{Reference, of_sources},
-    request::PollTarget,
+    poll::request::PollTarget,
+    source::references::{Reference, of_sources},
 };
 
 /// The objects that this question reads, each once.

@@ -5,9 +5,8 @@ use crate::{
     api::{ModelSyncSpec, ModelSyncStatus, Serving, TrainSelect},
     core::{
         invalid::Invalid,
-        knowledge::ObjectInfo,
-        name::is_run_name,
-        response::PollResponse,
+        poll::response::PollResponse,
+        run::{knowledge::ObjectInfo, name::is_run_name},
         time::{Now, whole_seconds},
         train::Follower,
     },

@@ -13,8 +13,8 @@ use crate::{
         ModelSyncStatus, Reason,
     },
     core::{
-        condition::{Wanted, find, merge},
-        knowledge::ObjectInfo,
+        run::knowledge::ObjectInfo,
+        status::condition::{Wanted, find, merge},
         time::Now,
     },
 };

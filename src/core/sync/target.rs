@@ -8,8 +8,8 @@ use super::{facts::Facts, plan::Rule, summarise::Situation, validate::Valid};
 use crate::{
     api::{ModelSyncStatus, Outcome, Reason, Repeat, Target},
     core::{
-        digest,
-        response::PollResponse,
+        poll::response::PollResponse,
+        run::digest,
         time::{Now, after, until, whole_seconds},
     },
 };

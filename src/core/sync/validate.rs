@@ -9,15 +9,18 @@ use super::{
 use crate::{
     api::{DeletionPolicy, ModelSyncSpec, ParameterMapping, Repeat, UnmappedParameters},
     core::{
-        bounds::{backoff, duration},
         invalid::Invalid,
-        request::PollTarget,
-        response::names,
-        retention::Limits,
-        retry::{Backoff, RUN_BACKOFF, SETTLE},
-        run::{RunBackend, RunKind, Template},
-        template::{DEFAULT_INTERVAL, INTERVALS, PAUSES, RUN_TIMEOUTS, backend, limit, max_attempts, template},
-        window::Windows,
+        poll::{request::PollTarget, response::names},
+        run::{
+            backend::{RunBackend, RunKind, Template},
+            retention::Limits,
+            template::{DEFAULT_INTERVAL, INTERVALS, PAUSES, RUN_TIMEOUTS, backend, limit, max_attempts, template},
+        },
+        time::{
+            backoff::{Backoff, RUN_BACKOFF, SETTLE},
+            bounds::{backoff, duration},
+            window::Windows,
+        },
     },
 };
 

@@ -14,11 +14,16 @@ use super::{
 use crate::{
     api::{ActiveRun, ModelTrainStatus, Reason, RunSlot, SlotState, TrainReservation, TrainSlot, keys},
     core::{
-        effect::{CreateRun, StopRun},
-        reservation::{CREATE_WINDOW, PostState, Refusal, RunLocation, fence_deadline, locate_run, too_late},
-        retry::{CREATE_BACKOFF, INVALID_RETRY},
-        run::{Ending, RunRecord},
-        time::{MonotonicTime, Now, after, whole_seconds},
+        run::{
+            backend::{Ending, RunRecord},
+            claim::{CREATE_WINDOW, PostState, Refusal, RunLocation, fence_deadline, locate_run, too_late},
+            effects::{CreateRun, StopRun},
+        },
+        time::{
+            MonotonicTime, Now, after,
+            backoff::{CREATE_BACKOFF, INVALID_RETRY},
+            whole_seconds,
+        },
     },
 };
 
@@ -240,7 +245,12 @@ fn wake_ups(facts: &Facts<'_>, slots: &Slots<'_, '_>, now: Now) -> Vec<Monotonic
     slots.iter().filter_map(due).collect()
 }
 
-fn create(facts: &Facts<'_>, kind: crate::core::run::RunKind, open: &TrainReservation, slot: &TrainSlot) -> CreateRun {
+fn create(
+    facts: &Facts<'_>,
+    kind: crate::core::run::backend::RunKind,
+    open: &TrainReservation,
+    slot: &TrainSlot,
+) -> CreateRun {
     let valid = facts.spec.as_ref().ok();
     let not_after = slot.not_after.unwrap_or_default();
     let mut labels = BTreeMap::from([

@@ -13,10 +13,12 @@ use super::{
 use crate::{
     api::{ActiveRun, ConditionStatus, ModelTrainStatus, Reason},
     core::{
-        knowledge::{PREDECESSOR_RETRY, RunKnowledge, UNKNOWN_RETRY},
-        run::RunRecord,
+        run::{
+            backend::RunRecord,
+            knowledge::{PREDECESSOR_RETRY, RunKnowledge, UNKNOWN_RETRY},
+        },
         time::Now,
-        version::VersionRecord,
+        version::record::VersionRecord,
     },
 };
 
@@ -95,7 +97,7 @@ fn restored(facts: &Facts<'_>, now: Now) -> Option<Plan> {
         return None;
     }
     let accepted = |version: &&&VersionRecord| {
-        let accepted = crate::core::condition::find(&version.conditions, crate::api::ConditionType::Accepted);
+        let accepted = crate::core::status::condition::find(&version.conditions, crate::api::ConditionType::Accepted);
         version.sound
             && !version.deleting
             && accepted.is_some_and(|condition| condition.status == ConditionStatus::True)

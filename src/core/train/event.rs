@@ -7,7 +7,7 @@ use crate::{
         ConditionType::{AwaitingApproval, Ready, Stalled},
         ModelTrainStatus, Reason,
     },
-    core::{condition::find, event::ObjectEvent},
+    core::status::{condition::find, event::ObjectEvent},
 };
 
 /// The events between two stored statuses.

@@ -9,9 +9,9 @@ use crate::{
     api::{ModelTrainStatus, ModelVersionSpec, RecordedMetric},
     core::{
         invalid::Invalid,
-        knowledge::{Fence, ObjectInfo, RunKnowledge},
-        request::PollContext,
-        version::VersionRecord,
+        poll::request::PollContext,
+        run::knowledge::{Fence, ObjectInfo, RunKnowledge},
+        version::record::VersionRecord,
     },
 };
 

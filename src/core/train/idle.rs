@@ -19,17 +19,24 @@ use crate::{
         TrainSlot, TrainTarget,
     },
     core::{
-        budget::{Capacity, clamp_to_now},
-        chain::recorded_input,
-        digest,
         freshness::{Evaluation, InputSeen, Seen, evaluate},
-        jitter::next_poll_in,
-        knowledge::RunKnowledge,
-        name::{self, MAX_ATTEMPT},
-        response::{Demand, PollError},
-        source::describe,
-        time::{MonotonicTime, Now, after, until},
-        window::Permission,
+        poll::{
+            jitter::next_poll_in,
+            response::{Demand, PollError},
+        },
+        run::{
+            digest,
+            knowledge::RunKnowledge,
+            name::{self, MAX_ATTEMPT},
+        },
+        source::validate::describe,
+        time::{
+            MonotonicTime, Now, after,
+            budget::{Capacity, clamp_to_now},
+            until,
+            window::Permission,
+        },
+        version::chain::recorded_input,
     },
 };
 
@@ -81,7 +88,7 @@ pub fn evaluate_freshness(
         inputs.insert(
             name.clone(),
             match read {
-                Ok(Some(value)) => InputSeen::Digest(crate::core::chain::input_digest(&value.text)),
+                Ok(Some(value)) => InputSeen::Digest(crate::core::version::chain::input_digest(&value.text)),
                 Ok(None) => InputSeen::Absent,
                 Err(_) => InputSeen::Unknown,
             },

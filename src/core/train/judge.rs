@@ -22,16 +22,20 @@ use crate::{
         RecordedParameter, RecordedRun, SlotReport, SlotState, TrainRef, TrainReservation, TrainSlot, Verdict,
     },
     core::{
-        chain::{input_digest, next_record as seal},
-        condition::truncated,
-        digest::hex,
-        effect::StopCause,
         gate::{GateProgram, Judgement},
         results::Results,
-        run::{Ending, RunRecord},
-        source::describe,
+        run::{
+            backend::{Ending, RunRecord},
+            digest::hex,
+            effects::StopCause,
+        },
+        source::validate::describe,
+        status::condition::truncated,
         time::{Now, after, until, whole_seconds},
-        version::VersionRecord,
+        version::{
+            chain::{input_digest, next_record as seal},
+            record::VersionRecord,
+        },
     },
 };
 

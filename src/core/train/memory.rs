@@ -11,12 +11,13 @@ use crate::{
     api::{ModelTrainStatus, SlotState},
     core::{
         gate::Judgement,
-        request::PollContext,
-        reservation::{Lookup, Post, PostState},
-        response::PollResult,
+        poll::{request::PollContext, response::PollResult},
         results::Results,
-        retention::{Limits, surplus},
-        run::RunRecord,
+        run::{
+            backend::RunRecord,
+            claim::{Lookup, Post, PostState},
+            retention::{Limits, surplus},
+        },
         time::MonotonicTime,
     },
 };

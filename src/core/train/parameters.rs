@@ -12,7 +12,7 @@ use crate::{
         Candidate, FromAccepted, FromContext, StaleReason, TrainParameter,
         needs_sync::{MAX_PARAMETER_COUNT, MAX_PARAMETERS},
     },
-    core::response::PollResponse,
+    core::poll::response::PollResponse,
 };
 
 /// What parameters are made from, at the reservation.

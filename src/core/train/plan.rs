@@ -9,9 +9,9 @@ use super::{
 use crate::{
     api::{DeletionPolicy, ModelTrainStatus, ModelVersionSpec, ModelVersionStatus, RunSlot},
     core::{
-        effect::{CreateRun, DeleteRun, StopRun},
-        plan,
-        request::PollRequest,
+        poll::request::PollRequest,
+        run::effects::{CreateRun, DeleteRun, StopRun},
+        status::plan,
         time::Now,
     },
 };

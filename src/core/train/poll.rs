@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     api::{ModelTrainSpec, Outcome, SlotState, Source, TrainReservation},
     core::{
-        references::{Reference, of_sources},
-        request::PollTarget,
-        response::{PollError, PollResponse},
+        poll::{
+            request::PollTarget,
+            response::{PollError, PollResponse},
+        },
         results,
-        run::RunRecord,
+        run::backend::RunRecord,
+        source::references::{Reference, of_sources},
     },
 };
 

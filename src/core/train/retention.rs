@@ -16,12 +16,16 @@ use crate::{
         ConditionType, ModelTrainStatus, ModelVersionStatus, Reason, ServedBy, keys,
     },
     core::{
-        chain,
-        condition::{Wanted, merge},
-        knowledge::RunKnowledge,
-        retention::{self, surplus},
+        run::{
+            knowledge::RunKnowledge,
+            retention::{self, surplus},
+        },
+        status::condition::{Wanted, merge},
         time::{Now, whole_seconds},
-        version::{VersionRecord, evidence, run_may_go, surplus_versions},
+        version::{
+            chain,
+            record::{VersionRecord, evidence, run_may_go, surplus_versions},
+        },
     },
 };
 

@@ -18,8 +18,8 @@ use crate::{
         ModelTrainStatus, Reason, TrainReservation,
     },
     core::{
-        condition::{MAX_MESSAGE, Wanted, find, merge, truncated},
-        knowledge::ObjectInfo,
+        run::knowledge::ObjectInfo,
+        status::condition::{MAX_MESSAGE, Wanted, find, merge, truncated},
         time::Now,
     },
 };

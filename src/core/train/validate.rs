@@ -6,20 +6,24 @@ use super::parameters::declared;
 use crate::{
     api::{DeletionPolicy, ModelTrainSpec},
     core::{
-        bounds::{backoff, duration},
-        budget::Budget,
         freshness::Freshness,
         gate::{GateProgram, LiveRule},
         invalid::Invalid,
-        request::PollTarget,
+        poll::request::PollTarget,
         results,
-        retention::Limits,
-        retry::{Backoff, RUN_BACKOFF},
-        run::{RunBackend, RunKind, Template},
-        source::{check_request, check_source, check_url},
-        template::{DEFAULT_INTERVAL, INTERVALS, PAUSES, RUN_TIMEOUTS, backend, limit, max_attempts, template},
-        version,
-        window::Windows,
+        run::{
+            backend::{RunBackend, RunKind, Template},
+            retention::Limits,
+            template::{DEFAULT_INTERVAL, INTERVALS, PAUSES, RUN_TIMEOUTS, backend, limit, max_attempts, template},
+        },
+        source::validate::{check_request, check_source, check_url},
+        time::{
+            backoff::{Backoff, RUN_BACKOFF},
+            bounds::{backoff, duration},
+            budget::Budget,
+            window::Windows,
+        },
+        version::record,
     },
 };
 
@@ -238,7 +242,7 @@ fn parallelism(given: Option<i32>, runs: usize) -> Result<usize, Invalid> {
 }
 
 fn version_limit(given: Option<i32>) -> Result<usize, Invalid> {
-    given.map_or(Ok(version::DEFAULT_LIMIT), |given| {
+    given.map_or(Ok(record::DEFAULT_LIMIT), |given| {
         usize::try_from(given).map_err(|_| {
             Invalid::new("spec.versionHistoryLimit", "must not be negative: use 0 to keep the protected versions alone")
         })

@@ -25,9 +25,9 @@ use crate::{
     api,
     clock::Clock,
     core::{
-        condition::truncated,
         confidential::Confidential,
-        response::{PollError, PollErrorKind},
+        poll::response::{PollError, PollErrorKind},
+        status::condition::truncated,
         time::{MonotonicTime, until},
     },
     port::Credentials,

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    core::{time::MonotonicTime, version::VersionRecord},
+    core::{time::MonotonicTime, version::record::VersionRecord},
     kube_io::{
         record,
         versions::{self, StoredVersion},

@@ -18,8 +18,10 @@ use super::{
 use crate::{
     clock::Clock,
     core::{
-        knowledge::RunKnowledge,
-        run::{RunBackend, RunKind, RunRecord},
+        run::{
+            backend::{RunBackend, RunKind, RunRecord},
+            knowledge::RunKnowledge,
+        },
         time::MonotonicTime,
     },
     kube_io::{record, watch::Sink},

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::version;
 use crate::{
     api::{Outcome, Output},
-    core::run::{Ending, Observed, Phase, RunKind, RunRecord},
+    core::run::backend::{Ending, Observed, Phase, RunKind, RunRecord},
 };
 
 /// A run, some 450 bytes.

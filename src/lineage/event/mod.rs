@@ -13,7 +13,7 @@ use crate::{
         model_version::{Artifact, GateReport, ModelVersionSpec, RecordedInput},
         needs_sync::MAX_PARAMETER_COUNT,
     },
-    core::condition::truncated,
+    core::status::condition::truncated,
 };
 
 /// Largest event, in bytes.

@@ -24,7 +24,7 @@ use crate::{
     core::{
         invalid::Invalid,
         results::{CONTAINER_FIELD, RunPods},
-        run::{Ending, Observed, Phase, ResultsIn, RunBackend, RunKind, RunRequest, Template},
+        run::backend::{Ending, Observed, Phase, ResultsIn, RunBackend, RunKind, RunRequest, Template},
     },
 };
 

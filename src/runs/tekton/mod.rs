@@ -20,7 +20,7 @@ use crate::{
     core::{
         invalid::Invalid,
         results::{CONTAINER_FIELD, Results},
-        run::{Observed, ResultsIn, RunBackend, RunKind, RunRequest, Template},
+        run::backend::{Observed, ResultsIn, RunBackend, RunKind, RunRequest, Template},
     },
 };
 

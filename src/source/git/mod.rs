@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     api::{GitSource, Request, needs_sync::MAX_HEADERS},
-    core::response::{PollError, PollErrorKind},
+    core::poll::response::{PollError, PollErrorKind},
 };
 
 /// Bounds of an answer: some ten thousand refs.

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::{
     core::{
-        response::{PollError, PollErrorKind},
+        poll::response::{PollError, PollErrorKind},
         time::{MonotonicTime, Now, after, whole_seconds},
     },
     source::text::poll_error,

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     core::{
-        response::{PollError, PollErrorKind},
+        poll::response::{PollError, PollErrorKind},
         time::MonotonicTime,
     },
     source::{address::AddressRules, text::poll_error},

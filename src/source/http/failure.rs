@@ -7,7 +7,7 @@ use std::{error::Error, io, iter};
 
 use super::Head;
 use crate::{
-    core::response::{PollError, PollErrorKind},
+    core::poll::response::{PollError, PollErrorKind},
     source::{
         address::Refusal,
         text::{bytes, poll_error},

@@ -9,7 +9,7 @@ use reqwest::{
 
 use super::Limits;
 use crate::{
-    core::response::{PollError, PollErrorKind},
+    core::poll::response::{PollError, PollErrorKind},
     source::text::{bytes, poll_error, sanitise},
 };
 

@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::breaker::{Endpoint, Endpoints, Outcome, Pool};
-use crate::{clock::Clock, core::response::PollError};
+use crate::{clock::Clock, core::poll::response::PollError};
 
 /// Requests under way to one host.
 const PER_HOST: usize = 32;
@@ -119,7 +119,7 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
-    use crate::{core::response::PollErrorKind, source::text::poll_error};
+    use crate::{core::poll::response::PollErrorKind, source::text::poll_error};
 
     fn endpoint(path: &str) -> Endpoint {
         let url = format!("http://h/{path}");

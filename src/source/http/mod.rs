@@ -44,7 +44,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    core::{
+    core::poll::{
         request::POLL_TIMEOUT,
         response::{PollError, PollErrorKind},
     },

@@ -15,7 +15,7 @@ use crate::{
         AcceptedVersion, Artifact, LastAttempt, ModelTrainSource, ModelVersionSpec, Outcome, RecordRef, SlotReport,
         TrainSelect, Verdict, VersionField, keys, source::MAX_CANDIDATES,
     },
-    core::response::{PollError, PollErrorKind},
+    core::poll::response::{PollError, PollErrorKind},
     port::ReadObjects,
 };
 

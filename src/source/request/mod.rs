@@ -14,8 +14,10 @@ use crate::{
     api::{CertificateAuthority, HeaderFrom, Request, ServiceAccountToken},
     core::{
         confidential::Confidential,
-        request::timeout,
-        response::{PollError, PollErrorKind},
+        poll::{
+            request::timeout,
+            response::{PollError, PollErrorKind},
+        },
     },
     port::Credentials,
 };

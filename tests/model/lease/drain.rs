@@ -6,7 +6,7 @@ use std::{
     sync::Mutex,
 };
 
-use modelsync::core::lease::{Step, Terms};
+use modelsync::core::election::{Step, Terms};
 
 use super::{
     machine::{Action, Machine},

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use modelsync::core::{
-    lease::{Step, Stored, Terms},
+    election::{Step, Stored, Terms},
     time::MonotonicTime,
 };
 

@@ -1,7 +1,7 @@
 //! The elections that fail. Each alters what the shipped code is told, or what becomes of its steps.
 
 use modelsync::core::{
-    lease::{Election, Step, Stored, Terms},
+    election::{Election, Step, Stored, Terms},
     time::MonotonicTime,
 };
 

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use modelsync::core::{
-    lease::{Election, Stored},
+    election::{Election, Stored},
     time::MonotonicTime,
 };
 

@@ -4,7 +4,7 @@
 
 use modelsync::{
     api::{AttemptVerdict, ConditionType},
-    core::{condition::find, freshness::answers, train::Rule},
+    core::{freshness::answers, status::condition::find, train::Rule},
 };
 
 use super::{

@@ -5,14 +5,16 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use modelsync::{
     api::{ConditionType, ModelTrainStatus, ModelVersionSpec, ModelVersionStatus, Outcome},
     core::{
-        condition::find,
-        effect::StopCause,
-        knowledge::{ManualOverrides, ObjectInfo},
-        request::PollContext,
-        run::{Ending, Observed, Phase, RunRecord},
+        poll::request::PollContext,
+        run::{
+            backend::{Ending, Observed, Phase, RunRecord},
+            effects::StopCause,
+            knowledge::{ManualOverrides, ObjectInfo},
+        },
+        status::condition::find,
         time::MonotonicTime,
         train::{Facts, Memory, Observation, TrainPollResponse},
-        version::VersionRecord,
+        version::record::VersionRecord,
     },
     runs::backends,
 };

@@ -7,14 +7,16 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use modelsync::{
     api::{ModelTrainSpec, ModelTrainStatus, ModelVersionSpec, ModelVersionStatus, Outcome, StaleReason},
     core::{
-        chain::{self, Report},
-        knowledge::{Fence, RunKnowledge},
-        name::candidate_run_name,
-        retention::Limits,
-        run::RunRecord,
+        run::{
+            backend::RunRecord,
+            knowledge::{Fence, RunKnowledge},
+            name::candidate_run_name,
+            retention::Limits,
+        },
+        status::wake_up::WakeUp,
         time::Now,
         train::{Compiled, Effect, Facts, Memory, Plan, Rule, VersionKnowledge, decide, validate},
-        wake_up::WakeUp,
+        version::chain::{self, Report},
     },
     runs::backends,
 };

@@ -4,8 +4,7 @@
 use modelsync::{
     api::{BudgetStatus, ModelTrainStatus, ModelVersionSpec, SlotState},
     core::{
-        knowledge::ObjectInfo,
-        reservation::PostState,
+        run::{claim::PostState, knowledge::ObjectInfo},
         time::Now,
         train::{Effect, Memory, Plan, Rule},
     },

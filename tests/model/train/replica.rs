@@ -7,9 +7,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use modelsync::{
     api::Reason,
     core::{
-        reservation::{Lookup, Post, PostState, Refusal},
-        response::{PollError, PollErrorKind, PollResult},
+        poll::response::{PollError, PollErrorKind, PollResult},
         results::Results,
+        run::claim::{Lookup, Post, PostState, Refusal},
         train::{InputValue, Observation, TrainPollResponse, poll},
     },
 };

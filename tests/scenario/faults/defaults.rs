@@ -27,7 +27,7 @@ use modelsync::{
         ModelSync, Reason,
     },
     clock::Clock,
-    core::{condition::find, time::MonotonicTime},
+    core::{status::condition::find, time::MonotonicTime},
     kube_io::client::{CallError, Clients, Safeguards, call as send},
 };
 use serde_json::{Value, json};

@@ -15,7 +15,7 @@ use kube::{
 };
 use modelsync::{
     api::{ConditionType::InSync, ModelSync},
-    core::{condition::find, time::MonotonicTime},
+    core::{status::condition::find, time::MonotonicTime},
 };
 use serde_json::Value;
 

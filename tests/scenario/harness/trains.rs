@@ -6,7 +6,7 @@ use kube::{
 };
 use modelsync::{
     api::{ConditionStatus, ConditionType, ModelTrain, ModelTrainStatus, ModelVersion, keys},
-    core::{condition, time::whole_seconds},
+    core::{status::condition, time::whole_seconds},
 };
 use serde_json::{Value, json};
 

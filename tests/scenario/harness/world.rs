@@ -12,7 +12,7 @@ use modelsync::{
     api::{ConditionStatus, ConditionType, LastRun, ModelSync, ModelSyncStatus, keys},
     app::{Election, Operator, Settings},
     clock::Clock,
-    core::condition,
+    core::status::condition,
     kube_io::client::Safeguards,
     lineage::settings::Settings as LineageSettings,
     source::address::AddressRules,

@@ -4,8 +4,8 @@ use kube::api::{DynamicObject, ListParams};
 use modelsync::{
     api::{ConditionType::Accepted, ModelVersion, Reason, keys},
     core::{
-        chain::{self, Record},
-        condition::find,
+        status::condition::find,
+        version::chain::{self, Record},
     },
 };
 use serde_json::{Value, json};

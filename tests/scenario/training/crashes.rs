@@ -13,7 +13,7 @@ use modelsync::{
         ConditionType::Fresh,
         ModelTrainStatus, Outcome, Verdict,
     },
-    core::condition::find,
+    core::status::condition::find,
 };
 use serde_json::Value;
 

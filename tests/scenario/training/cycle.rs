@@ -6,7 +6,7 @@ use modelsync::api::{
     ConditionType::{Accepted, Fresh, Ready, Served},
     Outcome, StaleReasonType, Verdict,
 };
-use modelsync::core::condition::find;
+use modelsync::core::status::condition::find;
 use serde_json::json;
 
 use crate::harness::scenario;

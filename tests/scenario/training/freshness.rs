@@ -13,7 +13,7 @@ use modelsync::{
         ConditionType::{Accepted, Fresh, Ready, Stalled},
         ModelTrainStatus, StaleReasonType, keys,
     },
-    core::{condition::find, time::after},
+    core::{status::condition::find, time::after},
 };
 use serde_json::{Value, json};
 

@@ -10,7 +10,7 @@ use modelsync::{
         ConditionType::{Accepted, BudgetSpent, Fresh, HoldInvalid, Ready, Stalled},
         ModelTrainStatus, Outcome, keys,
     },
-    core::{condition::find, time::after},
+    core::{status::condition::find, time::after},
 };
 use serde_json::{Value, json};
 

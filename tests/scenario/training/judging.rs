@@ -9,7 +9,7 @@ use modelsync::{
         ConditionType::{Accepted, AwaitingApproval, Fresh, Ready, Stalled},
         Verdict, keys,
     },
-    core::condition::find,
+    core::status::condition::find,
 };
 use serde_json::{Value, json};
 

@@ -13,7 +13,7 @@ use modelsync::{
         ConditionType::{Accepted, Fresh, Ready, Stalled},
         Outcome, keys,
     },
-    core::condition::find,
+    core::status::condition::find,
 };
 use serde_json::{Value, json};
 

@@ -10,7 +10,7 @@ use modelsync::{
         ConditionType::{InSync, Served},
         ModelVersion, ModelVersionStatus,
     },
-    core::condition::find,
+    core::status::condition::find,
 };
 use serde_json::{Value, json};
 

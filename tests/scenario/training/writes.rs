@@ -27,7 +27,7 @@ async fn writes(world: &World, audit: &Audit, name: &str) -> Vec<(String, String
     world.until_train(name, HoldInvalid, True, "HoldInvalid").await;
     world.annotate_train(name, keys::HOLD, None).await;
     let gone = |status: &modelsync::api::ModelTrainStatus| {
-        modelsync::core::condition::find(&status.conditions, HoldInvalid).is_none()
+        modelsync::core::status::condition::find(&status.conditions, HoldInvalid).is_none()
     };
     world.until_train_status(name, "the hold is forgotten", gone).await;
     let told = async || {

@@ -19,8 +19,10 @@ use crate::{
     clock::Clock,
     core::{
         confidential::Confidential,
-        request::{Poll, PollContext, PollTarget},
-        response::{Demand, PollError, PollErrorKind, PollResponse},
+        poll::{
+            request::{Poll, PollContext, PollTarget},
+            response::{Demand, PollError, PollErrorKind, PollResponse},
+        },
     },
     port::{Credentials, PollClient},
     source::{address::AddressRules, needs_sync::NeedsSyncClient, request::Requester},

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use kube::core::Duration as GoDuration;
 
-use super::{invalid::Invalid, retry::Backoff};
+use super::backoff::Backoff;
+use crate::core::invalid::Invalid;
 
 /// Least and most.
 pub type Bounds = (Duration, Duration);

@@ -7,12 +7,9 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{
-    knowledge::Fence,
-    retry::CREATE_BACKOFF,
-    time::{MonotonicTime, Now, after, until},
-};
+use super::knowledge::Fence;
 use crate::api::Reason;
+use crate::core::time::{MonotonicTime, Now, after, backoff::CREATE_BACKOFF, until};
 
 /// How long after its reservation a run may still be created.
 pub const CREATE_WINDOW: Duration = Duration::from_secs(30);

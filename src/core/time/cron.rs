@@ -7,7 +7,7 @@
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::invalid::Invalid;
+use crate::core::invalid::Invalid;
 
 /// A moment from which an expression that fires at all has fired within a few decades.
 const LONG_AGO: Timestamp = Timestamp::UNIX_EPOCH;

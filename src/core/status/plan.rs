@@ -1,6 +1,7 @@
 //! What a decision says, whatever it is about: effects as data, and when to look again. Pure.
 
-use super::{request::PollRequest, time::MonotonicTime, wake_up::WakeUp};
+use super::wake_up::WakeUp;
+use crate::core::{poll::request::PollRequest, time::MonotonicTime};
 
 /// The decision. Every kind of object has rules and effects of its own.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,22 +18,22 @@ pub struct Plan<R, E> {
 
 impl<R, E> Plan<R, E> {
     /// Does nothing and waits for an event.
-    pub(super) const fn idle(rule: R) -> Self {
+    pub(in crate::core) const fn idle(rule: R) -> Self {
         Self { rule, effects: Vec::new(), request: None, wake_up: WakeUp::OnEvent }
     }
 
     /// One effect.
-    pub(super) fn doing(rule: R, effect: E) -> Self {
+    pub(in crate::core) fn doing(rule: R, effect: E) -> Self {
         Self { effects: vec![effect], ..Self::idle(rule) }
     }
 
     /// Wakes at `at`, or earlier where something earlier was planned.
-    pub(super) fn waking_at(mut self, at: MonotonicTime) -> Self {
+    pub(in crate::core) fn waking_at(mut self, at: MonotonicTime) -> Self {
         self.wake_by(at);
         self
     }
 
-    pub(super) fn wake_by(&mut self, at: MonotonicTime) {
+    pub(in crate::core) fn wake_by(&mut self, at: MonotonicTime) {
         self.wake_up = self.wake_up.or_at(at);
     }
 }

@@ -8,11 +8,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
+    after,
     bounds::{Bounds, duration},
-    invalid::Invalid,
-    time::after,
 };
 use crate::api;
+use crate::core::invalid::Invalid;
 
 const WINDOWS: Bounds = (Duration::from_mins(1), Duration::from_hours(8760));
 /// Most runs that a budget may name; as many starts are kept in status.

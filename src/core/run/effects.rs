@@ -4,10 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{
-    run::{RunKind, RunRecord},
-    time::{Now, after, until},
-};
+use super::backend::{RunKind, RunRecord};
+use crate::core::time::{Now, after, until};
 
 /// A run to be created.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,8 +4,9 @@
 
 use url::Url;
 
-use super::{invalid::Invalid, path::SingularPath};
+use super::json_path::SingularPath;
 use crate::api::{HttpSource, MlflowSource, ModelTrainSource, ObjectField, Request, SingleSource, Source, TrainSelect};
+use crate::core::invalid::Invalid;
 
 /// Most members of `all`.
 const MAX_MEMBERS: usize = 8;

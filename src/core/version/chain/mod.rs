@@ -12,8 +12,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 pub use self::verify::{Note, Problem, Report, verify};
-use super::digest::hex;
 use crate::api::{ModelVersionSpec, RecordRef, RecordedInput, RemovedRecord};
+use crate::core::run::digest::hex;
 
 /// Most entries of `status.removed`, as the schema has it.
 pub const MAX_REMOVED: usize = 100;

@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{effect::DeleteRun, run::RunRecord, time::MonotonicTime};
+use super::{backend::RunRecord, effects::DeleteRun};
 use crate::api::Outcome;
+use crate::core::time::MonotonicTime;
 
 /// How many finished runs are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +74,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::core::run::{Ending, Observed, Phase, RunKind};
+    use crate::core::run::backend::{Ending, Observed, Phase, RunKind};
 
     fn run(attempt: i64, outcome: Option<Outcome>, start: Option<i64>, deleting: bool) -> RunRecord {
         let phase = outcome.map_or(Phase::Active, |outcome| {

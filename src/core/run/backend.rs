@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{
+use crate::api::{Outcome, Output, RawObject, TemplateMetadata};
+use crate::core::{
     invalid::Invalid,
     results::{Results, RunPods},
 };
-use crate::api::{Outcome, Output, RawObject, TemplateMetadata};
 
 /// A kind of object that can be a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -2,8 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{response::PollResponse, time::MonotonicTime};
+use super::response::PollResponse;
 use crate::api::{Compare, Request};
+use crate::core::time::MonotonicTime;
 
 /// What is asked. Checked by `validate`: whoever asks relies on it.
 #[derive(Clone, Debug, PartialEq, Eq)]

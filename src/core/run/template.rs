@@ -5,13 +5,14 @@
 use std::time::Duration;
 
 use super::{
-    bounds::Bounds,
-    invalid::Invalid,
+    backend::{RunBackend, Template},
     retention::DEFAULT_LIMIT,
-    retry::MAX_ATTEMPTS,
-    run::{RunBackend, Template},
 };
 use crate::api::{JobTemplate, PipelineRunTemplate};
+use crate::core::{
+    invalid::Invalid,
+    time::{backoff::MAX_ATTEMPTS, bounds::Bounds},
+};
 
 /// Time between two questions where the user gave none.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_mins(1);

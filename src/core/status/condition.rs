@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::time::whole_seconds;
 use crate::api::{Condition, ConditionStatus, ConditionType, Reason};
+use crate::core::time::whole_seconds;
 
 /// Longest message, in bytes.
 pub const MAX_MESSAGE: usize = 1024;

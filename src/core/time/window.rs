@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{cron::Cron, invalid::Invalid, time::after};
+use super::{after, cron::Cron};
 use crate::api::{Window, WindowKind};
+use crate::core::invalid::Invalid;
 
 /// Shortest and longest time that a recurring window stays open.
 const DURATIONS: (Duration, Duration) = (Duration::from_mins(1), Duration::from_hours(24 * 31));

@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::{request::PollContext, time::MonotonicTime};
+use super::request::PollContext;
 use crate::api::{
     ParameterMapping, UnmappedParameters,
     needs_sync::{MAX_PARAMETER_COUNT, MAX_PARAMETERS},
 };
+use crate::core::time::MonotonicTime;
 
 /// An answer, or none, with the facts that it was asked under.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-use super::run::RunRecord;
+use super::backend::RunRecord;
 
 /// Who the object is, and what of its metadata bears on decisions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -90,6 +90,6 @@ fn echo(trigger: &str) -> String {
     if trigger.len() <= 1024 {
         trigger.to_owned()
     } else {
-        format!("sha256:{}", crate::core::digest::hex(&Sha256::digest(trigger.as_bytes())))
+        format!("sha256:{}", crate::core::run::digest::hex(&Sha256::digest(trigger.as_bytes())))
     }
 }

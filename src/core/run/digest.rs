@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::run::Template;
+use super::backend::Template;
 
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {

@@ -1,6 +1,6 @@
 //! When an object is reconciled again without an event. Pure.
 
-use super::time::MonotonicTime;
+use crate::core::time::MonotonicTime;
 
 /// When the object is looked at again. There is no "never": whoever waits says for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
