@@ -426,7 +426,7 @@ fn nothing_desired() -> PollResponse {
     PollResponse { demand: Demand::DesiredUnknown, values: Some(Values::default()), ..PollResponse::default() }
 }
 
-/// A state, and the rule that decides in it. What is to be read from the object afterwards is in `docs/modelsync.md`.
+/// A state, and the rule that decides in it. `docs/states.md` has the conditions afterwards.
 struct Row(&'static str, World, Rule);
 
 #[rustfmt::skip] // A table: one row, one line.
@@ -547,7 +547,7 @@ fn every_state_reads_as_documented_for_users_and_for_kstatus() {
         let (status, object) = world.object_after(&plan);
         Found { state, expected, rule: plan.rule, conditions: status.conditions, object }
     });
-    compare("modelsync.md", &["Ready", "InSync"], states);
+    compare("ModelSync", &["Ready", "InSync"], states);
 }
 
 #[test]

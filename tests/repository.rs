@@ -126,26 +126,26 @@ fn every_test_that_the_documents_name_exists() {
 
 #[test]
 fn every_reason_that_users_may_see_is_documented() {
-    let texts = [read("docs/modelsync.md"), read("docs/modeltrain.md")];
+    let texts = ["docs/states.md", "docs/modelsync.md", "docs/modeltrain.md"].map(read);
     let words: Vec<_> = texts.iter().flat_map(|text| quoted(text)).collect();
     for reason in Reason::ALL {
         let name = reason.as_str();
-        assert!(words.contains(&name), "neither docs/modelsync.md nor docs/modeltrain.md names the reason {name}");
+        assert!(words.contains(&name), "neither docs/states.md nor a guide names the reason {name}");
     }
 }
 
-/// Those that the decisions about a ModelTrain name.
+/// Those that the decisions about a ModelTrain name, in its guide or in its section of the states.
 #[test]
 fn every_reason_of_a_model_train_is_in_its_document() {
-    let text = read("docs/modeltrain.md");
-    let words = quoted(&text);
+    let (guide, states) = (read("docs/modeltrain.md"), read("docs/states.md"));
+    let words: Vec<_> = quoted(&guide).into_iter().chain(quoted(section(&states, "## ModelTrain"))).collect();
     let sources = tracked().into_iter().filter(|name| name.starts_with("src/core/train/") && has_extension(name, "rs"));
     let source: String = sources.map(|name| read(&name)).collect();
     let used = |reason: &&Reason| source.contains(&format!("Reason::{}", reason.as_str()));
     let used: Vec<_> = Reason::ALL.iter().filter(used).collect();
     assert!(used.len() > 30, "{used:?}");
     for reason in used {
-        assert!(words.contains(&reason.as_str()), "docs/modeltrain.md does not name the reason {}", reason.as_str());
+        assert!(words.contains(&reason.as_str()), "no document of ModelTrains names the reason {}", reason.as_str());
     }
 }
 

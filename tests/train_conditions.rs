@@ -1,5 +1,5 @@
 //! What users and their tools read of a ModelTrain: for each state of the world, the conditions that the real decision
-//! leaves on the object, and what kstatus makes of them. The states are those of `docs/modeltrain.md`. No IO.
+//! leaves on the object, and what kstatus makes of them. The states are those of `docs/states.md`. No IO.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -358,7 +358,7 @@ fn hold(version: &str) -> ManualOverrides {
     ManualOverrides { hold: Some(version.to_owned()), ..ManualOverrides::default() }
 }
 
-/// A state, and the rule that decides in it. What is to be read from the object afterwards is in `docs/modeltrain.md`.
+/// A state, and the rule that decides in it. `docs/states.md` has the conditions afterwards.
 struct Row(&'static str, World, Rule);
 
 #[allow(clippy::too_many_lines, reason = "a table")]
@@ -501,7 +501,7 @@ fn every_state_reads_as_documented_for_users_and_for_kstatus() {
         let (status, object) = world.object_after(&plan);
         Found { state, expected, rule: plan.rule, conditions: status.conditions, object }
     });
-    compare("modeltrain.md", &["Ready", "Fresh", "Accepted"], states);
+    compare("ModelTrain", &["Ready", "Fresh", "Accepted"], states);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The tables of every state in the documents, and what is compared with them. Reads the documents.
+//! Compares states with the tables of `docs/states.md`. Reads that file.
 
 use std::{collections::BTreeMap, fmt::Debug};
 
@@ -24,18 +24,18 @@ pub struct Found<R> {
     pub object: Value,
 }
 
-/// Fails unless every state is in the document's table, reads as it says, and the table has no other. `columns` names the
+/// Fails unless the kind's table in `docs/states.md` has exactly these states, each with these conditions. `columns` names the
 /// conditions that have columns of their own.
-pub fn compare<R: Debug + PartialEq>(document: &str, columns: &[&str], states: impl Iterator<Item = Found<R>>) {
-    let mut documented = documented(document, columns);
+pub fn compare<R: Debug + PartialEq>(kind: &str, columns: &[&str], states: impl Iterator<Item = Found<R>>) {
+    let mut documented = documented(kind, columns);
     let mut wrong = Vec::new();
     for Found { state, expected, rule, conditions, object } in states {
         let found = (shown(&conditions), kstatus(&object));
         match documented.remove(state) {
             None => wrong.push(format!("{state}: not documented; {rule:?}: {found:?}")),
-            Some(told) if told == found && rule == expected => {}
-            Some(told) => {
-                wrong.push(format!("{state}:\n  expected {expected:?}: {told:?}\n  found    {rule:?}: {found:?}"));
+            Some(row) if row == found && rule == expected => {}
+            Some(row) => {
+                wrong.push(format!("{state}:\n  expected {expected:?}: {row:?}\n  found    {rule:?}: {found:?}"));
             }
         }
     }
@@ -49,10 +49,10 @@ pub fn shown(conditions: &[Condition]) -> String {
     words.collect::<Vec<_>>().join(", ")
 }
 
-/// What the document says of each state: its conditions, and kstatus' word.
-fn documented(document: &str, columns: &[&str]) -> BTreeMap<String, (String, Verdict)> {
-    let text = std::fs::read_to_string(format!("{}/docs/{document}", env!("CARGO_MANIFEST_DIR"))).unwrap();
-    let section = text.split("\n## Every state\n").nth(1).unwrap().split("\n## ").next().unwrap();
+/// The table of this kind: the conditions of each state, and the verdict of kstatus.
+fn documented(kind: &str, columns: &[&str]) -> BTreeMap<String, (String, Verdict)> {
+    let text = std::fs::read_to_string(format!("{}/docs/states.md", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let section = text.split(&format!("\n## {kind}\n")).nth(1).unwrap().split("\n## ").next().unwrap();
     let mut rows = BTreeMap::new();
     for line in section.lines().filter(|line| line.starts_with("| ")).skip(1) {
         let cells: Vec<_> = line.trim_matches('|').split('|').map(|cell| cell.trim().replace('`', "")).collect();
