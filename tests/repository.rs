@@ -171,7 +171,7 @@ fn every_metric_is_documented_and_every_documented_metric_exists() {
     let metrics = Metrics::default();
     // A family is on the page once it has a member.
     metrics.reconciled("ok", Duration::ZERO);
-    metrics.poll_target("needed", Duration::ZERO);
+    metrics.polled("needed", Duration::ZERO);
     metrics.run_started("Job");
     metrics.run_ended("Failed");
     metrics.event(Delivery::Sent);

@@ -145,7 +145,7 @@ impl Metrics {
     }
 
     /// A question was answered (`needed`, `not_needed`, `desired_unknown`) or not (a class).
-    pub fn poll_target(&self, outcome: &'static str, took: Duration) {
+    pub fn polled(&self, outcome: &'static str, took: Duration) {
         self.polls.get_or_create(&OutcomeLabel { outcome }).inc();
         self.poll_duration_seconds.get_or_create(&OutcomeLabel { outcome }).observe(took.as_secs_f64());
     }

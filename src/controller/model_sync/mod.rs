@@ -177,7 +177,7 @@ impl ModelSyncController {
             },
             Err(poll_error) => poll_error.class.as_str(),
         };
-        self.context.runs.metrics.poll_target(outcome, polled.took);
+        self.context.runs.metrics.polled(outcome, polled.took);
         if polled.result.is_ok() {
             *self.last_response.lock().unwrap_or_else(PoisonError::into_inner) = Some(polled.sent);
         }

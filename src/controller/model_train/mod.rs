@@ -191,7 +191,7 @@ impl ModelTrainController {
             Ok(_) => "incomplete",
             Err(poll_error) => poll_error.class.as_str(),
         };
-        self.context.runs.metrics.poll_target(outcome, polled.took);
+        self.context.runs.metrics.polled(outcome, polled.took);
         if self.context.objects.get(uid).is_some() {
             self.memories.change(uid, |memory| memory.record_poll_result(polled));
             self.context.queue.wake(uid);
