@@ -7,19 +7,29 @@ use crate::{
     core::{
         confidential::Confidential,
         poll::{
-            request::{Poll, PollTarget},
-            response::{PollError, PollResponse},
+            request::{Poll, PollRequest, PollTarget},
+            response::{PollError, PollResponse, PollResult},
         },
     },
 };
 
-/// Answers questions: asks an endpoint, or reads and compares values.
-pub trait PollClient<Q = PollTarget, A = PollResponse>: Send + Sync {
-    /// One question, within its deadlines. Never panics; whatever is not a valid answer is a [`PollError`].
-    fn poll<'a>(&'a self, poll: &'a Poll<Q>) -> BoxFuture<'a, Result<A, PollError>>;
+/// Sends polls: asks an endpoint, or reads and compares values.
+pub trait PollClient<T = PollTarget, R = PollResponse>: Send + Sync {
+    /// Sends one poll, within its deadlines. Never panics; anything but a valid response is a [`PollError`].
+    fn poll<'a>(&'a self, poll: &'a Poll<T>) -> BoxFuture<'a, Result<R, PollError>>;
 }
 
-/// What questions carry that is not in their object: keys of Secrets and ConfigMaps, tokens. All of the object's namespace.
+/// The objects of one kind, as the poller sees them.
+pub trait Polled<T = PollTarget, R = PollResponse>: Send + Sync {
+    /// The poll of an object as it is now. `None` where the object has changed since the request was planned: the reconcile
+    /// that its change wakes plans anew.
+    fn build_poll(&self, request: &PollRequest) -> Option<Poll<T>>;
+
+    /// Stores what the poll of the object with this uid brought, and wakes the object.
+    fn record_poll_result(&self, uid: &str, result: PollResult<R>);
+}
+
+/// What a request carries that is not in its object: keys of Secrets and ConfigMaps, tokens. All of the object's namespace.
 ///
 /// What it gives may be a minute old. Its failures name the object and the key, never a value.
 pub trait Credentials: Send + Sync {

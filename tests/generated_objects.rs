@@ -507,7 +507,7 @@ impl Dice {
                 _ => {}
             }
             let sent = *self.pick(&[now.mono, earlier]);
-            memory.response =
+            memory.last_poll =
                 Some(PollResult { context, sent, took: Duration::from_secs(1), result: heard.clone().map(Arc::new) });
         }
         if !self.once_in(3) {
@@ -759,12 +759,12 @@ fn check(facts: &Facts<'_>, plan: &Plan, now: Now, schema: &Value) -> Result<(),
             | Rule::Suspended
             | Rule::NoAttemptLeft
     );
-    if plan.effects.is_empty() && plan.request.is_none() && plan.wake_up == WakeUp::OnEvent && !waits_for_an_event {
+    if plan.effects.is_empty() && plan.poll.is_none() && plan.wake_up == WakeUp::OnEvent && !waits_for_an_event {
         return wrong("nothing will ever wake this object");
     }
     let longest = Duration::from_hours(720);
     if plan
-        .request
+        .poll
         .as_ref()
         .is_some_and(|request| request.at.since(now.mono) > longest || request.context != facts.context())
     {
@@ -779,7 +779,7 @@ fn check(facts: &Facts<'_>, plan: &Plan, now: Now, schema: &Value) -> Result<(),
     {
         return wrong("a wait without a bound");
     }
-    if plan.request.is_some() && facts.spec.as_ref().map_or(true, |valid| valid.suspended) {
+    if plan.poll.is_some() && facts.spec.as_ref().map_or(true, |valid| valid.suspended) {
         return wrong("a question for a spec that must not be asked for");
     }
     Ok(())
@@ -791,7 +791,7 @@ fn check_reserve(facts: &Facts<'_>, status: &ModelSyncStatus, now: Now) -> Resul
     if own.iter().any(|run| run.is_active()) {
         return wrong("beside an active run");
     }
-    let usable = facts.memory.response.as_ref().filter(|polled| polled.context == facts.context());
+    let usable = facts.memory.last_poll.as_ref().filter(|polled| polled.context == facts.context());
     let Some(PollResult { sent, result: Ok(response), .. }) = usable else { return wrong("without a usable answer") };
     let valid = match &facts.spec {
         Ok(valid) if !valid.suspended => valid,

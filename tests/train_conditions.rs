@@ -459,6 +459,7 @@ fn rows() -> Vec<Row> {
         Row("the model is better, another one is held", rest().manual(hold(&name(1))).reserved().ended_with(Succeeded, "0.9").recorded(), Rule::CloseTraining),
         // After the training.
         Row("stale, reasons answered, nothing better accepted", rest().trained(Succeeded, "0.1").data("d2"), Rule::NoBetterCandidate),
+        Row("stale, reasons answered, nothing ever accepted", rest().with(|w| w.status.accepted_version = None).trained(Succeeded, "0.1").data("d2"), Rule::NoBetterCandidate),
         Row("another value than the rejected one, status of its record not written yet", rest().trained_untold(Succeeded, "0.1").data("d3"), Rule::PublishVersionStatus),
         Row("another value than the rejected one", rest().trained(Succeeded, "0.1").data("d3"), Rule::Reserve),
         Row("a failed training waits", rest().trained(Failed, "0").data("d2"), Rule::BackOff),
@@ -602,7 +603,7 @@ fn waiting_for_metrics_neither_spins_nor_lasts_for_ever() {
     let failed = PollError { class: PollErrorKind::Malformed, message: "asking panicked".to_owned() };
     let failed = polled(&world, Err(failed));
     let unmeasured = world.with(|w| w.memory.record_poll_result(failed.clone()));
-    assert!(unmeasured.decide().request.unwrap().at > unmeasured.now.mono, "not at once");
+    assert!(unmeasured.decide().poll.unwrap().at > unmeasured.now.mono, "not at once");
     // A run that says no end of its own.
     let mut silent = unmeasured.later(5 * MINUTE);
     let Phase::Ended(ending) = &mut silent.own[0].observed.phase else { panic!("it has ended") };
@@ -688,5 +689,5 @@ fn training_is_decided_without_a_record_only_once_a_look_has_not_found_it() {
 #[test]
 fn what_kept_the_operator_from_looking_is_followed_by_a_look_at_once() {
     let world = World::at_rest().shown("True Operational", "Unknown PredecessorRunning");
-    assert_eq!(world.decide().request.unwrap().at, world.now.mono);
+    assert_eq!(world.decide().poll.unwrap().at, world.now.mono);
 }

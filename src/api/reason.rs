@@ -90,8 +90,10 @@ reasons! {
     Fresh,
     /// There is no accepted version, and nothing asks for one yet.
     NotDue,
-    /// The model is stale, and a training that answered this accepted nothing better.
+    /// The model is stale. A training answered the reasons and accepted nothing better than the accepted version.
     NoBetterCandidate,
+    /// The model is stale. A training answered the reasons, and no version was ever accepted.
+    NothingAccepted,
     /// The model is stale, and an input has no value or cannot be read.
     InputMissing,
     /// No version was accepted yet.

@@ -1,6 +1,10 @@
 //! The composition root: builds every part, starts the tasks, stops them. IO.
 
 mod components;
+mod kind_runtime;
+mod leadership;
+mod pages;
+mod watches;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -14,7 +18,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 use url::Url;
 
-use self::components::Components;
+use self::{
+    components::Components,
+    leadership::follow_leadership,
+    pages::pages,
+    watches::{forward_source_changes, start_watches},
+};
 use crate::{
     clock::Clock,
     kube_io::credentials::ApiCredentials,
@@ -84,7 +93,7 @@ pub enum Error {
     #[error("the client for endpoints could not be built: {0}")]
     Endpoints(#[from] SetupError),
     /// The client for lineage could not be built.
-    #[error("lineage cannot be told: {0}")]
+    #[error("no lineage can be sent: {0}")]
     Lineage(#[from] crate::lineage::SetupError),
     /// The address could not be listened on.
     #[error("cannot listen on {0}: {1}")]
@@ -131,14 +140,18 @@ impl Operator {
         let address = listener.local_addr().map_err(|error| Error::Listen(settings.listen, error))?;
         let clients = Clients::new(config, &clock, safeguards)?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let components = Components::new(&settings, config, &clients, &clock, (&stop, &tasks)).await?;
-        // The first look comes before the first decision: an object with a lost run would else wait for it.
+        let (components, changes) = Components::new(&settings, config, &clients, &clock, (&stop, &tasks)).await?;
+        let (syncs, trains) = (&components.syncs, &components.trains);
+        let changed = forward_source_changes(changes, syncs.controller.clone(), trains.controller.clone());
+        tasks.spawn(until(stop.clone(), changed));
+        // The fence is looked up before the first decision: an object with a lost run would have to wait for it.
         components.fence.refresh(&clients).await;
         tasks.spawn(until(stop.clone(), watch_fence(components.fence.clone(), clients.clone(), clock.clone())));
-        components.start_watches(&settings, &clients, &clock, &stop, &tasks);
-        components.start_workers(&stop, &tasks);
-        tasks.spawn(serve(listener, components.pages(scopes(&settings).len()), stop.clone()));
-        tasks.spawn(until(stop.clone(), components.follow_leadership()));
+        start_watches(&components, &settings, &clients, &clock, &stop, &tasks);
+        syncs.start(&stop, &tasks);
+        trains.start(&stop, &tasks);
+        tasks.spawn(serve(listener, pages(&components, scopes(&settings).len()), stop.clone()));
+        tasks.spawn(until(stop.clone(), follow_leadership(&components)));
         tasks.close();
         let campaign = (CancellationToken::new(), TaskTracker::new());
         let leadership = components.leadership.clone();

@@ -44,10 +44,6 @@ pub struct ControllerArgs {
     #[arg(long, env = "MODELSYNC_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
 
-    /// Address of the webhook receiver. Has no effect yet; off by default.
-    #[arg(long, env = "MODELSYNC_RECEIVER_LISTEN", value_name = "ADDR")]
-    pub receiver_listen: Option<SocketAddr>,
-
     /// Open a network for endpoints that is refused by default (loopback, link-local, metadata, the API server); may be
     /// repeated.
     #[arg(long = "allow-address", env = "MODELSYNC_ALLOW_ADDRESS", value_name = "CIDR", value_delimiter = ',')]
@@ -198,8 +194,6 @@ mod tests {
             "15s",
             "--listen",
             "127.0.0.1:0",
-            "--receiver-listen",
-            "127.0.0.1:1",
             "--allow-address",
             "127.0.0.0/8",
             "--deny-address",

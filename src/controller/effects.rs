@@ -22,6 +22,7 @@ use crate::{
         record::ObjectRecord,
         store::{Objects, Runs},
     },
+    lineage::Lineage,
     schedule::queue::Requeue,
     telemetry::metrics::Metrics,
 };
@@ -93,6 +94,8 @@ pub struct RunEffects {
     pub events: Events,
     /// Metrics.
     pub metrics: Arc<Metrics>,
+    /// The lineage service.
+    pub lineage: Lineage,
 }
 
 impl RunEffects {

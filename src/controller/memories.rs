@@ -8,7 +8,62 @@ use std::{
     },
 };
 
-/// By uid; nothing is kept for an object of which there is nothing to remember.
+use crate::core::{
+    poll::response::{PollResponse, PollResult},
+    run::claim::{Lookup, Post},
+    sync,
+    train::{self, TrainPollResponse},
+};
+
+/// What every kind's memory of an object takes in.
+pub trait Remember<R> {
+    /// The result of a poll.
+    fn record_poll_result(&mut self, result: PollResult<R>);
+    /// What became of the POST of the run with this name.
+    fn record_post(&mut self, run_name: &str, post: Post);
+    /// A live look for a run.
+    fn record_lookup(&mut self, lookup: Lookup);
+    /// Whatever was polled before no longer counts.
+    fn invalidate_polls(&mut self);
+}
+
+impl Remember<PollResponse> for sync::Memory {
+    fn record_poll_result(&mut self, result: PollResult) {
+        Self::record_poll_result(self, result);
+    }
+
+    fn record_post(&mut self, _: &str, post: Post) {
+        self.post = Some(post);
+    }
+
+    fn record_lookup(&mut self, lookup: Lookup) {
+        self.lookup = Some(lookup);
+    }
+
+    fn invalidate_polls(&mut self) {
+        self.revision += 1;
+    }
+}
+
+impl Remember<TrainPollResponse> for train::Memory {
+    fn record_poll_result(&mut self, result: PollResult<TrainPollResponse>) {
+        Self::record_poll_result(self, result);
+    }
+
+    fn record_post(&mut self, run_name: &str, post: Post) {
+        self.posts.insert(run_name.to_owned(), post);
+    }
+
+    fn record_lookup(&mut self, lookup: Lookup) {
+        self.lookups.insert(lookup.run_name.clone(), lookup);
+    }
+
+    fn invalidate_polls(&mut self) {
+        self.revision += 1;
+    }
+}
+
+/// By uid; an object without anything to remember has no entry.
 type Entries<M> = HashMap<Box<str>, Box<M>>;
 
 /// What is remembered of each object, and the term it is remembered in.

@@ -1,12 +1,15 @@
-//! Layer 3: the pipelines. Gather facts, decide, apply the plan, say when to look again.
+//! Layer 3: the pipelines. Gather facts, decide, apply the plan, say when to reconcile again.
 
 mod effects;
 mod memories;
 pub mod model_sync;
 pub mod model_train;
+mod parsed;
+mod reconcile;
 mod worker;
 
 pub use effects::RunEffects;
-pub use model_sync::{Context, ModelSyncController};
-pub use model_train::{ModelTrainController, TrainContext, TrainPoller};
+pub use model_sync::ModelSyncs;
+pub use model_train::ModelTrains;
+pub use reconcile::{Context, Controller, KindController};
 pub use worker::{Reconcile, work};

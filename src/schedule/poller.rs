@@ -1,8 +1,8 @@
-//! Asks objects' questions when plans say so. IO through [`PollClient`] only.
+//! Sends the polls that plans ask for, when they are due. IO through [`PollClient`] only.
 //!
-//! What is asked is looked up at that moment: ten thousand waiting objects would else keep ten thousand questions.
-//! A slow endpoint holds up its own objects and nobody else: no pass waits for an answer, and a question waits for its turn
-//! where its requests are sent. There the bounds are, for one question may have several hosts, or none.
+//! A poll is built from its object at the moment it is sent: ten thousand waiting objects would otherwise keep ten thousand
+//! polls in memory. A slow endpoint delays its own objects only: no reconcile waits for a poll, and requests wait for their
+//! host inside the HTTP client. The limits are there because one poll may have several hosts, or none.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -18,40 +18,26 @@ use crate::{
     clock::Clock,
     core::{
         poll::{
-            request::{Poll, PollRequest, PollTarget},
+            request::{PollRequest, PollTarget},
             response::{PollError, PollErrorKind, PollResponse, PollResult},
         },
         time::MonotonicTime,
     },
-    port::PollClient,
+    port::{PollClient, Polled},
 };
 
-/// Takes in the answer to the question of the object with this uid.
-pub type OnPollResult<A> = Arc<dyn Fn(&str, PollResult<A>) + Send + Sync>;
-
-/// The question of an object as it stands. `None` where the object is not as the inquiry says any more: the pass that its
-/// change wakes plans anew.
-pub type BuildPoll<Q> = Arc<dyn Fn(&PollRequest) -> Option<Poll<Q>> + Send + Sync>;
-
 /// The poller. Cheap to clone; all clones are one poller.
-pub struct Poller<Q = PollTarget, A = PollResponse> {
+pub struct Poller<T = PollTarget, R = PollResponse> {
     clock: Arc<Clock>,
-    build_poll: BuildPoll<Q>,
-    client: Arc<dyn PollClient<Q, A>>,
-    on_result: OnPollResult<A>,
+    objects: Arc<dyn Polled<T, R>>,
+    client: Arc<dyn PollClient<T, R>>,
     shared: Arc<Shared>,
 }
 
-impl<Q, A> Clone for Poller<Q, A> {
+impl<T, R> Clone for Poller<T, R> {
     fn clone(&self) -> Self {
-        let Self { clock, build_poll, client, on_result, shared } = self;
-        Self {
-            clock: clock.clone(),
-            build_poll: build_poll.clone(),
-            client: client.clone(),
-            on_result: on_result.clone(),
-            shared: shared.clone(),
-        }
+        let Self { clock, objects, client, shared } = self;
+        Self { clock: clock.clone(), objects: objects.clone(), client: client.clone(), shared: shared.clone() }
     }
 }
 
@@ -69,20 +55,15 @@ struct State {
     in_flight: HashMap<Arc<str>, PollRequest>,
 }
 
-impl<Q: Send + Sync + 'static, A: Send + Sync + 'static> Poller<Q, A> {
-    /// Asks what `build_poll` says through `client`, which bounds how many requests are under way.
-    pub fn new(
-        clock: Arc<Clock>,
-        build_poll: BuildPoll<Q>,
-        client: Arc<dyn PollClient<Q, A>>,
-        on_result: OnPollResult<A>,
-    ) -> Self {
-        Self { clock, build_poll, client, on_result, shared: Arc::default() }
+impl<T: Send + Sync + 'static, R: Send + Sync + 'static> Poller<T, R> {
+    /// Polls for `objects` through `client`, which bounds how many requests are in flight.
+    pub fn new(clock: Arc<Clock>, objects: Arc<dyn Polled<T, R>>, client: Arc<dyn PollClient<T, R>>) -> Self {
+        Self { clock, objects, client, shared: Arc::default() }
     }
 
-    /// Replaces what is to be asked for the object with this uid; `None` stops its questions.
+    /// Replaces the next poll of the object with this uid; `None` stops its polls.
     ///
-    /// A question that is under way under the same facts is not asked again, and one that is due stays due.
+    /// A poll that is in flight in the same context is not sent again, and one that is due stays due.
     pub fn plan(&self, uid: &str, request: Option<PollRequest>) {
         let mut state = self.state();
         let in_flight_now =
@@ -104,17 +85,17 @@ impl<Q: Send + Sync + 'static, A: Send + Sync + 'static> Poller<Q, A> {
         }
     }
 
-    /// Forgets every question; answers to those under way are dropped.
+    /// Forgets every poll; results of those in flight are dropped.
     pub fn clear(&self) {
         *self.state() = State::default();
     }
 
-    /// How many questions are under way.
+    /// How many polls are in flight.
     pub fn in_flight(&self) -> usize {
         self.state().in_flight.len()
     }
 
-    /// Asks what is due, for ever. One task runs it.
+    /// Sends what is due, for ever. One task runs it.
     pub async fn run(&self) {
         let first = || self.state().timers.first().map(|(at, _)| *at);
         timers::run(&self.clock, &self.shared.changed, first, || self.poll_due()).await;
@@ -133,19 +114,19 @@ impl<Q: Send + Sync + 'static, A: Send + Sync + 'static> Poller<Q, A> {
 
     async fn poll(self, uid: Arc<str>, request: PollRequest) {
         let sent = self.clock.mono();
-        // A panic would leave the question under way for ever, and its object unasked.
+        // A panic would leave the poll in flight for ever, and its object would never be polled again.
         let exchange = async {
-            let poll = (self.build_poll)(&request)?;
+            let poll = self.objects.build_poll(&request)?;
             Some(self.client.poll(&poll).await)
         };
         let result = AssertUnwindSafe(exchange).catch_unwind().await.unwrap_or_else(|_| {
-            let message = "the operator could not read the answer: this is a bug of the operator".to_owned();
+            let message = "the operator could not read the response: this is a bug of the operator".to_owned();
             Some(Err(PollError { class: PollErrorKind::Malformed, message }))
         });
         let took = self.clock.mono().since(sent);
         let current = {
             let mut state = self.state();
-            // A newer question may have taken this one's place meanwhile; its answer is the one that counts.
+            // A newer poll may have replaced this one meanwhile; the newer one's result counts.
             let current = state.in_flight.get(&uid) == Some(&request);
             if current {
                 state.in_flight.remove(&uid);
@@ -153,7 +134,8 @@ impl<Q: Send + Sync + 'static, A: Send + Sync + 'static> Poller<Q, A> {
             current
         };
         if let Some(result) = result.filter(|_| current) {
-            (self.on_result)(&uid, PollResult { context: request.context, sent, took, result: result.map(Arc::new) });
+            let result = result.map(Arc::new);
+            self.objects.record_poll_result(&uid, PollResult { context: request.context, sent, took, result });
         }
     }
 
@@ -170,12 +152,12 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::core::poll::request::PollContext;
+    use crate::core::poll::request::{Poll, PollContext};
 
-    /// Says each question that comes, and answers when told to.
+    /// Reports each poll that arrives, and responds when the test says so.
     struct StubEndpoint {
         sent: mpsc::UnboundedSender<String>,
-        answers: Arc<Notify>,
+        responses: Arc<Notify>,
     }
 
     impl PollClient for StubEndpoint {
@@ -183,9 +165,25 @@ mod tests {
             Box::pin(async move {
                 self.sent.send(poll.name.to_string()).unwrap();
                 assert_ne!(&*poll.name, "bug");
-                self.answers.notified().await;
+                self.responses.notified().await;
                 Ok(PollResponse::default())
             })
+        }
+    }
+
+    /// Objects named as their uids; the one named `gone` has changed.
+    struct StubObjects(mpsc::UnboundedSender<(String, PollResult)>);
+
+    impl Polled for StubObjects {
+        fn build_poll(&self, request: &PollRequest) -> Option<Poll> {
+            let (name, context) = (request.context.uid.clone(), request.context.clone());
+            let target = PollTarget::NeedsSync { url: "http://h/".into(), request: None };
+            let previous = request.previous.clone();
+            (*name != *"gone").then(|| Poll { target, namespace: "team".into(), name, context, previous })
+        }
+
+        fn record_poll_result(&self, uid: &str, result: PollResult) {
+            self.0.send((uid.to_owned(), result)).unwrap();
         }
     }
 
@@ -193,35 +191,21 @@ mod tests {
         clock: Arc<Clock>,
         poller: Poller,
         sent: mpsc::UnboundedReceiver<String>,
-        answers: Arc<Notify>,
-        delivered: mpsc::UnboundedReceiver<(String, PollResult)>,
+        responses: Arc<Notify>,
+        recorded: mpsc::UnboundedReceiver<(String, PollResult)>,
     }
 
     impl Scene {
         fn new() -> Self {
-            let (clock, answers) = (Clock::system(), Arc::new(Notify::new()));
-            let ((sent, asks), (on_result, delivered)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
-            let on_result: OnPollResult<PollResponse> =
-                Arc::new(move |uid: &str, polled| on_result.send((uid.to_owned(), polled)).unwrap());
-            let build_poll: BuildPoll<PollTarget> = Arc::new(|request| {
-                let (uid, context, previous) =
-                    (request.context.uid.clone(), request.context.clone(), request.previous.clone());
-                let poll_target = PollTarget::NeedsSync { url: "http://h/".into(), request: None };
-                (*uid != *"gone").then(|| Poll {
-                    target: poll_target,
-                    namespace: "team".into(),
-                    name: uid,
-                    context,
-                    previous,
-                })
-            });
-            let asks_all = Arc::new(StubEndpoint { sent, answers: answers.clone() });
-            let poller = Poller::new(clock.clone(), build_poll, asks_all, on_result);
+            let (clock, responses) = (Clock::system(), Arc::new(Notify::new()));
+            let ((report, sent), (record, recorded)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
+            let client = StubEndpoint { sent: report, responses: responses.clone() };
+            let poller = Poller::new(clock.clone(), Arc::new(StubObjects(record)), Arc::new(client));
             tokio::spawn({
                 let poller = poller.clone();
                 async move { poller.run().await }
             });
-            Self { clock, poller, sent: asks, answers, delivered }
+            Self { clock, poller, sent, responses, recorded }
         }
 
         fn request(&self, name: &str, attempt: i64, wait: u64) -> PollRequest {
@@ -230,48 +214,48 @@ mod tests {
             PollRequest { at: self.clock.mono() + Duration::from_secs(wait), context, previous: None }
         }
 
-        /// The next question, within a short time.
+        /// The next poll, within a short time.
         async fn next_poll(&mut self) -> Option<String> {
             tokio::time::timeout(Duration::from_millis(200), self.sent.recv()).await.ok().flatten()
         }
     }
 
     #[tokio::test]
-    async fn asks_what_is_due_once_and_delivers_the_answer_with_its_facts() {
+    async fn polls_what_is_due_once_and_records_the_result_with_its_context() {
         let mut scene = Scene::new();
         scene.poller.plan("a", Some(scene.request("a", 1, 10)));
         assert_eq!(scene.next_poll().await, None, "not due yet");
         scene.clock.advance(Duration::from_secs(11));
         assert_eq!(scene.next_poll().await.as_deref(), Some("a"));
         scene.poller.plan("a", Some(scene.request("a", 1, 0)));
-        assert_eq!(scene.next_poll().await, None, "it is under way under the same facts");
+        assert_eq!(scene.next_poll().await, None, "it is in flight in the same context");
         scene.clock.advance(Duration::from_secs(3));
-        scene.answers.notify_one();
-        let (uid, polled) = scene.delivered.recv().await.unwrap();
+        scene.responses.notify_one();
+        let (uid, polled) = scene.recorded.recv().await.unwrap();
         assert_eq!((uid.as_str(), polled.context.attempt, polled.result.is_ok()), ("a", 1, true));
         assert!(polled.took >= Duration::from_secs(3), "{:?}", polled.took);
         assert_eq!(scene.poller.in_flight(), 0);
     }
 
     #[tokio::test]
-    async fn answer_to_a_question_that_was_asked_anew_is_dropped() {
+    async fn result_of_a_poll_that_was_sent_anew_is_dropped() {
         let mut scene = Scene::new();
         for attempt in [1, 2] {
             scene.poller.plan("a", Some(scene.request("a", attempt, 0)));
             assert_eq!(scene.next_poll().await.as_deref(), Some("a"));
         }
-        scene.answers.notify_one();
-        scene.answers.notify_waiters();
-        let (_, polled) = scene.delivered.recv().await.unwrap();
+        scene.responses.notify_one();
+        scene.responses.notify_waiters();
+        let (_, polled) = scene.recorded.recv().await.unwrap();
         assert_eq!(polled.context.attempt, 2);
-        assert!(scene.delivered.try_recv().is_err(), "the older answer came first and was not delivered");
+        assert!(scene.recorded.try_recv().is_err(), "the older response came first and was not recorded");
     }
 
     #[tokio::test]
-    async fn panic_of_one_question_is_an_answer_that_tells_of_it() {
+    async fn panic_of_one_poll_is_a_result_that_says_so() {
         let mut scene = Scene::new();
         scene.poller.plan("bug", Some(scene.request("bug", 1, 0)));
-        let (_, polled) = scene.delivered.recv().await.unwrap();
+        let (_, polled) = scene.recorded.recv().await.unwrap();
         assert!(polled.result.unwrap_err().message.contains("a bug of the operator"));
         scene.poller.plan("a", Some(scene.request("a", 1, 0)));
         assert_eq!(scene.next_poll().await.as_deref(), Some("bug"));
@@ -279,26 +263,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_asked_about_an_object_that_is_not_what_it_was() {
+    async fn nothing_is_polled_for_an_object_that_has_changed() {
         let mut scene = Scene::new();
         scene.poller.plan("gone", Some(scene.request("gone", 1, 0)));
         scene.poller.plan("a", Some(scene.request("a", 1, 0)));
         assert_eq!(scene.next_poll().await.as_deref(), Some("a"));
-        scene.answers.notify_one();
-        assert_eq!(scene.delivered.recv().await.unwrap().0, "a");
+        scene.responses.notify_one();
+        assert_eq!(scene.recorded.recv().await.unwrap().0, "a");
         assert_eq!(scene.poller.in_flight(), 0);
     }
 
     #[tokio::test]
-    async fn nothing_is_delivered_of_what_was_cleared() {
+    async fn nothing_is_recorded_of_what_was_cleared() {
         let mut scene = Scene::new();
         scene.poller.plan("a", Some(scene.request("a", 1, 0)));
         assert_eq!(scene.next_poll().await.as_deref(), Some("a"));
         scene.poller.clear();
-        scene.answers.notify_one();
+        scene.responses.notify_one();
         scene.poller.plan("b", Some(scene.request("b", 1, 0)));
         assert_eq!(scene.next_poll().await.as_deref(), Some("b"));
-        scene.answers.notify_one();
-        assert_eq!(scene.delivered.recv().await.unwrap().0, "b");
+        scene.responses.notify_one();
+        assert_eq!(scene.recorded.recv().await.unwrap().0, "b");
     }
 }

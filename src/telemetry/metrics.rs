@@ -28,9 +28,14 @@ struct KindLabel {
     kind: &'static str,
 }
 
-/// Upper bounds of the buckets of a pass, in seconds.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct LeaseLabel {
+    lease: String,
+}
+
+/// Upper bounds of the buckets of a reconcile, in seconds.
 const RECONCILE_BUCKETS: [f64; 9] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0];
-/// Upper bounds of the buckets of a question, in seconds; the longest deadline is 60.
+/// Upper bounds of the buckets of a poll, in seconds; the longest deadline is 60.
 const POLL_BUCKETS: [f64; 10] = [0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0];
 
 /// What is true at the moment of a scrape, gathered when somebody asks.
@@ -38,15 +43,17 @@ const POLL_BUCKETS: [f64; 10] = [0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30
 pub struct Snapshot {
     /// Stored objects that cannot be read, wholly or in part.
     pub undecodable: usize,
-    /// Keys that wait for a pass.
+    /// Objects that wait to be reconciled.
     pub queue_depth: usize,
-    /// Questions under way.
+    /// Polls in flight.
     pub polls_in_flight: usize,
     /// Whether this replica leads.
     pub leads: bool,
-    /// Time since any object last had a good answer.
+    /// Namespace and name of the Lease that it takes part in the election for; empty without an election.
+    pub lease: String,
+    /// Time since any ModelSync last had a valid response.
     pub last_response_age: Option<Duration>,
-    /// Longest time that some object has been needing a run without one that succeeded or is on its way.
+    /// Longest time that a ModelSync has been needing a run that is neither active nor has succeeded.
     pub oldest_demand_age: Option<Duration>,
     /// Time since each watch was last heard, by the kind that it watches.
     pub watch_ages: Vec<(&'static str, Duration)>,
@@ -67,7 +74,7 @@ pub struct Metrics {
     undecodable: Gauge,
     queue_depth: Gauge,
     in_flight: Gauge,
-    leader: Gauge,
+    leader: Family<LeaseLabel, Gauge>,
     last_response_age: Gauge<f64, std::sync::atomic::AtomicU64>,
     oldest_demand_age: Gauge<f64, std::sync::atomic::AtomicU64>,
     watch_age: Family<KindLabel, Gauge<f64, std::sync::atomic::AtomicU64>>,
@@ -88,7 +95,7 @@ impl Default for Metrics {
             undecodable: Gauge::default(),
             queue_depth: Gauge::default(),
             in_flight: Gauge::default(),
-            leader: Gauge::default(),
+            leader: Family::default(),
             last_response_age: Gauge::default(),
             oldest_demand_age: Gauge::default(),
             watch_age: Family::default(),
@@ -119,15 +126,15 @@ impl Metrics {
         );
         registry.register("queue_depth", "Objects that wait to be reconciled", self.queue_depth.clone());
         registry.register("polls_in_flight", "Polls that wait for their response", self.in_flight.clone());
-        registry.register("leader", "1 while this replica leads, else 0", self.leader.clone());
+        registry.register("leader", "1 while this replica leads, else 0, by lease", self.leader.clone());
         registry.register(
             "last_answer_age_seconds",
-            "Time since any object last had a good answer; -1 before the first",
+            "Time since any ModelSync last had a valid response; -1 before the first",
             self.last_response_age.clone(),
         );
         registry.register(
             "oldest_demand_age_seconds",
-            "Longest time that some object has been needing a run that is neither on its way nor has succeeded",
+            "Longest time that a ModelSync has been needing a run that is neither active nor has succeeded",
             self.oldest_demand_age.clone(),
         );
         registry.register(
@@ -138,13 +145,13 @@ impl Metrics {
         self
     }
 
-    /// A pass ended: `ok`, `failed` or `panic`.
+    /// A reconcile ended: `ok`, `failed` or `panic`.
     pub fn reconciled(&self, result: &'static str, took: Duration) {
         self.reconciles.get_or_create(&ResultLabel { result }).inc();
         self.reconcile_seconds.observe(took.as_secs_f64());
     }
 
-    /// A question was answered (`needed`, `not_needed`, `desired_unknown`) or not (a class).
+    /// A poll brought a response (`needed`, `not_needed`, `desired_unknown`) or an error (its kind).
     pub fn polled(&self, outcome: &'static str, took: Duration) {
         self.polls.get_or_create(&OutcomeLabel { outcome }).inc();
         self.poll_duration_seconds.get_or_create(&OutcomeLabel { outcome }).observe(took.as_secs_f64());
@@ -176,7 +183,8 @@ impl Metrics {
         self.undecodable.set(whole(now.undecodable));
         self.queue_depth.set(whole(now.queue_depth));
         self.in_flight.set(whole(now.polls_in_flight));
-        self.leader.set(now.leads.into());
+        let lease = LeaseLabel { lease: now.lease.clone() };
+        self.leader.get_or_create(&lease).set(now.leads.into());
         self.last_response_age.set(now.last_response_age.map_or(-1.0, |age| age.as_secs_f64()));
         self.oldest_demand_age.set(now.oldest_demand_age.unwrap_or_default().as_secs_f64());
         for (kind, age) in &now.watch_ages {

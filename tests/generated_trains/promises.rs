@@ -95,17 +95,17 @@ pub fn check(world: &World, facts: &Facts<'_>, plan: &Plan) -> Result<(), String
                 | Rule::OutsideWindow
                 | Rule::InputMissing
         );
-    let idle = plan.effects.is_empty() && plan.request.is_none() && plan.wake_up == WakeUp::OnEvent;
+    let idle = plan.effects.is_empty() && plan.poll.is_none() && plan.wake_up == WakeUp::OnEvent;
     if idle && !waits_for_an_event && !rests {
         return wrong("nothing will ever wake this object");
     }
     if let WakeUp::At(at) = plan.wake_up
         && (at.since(world.now.mono) > Duration::from_hours(8760)
-            || (plan.effects.is_empty() && at <= world.now.mono && plan.request.is_none()))
+            || (plan.effects.is_empty() && at <= world.now.mono && plan.poll.is_none()))
     {
         return wrong("a wait without a bound, or without a length");
     }
-    if plan.request.is_some() && (world.object.deleting || facts.spec.as_ref().map_or(true, |valid| valid.suspended)) {
+    if plan.poll.is_some() && (world.object.deleting || facts.spec.as_ref().map_or(true, |valid| valid.suspended)) {
         let measures = plan.rule == Rule::AwaitMetrics;
         if !measures {
             return wrong("a question for a spec that must not be asked for");

@@ -229,7 +229,7 @@ impl Machine {
             .mutant
             .requests(plan.rule, key.replica, &mut requests, |patch| self.premature_post(patch, key));
         let request = plan
-            .request
+            .poll
             .map(|request| (tick_from(request.at).max(key.tick), Context::of(object.incarnation, &request.context)));
         let wake_up = match plan.wake_up {
             WakeUp::At(at) => Some(tick_from(at).max(key.tick)),
@@ -303,7 +303,7 @@ impl Machine {
         {
             seen.at = long_ago;
         }
-        if let Some(polled) = &mut memory.response {
+        if let Some(polled) = &mut memory.last_poll {
             let counted = status.target.as_ref().is_some_and(|target| target.failures + target.successes > 0);
             let needed = polled.result.as_ref().is_ok_and(|response| response.demand == Demand::Needed);
             // Only whether it was asked after the end of the wait is of interest.
@@ -340,7 +340,7 @@ impl Machine {
                 | Rule::NoAttemptLeft
         );
         let named = named || !plan.effects.is_empty();
-        let asks = plan.request.as_ref().map(|request| request.at);
+        let asks = plan.poll.as_ref().map(|request| request.at);
         if !judge::is_followed(plan.wake_up, asks, named, now.mono, LONGEST_WAIT) {
             broken.add(Broken::NO_WAKE_UP);
         }
@@ -455,7 +455,7 @@ fn is_old_news(plan: &Plan, truth: &Altered, valid: &Valid<'_>) -> bool {
         (0, successes) => valid.settle.after(successes),
         (failures, _) => valid.backoff.after(failures),
     };
-    let sent = truth.memory.response.as_ref().map(|polled| polled.sent);
+    let sent = truth.memory.last_poll.as_ref().map(|polled| polled.sent);
     sent < Some(mono(tick_of(after(last.finished_at, pause))))
 }
 

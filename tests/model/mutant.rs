@@ -105,7 +105,7 @@ impl Mutant {
                 let ended = own.iter().any(|run| Some(&run.name) == slot.as_ref() && !run.is_active());
                 if ended && let Some(open) = facts.status.reservation.take() {
                     // The answer was asked while the run was active or before: take it as one that came after.
-                    if let Some(polled) = &mut facts.memory.response
+                    if let Some(polled) = &mut facts.memory.last_poll
                         && polled.context.attempt == open.attempt
                     {
                         polled.context.ended = true;
@@ -143,7 +143,7 @@ impl Mutant {
                 }
             }
             Self::OldResponseAfterWait => {
-                if let Some(polled) = &mut facts.memory.response {
+                if let Some(polled) = &mut facts.memory.last_poll {
                     polled.sent = now.mono;
                 }
             }

@@ -11,7 +11,7 @@ pub struct Plan<R, E> {
     /// What is to be done, in this order; what follows a failed effect is left out.
     pub effects: Vec<E>,
     /// What is to be asked. `None` stops questions.
-    pub request: Option<PollRequest>,
+    pub poll: Option<PollRequest>,
     /// When to look again.
     pub wake_up: WakeUp,
 }
@@ -19,7 +19,7 @@ pub struct Plan<R, E> {
 impl<R, E> Plan<R, E> {
     /// Does nothing and waits for an event.
     pub(in crate::core) const fn idle(rule: R) -> Self {
-        Self { rule, effects: Vec::new(), request: None, wake_up: WakeUp::OnEvent }
+        Self { rule, effects: Vec::new(), poll: None, wake_up: WakeUp::OnEvent }
     }
 
     /// One effect.

@@ -226,7 +226,7 @@ fn retry_attempt(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now
         }
     };
     let context = facts.context();
-    let polled = facts.memory.response.as_ref().filter(|polled| polled.context == context);
+    let polled = facts.memory.last_poll.as_ref().filter(|polled| polled.context == context);
     match polled.map(|polled| &polled.result) {
         None => {
             let plan = if awaits_first_response(facts) {
@@ -297,7 +297,7 @@ fn keep_name_lock(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: No
         return report(facts, Rule::Suspended, &suspended(facts), now);
     }
     let context = facts.context();
-    let polled = facts.memory.response.as_ref().filter(|polled| polled.context == context);
+    let polled = facts.memory.last_poll.as_ref().filter(|polled| polled.context == context);
     match polled.map(|polled| &polled.result) {
         Some(Ok(response)) if response.demand == Demand::NotNeeded => {
             let situation = Situation::UpToDate { compared: response.values.is_some() };

@@ -100,7 +100,7 @@ fn unreserved_run(facts: &Facts<'_>, run: &RunRecord, now: Now) -> Plan {
 /// Nothing is on its way: what the answer says decides.
 fn decide_by_response(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
     let context = facts.context();
-    let Some(polled) = facts.memory.response.as_ref().filter(|polled| polled.context == context) else {
+    let Some(polled) = facts.memory.last_poll.as_ref().filter(|polled| polled.context == context) else {
         return await_response(facts, valid, now);
     };
     let response = match &polled.result {
@@ -230,7 +230,7 @@ fn legacy_run(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Option<Plan> {
 /// Asks at once where something changed since the last answer; after a restart into an unchanged world, in phase. Whether
 /// a run's end came after the last answer is not in status, so where a run's effect is awaited it is asked at once.
 fn await_response(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
-    let unchanged = facts.memory.response.is_none()
+    let unchanged = facts.memory.last_poll.is_none()
         && facts.memory.revision == 0
         && !facts.trigger_pending()
         && !awaits_first_response(facts)
@@ -431,7 +431,7 @@ pub(super) fn next_phase(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Dura
 
 /// Time until the next question after a good answer: when the endpoint asked for it, else the object's next turn.
 fn next_poll(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Duration {
-    let wanted = facts.memory.response.as_ref().and_then(|polled| {
+    let wanted = facts.memory.last_poll.as_ref().and_then(|polled| {
         let after = polled.result.as_ref().ok()?.poll_after?.clamp(POLL_AFTER.0, POLL_AFTER.1);
         Some((polled.sent + after).since(now.mono))
     });

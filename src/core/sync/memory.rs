@@ -30,7 +30,7 @@ pub struct LegacyRun {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     /// The last answer.
-    pub response: Option<PollResult>,
+    pub last_poll: Option<PollResult>,
     /// How many questions in a row were not answered.
     pub failed_polls: u32,
     /// Since when a run has been needed that is neither on its way nor has succeeded; for a metric.
@@ -53,7 +53,7 @@ impl Memory {
     /// Takes in what a question brought.
     pub fn record_poll_result(&mut self, polled: PollResult) {
         self.failed_polls = if polled.result.is_ok() { 0 } else { self.failed_polls.saturating_add(1) };
-        self.response = Some(polled);
+        self.last_poll = Some(polled);
     }
 
     /// Takes in what the run store shows now: when the reserved run was last seen, and since when the end of each finished
@@ -85,7 +85,7 @@ impl Memory {
     /// Forgets the parameters of an answer that a run was reserved on: no other starts on it. An answer with an entity tag
     /// keeps them, for the endpoint may say that it still holds.
     fn forget_parameters(&mut self, attempt: i64) {
-        let spent = self.response.as_mut().filter(|polled| polled.context.attempt < attempt);
+        let spent = self.last_poll.as_mut().filter(|polled| polled.context.attempt < attempt);
         if let Some(PollResult { result: Ok(response), .. }) = spent
             && response.etag.is_none()
             && !response.parameters.is_empty()
@@ -163,11 +163,15 @@ mod tests {
             let response = PollResponse { parameters: parameters(), etag, ..PollResponse::default() };
             let result = Ok(Arc::new(response.clone()));
             let polled = PollResult { context: context.clone(), sent: now, took: Duration::ZERO, result };
-            let mut memory = Memory { response: Some(polled), ..Memory::default() };
+            let mut memory = Memory { last_poll: Some(polled), ..Memory::default() };
             let status = ModelSyncStatus { attempt, ..ModelSyncStatus::default() };
             memory.observe(&[], Limits::KEEP_ALL, &status, now);
             let parameters = if keeps { parameters() } else { BTreeMap::new() };
-            assert_eq!(*memory.response.unwrap().result.unwrap(), PollResponse { parameters, ..response }, "{attempt}");
+            assert_eq!(
+                *memory.last_poll.unwrap().result.unwrap(),
+                PollResponse { parameters, ..response },
+                "{attempt}"
+            );
         }
     }
 

@@ -158,8 +158,9 @@ impl Plan {
 
     /// Asks the endpoint after `wait`.
     pub(super) fn polling(mut self, facts: &Facts<'_>, wait: Duration, now: Now) -> Self {
-        let previous = facts.memory.response.as_ref().filter(|last| last.context.generation == facts.object.generation);
-        self.request = Some(PollRequest {
+        let previous =
+            facts.memory.last_poll.as_ref().filter(|last| last.context.generation == facts.object.generation);
+        self.poll = Some(PollRequest {
             at: now.mono + wait,
             context: facts.context(),
             previous: previous

@@ -165,7 +165,7 @@ pub(super) fn suspended<'a>(facts: &Facts<'a>) -> Situation<'a> {
 /// Whether this generation's first answer is still to come.
 pub(super) fn awaits_first_response(facts: &Facts<'_>) -> bool {
     let polled_now =
-        facts.memory.response.as_ref().is_some_and(|polled| polled.context.generation == facts.object.generation);
+        facts.memory.last_poll.as_ref().is_some_and(|polled| polled.context.generation == facts.object.generation);
     let taken_in = facts.status.observed_generation == facts.object.generation
         && find(&facts.status.conditions, Reconciling).is_none();
     !(polled_now || taken_in)

@@ -67,8 +67,7 @@ pub fn decide_idle(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
         let sent = observed.map(|(_, sent)| sent);
         start_if_allowed((facts, stored), valid, (observation, sent), &evaluation, now)
     };
-    let plan =
-        if asks && plan.request.is_none() { plan.polling(stored, next_poll(facts, valid, now), now) } else { plan };
+    let plan = if asks && plan.poll.is_none() { plan.polling(stored, next_poll(facts, valid, now), now) } else { plan };
     match evaluation.next {
         Some(next) => plan.waking_at(now.mono + until(now.wall, next).min(LONGEST_WAIT)),
         None => plan,

@@ -157,7 +157,7 @@ impl Plan {
             .and_then(|observation| observation.endpoint.as_ref()?.as_ref().ok())
             .filter(|response| response.etag.is_some());
         let previous = response.cloned().map(std::sync::Arc::new);
-        self.request = Some(PollRequest { at: now.mono + wait, context: facts.context(), previous });
+        self.poll = Some(PollRequest { at: now.mono + wait, context: facts.context(), previous });
         self
     }
 }

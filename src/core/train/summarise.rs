@@ -41,7 +41,7 @@ pub enum Situation<'a> {
     Unconfirmed { run: &'a str, until: Timestamp },
     /// A run has succeeded, and its metrics are not there yet.
     AwaitingMetrics { run: &'a str },
-    /// Stale, and answered.
+    /// Stale, and a training has answered the reasons without accepting a version.
     NoBetterCandidate,
     /// Stale, and something that a training is made from is not there.
     InputMissing { message: String },
@@ -89,11 +89,14 @@ impl Situation<'_> {
             Self::RunActive { run } => (ready, (False, Reason::RunActive), format!("run {run} is on its way")),
             Self::NoBetterCandidate => {
                 let next = facts.status.next_evaluation_at.map_or_else(
-                    || "a change of what makes it stale brings the next training".to_owned(),
-                    |next| format!("what time alone changes is looked at again at {next}"),
+                    || "the next training starts when one of these reasons changes".to_owned(),
+                    |next| format!("the reasons are evaluated again at {next}"),
                 );
-                let message = format!("stale ({stale}), which the last training has answered; {next}");
-                (ready, (False, Reason::NoBetterCandidate), message)
+                let message =
+                    format!("stale ({stale}); the last training answered this and accepted no version; {next}");
+                let has_accepted = facts.status.accepted_version.is_some();
+                let reason = if has_accepted { Reason::NoBetterCandidate } else { Reason::NothingAccepted };
+                (ready, (False, reason), message)
             }
             Self::Unconfirmed { run, until } => (
                 ready,

@@ -283,7 +283,7 @@ impl Machine {
             }
         }
         let at = |at| tick_from(at).max(key.tick);
-        let request = plan.request.map(|request| (at(request.at), Context::of(object.incarnation, &request.context)));
+        let request = plan.poll.map(|request| (at(request.at), Context::of(object.incarnation, &request.context)));
         let wake_up = match plan.wake_up {
             WakeUp::At(moment) => Some(at(moment)),
             WakeUp::OnEvent => None,
@@ -358,7 +358,7 @@ fn judge(plan: &Plan, now: Now) -> Broken {
         Rule::Deleting | Rule::InvalidSpec | Rule::RunActive | Rule::UnreservedRunActive | Rule::Suspended
     );
     let named = named || !plan.effects.is_empty();
-    let asks = plan.request.as_ref().map(|request| request.at);
+    let asks = plan.poll.as_ref().map(|request| request.at);
     if !judge::is_followed(plan.wake_up, asks, named, now.mono, LONGEST_WAIT) {
         broken.add(Broken::NO_WAKE_UP);
     }

@@ -1,0 +1,333 @@
+//! One reconcile, whichever kind the object is of: read, gather and decide, poll, apply, requeue. What differs between the
+//! kinds is in `model_sync` and `model_train`. IO through `kube_io` only.
+
+use std::{collections::BTreeSet, fmt::Debug, future::Future, sync::Arc, time::Duration};
+
+use tracing::{debug, warn};
+
+use super::{
+    effects::{RunEffects, Step, requeue, write_status},
+    memories::{Memories, Remember},
+    parsed::{Parsed, ParsedObjects},
+    worker::Reconcile,
+};
+use crate::{
+    api::{Kind, RunSlot},
+    core::{
+        invalid::Invalid,
+        poll::{
+            request::{Poll, PollRequest},
+            response::PollResult,
+        },
+        run::{
+            backend::{RunRecord, Template},
+            claim::{Post, PostState},
+            effects::{CreateRun, StopRun},
+            knowledge::ObjectInfo,
+        },
+        source::references::Reference,
+        status::{event::ObjectEvent, plan::Plan},
+        time::Now,
+    },
+    kube_io::{fence::FenceState, lease::Leadership, record::ObjectRecord, referenced::Referenced, store::Objects},
+    port::Polled,
+    schedule::{
+        poller::Poller,
+        queue::{Queue, Requeue},
+    },
+};
+
+/// What the controllers of both kinds work with.
+pub struct Context<K> {
+    /// The runs of its objects, and what is done to them.
+    pub runs: RunEffects,
+    /// The objects.
+    pub objects: Arc<Objects<K>>,
+    /// The fence.
+    pub fence: FenceState,
+    /// Objects that values come from.
+    pub referenced: Referenced,
+    /// The objects that wait to be reconciled.
+    pub queue: Queue,
+    /// Whether this replica leads.
+    pub leadership: Leadership,
+    /// Differs for every process.
+    pub process: String,
+    /// Minimum age of a finished run before it is deleted.
+    pub min_run_age: Duration,
+}
+
+/// What differs between the kinds of object that are reconciled.
+pub trait KindController: Send + Sync + Sized + 'static {
+    /// The kind of object.
+    type Kind: Kind;
+    /// What this process alone knows of one object.
+    type Memory: Remember<Self::Response> + Clone + Default + PartialEq + Send;
+    /// What is polled for an object.
+    type Target: Send + Sync + 'static;
+    /// What a poll brings.
+    type Response: Send + Sync + 'static;
+    /// The rule that decided.
+    type Rule: Debug + Send + Sync;
+    /// What a plan asks to be done.
+    type Effect: Send + Sync;
+
+    /// Gathers the facts and decides. Reads stores; sends nothing.
+    fn decide(&self, controller: &Controller<Self>, object: &Object<'_, Self>) -> Plan<Self::Rule, Self::Effect>;
+
+    /// Carries out one effect.
+    fn apply(
+        &self,
+        controller: &Controller<Self>,
+        object: &Object<'_, Self>,
+        effect: &Self::Effect,
+    ) -> impl Future<Output = Step> + Send;
+
+    /// What the object's next poll asks for. `None` where there is nothing to poll.
+    fn poll_target(&self, controller: &Controller<Self>, parsed: &Parsed<Self::Kind>) -> Option<Self::Target>;
+
+    /// Metrics of a poll's result: its outcome as a stable string, and whatever else the kind counts.
+    fn count_poll(&self, result: &PollResult<Self::Response>) -> &'static str;
+
+    /// The objects that the spec's polls read values from, each once.
+    fn references(spec: &<Self::Kind as Kind>::Spec) -> BTreeSet<Reference>;
+
+    /// The template that runs are made from.
+    fn template(spec: &<Self::Kind as Kind>::Spec) -> Result<Template<'_>, Invalid>;
+
+    /// The events between two stored statuses.
+    fn events(before: &<Self::Kind as Kind>::Status, after: &<Self::Kind as Kind>::Status) -> Vec<ObjectEvent>;
+
+    /// The status of an object whose reconcile panicked.
+    fn status_after_panic(
+        object: &ObjectInfo,
+        status: &<Self::Kind as Kind>::Status,
+        now: Now,
+    ) -> <Self::Kind as Kind>::Status;
+
+    /// A run was created just now: what the lineage service is to hear.
+    fn run_created(
+        &self,
+        controller: &Controller<Self>,
+        object: &Object<'_, Self>,
+        run: &CreateRun,
+        stored: &RunRecord,
+    );
+
+    /// A status was stored: metrics and lineage of what it says.
+    fn status_stored(
+        &self,
+        controller: &Controller<Self>,
+        object: &Object<'_, Self>,
+        after: &<Self::Kind as Kind>::Status,
+    );
+
+    /// The object is gone: forgets what the kind keeps beside its memory.
+    fn forget(&self, uid: &str);
+
+    /// A term of leadership begins.
+    fn on_elected(&self) {}
+}
+
+/// One object in one reconcile.
+pub struct Object<'a, C: KindController> {
+    /// As it is stored.
+    pub record: &'a ObjectRecord<C::Kind>,
+    /// Its spec, or the field that cannot be read.
+    pub spec: Result<&'a <C::Kind as Kind>::Spec, &'a Invalid>,
+    /// Its status.
+    pub status: &'a <C::Kind as Kind>::Status,
+    /// When the reconcile began.
+    pub now: Now,
+}
+
+impl<C: KindController> Object<'_, C> {
+    /// Its metadata.
+    pub fn info(&self) -> &ObjectInfo {
+        &self.record.identity
+    }
+}
+
+/// Reconciles the objects of one kind.
+pub struct Controller<C: KindController> {
+    /// What both kinds work with.
+    pub context: Context<C::Kind>,
+    /// What this process knows of each object.
+    pub memories: Memories<C::Memory>,
+    /// What only this kind has.
+    pub kind: C,
+    parsed: ParsedObjects<C::Kind>,
+}
+
+impl<C: KindController> Reconcile for Controller<C> {
+    type Poller = Poller<C::Target, C::Response>;
+
+    fn leads(&self) -> bool {
+        self.context.leadership.leads()
+    }
+
+    async fn reconcile(&self, poller: &Self::Poller, uid: &str) -> Requeue {
+        // 1. Read the object. Without a readable status an attempt could be used twice; the log and a metric say so.
+        let Some(record) = self.context.objects.get(uid) else { return self.forget(poller, uid) };
+        let parsed = self.parsed.take(uid, record);
+        let Ok(status) = &parsed.status else { return Requeue::OnEvent };
+        let now = self.context.runs.clock.now();
+        let object = Object { record: &parsed.record, spec: parsed.spec.as_ref(), status, now };
+        // 2. Watch the objects that its values come from: before the decision, which may read them.
+        let read = object.spec.map_or_else(|_| BTreeSet::new(), C::references);
+        self.context.referenced.refer(uid, &object.info().namespace, read);
+        // 3. Gather the facts and decide. Neither sends anything.
+        let plan = self.kind.decide(self, &object);
+        debug!(object = &*object.info().name, namespace = &*object.info().namespace, rule = ?plan.rule, effects = plan.effects.len(), "decided");
+        // 4. Plan its next poll.
+        poller.plan(uid, plan.poll.clone());
+        // 5. Apply the effects in their order, and say when to reconcile again.
+        let next = self.apply(&object, &plan).await;
+        let took = self.context.runs.clock.mono().since(now.mono);
+        self.context.runs.metrics.reconciled(if next == Requeue::Failed { "failed" } else { "ok" }, took);
+        next
+    }
+
+    async fn show_panic(&self, uid: &str) {
+        self.context.runs.metrics.reconciled("panic", Duration::ZERO);
+        let Some(record) = self.context.objects.get(uid).filter(|_| self.leads()) else { return };
+        let (spec, Ok(status)) = record.read() else { return };
+        let object =
+            Object { record: &record, spec: spec.as_ref(), status: &status, now: self.context.runs.clock.now() };
+        let after = C::status_after_panic(object.info(), &status, object.now);
+        if after != status {
+            // Whether the write succeeds or not, the object is reconciled again.
+            let _ = self.write_status(&object, &after).await;
+        }
+    }
+}
+
+impl<C: KindController> Polled<C::Target, C::Response> for Controller<C> {
+    fn build_poll(&self, request: &PollRequest) -> Option<Poll<C::Target>> {
+        let record = self.context.objects.get(&request.context.uid)?;
+        if record.identity.generation != request.context.generation {
+            return None;
+        }
+        let parsed = Parsed::of(record);
+        let poll = Poll {
+            target: self.kind.poll_target(self, &parsed)?,
+            namespace: parsed.record.identity.namespace.clone(),
+            name: parsed.record.identity.name.clone(),
+            context: request.context.clone(),
+            previous: request.previous.clone(),
+        };
+        // The reconcile that the result wakes needs the same object, parsed.
+        self.parsed.keep(&request.context.uid, parsed);
+        Some(poll)
+    }
+
+    fn record_poll_result(&self, uid: &str, result: PollResult<C::Response>) {
+        let outcome = self.kind.count_poll(&result);
+        self.context.runs.metrics.polled(outcome, result.took);
+        if self.context.objects.get(uid).is_some() {
+            self.memories.change(uid, |memory| memory.record_poll_result(result));
+            self.context.queue.wake(uid);
+        }
+    }
+}
+
+impl<C: KindController> Controller<C> {
+    /// A controller that has seen nothing yet.
+    pub fn new(context: Context<C::Kind>, kind: C) -> Self {
+        let memories = Memories::new(&context.process);
+        Self { context, memories, kind, parsed: ParsedObjects::default() }
+    }
+
+    /// Begins a term of leadership as if the process had just started.
+    pub fn on_elected(&self) {
+        self.kind.on_elected();
+        self.parsed.clear();
+        self.memories.on_elected();
+    }
+
+    /// Polls this object now: whatever was read for it before no longer counts. The only way to say so; a changed source
+    /// uses it, and so does every other sender of wake-ups.
+    pub fn poll_now(&self, uid: &str) {
+        if self.context.objects.get(uid).is_some() {
+            self.memories.change(uid, Remember::invalidate_polls);
+            self.context.queue.wake(uid);
+        }
+    }
+
+    fn forget(&self, poller: &<Self as Reconcile>::Poller, uid: &str) -> Requeue {
+        poller.plan(uid, None);
+        self.context.referenced.refer(uid, "", BTreeSet::new());
+        self.memories.forget(uid);
+        self.parsed.forget(uid);
+        self.kind.forget(uid);
+        Requeue::Forget
+    }
+
+    async fn apply(&self, object: &Object<'_, C>, plan: &Plan<C::Rule, C::Effect>) -> Requeue {
+        for effect in &plan.effects {
+            if !self.leads() {
+                return Requeue::OnEvent;
+            }
+            if let Step::Stop(next) = self.kind.apply(self, object, effect).await {
+                return next;
+            }
+        }
+        requeue(plan.effects.is_empty(), plan.wake_up)
+    }
+
+    /// Writes the status, and publishes the events between the stored one and this one.
+    pub(super) async fn write_status(&self, object: &Object<'_, C>, after: &<C::Kind as Kind>::Status) -> Step {
+        let (runs, objects) = (&self.context.runs, &self.context.objects);
+        let step = write_status(&runs.api, objects, object.record, object.status, after).await;
+        if matches!(step, Step::Done) {
+            for event in C::events(object.status, after) {
+                runs.events.publish(object.info(), C::Kind::KIND, &event);
+            }
+            self.kind.status_stored(self, object, after);
+        }
+        step
+    }
+
+    /// Creates a reserved run, and remembers what became of the request.
+    pub(super) async fn create_run(&self, object: &Object<'_, C>, run: &CreateRun) -> Step {
+        let (info, runs) = (object.info(), &self.context.runs);
+        let remember = |state| {
+            let post = Post { nonce: run.nonce.clone(), state };
+            self.memories.change(&info.uid, |memory| memory.record_post(&run.name, post));
+        };
+        // From here until the reply it is unknown whether the run exists; after a crash in between it stays unknown.
+        remember(PostState::Unknown);
+        let template = object.spec.map_err(Clone::clone).and_then(C::template).map_err(|invalid| invalid.to_string());
+        let state = runs.create((C::Kind::KIND, info), run, template).await;
+        if state == PostState::Created
+            && let Some(stored) = runs.runs.named(&info.uid, &run.name)
+        {
+            self.kind.run_created(self, object, run, &stored);
+        }
+        remember(state);
+        Step::Done
+    }
+
+    /// Looks for a reserved run, live.
+    pub(super) async fn look_up_run(&self, object: &Object<'_, C>, slot: &RunSlot) -> Step {
+        match self.context.runs.look_up(object.info(), slot).await {
+            Ok(None) => Step::Done,
+            Ok(Some(lookup)) => {
+                self.memories.change(&object.info().uid, |memory| memory.record_lookup(lookup));
+                Step::Done
+            }
+            Err(next) => Step::Stop(next),
+        }
+    }
+
+    /// Ends a run in its backend's own way.
+    pub(super) async fn stop_run(&self, object: &Object<'_, C>, run: &StopRun) -> Step {
+        self.context.runs.stop((C::Kind::KIND, object.info()), run).await
+    }
+
+    /// Reports a failed request about this object; the reconcile is tried again after a pause.
+    pub(super) fn failed(&self, object: &Object<'_, C>, what: &str, error: &dyn std::fmt::Display) -> Step {
+        warn!(object = &*object.info().name, namespace = &*object.info().namespace, %error, "{what}; trying again");
+        Step::Stop(Requeue::Failed)
+    }
+}
