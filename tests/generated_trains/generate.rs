@@ -14,8 +14,9 @@ use modelsync::{
             name::candidate_run_name,
         },
         time::{MonotonicTime, Now},
-        train::{Compiled, Follower, Observation, Rule, TrainPollResponse},
+        train::{Compiled, Observation, Rule, TrainPollResponse},
         version::chain,
+        version::follower::Follower,
     },
 };
 use serde_json::{Value, json};

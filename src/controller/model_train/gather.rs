@@ -8,7 +8,8 @@ use crate::{
     core::{
         run::knowledge::ObjectInfo,
         sync::follower,
-        train::{Facts, Follower, VersionKnowledge},
+        train::{Facts, VersionKnowledge},
+        version::follower::Follower,
     },
     kube_io::{store::VersionsOf, versions::StoredVersion},
 };

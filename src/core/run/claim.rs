@@ -1,15 +1,27 @@
-//! What is the case with a reserved run that no watch shows. Pure; one piece for every kind that reserves runs.
+//! The claim of an attempt or a candidate run: its deadline, its create, its refusals, and where its run is. Pure; one piece
+//! for every kind that reserves runs.
 //!
-//! Absence does not tell "never created" from "created and deleted", and a create may still be on its way. So a run counts
-//! as gone only by a look that was sent after its deadline has passed for certain, and after every sighting of it.
+//! The absence of a run does not distinguish "never created" from "created and deleted", and a create may still be on its
+//! way. So a run counts as gone only by a look-up that was sent after its deadline has certainly passed, and after it was
+//! last seen.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-use super::knowledge::Fence;
-use crate::api::Reason;
-use crate::core::time::{MonotonicTime, Now, after, backoff::CREATE_BACKOFF, until};
+use super::{
+    backend::{Ending, RunKind, RunRecord},
+    effects::{CreateRun, StopCause},
+    knowledge::{Fence, ObjectInfo},
+};
+use crate::{
+    api::{Outcome, Reason, keys},
+    core::time::{
+        MonotonicTime, Now, after,
+        backoff::{CREATE_BACKOFF, INVALID_RETRY},
+        until, whole_seconds,
+    },
+};
 
 /// How long after its reservation a run may still be created.
 pub const CREATE_WINDOW: Duration = Duration::from_secs(30);
@@ -143,4 +155,91 @@ pub fn too_late(not_after: Timestamp, now: Now) -> bool {
 /// would admit what comes up to a second after it.
 pub fn fence_deadline(not_after: Timestamp) -> Timestamp {
     not_after.checked_sub(Duration::from_secs(1)).unwrap_or(not_after)
+}
+
+/// A claim whose run is to be created: who claims, and under which promises.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim<'a> {
+    /// The object that the run is for.
+    pub object: &'a ObjectInfo,
+    /// Kind of the object.
+    pub owner_kind: &'static str,
+    /// Number of the attempt.
+    pub attempt: i64,
+    /// Name of the candidate; empty without.
+    pub candidate: &'a str,
+    /// Digest of the target.
+    pub target: &'a str,
+    /// Generation of the object that the attempt was reserved for.
+    pub generation: i64,
+    /// Name of the run.
+    pub run_name: &'a str,
+    /// Nonce of the claim.
+    pub nonce: &'a str,
+    /// Deadline of the create.
+    pub not_after: Timestamp,
+}
+
+impl Claim<'_> {
+    /// The create of its run. Labels and annotations say what the run was made from; later steps read them, not status.
+    pub fn create(
+        &self,
+        kind: RunKind,
+        parameters: BTreeMap<String, String>,
+        timeout: Option<Duration>,
+        owned: bool,
+    ) -> CreateRun {
+        let mut labels = BTreeMap::from([
+            (keys::OWNER_UID.to_owned(), self.object.uid.to_string()),
+            (keys::OWNER_KIND.to_owned(), self.owner_kind.to_owned()),
+            (keys::ATTEMPT.to_owned(), self.attempt.to_string()),
+        ]);
+        if !self.candidate.is_empty() {
+            labels.insert(keys::CANDIDATE.to_owned(), self.candidate.to_owned());
+        }
+        let annotations = BTreeMap::from([
+            (keys::OWNER_NAME.to_owned(), self.object.name.to_string()),
+            (keys::TARGET.to_owned(), self.target.to_owned()),
+            (keys::GENERATION.to_owned(), self.generation.to_string()),
+            (keys::NOT_AFTER.to_owned(), fence_deadline(self.not_after).to_string()),
+        ]);
+        let (name, nonce, not_after) = (self.run_name.to_owned(), self.nonce.to_owned(), self.not_after);
+        CreateRun { kind, name, nonce, not_after, parameters, labels, annotations, timeout, owned }
+    }
+}
+
+/// The deadline of a claim made now. Never earlier than the one before: an earlier request may be on its way until then.
+pub fn deadline(before: Option<Timestamp>, now: Now) -> Timestamp {
+    let at = whole_seconds(after(now.server_or_wall(), CREATE_WINDOW));
+    before.map_or(at, |before| before.max(at))
+}
+
+impl Refusal {
+    /// When the same attempt is tried again without a change, after `failures` refusals before this one.
+    pub fn retry_at(&self, failures: i64) -> MonotonicTime {
+        let pause = if self.stalled { INVALID_RETRY } else { CREATE_BACKOFF.after(failures.saturating_add(1)) };
+        self.at + pause
+    }
+}
+
+/// How a run ended. The operator ends a run by cancelling it; the run's own word for that is not why it ended.
+pub fn outcome(run: &RunRecord, ending: &Ending) -> Outcome {
+    match (ending.outcome, run.stopped.as_deref()) {
+        (Outcome::Succeeded, _) | (_, None) => ending.outcome,
+        (_, Some(cause)) if cause == StopCause::TimedOut.as_str() => Outcome::TimedOut,
+        (_, Some(_)) => Outcome::Cancelled,
+    }
+}
+
+/// The message where another owner's object has the name of a run.
+pub fn name_conflict(kind: &str, run_name: &str, owner: &str) -> String {
+    format!("{kind} {run_name} is needed for a run but belongs to {owner}: delete it, or rename this object")
+}
+
+/// The message where the number of the next attempt would not fit into a run's name.
+pub fn no_attempt_left(last: i64) -> String {
+    format!(
+        "attempt {last} is the last that can be: a run of this object carries a label with that number; delete the run, \
+         or make the object anew under another name"
+    )
 }

@@ -3,30 +3,26 @@
 //! Absence does not tell "never created" from "created and deleted", and a create may still be on its way. The order of
 //! the rules below is what keeps two runs of one attempt apart (`ARCHITECTURE.md`, "How a run starts").
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use super::{
-    decide::{desired_unknown, next_phase, outside_window, report, reported, reserve, without_response},
     facts::Facts,
     plan::{Effect, Plan, Rule},
+    respond::{desired_unknown, next_phase, outside_window, report, reported, reserve, without_response},
     summarise::{Situation, awaits_first_response, suspended},
     target::{Pause, fresh_target, pause, paused},
     validate::Valid,
 };
 use crate::{
-    api::{LastRun, ModelSyncStatus, Outcome, Reason, Reservation, RunSlot, SuccessfulRun, Target, keys},
+    api::{LastRun, ModelSyncStatus, Outcome, Reason, Reservation, RunSlot, SuccessfulRun, Target},
     core::{
         poll::response::{Demand, PollResponse, map_parameters},
         run::{
             backend::{Ending, RunRecord},
-            claim::{PostState, Refusal, RunLocation, fence_deadline, locate_run, too_late},
-            effects::{CreateRun, StopCause, StopRun},
+            claim::{Claim, PostState, Refusal, RunLocation, locate_run, name_conflict, outcome, too_late},
+            effects::StopRun,
         },
-        time::{
-            Now,
-            backoff::{CREATE_BACKOFF, INVALID_RETRY},
-            whole_seconds,
-        },
+        time::{Now, whole_seconds},
     },
 };
 
@@ -76,12 +72,7 @@ fn active(facts: &Facts<'_>, run: &RunRecord, now: Now) -> Plan {
 /// The write that records the end closes the reservation: only after it is durable may the next attempt be reserved.
 fn record_end(facts: &Facts<'_>, open: &Reservation, run: &RunRecord, ending: &Ending, now: Now) -> Plan {
     let digest = if run.target.is_empty() { open.target.clone() } else { run.target.clone() };
-    // We end a run by cancelling it; what it says of itself then is not why it ended.
-    let outcome = match (ending.outcome, run.stopped.as_deref()) {
-        (Outcome::Succeeded, _) | (_, None) => ending.outcome,
-        (_, Some(cause)) if cause == StopCause::TimedOut.as_str() => Outcome::TimedOut,
-        (_, Some(_)) => Outcome::Cancelled,
-    };
+    let outcome = outcome(run, ending);
     let last = LastRun {
         attempt: open.attempt,
         name: run.name.clone(),
@@ -173,34 +164,26 @@ fn create_run(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -
     let (Ok(valid), false) = (&facts.spec, stale) else { return retry_attempt(facts, open, slot, now) };
     let target = facts.status.target.as_ref();
     let mut plan = report(facts, Rule::CreateRun, &Situation::RunActive { run: &slot.run_name }, now);
-    plan.effects.push(Effect::CreateRun(CreateRun {
-        kind: valid.kind,
-        name: slot.run_name.clone(),
-        nonce: open.nonce.clone(),
+    let claim = Claim {
+        object: facts.object,
+        owner_kind: "ModelSync",
+        attempt: open.attempt,
+        candidate: "",
+        target: &open.target,
+        generation: open.generation,
+        run_name: &slot.run_name,
+        nonce: &open.nonce,
         not_after: open.not_after,
-        parameters: target.map(|target| target.parameters.clone()).unwrap_or_default(),
-        labels: BTreeMap::from([
-            (keys::OWNER_UID.to_owned(), facts.object.uid.to_string()),
-            (keys::OWNER_KIND.to_owned(), "ModelSync".to_owned()),
-            (keys::ATTEMPT.to_owned(), open.attempt.to_string()),
-        ]),
-        annotations: BTreeMap::from([
-            (keys::OWNER_NAME.to_owned(), facts.object.name.to_string()),
-            (keys::TARGET.to_owned(), open.target.clone()),
-            (keys::GENERATION.to_owned(), open.generation.to_string()),
-            (keys::NOT_AFTER.to_owned(), fence_deadline(open.not_after).to_string()),
-        ]),
-        timeout: valid.run_timeout,
-        owned: valid.owned,
-    }));
+    };
+    let parameters = target.map(|target| target.parameters.clone()).unwrap_or_default();
+    let create = claim.create(valid.kind, parameters, valid.run_timeout, valid.owned);
+    plan.effects.push(Effect::CreateRun(create));
     plan
 }
 
 /// The API server said no for certain: the same attempt is tried again, later or once something changed.
 fn refused(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, refusal: &Refusal, now: Now) -> Plan {
-    let pause =
-        if refusal.stalled { INVALID_RETRY } else { CREATE_BACKOFF.after(open.create_failures.saturating_add(1)) };
-    let due = refusal.at + pause;
+    let due = refusal.retry_at(open.create_failures);
     let changed = refusal.generation != facts.object.generation || refusal.trigger != facts.object.trigger;
     if changed || due <= now.mono {
         return retry_attempt(facts, open, slot, now);
@@ -273,10 +256,7 @@ fn resolve_missing_run(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, no
             report(facts, Rule::AwaitDeadline, &situation, now).waking_at(now.mono + wait)
         }
         RunLocation::Foreign { owner, retry_at } => {
-            let message = format!(
-                "{} {} is needed for a run but belongs to {owner}: delete it, or rename this object",
-                slot.kind, slot.run_name
-            );
+            let message = name_conflict(&slot.kind, &slot.run_name, owner);
             let situation = Situation::Stalled { reason: Reason::NameConflict, message };
             report(facts, Rule::NameConflict, &situation, now).waking_at(retry_at)
         }
@@ -309,9 +289,4 @@ fn keep_name_lock(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: No
         }
         _ => retry_attempt(facts, open, slot, now),
     }
-}
-
-/// Whether this process knows that its POST for this reservation was refused.
-pub(super) fn was_refused(facts: &Facts<'_>, open: &Reservation) -> bool {
-    matches!(facts.memory.post_of(&open.nonce), Some(PostState::Refused(_)))
 }

@@ -94,6 +94,11 @@ impl Memory {
         }
     }
 
+    /// Whether this process knows that its POST of this nonce was refused.
+    pub fn was_refused(&self, nonce: &str) -> bool {
+        matches!(self.post_of(nonce), Some(PostState::Refused(_)))
+    }
+
     /// What became of the POST of this nonce, if this process sent it.
     pub fn post_of(&self, nonce: &str) -> Option<&PostState> {
         self.post.as_ref().filter(|post| post.nonce == nonce).map(|post| &post.state)

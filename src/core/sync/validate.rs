@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use super::{
-    poll::poll_target,
-    serves::{Served, served},
-};
+use super::poll::poll_target;
 use crate::{
-    api::{DeletionPolicy, ModelSyncSpec, ParameterMapping, Repeat, UnmappedParameters},
+    api::{DeletionPolicy, ModelSyncSpec, ParameterMapping, Repeat, TrainSelect, UnmappedParameters},
     core::{
         invalid::Invalid,
         poll::{request::PollTarget, response::names},
@@ -118,4 +115,41 @@ fn mapping(entries: &[ParameterMapping]) -> Result<Vec<&str>, Invalid> {
         seen.push(name);
     }
     Ok(seen)
+}
+
+/// The attribute of a source `modelTrain` that is the version's name, whichever field is compared.
+const NAME: &str = "name";
+
+/// What an object serves once in sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Served<'a> {
+    /// Name of the ModelTrain.
+    pub train: &'a str,
+    /// The parameter of an answer that names the version.
+    pub parameter: &'a str,
+}
+
+/// What a spec says is served; `None` where nothing is.
+///
+/// Without `serves` it is implied where the accepted version of a ModelTrain is the whole desired value. Within `all` it is
+/// one of several things to be in sync with, and what is served cannot be told.
+pub fn served(spec: &ModelSyncSpec) -> Result<Option<Served<'_>>, Invalid> {
+    let Some(serves) = spec.serves.as_deref() else { return Ok(implied(spec)) };
+    if serves.disabled {
+        return Ok(None);
+    }
+    let given = |text: &'_ Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
+    match (serves.model_train.as_deref(), serves.parameter.as_deref()) {
+        (Some(train), Some(parameter)) if given(&serves.model_train) && given(&serves.parameter) => {
+            Ok(Some(Served { train, parameter }))
+        }
+        _ => Err(Invalid::new("spec.serves", "needs modelTrain and parameter, or disabled: true")),
+    }
+}
+
+fn implied(spec: &ModelSyncSpec) -> Option<Served<'_>> {
+    let desired = &spec.compare.as_deref()?.desired;
+    let source = desired.single.model_train.as_ref().filter(|_| desired.all.is_empty())?;
+    let accepted = source.select.unwrap_or_default() == TrainSelect::Accepted;
+    accepted.then_some(Served { train: &source.name, parameter: NAME })
 }

@@ -3,83 +3,25 @@
 //! Each slot has a claim of its own (nonce, deadline), so that what holds for one run of a ModelSync holds for each of
 //! these: see `reservation`.
 
-use std::collections::BTreeMap;
-
 use super::{
+    candidate_run::{CandidateRunState, active, candidate_run_states, claim, run_slot},
     facts::Facts,
     judge,
     plan::{Effect, Plan, Rule},
     summarise::{Situation, as_before, report, reported},
+    validate::Valid,
 };
 use crate::{
-    api::{ActiveRun, ModelTrainStatus, Reason, RunSlot, SlotState, TrainReservation, TrainSlot, keys},
+    api::{ModelTrainStatus, Reason, SlotState, TrainReservation, TrainSlot},
     core::{
         run::{
-            backend::{Ending, RunRecord},
-            claim::{CREATE_WINDOW, PostState, Refusal, RunLocation, fence_deadline, locate_run, too_late},
+            backend::RunRecord,
+            claim::{Claim, RunLocation, name_conflict, too_late},
             effects::{CreateRun, StopRun},
         },
-        time::{
-            MonotonicTime, Now, after,
-            backoff::{CREATE_BACKOFF, INVALID_RETRY},
-            whole_seconds,
-        },
+        time::{MonotonicTime, Now},
     },
 };
-
-/// Where a slot is, by what is known now.
-#[derive(Clone, Copy, Debug)]
-pub enum CandidateRunState<'a> {
-    /// It waits for its turn.
-    Waiting,
-    /// It is over: on record, or left out.
-    Done,
-    /// Its run is on its way.
-    Active(&'a RunRecord),
-    /// Its run has ended.
-    Ended(&'a RunRecord, &'a Ending),
-    /// Its run is gone for certain.
-    Gone,
-    /// This process claimed it and has not sent the POST: nobody else will.
-    Unsent,
-    /// The API server said no for certain.
-    Refused(&'a Refusal),
-    /// Nobody sees its run.
-    Lost(RunLocation<'a>),
-}
-
-/// Where each slot is, in order.
-pub fn candidate_run_states<'a>(
-    facts: &Facts<'a>,
-    open: &TrainReservation,
-    own: &[&'a RunRecord],
-    now: Now,
-) -> Vec<CandidateRunState<'a>> {
-    open.slots.iter().map(|slot| state(facts, slot, own, now)).collect()
-}
-
-fn state<'a>(facts: &Facts<'a>, slot: &TrainSlot, own: &[&'a RunRecord], now: Now) -> CandidateRunState<'a> {
-    match slot.state {
-        SlotState::Waiting => return CandidateRunState::Waiting,
-        SlotState::Recorded | SlotState::Skipped => return CandidateRunState::Done,
-        SlotState::Reserved => {}
-    }
-    if let Some(run) = own.iter().find(|run| run.name == slot.run_name) {
-        return run.ending().map_or(CandidateRunState::Active(run), |ending| CandidateRunState::Ended(run, ending));
-    }
-    match facts.memory.post_of(&slot.run_name, &slot.nonce) {
-        None if slot.nonce.starts_with(facts.process) => return CandidateRunState::Unsent,
-        Some(PostState::Refused(refusal)) => return CandidateRunState::Refused(refusal),
-        _ => {}
-    }
-    let lookup = facts.memory.lookups.get(&slot.run_name);
-    let sighted = facts.memory.sighted.get(&slot.run_name).map(|(_, at)| *at);
-    let not_after = slot.not_after.unwrap_or_else(|| whole_seconds(after(now.server_or_wall(), CREATE_WINDOW)));
-    match locate_run(not_after, lookup, sighted, facts.fence, now) {
-        RunLocation::Gone => CandidateRunState::Gone,
-        lost => CandidateRunState::Lost(lost),
-    }
-}
 
 /// Decides for an object with an open training. The first that applies: end what takes too long, create what is claimed,
 /// claim what has its turn, find out about what is lost, record what has ended, decide.
@@ -119,7 +61,7 @@ fn create_or_claim(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_,
     let valid = facts.spec.as_ref().ok()?;
     let fresh = |slot: &TrainSlot| slot.not_after.is_some_and(|not_after| !too_late(not_after, now));
     let unsent = slots.iter().filter(|(slot, state)| matches!(state, CandidateRunState::Unsent) && fresh(slot));
-    let creates: Vec<_> = unsent.map(|(slot, _)| Effect::CreateRun(create(facts, valid.kind, open, slot))).collect();
+    let creates: Vec<_> = unsent.map(|(slot, _)| Effect::CreateRun(create(facts, valid, open, slot))).collect();
     if !creates.is_empty() {
         let mut plan = report(facts, Rule::CreateRuns, &Situation::Training(open), now);
         plan.effects.extend(creates);
@@ -139,7 +81,7 @@ fn create_or_claim(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_,
             }
             CandidateRunState::Unsent => !fresh(slot),
             CandidateRunState::Refused(refusal) => {
-                refusal.trigger != facts.object.trigger || retry_at(slot, refusal) <= now.mono
+                refusal.trigger != facts.object.trigger || refusal.retry_at(slot.create_failures) <= now.mono
             }
             // Without the fence the name is the only lock, so the attempt cannot be given up.
             CandidateRunState::Lost(RunLocation::Unfenced) => true,
@@ -157,20 +99,6 @@ fn create_or_claim(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_,
         }
     }
     Some(write(facts, Rule::ClaimSlots, &claimed, now))
-}
-
-/// Claims a slot. Its deadline is never lowered: an earlier request for it may be on its way until then.
-pub fn claim(slot: &mut TrainSlot, nonce: &str, now: Now) {
-    let not_after = whole_seconds(after(now.server_or_wall(), CREATE_WINDOW));
-    slot.state = SlotState::Reserved;
-    nonce.clone_into(&mut slot.nonce);
-    slot.not_after = Some(slot.not_after.map_or(not_after, |earlier| earlier.max(not_after)));
-}
-
-fn retry_at(slot: &TrainSlot, refusal: &Refusal) -> MonotonicTime {
-    let pause =
-        if refusal.stalled { INVALID_RETRY } else { CREATE_BACKOFF.after(slot.create_failures.saturating_add(1)) };
-    refusal.at + pause
 }
 
 /// Leaves out every slot that certainly nothing was created for.
@@ -212,10 +140,7 @@ fn waiting(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_, '_>, no
                 return report(facts, rule, &situation, now);
             }
             CandidateRunState::Lost(RunLocation::Foreign { owner, .. }) => {
-                let message = format!(
-                    "{} {} is needed for a run but belongs to {owner}: delete it, or rename this object",
-                    slot.kind, slot.run_name
-                );
+                let message = name_conflict(&slot.kind, &slot.run_name, owner);
                 let situation = Situation::Stalled { reason: Reason::NameConflict, message };
                 return report(facts, Rule::NameConflict, &situation, now);
             }
@@ -235,7 +160,7 @@ fn wake_ups(facts: &Facts<'_>, slots: &Slots<'_, '_>, now: Now) -> Vec<Monotonic
     let timeout = facts.spec.as_ref().ok().and_then(|valid| valid.run_timeout);
     let due = |(slot, state): &(&TrainSlot, CandidateRunState<'_>)| match state {
         CandidateRunState::Active(run) => StopRun::due_in(run, timeout, now).map(|wait| now.mono + wait),
-        CandidateRunState::Refused(refusal) => Some(retry_at(slot, refusal)),
+        CandidateRunState::Refused(refusal) => Some(refusal.retry_at(slot.create_failures)),
         CandidateRunState::Lost(RunLocation::Foreign { retry_at, .. }) => Some(*retry_at),
         CandidateRunState::Lost(RunLocation::Uncertain { wait, .. } | RunLocation::FenceUnknown { wait }) => {
             Some(now.mono + *wait)
@@ -243,40 +168,6 @@ fn wake_ups(facts: &Facts<'_>, slots: &Slots<'_, '_>, now: Now) -> Vec<Monotonic
         _ => None,
     };
     slots.iter().filter_map(due).collect()
-}
-
-fn create(
-    facts: &Facts<'_>,
-    kind: crate::core::run::backend::RunKind,
-    open: &TrainReservation,
-    slot: &TrainSlot,
-) -> CreateRun {
-    let valid = facts.spec.as_ref().ok();
-    let not_after = slot.not_after.unwrap_or_default();
-    let mut labels = BTreeMap::from([
-        (keys::OWNER_UID.to_owned(), facts.object.uid.to_string()),
-        (keys::OWNER_KIND.to_owned(), "ModelTrain".to_owned()),
-        (keys::ATTEMPT.to_owned(), open.attempt.to_string()),
-    ]);
-    if !slot.candidate.is_empty() {
-        labels.insert(keys::CANDIDATE.to_owned(), slot.candidate.clone());
-    }
-    CreateRun {
-        kind,
-        name: slot.run_name.clone(),
-        nonce: slot.nonce.clone(),
-        not_after,
-        parameters: slot.parameters.clone(),
-        labels,
-        annotations: BTreeMap::from([
-            (keys::OWNER_NAME.to_owned(), facts.object.name.to_string()),
-            (keys::TARGET.to_owned(), open.target.clone()),
-            (keys::GENERATION.to_owned(), open.generation.to_string()),
-            (keys::NOT_AFTER.to_owned(), fence_deadline(not_after).to_string()),
-        ]),
-        timeout: valid.and_then(|valid| valid.run_timeout),
-        owned: valid.is_some_and(|valid| valid.owned),
-    }
 }
 
 /// The plan that stores this reservation.
@@ -289,20 +180,18 @@ fn write(facts: &Facts<'_>, rule: Rule, open: &TrainReservation, now: Now) -> Pl
     Plan::write(facts, rule, status)
 }
 
-/// `status.active`: the runs that are claimed and have not ended.
-pub fn active(facts: &Facts<'_>, open: &TrainReservation) -> Vec<ActiveRun> {
-    let claimed = open.slots.iter().filter(|slot| slot.state == SlotState::Reserved);
-    claimed
-        .map(|slot| ActiveRun {
-            api_version: slot.api_version.clone(),
-            kind: slot.kind.clone(),
-            namespace: facts.object.namespace.to_string(),
-            name: slot.run_name.clone(),
-        })
-        .collect()
-}
-
-/// The run of a slot.
-pub fn run_slot(slot: &TrainSlot) -> RunSlot {
-    RunSlot { api_version: slot.api_version.clone(), kind: slot.kind.clone(), run_name: slot.run_name.clone() }
+/// The create of a claimed run.
+fn create(facts: &Facts<'_>, valid: &Valid<'_>, open: &TrainReservation, slot: &TrainSlot) -> CreateRun {
+    let claim = Claim {
+        object: facts.object,
+        owner_kind: "ModelTrain",
+        attempt: open.attempt,
+        candidate: &slot.candidate,
+        target: &open.target,
+        generation: open.generation,
+        run_name: &slot.run_name,
+        nonce: &slot.nonce,
+        not_after: slot.not_after.unwrap_or_default(),
+    };
+    claim.create(valid.kind, slot.parameters.clone(), valid.run_timeout, valid.owned)
 }

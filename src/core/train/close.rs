@@ -2,19 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
-
 use super::{
+    acceptance::{accepted_version, record_acceptance},
     facts::{Facts, readings},
     idle::{evaluate_freshness, paused},
-    manual,
     plan::{Plan, Rule},
     summarise::{Situation, reported},
 };
 use crate::{
     api::{
-        AcceptedVersion, AttemptVerdict, LastAttempt, LastVerdict, ModelTrainStatus, ModelVersionSpec, Outcome,
-        PendingApproval, Reason, SlotReport, SlotState, TrainReservation, Verdict,
+        AttemptVerdict, LastAttempt, LastVerdict, ModelTrainStatus, ModelVersionSpec, Outcome, PendingApproval, Reason,
+        SlotReport, SlotState, TrainReservation, Verdict,
     },
     core::{
         freshness::answer_reasons,
@@ -44,7 +42,7 @@ pub fn close(facts: &Facts<'_>, open: &TrainReservation, now: Now) -> Plan {
     (status.answered_reasons, status.schedule) = (spent.reasons, spent.schedule);
     if let Some(accepted) = select_winner.winner.as_ref().and_then(|name| facts.details(name)) {
         let accepted = accepted_version(accepted, now.wall);
-        manual::note(&mut status, &accepted.name, accepted.accepted_at);
+        record_acceptance(&mut status, &accepted.name, accepted.accepted_at);
         status.accepted_version = Some(Box::new(accepted));
     }
     let judged = select_winner.judged.as_ref().and_then(|name| facts.details(name));
@@ -240,21 +238,5 @@ fn last_verdict(spec: &ModelVersionSpec) -> LastVerdict {
         verdict: spec.gate.verdict,
         compared_to: spec.gate.compared_to.clone(),
         rules: spec.gate.rules.clone(),
-    }
-}
-
-/// What status holds of a version once it is accepted.
-pub fn accepted_version(spec: &ModelVersionSpec, now: Timestamp) -> AcceptedVersion {
-    let artifact = spec.artifact.clone().unwrap_or_default();
-    AcceptedVersion {
-        name: spec.run.name.clone(),
-        metrics: spec.metrics.clone(),
-        score: spec.gate.score.clone(),
-        uri: artifact.uri,
-        digest: artifact.digest,
-        inputs: spec.inputs.clone(),
-        // A run that does not say when it ended is as old as its acceptance.
-        trained_at: spec.run.finished_at.unwrap_or_else(|| whole_seconds(now)),
-        accepted_at: whole_seconds(now),
     }
 }

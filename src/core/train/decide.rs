@@ -1,8 +1,8 @@
 //! The decision about a ModelTrain, as an ordered list of rules. Pure: no async, no client, no clock, no log.
 
 use super::{
+    acceptance::{accepted_version, record_acceptance},
     attempt::open_training,
-    close::accepted_version,
     facts::{Facts, VersionKnowledge},
     idle::decide_idle,
     manual,
@@ -106,7 +106,7 @@ fn restored(facts: &Facts<'_>, now: Now) -> Option<Plan> {
     let spec = facts.details(&newest.name)?;
     let mut status = facts.status.clone();
     let taken = accepted_version(spec, now.wall);
-    manual::note(&mut status, &taken.name, taken.accepted_at);
+    record_acceptance(&mut status, &taken.name, taken.accepted_at);
     status.accepted_version = Some(Box::new(taken));
     let facts = &Facts { status: &status, ..facts.clone() };
     Some(report(facts, Rule::Restore, &Situation::AwaitingFirstAnswer, now))

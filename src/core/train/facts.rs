@@ -2,8 +2,6 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use jiff::Timestamp;
-
 use super::{memory::Memory, validate::Valid};
 use crate::{
     api::{ModelTrainStatus, ModelVersionSpec, RecordedMetric},
@@ -11,7 +9,7 @@ use crate::{
         invalid::Invalid,
         poll::request::PollContext,
         run::knowledge::{Fence, ObjectInfo, RunKnowledge},
-        version::record::VersionRecord,
+        version::{follower::Follower, record::VersionRecord},
     },
 };
 
@@ -29,17 +27,6 @@ pub enum VersionKnowledge<'a> {
         /// The whole of those that this pass may need: see [`Facts::details`].
         details: &'a BTreeMap<String, Arc<ModelVersionSpec>>,
     },
-}
-
-/// A ModelSync that rolls out what this object accepts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Follower {
-    /// Its name.
-    pub name: String,
-    /// Its uid.
-    pub uid: String,
-    /// The version that it serves, and since when.
-    pub serving: Option<(String, Timestamp)>,
 }
 
 /// One snapshot of one object and of the world around it.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    attempt::{active, claim},
+    candidate_run::{active, claim},
     facts::Facts,
     parameters::{Origins, resolve},
     plan::{Plan, Rule},
@@ -25,6 +25,7 @@ use crate::{
             response::{Demand, PollError},
         },
         run::{
+            claim::no_attempt_left,
             digest,
             knowledge::RunKnowledge,
             name::{self, MAX_ATTEMPT},
@@ -204,11 +205,7 @@ fn start_if_allowed(
     }
     let attempt = next_attempt(facts);
     if attempt > MAX_ATTEMPT {
-        let message = format!(
-            "attempt {} is the last that can be: a run of this object carries a label with that number; delete the run, \
-             or make the object anew under another name",
-            attempt - 1
-        );
+        let message = no_attempt_left(attempt - 1);
         let situation = Situation::Stalled { reason: Reason::NoAttemptLeft, message };
         return report(facts, Rule::NoAttemptLeft, &situation, now);
     }

@@ -9,8 +9,9 @@ use std::{collections::BTreeMap, time::Duration};
 use sha2::{Digest, Sha256};
 
 use super::{
-    attempt::{CandidateRunState, active},
+    candidate_run::{CandidateRunState, active},
     close,
+    evidence::{Evidence, ReadResults},
     facts::{Facts, readings},
     plan::{Effect, Plan, Rule},
     summarise::{Situation, report, reported},
@@ -22,12 +23,11 @@ use crate::{
         RecordedParameter, RecordedRun, SlotReport, SlotState, TrainRef, TrainReservation, TrainSlot, Verdict,
     },
     core::{
-        gate::{GateProgram, Judgement},
         results::Results,
         run::{
             backend::{Ending, RunRecord},
+            claim::outcome,
             digest::hex,
-            effects::StopCause,
         },
         source::validate::describe,
         status::condition::truncated,
@@ -48,123 +48,151 @@ const RECORD_AGAIN: Duration = Duration::from_mins(1);
 /// Longest value of a metric that a record holds, in bytes.
 const MAX_NUMBER: usize = 64;
 
-/// What a run that has ended reports is to be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReadResults {
-    /// Kind of the run.
-    pub kind: String,
-    /// Its name.
-    pub run_name: String,
-    /// Its uid.
-    pub run_uid: String,
+/// The candidate run that is recorded next: its place in the training, and its run; `None` for a run that is gone.
+#[derive(Clone, Copy)]
+struct Next<'a> {
+    place: usize,
+    slot: &'a TrainSlot,
+    run: Option<(&'a RunRecord, &'a Ending)>,
 }
 
-/// What a candidate is judged by. Owned, so that it can be judged on a thread of its own.
-#[derive(Clone, Debug)]
-pub struct Evidence {
-    /// Name of its run.
-    pub run_name: String,
-    /// Digest of everything below and of the gate.
-    pub digest: String,
-    /// The gate.
-    pub gate: GateProgram,
-    /// Its name.
-    pub candidate: String,
-    /// Its metrics.
-    pub metrics: BTreeMap<String, Option<f64>>,
-    /// Metrics of the accepted version.
-    pub accepted: BTreeMap<String, f64>,
-    /// Metrics of the version that is served.
-    pub served: BTreeMap<String, f64>,
-    /// Parameters of its run.
-    pub parameters: BTreeMap<String, String>,
-    /// Inputs of the training.
-    pub inputs: BTreeMap<String, String>,
-}
-
-impl PartialEq for Evidence {
-    /// The digest covers the rest.
-    fn eq(&self, other: &Self) -> bool {
-        self.run_name == other.run_name && self.digest == other.digest
+impl<'a> Next<'a> {
+    /// Its run, where that succeeded: only such a run is measured and judged.
+    fn succeeded(&self) -> Option<(&'a RunRecord, &'a Ending)> {
+        self.run.filter(|(_, ending)| ending.outcome == Outcome::Succeeded)
     }
 }
 
-impl Evidence {
-    /// Judges the candidate. Takes some milliseconds at most for each rule.
-    pub fn judge(&self) -> Judgement {
-        self.gate.judge(&crate::core::gate::Evidence {
-            candidate: &self.candidate,
-            metrics: &self.metrics,
-            accepted: &self.accepted,
-            served: &self.served,
-            parameters: &self.parameters,
-            inputs: &self.inputs,
-        })
-    }
+/// A step: its value where it is done, else the plan that does it. `None`: the run of the next record has not ended.
+type Step<T> = Result<T, Option<Box<Plan>>>;
+
+fn doing<T>(rule: Rule, effect: Effect) -> Step<T> {
+    Err(Some(Box::new(Plan::doing(rule, effect))))
 }
 
-/// The next step towards the record of the first slot that has none, or towards the end. `None` where its run has not ended.
+/// The next step towards the record of the first run that has none, or towards the end. `None` where its run has not ended.
 pub fn next_record(
     facts: &Facts<'_>,
     open: &TrainReservation,
     slots: &[(&TrainSlot, CandidateRunState<'_>)],
     now: Now,
 ) -> Option<Plan> {
-    if let Some(name) = unseen(facts, open) {
-        return Some(Plan::doing(Rule::LookUpVersion, Effect::LookUpVersion(name.to_owned())));
+    recorded(facts, open, slots, now).unwrap_or_else(|step| step.map(|plan| *plan))
+}
+
+/// Locate, read, measure, judge, seal, note: the first step that is not done decides.
+fn recorded(
+    facts: &Facts<'_>,
+    open: &TrainReservation,
+    slots: &[(&TrainSlot, CandidateRunState<'_>)],
+    now: Now,
+) -> Step<Option<Plan>> {
+    let Some(next) = locate(facts, open, slots)? else { return Ok(Some(close::close(facts, open, now))) };
+    if let Some(version) = on_record(facts, open, &next, now)? {
+        return Ok(Some(note(facts, open, next.place, version, now)));
     }
-    let Some(place) = slots.iter().position(|(_, state)| !matches!(state, CandidateRunState::Done)) else {
-        return Some(close::close(facts, open, now));
-    };
-    let (slot, state) = slots[place];
-    let run = match state {
-        CandidateRunState::Ended(run, ending) => Some((run, ending)),
-        CandidateRunState::Gone => None,
-        _ => return None,
-    };
-    let found = facts.own_versions().iter().find(|version| *version.name == *slot.run_name);
-    if let Some(version) = found.filter(|version| version.attempt == open.attempt && version.sound) {
-        return Some(note(facts, open, place, version, now));
-    }
-    let conflict = facts.memory.conflicts.get(&slot.run_name);
-    if let Some((remedy, seen)) = conflict.filter(|(_, seen)| now.mono.since(*seen) < RECORD_AGAIN) {
-        let message = format!("ModelVersion {} {remedy}", slot.run_name);
-        let situation = Situation::Stalled { reason: Reason::RecordConflict, message };
-        return Some(report(facts, Rule::RecordConflict, &situation, now).waking_at(*seen + RECORD_AGAIN));
-    }
-    let results = match run {
-        None => Results::default(),
-        Some((run, _)) => match facts.memory.results.get(&run.uid) {
-            Some(results) => results.clone(),
-            None => return Some(Plan::doing(Rule::ReadResults, Effect::ReadResults(read(slot, run)))),
-        },
-    };
-    let valid = match &facts.spec {
-        Ok(valid) => valid,
-        // The gate that judges is the spec's; until it can be read nothing is lost by waiting.
-        Err(invalid) => {
-            let situation = Situation::Stalled { reason: Reason::InvalidSpec, message: invalid.to_string() };
-            return Some(report(facts, Rule::InvalidSpec, &situation, now));
-        }
-    };
-    let metrics = match run.filter(|(_, ending)| ending.outcome == Outcome::Succeeded) {
-        Some((run, ending)) => match measured(facts, valid, (run, ending), &results, now) {
-            Ok(metrics) => metrics,
-            Err(plan) => return Some(*plan),
-        },
-        None => results.metrics.clone(),
-    };
-    let gate = match run.filter(|(_, ending)| ending.outcome == Outcome::Succeeded) {
-        None => GateReport { verdict: Verdict::NotJudged, ..unjudged(facts) },
-        Some(_) => match verdict(facts, valid, open, slot, (&metrics, &results)) {
-            Ok(gate) => gate,
-            Err(evidence) => return Some(Plan::doing(Rule::Judge, Effect::Judge(evidence))),
-        },
-    };
-    let draft = draft(facts, open, slot, (run, results, metrics, gate));
+    let results = read(facts, &next)?;
+    let valid = valid(facts, now)?;
+    let metrics = measure(facts, valid, &next, &results, now)?;
+    let gate = judge(facts, valid, (open, &next), &metrics, &results)?;
+    let draft = draft(facts, open, &next, Findings { results, metrics, gate });
     let policy = if valid.owned { DeletionPolicy::Delete } else { DeletionPolicy::Orphan };
-    let spec = seal(draft, facts.status.head.as_ref());
-    Some(Plan::doing(Rule::CreateVersion, Effect::CreateVersion(Box::new(spec), policy)))
+    let sealed = seal(draft, facts.status.head.as_ref());
+    doing(Rule::CreateVersion, Effect::CreateVersion(Box::new(sealed), policy))
+}
+
+/// The first candidate run without a record; `None` once each has one.
+fn locate<'a>(
+    facts: &Facts<'_>,
+    open: &TrainReservation,
+    slots: &[(&'a TrainSlot, CandidateRunState<'a>)],
+) -> Step<Option<Next<'a>>> {
+    if let Some(name) = unseen(facts, open) {
+        return doing(Rule::LookUpVersion, Effect::LookUpVersion(name.to_owned()));
+    }
+    let next = slots.iter().enumerate().find(|(_, (_, state))| !matches!(state, CandidateRunState::Done));
+    let Some((place, (slot, state))) = next else { return Ok(None) };
+    let run = match state {
+        CandidateRunState::Ended(run, ending) => Some((*run, *ending)),
+        CandidateRunState::Gone => None,
+        _ => return Err(None),
+    };
+    Ok(Some(Next { place, slot, run }))
+}
+
+/// Its record, where that is stored already. Something else under the record's name has to be removed by a person.
+fn on_record<'a>(
+    facts: &Facts<'a>,
+    open: &TrainReservation,
+    next: &Next<'_>,
+    now: Now,
+) -> Step<Option<&'a VersionRecord>> {
+    let name = &next.slot.run_name;
+    let found = facts.own_versions().iter().copied().find(|version| *version.name == **name);
+    let own = found.filter(|version| version.attempt == open.attempt && version.sound);
+    let conflict = facts.memory.conflicts.get(name).filter(|(_, seen)| now.mono.since(*seen) < RECORD_AGAIN);
+    match (own, conflict) {
+        (None, Some((remedy, seen))) => {
+            let message = format!("ModelVersion {name} {remedy}");
+            let situation = Situation::Stalled { reason: Reason::RecordConflict, message };
+            let plan = report(facts, Rule::RecordConflict, &situation, now).waking_at(*seen + RECORD_AGAIN);
+            Err(Some(Box::new(plan)))
+        }
+        (own, _) => Ok(own),
+    }
+}
+
+/// What its run reports; nothing for a run that is gone.
+fn read(facts: &Facts<'_>, next: &Next<'_>) -> Step<Results> {
+    let Some((run, _)) = next.run else { return Ok(Results::default()) };
+    match facts.memory.results.get(&run.uid) {
+        Some(results) => Ok(results.clone()),
+        None => doing(
+            Rule::ReadResults,
+            Effect::ReadResults(ReadResults {
+                kind: next.slot.kind.clone(),
+                run_name: run.name.clone(),
+                run_uid: run.uid.clone(),
+            }),
+        ),
+    }
+}
+
+/// The spec, whose gate judges. While it cannot be carried out nothing is lost by waiting.
+fn valid<'f, 'a>(facts: &'f Facts<'a>, now: Now) -> Step<&'f Valid<'a>> {
+    facts.spec.as_ref().map_err(|invalid| {
+        let situation = Situation::Stalled { reason: Reason::InvalidSpec, message: invalid.to_string() };
+        Some(Box::new(report(facts, Rule::InvalidSpec, &situation, now)))
+    })
+}
+
+/// Its metrics: measured where its run succeeded, else as the run reports them.
+fn measure(
+    facts: &Facts<'_>,
+    valid: &Valid<'_>,
+    next: &Next<'_>,
+    results: &Results,
+    now: Now,
+) -> Step<Vec<RecordedMetric>> {
+    match next.succeeded() {
+        Some(run) => measured(facts, valid, run, results, now).map_err(Some),
+        None => Ok(results.metrics.clone()),
+    }
+}
+
+/// What the gate says; a run that did not succeed is not judged.
+fn judge(
+    facts: &Facts<'_>,
+    valid: &Valid<'_>,
+    (open, next): (&TrainReservation, &Next<'_>),
+    metrics: &[RecordedMetric],
+    results: &Results,
+) -> Step<GateReport> {
+    if next.succeeded().is_none() {
+        return Ok(GateReport { verdict: Verdict::NotJudged, ..unjudged(facts) });
+    }
+    verdict(facts, valid, open, next.slot, (metrics, results))
+        .or_else(|evidence| doing(Rule::Judge, Effect::Judge(evidence)))
 }
 
 /// A record that status counts and that the store does not show. The watch of records may be behind that of trainings, and
@@ -175,10 +203,6 @@ fn unseen<'a>(facts: &Facts<'_>, open: &'a TrainReservation) -> Option<&'a str> 
     names.find(|name| {
         !facts.memory.absent.contains(*name) && !facts.own_versions().iter().any(|version| *version.name == **name)
     })
-}
-
-fn read(slot: &TrainSlot, run: &RunRecord) -> ReadResults {
-    ReadResults { kind: slot.kind.clone(), run_name: run.name.clone(), run_uid: run.uid.clone() }
 }
 
 /// The metrics of a run that has succeeded; or the plan that waits for those that are not there yet.
@@ -294,13 +318,21 @@ fn unjudged(facts: &Facts<'_>) -> GateReport {
     }
 }
 
+/// What was found out about a candidate run.
+struct Findings {
+    results: Results,
+    metrics: Vec<RecordedMetric>,
+    gate: GateReport,
+}
+
 /// The record, but for its place in the chain.
 fn draft(
     facts: &Facts<'_>,
     open: &TrainReservation,
-    slot: &TrainSlot,
-    (run, results, metrics, gate): (Option<(&RunRecord, &Ending)>, Results, Vec<RecordedMetric>, GateReport),
+    next: &Next<'_>,
+    Findings { results, metrics, gate }: Findings,
 ) -> ModelVersionSpec {
+    let (slot, run) = (next.slot, next.run);
     let sighted = facts.memory.sighted.get(&slot.run_name).map(|(uid, _)| uid.clone());
     let parameters = slot.parameters.iter();
     ModelVersionSpec {
@@ -328,15 +360,6 @@ fn draft(
         gate,
         previous: None,
         digest: String::new(),
-    }
-}
-
-/// How a run ended. We end a run by cancelling it; what it says of itself then is not why it ended.
-fn outcome(run: &RunRecord, ending: &Ending) -> Outcome {
-    match (ending.outcome, run.stopped.as_deref()) {
-        (Outcome::Succeeded, _) | (_, None) => ending.outcome,
-        (_, Some(cause)) if cause == StopCause::TimedOut.as_str() => Outcome::TimedOut,
-        (_, Some(_)) => Outcome::Cancelled,
     }
 }
 

@@ -1,15 +1,13 @@
 //! What a person says by annotations: hold, approve, reject. Pure.
 
-use jiff::Timestamp;
-
-use super::{close::accepted_version, facts::Facts};
-use crate::{
-    api::{AttemptVerdict, ConditionType, ModelTrainStatus, PastAcceptance, Reason, Verdict},
-    core::time::{Now, whole_seconds},
+use super::{
+    acceptance::{accepted_version, record_acceptance},
+    facts::Facts,
 };
-
-/// How many past acceptances status holds.
-const MAX_HISTORY: usize = 5;
+use crate::{
+    api::{AttemptVerdict, ConditionType, ModelTrainStatus, Reason, Verdict},
+    core::time::Now,
+};
 
 /// The stored status with what a person says: the version that is held is the accepted one, an approval or a rejection of
 /// the version that waits takes effect once.
@@ -58,15 +56,9 @@ fn accept(facts: &Facts<'_>, status: &mut ModelTrainStatus, name: &str, now: Now
     }
     if let Some(spec) = facts.details(name) {
         let accepted = accepted_version(spec, now.wall);
-        note(status, &accepted.name, accepted.accepted_at);
+        record_acceptance(status, &accepted.name, accepted.accepted_at);
         status.accepted_version = Some(Box::new(accepted));
     }
-}
-
-/// Notes an acceptance in the history, newest first.
-pub fn note(status: &mut ModelTrainStatus, name: &str, accepted_at: Timestamp) {
-    status.history.insert(0, PastAcceptance { name: name.to_owned(), accepted_at: whole_seconds(accepted_at) });
-    status.history.truncate(MAX_HISTORY);
 }
 
 /// Ends the wait for a person.

@@ -10,10 +10,13 @@
 //! each that has ended; `close` decides what is accepted. Between trainings `freshness` says whether one is due, and
 //! `start` reserves it.
 
+mod acceptance;
 mod attempt;
+mod candidate_run;
 mod close;
 mod decide;
 mod event;
+mod evidence;
 mod facts;
 mod idle;
 mod judge;
@@ -28,8 +31,8 @@ mod validate;
 
 pub use decide::decide;
 pub use event::events;
-pub use facts::{Facts, Follower, VersionKnowledge};
-pub use judge::{Evidence, ReadResults};
+pub use evidence::{Evidence, ReadResults};
+pub use facts::{Facts, VersionKnowledge};
 pub use memory::Memory;
 pub use plan::{Effect, Plan, Rule};
 pub use poll::{InputValue, Observation, TrainPollResponse, TrainPollTarget, references};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
+    evidence::{Evidence, ReadResults},
     facts::Facts,
-    judge::{Evidence, ReadResults},
 };
 use crate::{
     api::{DeletionPolicy, ModelTrainStatus, ModelVersionSpec, ModelVersionStatus, RunSlot},

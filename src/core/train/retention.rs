@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::{
-    facts::{Facts, Follower},
+    facts::Facts,
     plan::{Effect, Plan, Rule},
 };
 use crate::{
@@ -24,6 +24,7 @@ use crate::{
         time::{Now, whole_seconds},
         version::{
             chain,
+            follower::Follower,
             record::{VersionRecord, evidence, run_may_go, surplus_versions},
         },
     },

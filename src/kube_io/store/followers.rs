@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{read, write};
-use crate::core::train::Follower;
+use crate::core::version::follower::Follower;
 
 /// Namespace and name of a ModelTrain.
 type Train = (String, String);

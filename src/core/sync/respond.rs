@@ -1,0 +1,200 @@
+//! What decisions about a ModelSync have in common: the plans that a poll's result leads to, and the status that they write.
+//! Pure.
+
+use std::time::Duration;
+
+use super::{
+    facts::Facts,
+    plan::{Plan, Rule},
+    serves,
+    summarise::{Situation, conditions},
+    validate::Valid,
+};
+use crate::{
+    api::{ActiveRun, ConditionType, ModelSyncStatus, Reason, Reservation, RunSlot, Target},
+    core::{
+        poll::{
+            jitter::next_poll_in,
+            request::PollTarget,
+            response::{PollError, PollErrorKind, PollResponse, Values},
+        },
+        run::{claim::deadline, name},
+        status::condition::{find, truncated},
+        time::{Now, until, window::Permission},
+    },
+};
+
+/// Longest value that status shows, in bytes.
+const MAX_SHOWN_VALUE: usize = 256;
+
+/// Shortest and longest time that an endpoint may ask for until the next poll.
+const POLL_AFTER: (Duration, Duration) = (Duration::from_secs(5), Duration::from_hours(1));
+
+/// How many failed polls in a row change conditions that a response had set.
+const FAILED_POLLS_TOLERATED: u32 = 3;
+
+/// There is nothing desired yet: not a failure, and nothing to start.
+pub(super) fn desired_unknown(facts: &Facts<'_>, valid: &Valid<'_>, response: &PollResponse, now: Now) -> Plan {
+    let status = ModelSyncStatus {
+        next_attempt_at: None,
+        last_handled_trigger: handled(facts),
+        ..compared(response, reported(facts, &Situation::DesiredUnknown, now))
+    };
+    Plan::write(facts, Rule::DesiredUnknown, status).polling(facts, next_poll(facts, valid, now), now)
+}
+
+/// Waits for a window, where there are any and none is open.
+pub(super) fn outside_window(
+    facts: &Facts<'_>,
+    valid: &Valid<'_>,
+    (target, response): (&Target, &PollResponse),
+    now: Now,
+) -> Option<Plan> {
+    let Permission::Closed(opens) = valid.windows.permission(now.wall) else { return None };
+    if facts.overrides_windows() {
+        return None;
+    }
+    let status = ModelSyncStatus {
+        target: Some(Box::new(target.clone())),
+        next_attempt_at: opens,
+        ..compared(response, reported(facts, &Situation::OutsideWindow { opens }, now))
+    };
+    let plan = Plan::write(facts, Rule::OutsideWindow, status);
+    let next = next_poll(facts, valid, now);
+    Some(match opens.map(|at| until(now.wall, at)) {
+        // As at the end of any wait, the question comes before the run.
+        Some(left) => plan.polling(facts, next.min(left), now).waking_at(now.mono + left),
+        None => plan.polling(facts, next, now),
+    })
+}
+
+/// No usable answer: shown at once where nothing good was shown for this generation, else after a few in a row.
+pub(super) fn without_response(
+    facts: &Facts<'_>,
+    valid: &Valid<'_>,
+    poll_error: &PollError,
+    rule: Rule,
+    now: Now,
+) -> Plan {
+    // Reasons that an object can show without ever having been answered.
+    let shown_without_response = |reason| {
+        use Reason::{
+            AwaitingFirstAnswer, EndpointFailing, InternalError, InvalidSpec, PredecessorRunning, RunKindMissing,
+            SourceFailing, Suspended,
+        };
+        matches!(
+            reason,
+            AwaitingFirstAnswer
+                | EndpointFailing
+                | InternalError
+                | InvalidSpec
+                | PredecessorRunning
+                | RunKindMissing
+                | SourceFailing
+                | Suspended
+        )
+    };
+    let had_good_response = facts.status.observed_generation == facts.object.generation
+        && find(&facts.status.conditions, ConditionType::InSync)
+            .is_some_and(|in_sync| !shown_without_response(in_sync.reason));
+    let passing = facts.memory.failed_polls < FAILED_POLLS_TOLERATED && poll_error.class != PollErrorKind::Parameters;
+    let plan = if had_good_response && passing {
+        Plan::idle(rule)
+    } else {
+        let reason = match valid.poll_target {
+            PollTarget::NeedsSync { .. } => Reason::EndpointFailing,
+            PollTarget::Compare(_) => Reason::SourceFailing,
+        };
+        report(facts, rule, &Situation::PollsFailing { reason, message: &poll_error.message }, now)
+    };
+    plan.polling(facts, next_phase(facts, valid, now), now)
+}
+
+/// Status with the values that were compared.
+pub(super) fn compared(response: &PollResponse, status: ModelSyncStatus) -> ModelSyncStatus {
+    let shown = |value: &str| truncated(value, MAX_SHOWN_VALUE);
+    let (desired, actual) = match &response.values {
+        Some(Values { desired, actual }) => (desired.as_deref().map(shown), Some(shown(actual))),
+        None => (None, None),
+    };
+    ModelSyncStatus { desired, actual, ..status }
+}
+
+/// Claims an attempt. The write is a compare-and-swap on the snapshot that the answer was found usable for; its nonce
+/// makes it differ from any other write.
+pub(super) fn reserve(
+    facts: &Facts<'_>,
+    valid: &Valid<'_>,
+    (target, response): (Target, &PollResponse),
+    attempt: i64,
+    rule: Rule,
+    now: Now,
+) -> Plan {
+    let run_name = name::run_name(&facts.object.name, &facts.object.uid, attempt);
+    let again = facts.status.reservation.as_ref().filter(|open| open.attempt == attempt);
+    let reservation = Reservation {
+        attempt,
+        nonce: facts.nonce.to_owned(),
+        generation: facts.object.generation,
+        target: target.digest.clone(),
+        not_after: deadline(again.map(|open| open.not_after), now),
+        create_failures: again
+            .map_or(0, |open| open.create_failures.saturating_add(i64::from(facts.memory.was_refused(&open.nonce)))),
+        slots: vec![RunSlot {
+            api_version: valid.kind.api_version(),
+            kind: valid.kind.kind.to_owned(),
+            run_name: run_name.clone(),
+        }],
+    };
+    let status = ModelSyncStatus {
+        attempt: attempt.max(facts.status.attempt),
+        active: vec![active_run(&facts.object.namespace, &valid.kind.api_version(), valid.kind.kind, &run_name)],
+        reservation: Some(Box::new(reservation)),
+        target: Some(Box::new(target)),
+        next_attempt_at: None,
+        last_handled_trigger: handled(facts),
+        ..compared(response, reported(facts, &Situation::RunActive { run: &run_name }, now))
+    };
+    Plan::write(facts, rule, status)
+}
+
+/// Status with the conditions of a situation; everything else as stored, but that nothing is served which the spec does not
+/// speak of any more.
+pub(super) fn reported(facts: &Facts<'_>, situation: &Situation<'_>, now: Now) -> ModelSyncStatus {
+    ModelSyncStatus {
+        observed_generation: facts.object.generation,
+        conditions: conditions(facts, situation, now),
+        serving: serves::still(facts),
+        ..facts.status.clone()
+    }
+}
+
+/// A plan that only reports.
+pub(super) fn report(facts: &Facts<'_>, rule: Rule, situation: &Situation<'_>, now: Now) -> Plan {
+    let active = facts.status.reservation.as_ref().map_or_else(Vec::new, |_| facts.status.active.clone());
+    Plan::write(facts, rule, ModelSyncStatus { active, next_attempt_at: None, ..reported(facts, situation, now) })
+}
+
+/// The trigger is handled by the first good answer that was asked under it.
+pub(super) fn handled(facts: &Facts<'_>) -> Option<String> {
+    facts.handled_trigger().or_else(|| facts.status.last_handled_trigger.clone())
+}
+
+pub(super) fn active_run(namespace: &str, api_version: &str, kind: &str, name: &str) -> ActiveRun {
+    ActiveRun { api_version: api_version.into(), kind: kind.into(), namespace: namespace.into(), name: name.into() }
+}
+
+/// Time until the object's next turn. Turns lie a whole interval apart, at a phase that comes from the uid, so that
+/// neither a restart nor an apply of many objects makes them ask all at once.
+pub(super) fn next_phase(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Duration {
+    next_poll_in(&facts.object.uid, valid.interval, now.wall)
+}
+
+/// Time until the next question after a good answer: when the endpoint asked for it, else the object's next turn.
+pub(super) fn next_poll(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Duration {
+    let wanted = facts.memory.last_poll.as_ref().and_then(|polled| {
+        let after = polled.result.as_ref().ok()?.poll_after?.clamp(POLL_AFTER.0, POLL_AFTER.1);
+        Some((polled.sent + after).since(now.mono))
+    });
+    wanted.unwrap_or_else(|| next_phase(facts, valid, now))
+}

@@ -1,0 +1,95 @@
+//! The candidate runs of a training: where each of them is, and its claim. Pure.
+//!
+//! Each has a claim of its own (nonce, deadline), so that what holds for the run of a ModelSync holds for each of these: see
+//! [`claim`](crate::core::run::claim).
+
+use super::facts::Facts;
+use crate::{
+    api::{ActiveRun, RunSlot, SlotState, TrainReservation, TrainSlot},
+    core::{
+        run::{
+            backend::{Ending, RunRecord},
+            claim::{PostState, Refusal, RunLocation, deadline, locate_run},
+        },
+        time::Now,
+    },
+};
+
+/// Where a slot is, by what is known now.
+#[derive(Clone, Copy, Debug)]
+pub enum CandidateRunState<'a> {
+    /// It waits for its turn.
+    Waiting,
+    /// It is over: on record, or left out.
+    Done,
+    /// Its run is on its way.
+    Active(&'a RunRecord),
+    /// Its run has ended.
+    Ended(&'a RunRecord, &'a Ending),
+    /// Its run is gone for certain.
+    Gone,
+    /// This process claimed it and has not sent the POST: nobody else will.
+    Unsent,
+    /// The API server said no for certain.
+    Refused(&'a Refusal),
+    /// Nobody sees its run.
+    Lost(RunLocation<'a>),
+}
+
+/// Where each slot is, in order.
+pub fn candidate_run_states<'a>(
+    facts: &Facts<'a>,
+    open: &TrainReservation,
+    own: &[&'a RunRecord],
+    now: Now,
+) -> Vec<CandidateRunState<'a>> {
+    open.slots.iter().map(|slot| state(facts, slot, own, now)).collect()
+}
+
+fn state<'a>(facts: &Facts<'a>, slot: &TrainSlot, own: &[&'a RunRecord], now: Now) -> CandidateRunState<'a> {
+    match slot.state {
+        SlotState::Waiting => return CandidateRunState::Waiting,
+        SlotState::Recorded | SlotState::Skipped => return CandidateRunState::Done,
+        SlotState::Reserved => {}
+    }
+    if let Some(run) = own.iter().find(|run| run.name == slot.run_name) {
+        return run.ending().map_or(CandidateRunState::Active(run), |ending| CandidateRunState::Ended(run, ending));
+    }
+    match facts.memory.post_of(&slot.run_name, &slot.nonce) {
+        None if slot.nonce.starts_with(facts.process) => return CandidateRunState::Unsent,
+        Some(PostState::Refused(refusal)) => return CandidateRunState::Refused(refusal),
+        _ => {}
+    }
+    let lookup = facts.memory.lookups.get(&slot.run_name);
+    let sighted = facts.memory.sighted.get(&slot.run_name).map(|(_, at)| *at);
+    let not_after = slot.not_after.unwrap_or_else(|| deadline(None, now));
+    match locate_run(not_after, lookup, sighted, facts.fence, now) {
+        RunLocation::Gone => CandidateRunState::Gone,
+        lost => CandidateRunState::Lost(lost),
+    }
+}
+
+/// Claims a slot. Its deadline is never lowered: an earlier request for it may be on its way until then.
+pub fn claim(slot: &mut TrainSlot, nonce: &str, now: Now) {
+    slot.state = SlotState::Reserved;
+    nonce.clone_into(&mut slot.nonce);
+    slot.not_after = Some(deadline(slot.not_after, now));
+}
+
+/// `status.active`: the runs that are claimed and have not ended.
+pub fn active(facts: &Facts<'_>, open: &TrainReservation) -> Vec<ActiveRun> {
+    let claimed = open.slots.iter().filter(|slot| slot.state == SlotState::Reserved);
+    claimed
+        .map(|slot| ActiveRun {
+            api_version: slot.api_version.clone(),
+            kind: slot.kind.clone(),
+            namespace: facts.object.namespace.to_string(),
+            name: slot.run_name.clone(),
+        })
+        .collect()
+}
+
+/// The run of a slot.
+pub fn run_slot(slot: &TrainSlot) -> RunSlot {
+    RunSlot { api_version: slot.api_version.clone(), kind: slot.kind.clone(), run_name: slot.run_name.clone() }
+}
