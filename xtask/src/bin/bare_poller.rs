@@ -3,7 +3,7 @@
 //! It is a process of its own, so that its CPU time can be read. It is built like the operator: the same release profile,
 //! allocator, runtime and HTTP library, and the client settings of `src/source/http/clients.rs`. It polls each object once
 //! per interval, at a phase that comes from a hash, as the operator does. It reads the status and the whole body of each
-//! response and parses neither. Network IO; runs until it is killed, or until a poll fails.
+//! response and parses neither. Network IO; runs until it is killed, and prints the polls that fail.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -58,7 +58,9 @@ async fn main() -> Result<()> {
             sleep_until(begun + *phase).await;
             polls.spawn(poll(client.clone(), format!("{endpoint}{object}"), headers.clone()));
             while let Some(polled) = polls.try_join_next() {
-                polled??;
+                if let Err(error) = polled? {
+                    eprintln!("{error:#}");
+                }
             }
         }
         begun += interval;
