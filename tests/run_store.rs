@@ -29,7 +29,8 @@ fn world() -> (Arc<Runs>, RunSink, Woken) {
     let (one, all) = (woken.clone(), woken.clone());
     let wake = Arc::new(move |run: &RunRecord| one.lock().unwrap().push(run.name.clone()));
     let wake_all = Arc::new(move || all.lock().unwrap().push("all".to_owned()));
-    (store.clone(), RunSink::new(store, job(), Some("team".to_owned()), wake, wake_all), woken)
+    let sink = RunSink::new(&store, job(), Some("team".to_owned()), wake, wake_all);
+    (store, sink, woken)
 }
 
 fn object(name: &str, owner: (&str, &str), version: u64, ended: bool) -> String {
@@ -120,7 +121,7 @@ fn missing_kind_takes_its_own_runs_only() {
     sink.commit("9");
     let other = runs::backends().iter().copied().find(|backend| backend.kind() != job().kind()).unwrap();
     let nobody = || Arc::new(|_: &RunRecord| {});
-    RunSink::new(store.clone(), other, Some("team".to_owned()), nobody(), Arc::new(|| {})).missing();
+    RunSink::new(&store, other, Some("team".to_owned()), nobody(), Arc::new(|| {})).missing();
     assert_eq!(names(&store, "one", "a").unwrap().0, ["a-1"]);
     woken.lock().unwrap().clear();
     sink.missing();

@@ -8,6 +8,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Error, Settings, kind_runtime::KindRuntime, lease_settings, process_id, requester, scopes};
 use crate::{
+    api::{Kind, ModelSync},
     clock::Clock,
     controller::{Context, Controller, ModelSyncs, ModelTrains, RunEffects},
     kube_io::{
@@ -107,7 +108,7 @@ impl Components {
 }
 
 impl Shared {
-    fn context<K>(&self, objects: Arc<Objects<K>>) -> Context<K> {
+    fn context<K: Kind>(&self, objects: Arc<Objects<K>>) -> Context<K> {
         Context {
             runs: self.runs.clone(),
             objects,
@@ -122,7 +123,7 @@ impl Shared {
 
     fn syncs(
         &self,
-        objects: Arc<Objects<crate::api::ModelSync>>,
+        objects: Arc<Objects<ModelSync>>,
         trains: &KindRuntime<ModelTrains>,
         clients: &Clients,
     ) -> KindRuntime<ModelSyncs> {
@@ -138,7 +139,7 @@ impl Shared {
         KindRuntime::new(self.clock.clone(), Controller::new(self.context(objects), kind), client)
     }
 
-    fn trains(&self, model_syncs: Arc<Objects<crate::api::ModelSync>>, clients: &Clients) -> KindRuntime<ModelTrains> {
+    fn trains(&self, model_syncs: Arc<Objects<ModelSync>>, clients: &Clients) -> KindRuntime<ModelTrains> {
         let kind = ModelTrains {
             versions: self.versions.clone(),
             records: Versions::new(clients.clone()),

@@ -47,7 +47,7 @@ pub(super) fn start_watches(
         tasks.spawn(follow(reads().0, reads().1, scope, sink, stop.clone()));
         for backend in runs::backends() {
             let (wake, wake_all) = (wake_owner(components), wake_everything(components));
-            let sink = RunSink::new(components.runs.clone(), *backend, namespace.clone(), wake, wake_all);
+            let sink = RunSink::new(&components.runs, *backend, namespace.clone(), wake, wake_all);
             let scope = Scope::whole(collection(backend.kind(), path), encode(keys::OWNER_UID));
             tasks.spawn(follow(reads().0, reads().1, scope, sink, stop.clone()));
         }

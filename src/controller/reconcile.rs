@@ -38,7 +38,7 @@ use crate::{
 };
 
 /// What the controllers of both kinds work with.
-pub struct Context<K> {
+pub struct Context<K: Kind> {
     /// The runs of its objects, and what is done to them.
     pub runs: RunEffects,
     /// The objects.

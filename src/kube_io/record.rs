@@ -1,4 +1,4 @@
-//! From the API server's JSON to compact records. No IO: the shapes of what the watches deliver.
+//! From the API server's JSON to compact entries of the stores. No IO.
 
 use std::{collections::BTreeMap, marker::PhantomData};
 
@@ -23,20 +23,20 @@ use crate::{
 /// Longest digest that a status can hold. A longer one on a run is not ours.
 const MAX_DIGEST: usize = 128;
 
-/// Longest text of an annotation that a person says something by; what is shown of it.
+/// An override annotation is cut at this length: a longer one names no version.
 const MAX_SAID: usize = 256;
 
-/// Longest mark of a stopped run that is ours.
+/// Longest cause that the operator marks a stopped run with. A longer one is not ours.
 const MAX_CAUSE: usize = 32;
 
 /// An object as it is kept in memory.
 #[derive(Debug)]
 pub struct ObjectRecord<K> {
-    /// Who it is.
+    /// Its name, uid and other metadata that bears on decisions.
     pub identity: ObjectInfo,
     /// Its resourceVersion, which every write is conditional on.
     pub resource_version: String,
-    /// Spec and status, read anew for each pass.
+    /// Spec and status; each reconcile reads them.
     texts: CompressedJson,
     /// Whether both can be read.
     readable: bool,
@@ -44,7 +44,7 @@ pub struct ObjectRecord<K> {
 }
 
 impl<K: Kind> ObjectRecord<K> {
-    /// Its spec and its status, or the field that cannot be read. Without a status nothing may be done: an attempt could be
+    /// Its spec and its status, or the field that cannot be read. Without the status nothing may be done: an attempt could be
     /// used twice.
     pub fn read(&self) -> (Result<K::Spec, Invalid>, Result<K::Status, Invalid>) {
         match self.texts.texts() {
@@ -63,7 +63,7 @@ fn read_status<T: Default + DeserializeOwned>(text: &str) -> Result<T, Invalid> 
     if text.is_empty() { Ok(T::default()) } else { part("status", text) }
 }
 
-/// What of `metadata` is looked at. Fields that are not named here cost nothing.
+/// The fields of `metadata` that the operator reads.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Meta {
@@ -127,7 +127,7 @@ pub fn object<K: Kind>(object: &str) -> Result<ObjectRecord<K>, serde_json::Erro
     })
 }
 
-/// What a person says by annotations; `None` for most objects. Longer than any name is no version.
+/// The manual overrides of a user's annotations; `None` for most objects.
 fn manual(annotations: &BTreeMap<String, String>) -> Option<Box<ManualOverrides>> {
     let said =
         |key: &str| annotations.get(key).filter(|value| !value.is_empty()).map(|value| truncated(value, MAX_SAID));
@@ -140,9 +140,9 @@ fn manual(annotations: &BTreeMap<String, String>) -> Option<Box<ManualOverrides>
     (manual != ManualOverrides::default()).then(|| Box::new(manual))
 }
 
-/// Reads a part of an object, or says which field of it cannot be read.
+/// Reads a part of an object. The error names the field that cannot be read.
 pub(super) fn part<'a, T: Deserialize<'a>>(field: &str, text: &'a str) -> Result<T, Invalid> {
-    // Every pass reads, and only a message about what cannot be read needs the path, which is kept track of field by field.
+    // Each reconcile reads. Only an error message needs the path, and keeping track of it costs time at each field.
     serde_json::from_str(text).or_else(|_| part_with_path(field, text))
 }
 
@@ -169,7 +169,7 @@ pub fn run(backend: &dyn RunBackend, object: &str) -> Result<RunRecord, serde_js
         owner.map(|owner| (owner.uid, owner.kind, owner.name)).unwrap_or_default();
     Ok(RunRecord {
         kind: backend.kind(),
-        // A controlling owner cannot be forged by who may only label, so it goes before the label.
+        // Label rights alone cannot forge a controller reference, so the reference goes before the label.
         owner_uid: if owner_uid.is_empty() { label(keys::OWNER_UID).unwrap_or_default() } else { owner_uid },
         owner_kind: label(keys::OWNER_KIND).unwrap_or(owner_kind),
         owner_name: annotation(keys::OWNER_NAME).unwrap_or(owner_name),
@@ -199,7 +199,7 @@ pub fn carries_label(object: &str, key: &str, value: &str) -> bool {
         .is_ok_and(|object| object.metadata.labels.get(key).is_some_and(|found| found == value))
 }
 
-/// What an object of any kind is named, and which version it is. What it does not say is empty.
+/// Names and version of an object of any kind. A field that it lacks is empty.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Names {
@@ -213,17 +213,18 @@ pub struct Names {
     pub resource_version: String,
 }
 
-/// Reads the names of an object, whatever its rest is.
+impl Names {
+    /// namespace/name, unless the object has no name.
+    pub fn qualified(&self) -> Option<String> {
+        (!self.name.is_empty()).then(|| format!("{}/{}", self.namespace, self.name))
+    }
+}
+
+/// Reads the names of an object, even if the rest cannot be read.
 pub fn names(object: &str) -> Result<Names, serde_json::Error> {
     #[derive(Deserialize)]
     struct Object {
         metadata: Names,
     }
     serde_json::from_str(object).map(|Object { metadata }| metadata)
-}
-
-/// Namespace and name of an object whose rest cannot be read, for messages.
-pub fn name_of(object: &str) -> Option<String> {
-    let names = names(object).ok().filter(|names| !names.name.is_empty())?;
-    Some(format!("{}/{}", names.namespace, names.name))
 }

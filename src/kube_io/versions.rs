@@ -1,7 +1,5 @@
 //! ModelVersions at the API server: written once, read, listed, and deleted. IO.
 
-use std::sync::Arc;
-
 use http::{Method, Request};
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
@@ -303,11 +301,4 @@ fn judge(meant: &ModelVersionSpec, stored: &str) -> Recorded {
         return Recorded::Stands(found);
     }
     Recorded::Conflict(Conflict::OtherContent(found))
-}
-
-/// Shared with the store, so that the records of one ModelTrain hold its uid once.
-pub(super) fn share(record: &mut VersionRecord, known: &VersionRecord) {
-    record.train_uid = Arc::clone(&known.train_uid);
-    record.train_name = Arc::clone(&known.train_name);
-    record.namespace = Arc::clone(&known.namespace);
 }

@@ -1,4 +1,4 @@
-//! Which ModelSyncs roll out which ModelTrains, and which version each serves. No IO: passes over ModelSyncs tell it.
+//! Which ModelSyncs follow which ModelTrains, and which version each serves. The reconciles of ModelSyncs note it. No IO.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -11,7 +11,7 @@ use crate::core::version::follower::Follower;
 /// Namespace and name of a ModelTrain.
 type Train = (String, String);
 
-/// The ModelSyncs that follow, by what they follow.
+/// Followers by the ModelTrain that they follow.
 #[derive(Default)]
 pub struct Followers {
     inner: RwLock<Inner>,
@@ -20,26 +20,27 @@ pub struct Followers {
 #[derive(Default)]
 struct Inner {
     by_train: HashMap<Train, BTreeMap<String, Follower>>,
-    /// What the ModelSync with this uid follows.
+    /// By uid of a ModelSync: the ModelTrain that it follows.
     followed: HashMap<String, Train>,
-    /// ModelTrains that go by what a record says of the ModelSync with this uid, until a pass has looked at that.
+    /// By uid of a ModelSync: a ModelTrain that relies on what a record says of it, until the ModelSync is reconciled.
     awaiting: HashMap<String, Train>,
 }
 
 impl Followers {
-    /// Those of a ModelTrain, in the order of their uids.
+    /// The followers of a ModelTrain, in the order of their uids.
     pub fn of(&self, namespace: &str, train: &str) -> Vec<Follower> {
         let inner = read(&self.inner);
         let followers = inner.by_train.get(&(namespace.to_owned(), train.to_owned()));
         followers.into_iter().flat_map(BTreeMap::values).cloned().collect()
     }
 
-    /// Forgets them all: another process may have led since they were noted.
+    /// Forgets all: another replica may have led since they were noted.
     pub fn clear(&self) {
         *write(&self.inner) = Inner::default();
     }
 
-    /// Notes that a ModelTrain goes by what its record says of this ModelSync: whatever a pass finds, it is news for it.
+    /// Notes that a ModelTrain relies on what its record says of this ModelSync: the next reconcile of the ModelSync concerns it,
+    /// whatever the result.
     pub fn await_note(&self, uid: &str, namespace: &str, train: &str) {
         let train = (namespace.to_owned(), train.to_owned());
         if read(&self.inner).awaiting.get(uid) != Some(&train) {
@@ -47,7 +48,7 @@ impl Followers {
         }
     }
 
-    /// Notes what a ModelSync follows; `None` for nothing. Returns the ModelTrains that this is news for.
+    /// Notes what a ModelSync follows; `None` for nothing. Returns the ModelTrains that the change concerns.
     pub fn note(&self, uid: &str, following: Option<(Train, Follower)>) -> Vec<Train> {
         // Most ModelSyncs follow nothing.
         if following.is_none() && !read(&self.inner).concerns(uid) {
@@ -79,7 +80,7 @@ impl Followers {
 }
 
 impl Inner {
-    /// Whether any ModelTrain has heard of this ModelSync.
+    /// Whether this ModelSync follows a ModelTrain, or a ModelTrain awaits its reconcile.
     fn concerns(&self, uid: &str) -> bool {
         self.followed.contains_key(uid) || self.awaiting.contains_key(uid)
     }
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_both_trains_when_a_follower_changes_sides_and_nobody_when_nothing_changes() {
+    fn change_of_sides_concerns_both_trains_and_no_change_concerns_none() {
         let followers = Followers::default();
         assert_eq!(followers.note("a", Some((train("one"), follower("a", None)))), [train("one")]);
         assert!(followers.note("a", Some((train("one"), follower("a", None)))).is_empty());
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_the_train_that_went_by_its_record_once_whatever_a_pass_finds() {
+    fn train_that_relies_on_its_record_is_concerned_once_whatever_a_reconcile_finds() {
         let followers = Followers::default();
         followers.await_note("gone", "team", "one");
         assert_eq!(followers.note("gone", None), [train("one")]);

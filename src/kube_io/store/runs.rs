@@ -1,59 +1,43 @@
-//! The runs of every kind, by uid and by owner, and how far they can be relied on. No IO of its own.
+//! The runs of every kind, by uid and by owner: one store for each kind. No IO.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::BTreeMap,
     sync::{Arc, RwLock},
     time::Duration,
 };
 
-use tracing::{error, warn};
+use tracing::error;
 
 use super::{
-    YOUNG,
+    generic::{Inner, Reliance, Store, Stored, read, write},
     index::{Groups, Index},
-    read,
-    stored_run::StoredRun,
-    version, write,
+    sink::StoreSink,
+    stored_run::{StoredRun, owner_name},
 };
 use crate::{
     clock::Clock,
-    core::{
-        run::{
-            backend::{RunBackend, RunKind, RunRecord},
-            knowledge::RunKnowledge,
-        },
-        time::MonotonicTime,
+    core::run::{
+        backend::{RunBackend, RunKind, RunRecord},
+        knowledge::RunKnowledge,
     },
-    kube_io::{record, watch::Sink},
+    kube_io::record,
 };
-
-/// How far the runs of one kind in one scope are known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Knowledge {
-    /// Not listed yet.
-    Unlisted,
-    /// Listed; last heard then, and told of everything up to this version.
-    Listed { heard: MonotonicTime, seen: u64 },
-    /// The kind is not installed.
-    Missing(MonotonicTime),
-}
 
 /// The runs of every kind.
 pub struct Runs {
     clock: Arc<Clock>,
-    inner: RwLock<RunsInner>,
+    kinds: RwLock<BTreeMap<RunKind, RunsOfKind>>,
 }
 
-struct RunsInner {
-    by_uid: Index<StoredRun>,
-    by_owner: Groups<StoredRun>,
-    /// Unfinished runs, as pairs of their owner as namespace/kind/name and their uid: for those of earlier objects of that
-    /// name.
-    active_by_owner_name: BTreeSet<(String, String)>,
-    /// The kinds of runs, each once; few.
-    kinds: Vec<RunKind>,
-    scopes: BTreeMap<(RunKind, Option<String>), Knowledge>,
+/// The runs of one kind.
+struct RunsOfKind {
+    /// In how many scopes they are watched.
+    scopes: usize,
+    store: Arc<Store<StoredRun>>,
 }
+
+/// Feeds the runs of one kind and scope into their store.
+pub type RunSink = StoreSink<StoredRun>;
 
 /// What is known about the runs around one object.
 pub enum RunsOf {
@@ -61,9 +45,9 @@ pub enum RunsOf {
     Unknown,
     /// Everything.
     Known {
-        /// Runs of the object itself.
+        /// Runs of the object itself, by uid.
         own: Vec<Arc<RunRecord>>,
-        /// Unfinished runs of earlier objects of the same name.
+        /// Unfinished runs of earlier objects of the same name, by uid.
         predecessors: Vec<Arc<RunRecord>>,
         /// Kinds that are not installed.
         missing: Vec<RunKind>,
@@ -71,7 +55,7 @@ pub enum RunsOf {
 }
 
 impl RunsOf {
-    /// What decisions are told of it. `wanted` is the kind of run that the object makes, where that is known.
+    /// What decisions see of it. `wanted` is the kind of run that the object makes, where that is known.
     pub fn knowledge(&self, wanted: Option<RunKind>) -> RunKnowledge<'_> {
         match self {
             Self::Unknown => RunKnowledge::Unknown,
@@ -84,262 +68,166 @@ impl RunsOf {
     }
 }
 
+impl Stored for StoredRun {
+    type Index = ByOwner;
+    const OPTIONAL: bool = true;
+
+    fn uid(&self) -> &Arc<str> {
+        &self.uid
+    }
+
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    fn version(&self) -> u64 {
+        self.version
+    }
+}
+
+/// Runs by the object that they were made for.
+#[derive(Default)]
+pub struct ByOwner {
+    /// By the object's uid.
+    runs: Groups<StoredRun>,
+    /// Unfinished runs, by namespace/kind/name of the object: the runs of earlier objects of a name are found by it.
+    active: Groups<StoredRun>,
+}
+
+impl Index<StoredRun> for ByOwner {
+    fn add(&mut self, mut run: StoredRun) -> Arc<StoredRun> {
+        if let Some(sibling) = self.runs.of(&run.owner_uid).first() {
+            run.share(sibling);
+        }
+        let run = Arc::new(run);
+        self.runs.add(run.owner_uid.clone(), run.clone());
+        if let Some(owner) = active_for(&run) {
+            self.active.add(owner.into(), run.clone());
+        }
+        run
+    }
+
+    fn remove(&mut self, run: &Arc<StoredRun>) {
+        self.runs.remove(&run.owner_uid, run);
+        if let Some(owner) = active_for(run) {
+            self.active.remove(&owner, run);
+        }
+    }
+}
+
+/// namespace/kind/name of the object that an unfinished run was made for.
+fn active_for(run: &StoredRun) -> Option<String> {
+    run.active.then(|| readable(run, run.owner_name())).flatten()
+}
+
+fn readable<T>(run: &StoredRun, read: Result<T, postcard::Error>) -> Option<T> {
+    read.inspect_err(|error| error!(uid = &*run.uid, %error, "a stored run cannot be read")).ok()
+}
+
+impl Inner<StoredRun> {
+    /// The runs of the object with this uid; `None` if one of them cannot be read.
+    fn own(&self, kind: RunKind, owner_uid: &str) -> Option<Vec<Arc<RunRecord>>> {
+        self.index.runs.of(owner_uid).iter().map(|run| readable(run, run.read(kind))).collect()
+    }
+
+    /// The unfinished runs of objects of this namespace/kind/name.
+    fn active(&self, kind: RunKind, owner_name: &str) -> impl Iterator<Item = Arc<RunRecord>> {
+        self.index.active.of(owner_name).iter().filter_map(move |run| readable(run, run.read(kind)))
+    }
+}
+
+impl RunsOfKind {
+    fn new(clock: &Arc<Clock>) -> Self {
+        Self { scopes: 0, store: Arc::new(Store::new(clock.clone())) }
+    }
+}
+
 impl Runs {
     /// An empty store that knows nothing about these kinds and scopes.
     pub fn new(clock: Arc<Clock>, scopes: impl IntoIterator<Item = (RunKind, Option<String>)>) -> Self {
-        let inner = RunsInner {
-            by_uid: Index::new(|run| ("", &run.uid)),
-            by_owner: Groups::new(|run| &run.owner_uid),
-            active_by_owner_name: BTreeSet::new(),
-            kinds: Vec::new(),
-            scopes: scopes.into_iter().map(|scope| (scope, Knowledge::Unlisted)).collect(),
-        };
-        Self { clock, inner: RwLock::new(inner) }
-    }
-
-    /// Whether every kind is listed or known to be missing.
-    pub fn is_known(&self) -> bool {
-        read(&self.inner).scopes.values().all(|knowledge| *knowledge != Knowledge::Unlisted)
-    }
-
-    /// Time since the watch of each kind was heard, the longest of its scopes.
-    pub fn watch_ages(&self) -> Vec<(&'static str, Duration)> {
-        let (inner, now) = (read(&self.inner), self.clock.uptime());
-        let mut ages = BTreeMap::new();
-        for ((kind, _), knowledge) in &inner.scopes {
-            if let Knowledge::Listed { heard, .. } | Knowledge::Missing(heard) = knowledge {
-                let age = ages.entry(kind.kind).or_insert(Duration::ZERO);
-                *age = now.since(*heard).max(*age);
-            }
+        let mut kinds = BTreeMap::new();
+        for (kind, _) in scopes {
+            kinds.entry(kind).or_insert_with(|| RunsOfKind::new(&clock)).scopes += 1;
         }
-        ages.into_iter().collect()
+        Self { clock, kinds: RwLock::new(kinds) }
+    }
+
+    /// Whether every kind is listed, or known to be missing.
+    pub fn is_known(&self) -> bool {
+        read(&self.kinds).values().all(|runs| runs.store.is_known(runs.scopes))
+    }
+
+    /// For each kind, the time since the API server was heard by the watch that has been silent for longest.
+    pub fn watch_ages(&self) -> Vec<(&'static str, Duration)> {
+        let kinds = read(&self.kinds);
+        kinds.iter().filter_map(|(kind, runs)| Some((kind.kind, runs.store.watch_age()?))).collect()
     }
 
     /// Everything about the runs of the object with this uid, and of earlier objects of its name.
     pub fn of(&self, uid: &str, namespace: &str, kind: &str, name: &str) -> RunsOf {
-        let (inner, now) = (read(&self.inner), self.clock.uptime());
-        let mut missing = Vec::new();
-        for ((kind, scope), knowledge) in &inner.scopes {
-            if scope.as_ref().is_some_and(|scope| scope != namespace) {
-                continue;
+        let owner_name = owner_name(namespace, kind, name);
+        let (mut own, mut predecessors, mut missing) = (Vec::new(), Vec::new(), Vec::new());
+        for (kind, runs) in read(&self.kinds).iter() {
+            let inner = runs.store.read();
+            match runs.store.reliance(&inner, namespace) {
+                Reliance::Unknown => return RunsOf::Unknown,
+                Reliance::Missing => missing.push(*kind),
+                Reliance::Known => {}
             }
-            match knowledge {
-                Knowledge::Listed { heard, .. } if now.since(*heard) <= YOUNG => {}
-                Knowledge::Missing(heard) if now.since(*heard) <= YOUNG => missing.push(*kind),
-                Knowledge::Unlisted | Knowledge::Listed { .. } | Knowledge::Missing(_) => return RunsOf::Unknown,
-            }
+            let Some(found) = inner.own(*kind, uid) else { return RunsOf::Unknown };
+            own.extend(found);
+            predecessors.extend(inner.active(*kind, &owner_name).filter(|run| run.owner_uid != uid));
         }
-        let Some(own) = inner.own(uid) else { return RunsOf::Unknown };
-        let mut predecessors = inner.active_named(&format!("{namespace}/{kind}/{name}"));
-        predecessors.retain(|run| run.owner_uid != uid);
+        for runs in [&mut own, &mut predecessors] {
+            runs.sort_unstable_by(|one, other| one.uid.cmp(&other.uid));
+        }
         RunsOf::Known { own, predecessors, missing }
     }
 
     /// The run of this name that belongs to the object with this uid.
     pub fn named(&self, owner_uid: &str, name: &str) -> Option<Arc<RunRecord>> {
-        read(&self.inner).own(owner_uid)?.into_iter().find(|run| run.name == name)
+        let kinds = read(&self.kinds);
+        let own = kinds.iter().filter_map(|(kind, runs)| runs.store.read().own(*kind, owner_uid)).flatten();
+        own.into_iter().find(|run| run.name == name)
     }
 
-    /// Takes in a run that a request of ours returned, unless its watch has told of something newer: a reply that is read
-    /// after the run's deletion was seen would bring it back for good.
+    /// Stores a run that the API server returned for a request of the operator: see [`Store::insert`].
     pub fn insert(&self, run: RunRecord) {
-        let mut inner = write(&self.inner);
-        let told = |scope: Option<String>| match inner.scopes.get(&(run.kind, scope)) {
-            Some(Knowledge::Listed { seen, .. }) => Some(*seen),
-            _ => None,
-        };
-        let seen = told(Some(run.namespace.clone())).or_else(|| told(None));
-        if seen.is_some_and(|seen| version(&run.resource_version) <= seen) {
-            return;
-        }
-        inner.take(run);
+        self.of_kind(run.kind).insert(StoredRun::new(run));
     }
 
-    /// Whether the run with this uid is there, in this very version.
-    fn has(&self, uid: &str, told: u64) -> bool {
-        read(&self.inner).by_uid.get(("", uid)).is_some_and(|run| run.version == told)
-    }
-
-    /// Forgets a run.
+    /// Removes the run with this uid.
     pub fn remove(&self, uid: &str) {
-        write(&self.inner).drop_run(uid);
-    }
-}
-
-fn owner_name(run: &RunRecord) -> String {
-    format!("{}/{}/{}", run.namespace, run.owner_kind, run.owner_name)
-}
-
-impl RunsInner {
-    fn take(&mut self, run: RunRecord) {
-        let newer = |old: &Arc<StoredRun>| old.version > version(&run.resource_version);
-        if self.by_uid.get(("", &run.uid)).is_some_and(newer) {
-            return;
-        }
-        self.drop_run(&run.uid);
-        if run.is_active() {
-            self.active_by_owner_name.insert((owner_name(&run), run.uid.clone()));
-        }
-        let kind = self.kind(run.kind);
-        let stored = Arc::new(StoredRun::new(run, kind));
-        self.by_owner.insert(stored.clone());
-        self.by_uid.insert(stored);
-    }
-
-    fn drop_run(&mut self, uid: &str) {
-        let Some(gone) = self.by_uid.remove(("", uid)) else { return };
-        self.by_owner.remove(&gone);
-        if let Some(active) = gone.active.then(|| self.read(&gone)).flatten() {
-            self.active_by_owner_name.remove(&(owner_name(&active), uid.to_owned()));
+        for runs in read(&self.kinds).values() {
+            runs.store.remove(uid);
         }
     }
 
-    /// The place of this kind among the kinds.
-    fn kind(&mut self, kind: RunKind) -> usize {
-        self.kinds.iter().position(|known| *known == kind).unwrap_or_else(|| {
-            self.kinds.push(kind);
-            self.kinds.len() - 1
+    fn of_kind(&self, kind: RunKind) -> Arc<Store<StoredRun>> {
+        let known = read(&self.kinds).get(&kind).map(|runs| runs.store.clone());
+        known.unwrap_or_else(|| {
+            write(&self.kinds).entry(kind).or_insert_with(|| RunsOfKind::new(&self.clock)).store.clone()
         })
     }
-
-    fn read(&self, run: &StoredRun) -> Option<Arc<RunRecord>> {
-        let read = run.read(*self.kinds.get(run.kind)?);
-        read.inspect_err(|error| error!(uid = &*run.uid, %error, "a stored run cannot be read")).ok()
-    }
-
-    /// The runs of the object with this uid, by uid; `None` if one of them cannot be read.
-    fn own(&self, owner_uid: &str) -> Option<Vec<Arc<RunRecord>>> {
-        let mut own = self.by_owner.of(owner_uid).map(|run| self.read(run)).collect::<Option<Vec<_>>>()?;
-        own.sort_unstable_by(|one, other| one.uid.cmp(&other.uid));
-        Some(own)
-    }
-
-    /// The active runs of objects of this name.
-    fn active_named(&self, owner_name: &str) -> Vec<Arc<RunRecord>> {
-        let first = (owner_name.to_owned(), String::new());
-        let uids = self.active_by_owner_name.range(first..).take_while(|(found, _)| found == owner_name);
-        uids.filter_map(|(_, uid)| self.by_uid.get(("", uid)).and_then(|run| self.read(run))).collect()
-    }
 }
 
-/// Feeds the runs of one kind and scope into their store.
-pub struct RunSink {
-    store: Arc<Runs>,
-    backend: &'static dyn RunBackend,
-    namespace: Option<String>,
-    /// Told of a run's change.
-    wake: Arc<dyn Fn(&RunRecord) + Send + Sync>,
-    /// Told when knowledge begins or ends.
-    wake_all: Arc<dyn Fn() + Send + Sync>,
-    listing: HashSet<String>,
-}
-
-impl RunSink {
-    /// `wake` is told of every changed run, `wake_all` when the whole kind becomes known or missing.
+impl StoreSink<StoredRun> {
+    /// `namespace` is the scope. `wake` is called with each changed run, `wake_all` when the whole scope becomes known, or
+    /// known to lack the kind.
     pub fn new(
-        store: Arc<Runs>,
+        store: &Runs,
         backend: &'static dyn RunBackend,
         namespace: Option<String>,
         wake: Arc<dyn Fn(&RunRecord) + Send + Sync>,
         wake_all: Arc<dyn Fn() + Send + Sync>,
     ) -> Self {
-        Self { store, backend, namespace, wake, wake_all, listing: HashSet::new() }
-    }
-
-    /// Stores the object; returns its uid and version. What a reply to a request of ours has brought already is neither packed
-    /// again nor news.
-    fn take(&mut self, object: &str) -> Option<(String, u64)> {
-        match record::run(self.backend, object) {
-            Ok(run) => {
-                let taken = (run.uid.clone(), version(&run.resource_version));
-                if taken.1 == 0 || !self.store.has(&taken.0, taken.1) {
-                    write(&self.store.inner).take(run.clone());
-                    (self.wake)(&run);
-                }
-                Some(taken)
+        let kind = backend.kind();
+        let read = move |object: &str| record::run(backend, object).map(StoredRun::new);
+        let changed = move |run: &StoredRun| {
+            if let Some(run) = readable(run, run.read(kind)) {
+                wake(&run);
             }
-            Err(error) => {
-                let name = record::name_of(object).unwrap_or_else(|| "?".into());
-                warn!(run = name, kind = %self.backend.kind(), %error, "run cannot be read");
-                None
-            }
-        }
-    }
-
-    /// The watch has told of everything up to this version.
-    fn see(&self, version: u64) {
-        let mut inner = write(&self.store.inner);
-        if let Some(Knowledge::Listed { heard, seen }) =
-            inner.scopes.get_mut(&(self.backend.kind(), self.namespace.clone()))
-        {
-            (*heard, *seen) = (self.store.clock.uptime(), version.max(*seen));
-        }
-    }
-
-    fn know(&self, knowledge: Knowledge) {
-        let before = write(&self.store.inner).scopes.insert((self.backend.kind(), self.namespace.clone()), knowledge);
-        let same = before.is_some_and(|before| std::mem::discriminant(&before) == std::mem::discriminant(&knowledge));
-        if !same {
-            (self.wake_all)();
-        }
-    }
-
-    fn forget(&self, gone: impl Fn(&StoredRun) -> bool) {
-        let gone: Vec<_> = {
-            let inner = read(&self.store.inner);
-            // Reading unpacks, so it comes last: a kind that is missing is found missing again and again.
-            let kind = inner.kinds.iter().position(|kind| *kind == self.backend.kind());
-            let ours = |run: &Arc<RunRecord>| self.namespace.as_ref().is_none_or(|scope| run.namespace == *scope);
-            let gone = inner.by_uid.iter().filter(|run| Some(run.kind) == kind && gone(run));
-            gone.filter_map(|run| inner.read(run)).filter(ours).collect()
         };
-        for run in gone {
-            self.store.remove(&run.uid);
-            (self.wake)(&run);
-        }
+        Self::feed(store.of_kind(kind), (kind.kind, namespace), read, changed).telling(wake_all)
     }
-}
-
-impl Sink for RunSink {
-    fn begin(&mut self) {
-        self.listing.clear();
-    }
-
-    fn listed(&mut self, object: &str) {
-        if let Some((uid, _)) = self.take(object) {
-            self.listing.insert(uid);
-        }
-    }
-
-    fn commit(&mut self, listed_at: &str) {
-        let listed_at = version(listed_at);
-        self.forget(|run| !self.listing.contains(&*run.uid) && run.version <= listed_at);
-        self.listing = HashSet::new();
-        self.know(Knowledge::Listed { heard: self.store.clock.uptime(), seen: listed_at });
-    }
-
-    fn applied(&mut self, object: &str) {
-        if let Some((_, version)) = self.take(object) {
-            self.see(version);
-        }
-    }
-
-    fn deleted(&mut self, object: &str) {
-        if let Ok(run) = record::run(self.backend, object) {
-            self.see(version(&run.resource_version));
-            self.store.remove(&run.uid);
-            (self.wake)(&run);
-        }
-    }
-
-    fn contact(&mut self) {
-        self.see(0);
-    }
-
-    fn missing(&mut self) {
-        self.forget(|_| true);
-        self.know(Knowledge::Missing(self.store.clock.uptime()));
-    }
-
-    fn failed(&mut self, _: &str) {}
 }

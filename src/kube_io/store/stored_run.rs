@@ -1,11 +1,11 @@
-//! A run as it is kept: packed, for there are many, and all that is done with most of them is to count them. No IO.
+//! A run as it is kept: packed, because there are many, and most of them are only counted. No IO.
 
 use std::sync::Arc;
 
 use jiff::{Timestamp, fmt::serde::timestamp::nanosecond};
 use serde::{Deserialize, Serialize};
 
-use super::version;
+use super::generic::version;
 use crate::{
     api::{Outcome, Output},
     core::run::backend::{Ending, Observed, Phase, RunKind, RunRecord},
@@ -14,27 +14,26 @@ use crate::{
 /// A run, some 450 bytes.
 pub struct StoredRun {
     /// Its uid.
-    pub uid: Box<str>,
+    pub uid: Arc<str>,
+    /// Its namespace.
+    pub namespace: Arc<str>,
     /// Uid of the object that it was made for.
-    pub owner_uid: Box<str>,
+    pub owner_uid: Arc<str>,
     /// Its resourceVersion.
     pub version: u64,
-    /// Which of the store's kinds it is.
-    pub kind: usize,
     /// Whether it has not ended.
     pub active: bool,
     rest: Rest,
 }
 
 enum Rest {
-    CompressedJson(Box<[u8]>),
+    Packed(Box<[u8]>),
     Whole(Arc<RunRecord>),
 }
 
-/// What is packed of a run: everything but its kind and what stands beside it.
+/// What is packed of a run: everything but its kind and the other fields of [`StoredRun`].
 #[derive(Serialize, Deserialize)]
 struct PackedRun<'a> {
-    namespace: &'a str,
     name: &'a str,
     resource_version: &'a str,
     owner_kind: &'a str,
@@ -61,29 +60,59 @@ struct PackedEnding<'a> {
     outputs: Vec<Output>,
 }
 
+/// Names an object as namespace/kind/name.
+pub fn owner_name(namespace: &str, kind: &str, name: &str) -> String {
+    format!("{namespace}/{kind}/{name}")
+}
+
 impl StoredRun {
-    /// Keeps the run, which is of this one of the store's kinds.
-    pub fn new(run: RunRecord, kind: usize) -> Self {
-        let (uid, owner_uid) = (run.uid.as_str().into(), run.owner_uid.as_str().into());
-        let (version, active) = (version(&run.resource_version), run.is_active());
-        // Writing to memory does not fail; if it did, the run must not be taken for one that is gone.
-        let packed = postcard::to_allocvec(&pack(&run));
-        let rest = packed.map_or_else(|_| Rest::Whole(Arc::new(run)), |packed| Rest::CompressedJson(packed.into()));
-        Self { uid, owner_uid, version, kind, active, rest }
+    /// Packs a run.
+    pub fn new(run: RunRecord) -> Self {
+        Self {
+            uid: run.uid.as_str().into(),
+            namespace: run.namespace.as_str().into(),
+            owner_uid: run.owner_uid.as_str().into(),
+            version: version(&run.resource_version),
+            active: run.is_active(),
+            // Writing to memory does not fail. If it did, the run must not be taken for one that is gone.
+            rest: match postcard::to_allocvec(&pack(&run)) {
+                Ok(packed) => Rest::Packed(packed.into()),
+                Err(_) => Rest::Whole(Arc::new(run)),
+            },
+        }
     }
 
-    /// The run, which is of this kind. What cannot be unpacked must not be taken for a run that is gone.
+    /// The run, which is of this kind. A run that cannot be unpacked must not be taken for one that is gone.
     pub fn read(&self, kind: RunKind) -> Result<Arc<RunRecord>, postcard::Error> {
         match &self.rest {
-            Rest::CompressedJson(packed) => Ok(Arc::new(self.unpack(kind, postcard::from_bytes(packed)?))),
+            Rest::Packed(packed) => Ok(Arc::new(self.unpack(kind, postcard::from_bytes(packed)?))),
             Rest::Whole(run) => Ok(run.clone()),
+        }
+    }
+
+    /// The object that it was made for, as [`owner_name`] names it.
+    pub fn owner_name(&self) -> Result<String, postcard::Error> {
+        let name = |kind: &str, name: &str| owner_name(&self.namespace, kind, name);
+        match &self.rest {
+            Rest::Packed(packed) => {
+                let packed: PackedRun<'_> = postcard::from_bytes(packed)?;
+                Ok(name(packed.owner_kind, packed.owner_name))
+            }
+            Rest::Whole(run) => Ok(name(&run.owner_kind, &run.owner_name)),
+        }
+    }
+
+    /// Makes two runs of one object share the texts that say which one it is.
+    pub fn share(&mut self, sibling: &Self) {
+        if self.owner_uid == sibling.owner_uid && self.namespace == sibling.namespace {
+            (self.owner_uid, self.namespace) = (sibling.owner_uid.clone(), sibling.namespace.clone());
         }
     }
 
     fn unpack(&self, kind: RunKind, packed: PackedRun<'_>) -> RunRecord {
         RunRecord {
             kind,
-            namespace: packed.namespace.to_owned(),
+            namespace: self.namespace.to_string(),
             name: packed.name.to_owned(),
             uid: self.uid.to_string(),
             resource_version: packed.resource_version.to_owned(),
@@ -124,7 +153,6 @@ fn pack(run: &RunRecord) -> PackedRun<'_> {
         outputs: ending.outputs.clone(),
     });
     PackedRun {
-        namespace: &run.namespace,
         name: &run.name,
         resource_version: &run.resource_version,
         owner_kind: &run.owner_kind,
@@ -178,21 +206,22 @@ mod tests {
     #[test]
     fn runs_are_read_as_they_were_stored() {
         for run in [ended(), run(Phase::Active)] {
-            assert_eq!(*StoredRun::new(run.clone(), 0).read(JOB).unwrap(), run);
+            assert_eq!(*StoredRun::new(run.clone()).read(JOB).unwrap(), run);
         }
     }
 
     #[test]
     fn only_a_run_that_has_not_ended_is_active() {
-        assert!(StoredRun::new(run(Phase::Active), 0).active);
-        assert!(!StoredRun::new(ended(), 0).active);
+        assert!(StoredRun::new(run(Phase::Active)).active);
+        assert!(!StoredRun::new(ended()).active);
     }
 
     #[test]
     fn run_takes_little_room() {
-        let stored = StoredRun::new(ended(), 0);
-        let Rest::CompressedJson(packed) = &stored.rest else { panic!("a run is packed") };
-        let room = size_of::<StoredRun>() + stored.uid.len() + stored.owner_uid.len() + packed.len();
+        let stored = StoredRun::new(ended());
+        let Rest::Packed(packed) = &stored.rest else { panic!("a run is packed") };
+        let texts = stored.uid.len() + stored.namespace.len() + stored.owner_uid.len();
+        let room = size_of::<StoredRun>() + texts + packed.len();
         assert!(room < 450, "{room}");
     }
 }

@@ -1,0 +1,331 @@
+//! The store of one kind: its entries by uid, and what is known of each scope. No IO.
+//!
+//! A scope is what one watch covers: one namespace, or (as `None`) all of them.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Duration,
+};
+
+use super::index::Index;
+use crate::{clock::Clock, core::time::MonotonicTime};
+
+/// Knowledge is relied on for this long after its watch last heard the API server.
+pub const YOUNG: Duration = Duration::from_mins(2);
+
+/// An object in the form in which a store keeps it.
+pub trait Stored: Send + Sync + Sized + 'static {
+    /// How entries are found otherwise than by uid.
+    type Index: Index<Self>;
+    /// Whether it is knowledge that the kind is not installed: then nothing of it exists. Otherwise the store keeps what it
+    /// has and waits for a list.
+    const OPTIONAL: bool;
+
+    /// `metadata.uid`.
+    fn uid(&self) -> &Arc<str>;
+
+    /// `metadata.namespace`.
+    fn namespace(&self) -> &str;
+
+    /// `metadata.resourceVersion`, as [`version`] reads it.
+    fn version(&self) -> u64;
+
+    /// Whether all of it can be read.
+    fn is_readable(&self) -> bool {
+        true
+    }
+
+    /// What is wrong with it, for the log.
+    fn problems(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// The objects of one kind.
+pub struct Store<T: Stored> {
+    clock: Arc<Clock>,
+    inner: RwLock<Inner<T>>,
+}
+
+/// The state of a store. What is read under one lock belongs together.
+pub(super) struct Inner<T: Stored> {
+    by_uid: HashMap<Arc<str>, Arc<T>>,
+    pub(super) index: T::Index,
+    /// namespace/name of objects that cannot be read at all.
+    unreadable: BTreeSet<String>,
+    scopes: HashMap<Option<String>, Knowledge>,
+}
+
+/// What is known of one scope.
+#[derive(Clone, Copy)]
+struct Knowledge {
+    /// When its watch last heard the API server.
+    heard: MonotonicTime,
+    /// Every change up to this version has been seen. `None`: the kind is not installed.
+    seen: Option<u64>,
+}
+
+/// Whether decisions may rely on the entries of a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reliance {
+    /// Not listed yet, or the watch has been silent for too long.
+    Unknown,
+    /// The kind is not installed.
+    Missing,
+    /// Everything is here.
+    Known,
+}
+
+impl<T: Stored> Store<T> {
+    /// An empty store that knows of no scope.
+    pub fn new(clock: Arc<Clock>) -> Self {
+        let inner = Inner {
+            by_uid: HashMap::new(),
+            index: T::Index::default(),
+            unreadable: BTreeSet::new(),
+            scopes: HashMap::new(),
+        };
+        Self { clock, inner: RwLock::new(inner) }
+    }
+
+    /// The entry with this uid.
+    pub fn get(&self, uid: &str) -> Option<Arc<T>> {
+        self.read().by_uid.get(uid).cloned()
+    }
+
+    /// Every uid.
+    pub fn uids(&self) -> Vec<Arc<str>> {
+        self.read().by_uid.keys().cloned().collect()
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.read().by_uid.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many objects cannot be read, wholly or in part.
+    pub fn undecodable(&self) -> usize {
+        let inner = self.read();
+        inner.unreadable.len() + inner.by_uid.values().filter(|entry| !entry.is_readable()).count()
+    }
+
+    /// Whether this many scopes are known.
+    pub fn is_known(&self, scopes: usize) -> bool {
+        self.read().scopes.len() >= scopes
+    }
+
+    /// Time since the API server was heard by the watch that has been silent for longest.
+    pub fn watch_age(&self) -> Option<Duration> {
+        let oldest = self.read().scopes.values().map(|knowledge| knowledge.heard).min()?;
+        Some(self.clock.uptime().since(oldest))
+    }
+
+    /// Stores what the API server returned for a request of the operator, so that the next reconcile sees the write that
+    /// this one made.
+    ///
+    /// The reply may be read late, when the watch has already shown the object's deletion. It must not bring the object back:
+    /// no later event would remove it. So a reply is dropped if the watch has seen its version or a later one.
+    pub fn insert(&self, entry: T) {
+        let mut inner = write(&self.inner);
+        let seen = inner.scope(entry.namespace()).and_then(|knowledge| knowledge.seen);
+        if seen.is_none_or(|seen| entry.version() > seen) {
+            inner.take(entry);
+        }
+    }
+
+    /// Removes the entry with this uid: a request found that the object is gone.
+    pub fn remove(&self, uid: &str) {
+        write(&self.inner).remove(uid);
+    }
+
+    /// The state, locked for reading.
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, Inner<T>> {
+        read(&self.inner)
+    }
+
+    /// Whether decisions may rely on the entries of this namespace.
+    pub(super) fn reliance(&self, inner: &Inner<T>, namespace: &str) -> Reliance {
+        match inner.scope(namespace) {
+            Some(knowledge) if self.clock.uptime().since(knowledge.heard) <= YOUNG => {
+                if knowledge.seen.is_some() {
+                    Reliance::Known
+                } else {
+                    Reliance::Missing
+                }
+            }
+            _ => Reliance::Unknown,
+        }
+    }
+
+    /// Stores what a watch brought, under its namespace/name. Returns the entry that the store has then.
+    pub(super) fn take(&self, name: &str, entry: T) -> Arc<T> {
+        let mut inner = write(&self.inner);
+        inner.unreadable.remove(name);
+        inner.take(entry)
+    }
+
+    /// Notes that the object of this namespace/name cannot be read.
+    pub(super) fn mark_unreadable(&self, name: String) {
+        write(&self.inner).unreadable.insert(name);
+    }
+
+    /// The watch of a scope has heard the API server, and has seen every change up to this version; 0 if it only heard it.
+    pub(super) fn heard(&self, scope: Option<&str>, version: u64) {
+        write(&self.inner).heard(scope, self.clock.uptime(), version);
+    }
+
+    /// The watch of a scope has seen that an object is gone.
+    pub(super) fn delete(&self, scope: Option<&str>, gone: &T) {
+        let mut inner = write(&self.inner);
+        inner.heard(scope, self.clock.uptime(), gone.version());
+        inner.remove(gone.uid());
+    }
+
+    /// The object of this namespace/name is gone, whether it could be read or not.
+    pub(super) fn forget_unreadable(&self, name: &str) {
+        write(&self.inner).unreadable.remove(name);
+    }
+
+    /// A scope becomes known: as listed at the version `seen`, or as one whose kind is not installed. Entries that `gone`
+    /// selects go, and so does what is not in `unreadable` any more.
+    ///
+    /// Returns the removed entries, and whether the scope was unknown or known otherwise before.
+    pub(super) fn know(
+        &self,
+        scope: Option<&str>,
+        seen: Option<u64>,
+        unreadable: &BTreeSet<String>,
+        gone: impl Fn(&T) -> bool,
+    ) -> (Vec<Arc<T>>, bool) {
+        let mut inner = write(&self.inner);
+        let in_scope = |entry: &T| scope.is_none_or(|namespace| entry.namespace() == namespace);
+        let selected = inner.by_uid.values().filter(|entry| in_scope(entry) && gone(entry)).cloned();
+        let removed: Vec<_> = selected.collect();
+        for entry in &removed {
+            inner.remove(entry.uid());
+        }
+        let prefix = scope.map_or_else(String::new, |namespace| format!("{namespace}/"));
+        inner.unreadable.retain(|name| !name.starts_with(&prefix) || unreadable.contains(name));
+        let knowledge = Knowledge { heard: self.clock.uptime(), seen };
+        let before = inner.scopes.insert(scope.map(str::to_owned), knowledge);
+        let same = before.is_some_and(|before| before.seen.is_some() == seen.is_some());
+        (removed, !same)
+    }
+}
+
+impl<T: Stored> Inner<T> {
+    /// What is known of the scope that covers this namespace.
+    fn scope(&self, namespace: &str) -> Option<&Knowledge> {
+        self.scopes.get(&Some(namespace.to_owned())).or_else(|| self.scopes.get(&None))
+    }
+
+    /// Whether the objects of this namespace have been listed, however long ago.
+    pub(super) fn is_listed(&self, namespace: &str) -> bool {
+        self.scope(namespace).is_some_and(|knowledge| knowledge.seen.is_some())
+    }
+
+    fn heard(&mut self, scope: Option<&str>, now: MonotonicTime, version: u64) {
+        if let Some(Knowledge { heard, seen: Some(seen) }) = self.scopes.get_mut(&scope.map(str::to_owned)) {
+            (*heard, *seen) = (now, version.max(*seen));
+        }
+    }
+
+    /// Stores an entry, unless a newer one of its uid is there. Returns the one that is there then.
+    fn take(&mut self, entry: T) -> Arc<T> {
+        if let Some(known) = self.by_uid.get(entry.uid())
+            && known.version() > entry.version()
+        {
+            return known.clone();
+        }
+        self.remove(entry.uid());
+        let entry = self.index.add(entry);
+        self.by_uid.insert(entry.uid().clone(), entry.clone());
+        entry
+    }
+
+    fn remove(&mut self, uid: &str) {
+        if let Some(gone) = self.by_uid.remove(uid) {
+            self.index.remove(&gone);
+        }
+    }
+}
+
+/// A resourceVersion as a number, which can be compared since Kubernetes 1.35 (KEP-5504). 0 if it is none.
+pub(super) fn version(resource_version: &str) -> u64 {
+    resource_version.parse().unwrap_or(0)
+}
+
+pub(super) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An entry: its uid and its version.
+    struct Entry(Arc<str>, u64);
+
+    #[derive(Default)]
+    struct Nothing;
+
+    impl Index<Entry> for Nothing {
+        fn add(&mut self, entry: Entry) -> Arc<Entry> {
+            Arc::new(entry)
+        }
+
+        fn remove(&mut self, _: &Arc<Entry>) {}
+    }
+
+    impl Stored for Entry {
+        type Index = Nothing;
+        const OPTIONAL: bool = false;
+
+        fn uid(&self) -> &Arc<str> {
+            &self.0
+        }
+
+        fn namespace(&self) -> &'static str {
+            "team"
+        }
+
+        fn version(&self) -> u64 {
+            self.1
+        }
+    }
+
+    #[test]
+    fn store_holds_one_entry_for_each_uid_and_that_is_the_newest() {
+        let store = Store::<Entry>::new(Clock::system());
+        for (uid, version) in [("a", 1), ("b", 2), ("a", 3), ("a", 2)] {
+            store.insert(Entry(uid.into(), version));
+        }
+        assert_eq!((store.len(), store.get("a").unwrap().1), (2, 3));
+        store.remove("a");
+        assert!(store.get("a").is_none() && store.get("b").is_some());
+    }
+
+    #[test]
+    fn scope_that_becomes_known_replaces_its_own_entries_only() {
+        let store = Store::<Entry>::new(Clock::system());
+        store.insert(Entry("a".into(), 1));
+        let (removed, changed) = store.know(Some("other"), Some(9), &BTreeSet::new(), |_| true);
+        assert!(removed.is_empty() && changed);
+        assert_eq!(store.reliance(&store.read(), "team"), Reliance::Unknown);
+        let (removed, changed) = store.know(None, None, &BTreeSet::new(), |_| true);
+        assert!(removed.len() == 1 && changed && store.is_empty());
+        assert_eq!(store.reliance(&store.read(), "team"), Reliance::Missing);
+        assert_eq!(store.reliance(&store.read(), "other"), Reliance::Known);
+        assert!(!store.know(None, None, &BTreeSet::new(), |_| true).1, "it was known to be missing");
+    }
+}

@@ -1,0 +1,150 @@
+//! From a watch into a store. No IO.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    mem,
+    sync::Arc,
+};
+
+use tracing::warn;
+
+use super::generic::{Store, Stored, version};
+use crate::kube_io::{record, watch::Sink};
+
+/// Called with the uid of an object that a change concerns.
+pub type Wake = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// Reads an object from JSON.
+type Read<T> = dyn Fn(&str) -> Result<T, serde_json::Error> + Send;
+
+/// Feeds what one watch brings into the store of its kind.
+pub struct StoreSink<T: Stored> {
+    store: Arc<Store<T>>,
+    /// Name of the kind, for the log.
+    kind: &'static str,
+    /// The scope: it bounds what a complete list replaces.
+    scope: Option<String>,
+    read: Box<Read<T>>,
+    /// Called with each entry that was changed or removed.
+    changed: Box<dyn Fn(&T) + Send>,
+    /// Called when the scope becomes known, or known to lack the kind.
+    known: Arc<dyn Fn() + Send + Sync>,
+    /// Uids of the list that is being read.
+    listing: HashSet<Arc<str>>,
+    /// namespace/name of objects of that list that cannot be read.
+    unreadable: BTreeSet<String>,
+}
+
+impl<T: Stored> StoreSink<T> {
+    /// Objects of this kind and scope are read by `read`. `changed` is called with each entry that was changed or removed.
+    pub(super) fn feed(
+        store: Arc<Store<T>>,
+        (kind, scope): (&'static str, Option<String>),
+        read: impl Fn(&str) -> Result<T, serde_json::Error> + Send + 'static,
+        changed: impl Fn(&T) + Send + 'static,
+    ) -> Self {
+        Self {
+            store,
+            kind,
+            scope,
+            read: Box::new(read),
+            changed: Box::new(changed),
+            known: Arc::new(|| {}),
+            listing: HashSet::new(),
+            unreadable: BTreeSet::new(),
+        }
+    }
+
+    /// `known` is called when the scope becomes known, or known to lack the kind: from then on, what is not in the store does
+    /// not exist.
+    #[must_use]
+    pub fn telling(self, known: Arc<dyn Fn() + Send + Sync>) -> Self {
+        Self { known, ..self }
+    }
+
+    /// Stores the object; returns its uid and version. An object that a reply to a request has already brought is neither read
+    /// again nor reported: the reconcile that sent the request is followed by another.
+    fn take(&mut self, object: &str) -> Option<(Arc<str>, u64)> {
+        let names = record::names(object).unwrap_or_default();
+        let brought = version(&names.resource_version);
+        if let Some(known) = self.store.get(&names.uid)
+            && (1..=known.version()).contains(&brought)
+        {
+            return Some((known.uid().clone(), brought));
+        }
+        let name = names.qualified().unwrap_or_else(|| "?".into());
+        match (self.read)(object) {
+            Ok(entry) => {
+                for problem in entry.problems() {
+                    warn!(kind = self.kind, object = name, problem, "there is something wrong with an object");
+                }
+                let version = entry.version();
+                let stored = self.store.take(&name, entry);
+                (self.changed)(&stored);
+                Some((stored.uid().clone(), version))
+            }
+            Err(error) => {
+                warn!(kind = self.kind, object = name, %error, "an object cannot be read at all");
+                self.store.mark_unreadable(name.clone());
+                self.unreadable.insert(name);
+                None
+            }
+        }
+    }
+
+    fn know(&self, seen: Option<u64>, gone: impl Fn(&T) -> bool) {
+        let (removed, changed) = self.store.know(self.scope.as_deref(), seen, &self.unreadable, gone);
+        removed.iter().for_each(|entry| (self.changed)(entry));
+        if changed {
+            (self.known)();
+        }
+    }
+}
+
+impl<T: Stored> Sink for StoreSink<T> {
+    fn begin(&mut self) {
+        self.listing.clear();
+        self.unreadable.clear();
+    }
+
+    fn listed(&mut self, object: &str) {
+        // The order of a list's items says nothing of which changes have been seen: that is known when it is complete.
+        if let Some((uid, _)) = self.take(object) {
+            self.listing.insert(uid);
+        }
+    }
+
+    fn commit(&mut self, listed_at: &str) {
+        let (listing, listed_at) = (mem::take(&mut self.listing), version(listed_at));
+        // An entry that is newer than the list came from a reply to a write, so it is not gone.
+        self.know(Some(listed_at), |entry| !listing.contains(entry.uid()) && entry.version() <= listed_at);
+    }
+
+    fn applied(&mut self, object: &str) {
+        if let Some((_, version)) = self.take(object) {
+            self.store.heard(self.scope.as_deref(), version);
+        }
+    }
+
+    fn deleted(&mut self, object: &str) {
+        if let Ok(entry) = (self.read)(object) {
+            self.store.delete(self.scope.as_deref(), &entry);
+            (self.changed)(&entry);
+        }
+        if let Some(name) = record::names(object).ok().and_then(|names| names.qualified()) {
+            self.store.forget_unreadable(&name);
+        }
+    }
+
+    fn contact(&mut self) {
+        self.store.heard(self.scope.as_deref(), 0);
+    }
+
+    fn missing(&mut self) {
+        if T::OPTIONAL {
+            self.know(None, |_| true);
+        }
+    }
+
+    fn failed(&mut self, _: &str) {}
+}
