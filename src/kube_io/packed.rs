@@ -1,7 +1,7 @@
 //! The JSON texts of objects as they are kept in memory: compressed. No IO.
 //!
-//! Idle objects are looked at once in their interval, and there may be ten thousand. What their texts have in common is the
-//! names of our fields and the operator's own words, so both sides know these beforehand.
+//! There may be ten thousand objects, and an idle one is read once in its interval. Their texts have the names of fields and the
+//! operator's own messages in common, so both sides of the compression know these beforehand.
 
 use std::{
     io::{self, ErrorKind},
@@ -12,39 +12,9 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 
 use crate::core::invalid::Invalid;
 
-/// What texts are expected to say, in the API server's order of fields; what is most common comes last, where it is nearest.
-/// It is known to this process only: a later version may change it.
-const EXPECTED: &str = concat!(
-    // ModelTrain and ModelVersion.
-    r#"{"freshness":{"maxAge":"168h","schedule":{"cron":"0 0 * * *","timeZone":"Europe/Berlin"},"inputs":[{"name":""#,
-    r#""gate":{"best":{"direction":"Maximize","metric":"accuracy"},"rules":[{"expression":"metrics.accuracy > 0.9","name":""#,
-    r#""trainRef":{"name":"","uid":"","artifact":{"digest":"sha256:","uri":"s3://","previous":{"digest":"v1:sha256:","#,
-    r#""acceptedVersion":{"acceptedAt":"2026-","metrics":[{"name":"","source":"Results","value":"0."}],"name":""#,
-    r#""score":"0.","trainedAt":"2026-","reason":"VersionAccepted","reason":"Fresh","status":"True","type":"Fresh"}"#,
-    r#""message":"the accepted version is fresh","message":"the best of its training","reason":"Best","type":"Accepted"}]"#,
-    r#""head":{"digest":"v1:sha256:","name":"","history":[{"acceptedAt":"2026-","name":"","lastAttempt":{"attempt":1,"#,
-    r#""endedAt":"2026-","generation":1,"reasons":[{"type":"Schedule","value":"2026-"}],"verdict":"Accepted","winner":""#,
-    r#""lastVerdict":{"rules":[{"name":"","verdict":"Passed"}],"verdict":"Passed","version":"","nextEvaluationAt":"2026-"#,
-    r#""schedule":{"expression":" UTC","lastHandledTime":"2026-","since":"2026-","slots":[{"decision":"Best","#,
-    r#""outcome":"Succeeded","run":"","score":"0.","verdict":"Passed"}],"target":{"digest":"v1:sha256:"#,
-    // Spec of a ModelSync.
-    r#"{"failedPipelineRunsHistoryLimit":10,"interval":"60s","needsSyncUrl":"http://.svc.cluster.local/needsSync","#,
-    r#""parameters":[{"needsSyncName":"name","pipelineName":""},{"fromContext":"Version","name":""#,
-    r#""jobTemplate":{"spec":{"backoffLimit":0,"template":{"spec":{"containers":[{"args":["command":["#,
-    r#""env":[{"name":"","value":""}],"image":"","name":""#,
-    r#""pipelineRunTemplate":{"spec":{"params":[{"name":"","value":""},{"name":"","value":""#,
-    r#"git@github.com:https://github.com/"}],"pipelineRef":{"name":"},"taskRunTemplate":{"serviceAccountName":""}}},"#,
-    r#""successfulPipelineRunsHistoryLimit":10}"#,
-    // Status of a ModelSync.
-    r#"{"attempt":1,"conditions":[{"lastTransitionTime":"2026-","message":"the endpoint says that a sync is needed","#,
-    r#""reason":"OutOfSync","status":"False","message":"the endpoint says that no sync is needed","#,
-    r#""observedGeneration":1,"reason":"Operational","status":"True","type":"Ready"},{"lastTransitionTime":"2026-"#,
-    r#""message":"the endpoint says that no sync is needed","observedGeneration":1,"reason":"UpToDate","status":"True","#,
-    r#""type":"InSync"}],"lastHandledTrigger":"","lastRun":{"attempt":1,"finishedAt":"2026-","generation":1,"#,
-    r#""message":"Tasks Completed: 1 (Failed: 0, Cancelled 0), Skipped: 0","name":"","outcome":"Succeeded","#,
-    r#""reason":"Succeeded","startedAt":"2026-","target":"v1:sha256:","uid":""},"lastSuccessfulRun":{"attempt":1,"#,
-    r#""finishedAt":"2026-","name":"","target":"v1:sha256:"},"observedGeneration":1}"#,
-);
+/// What the texts of usual objects say: `tests/generated.rs` makes it from `tests/fixtures/stored.yaml`. Compressed texts stay
+/// in this process, so a later version may change it.
+const DICTIONARY: &str = include_str!("dictionary.txt");
 
 /// Spec and status of an object, or two such texts.
 #[derive(Debug)]
@@ -56,12 +26,12 @@ pub(super) struct CompressedJson {
 
 impl CompressedJson {
     pub(super) fn new(first: &str, second: &str) -> Self {
-        // Writing to memory does not fail; if it did, unpacking would tell.
+        // Writing to memory does not fail. If it did, unpacking would.
         let bytes = Codec::lock().pack([first, second]).unwrap_or_default();
         Self { bytes: bytes.into(), lengths: [first.len(), second.len()] }
     }
 
-    /// Both texts. What cannot be unpacked must not be taken for an object without a status.
+    /// Both texts. An object whose texts cannot be unpacked must not be taken for one without a status.
     pub(super) fn texts(&self) -> Result<(String, String), Invalid> {
         let [first, second] = self.lengths;
         let unpacked = Codec::lock().unpack(&self.bytes, first + second).ok();
@@ -73,28 +43,28 @@ impl CompressedJson {
     }
 }
 
-/// What packs and unpacks: one of each, for a new one takes 300 KiB at each time, and an allocator that puts what stays
-/// between them never gets that back.
+/// Packs and unpacks. The process has one, because each new one would take 300 KiB for a moment, and an allocator that places
+/// lasting memory in between never gets these back.
 struct Codec {
     packer: Compress,
     unpacker: Decompress,
 }
 
-static PRESS: LazyLock<Mutex<Codec>> = LazyLock::new(|| {
+static CODEC: LazyLock<Mutex<Codec>> = LazyLock::new(|| {
     Mutex::new(Codec { packer: Compress::new(Compression::default(), false), unpacker: Decompress::new(false) })
 });
 
 impl Codec {
     fn lock() -> MutexGuard<'static, Self> {
-        // It begins anew each time, whatever stopped the last one.
-        PRESS.lock().unwrap_or_else(PoisonError::into_inner)
+        // Each use resets it, so a panic during the last one does no harm.
+        CODEC.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn pack(&mut self, texts: [&str; 2]) -> io::Result<Vec<u8>> {
         let texts = texts.concat();
         self.packer.reset();
-        self.packer.set_dictionary(EXPECTED.as_bytes())?;
-        // More than deflate ever makes of a text, so that it is finished in one step.
+        self.packer.set_dictionary(DICTIONARY.as_bytes())?;
+        // More room than deflate ever needs for a text, so one step is enough.
         let mut packed = Vec::with_capacity(texts.len() + texts.len() / 8 + 64);
         let status = self.packer.compress_vec(texts.as_bytes(), &mut packed, FlushCompress::Finish)?;
         if status == Status::StreamEnd { Ok(packed) } else { Err(ErrorKind::WriteZero.into()) }
@@ -102,8 +72,8 @@ impl Codec {
 
     fn unpack(&mut self, packed: &[u8], length: usize) -> io::Result<Vec<u8>> {
         self.unpacker.reset(false);
-        self.unpacker.set_dictionary(EXPECTED.as_bytes())?;
-        // Without any room the end of an empty text would not be found.
+        self.unpacker.set_dictionary(DICTIONARY.as_bytes())?;
+        // With no room at all, the end of an empty text would not be found.
         let mut texts = Vec::with_capacity(length.max(1));
         let status = self.unpacker.decompress_vec(packed, &mut texts, FlushDecompress::Finish)?;
         if status == Status::StreamEnd { Ok(texts) } else { Err(ErrorKind::UnexpectedEof.into()) }
