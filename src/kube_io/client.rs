@@ -1,4 +1,4 @@
-//! Clients for the API server, with the defaults that would hurt us turned off. IO.
+//! Clients for the API server, with safeguards instead of kube's harmful defaults. IO.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,21 +12,26 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tower::util::MapResponseLayer;
 
-use super::watch::SILENCE;
 use crate::clock::Clock;
 
-/// Deadline of every call but watches. Shorter than the time that a create has at least left when it is sent.
+/// Deadline of every call but watches. Shorter than the time that any create has left when it is sent.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(9);
 
-/// Measures against defaults of kube that would hurt us. All are on; a test turns one off to show what it is good for.
+/// The API server ends a watch after this time, and the operator begins another: at the latest then it notices a dead
+/// connection.
+pub(super) const WATCH_SECONDS: u64 = 45;
+/// Longest silence on a watch. The API server should have ended it before.
+const SILENCE: Duration = Duration::from_secs(WATCH_SECONDS + 15);
+
+/// Safeguards against harmful defaults of kube. All are on; a test turns one off to show that it is needed.
 #[derive(Clone, Copy, Debug)]
 pub struct Safeguards {
-    /// A client repeats nothing by itself. Kube's default repeats a POST up to fifteen times and obeys any `Retry-After`
+    /// The client repeats no request by itself. Kube's default repeats a POST up to fifteen times and obeys any `Retry-After`
     /// (kube-rs/kube#2082).
     pub no_repeats: bool,
     /// Deadline of every call but watches. Kube's default is none.
     pub call_deadline: Option<Duration>,
-    /// Longest silence on a watch. Without it a dead connection is never noticed.
+    /// Longest silence on a watch. Without it the operator never notices a dead connection.
     pub watch_silence: Option<Duration>,
 }
 
@@ -36,14 +41,14 @@ impl Default for Safeguards {
     }
 }
 
-/// A client and what guards its calls.
+/// A client and the safeguards of its calls.
 #[derive(Clone)]
 pub struct Guarded {
     pub(super) client: Client,
     pub(super) safeguards: Safeguards,
 }
 
-/// Two clients of one API server, so that slow reads hold up no write.
+/// Two clients of one API server, so that slow reads delay no write.
 #[derive(Clone)]
 pub struct Clients {
     /// For gets, lists and watches.
@@ -87,10 +92,10 @@ fn server_date(headers: &header::HeaderMap) -> Option<jiff::Timestamp> {
 /// Why a call brought no result.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// The API server said no: it has done nothing.
+    /// The API server refused the call and did nothing.
     #[error("{}", .0.message)]
     Refused(Box<Status>),
-    /// Whether it was done is not known: no reply in time, a broken connection, a 5xx.
+    /// No reply in time, a broken connection, or a 5xx: the call may or may not have been carried out.
     #[error("no certain reply: {0}")]
     Unknown(String),
     /// The reply could not be read.
@@ -120,7 +125,7 @@ pub async fn call<T: DeserializeOwned>(client: &Guarded, request: Request<Vec<u8
     Ok(serde_json::from_str(&text)?)
 }
 
-/// Reads what is at this path, within the deadline of a call. `None` where there is nothing.
+/// Reads the object at this path, within the deadline of a call. `None` if there is none.
 pub async fn get_opt<T: DeserializeOwned>(client: &Guarded, path: &str) -> Result<Option<T>, CallError> {
     match call(client, Request::get(path).body(Vec::new())?).await {
         Ok(found) => Ok(Some(found)),
@@ -129,7 +134,7 @@ pub async fn get_opt<T: DeserializeOwned>(client: &Guarded, path: &str) -> Resul
     }
 }
 
-/// Waits no longer than this.
+/// Waits for `work`, up to this limit.
 pub(super) async fn within<T>(limit: Option<Duration>, work: impl Future<Output = T>) -> Result<T, CallError> {
     let Some(limit) = limit else { return Ok(work.await) };
     let late = |_| CallError::Unknown(format!("nothing was heard within {} s", limit.as_secs()));

@@ -6,30 +6,31 @@ use serde_json::value::RawValue;
 
 use super::client::{CallError, Guarded, call};
 
-/// What is listed.
+/// A list request.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Listing<'a> {
     /// URL path of the collection.
     pub path: &'a str,
-    /// Selector of labels, URL-encoded. Empty: everything.
+    /// Label selector, URL-encoded. Empty: everything.
     pub selector: &'a str,
-    /// Which state the list is to be of.
+    /// The state that is listed.
     pub version: ResourceVersion<'a>,
-    /// What is accepted instead of plain JSON.
+    /// `Accept`, if it is not plain JSON.
     pub accept: Option<&'static str>,
-    /// Most objects of one page.
+    /// Largest number of objects in one page.
     pub page: u32,
 }
 
-/// Which state a list is of, in the words of the Kubernetes API.
+/// Which state is listed, in the words of the Kubernetes API.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum ResourceVersion<'a> {
-    /// For a resource that changes seldom the API server may wait 100 ms, until it is sure that nothing is newer (KEP-2340).
+    /// The newest one. For a resource that changes seldom, the API server may wait 100 ms until it is sure that nothing is
+    /// newer (KEP-2340).
     #[default]
     MostRecent,
     /// This one.
     Exact(&'a str),
-    /// What the API server has at hand, usually some milliseconds old.
+    /// The one in the API server's cache, usually some milliseconds old.
     Any,
 }
 
@@ -38,16 +39,15 @@ impl ResourceVersion<'_> {
         match self {
             Self::MostRecent => String::new(),
             Self::Exact(version) => format!("&resourceVersion={version}&resourceVersionMatch=Exact"),
-            // With 0 it would not keep to the size of a page.
+            // With 0 the API server would ignore the size of a page.
             Self::Any => "&resourceVersion=1&resourceVersionMatch=NotOlderThan".to_owned(),
         }
     }
 }
 
-/// Shows `see` every object, in pages that the API server reads one after the other, and returns the resourceVersion that
-/// all of them are of.
+/// Calls `see` with every object, page by page, and returns the resourceVersion that all of them are of.
 ///
-/// A list that takes longer than the API server remembers ends as 410; what was seen until then is not all.
+/// A list that takes longer than the API server keeps old versions ends with 410. It is then incomplete.
 pub async fn list(client: &Guarded, what: Listing<'_>, mut see: impl FnMut(&str)) -> Result<String, CallError> {
     let mut query = what.version.query();
     loop {
@@ -63,7 +63,7 @@ pub async fn list(client: &Guarded, what: Listing<'_>, mut see: impl FnMut(&str)
         if page.metadata.next.is_empty() {
             return Ok(page.metadata.resource_version);
         }
-        // The token says which version is meant.
+        // The token contains the version, too.
         query = format!("&continue={}", page.metadata.next);
     }
 }
@@ -71,7 +71,7 @@ pub async fn list(client: &Guarded, what: Listing<'_>, mut see: impl FnMut(&str)
 #[derive(Deserialize)]
 struct Page {
     metadata: Meta,
-    /// Null where a list is empty: what Go writes for a list that was never made.
+    /// Go writes null for a list that was never made, so an empty list may be null.
     #[serde(default)]
     items: Option<Vec<Box<RawValue>>>,
 }

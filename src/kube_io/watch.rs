@@ -1,8 +1,8 @@
 //! One supervised list-and-watch per kind and scope. IO.
 //!
-//! `kube_runtime::watcher` keeps bookmarks and reconnects to itself, but "how long ago did this watch hear anything" is a
-//! fact that decisions rest on: run knowledge is only good while its watch is young. It also repeats a refused
-//! resourceVersion for ever when HTTP 410 comes as a status. Hence this loop, on kube's own transport.
+//! Decisions depend on how long ago a watch heard the API server: knowledge of runs counts only while its watch is young.
+//! `kube_runtime::watcher` does not show bookmarks and reconnects, and it repeats a refused resourceVersion for ever when
+//! HTTP 410 comes as a status. Hence this loop, on kube's own transport.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,40 +14,36 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::{
-    client::{CallError, Guarded, within},
+    client::{CallError, Guarded, WATCH_SECONDS, within},
     list::{self, Listing},
     record::names,
 };
 use crate::clock::Clock;
 
-/// Items of one page: small, because a page is held as text while it is read.
+/// Items of one page of a list. Small, because the text of a whole page is in memory while it is read.
 const PAGE: u32 = 100;
-/// After this the server ends a watch, and it is begun anew: a dead connection is noticed at the latest then.
-const WATCH_SECONDS: u64 = 45;
-/// Longest silence on a watch that the server should have ended.
-pub(super) const SILENCE: Duration = Duration::from_secs(WATCH_SECONDS + 15);
 /// First and longest pause after a failure. A watch that lasted longer than the longest did not fail.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
 
-/// What a watch is to follow.
+/// The objects that a watch covers.
 #[derive(Clone, Debug)]
 pub struct Scope {
     /// Path of the collection, as in `/apis/batch/v1/namespaces/a/jobs`.
     pub path: String,
     /// Label selector, URL-encoded where needed; empty for all.
     pub selector: String,
-    /// Whether metadata is enough: the rest of the objects is then not even sent.
+    /// Whether metadata is enough: then the API server does not send the rest.
     pub metadata_only: bool,
 }
 
-/// What is accepted where metadata is enough, of a list and of a watch. A server that cannot leave the rest out sends it.
+/// `Accept` of a list and of a watch where metadata is enough. A server that cannot leave out the rest sends it.
 const METADATA: (&str, &str) = (
     "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json",
     "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json",
 );
 
 impl Scope {
-    /// Everything of the objects at this path that this selector (URL-encoded) selects.
+    /// The whole objects at this path that this selector (URL-encoded) selects.
     pub const fn whole(path: String, selector: String) -> Self {
         Self { path, selector, metadata_only: false }
     }
@@ -66,9 +62,9 @@ impl Scope {
     }
 }
 
-/// What takes in the objects. Called in order, by one task.
+/// Receives the objects. One task calls it, in the order of the changes.
 pub trait Sink: Send {
-    /// A complete list begins; objects that it does not name are gone once it is committed.
+    /// A complete list begins. Once it is committed, objects that it does not name are gone.
     fn begin(&mut self);
     /// An object of the list.
     fn listed(&mut self, object: &str);
@@ -78,45 +74,45 @@ pub trait Sink: Send {
     fn applied(&mut self, object: &str);
     /// An object is gone.
     fn deleted(&mut self, object: &str);
-    /// The API server was heard.
+    /// The API server sent something.
     fn contact(&mut self);
     /// The kind is not installed.
     fn missing(&mut self);
-    /// The watch does not work, and why.
+    /// The watch failed with this error.
     fn failed(&mut self, error: &str);
 }
 
 /// Follows the scope until it is cancelled.
 pub async fn follow(client: Guarded, clock: Arc<Clock>, scope: Scope, mut sink: impl Sink, stop: CancellationToken) {
     let mut pauses = Pauses { clock, next: PAUSES.0 };
-    // What the log has been told of the present trouble, so that it is told once.
-    let mut told = String::new();
+    // The last error that was logged as a warning: a warning is not repeated.
+    let mut warned = String::new();
     while !stop.is_cancelled() {
         let ended = tokio::select! {
             () = stop.cancelled() => return,
             ended = session(&client, &scope, &mut sink, &mut pauses) => ended,
         };
         if pauses.next == PAUSES.0 {
-            told.clear();
+            warned.clear();
         }
         match ended {
             CallError::Refused(status) if status.code == 404 => {
                 debug!(path = scope.path, "the kind is not installed");
                 sink.missing();
             }
-            // Our version is too old for the server, as an event or as a status.
+            // The API server has forgotten the version; it says so by an event or by a status.
             CallError::Refused(status) if status.code == 410 => {
                 debug!(path = scope.path, "the version is gone; listing anew");
             }
             error => {
                 let error = error.to_string();
-                if error == told {
+                if error == warned {
                     debug!(path = scope.path, error, "watch failed again");
                 } else {
                     warn!(path = scope.path, error, "watch failed; trying again");
                 }
                 sink.failed(&error);
-                told = error;
+                warned = error;
             }
         }
         tokio::select! {
@@ -126,7 +122,7 @@ pub async fn follow(client: Guarded, clock: Arc<Clock>, scope: Scope, mut sink: 
     }
 }
 
-/// How long to wait before the server is asked again: longer and longer, until a watch works.
+/// The pauses between attempts: longer and longer, until a watch works.
 struct Pauses {
     clock: Arc<Clock>,
     next: Duration,
@@ -139,14 +135,14 @@ impl Pauses {
         self.clock.sleep_until(self.clock.mono() + pause).await;
     }
 
-    /// A watch works. A list that succeeds is no sign of that: a watch that fails after each would have the server list
-    /// without end.
+    /// A watch works. A list that succeeds does not show that: if each watch after it failed, the operator would list without
+    /// end.
     fn reset(&mut self) {
         self.next = PAUSES.0;
     }
 }
 
-/// One complete list and the watches that continue it, up to an error that only a new list helps against.
+/// One complete list and the watches that continue it, up to an error after which the operator must list again.
 async fn session(client: &Guarded, scope: &Scope, sink: &mut impl Sink, pauses: &mut Pauses) -> CallError {
     let mut version = match list(client, scope, sink).await {
         Ok(version) => version,
@@ -162,7 +158,7 @@ async fn session(client: &Guarded, scope: &Scope, sink: &mut impl Sink, pauses: 
         match ended {
             Err(error) => return error,
             Ok(()) if lasted => {}
-            // A server that ends every watch at once must not be asked without end.
+            // If the API server ends every watch at once, the operator must not begin new ones without a pause.
             Ok(()) => pauses.pause().await,
         }
     }
@@ -182,7 +178,7 @@ async fn list(client: &Guarded, scope: &Scope, sink: &mut impl Sink) -> Result<S
     Ok(version)
 }
 
-/// One watch request, to its regular end. A version that is gone, and any other error, is returned.
+/// One watch request, up to its regular end or to an error, which may be that the version is gone.
 async fn watch(
     client: &Guarded,
     scope: &Scope,
