@@ -93,6 +93,7 @@ mod tests {
     fn usual_object_takes_a_quarter_of_its_text() {
         let packed = CompressedJson::new(SPEC, STATUS);
         assert_eq!(packed.texts().unwrap(), (SPEC.to_owned(), STATUS.to_owned()));
+        println!("{} of {} bytes", packed.bytes.len(), SPEC.len() + STATUS.len());
         assert!(packed.bytes.len() * 4 < SPEC.len() + STATUS.len(), "{}", packed.bytes.len());
     }
 

@@ -18,8 +18,8 @@ pub const YOUNG: Duration = Duration::from_mins(2);
 pub trait Stored: Send + Sync + Sized + 'static {
     /// How entries are found otherwise than by uid.
     type Index: Index<Self>;
-    /// Whether it is knowledge that the kind is not installed: then nothing of it exists. Otherwise the store keeps what it
-    /// has and waits for a list.
+    /// Whether the operator works without the kind. If it does, a kind that is not installed is known to have no objects; if
+    /// not, the store keeps its entries and waits for the next list.
     const OPTIONAL: bool;
 
     /// `metadata.uid`.

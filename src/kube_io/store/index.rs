@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 /// Finds the entries of a store. Each uid is in it once.
 pub trait Index<T>: Default + Send + Sync + 'static {
-    /// Adds an entry whose uid is not in it. May make it share texts with another entry before.
+    /// Adds an entry whose uid is not in it. The entry may come to share texts with another one.
     fn add(&mut self, entry: T) -> Arc<T>;
 
     /// Removes an entry that was added.

@@ -94,7 +94,9 @@ impl<T: Stored> StoreSink<T> {
 
     fn know(&self, seen: Option<u64>, gone: impl Fn(&T) -> bool) {
         let (removed, changed) = self.store.know(self.scope.as_deref(), seen, &self.unreadable, gone);
-        removed.iter().for_each(|entry| (self.changed)(entry));
+        for entry in &removed {
+            (self.changed)(entry);
+        }
         if changed {
             (self.known)();
         }
