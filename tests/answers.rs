@@ -12,9 +12,11 @@ use modelsync::{
 use serde::Deserialize;
 use serde_json::Value;
 
-mod dice;
+mod support {
+    pub mod dice;
+}
 
-use dice::Dice;
+use support::dice::Dice;
 
 /// Generated bodies in all.
 const GENERATED: usize = 60_000;

@@ -35,12 +35,14 @@ use modelsync::{
 };
 use serde_json::{Value, json};
 
-mod every_state;
+mod support {
+    pub mod every_state;
+    pub mod kstatus;
+}
 
-use every_state::{
-    Found, compare,
+use support::{
+    every_state::{Found, compare, shown},
     kstatus::{Verdict, kstatus},
-    shown,
 };
 
 const UID: &str = "6f1c1e0e-0000-4000-8000-000000000001";

@@ -41,9 +41,11 @@ use modelsync::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-mod dice;
+mod support {
+    pub mod dice;
+}
 
-use dice::Dice;
+use support::dice::Dice;
 
 /// Generated worlds in all.
 const GENERATED: u64 = 100_000;

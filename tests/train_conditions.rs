@@ -32,11 +32,16 @@ use modelsync::{
 };
 use serde_json::{Value, json};
 
-mod a_train;
-mod every_state;
+mod support {
+    pub mod a_train;
+    pub mod every_state;
+    pub mod kstatus;
+}
 
-use a_train::{EARLIER, NAME, UID, draft, instant, record, run_uid, value, written};
-use every_state::{Found, compare, shown};
+use support::{
+    a_train::{self, EARLIER, NAME, UID, draft, instant, record, run_uid, value, written},
+    every_state::{Found, compare, shown},
+};
 
 const MINUTE: Duration = Duration::from_mins(1);
 

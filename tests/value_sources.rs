@@ -3,8 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests fail by panicking")]
 
-mod git_server;
-mod value_reader;
+mod support {
+    pub mod git_server;
+    pub mod value_reader;
+}
 
 use std::collections::BTreeMap;
 
@@ -13,7 +15,7 @@ use modelsync::core::poll::response::PollErrorKind;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use self::{
+use self::support::{
     git_server::GitServer,
     value_reader::{attributes, read},
 };

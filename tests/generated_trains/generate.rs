@@ -23,8 +23,10 @@ use serde_json::{Value, json};
 
 use super::{
     LIMITS, World,
-    a_train::{EARLIER, NAME, PROCESS, UID, draft, ended, instant, record, run, value, written},
-    dice::Dice,
+    support::{
+        a_train::{EARLIER, NAME, PROCESS, UID, draft, ended, instant, record, run, value, written},
+        dice::Dice,
+    },
 };
 
 impl World {

@@ -23,16 +23,19 @@ use modelsync::{
 };
 use serde_json::json;
 
-#[path = "../a_train/mod.rs"]
-mod a_train;
-#[path = "../dice/mod.rs"]
-mod dice;
 mod generate;
 mod promises;
+#[path = "../support"]
+mod support {
+    pub mod a_train;
+    pub mod dice;
+}
 
-use a_train::{UID, record, run};
-use dice::Dice;
 use promises::check;
+use support::{
+    a_train::{self, UID, record, run},
+    dice::Dice,
+};
 
 /// Generated worlds in all.
 const GENERATED: u64 = 20_000;

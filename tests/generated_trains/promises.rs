@@ -22,7 +22,7 @@ use modelsync::{
 
 use super::{
     World,
-    a_train::{PROCESS, written},
+    support::a_train::{PROCESS, written},
 };
 
 /// Largest status, in bytes.

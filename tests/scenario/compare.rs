@@ -18,7 +18,6 @@ use modelsync::{
 use serde_json::{Value, json};
 
 use crate::{
-    git_server::GitServer,
     harness::{
         Reply, World,
         audit::Audit,
@@ -26,6 +25,7 @@ use crate::{
         scenario,
         world::parameter,
     },
+    support::git_server::GitServer,
 };
 
 /// Applies a ConfigMap of the world's namespace.

@@ -5,9 +5,12 @@
 //! `default` at level 1 is used if it is up.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests fail by panicking")]
 
-#[path = "../git_server/mod.rs"]
-mod git_server;
 mod harness;
+#[path = "../support"]
+mod support {
+    pub mod git_server;
+    pub mod kstatus;
+}
 
 mod admission;
 mod ancestor;

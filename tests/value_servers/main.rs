@@ -2,9 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests fail by panicking")]
 
-#[path = "../value_reader/mod.rs"]
-mod value_reader;
-
 mod mlflow;
 mod prometheus;
 mod server;
+#[path = "../support"]
+mod support {
+    pub mod value_reader;
+}

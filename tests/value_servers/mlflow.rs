@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     server::{Place, Server, client, installed},
-    value_reader::{attributes, read},
+    support::value_reader::{attributes, read},
 };
 
 const MODEL: &str = "org code's labels";

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     server::{Place, Server, installed},
-    value_reader::{attributes, read},
+    support::value_reader::{attributes, read},
 };
 
 /// What is scraped.

@@ -4,8 +4,6 @@ pub mod audit;
 pub mod cluster;
 pub mod endpoint;
 pub mod fault;
-#[path = "../../kstatus/mod.rs"]
-pub mod kstatus;
 pub mod looks;
 pub mod proxy;
 pub mod tekton;

@@ -23,10 +23,10 @@ use super::{
     Reply,
     cluster::{Cluster, api, apply, eventually},
     endpoint::Endpoint,
-    kstatus::{Verdict, kstatus},
     proxy::Proxy,
     tekton,
 };
+use crate::support::kstatus::{Verdict, kstatus};
 
 /// How long a scenario waits for anything.
 pub const DEADLINE: Duration = Duration::from_mins(1);

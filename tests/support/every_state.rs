@@ -5,10 +5,7 @@ use std::{collections::BTreeMap, fmt::Debug};
 use modelsync::api::Condition;
 use serde_json::Value;
 
-#[path = "../kstatus/mod.rs"]
-pub mod kstatus;
-
-use kstatus::{Verdict, kstatus};
+use super::kstatus::{Verdict, kstatus};
 
 /// What a state comes to.
 pub struct Found<R> {
