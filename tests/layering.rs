@@ -1,13 +1,21 @@
-//! Which module may use which: the layers of ARCHITECTURE.md as a table, checked against every path in `src/`.
-//!
-//! Source is read as tokens, not as text: strings and comments hold no path, and paths inside macros count. Groups,
-//! renames, `self` and `super` are resolved; what cannot be resolved is an error.
+//! Which module may use which: the layers of ARCHITECTURE.md as a table, checked against every path in `src/`; and no files
+//! use each other in a circle.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, path::Path};
 
-use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
+mod support {
+    pub mod file_graph;
+    pub mod paths;
+    pub mod source_files;
+}
+
+use support::{
+    file_graph::{circles, graph},
+    paths::{Found, paths},
+    source_files::{SourceFile, sources},
+};
 
 /// Each module of `src/` and what it may use of the others. The order is that of the layers.
 const MAY_USE: &[(&str, &[&str])] = &[
@@ -21,7 +29,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("schedule", &["api", "core", "port", "clock"]),
     ("telemetry", &["api", "core"]),
     ("lineage", &["api", "core"]),
+    ("generate", &["api", "core", "runs", "kube_io"]),
     ("controller", &["api", "core", "port", "clock", "kube_io", "schedule", "telemetry", "lineage"]),
+    ("receiver", &["api", "core", "port", "clock", "kube_io", "telemetry"]),
+    ("dashboard", &["api", "core", "port", "clock", "kube_io", "telemetry"]),
+    ("diff_server", &["api", "core", "port", "clock", "source", "telemetry"]),
+    // It reads from a user's machine: no part of the operator's loops.
+    ("plugin", &["api", "core", "clock", "kube_io"]),
     (
         "app",
         &[
@@ -36,13 +50,54 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "telemetry",
             "lineage",
             "controller",
+            "receiver",
+            "dashboard",
+            "diff_server",
         ],
     ),
     // The command line makes settings of flags, and settings belong to whom they set.
     // `verify` reads and proves without a controller.
-    ("cli", &["api", "core", "clock", "source", "kube_io", "telemetry", "lineage", "app"]),
+    ("cli", &["api", "core", "clock", "source", "kube_io", "telemetry", "lineage", "generate", "plugin", "app"]),
     ("main", &["app", "cli", "telemetry"]),
 ];
+
+/// Modules of the table that do not exist yet.
+const PLANNED: &[&str] = &["generate", "receiver", "dashboard", "diff_server", "plugin"];
+
+/// Files of `src/` that use each other in a circle. This list may only shrink.
+const KNOWN: &[&[&str]] = &[
+    &["core/poll/request.rs", "core/poll/response.rs"],
+    &["core/sync/attempt.rs", "core/sync/decide.rs"],
+    &["core/sync/facts.rs", "core/sync/serves.rs", "core/sync/validate.rs"],
+    &[
+        "core/train/attempt.rs",
+        "core/train/close.rs",
+        "core/train/idle.rs",
+        "core/train/judge.rs",
+        "core/train/manual.rs",
+        "core/train/plan.rs",
+        "core/train/summarise.rs",
+    ],
+    &["core/train/facts.rs", "core/train/parameters.rs", "core/train/validate.rs"],
+    &["kube_io/client.rs", "kube_io/list.rs", "kube_io/watch.rs"],
+    // A `mod.rs` and files of its folder.
+    &["app/components.rs", "app/mod.rs"],
+    &["cli/controller.rs", "cli/mod.rs", "cli/verify.rs"],
+    &[
+        "core/freshness/answered.rs",
+        "core/freshness/evaluate.rs",
+        "core/freshness/mod.rs",
+        "core/freshness/parse.rs",
+        "core/freshness/schedule.rs",
+    ],
+    &["core/gate/evaluate.rs", "core/gate/mod.rs"],
+    &["core/results/message.rs", "core/results/mod.rs"],
+    &["core/version/chain/mod.rs", "core/version/chain/verify.rs"],
+    &["source/http/clients.rs", "source/http/failure.rs", "source/http/head.rs", "source/http/mod.rs"],
+];
+
+/// Where a decision about one kind names the module of the other kind. This list may only shrink.
+const CROSSINGS: &[(&str, &str)] = &[("core/sync/serves.rs", "crate::core::train::Follower")];
 
 /// Beginnings of paths that only some modules may use.
 const ONLY: &[(&[&str], &[&str])] = &[
@@ -55,12 +110,12 @@ const ONLY: &[(&[&str], &[&str])] = &[
     (&["kube", "Config"], &["app", "kube_io"]),
     (&["kube", "config"], &["app", "kube_io"]),
     (&["reqwest"], &["source", "lineage"]),
-    (&["axum"], &["telemetry"]),
+    (&["axum"], &["telemetry", "receiver", "dashboard", "diff_server"]),
     (&["clap"], &["cli", "main", "telemetry"]),
 ];
 
 /// Modules without side effects, and beginnings of paths that would bring some in.
-const PURE: &[&str] = &["api", "core", "port", "runs"];
+const PURE: &[&str] = &["api", "core", "port", "runs", "generate"];
 const EFFECTS: &[&[&str]] = &[
     &["tokio"],
     &["tokio_util"],
@@ -78,141 +133,14 @@ const EFFECTS: &[&[&str]] = &[
     &["std", "time", "SystemTime"],
 ];
 
-/// A path in a source file.
-#[derive(Debug, PartialEq, Eq)]
-struct Found {
-    /// Its segments, resolved from the crate's root where it is one of ours: `crate`, `api`, `keys`.
-    path: Vec<String>,
-    line: usize,
+/// Files of `src/` with their modules.
+fn src() -> Vec<SourceFile> {
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "lib.rs")
 }
 
-/// Every path of a file whose module is `module` (empty for the crate's root).
-fn paths(source: &str, module: &[&str]) -> Result<Vec<Found>, String> {
-    let tokens: TokenStream = source.parse().map_err(|error| format!("cannot be read: {error}"))?;
-    let mut found = Vec::new();
-    let module = module.iter().map(ToString::to_string).collect::<Vec<_>>();
-    scan(&tokens.into_iter().collect::<Vec<_>>(), &module, &mut found)?;
-    Ok(found)
-}
-
-fn scan(tokens: &[TokenTree], module: &[String], found: &mut Vec<Found>) -> Result<(), String> {
-    let mut at = 0;
-    while let Some(token) = tokens.get(at) {
-        match token {
-            TokenTree::Ident(word) if word == "mod" && body(tokens, at + 2).is_some() => {
-                let inner = [module, &[tokens[at + 1].to_string()]].concat();
-                scan(body(tokens, at + 2).unwrap_or_default().as_slice(), &inner, found)?;
-                at += 3;
-            }
-            TokenTree::Ident(_) => at = one_path(tokens, at, &[], module, found)?,
-            // `pub(crate)` and its kin name no path, but for `pub(in …)`.
-            TokenTree::Group(group) if is_visibility(tokens, at) => {
-                let inside: Vec<_> = group.stream().into_iter().collect();
-                if inside.len() > 1 {
-                    scan(&inside[1..], module, found)?;
-                }
-                at += 1;
-            }
-            TokenTree::Group(group) => {
-                scan(&group.stream().into_iter().collect::<Vec<_>>(), module, found)?;
-                at += 1;
-            }
-            _ => at += 1,
-        }
-    }
-    Ok(())
-}
-
-/// Takes in the path that begins at `at`, with its groups, and returns where to go on.
-fn one_path(
-    tokens: &[TokenTree],
-    mut at: usize,
-    prefix: &[String],
-    module: &[String],
-    found: &mut Vec<Found>,
-) -> Result<usize, String> {
-    let mut segments = prefix.to_vec();
-    loop {
-        let line = tokens[at].span().start().line;
-        match &tokens[at] {
-            TokenTree::Ident(word) => segments.push(word.to_string().trim_start_matches("r#").to_owned()),
-            TokenTree::Punct(star) if star.as_char() == '*' => segments.push("*".to_owned()),
-            TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => {
-                let inside: Vec<_> = group.stream().into_iter().collect();
-                for member in inside.split(|token| matches!(token, TokenTree::Punct(comma) if comma.as_char() == ',')) {
-                    if !member.is_empty() {
-                        one_path(member, 0, &segments, module, found)?;
-                    }
-                }
-                return Ok(at + 1);
-            }
-            // A type's parameters, or the pattern of a macro: the path has ended.
-            _ => return Ok(at),
-        }
-        at += 1;
-        if !is_double_colon(tokens, at) || tokens.get(at + 2).is_none() || is_open_angle(tokens, at + 2) {
-            if segments.len() > 1 || segments == ["crate"] {
-                found.push(Found { path: resolve(&segments, module, line)?, line });
-            }
-            return Ok(at);
-        }
-        at += 2;
-    }
-}
-
-/// The path from the crate's root, where it is one of ours.
-fn resolve(segments: &[String], module: &[String], line: usize) -> Result<Vec<String>, String> {
-    let mut rest = segments;
-    let mut base = match segments[0].as_str() {
-        "crate" | "modelsync" => Vec::new(),
-        "self" | "super" => module.to_vec(),
-        _ => return Ok(segments.to_vec()),
-    };
-    while let [first, others @ ..] = rest {
-        match first.as_str() {
-            "crate" | "modelsync" | "self" => {}
-            "super" => {
-                base.pop().ok_or_else(|| format!("line {line}: {} leaves the crate", segments.join("::")))?;
-            }
-            _ => break,
-        }
-        rest = others;
-    }
-    base.extend_from_slice(rest);
-    match base.first().map(String::as_str) {
-        None => Err(format!("line {line}: {} names the whole crate: name the module", segments.join("::"))),
-        Some("*") => Err(format!("line {line}: {} takes in the whole crate: name the module", segments.join("::"))),
-        Some(_) => Ok([vec!["crate".to_owned()], base].concat()),
-    }
-}
-
-fn body(tokens: &[TokenTree], at: usize) -> Option<Vec<TokenTree>> {
-    match tokens.get(at) {
-        Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Brace => {
-            Some(group.stream().into_iter().collect())
-        }
-        _ => None,
-    }
-}
-
-fn is_visibility(tokens: &[TokenTree], at: usize) -> bool {
-    let after_pub = at > 0 && matches!(&tokens[at - 1], TokenTree::Ident(word) if word == "pub");
-    let TokenTree::Group(group) = &tokens[at] else { return false };
-    let first = group.stream().into_iter().next();
-    after_pub
-        && matches!(first, Some(TokenTree::Ident(word)) if ["crate", "super", "self", "in"].contains(&word.to_string().as_str()))
-}
-
-fn is_double_colon(tokens: &[TokenTree], at: usize) -> bool {
-    let colon = |at: usize| match tokens.get(at) {
-        Some(TokenTree::Punct(punct)) if punct.as_char() == ':' => Some(punct.spacing()),
-        _ => None,
-    };
-    colon(at) == Some(Spacing::Joint) && colon(at + 1).is_some()
-}
-
-fn is_open_angle(tokens: &[TokenTree], at: usize) -> bool {
-    matches!(&tokens[at], TokenTree::Punct(punct) if punct.as_char() == '<')
+/// Files of `xtask/src/` with their modules.
+fn xtask() -> Vec<SourceFile> {
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("xtask/src"), "main.rs")
 }
 
 /// What of a file's paths breaks a rule, in words.
@@ -247,64 +175,65 @@ fn offences(module: &str, found: &[Found]) -> Vec<String> {
     offences
 }
 
-/// Files of `src/` with their module paths: `core/sync/mod.rs` is `core::sync`.
-fn sources() -> Vec<(String, Vec<String>, String)> {
-    let mut sources = Vec::new();
-    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut Vec::new(), &mut sources);
-    sources
-}
-
-fn collect(dir: &Path, module: &mut Vec<String>, sources: &mut Vec<(String, Vec<String>, String)>) {
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-        if path.is_dir() {
-            module.push(name);
-            collect(&path, module, sources);
-            module.pop();
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let own = if name == "mod" || (module.is_empty() && name == "lib") { Vec::new() } else { vec![name] };
-            sources.push((
-                path.display().to_string(),
-                [module.clone(), own].concat(),
-                fs::read_to_string(&path).unwrap(),
-            ));
-        }
-    }
-}
-
 #[test]
 fn no_module_uses_what_its_layer_may_not() {
     let mut all = Vec::new();
-    for (file, module, source) in sources() {
+    for SourceFile { name, module, text } in src() {
         let names: Vec<_> = module.iter().map(String::as_str).collect();
         // The crate's root only lists its modules.
         let Some(first) = names.first() else { continue };
-        let offences = match paths(&source, &names) {
+        let offences = match paths(&text, &names) {
             Ok(found) => offences(first, &found),
             Err(problem) => vec![problem],
         };
-        all.extend(offences.into_iter().map(|offence| format!("{file}: {offence}")));
+        all.extend(offences.into_iter().map(|offence| format!("src/{name}: {offence}")));
     }
     assert!(all.is_empty(), "{}", all.join("\n"));
 }
 
 #[test]
-fn every_module_of_the_table_exists() {
-    let modules: Vec<_> = sources().into_iter().filter_map(|(_, module, _)| module.into_iter().next()).collect();
+fn every_module_of_the_table_exists_or_is_planned() {
+    let modules: BTreeSet<_> = src().into_iter().filter_map(|file| file.module.into_iter().next()).collect();
     for (name, _) in MAY_USE {
-        assert!(modules.iter().any(|module| module == name), "{name} is in the table and not in src/");
+        let planned = PLANNED.contains(name);
+        assert!(modules.contains(*name) || planned, "{name} is in the table and not in src/");
+        assert!(!(modules.contains(*name) && planned), "{name} exists: take it off the list of planned modules");
     }
 }
 
 #[test]
-fn the_table_has_no_cycle() {
-    for (index, (module, used)) in MAY_USE.iter().enumerate() {
-        for name in *used {
-            let below = MAY_USE.iter().position(|(other, _)| other == name).unwrap();
-            assert!(below < index, "{module} uses {name}, which stands at or above it");
-        }
+fn decisions_about_a_model_sync_and_about_a_model_train_do_not_name_each_other() {
+    let mut crossings = BTreeSet::new();
+    for SourceFile { name, module, text } in src() {
+        let names: Vec<_> = module.iter().map(String::as_str).collect();
+        let other = match names.as_slice() {
+            ["core", "sync", ..] => "train",
+            ["core", "train", ..] => "sync",
+            _ => continue,
+        };
+        let found = paths(&text, &names).unwrap();
+        let crossing = found.iter().filter(|found| found.path.iter().take(3).eq(["crate", "core", other]));
+        crossings.extend(crossing.map(|found| (name.clone(), found.path.join("::"))));
     }
+    let known = CROSSINGS.iter().map(|(file, path)| ((*file).to_owned(), (*path).to_owned())).collect();
+    assert_eq!(crossings, known, "what both kinds use belongs to a module that both may use");
+}
+
+#[test]
+fn no_files_use_each_other_in_a_circle() {
+    // The binary and the benchmark's floor are crates of their own.
+    let (mut operator, mut xtask) = (src(), xtask());
+    operator.retain(|file| file.name != "main.rs");
+    xtask.retain(|file| !file.name.starts_with("bin/"));
+    let mut found = circles(&graph(&operator));
+    let in_xtask = circles(&graph(&xtask)).into_iter();
+    found.extend(in_xtask.map(|circle| circle.iter().map(|file| format!("xtask/src/{file}")).collect()));
+    let known: BTreeSet<BTreeSet<String>> =
+        KNOWN.iter().map(|circle| circle.iter().map(ToString::to_string).collect()).collect();
+    let new: Vec<_> = found.difference(&known).collect();
+    let gone: Vec<_> = known.difference(&found).collect();
+    assert!(new.is_empty(), "files that use each other in a circle: {new:#?}\nno longer there: {gone:#?}");
+    assert!(gone.is_empty(), "take off the list of known circles: {gone:#?}");
 }
 
 mod the_reader {
@@ -399,5 +328,65 @@ mod the_reader {
     #[test]
     fn names_a_module_that_has_no_layer() {
         assert!(offences("novel", &[])[0].contains("has no layer"));
+    }
+}
+
+mod the_graph {
+    use super::*;
+
+    /// What each of these files uses, and the circles, of files that are given by name and text.
+    fn read(files: &[(&str, &str)]) -> (Vec<String>, usize) {
+        let files: Vec<_> = files
+            .iter()
+            .map(|(name, text)| SourceFile {
+                name: (*name).to_owned(),
+                module: name
+                    .trim_end_matches(".rs")
+                    .split('/')
+                    .filter(|part| !["mod", "lib"].contains(part))
+                    .map(str::to_owned)
+                    .collect(),
+                text: (*text).to_owned(),
+            })
+            .collect();
+        let graph = graph(&files);
+        let arrows = graph.iter().flat_map(|(file, used)| used.iter().map(move |used| format!("{file} > {used}")));
+        (arrows.collect(), circles(&graph).len())
+    }
+
+    #[test]
+    fn leads_through_re_exports_to_the_file_that_defines() {
+        let (arrows, circles) = read(&[
+            ("a/mod.rs", "mod b; mod c; pub use b::{B, make as create}; pub(crate) use self::c::C;"),
+            ("a/b.rs", "use super::C;"),
+            ("a/c.rs", ""),
+            ("d.rs", "use crate::a; fn f(b: a::B) { a::create() }"),
+        ]);
+        assert_eq!(arrows, ["a/b.rs > a/c.rs", "d.rs > a/b.rs", "d.rs > a/mod.rs"]);
+        assert_eq!(circles, 0);
+    }
+
+    #[test]
+    fn finds_circles_of_files_and_of_a_folder_with_its_files() {
+        let (arrows, circles) = read(&[
+            ("a/mod.rs", "mod b; pub use b::B; pub struct A(B);"),
+            ("a/b.rs", "struct B(Box<super::A>);"),
+            ("c.rs", "fn c() { crate::d::d() }"),
+            ("d.rs", "use crate::e::{self, E}; fn d() {}"),
+            ("e.rs", "fn e() { format!(\"{}\", crate::c::c()) }"),
+        ]);
+        assert_eq!(arrows, ["a/b.rs > a/mod.rs", "a/mod.rs > a/b.rs", "c.rs > d.rs", "d.rs > e.rs", "e.rs > c.rs"]);
+        assert_eq!(circles, 2);
+    }
+
+    #[test]
+    fn leaves_test_code_out() {
+        let (arrows, _) = read(&[
+            ("a.rs", "#[cfg(test)] mod tests { use crate::b::B; }"),
+            ("b/mod.rs", "#[cfg(test)]\nmod tests; fn f() { crate::c::f() }"),
+            ("b/tests.rs", "use crate::a::A;"),
+            ("c.rs", "#[derive(Clone)] struct C; fn f() {}"),
+        ]);
+        assert_eq!(arrows, ["b/mod.rs > c.rs"]);
     }
 }
