@@ -14,10 +14,14 @@ use std::{
 
 use jiff::Timestamp;
 use modelsync::{
-    api::{ModelSync, Outcome, RawObject, TemplateMetadata},
+    api::{ModelSync, ModelSyncSpec, ModelTrainSpec, Outcome, RawObject, RunSpec, RunTemplate, TemplateMetadata},
     core::{
+        invalid::Invalid,
         results::{Results, RunPods},
-        run::backend::{Observed, OwnerReference, Phase, ResultsIn, RunBackend, RunKind, RunRequest, Template},
+        run::{
+            backend::{Observed, OwnerReference, Phase, ResultsIn, RunBackend, RunKind, RunRequest, Template},
+            policy::RunPolicy,
+        },
     },
     runs,
 };
@@ -59,15 +63,6 @@ fn cases<P: for<'de> Deserialize<'de> + Default>(backend: &dyn RunBackend, file:
     serde_json::from_value(yaml(&fixtures("templates", backend).join(file))).unwrap()
 }
 
-/// The field of our objects that holds templates of a kind.
-fn field(kind: RunKind) -> &'static str {
-    match kind.kind {
-        "PipelineRun" => "spec.pipelineRunTemplate",
-        "Job" => "spec.jobTemplate",
-        other => panic!("no template field is known for {other}"),
-    }
-}
-
 fn map(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
     entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
@@ -87,7 +82,7 @@ struct PollClient {
 impl PollClient {
     fn new(backend: &dyn RunBackend, spec: Value) -> Self {
         Self {
-            field: field(backend.kind()),
+            field: backend.template_field(),
             metadata: None,
             spec: RawObject::try_from(spec).unwrap(),
             parameters: BTreeMap::new(),
@@ -107,12 +102,12 @@ impl PollClient {
         Template { field: self.field, metadata: self.metadata.as_ref(), spec: &self.spec }
     }
 
-    fn check(&self, backend: &dyn RunBackend) -> Result<(), modelsync::core::invalid::Invalid> {
+    fn check(&self, backend: &dyn RunBackend) -> Result<(), Invalid> {
         let names: Vec<_> = self.parameters.keys().map(String::as_str).collect();
         backend.check(self.template(), &names, self.timeout)
     }
 
-    fn build(&self, backend: &dyn RunBackend) -> Result<Value, modelsync::core::invalid::Invalid> {
+    fn build(&self, backend: &dyn RunBackend) -> Result<Value, Invalid> {
         backend.build(&RunRequest {
             name: "labelbot-0123456789abcdef-3",
             namespace: "label-bot",
@@ -774,4 +769,97 @@ fn any_object_is_in_some_phase() {
         runner(4_000).run(&decisions(), check).unwrap();
         assert!(ended.get() > 400, "{}", ended.get());
     }
+}
+
+// ---- A third kind ----------------------------------------------------------------------------------------------
+
+/// A kind of run that only this test knows.
+struct TrainJob;
+
+const TRAIN_JOB: RunKind =
+    RunKind { group: "trainer.kubeflow.org", version: "v1", kind: "TrainJob", plural: "trainjobs" };
+
+impl RunBackend for TrainJob {
+    fn kind(&self) -> RunKind {
+        TRAIN_JOB
+    }
+
+    fn template_field(&self) -> &'static str {
+        "trainJobTemplate"
+    }
+
+    fn summary(&self) -> &'static str {
+        "It has no parameters."
+    }
+
+    fn check(&self, template: Template<'_>, parameters: &[&str], _: Option<Duration>) -> Result<(), Invalid> {
+        let problem = || Err(Invalid::new(format!("{}.spec", template.path()), "has no parameters"));
+        if parameters.is_empty() { Ok(()) } else { problem() }
+    }
+
+    fn build(&self, request: &RunRequest<'_>) -> Result<Value, Invalid> {
+        let spec: Value = serde_json::from_str(request.template.spec.get()).unwrap();
+        let metadata = json!({ "name": request.name, "namespace": request.namespace });
+        Ok(json!({ "apiVersion": TRAIN_JOB.api_version(), "kind": TRAIN_JOB.kind, "metadata": metadata, "spec": spec }))
+    }
+
+    fn stop(&self, _: Option<Duration>) -> Value {
+        json!({ "suspend": true })
+    }
+
+    fn observe(&self, _: &str) -> Result<Observed, serde_json::Error> {
+        Ok(Observed { phase: Phase::Active, started_at: None })
+    }
+
+    fn check_results(&self, _: Template<'_>, _: Option<&str>) -> Result<(), Invalid> {
+        Ok(())
+    }
+
+    fn results(&self, _: &str) -> Result<ResultsIn, serde_json::Error> {
+        Ok(ResultsIn::Object(Results::default()))
+    }
+}
+
+/// The registry with one more line.
+fn with_a_third() -> Vec<&'static dyn RunBackend> {
+    [runs::backends(), &[&TrainJob]].concat()
+}
+
+/// A template of the third kind.
+fn train_job() -> RunTemplate {
+    serde_json::from_value(json!({ "spec": { "trainer": { "numNodes": 2 } } })).unwrap()
+}
+
+#[test]
+fn every_template_field_of_the_specs_has_a_backend_and_every_backend_has_a_field() {
+    let spec = json!({ "pipelineRunTemplate": { "spec": {} }, "jobTemplate": { "spec": {} } });
+    let sync: ModelSyncSpec = serde_json::from_value(spec.clone()).unwrap();
+    let train: ModelTrainSpec = serde_json::from_value(spec).unwrap();
+    let registered: Vec<_> = runs::backends().iter().map(|backend| backend.template_field()).collect();
+    for templates in [sync.templates(), train.templates()] {
+        assert!(templates.iter().all(|(_, template)| template.is_some()));
+        assert_eq!(templates.map(|(field, _)| field).to_vec(), registered);
+    }
+}
+
+#[test]
+fn a_third_kind_is_found_by_its_template_field_and_built_by_the_same_path() {
+    let (template, backends) = (train_job(), with_a_third());
+    let templates = [("pipelineRunTemplate", None), ("jobTemplate", None), ("trainJobTemplate", Some(&template))];
+    let policy = RunPolicy::parse(&templates, RunSpec::default(), &backends).unwrap();
+    assert_eq!((policy.template.path().as_str(), policy.backend.kind()), ("spec.trainJobTemplate", TRAIN_JOB));
+    assert_eq!(policy.check(&[]), Ok(()));
+    assert_eq!(policy.check(&["x"]).unwrap_err().field, "spec.trainJobTemplate.spec");
+
+    let spec = json!({ "trainer": { "numNodes": 2 } });
+    let run = PollClient::new(policy.backend, spec.clone()).build(policy.backend).unwrap();
+    assert_eq!((&run["kind"], &run["spec"]), (&json!("TrainJob"), &spec));
+}
+
+#[test]
+fn a_third_kind_without_its_line_in_the_registry_is_refused() {
+    let template = train_job();
+    let templates = [("jobTemplate", None), ("trainJobTemplate", Some(&template))];
+    let invalid = RunPolicy::parse(&templates, RunSpec::default(), runs::backends()).map(|_| ()).unwrap_err();
+    assert_eq!(invalid.to_string(), "spec.trainJobTemplate is not supported by this operator: use another template");
 }

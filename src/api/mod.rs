@@ -15,6 +15,7 @@ pub mod reason;
 pub mod request;
 pub mod retry;
 mod rule;
+pub mod run_spec;
 pub mod source;
 pub mod status;
 pub mod template;
@@ -38,6 +39,7 @@ pub use raw::RawObject;
 pub use reason::Reason;
 pub use request::{CertificateAuthority, HeaderFrom, KeyRef, Request, ServiceAccountToken};
 pub use retry::{Repeat, Retry, Settle};
+pub use run_spec::{RunSpec, Templates};
 pub use source::{
     ConfigMapKey, GitSource, HttpSource, MlflowSource, ModelTrainSource, NamedSource, ObjectField, PrometheusSource,
     SingleSource, Source, TrainSelect, VersionField,
@@ -45,7 +47,7 @@ pub use source::{
 pub use status::{
     ActiveRun, LastRun, ModelSyncStatus, Outcome, Output, Reservation, RunSlot, Serving, SuccessfulRun, Target,
 };
-pub use template::{JobTemplate, PipelineRunTemplate, TemplateMetadata};
+pub use template::{RunTemplate, TemplateMetadata};
 pub use train_status::{
     AcceptedVersion, AnsweredReason, AttemptVerdict, BreachingMetric, BudgetStatus, LastAttempt, LastVerdict,
     ModelTrainStatus, PastAcceptance, PendingApproval, RemovedRecord, ScheduleStatus, SlotReport, SlotState,

@@ -1,138 +1,84 @@
 //! The ModelSync kind: schema and wire types. The field docs are the user's reference. No IO.
 
-use kube::{CustomResource, KubeSchema, core::Duration};
+use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    request::Request,
-    retry::{Retry, Settle},
-    rule::within,
-    source::Source,
-    status::ModelSyncStatus,
-    template::{JobTemplate, PipelineRunTemplate},
-    window::Window,
-};
+use super::{request::Request, retry::Settle, run_spec::run_spec, source::Source, status::ModelSyncStatus};
 
-/// Keeps what is deployed equal to what is desired: asks an endpoint whether they differ, or compares two values, and
-/// starts exactly one run when they do.
-#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[kube(
-    group = "automl.cloudai.kubeflow.org",
-    version = "v1alpha1",
-    kind = "ModelSync",
-    plural = "modelsyncs",
-    singular = "modelsync",
-    shortname = "msync",
-    category = "automl",
-    namespaced,
-    derive = "PartialEq",
-    status = "ModelSyncStatus",
-    doc = "Keeps what is deployed equal to what is desired: asks an endpoint whether they differ, or compares two values, and starts exactly one run when they do.",
-    printcolumn = r#"{"name":"In-Sync","type":"string","jsonPath":".status.conditions[?(@.type==\"InSync\")].status","description":"Do desired and actual agree?"}"#,
-    printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".status.conditions[?(@.type==\"InSync\")].reason","description":"Why In-Sync has its value"}"#,
-    printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status","description":"Can the operator do its job for this object?","priority":1}"#,
-    printcolumn = r#"{"name":"Desired","type":"string","jsonPath":".status.desired","description":"The desired value of spec.compare"}"#,
-    printcolumn = r#"{"name":"Actual","type":"string","jsonPath":".status.actual","description":"The actual value of spec.compare"}"#,
-    printcolumn = r#"{"name":"Last-Run","type":"string","jsonPath":".status.lastRun.outcome","description":"How the last run ended"}"#,
-    printcolumn = r#"{"name":"Attempt","type":"integer","jsonPath":".status.attempt","description":"Runs started so far","priority":1}"#,
-    printcolumn = r#"{"name":"Next-Attempt","type":"date","jsonPath":".status.nextAttemptAt","description":"When the same target is tried again","priority":1}"#,
-    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
-)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("has(self.needsSyncUrl) || has(self.compare)").message("spec.needsSyncUrl is missing: set it to the http or https URL of the endpoint that answers whether a sync is needed, or set spec.compare to compare two values"),
-    validation = Rule::new("!(has(self.needsSyncUrl) && has(self.compare))").message("spec.needsSyncUrl and spec.compare are both set: keep one of them"),
-    validation = Rule::new("!has(self.request) || has(self.needsSyncUrl)").message("spec.request is for spec.needsSyncUrl: a source of spec.compare has a request of its own"),
-    validation = Rule::new("has(self.pipelineRunTemplate) || has(self.jobTemplate)").message("spec.pipelineRunTemplate and spec.jobTemplate are both missing: set one of them to say what is to be run"),
-    validation = Rule::new("!(has(self.pipelineRunTemplate) && has(self.jobTemplate))").message("spec.pipelineRunTemplate and spec.jobTemplate are both set: keep one of them"),
-)]
-pub struct ModelSyncSpec {
-    /// URL of the endpoint that is asked whether a sync is needed: `http` or `https`, without user information.
-    /// It answers a GET with `{"needsSync": true, "parameters": {"name": "value"}}`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 2048))]
-    #[x_kube(validation = Rule::new(r"self.matches('^[hH][tT][tT][pP][sS]?://[^/?#@\\s\\\\]+([/?#][^\\s]*)?$')").message("spec.needsSyncUrl must be an http:// or https:// URL with a host, and without user information: put credentials nowhere in the URL"))]
-    pub needs_sync_url: Option<String>,
+run_spec! {
+    /// Keeps what is deployed equal to what is desired: asks an endpoint whether they differ, or compares two values, and
+    /// starts exactly one run when they do.
+    #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[kube(
+        group = "automl.cloudai.kubeflow.org",
+        version = "v1alpha1",
+        kind = "ModelSync",
+        plural = "modelsyncs",
+        singular = "modelsync",
+        shortname = "msync",
+        category = "automl",
+        namespaced,
+        derive = "PartialEq",
+        status = "ModelSyncStatus",
+        doc = "Keeps what is deployed equal to what is desired: asks an endpoint whether they differ, or compares two values, and starts exactly one run when they do.",
+        printcolumn = r#"{"name":"In-Sync","type":"string","jsonPath":".status.conditions[?(@.type==\"InSync\")].status","description":"Do desired and actual agree?"}"#,
+        printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".status.conditions[?(@.type==\"InSync\")].reason","description":"Why In-Sync has its value"}"#,
+        printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status","description":"Can the operator do its job for this object?","priority":1}"#,
+        printcolumn = r#"{"name":"Desired","type":"string","jsonPath":".status.desired","description":"The desired value of spec.compare"}"#,
+        printcolumn = r#"{"name":"Actual","type":"string","jsonPath":".status.actual","description":"The actual value of spec.compare"}"#,
+        printcolumn = r#"{"name":"Last-Run","type":"string","jsonPath":".status.lastRun.outcome","description":"How the last run ended"}"#,
+        printcolumn = r#"{"name":"Attempt","type":"integer","jsonPath":".status.attempt","description":"Runs started so far","priority":1}"#,
+        printcolumn = r#"{"name":"Next-Attempt","type":"date","jsonPath":".status.nextAttemptAt","description":"When the same target is tried again","priority":1}"#,
+        printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+    )]
+    #[serde(rename_all = "camelCase")]
+    #[x_kube(
+        validation = Rule::new("has(self.needsSyncUrl) || has(self.compare)").message("spec.needsSyncUrl is missing: set it to the http or https URL of the endpoint that answers whether a sync is needed, or set spec.compare to compare two values"),
+        validation = Rule::new("!(has(self.needsSyncUrl) && has(self.compare))").message("spec.needsSyncUrl and spec.compare are both set: keep one of them"),
+        validation = Rule::new("!has(self.request) || has(self.needsSyncUrl)").message("spec.request is for spec.needsSyncUrl: a source of spec.compare has a request of its own"),
+    )]
+    pub struct ModelSyncSpec {
+        /// URL of the endpoint that is asked whether a sync is needed: `http` or `https`, without user information.
+        /// It answers a GET with `{"needsSync": true, "parameters": {"name": "value"}}`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schemars(length(max = 2048))]
+        #[x_kube(validation = Rule::new(r"self.matches('^[hH][tT][tT][pP][sS]?://[^/?#@\\s\\\\]+([/?#][^\\s]*)?$')").message("spec.needsSyncUrl must be an http:// or https:// URL with a host, and without user information: put credentials nowhere in the URL"))]
+        pub needs_sync_url: Option<String>,
 
-    /// Two values to compare instead of asking an endpoint: out of sync while they differ. The parameters of the answer
-    /// are `desired`, `actual` and the attributes of the desired source.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub compare: Option<Box<Compare>>,
+        /// Two values to compare instead of asking an endpoint: out of sync while they differ. The parameters of the answer
+        /// are `desired`, `actual` and the attributes of the desired source.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub compare: Option<Box<Compare>>,
 
-    /// How the endpoint of `needsSyncUrl` is asked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub request: Option<Box<Request>>,
+        /// How the endpoint of `needsSyncUrl` is asked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub request: Option<Box<Request>>,
 
-    /// Time between two questions. Default 1m; at least 5s, at most 720h.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>", length(max = 32))]
-    #[x_kube(validation = within("spec.interval", "30s, 5m or 1h30m", "5s", "720h"))]
-    pub interval: Option<Duration>,
+        /// How parameters of the answer become parameters of the run.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[schemars(length(max = 64))]
+        pub parameters: Vec<ParameterMapping>,
 
-    /// How parameters of the answer become parameters of the run.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
-    pub parameters: Vec<ParameterMapping>,
+        /// What happens to parameters of the answer that `parameters` does not name: `Ignore` (default) drops them,
+        /// `Pass` hands them to the run under their own names, `Reject` makes such an answer an error.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub unmapped_parameters: Option<UnmappedParameters>,
 
-    /// What happens to parameters of the answer that `parameters` does not name: `Ignore` (default) drops them,
-    /// `Pass` hands them to the run under their own names, `Reject` makes such an answer an error.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unmapped_parameters: Option<UnmappedParameters>,
+        /// How long a target is left alone after a run that succeeded, while a sync is still needed: the pull request is not
+        /// merged yet.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub settle: Option<Box<Settle>>,
 
-    /// The Tekton PipelineRun to create. Written for tekton.dev/v1; fields that moved since v1beta1 are moved.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pipeline_run_template: Option<PipelineRunTemplate>,
+        /// Which ModelTrain's versions are served by what this object keeps in sync. Where `compare.desired` is the accepted
+        /// version of a ModelTrain it need not be set: its versions are.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub serves: Option<Box<Serves>>,
 
-    /// The batch/v1 Job to create. Parameters arrive as environment variables `PARAM_<NAME>`, and as
-    /// `$(params.<name>)` in `command`, `args` and the values of `env`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub job_template: Option<JobTemplate>,
-
-    /// How many succeeded runs are kept. Default 100.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 10_000))]
-    pub successful_pipeline_runs_history_limit: Option<i32>,
-
-    /// How many runs that did not succeed are kept. Default 100.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 10_000))]
-    pub failed_pipeline_runs_history_limit: Option<i32>,
-
-    /// Stop asking and starting. A run that is on its way goes on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub suspend: Option<bool>,
-
-    /// How long a run may take, counted from its start; at least 10s, at most 8760h. It is written into the run where the
-    /// template has no bound of its own; past it the run is stopped. Unset: the run's own bound holds (one hour for a
-    /// PipelineRun unless Tekton is configured otherwise, none for a Job).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>", length(max = 32))]
-    #[x_kube(validation = within("spec.runTimeout", "90s, 30m or 12h", "10s", "8760h"))]
-    pub run_timeout: Option<Duration>,
-
-    /// When a target whose run did not succeed is tried again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry: Option<Box<Retry>>,
-
-    /// How long a target is left alone after a run that succeeded, while a sync is still needed: the pull request is not
-    /// merged yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub settle: Option<Box<Settle>>,
-
-    /// When runs may be started. Without windows, at any time; a run that is on its way goes on whatever they say.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
-    pub windows: Vec<Window>,
-
-    /// Which ModelTrain's versions are served by what this object keeps in sync. Where `compare.desired` is the accepted
-    /// version of a ModelTrain it need not be set: its versions are.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub serves: Option<Box<Serves>>,
-
-    /// What becomes of the runs when this object is deleted: `Delete` (default) removes them with it, `Orphan` keeps them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deletion_policy: Option<DeletionPolicy>,
+        /// What becomes of the runs when this object is deleted: `Delete` (default) removes them with it, `Orphan` keeps them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub deletion_policy: Option<DeletionPolicy>,
+    }
 }
 
 /// Two values that ought to be equal.

@@ -8,136 +8,86 @@ use super::{
     freshness::Freshness,
     gate::Gate,
     model_sync::DeletionPolicy,
-    retry::Retry,
     rule::{at_most, within},
+    run_spec::run_spec,
     source::Source,
-    template::{JobTemplate, PipelineRunTemplate},
     train_status::ModelTrainStatus,
-    window::Window,
 };
 
-/// Keeps a model fresh: trains it when it is stale, judges the result, and accepts it or keeps what it has.
-#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[kube(
-    group = "automl.cloudai.kubeflow.org",
-    version = "v1alpha1",
-    kind = "ModelTrain",
-    plural = "modeltrains",
-    singular = "modeltrain",
-    shortname = "mtrain",
-    category = "automl",
-    namespaced,
-    derive = "PartialEq",
-    status = "ModelTrainStatus",
-    doc = "Keeps a model fresh: trains it when it is stale, judges the result, and accepts it or keeps what it has.",
-    printcolumn = r#"{"name":"Fresh","type":"string","jsonPath":".status.conditions[?(@.type==\"Fresh\")].status","description":"Is the accepted model fresh enough?"}"#,
-    printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".status.conditions[?(@.type==\"Fresh\")].reason","description":"Why Fresh has its value"}"#,
-    printcolumn = r#"{"name":"Accepted","type":"string","jsonPath":".status.acceptedVersion.name","description":"The accepted version"}"#,
-    printcolumn = r#"{"name":"Score","type":"string","jsonPath":".status.acceptedVersion.score","description":"The accepted version's metric of spec.gate.best"}"#,
-    printcolumn = r#"{"name":"Verdict","type":"string","jsonPath":".status.lastVerdict.verdict","description":"What the gate said last"}"#,
-    printcolumn = r#"{"name":"Next","type":"date","jsonPath":".status.nextEvaluationAt","description":"The next moment that time alone determines"}"#,
-    printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status","description":"Can the operator do its job for this object?","priority":1}"#,
-    printcolumn = r#"{"name":"Attempt","type":"integer","jsonPath":".status.attempt","description":"Trainings started so far","priority":1}"#,
-    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
-)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("has(self.pipelineRunTemplate) || has(self.jobTemplate)").message("spec.pipelineRunTemplate and spec.jobTemplate are both missing: set one of them to say what is to be run"),
-    validation = Rule::new("!(has(self.pipelineRunTemplate) && has(self.jobTemplate))").message("spec.pipelineRunTemplate and spec.jobTemplate are both set: keep one of them"),
-)]
-pub struct ModelTrainSpec {
-    /// When the accepted model is stale. Without it a training is started by the trigger annotation alone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub freshness: Option<Box<Freshness>>,
+run_spec! {
+    /// Keeps a model fresh: trains it when it is stale, judges the result, and accepts it or keeps what it has.
+    #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[kube(
+        group = "automl.cloudai.kubeflow.org",
+        version = "v1alpha1",
+        kind = "ModelTrain",
+        plural = "modeltrains",
+        singular = "modeltrain",
+        shortname = "mtrain",
+        category = "automl",
+        namespaced,
+        derive = "PartialEq",
+        status = "ModelTrainStatus",
+        doc = "Keeps a model fresh: trains it when it is stale, judges the result, and accepts it or keeps what it has.",
+        printcolumn = r#"{"name":"Fresh","type":"string","jsonPath":".status.conditions[?(@.type==\"Fresh\")].status","description":"Is the accepted model fresh enough?"}"#,
+        printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".status.conditions[?(@.type==\"Fresh\")].reason","description":"Why Fresh has its value"}"#,
+        printcolumn = r#"{"name":"Accepted","type":"string","jsonPath":".status.acceptedVersion.name","description":"The accepted version"}"#,
+        printcolumn = r#"{"name":"Score","type":"string","jsonPath":".status.acceptedVersion.score","description":"The accepted version's metric of spec.gate.best"}"#,
+        printcolumn = r#"{"name":"Verdict","type":"string","jsonPath":".status.lastVerdict.verdict","description":"What the gate said last"}"#,
+        printcolumn = r#"{"name":"Next","type":"date","jsonPath":".status.nextEvaluationAt","description":"The next moment that time alone determines"}"#,
+        printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status","description":"Can the operator do its job for this object?","priority":1}"#,
+        printcolumn = r#"{"name":"Attempt","type":"integer","jsonPath":".status.attempt","description":"Trainings started so far","priority":1}"#,
+        printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+    )]
+    #[serde(rename_all = "camelCase")]
+    pub struct ModelTrainSpec {
+        /// When the accepted model is stale. Without it a training is started by the trigger annotation alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub freshness: Option<Box<Freshness>>,
 
-    /// Parameters of the training's runs. Nothing is passed that is not named here.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
-    pub parameters: Vec<TrainParameter>,
+        /// Parameters of the training's runs. Nothing is passed that is not named here.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[schemars(length(max = 64))]
+        #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
+        pub parameters: Vec<TrainParameter>,
 
-    /// The Tekton PipelineRun to create. Written for tekton.dev/v1; fields that moved since v1beta1 are moved.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pipeline_run_template: Option<PipelineRunTemplate>,
+        /// What one training tries: a run for each. Without candidates a training is one run.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[schemars(length(max = 16))]
+        #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
+        pub candidates: Vec<Candidate>,
 
-    /// The batch/v1 Job to create. Parameters arrive as environment variables `PARAM_<NAME>`, and as
-    /// `$(params.<name>)` in `command`, `args` and the values of `env`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub job_template: Option<JobTemplate>,
+        /// How many runs of a training may be on their way at once. Default: all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schemars(range(min = 1, max = 16))]
+        pub parallelism: Option<i32>,
 
-    /// What one training tries: a run for each. Without candidates a training is one run.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
-    pub candidates: Vec<Candidate>,
+        /// Where the numbers come from that the gate judges.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub metrics: Option<Box<Metrics>>,
 
-    /// How many runs of a training may be on their way at once. Default: all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 16))]
-    pub parallelism: Option<i32>,
+        /// How candidates are judged. Without a gate every run that succeeded passes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub gate: Option<Box<Gate>>,
 
-    /// Where the numbers come from that the gate judges.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub metrics: Option<Box<Metrics>>,
+        /// How many runs may be started in a span of time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub budget: Option<Budget>,
 
-    /// How candidates are judged. Without a gate every run that succeeded passes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gate: Option<Box<Gate>>,
+        /// When a reason for training that has been answered by a training counts again, while it still stands.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub settle: Option<TrainSettle>,
 
-    /// How many runs may be started in a span of time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub budget: Option<Budget>,
+        /// How many ModelVersions are kept besides the accepted, the held, the served and the newest one. Default 20.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schemars(range(min = 0, max = 1_000))]
+        pub version_history_limit: Option<i32>,
 
-    /// When a reason for training that has been answered by a training counts again, while it still stands.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub settle: Option<TrainSettle>,
-
-    /// Time between two looks at sources and at the endpoint. Default 1m; at least 5s, at most 720h.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>", length(max = 32))]
-    #[x_kube(validation = within("spec.interval", "30s, 5m or 1h30m", "5s", "720h"))]
-    pub interval: Option<Duration>,
-
-    /// How many ModelVersions are kept besides the accepted, the held, the served and the newest one. Default 20.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 1_000))]
-    pub version_history_limit: Option<i32>,
-
-    /// How many succeeded runs are kept. Default 100.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 10_000))]
-    pub successful_pipeline_runs_history_limit: Option<i32>,
-
-    /// How many runs that did not succeed are kept. Default 100.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 10_000))]
-    pub failed_pipeline_runs_history_limit: Option<i32>,
-
-    /// Stop asking and starting. A training that is on its way goes on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub suspend: Option<bool>,
-
-    /// How long a run may take, counted from its start; at least 10s, at most 8760h. It is written into the run where the
-    /// template has no bound of its own; past it the run is stopped. Unset: the run's own bound holds (one hour for a
-    /// PipelineRun unless Tekton is configured otherwise, none for a Job).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>", length(max = 32))]
-    #[x_kube(validation = within("spec.runTimeout", "90s, 30m or 12h", "10s", "8760h"))]
-    pub run_timeout: Option<Duration>,
-
-    /// When a training of which no run succeeded is tried again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry: Option<Box<Retry>>,
-
-    /// When trainings may be started. Without windows, at any time; one that is on its way goes on whatever they say.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
-    pub windows: Vec<Window>,
-
-    /// What becomes of the runs and of the ModelVersions when this object is deleted: `Orphan` (default) keeps them, for a
-    /// training is costly and its record is evidence; `Delete` removes them with it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deletion_policy: Option<DeletionPolicy>,
+        /// What becomes of the runs and of the ModelVersions when this object is deleted: `Orphan` (default) keeps them, for a
+        /// training is costly and its record is evidence; `Delete` removes them with it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub deletion_policy: Option<DeletionPolicy>,
+    }
 }
 
 /// A parameter of the training's runs and where its value comes from: exactly one of the members besides the name.

@@ -8,23 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use super::raw::RawObject;
 
-/// What a PipelineRun is made from.
+/// What runs are made from. The field that holds it says the kind of run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct PipelineRunTemplate {
-    /// Labels and annotations of the run.
+pub struct RunTemplate {
+    /// Labels and annotations of the runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<TemplateMetadata>,
-    /// Spec of the PipelineRun (tekton.dev/v1).
-    pub spec: RawObject,
-}
-
-/// What a Job is made from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct JobTemplate {
-    /// Labels and annotations of the run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub metadata: Option<TemplateMetadata>,
-    /// Spec of the Job (batch/v1).
+    /// Spec of the runs, in the form of their kind.
     pub spec: RawObject,
 }
 

@@ -11,7 +11,7 @@ pub(super) type Object = Map<String, Value>;
 
 /// The path of a template's spec.
 pub(super) fn spec_path(template: Template<'_>) -> String {
-    format!("{}.spec", template.field)
+    format!("{}.spec", template.path())
 }
 
 /// A template's spec as a tree.

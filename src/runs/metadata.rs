@@ -21,7 +21,7 @@ const MAX_PREFIX: usize = 253;
 /// Whether runs can carry a template's metadata. `reserved` are the label prefixes of the run's own controller.
 pub(super) fn check(template: Template<'_>, reserved: &[&str]) -> Result<(), Invalid> {
     let Some(metadata) = template.metadata else { return Ok(()) };
-    let at = format!("{}.metadata", template.field);
+    let at = format!("{}.metadata", template.path());
     if metadata.name.is_some() {
         return Err(Invalid::new(format!("{at}.name"), "must not be set: runs are named by the operator; remove it"));
     }

@@ -1,4 +1,4 @@
-//! Layer 2: what a run can be. One backend is one file here and one line in `BACKENDS`. Pure.
+//! The registry of run kinds. A kind is one folder here and one line in `BACKENDS`. Pure.
 
 mod batch_job;
 mod json;
@@ -12,6 +12,7 @@ pub use tekton::PipelineRun;
 
 use crate::core::run::backend::{RunBackend, RunKind};
 
+/// Every kind of run. The template fields, the roles, the fence and the API reference follow this list.
 static BACKENDS: &[&dyn RunBackend] = &[&PipelineRun, &BatchJob];
 
 /// Every backend.

@@ -39,12 +39,19 @@ impl fmt::Display for RunKind {
 /// What a run is made from, besides its metadata: one template of an object's spec.
 #[derive(Clone, Copy, Debug)]
 pub struct Template<'a> {
-    /// Path of the template in the object, as in `spec.jobTemplate`; messages begin with it.
+    /// Name of the template's field in the spec, as in `jobTemplate`.
     pub field: &'static str,
     /// Labels and annotations that the user gave.
     pub metadata: Option<&'a TemplateMetadata>,
     /// The user's spec, as written.
     pub spec: &'a RawObject,
+}
+
+impl Template<'_> {
+    /// Path of the template in the object, as in `spec.jobTemplate`. Messages begin with it.
+    pub fn path(&self) -> String {
+        format!("spec.{}", self.field)
+    }
 }
 
 /// Everything that makes up a run to be created.
@@ -171,13 +178,19 @@ pub enum ResultsIn {
     Pods(RunPods),
 }
 
-/// Something that can run: one file in `runs/`. Every method is pure.
+/// The adapter for one kind of run: one folder in `runs/`. Every method is pure.
 pub trait RunBackend: Send + Sync {
-    /// The kind that it creates and reads.
+    /// The kind that it creates and reads. The roles and the fence name its group and plural.
     fn kind(&self) -> RunKind;
 
+    /// Name of the field of a spec that holds the template of its runs, as in `jobTemplate`.
+    fn template_field(&self) -> &'static str;
+
+    /// How its runs get their parameters and return their results, in a few words for the API reference.
+    fn summary(&self) -> &'static str;
+
     /// Whether runs can be made from this template with parameters of these names and this bound. Names are the run's; the
-    /// values are not known yet. An error names the field below `template.field` and the remedy.
+    /// values are not known yet. An error names the field below `template.path()` and the remedy.
     fn check(&self, template: Template<'_>, parameters: &[&str], timeout: Option<Duration>) -> Result<(), Invalid>;
 
     /// The complete object to POST. The user's spec is kept; only what this trait's documentation of the backend names

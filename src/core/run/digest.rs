@@ -44,7 +44,7 @@ fn identity(member: &str, what: &Value, template: &Template<'_>) -> String {
     );
     let identity = canonical(serde_json::json!({
         member: what,
-        "template": { template.field: { "metadata": metadata, "spec": spec } },
+        "template": { template.path(): { "metadata": metadata, "spec": spec } },
     }));
     format!("v1:sha256:{}", hex(&Sha256::digest(identity.to_string().as_bytes())))
 }
@@ -71,7 +71,7 @@ mod tests {
         let spec: RawObject = serde_json::from_str(spec).unwrap();
         target(
             &BTreeMap::from([("model".to_owned(), "m1".to_owned())]),
-            &Template { field: "spec.jobTemplate", metadata: None, spec: &spec },
+            &Template { field: "jobTemplate", metadata: None, spec: &spec },
         )
     }
 

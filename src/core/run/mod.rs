@@ -6,5 +6,6 @@ pub mod digest;
 pub mod effects;
 pub mod knowledge;
 pub mod name;
+pub mod policy;
 pub mod retention;
 pub mod template;

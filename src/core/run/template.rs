@@ -1,89 +1,70 @@
-//! What the specs of several kinds have in common, read the same way. Pure.
-//!
-//! An object may be older than the schema, so that nothing relies on the schema alone.
+//! The template that a spec sets, and the backend that makes runs from it. Pure.
 
-use std::time::Duration;
+use super::backend::{RunBackend, Template};
+use crate::{api::Templates, core::invalid::Invalid};
 
-use super::{
-    backend::{RunBackend, Template},
-    retention::DEFAULT_LIMIT,
-};
-use crate::api::{JobTemplate, PipelineRunTemplate};
-use crate::core::{
-    invalid::Invalid,
-    time::{backoff::MAX_ATTEMPTS, bounds::Bounds},
-};
-
-/// Time between two questions where the user gave none.
-pub const DEFAULT_INTERVAL: Duration = Duration::from_mins(1);
-/// Shortest and longest time between two questions.
-pub const INTERVALS: Bounds = (Duration::from_secs(5), Duration::from_hours(720));
-/// Shortest and longest bound of a run.
-pub const RUN_TIMEOUTS: Bounds = (Duration::from_secs(10), Duration::from_hours(8760));
-/// Shortest and longest pause between runs.
-pub const PAUSES: Bounds = (Duration::from_secs(1), Duration::from_hours(720));
 /// Largest template, in bytes of JSON.
 const MAX_TEMPLATE: usize = 256 * 1024;
 
-/// The template of a spec, and the kind of run that each template field makes.
-pub fn template<'a>(
-    pipeline_run: Option<&'a PipelineRunTemplate>,
-    job: Option<&'a JobTemplate>,
-) -> Result<Template<'a>, Invalid> {
-    let template = either(pipeline_run, job)?;
+/// The one template that is set, with the backend that has registered its field.
+pub fn find<'a, 'b>(
+    templates: &Templates<'a>,
+    backends: &[&'b dyn RunBackend],
+) -> Result<(Template<'a>, &'b dyn RunBackend), Invalid> {
+    let set: Vec<_> = templates.iter().filter_map(|(field, template)| Some((*field, (*template)?))).collect();
+    let (field, template) = match set[..] {
+        [only] => only,
+        [] => return Err(together(templates.iter().map(|(field, _)| *field), "missing: set one of them")),
+        _ => return Err(together(set.iter().map(|(field, _)| *field), "set: keep one of them")),
+    };
+    let template = Template { field, metadata: template.metadata.as_ref(), spec: &template.spec };
     if template.spec.get().len() > MAX_TEMPLATE {
         return Err(Invalid::new(
-            template.field,
+            template.path(),
             format!("is larger than {MAX_TEMPLATE} bytes: refer to a Pipeline or an image instead of embedding it"),
         ));
     }
-    Ok(template)
-}
-
-fn either<'a>(
-    pipeline_run: Option<&'a PipelineRunTemplate>,
-    job: Option<&'a JobTemplate>,
-) -> Result<Template<'a>, Invalid> {
-    match (pipeline_run, job) {
-        (Some(template), None) => Ok(Template {
-            field: "spec.pipelineRunTemplate",
-            metadata: template.metadata.as_ref(),
-            spec: &template.spec,
-        }),
-        (None, Some(template)) => {
-            Ok(Template { field: "spec.jobTemplate", metadata: template.metadata.as_ref(), spec: &template.spec })
-        }
-        (None, None) => {
-            Err(Invalid::new("spec.pipelineRunTemplate", "and spec.jobTemplate are both missing: set one of them"))
-        }
-        (Some(_), Some(_)) => {
-            Err(Invalid::new("spec.pipelineRunTemplate", "and spec.jobTemplate are both set: keep one of them"))
-        }
-    }
-}
-
-/// The backend of the kind of run that a template field makes.
-pub fn backend<'b>(field: &str, backends: &[&'b dyn RunBackend]) -> Result<&'b dyn RunBackend, Invalid> {
-    let kind = if field == "spec.jobTemplate" { "Job" } else { "PipelineRun" };
-    backends
+    let backend = backends
         .iter()
-        .find(|backend| backend.kind().kind == kind)
         .copied()
-        .ok_or_else(|| Invalid::new(field, "is not supported by this operator: use another template"))
+        .find(|backend| backend.template_field() == field)
+        .ok_or_else(|| Invalid::new(template.path(), "is not supported by this operator: use another template"))?;
+    Ok((template, backend))
 }
 
-/// `spec.retry.maxAttempts`.
-pub fn max_attempts(given: Option<i32>) -> Result<i64, Invalid> {
-    match given {
-        None => Ok(MAX_ATTEMPTS),
-        Some(given) if (1..=1000).contains(&given) => Ok(given.into()),
-        Some(_) => Err(Invalid::new("spec.retry.maxAttempts", "must be at least 1 and at most 1000")),
+/// What is wrong with several fields: "spec.a and spec.b are both missing".
+fn together<'a>(fields: impl Iterator<Item = &'a str>, problem: &str) -> Invalid {
+    let paths: Vec<_> = fields.map(|field| format!("spec.{field}")).collect();
+    let (first, others) = paths.split_first().map_or(("spec", &[][..]), |(first, others)| (first.as_str(), others));
+    let number = if others.len() == 1 { "both" } else { "all" };
+    Invalid::new(first, format!("and {} are {number} {problem}", others.join(" and ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::RunTemplate;
+
+    /// The message about a spec that sets these of the fields `a`, `b` and `c`.
+    fn problem(fields: &[&'static str], set: &[&str]) -> String {
+        let template: RunTemplate = serde_json::from_str(r#"{"spec":{}}"#).unwrap();
+        let templates: Vec<_> = fields.iter().map(|field| (*field, set.contains(field).then_some(&template))).collect();
+        find(&templates, &[]).map(|_| ()).unwrap_err().to_string()
     }
-}
 
-/// A history limit.
-pub fn limit(given: Option<i32>, field: &str) -> Result<usize, Invalid> {
-    given.map_or(Ok(DEFAULT_LIMIT), |limit| {
-        usize::try_from(limit).map_err(|_| Invalid::new(field, "must not be negative: use 0 to keep no run"))
-    })
+    #[test]
+    fn a_spec_has_exactly_one_template_and_the_message_names_the_fields() {
+        assert_eq!(problem(&["a", "b"], &[]), "spec.a and spec.b are both missing: set one of them");
+        assert_eq!(problem(&["a", "b", "c"], &[]), "spec.a and spec.b and spec.c are all missing: set one of them");
+        assert_eq!(problem(&["a", "b", "c"], &["a", "c"]), "spec.a and spec.c are both set: keep one of them");
+        assert_eq!(problem(&["a", "b"], &["b"]), "spec.b is not supported by this operator: use another template");
+    }
+
+    #[test]
+    fn a_template_has_a_largest_size() {
+        let spec = serde_json::json!({ "spec": { "a": "x".repeat(MAX_TEMPLATE) } }).to_string();
+        let template: RunTemplate = serde_json::from_str(&spec).unwrap();
+        let invalid = find(&[("a", Some(&template))], &[]).map(|_| ()).unwrap_err();
+        assert!(invalid.to_string().starts_with("spec.a is larger than 262144 bytes"), "{invalid}");
+    }
 }

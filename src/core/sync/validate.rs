@@ -10,12 +10,12 @@ use crate::{
         poll::{request::PollTarget, response::names},
         run::{
             backend::{RunBackend, RunKind, Template},
+            policy::{RunPolicy, WAITS},
             retention::Limits,
-            template::{DEFAULT_INTERVAL, INTERVALS, PAUSES, RUN_TIMEOUTS, backend, limit, max_attempts, template},
         },
         time::{
-            backoff::{Backoff, RUN_BACKOFF, SETTLE},
-            bounds::{backoff, duration},
+            backoff::{Backoff, SETTLE},
+            bounds::backoff,
             window::Windows,
         },
     },
@@ -60,36 +60,24 @@ pub struct Valid<'a> {
 
 /// Checks what the CRD's schema checks (an object may be older than the schema), and what only its run's kind knows.
 pub fn validate<'a>(spec: &'a ModelSyncSpec, backends: &[&dyn RunBackend]) -> Result<Valid<'a>, Invalid> {
-    let template = template(spec.pipeline_run_template.as_ref(), spec.job_template.as_ref())?;
-    let run_names = mapping(&spec.parameters)?;
-    let backend = backend(template.field, backends)?;
-    let run_timeout = duration("spec.runTimeout", spec.run_timeout, RUN_TIMEOUTS)?;
-    backend.check(template, &run_names, run_timeout)?;
-    let retry = spec.retry.as_deref().copied().unwrap_or_default();
+    let policy = RunPolicy::parse(&spec.templates(), spec.run(), backends)?;
+    policy.check(&mapping(&spec.parameters)?)?;
     let settle = spec.settle.as_deref().copied().unwrap_or_default();
     Ok(Valid {
         poll_target: poll_target(spec)?,
-        interval: duration("spec.interval", spec.interval, INTERVALS)?.unwrap_or(DEFAULT_INTERVAL),
+        interval: policy.interval,
         mapping: &spec.parameters,
         unmapped: spec.unmapped_parameters.unwrap_or_default(),
-        template,
-        kind: backend.kind(),
-        limits: Limits {
-            succeeded: limit(spec.successful_pipeline_runs_history_limit, "spec.successfulPipelineRunsHistoryLimit")?,
-            failed: limit(spec.failed_pipeline_runs_history_limit, "spec.failedPipelineRunsHistoryLimit")?,
-        },
-        suspended: spec.suspend.unwrap_or_default(),
-        run_timeout,
-        max_attempts: max_attempts(retry.max_attempts)?,
-        backoff: backoff(
-            ("spec.retry.minBackoff", retry.min_backoff),
-            ("spec.retry.maxBackoff", retry.max_backoff),
-            PAUSES,
-            RUN_BACKOFF,
-        )?,
-        settle: backoff(("spec.settle.initial", settle.initial), ("spec.settle.max", settle.max), PAUSES, SETTLE)?,
+        template: policy.template,
+        kind: policy.backend.kind(),
+        limits: policy.limits,
+        suspended: policy.suspended,
+        run_timeout: policy.run_timeout,
+        max_attempts: policy.max_attempts,
+        backoff: policy.backoff,
+        settle: backoff(("spec.settle.initial", settle.initial), ("spec.settle.max", settle.max), WAITS, SETTLE)?,
         repeat: settle.repeat.unwrap_or_default(),
-        windows: Windows::parse(&spec.windows)?,
+        windows: policy.windows,
         serves: served(spec)?,
         owned: spec.deletion_policy.unwrap_or_default() == DeletionPolicy::Delete,
     })

@@ -13,16 +13,11 @@ use crate::{
         results,
         run::{
             backend::{RunBackend, RunKind, Template},
+            policy::RunPolicy,
             retention::Limits,
-            template::{DEFAULT_INTERVAL, INTERVALS, PAUSES, RUN_TIMEOUTS, backend, limit, max_attempts, template},
         },
         source::validate::{check_request, check_source, check_url},
-        time::{
-            backoff::{Backoff, RUN_BACKOFF},
-            bounds::{backoff, duration},
-            budget::Budget,
-            window::Windows,
-        },
+        time::{backoff::Backoff, budget::Budget, window::Windows},
         version::record,
     },
 };
@@ -101,51 +96,40 @@ pub fn validate<'a>(
     compiled: &Compiled,
     backends: &[&dyn RunBackend],
 ) -> Result<Valid<'a>, Invalid> {
-    let template = template(spec.pipeline_run_template.as_ref(), spec.job_template.as_ref())?;
-    let backend = backend(template.field, backends)?;
-    let run_timeout = duration("spec.runTimeout", spec.run_timeout, RUN_TIMEOUTS)?;
+    let policy = RunPolicy::parse(&spec.templates(), spec.run(), backends)?;
     candidates(spec)?;
     let each = spec.candidates.iter().map(Some).chain(spec.candidates.is_empty().then_some(None));
     for candidate in each {
         let names: Vec<_> =
             declared(&spec.parameters, candidate).into_iter().map(|parameter| parameter.name.as_str()).collect();
-        backend.check(template, &names, run_timeout)?;
+        policy.check(&names)?;
     }
     sources(spec)?;
     let metrics = spec.metrics.as_deref();
     let from_results = metrics.is_none_or(|metrics| metrics.values.is_empty());
     let container = metrics.and_then(|metrics| metrics.container.as_deref());
     if from_results || container.is_some() {
-        backend.check_results(template, container)?;
+        policy.backend.check_results(policy.template, container)?;
     }
-    let retry = spec.retry.as_deref().copied().unwrap_or_default();
     let runs = spec.candidates.len().max(1);
     Ok(Valid {
         spec,
         freshness: Freshness::parse(spec.freshness.as_deref(), spec.settle.as_ref())?,
         live: compiled.live.clone(),
         endpoint: endpoint(spec)?,
-        interval: duration("spec.interval", spec.interval, INTERVALS)?.unwrap_or(DEFAULT_INTERVAL),
-        template,
-        kind: backend.kind(),
+        interval: policy.interval,
+        template: policy.template,
+        kind: policy.backend.kind(),
         parallelism: parallelism(spec.parallelism, runs)?,
         gate: compiled.gate.clone(),
         budget: spec.budget.as_ref().map(|budget| Budget::parse(budget, runs)).transpose()?,
-        limits: Limits {
-            succeeded: limit(spec.successful_pipeline_runs_history_limit, "spec.successfulPipelineRunsHistoryLimit")?,
-            failed: limit(spec.failed_pipeline_runs_history_limit, "spec.failedPipelineRunsHistoryLimit")?,
-        },
+        limits: policy.limits,
         version_limit: version_limit(spec.version_history_limit)?,
-        suspended: spec.suspend.unwrap_or_default(),
-        run_timeout,
-        max_attempts: max_attempts(retry.max_attempts)?,
-        backoff: backoff(
-            ("spec.retry.minBackoff", retry.min_backoff),
-            ("spec.retry.maxBackoff", retry.max_backoff),
-            PAUSES,
-            RUN_BACKOFF,
-        )?,
-        windows: Windows::parse(&spec.windows)?,
+        suspended: policy.suspended,
+        run_timeout: policy.run_timeout,
+        max_attempts: policy.max_attempts,
+        backoff: policy.backoff,
+        windows: policy.windows,
         owned: spec.deletion_policy == Some(DeletionPolicy::Delete),
     })
 }

@@ -43,6 +43,15 @@ impl RunBackend for BatchJob {
         KIND
     }
 
+    fn template_field(&self) -> &'static str {
+        "jobTemplate"
+    }
+
+    fn summary(&self) -> &'static str {
+        "Containers get each parameter as the environment variable `PARAM_<NAME>`, and in place of `$(params.<name>)`. The \
+         results are the termination message of a container."
+    }
+
     fn check(&self, template: Template<'_>, parameters: &[&str], timeout: Option<Duration>) -> Result<(), Invalid> {
         spec(template, &parameters::named(parameters)?, timeout).map(drop)
     }
@@ -66,11 +75,11 @@ impl RunBackend for BatchJob {
         let listed = || super::status::cut(&format!("{containers:?}"), 256).to_owned();
         let problem = match container {
             Some(name) if !containers.iter().any(|known| known == name) => {
-                format!("names {name:?}, which is no container of {}; it has {}", template.field, listed())
+                format!("names {name:?}, which is no container of {}; it has {}", template.path(), listed())
             }
             None if containers.len() > 1 => format!(
                 "is missing: {} has the containers {}; name the one that writes the results",
-                template.field,
+                template.path(),
                 listed()
             ),
             _ => return Ok(()),

@@ -41,6 +41,14 @@ impl RunBackend for PipelineRun {
         KIND
     }
 
+    fn template_field(&self) -> &'static str {
+        "pipelineRunTemplate"
+    }
+
+    fn summary(&self) -> &'static str {
+        "Parameters are the PipelineRun's `params`. The results are those of the PipelineRun."
+    }
+
     fn check(&self, template: Template<'_>, parameters: &[&str], timeout: Option<Duration>) -> Result<(), Invalid> {
         spec(template, &parameters::named(parameters)?, timeout).map(drop)
     }
