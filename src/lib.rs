@@ -6,6 +6,7 @@ pub mod cli;
 pub mod clock;
 pub mod controller;
 pub mod core;
+pub mod generate;
 pub mod kube_io;
 pub mod lineage;
 pub mod port;

@@ -23,7 +23,7 @@ use modelsync::{
             policy::RunPolicy,
         },
     },
-    runs,
+    generate, runs,
 };
 use proptest::{
     collection::vec,
@@ -862,4 +862,26 @@ fn a_third_kind_without_its_line_in_the_registry_is_refused() {
     let templates = [("jobTemplate", None), ("trainJobTemplate", Some(&template))];
     let invalid = RunPolicy::parse(&templates, RunSpec::default(), runs::backends()).map(|_| ()).unwrap_err();
     assert_eq!(invalid.to_string(), "spec.trainJobTemplate is not supported by this operator: use another template");
+}
+
+#[test]
+fn the_roles_the_fence_and_the_reference_include_a_third_kind() {
+    let text = |path: &str| {
+        let file = generate::files(&with_a_third()).into_iter().find(|file| file.path == path).unwrap();
+        file.text(|object| serde_saphyr::to_string(object).unwrap())
+    };
+    let role = text("config/rbac/role.yaml");
+    let verbs = ["create", "delete", "get", "list", "patch", "watch"].map(|verb| format!("  - {verb}\n")).concat();
+    let rule = "- apiGroups:\n  - trainer.kubeflow.org\n  resources:\n  - trainjobs\n  verbs:\n";
+    assert!(role.contains(&format!("{rule}{verbs}")), "{role}");
+
+    let fence: Vec<Value> = serde_saphyr::from_multiple(&text("config/fence.yaml")).unwrap();
+    let rules = fence[0]["spec"]["matchConstraints"]["resourceRules"].as_array().unwrap();
+    let rule = |group: &str, plural: &str| json!({ "apiGroups": [group], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": [plural] });
+    let expected = [("tekton.dev", "pipelineruns"), ("batch", "jobs"), ("trainer.kubeflow.org", "trainjobs")]
+        .map(|(group, plural)| rule(group, plural));
+    assert_eq!(rules[..], expected);
+
+    let row = "| `spec.trainJobTemplate` | trainer.kubeflow.org/v1 TrainJob | It has no parameters. |";
+    assert!(text("docs/api-reference.md").contains(row));
 }

@@ -82,7 +82,7 @@ macro_rules! run_spec {
             #[x_kube(validation = $crate::api::rule::within("spec.runTimeout", "90s, 30m or 12h", "10s", "8760h"))]
             pub run_timeout: Option<kube::core::Duration>,
 
-            /// When the operator tries again after a failure.
+            /// When the operator tries again after a failed run, or after a training in which no run succeeded.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub retry: Option<Box<$crate::api::retry::Retry>>,
 

@@ -14,7 +14,7 @@ use super::{
     reconcile::{Controller, KindController, Object},
 };
 use crate::{
-    api::{LastRun, ModelSync, ModelSyncSpec, ModelSyncStatus},
+    api::{LastRun, ModelSync, ModelSyncSpec, ModelSyncStatus, Templates},
     core::{
         invalid::Invalid,
         poll::{
@@ -22,11 +22,10 @@ use crate::{
             response::{Demand, PollResponse, PollResult},
         },
         run::{
-            backend::{RunKind, RunRecord, Template},
+            backend::{RunKind, RunRecord},
             effects::CreateRun,
             knowledge::ObjectInfo,
             retention::Limits,
-            template::template,
         },
         source::references::Reference,
         status::event::ObjectEvent,
@@ -135,8 +134,8 @@ impl KindController for ModelSyncs {
         poll_target(spec).map_or_else(|_| BTreeSet::new(), |target| references(&target))
     }
 
-    fn template(spec: &ModelSyncSpec) -> Result<Template<'_>, Invalid> {
-        template(spec.pipeline_run_template.as_ref(), spec.job_template.as_ref())
+    fn templates(spec: &ModelSyncSpec) -> Templates<'_> {
+        spec.templates()
     }
 
     fn events(before: &ModelSyncStatus, after: &ModelSyncStatus) -> Vec<ObjectEvent> {

@@ -12,7 +12,7 @@ use super::{
     worker::Reconcile,
 };
 use crate::{
-    api::{Kind, RunSlot},
+    api::{Kind, RunSlot, Templates},
     core::{
         invalid::Invalid,
         poll::{
@@ -20,10 +20,11 @@ use crate::{
             response::PollResult,
         },
         run::{
-            backend::{RunRecord, Template},
+            backend::RunRecord,
             claim::{Post, PostState},
             effects::{CreateRun, StopRun},
             knowledge::ObjectInfo,
+            template::find,
         },
         source::references::Reference,
         status::{event::ObjectEvent, plan::Plan},
@@ -92,8 +93,8 @@ pub trait KindController: Send + Sync + Sized + 'static {
     /// The objects that the spec's polls read values from, each once.
     fn references(spec: &<Self::Kind as Kind>::Spec) -> BTreeSet<Reference>;
 
-    /// The template that runs are made from.
-    fn template(spec: &<Self::Kind as Kind>::Spec) -> Result<Template<'_>, Invalid>;
+    /// The template fields of a spec; runs are made from the one that is set.
+    fn templates(spec: &<Self::Kind as Kind>::Spec) -> Templates<'_>;
 
     /// The events between two stored statuses.
     fn events(before: &<Self::Kind as Kind>::Status, after: &<Self::Kind as Kind>::Status) -> Vec<ObjectEvent>;
@@ -297,7 +298,9 @@ impl<C: KindController> Controller<C> {
         };
         // From here until the reply it is unknown whether the run exists; after a crash in between it stays unknown.
         remember(PostState::Unknown);
-        let template = object.spec.map_err(Clone::clone).and_then(C::template).map_err(|invalid| invalid.to_string());
+        let templates = object.spec.map_err(Clone::clone).map(C::templates);
+        let template = templates.and_then(|templates| find(&templates, runs.backends)).map(|(template, _)| template);
+        let template = template.map_err(|invalid| invalid.to_string());
         let state = runs.create((C::Kind::KIND, info), run, template).await;
         if state == PostState::Created
             && let Some(stored) = runs.runs.named(&info.uid, &run.name)

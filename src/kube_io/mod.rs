@@ -11,7 +11,6 @@ pub mod legacy_runs;
 pub mod list;
 pub mod objects;
 mod packed;
-pub mod rbac;
 pub mod record;
 pub mod referenced;
 pub mod results;

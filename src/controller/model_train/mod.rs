@@ -14,17 +14,11 @@ use super::{
     reconcile::{Controller, KindController, Object},
 };
 use crate::{
-    api::{Kind, ModelSync, ModelTrain, ModelTrainSpec, ModelTrainStatus},
+    api::{Kind, ModelSync, ModelTrain, ModelTrainSpec, ModelTrainStatus, Templates},
     core::{
         invalid::Invalid,
         poll::response::PollResult,
-        run::{
-            backend::{RunRecord, Template},
-            effects::CreateRun,
-            knowledge::ObjectInfo,
-            retention::Limits,
-            template::template,
-        },
+        run::{backend::RunRecord, effects::CreateRun, knowledge::ObjectInfo, retention::Limits},
         source::references::Reference,
         status::event::ObjectEvent,
         time::Now,
@@ -140,8 +134,8 @@ impl KindController for ModelTrains {
         references(spec)
     }
 
-    fn template(spec: &ModelTrainSpec) -> Result<Template<'_>, Invalid> {
-        template(spec.pipeline_run_template.as_ref(), spec.job_template.as_ref())
+    fn templates(spec: &ModelTrainSpec) -> Templates<'_> {
+        spec.templates()
     }
 
     fn events(before: &ModelTrainStatus, after: &ModelTrainStatus) -> Vec<ObjectEvent> {

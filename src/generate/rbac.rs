@@ -1,8 +1,31 @@
-//! What the operator needs of the API server: the source of the roles in `config/` and in the chart. No IO.
+//! What the operator needs of the API server: the roles of `config/rbac/role.yaml` and of the chart. Pure.
 
 use serde_json::{Value, json};
 
 use crate::{api::keys, core::run::backend::RunBackend};
+
+/// Name of the operator's role; those of its other roles begin with it.
+const ROLE: &str = "modelsync-controller";
+
+/// Every role.
+pub fn roles(backends: &[&dyn RunBackend]) -> Vec<Value> {
+    vec![
+        role(ROLE, namespaced_rules(backends)),
+        role(&format!("{ROLE}-cluster"), cluster_rules()),
+        role(&format!("{ROLE}-lease"), lease_rules()),
+    ]
+}
+
+fn role(name: &str, rules: Vec<Value>) -> Value {
+    let labels = json!({ "app.kubernetes.io/name": "modelsync", "app.kubernetes.io/component": "controller" });
+    let mut role = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": { "name": name, "labels": labels },
+    });
+    role["rules"] = rules.into();
+    role
+}
 
 /// Rules within a namespace, or in all of them.
 pub fn namespaced_rules(backends: &[&dyn RunBackend]) -> Vec<Value> {
@@ -19,18 +42,18 @@ pub fn namespaced_rules(backends: &[&dyn RunBackend]) -> Vec<Value> {
         let kind = backend.kind();
         json!({ "apiGroups": [kind.group], "resources": [kind.plural], "verbs": ["create", "delete", "get", "list", "patch", "watch"] })
     }));
-    // A Job's results are in the termination messages of its pods. They are listed once, by label, when it has ended.
+    // A Job's results are in the termination messages of its pods. The operator lists them once, by label, after its end.
     rules.push(json!({ "apiGroups": [""], "resources": ["pods"], "verbs": ["list"] }));
-    // What `request` names: read when a question needs it, never listed or watched.
+    // What `request` names: the operator reads it when a poll needs it, and never lists or watches it.
     rules.push(json!({ "apiGroups": [""], "resources": ["secrets"], "verbs": ["get"] }));
     rules.push(json!({ "apiGroups": [""], "resources": ["serviceaccounts/token"], "verbs": ["create"] }));
-    // Values may come from them. Other kinds that values come from are the user's to grant.
+    // Sources may read them. Users grant the other kinds that sources read.
     rules.push(json!({ "apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch"] }));
     rules.push(json!({ "apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"] }));
     rules
 }
 
-/// Rules for what belongs to no namespace.
+/// Rules for objects without a namespace.
 pub fn cluster_rules() -> Vec<Value> {
     vec![json!({
         "apiGroups": ["admissionregistration.k8s.io"],
@@ -40,7 +63,7 @@ pub fn cluster_rules() -> Vec<Value> {
     })]
 }
 
-/// Rules for taking turns, within the operator's own namespace. A create cannot be bound to a name.
+/// Rules for leader election, within the operator's own namespace. RBAC cannot limit a create to a name.
 pub fn lease_rules() -> Vec<Value> {
     vec![
         json!({ "apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create", "get", "update", "watch"] }),

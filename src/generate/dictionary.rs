@@ -1,0 +1,58 @@
+//! The dictionary of the texts that the operator keeps compressed, made from usual objects. Pure.
+
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::{Content, GeneratedFile};
+use crate::api::{
+    ModelSyncSpec, ModelSyncStatus, ModelTrainSpec, ModelTrainStatus, ModelVersionSpec, ModelVersionStatus,
+};
+
+/// The dictionary of these objects. An error names a field that its kind does not have, or a status that the operator does
+/// not write: the objects have drifted from the code.
+pub fn file(objects: &[Value]) -> Result<GeneratedFile, String> {
+    let mut text = String::new();
+    for object in objects {
+        let (spec, status) = match object["kind"].as_str().unwrap_or_default() {
+            "ModelVersion" => (fields::<ModelVersionSpec>(object)?, written::<ModelVersionStatus>(object)?),
+            "ModelTrain" => (fields::<ModelTrainSpec>(object)?, written::<ModelTrainStatus>(object)?),
+            "ModelSync" => (fields::<ModelSyncSpec>(object)?, written::<ModelSyncStatus>(object)?),
+            other => return Err(format!("{other:?} is no kind of this operator")),
+        };
+        // The operator keeps the status right behind the spec.
+        text.push_str(&format!("{spec}{status}\n"));
+    }
+    Ok(GeneratedFile { path: "src/kube_io/dictionary.txt".into(), content: Content::Plain(text) })
+}
+
+/// The spec, as its user wrote it. Each of its fields must be one of the kind's.
+fn fields<Spec: DeserializeOwned + Serialize>(object: &Value) -> Result<&Value, String> {
+    let spec = &object["spec"];
+    let known = round_trip::<Spec>(spec)?;
+    if paths(&known, "") == paths(spec, "") {
+        Ok(spec)
+    } else {
+        Err(format!("a field that the kind does not have: {spec}"))
+    }
+}
+
+/// The status. It must be one that the operator writes.
+fn written<Status: DeserializeOwned + Serialize>(object: &Value) -> Result<&Value, String> {
+    let status = &object["status"];
+    let known = round_trip::<Status>(status)?;
+    if known == *status { Ok(status) } else { Err(format!("the operator does not write this: {status}, but {known}")) }
+}
+
+fn round_trip<T: DeserializeOwned + Serialize>(value: &Value) -> Result<Value, String> {
+    serde_json::from_value::<T>(value.clone()).and_then(serde_json::to_value).map_err(|error| error.to_string())
+}
+
+/// The path of each field.
+fn paths(value: &Value, at: &str) -> Vec<String> {
+    let members: Vec<_> = match value {
+        Value::Object(members) => members.iter().map(|(name, member)| (format!("{at}.{name}"), member)).collect(),
+        Value::Array(items) => items.iter().map(|item| (format!("{at}[]"), item)).collect(),
+        _ => return vec![at.to_owned()],
+    };
+    members.into_iter().flat_map(|(path, member)| paths(member, &path)).collect()
+}
