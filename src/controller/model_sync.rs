@@ -14,9 +14,8 @@ use super::{
     reconcile::{Controller, KindController, Object},
 };
 use crate::{
-    api::{LastRun, ModelSync, ModelSyncSpec, ModelSyncStatus, Templates},
+    api::{LastRun, ModelSync, ModelSyncSpec, ModelSyncStatus, template::RunTemplate},
     core::{
-        invalid::Invalid,
         poll::{
             request::PollTarget,
             response::{Demand, PollResponse, PollResult},
@@ -134,8 +133,8 @@ impl KindController for ModelSyncs {
         poll_target(spec).map_or_else(|_| BTreeSet::new(), |target| references(&target))
     }
 
-    fn templates(spec: &ModelSyncSpec) -> Templates<'_> {
-        spec.templates()
+    fn templates(spec: &ModelSyncSpec) -> Vec<(&'static str, Option<&RunTemplate>)> {
+        spec.templates().to_vec()
     }
 
     fn events(before: &ModelSyncStatus, after: &ModelSyncStatus) -> Vec<ObjectEvent> {

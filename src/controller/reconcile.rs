@@ -12,7 +12,7 @@ use super::{
     worker::Reconcile,
 };
 use crate::{
-    api::{Kind, RunSlot, Templates},
+    api::{Kind, RunSlot, template::RunTemplate},
     core::{
         invalid::Invalid,
         poll::{
@@ -94,7 +94,7 @@ pub trait KindController: Send + Sync + Sized + 'static {
     fn references(spec: &<Self::Kind as Kind>::Spec) -> BTreeSet<Reference>;
 
     /// The template fields of a spec; runs are made from the one that is set.
-    fn templates(spec: &<Self::Kind as Kind>::Spec) -> Templates<'_>;
+    fn templates(spec: &<Self::Kind as Kind>::Spec) -> Vec<(&'static str, Option<&RunTemplate>)>;
 
     /// The events between two stored statuses.
     fn events(before: &<Self::Kind as Kind>::Status, after: &<Self::Kind as Kind>::Status) -> Vec<ObjectEvent>;

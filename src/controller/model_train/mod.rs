@@ -14,7 +14,7 @@ use super::{
     reconcile::{Controller, KindController, Object},
 };
 use crate::{
-    api::{Kind, ModelSync, ModelTrain, ModelTrainSpec, ModelTrainStatus, Templates},
+    api::{Kind, ModelSync, ModelTrain, ModelTrainSpec, ModelTrainStatus, template::RunTemplate},
     core::{
         invalid::Invalid,
         poll::response::PollResult,
@@ -134,8 +134,8 @@ impl KindController for ModelTrains {
         references(spec)
     }
 
-    fn templates(spec: &ModelTrainSpec) -> Templates<'_> {
-        spec.templates()
+    fn templates(spec: &ModelTrainSpec) -> Vec<(&'static str, Option<&RunTemplate>)> {
+        spec.templates().to_vec()
     }
 
     fn events(before: &ModelTrainStatus, after: &ModelTrainStatus) -> Vec<ObjectEvent> {

@@ -5,7 +5,7 @@ use std::{
     sync::RwLock,
 };
 
-use super::{read, write};
+use super::generic::{read, write};
 use crate::core::version::follower::Follower;
 
 /// Namespace and name of a ModelTrain.
