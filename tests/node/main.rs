@@ -86,7 +86,9 @@ async fn pipeline_run_succeeds_with_the_answers_parameter_and_the_object_is_in_s
 async fn pipeline_run_that_fails_is_told_and_backs_off() {
     node_test("pipeline-fails", async |world| {
         world.wants("bad", "model-1");
-        world.apply(&model_sync(world, "bad", "pipelineRunTemplate", &pipeline_spec("exit 3"))).await;
+        let mut object = model_sync(world, "bad", "pipelineRunTemplate", &pipeline_spec("exit 3"));
+        object["spec"]["retry"] = json!({ "minBackoff": "10m" });
+        world.apply(&object).await;
         world.run_ended("bad", 1, "Failed").await;
         world.condition("bad", "InSync", "False", "BackingOff").await;
         world.condition("bad", "Ready", "False", "RunFailing").await;

@@ -124,14 +124,13 @@ fn volumes() -> (Value, Value) {
     )
 }
 
-/// Waits until this training has been decided, and returns the status then.
+/// Waits until this training has been decided, which lasts until the next one is, and returns the status then.
 async fn trained(world: &World, attempt: i64) -> ModelTrainStatus {
     world
         .eventually(&format!("end of training {attempt}"), async || {
             let object = world.get(keys::API_VERSION, "ModelTrain", "model").await?;
             let status: ModelTrainStatus = serde_json::from_value(object["status"].clone()).unwrap();
-            let ended = status.last_attempt.as_ref().is_some_and(|last| last.attempt == attempt);
-            (ended && status.reservation.is_none()).then_some(status)
+            status.last_attempt.as_ref().is_some_and(|last| last.attempt == attempt).then_some(status)
         })
         .await
 }

@@ -31,9 +31,10 @@ async fn failing_target_backs_off_then_stalls_until_a_person_acts() {
     scenario("exhausted", async |world| {
         world.endpoint.says("a", Reply::model("m1"));
         let mut spec = world.spec("a");
-        spec["retry"] = json!({ "maxAttempts": 3, "minBackoff": "30s", "maxBackoff": "45s" });
+        spec["retry"] = json!({ "maxAttempts": 3, "minBackoff": "10m", "maxBackoff": "15m" });
         world.apply("a", spec).await;
-        for (attempt, expected) in [(1, 30), (2, 45)] {
+        let longest = Duration::from_secs(15 * 60 + 1);
+        for (attempt, expected) in [(1, 600), (2, 900)] {
             world.end_run(&world.run("a", attempt).await, "Failed").await;
             world.until_recorded("a", attempt).await;
             let status = world.until("a", InSync, False, "BackingOff").await;
@@ -43,7 +44,7 @@ async fn failing_target_backs_off_then_stalls_until_a_person_acts() {
                 world.stop_operator().await;
                 world.start_operator().await;
             }
-            world.clock.advance(Duration::from_secs(46));
+            world.clock.advance(longest);
         }
         world.end_run(&world.run("a", 3).await, "Failed").await;
         let status = world.until("a", Stalled, True, "RetriesExhausted").await;
@@ -56,9 +57,9 @@ async fn failing_target_backs_off_then_stalls_until_a_person_acts() {
 
         world.trigger("a", "again").await;
         world.end_run(&world.run("a", 4).await, "Failed").await;
-        assert_eq!(pause(&world.until("a", InSync, False, "BackingOff").await), 30, "the count began anew");
+        assert_eq!(pause(&world.until("a", InSync, False, "BackingOff").await), 600, "the count began anew");
         for attempt in [5, 6] {
-            world.clock.advance(Duration::from_secs(46));
+            world.clock.advance(longest);
             world.end_run(&world.run("a", attempt).await, "Failed").await;
             world.until_recorded("a", attempt).await;
         }
@@ -84,7 +85,7 @@ async fn end_of_a_wait_asks_again_before_it_runs_again() {
         world.apply("a", spec).await;
         world.end_run(&world.run("a", 1).await, "Failed").await;
         world.until("a", InSync, False, "BackingOff").await;
-        world.wait("the run's end is asked about", async || (world.endpoint.asked("a") == 2).then_some(())).await;
+        world.wait("the run's end is asked about", async || (world.endpoint.asked("a") >= 2).then_some(())).await;
         // Merged by hand, an hour before the next regular question.
         world.endpoint.says("a", Reply::NotNeeded);
         world.clock.advance(Duration::from_secs(61));
@@ -152,7 +153,8 @@ async fn run_past_its_timeout_is_ended_and_counts_as_timed_out() {
         world.end_run(&ending, "Cancelled").await;
         assert_eq!(world.until_recorded("a", 1).await.outcome, Outcome::TimedOut);
         world.until("a", Ready, False, "RunFailing").await;
-        let events = world.events("a").await;
+        // The run was started, stopped, and has failed.
+        let events = world.until_events("a", 3).await;
         assert_eq!(events.iter().filter(|(reason, _)| reason == "RunStopped").count(), 1, "{events:?}");
     })
     .await;
@@ -299,7 +301,7 @@ async fn closed_window_holds_runs_back_until_it_opens_or_is_overridden() {
             assert_eq!(status.next_attempt_at, Some(opens));
         }
         world.trigger("b", "now").await;
-        world.wait("the trigger is asked about", async || (world.endpoint.asked("b") == 2).then_some(())).await;
+        world.wait("the trigger is asked about", async || (world.endpoint.asked("b") >= 2).then_some(())).await;
         assert!(world.runs("b").await.is_empty(), "a trigger waits for a window too");
         annotate(world, "b", keys::OVERRIDE_WINDOW, "now").await;
         world.run("b", 1).await;

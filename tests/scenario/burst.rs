@@ -47,7 +47,9 @@ async fn two_hundred_objects_that_flip_at_once_get_one_run_each_for_two_writes_e
         owners.sort();
         owners.dedup();
         assert_eq!((runs.items.len(), owners.len()), (COUNT, COUNT), "exactly one each");
-        let writes = audit.writes();
+        // The log has a create a moment after the run is there.
+        let writes =
+            world.wait("the log", async || Some(audit.writes()).filter(|writes| writes.len() >= 2 * COUNT)).await;
         let count = |verb: &str, resource: &str| {
             writes.iter().filter(|write| write.verb == verb && write.resource == resource).count()
         };

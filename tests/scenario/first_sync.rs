@@ -37,7 +37,7 @@ async fn first_sync_starts_one_run_with_the_answers_parameters_and_comes_to_rest
         );
         world.settle("a").await;
         assert_eq!(world.runs("a").await.len(), 1);
-        let reasons: Vec<_> = world.events("a").await.into_iter().map(|(reason, _)| reason).collect();
+        let reasons: Vec<_> = world.until_events("a", 2).await.into_iter().map(|(reason, _)| reason).collect();
         assert_eq!(reasons, ["RunStarted", "RunSucceeded"]);
     })
     .await;
@@ -239,7 +239,8 @@ async fn suspended_object_starts_nothing_while_its_run_goes_on() {
 #[tokio::test]
 async fn trigger_forgets_backoff_and_is_echoed() {
     scenario("trigger", async |world| {
-        world.model_sync_that_hears("a", Reply::model("m1")).await;
+        world.endpoint.says("a", Reply::model("m1"));
+        world.apply("a", world.patient_spec("a")).await;
         world.end_run(&world.run("a", 1).await, "Failed").await;
         world.until("a", InSync, False, "BackingOff").await;
         world.trigger("a", "by hand").await;

@@ -161,7 +161,7 @@ async fn equal_and_missing_start_times_keep_exactly_the_newest_by_start_then_att
 async fn limit_of_zero_keeps_no_run_and_still_remembers_the_last() {
     scenario("limit_zero", async |world| {
         world.endpoint.says("a", Reply::model("m1"));
-        let mut spec = world.spec("a");
+        let mut spec = world.patient_spec("a");
         spec["successfulPipelineRunsHistoryLimit"] = json!(0);
         spec["failedPipelineRunsHistoryLimit"] = json!(0);
         world.apply("a", spec).await;
@@ -330,7 +330,7 @@ async fn active_run_and_run_whose_end_is_not_recorded_stay() {
 #[tokio::test]
 async fn run_stays_for_the_minimum_age_after_its_end_was_recorded() {
     let cluster = Cluster::complete().await;
-    let options = WorldOptions { cluster, operator: true, min_run_age: Duration::from_mins(10) };
+    let options = WorldOptions { cluster, operator: true, min_run_age: Duration::from_mins(100) };
     scenario_with("min_age", options, async |world| {
         world.endpoint.says("a", Reply::model("m1"));
         let mut spec = world.spec("a");
@@ -342,15 +342,15 @@ async fn run_stays_for_the_minimum_age_after_its_end_was_recorded() {
         world.endpoint.says("a", Reply::NotNeeded);
         world.set_run_status(&run, status).await;
         world.until_recorded("a", 1).await;
-        world.clock.advance(Duration::from_mins(9));
+        world.clock.advance(Duration::from_mins(90));
         until_only(world, "a", &[1]).await;
         // A new process has not seen the end recorded yet, so it counts anew.
         world.stop_operator().await;
         world.start_operator().await;
         world.wait("ready", async || (world.page("/readyz").await == "ok\n").then_some(())).await;
-        world.clock.advance(Duration::from_mins(5));
+        world.clock.advance(Duration::from_mins(50));
         until_only(world, "a", &[1]).await;
-        world.clock.advance(Duration::from_mins(11));
+        world.clock.advance(Duration::from_mins(110));
         until_only(world, "a", &[]).await;
     })
     .await;

@@ -25,7 +25,8 @@ async fn metrics_follow_a_demand_from_question_to_run() {
     scenario("metrics", async |world| {
         until_metric(world, "modelsync_leader", |leader| leader > 0.0).await;
         assert_eq!(metric(world, "modelsync_last_answer_age_seconds").await, Some(-1.0));
-        world.model_sync_that_hears("a", Reply::model("m1")).await;
+        world.endpoint.says("a", Reply::model("m1"));
+        world.apply("a", world.patient_spec("a")).await;
         let run = world.run("a", 1).await;
         until_metric(world, "modelsync_runs_started_total{kind=\"PipelineRun\"}", |count| (1.0..2.0).contains(&count))
             .await;

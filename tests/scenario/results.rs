@@ -138,8 +138,9 @@ async fn a_jobs_results_are_read_of_its_pod_and_lost_with_it() {
 #[tokio::test]
 async fn of_a_job_that_failed_the_pod_that_failed_last_is_read() {
     results_scenario("failed_job_results", async |world| {
-        let job =
-            world.job("train", &["train"], json!({ "backoffLimit": 0, "parallelism": 2, "completions": 2 })).await;
+        // The first failure does not end the Job, which would delete the other pod.
+        let spec = json!({ "backoffLimit": 1, "parallelism": 2, "completions": 2 });
+        let job = world.job("train", &["train"], spec).await;
         let pods = world.pods_at_work(&job, 2).await;
         world.end_pod(&pods[0], 2, &[("train", 1, r#"{"metrics": {"loss": "NaN"}}"#)]).await;
         world.end_pod(&pods[1], 1, &[("train", 1, r#"{"metrics": {"loss": 7}}"#)]).await;

@@ -3,8 +3,9 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fs::{self, File};
 use std::path::PathBuf;
-use std::process::{Command, ExitCode, ExitStatus};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -29,6 +30,9 @@ static STOP: AtomicBool = AtomicBool::new(false);
 pub(crate) struct Args {
     /// Which tests; all if none is given.
     steps: Vec<Step>,
+    /// Runs the scenario tests N times on the same clusters. Stops at the first round that fails and keeps its log.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    repeat: Option<u32>,
     /// What the test programs are given, as in `cargo xtask test scenario -- first_sync`.
     #[arg(last = true)]
     arguments: Vec<OsString>,
@@ -66,7 +70,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut steps = if args.steps.is_empty() { ALL.to_vec() } else { args.steps.clone() };
     steps.sort();
     steps.dedup();
-    let runner = Runner { program: env::current_exe()?, arguments: args.arguments.clone(), root: is_root() };
+    let rounds = args.rounds()?;
+    let runner = Runner { program: env::current_exe()?, arguments: args.arguments.clone(), rounds, root: is_root() };
     let mut ends = Vec::new();
     for step in steps {
         let started = Instant::now();
@@ -87,6 +92,16 @@ fn code_of(ends: &[End], ci: bool) -> u8 {
         End::Skipped(_) => u8::from(ci),
     });
     codes.into_iter().find(|code| *code != 0).unwrap_or(0)
+}
+
+impl Args {
+    /// How often the scenario tests run, where `--repeat` says so.
+    fn rounds(&self) -> Result<Option<u32>> {
+        if self.repeat.is_some() && self.steps != [Step::Scenario] {
+            bail!("--repeat is for the scenario tests alone: cargo xtask test scenario --repeat N");
+        }
+        Ok(self.repeat)
+    }
 }
 
 impl Step {
@@ -116,6 +131,8 @@ struct Runner {
     /// This program. Cargo may build it anew while it runs, so its path is asked for once.
     program: PathBuf,
     arguments: Vec<OsString>,
+    /// How often the scenario tests run; `None` is once, with their output on the terminal.
+    rounds: Option<u32>,
     root: bool,
 }
 
@@ -163,7 +180,28 @@ impl Runner {
             ("MODELSYNC_TEST_BARE_KUBECONFIG", bare.kubeconfig()?.into_os_string()),
             ("MODELSYNC_TEST_AUDIT_LOG", log.into_os_string()),
         ];
-        self.cargo_test(&["--package", "modelsync", "--test", "scenario"], &environment)
+        match self.rounds {
+            None => self.cargo_test(&["--package", "modelsync", "--test", "scenario"], &environment),
+            Some(rounds) => self.repeat_scenarios(rounds, &environment),
+        }
+    }
+
+    /// Runs the scenario tests again and again. They are built once: an edit meanwhile changes no round.
+    fn repeat_scenarios(&self, rounds: u32, environment: &[(&str, OsString)]) -> Result<()> {
+        let program = built_test("scenario")?;
+        let folder = workspace::target_dir()?.join("scenario");
+        fs::create_dir_all(&folder)?;
+        repeat(rounds, |round| {
+            let log = folder.join(format!("round-{round}.log"));
+            let output = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+            let mut test = Command::new(&program);
+            test.current_dir(workspace::root()).args(&self.arguments);
+            test.envs(environment.iter().map(|(name, value)| (name, value)));
+            check(test.stdout(output.try_clone()?).stderr(output))
+                .and_then(|()| some_test_ran(&fs::read_to_string(&log)?))
+                .with_context(|| format!("the log is {}", log.display()))?;
+            Ok(fs::remove_file(log)?)
+        })
     }
 
     fn node(&self) -> Result<()> {
@@ -241,6 +279,45 @@ impl Drop for Cluster<'_> {
     }
 }
 
+/// Runs rounds until one fails. Scenarios take no seed: the number of the round is all there is to say of it.
+fn repeat(rounds: u32, mut run: impl FnMut(u32) -> Result<()>) -> Result<()> {
+    for round in 1..=rounds {
+        let started = Instant::now();
+        run(round).with_context(|| format!("round {round} of {rounds} failed (scenarios take no seed)"))?;
+        println!("round {round} of {rounds} passed ({} s)", started.elapsed().as_secs());
+    }
+    Ok(())
+}
+
+/// Refuses a round in which nothing ran, as a misspelt name leads to.
+fn some_test_ran(log: &str) -> Result<()> {
+    if log.lines().any(|line| line == "running 0 tests") {
+        bail!("no scenario has such a name");
+    }
+    Ok(())
+}
+
+/// Builds a test program of the operator and returns where it is.
+fn built_test(name: &str) -> Result<PathBuf> {
+    let mut cargo = workspace::cargo();
+    cargo.args(["test", "--package", "modelsync", "--test", name, "--no-run"]);
+    cargo.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
+    let built = cargo.output().context("cannot run cargo")?;
+    if !built.status.success() {
+        bail!("the test program {name} does not build; what cargo said is above");
+    }
+    executable(&String::from_utf8_lossy(&built.stdout), name)
+        .with_context(|| format!("cargo does not say where the test program {name} is"))
+}
+
+/// Where the test program of this name is, by cargo's messages.
+fn executable(messages: &str, name: &str) -> Option<PathBuf> {
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let mut programs =
+        messages.filter(|message| message["target"]["name"] == name && message["profile"]["test"] == true);
+    programs.find_map(|message| message["executable"].as_str().map(PathBuf::from))
+}
+
 /// Runs a program that speaks for itself.
 fn check(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
@@ -290,6 +367,65 @@ mod tests {
         let ends = [End::Passed, End::Skipped("no root")];
         assert_eq!(code_of(&ends, false), 0);
         assert_eq!(code_of(&ends, true), 1);
+    }
+
+    fn parsed(line: &[&str]) -> Result<Args, clap::Error> {
+        let command = <Args as clap::Args>::augment_args(clap::Command::new("test"));
+        let matches = command.try_get_matches_from([&["test"], line].concat())?;
+        <Args as clap::FromArgMatches>::from_arg_matches(&matches)
+    }
+
+    #[test]
+    fn repeat_is_a_number_above_zero_and_what_follows_the_dashes_is_the_tests() {
+        let args = parsed(&["scenario", "--repeat", "50", "--", "first_sync", "--exact"]).unwrap();
+        assert_eq!(args.rounds().unwrap(), Some(50));
+        assert_eq!(args.arguments, ["first_sync", "--exact"]);
+        assert_eq!(parsed(&["scenario"]).unwrap().rounds().unwrap(), None);
+        for bad in ["0", "-1", "often"] {
+            assert!(parsed(&["scenario", "--repeat", bad]).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn repeat_is_refused_where_more_than_the_scenarios_or_something_else_runs() {
+        for steps in [&[][..], &["node"], &["unit", "scenario"]] {
+            let args = parsed(&[steps, &["--repeat", "2"]].concat()).unwrap();
+            assert!(args.rounds().unwrap_err().to_string().contains("--repeat is for the scenario tests alone"));
+        }
+    }
+
+    #[test]
+    fn rounds_stop_at_the_first_failure_and_name_it() {
+        let mut ran = Vec::new();
+        let ended = repeat(5, |round| {
+            ran.push(round);
+            anyhow::ensure!(round != 3, "the log is x.log");
+            Ok(())
+        });
+        let words = format!("{:#}", ended.unwrap_err());
+        assert_eq!(ran, [1, 2, 3]);
+        assert!(words.contains("round 3 of 5 failed") && words.contains("the log is x.log"), "{words}");
+        assert!(repeat(2, |_| Ok(())).is_ok());
+    }
+
+    #[test]
+    fn a_round_in_which_no_test_runs_fails() {
+        assert!(some_test_ran("\nrunning 1 test\ntest a ... ok\n").is_ok());
+        assert!(some_test_ran("\nrunning 10 tests\n").is_ok());
+        assert!(some_test_ran("\nrunning 0 tests\n").is_err());
+    }
+
+    #[test]
+    fn the_test_program_is_where_cargo_says() {
+        let messages = concat!(
+            r#"{"reason":"compiler-artifact","target":{"name":"modelsync"},"profile":{"test":false},"executable":"/t/modelsync"}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","target":{"name":"scenario"},"profile":{"test":true},"executable":"/t/scenario-1"}"#,
+            "\n",
+            r#"{"reason":"build-finished","success":true}"#,
+        );
+        assert_eq!(executable(messages, "scenario"), Some(PathBuf::from("/t/scenario-1")));
+        assert_eq!(executable(messages, "node"), None);
     }
 
     #[test]

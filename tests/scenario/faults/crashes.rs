@@ -41,7 +41,7 @@ async fn die_at(world: &mut World, proxy: &Proxy, object: &str, kind: &Call, fau
             }
             let arrived = row.rule.hits() == 1;
             let done = !proxy.done(&kind.clone().of(object)).is_empty();
-            (arrived && done == carried_out).then_some(())
+            (arrived && (done || !carried_out)).then_some(())
         })
         .await;
     world.kill_operator();

@@ -233,7 +233,10 @@ async fn renewal_of_the_lease_that_meets_any_fault_costs_no_run_and_no_flood() {
             row.rule.release();
             let lease = |seen: &crate::harness::proxy::Seen| seen.request.resource == "leases";
             let asked = proxy.requests().into_iter().skip(before).filter(lease).count();
-            assert!(asked <= 20, "{object}: {:?}: {asked} requests for the lease", row.rule.fault);
+            // Renewals go on for as long as the row takes; the operator's pause between two is a sixth of the duration.
+            let calm = 20 + 3 * world.clock.mono().since(row.began).as_secs();
+            let few = u64::try_from(asked).unwrap() <= calm;
+            assert!(few, "{object}: {:?}: {asked} requests for the lease, at most {calm} are due", row.rule.fault);
         }
     })
     .await;

@@ -6,6 +6,7 @@ pub mod endpoint;
 pub mod fault;
 pub mod looks;
 pub mod proxy;
+pub mod revisions;
 pub mod tekton;
 pub mod tls;
 pub mod trains;

@@ -72,9 +72,11 @@ impl TlsEndpoint {
         &self.authority
     }
 
-    /// From now on this is the answer.
-    pub fn says(&self, reply: TlsReply) {
-        self.shared.lock().unwrap().reply = reply;
+    /// From now on this is the answer. Returns how many requests had come until then.
+    pub fn says(&self, reply: TlsReply) -> usize {
+        let mut shared = self.shared.lock().unwrap();
+        shared.reply = reply;
+        shared.heads.len()
     }
 
     /// Heads of the requests so far, oldest first.

@@ -79,7 +79,8 @@ impl World {
         self.model_trains().get(name).await.unwrap().status.unwrap_or_default()
     }
 
-    /// Waits until the condition has this status and reason; returns the status then.
+    /// Waits until the condition has this status and reason; returns the status then. They must last, as in
+    /// [`Self::until_status`].
     pub async fn until_train(
         &self,
         name: &str,
@@ -94,7 +95,7 @@ impl World {
         .await
     }
 
-    /// Waits until the status is as wanted.
+    /// Waits until the status is as wanted. What is wanted must last, as in [`Self::until_status`].
     pub async fn until_train_status(
         &self,
         name: &str,
@@ -109,12 +110,17 @@ impl World {
         .await
     }
 
-    /// Waits until this training has been decided.
+    /// Waits until this training has been decided. The decision lasts until the next training is decided; the next training
+    /// may be reserved by now.
     pub async fn until_trained(&self, name: &str, attempt: i64) -> ModelTrainStatus {
-        self.until_train_status(name, &format!("end of training {attempt}"), |status| {
-            status.last_attempt.as_ref().is_some_and(|last| last.attempt == attempt) && status.reservation.is_none()
-        })
-        .await
+        let status = self
+            .until_train_status(name, &format!("end of training {attempt}"), |status| {
+                status.last_attempt.as_ref().is_some_and(|last| last.attempt == attempt)
+            })
+            .await;
+        let open = status.reservation.as_ref().map(|open| open.attempt);
+        assert!(open.is_none_or(|open| open > attempt), "{name}: training {attempt} has ended and is still reserved");
+        status
     }
 
     /// Waits until a training has a run for this candidate; the empty name is for a training without candidates.
@@ -155,7 +161,7 @@ impl World {
         versions
     }
 
-    /// Waits until a record's condition Accepted has this reason.
+    /// Waits until a record's condition Accepted has this reason. Every reason but `AwaitingApproval` is final.
     pub async fn until_decided(&self, version: &str, reason: &str) -> ModelVersion {
         self.wait(&format!("{version}: {reason}"), async || {
             let found = self.model_versions().get_opt(version).await.unwrap()?;

@@ -274,6 +274,13 @@ impl World {
         })
     }
 
+    /// The same spec, with a backoff after a failure that is longer than any scenario takes.
+    pub fn patient_spec(&self, name: &str) -> Value {
+        let mut spec = self.spec(name);
+        spec["retry"] = json!({ "minBackoff": "1h" });
+        spec
+    }
+
     /// Applies a ModelSync with this spec.
     pub async fn apply(&self, name: &str, spec: Value) {
         self.try_apply(name, spec).await.unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -310,7 +317,8 @@ impl World {
         self.model_syncs().get(name).await.unwrap().status.unwrap_or_default()
     }
 
-    /// Waits until the condition has this status and reason; returns the status then.
+    /// Waits until the condition has this status and reason; returns the status then. They must last, as in
+    /// [`Self::until_status`].
     pub async fn until(
         &self,
         name: &str,
@@ -326,6 +334,10 @@ impl World {
     }
 
     /// Waits until the status is as wanted.
+    ///
+    /// What is wanted must last until the test ends it, or for [`DEADLINE`]: the status is read now and then, and a state
+    /// that the operator leaves by itself may lie between two reads. [`Revisions`](super::revisions::Revisions) shows such
+    /// a state.
     pub async fn until_status(
         &self,
         name: &str,
@@ -340,17 +352,20 @@ impl World {
         .await
     }
 
-    /// Waits until the end of this attempt is recorded.
+    /// Waits until the end of this attempt is recorded. The record lasts until the next attempt has ended; the next attempt
+    /// may be reserved by now.
     pub async fn until_recorded(&self, name: &str, attempt: i64) -> LastRun {
         let status = self
             .until_status(name, &format!("end of attempt {attempt}"), |status| {
-                status.last_run.as_ref().is_some_and(|last| last.attempt == attempt) && status.reservation.is_none()
+                status.last_run.as_ref().is_some_and(|last| last.attempt == attempt)
             })
             .await;
+        let open = status.reservation.map(|open| open.attempt);
+        assert!(open.is_none_or(|open| open > attempt), "{name}: attempt {attempt} has ended and is still reserved");
         *status.last_run.unwrap()
     }
 
-    /// Waits until the question has an answer.
+    /// Waits until the question has an answer. What is asked about must last, as in [`Self::until_status`].
     pub async fn wait<T>(&self, what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
         eventually(what, DEADLINE, || ask()).await.unwrap_or_else(|late| panic!("{late}"))
     }
@@ -429,8 +444,17 @@ impl World {
         self.wait("a question", async || (self.endpoint.asked(name) > asked).then_some(())).await;
     }
 
+    /// Waits until there are this many events about an object; the operator publishes them after the write that they report.
+    /// Returns all of them, oldest first.
+    pub async fn until_events(&self, name: &str, count: usize) -> Vec<(String, String)> {
+        self.wait(&format!("{name}: {count} events"), async || {
+            Some(self.events(name).await).filter(|events| events.len() >= count)
+        })
+        .await
+    }
+
     /// Events about an object, oldest first.
-    pub async fn events(&self, name: &str) -> Vec<(String, String)> {
+    async fn events(&self, name: &str) -> Vec<(String, String)> {
         let events = api(&self.client, "events.k8s.io/v1", "Event", Some(&self.namespace))
             .list(&ListParams::default())
             .await

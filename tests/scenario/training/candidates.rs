@@ -56,7 +56,9 @@ async fn others_are_judged_where_one_candidate_fails() {
 #[tokio::test]
 async fn training_without_a_run_that_succeeded_is_repeated_after_a_pause() {
     scenario("all_fail", async |world| {
-        world.apply_train("model", world.candidates_spec(&["a", "b", "c"])).await;
+        let mut spec = world.candidates_spec(&["a", "b", "c"]);
+        spec["retry"] = json!({ "minBackoff": "1h" });
+        world.apply_train("model", spec).await;
         for candidate in ["a", "b", "c"] {
             let run = world.train_run("model", 1, candidate).await;
             world.end_with(&run, "Failed", &[]).await;
@@ -71,7 +73,7 @@ async fn training_without_a_run_that_succeeded_is_repeated_after_a_pause() {
             world.version_of("model", 1, candidate, "NotJudged").await;
         }
         assert_eq!(world.train_status("model").await.attempt, 1, "not before the pause is over");
-        world.clock.advance(Duration::from_mins(1));
+        world.clock.advance(Duration::from_hours(1));
         for candidate in ["a", "b", "c"] {
             world.score("model", 2, candidate, "0.5").await;
         }

@@ -11,7 +11,7 @@ use modelsync::{
         AttemptVerdict,
         ConditionStatus::{False, True, Unknown},
         ConditionType::{Accepted, Fresh, Ready, Stalled},
-        ModelTrainStatus, StaleReasonType, keys,
+        ModelTrain, ModelTrainStatus, StaleReasonType, keys,
     },
     core::{status::condition::find, time::after},
 };
@@ -379,10 +379,18 @@ async fn each_value_of_the_trigger_trains_once() {
         world.trigger_train("model", "b").await;
         world.train_run("model", 2, "").await;
         // One that comes while a training is on its way is for the next.
+        let mut revisions = world.train_revisions("model").await;
         world.trigger_train("model", "c").await;
         world.train("model", 2, &[]).await;
         world.train("model", 3, &[]).await;
-        assert_eq!(world.train_status("model").await.last_handled_trigger.as_deref(), Some("c"));
+        for (attempt, value) in [(2, "b"), (3, "c")] {
+            let ends = |train: &ModelTrain| {
+                let last = train.status.as_ref().and_then(|status| status.last_attempt.as_ref());
+                last.is_some_and(|last| last.attempt == attempt)
+            };
+            let status = revisions.next(&format!("the end of training {attempt}"), ends).await.status.unwrap();
+            assert_eq!((status.last_handled_trigger.as_deref(), status.reservation), (Some(value), None));
+        }
     })
     .await;
 }

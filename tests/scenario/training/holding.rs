@@ -348,10 +348,10 @@ async fn failing_training_backs_off_then_stalls_until_a_person_acts() {
     scenario("train_exhausted", async |world| {
         let mut spec = asking(world, "model");
         spec["freshness"]["maxAge"] = json!("24h");
-        spec["retry"] = json!({ "maxAttempts": 3 });
+        spec["retry"] = json!({ "maxAttempts": 3, "minBackoff": "10m" });
         spec["parameters"] = json!([{ "name": "why", "fromContext": "Reasons" }]);
         world.apply_train("model", spec).await;
-        for (attempt, minutes) in [(1, 1), (2, 2)] {
+        for (attempt, minutes) in [(1, 10), (2, 20)] {
             let run = world.train_run("model", attempt, "").await;
             assert_eq!(parameter(&run, "why").as_deref(), Some("NeverAccepted"), "a failure answers nothing");
             world.end_with(&run, "Failed", &[]).await;
@@ -378,7 +378,7 @@ async fn failing_training_backs_off_then_stalls_until_a_person_acts() {
         world.trigger_train("model", "again").await;
         world.end_with(&world.train_run("model", 4, "").await, "Failed", &[]).await;
         let ended = world.until_trained("model", 4).await.last_attempt.unwrap().ended_at;
-        let again = after(ended, Duration::from_mins(1));
+        let again = after(ended, Duration::from_mins(10));
         let waits = |status: &ModelTrainStatus| status.next_evaluation_at == Some(again);
         let status = world.until_train_status("model", "the count began anew", waits).await;
         assert!(find(&status.conditions, Stalled).is_none());

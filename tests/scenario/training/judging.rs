@@ -87,7 +87,10 @@ async fn each_verdict_is_recorded_told_and_acted_upon() {
     scenario("verdicts", async |world| {
         let rows = rows();
         for row in &rows {
-            world.apply_train(row.name, world.gated_spec(row.gate.clone())).await;
+            let mut spec = world.gated_spec(row.gate.clone());
+            // A failure is looked at when all rows before it have been.
+            spec["retry"] = json!({ "minBackoff": "1h" });
+            world.apply_train(row.name, spec).await;
         }
         for row in &rows {
             let run = world.train_run(row.name, 1, "").await;

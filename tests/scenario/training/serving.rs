@@ -8,7 +8,7 @@ use modelsync::{
         Condition,
         ConditionStatus::{False, True},
         ConditionType::{InSync, Served},
-        ModelVersion, ModelVersionStatus,
+        ModelSync, ModelVersion, ModelVersionStatus,
     },
     core::status::condition::find,
 };
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::harness::{
     Reply, World,
     fault::{Fault, call},
+    revisions::Revisions,
     scenario,
     world::{faulty_scenario, parameter},
 };
@@ -46,23 +47,22 @@ async fn accepted(world: &World, attempt: i64) -> String {
 async fn rolled_out(world: &World, sync: &str, attempt: i64, version: &str) {
     let run = world.run(sync, attempt).await;
     assert_eq!(parameter(&run, "model").as_deref(), Some(version));
+    let revisions = world.sync_revisions(sync).await;
     world.config_map("deployed", "model", version).await;
     world.end_run(&run, "Succeeded").await;
-    until_serving(world, sync, Some(version)).await;
+    begins_to_serve(revisions, version).await;
 }
 
 /// Waits until the ModelSync says that it serves this version.
-async fn until_serving(world: &World, sync: &str, version: Option<&str>) {
-    let status = world
-        .until_status(sync, &format!("serving {version:?}"), |status| {
-            status.serving.as_ref().map(|serving| serving.version.as_str()) == version
-        })
-        .await;
-    if let Some(serving) = status.serving {
-        assert_eq!(serving.model_train, "model");
-        let in_sync = find(&status.conditions, InSync).unwrap();
-        assert_eq!(in_sync.status, True, "what is served is told in the write that says in sync");
-    }
+async fn begins_to_serve(mut revisions: Revisions<ModelSync>, version: &str) {
+    let serves = |sync: &ModelSync| {
+        let serving = sync.status.as_ref().and_then(|status| status.serving.as_ref());
+        serving.is_some_and(|serving| serving.version == version)
+    };
+    let status = revisions.next(&format!("serving {version}"), serves).await.status.unwrap();
+    assert_eq!(status.serving.unwrap().model_train, "model");
+    let in_sync = find(&status.conditions, InSync).unwrap();
+    assert_eq!(in_sync.status, True, "what is served is told in the write that says in sync");
 }
 
 /// Waits until exactly these ModelSyncs serve this version by its record, and the condition says so.
@@ -178,7 +178,7 @@ async fn metric_of_the_version_before_counts_only_where_nobody_rolls_the_new_one
         world.apply_train("alone", spec).await;
         let version = world.train("model", 1, &[]).await.accepted_version.unwrap().name;
         world.train("alone", 1, &[]).await;
-        let roll_out = world.run("deploy", 1).await;
+        world.run("deploy", 1).await;
 
         world.config_map("live", "r2", "0.1").await;
         let falling = |status: &modelsync::api::ModelTrainStatus| !status.breaching_metrics.is_empty();
@@ -189,9 +189,7 @@ async fn metric_of_the_version_before_counts_only_where_nobody_rolls_the_new_one
         assert_eq!((status.attempt, &*status.breaching_metrics), (1, &[][..]), "it tells of what was deployed before");
 
         let before = world.clock.now().wall;
-        world.config_map("deployed", "model", &version).await;
-        world.end_run(&roll_out, "Succeeded").await;
-        until_serving(world, "deploy", Some(&version)).await;
+        rolled_out(world, "deploy", 1, &version).await;
         let status = world.until_train_status("model", "the metric falls", falling).await;
         assert!(status.breaching_metrics[0].since >= modelsync::core::time::whole_seconds(before), "{status:?}");
         world.clock.advance(Duration::from_mins(61));
@@ -244,8 +242,9 @@ async fn endpoint_names_the_served_version_by_a_parameter_until_serving_is_disab
         assert_eq!(world.status("deploy").await.serving, None, "an endpoint implies nothing");
 
         let serves = json!({ "modelTrain": "model", "parameter": "deployed" });
+        let revisions = world.sync_revisions("deploy").await;
         world.patch_spec("deploy", json!({ "serves": serves })).await;
-        until_serving(world, "deploy", Some(&first)).await;
+        begins_to_serve(revisions, &first).await;
         until_served_by(world, &first, &["deploy"]).await;
         let second = accepted(world, 2).await;
         world.endpoint.says("deploy", in_sync_at(&second));
@@ -255,7 +254,7 @@ async fn endpoint_names_the_served_version_by_a_parameter_until_serving_is_disab
 
         world.patch_spec("deploy", json!({ "serves": { "disabled": true } })).await;
         until_served_by(world, &second, &[]).await;
-        until_serving(world, "deploy", None).await;
+        world.until_status("deploy", "serving nothing", |status| status.serving.is_none()).await;
         until_served_version(world, None).await;
     })
     .await;
