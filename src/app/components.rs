@@ -6,7 +6,12 @@ use kube::Config;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Error, Settings, kind_runtime::KindRuntime, lease_settings, process_id, requester, scopes};
+use super::{
+    error::Error,
+    kind_runtime::KindRuntime,
+    requester::requester,
+    settings::{Settings, lease_settings, scopes},
+};
 use crate::{
     api::{Kind, ModelSync},
     clock::Clock,
@@ -175,4 +180,11 @@ fn run_effects(
         metrics: metrics.clone(),
         lineage: lineage.clone(),
     }
+}
+
+/// The beginning of every nonce of this process: random, because a pid or a start time may come back after a restart.
+fn process_id() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    // Each RandomState is seeded by the operating system.
+    format!("{:016x}", RandomState::new().hash_one(std::process::id()))
 }

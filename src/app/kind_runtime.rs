@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::until;
 use crate::{
     clock::Clock,
     controller::{Controller, KindController, work},
@@ -41,8 +40,8 @@ impl<C: KindController> KindRuntime<C> {
     /// Starts the poller, the timers and the workers.
     pub(super) fn start(&self, stop: &CancellationToken, tasks: &TaskTracker) {
         let (poller, queue) = (self.poller.clone(), self.queue.clone());
-        tasks.spawn(until(stop.clone(), async move { poller.run().await }));
-        tasks.spawn(until(stop.clone(), async move { queue.run_timers().await }));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(async move { poller.run().await }));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(async move { queue.run_timers().await }));
         for _ in 0..WORKERS {
             tasks.spawn(work(self.controller.clone(), self.poller.clone(), self.queue.clone(), stop.clone()));
         }

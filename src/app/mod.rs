@@ -1,43 +1,40 @@
 //! The composition root: builds every part, starts the tasks, stops them. IO.
 
 mod components;
+mod error;
 mod kind_runtime;
 mod leadership;
 mod pages;
+mod requester;
+mod settings;
 mod watches;
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use kube::{Config, config::KubeConfigOptions};
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
-use url::Url;
 
 use self::{
     components::Components,
     leadership::follow_leadership,
     pages::pages,
+    settings::scopes,
     watches::{forward_source_changes, start_watches},
+};
+pub use self::{
+    error::Error,
+    settings::{Election, Settings},
 };
 use crate::{
     clock::Clock,
-    kube_io::credentials::ApiCredentials,
     kube_io::{
         client::{Clients, Safeguards},
         fence::FenceState,
-        lease::{Leadership, LeaseSettings},
+        lease::Leadership,
     },
-    lineage::{Lineage, settings::Settings as LineageSettings},
-    source::{
-        address::AddressRules,
-        http::{GuardedClient, Setup, SetupError},
-        request::Requester,
-    },
+    lineage::Lineage,
     telemetry::health::{self, Pages},
 };
 
@@ -45,60 +42,6 @@ use crate::{
 const LINEAGE_AT_STOP: Duration = Duration::from_secs(1);
 /// How often the fence is looked up.
 const FENCE_EVERY: Duration = Duration::from_mins(1);
-
-/// How the controller is to run.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Namespaces to look after; none = all.
-    pub namespaces: Vec<String>,
-    /// Label selector of the objects to look after; empty = all.
-    pub selector: String,
-    /// Address of health and metrics pages.
-    pub listen: SocketAddr,
-    /// Which addresses endpoints may have.
-    pub addresses: AddressRules,
-    /// DNS domain of this cluster.
-    pub cluster_domain: String,
-    /// Minimum age of a finished run before it is deleted.
-    pub min_run_age: Duration,
-    /// Requests of questions under way at once.
-    pub max_polls: usize,
-    /// The election to take part in; without one, this replica leads.
-    pub lease: Option<Election>,
-    /// Who is told of runs.
-    pub lineage: Option<LineageSettings>,
-}
-
-/// Which lease replicas take turns by.
-#[derive(Clone, Debug)]
-pub struct Election {
-    /// Name of the Lease.
-    pub name: String,
-    /// Namespace of the Lease; default: the operator's own.
-    pub namespace: Option<String>,
-    /// How long it holds without being renewed.
-    pub duration: Duration,
-}
-
-/// Why the controller could not start or had to end.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// No way to the API server is configured.
-    #[error("no cluster: {0}; set KUBECONFIG, or run inside a cluster")]
-    Config(String),
-    /// The clients could not be built.
-    #[error("the API server's clients could not be built: {0}")]
-    Client(#[from] kube::Error),
-    /// The client for endpoints could not be built.
-    #[error("the client for endpoints could not be built: {0}")]
-    Endpoints(#[from] SetupError),
-    /// The client for lineage could not be built.
-    #[error("no lineage can be sent: {0}")]
-    Lineage(#[from] crate::lineage::SetupError),
-    /// The address could not be listened on.
-    #[error("cannot listen on {0}: {1}")]
-    Listen(SocketAddr, std::io::Error),
-}
 
 /// A running controller.
 pub struct Operator {
@@ -143,15 +86,16 @@ impl Operator {
         let (components, changes) = Components::new(&settings, config, &clients, &clock, (&stop, &tasks)).await?;
         let (syncs, trains) = (&components.syncs, &components.trains);
         let changed = forward_source_changes(changes, syncs.controller.clone(), trains.controller.clone());
-        tasks.spawn(until(stop.clone(), changed));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(changed));
         // The fence is looked up before the first decision: an object with a lost run would have to wait for it.
         components.fence.refresh(&clients).await;
-        tasks.spawn(until(stop.clone(), watch_fence(components.fence.clone(), clients.clone(), clock.clone())));
+        let fence = watch_fence(components.fence.clone(), clients.clone(), clock.clone());
+        tasks.spawn(stop.clone().run_until_cancelled_owned(fence));
         start_watches(&components, &settings, &clients, &clock, &stop, &tasks);
         syncs.start(&stop, &tasks);
         trains.start(&stop, &tasks);
         tasks.spawn(serve(listener, pages(&components, scopes(&settings).len()), stop.clone()));
-        tasks.spawn(until(stop.clone(), follow_leadership(&components)));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(follow_leadership(&components)));
         tasks.close();
         let campaign = (CancellationToken::new(), TaskTracker::new());
         let leadership = components.leadership.clone();
@@ -214,18 +158,6 @@ async fn stop_signal() {
     }
 }
 
-/// The namespaces that watches are made for; `None` stands for all.
-fn scopes(settings: &Settings) -> Vec<Option<String>> {
-    if settings.namespaces.is_empty() { vec![None] } else { settings.namespaces.iter().cloned().map(Some).collect() }
-}
-
-async fn until(stop: CancellationToken, task: impl Future<Output = ()>) {
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = task => {}
-    }
-}
-
 async fn watch_fence(fence: FenceState, clients: Clients, clock: Arc<Clock>) {
     loop {
         clock.sleep_until(clock.mono() + FENCE_EVERY).await;
@@ -237,58 +169,4 @@ async fn serve(listener: TcpListener, pages: Pages, stop: CancellationToken) {
     if let Err(error) = health::serve(listener, pages, stop).await {
         warn!(%error, "the health pages ended");
     }
-}
-
-/// The lease of this replica's election. The holder's name tells which pod it is, and differs for every process in it.
-fn lease_settings(settings: &Settings, config: &Config, process: &str) -> Option<LeaseSettings> {
-    let election = settings.lease.as_ref()?;
-    let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "modelsync".to_owned());
-    Some(LeaseSettings {
-        name: election.name.clone(),
-        namespace: election.namespace.clone().unwrap_or_else(|| config.default_namespace.clone()),
-        duration: election.duration,
-        identity: format!("{host}_{process}"),
-    })
-}
-
-/// What sends the requests whose URLs come from objects.
-async fn requester(
-    settings: &Settings,
-    config: &Config,
-    clients: &Clients,
-    clock: &Arc<Clock>,
-) -> Result<Requester, SetupError> {
-    let mut addresses = settings.addresses.clone();
-    addresses.api_server.extend(api_server_addresses(config).await);
-    let setup = Setup::system(clock.clone(), addresses, settings.cluster_domain.clone(), settings.max_polls);
-    let credentials = ApiCredentials::new(clients.reads.clone(), clock.clone());
-    Ok(Requester::new(GuardedClient::new(setup)?, Arc::new(credentials)))
-}
-
-/// What every nonce of this process begins with: random, because a pid or a start time may come back after a restart.
-fn process_id() -> String {
-    use std::hash::{BuildHasher, RandomState};
-    // Each RandomState is seeded by the operating system.
-    format!("{:016x}", RandomState::new().hash_one(std::process::id()))
-}
-
-/// Addresses that endpoints must not have: a question sent there would carry the operator into its own API server.
-async fn api_server_addresses(config: &Config) -> Vec<IpAddr> {
-    let url = Url::parse(&config.cluster_url.to_string()).ok();
-    let target = url
-        .as_ref()
-        .and_then(|url| Some((url.host_str()?.trim_matches(['[', ']']).to_owned(), url.port_or_known_default()?)));
-    let Some(target) = target else { return Vec::new() };
-    match tokio::net::lookup_host(target).await {
-        Ok(found) => found.map(|address| address.ip()).collect(),
-        Err(error) => {
-            warn!(%error, "the API server's address is not known: endpoints at its address are not refused");
-            Vec::new()
-        }
-    }
-}
-
-/// A label selector as part of a URL.
-fn encode(selector: &str) -> String {
-    url::form_urlencoded::byte_serialize(selector.as_bytes()).collect()
 }

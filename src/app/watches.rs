@@ -5,7 +5,10 @@ use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Settings, components::Components, encode, scopes};
+use super::{
+    components::Components,
+    settings::{Settings, encode, scopes},
+};
 use crate::{
     api::{Kind, ModelSync, ModelTrain, keys},
     clock::Clock,

@@ -11,7 +11,7 @@ use tracing::info;
 use super::{
     effects::Step,
     parsed::Parsed,
-    reconcile::{Controller, KindController, Object},
+    reconcile::{Controller, KindController, ReconciledObject},
 };
 use crate::{
     api::{LastRun, ModelSync, ModelSyncSpec, ModelSyncStatus, template::RunTemplate},
@@ -68,7 +68,7 @@ impl KindController for ModelSyncs {
     type Rule = Rule;
     type Effect = Effect;
 
-    fn decide(&self, controller: &Controller<Self>, object: &Object<'_, Self>) -> Plan {
+    fn decide(&self, controller: &Controller<Self>, object: &ReconciledObject<'_, Self>) -> Plan {
         let (context, info, now) = (&controller.context, object.info(), object.now);
         self.note_follower(object);
         let runs = context.runs.runs.of(&info.uid, &info.namespace, "ModelSync", &info.name);
@@ -100,7 +100,7 @@ impl KindController for ModelSyncs {
         plan
     }
 
-    async fn apply(&self, controller: &Controller<Self>, object: &Object<'_, Self>, effect: &Effect) -> Step {
+    async fn apply(&self, controller: &Controller<Self>, object: &ReconciledObject<'_, Self>, effect: &Effect) -> Step {
         match effect {
             Effect::WriteStatus(after) => controller.write_status(object, after).await,
             Effect::CreateRun(run) => controller.create_run(object, run).await,
@@ -148,7 +148,7 @@ impl KindController for ModelSyncs {
     fn run_created(
         &self,
         controller: &Controller<Self>,
-        object: &Object<'_, Self>,
+        object: &ReconciledObject<'_, Self>,
         run: &CreateRun,
         stored: &RunRecord,
     ) {
@@ -170,7 +170,12 @@ impl KindController for ModelSyncs {
         controller.context.runs.lineage.started(&run, started);
     }
 
-    fn status_stored(&self, controller: &Controller<Self>, object: &Object<'_, Self>, after: &ModelSyncStatus) {
+    fn status_stored(
+        &self,
+        controller: &Controller<Self>,
+        object: &ReconciledObject<'_, Self>,
+        after: &ModelSyncStatus,
+    ) {
         let last = after.last_run.as_ref().filter(|last| object.status.last_run.as_ref() != Some(last));
         let Some(last) = last else { return };
         let (info, runs) = (object.info(), &controller.context.runs);
@@ -200,7 +205,7 @@ impl KindController for ModelSyncs {
 impl ModelSyncs {
     /// Notes which ModelTrain the object follows, and wakes those whose followers changed. A spec that cannot be read leaves
     /// it as it was noted before.
-    fn note_follower(&self, object: &Object<'_, Self>) {
+    fn note_follower(&self, object: &ReconciledObject<'_, Self>) {
         let info = object.info();
         let Ok(Ok(following)) = object.spec.map(|spec| follower(info, spec, object.status)) else { return };
         let following = following.map(|(train, follower)| ((info.namespace.to_string(), train), follower));
@@ -210,7 +215,12 @@ impl ModelSyncs {
     }
 
     /// Looks for an unfinished run that the operator which this one succeeds started for the object.
-    async fn find_legacy_run(&self, controller: &Controller<Self>, object: &Object<'_, Self>, kind: RunKind) -> Step {
+    async fn find_legacy_run(
+        &self,
+        controller: &Controller<Self>,
+        object: &ReconciledObject<'_, Self>,
+        kind: RunKind,
+    ) -> Step {
         let (info, runs) = (object.info(), &controller.context.runs);
         let Some(backend) = runs.backend(kind.kind) else { return Step::Stop(Requeue::Failed) };
         match self.legacy_runs.find(backend, &info.namespace, &info.uid).await {
@@ -225,7 +235,7 @@ impl ModelSyncs {
 
     /// Sends the lineage service the end of a run that the operator saw. What it started from is still in the status of
     /// before.
-    fn emit_end(&self, controller: &Controller<Self>, object: &Object<'_, Self>, last: &LastRun) {
+    fn emit_end(&self, controller: &Controller<Self>, object: &ReconciledObject<'_, Self>, last: &LastRun) {
         let Some(uid) = last.uid.as_deref() else { return };
         let open = object.status.reservation.as_deref().filter(|open| open.attempt == last.attempt);
         let slot = open.and_then(|open| open.slots.first());
@@ -252,7 +262,11 @@ impl ModelSyncs {
 
     /// The version that a run with these parameters rolls out, where it is on record: the one that a parameter or the
     /// desired value names.
-    fn rolled_out(&self, object: &Object<'_, Self>, parameters: &Vec<(&str, &str)>) -> Option<Arc<StoredVersion>> {
+    fn rolled_out(
+        &self,
+        object: &ReconciledObject<'_, Self>,
+        parameters: &Vec<(&str, &str)>,
+    ) -> Option<Arc<StoredVersion>> {
         let served = served(object.spec.ok()?).ok()??;
         let namespace = &*object.info().namespace;
         let named = |text: &str| {

@@ -51,8 +51,8 @@ impl<K: Kind> ParsedObjects<K> {
 
     /// The object, parsed: as it was kept where it has not changed since.
     pub(super) fn take(&self, uid: &str, record: Arc<ObjectRecord<K>>) -> Parsed<K> {
-        let kept = self.lock().remove(uid).filter(|parsed| Arc::ptr_eq(&parsed.record, &record));
-        kept.unwrap_or_else(|| Parsed::of(record))
+        let parsed = self.lock().remove(uid).filter(|parsed| Arc::ptr_eq(&parsed.record, &record));
+        parsed.unwrap_or_else(|| Parsed::of(record))
     }
 
     /// Drops what is kept of an object.

@@ -74,13 +74,17 @@ pub trait KindController: Send + Sync + Sized + 'static {
     type Effect: Send + Sync;
 
     /// Gathers the facts and decides. Reads stores; sends nothing.
-    fn decide(&self, controller: &Controller<Self>, object: &Object<'_, Self>) -> Plan<Self::Rule, Self::Effect>;
+    fn decide(
+        &self,
+        controller: &Controller<Self>,
+        object: &ReconciledObject<'_, Self>,
+    ) -> Plan<Self::Rule, Self::Effect>;
 
     /// Carries out one effect.
     fn apply(
         &self,
         controller: &Controller<Self>,
-        object: &Object<'_, Self>,
+        object: &ReconciledObject<'_, Self>,
         effect: &Self::Effect,
     ) -> impl Future<Output = Step> + Send;
 
@@ -110,7 +114,7 @@ pub trait KindController: Send + Sync + Sized + 'static {
     fn run_created(
         &self,
         controller: &Controller<Self>,
-        object: &Object<'_, Self>,
+        object: &ReconciledObject<'_, Self>,
         run: &CreateRun,
         stored: &RunRecord,
     );
@@ -119,7 +123,7 @@ pub trait KindController: Send + Sync + Sized + 'static {
     fn status_stored(
         &self,
         controller: &Controller<Self>,
-        object: &Object<'_, Self>,
+        object: &ReconciledObject<'_, Self>,
         after: &<Self::Kind as Kind>::Status,
     );
 
@@ -131,7 +135,7 @@ pub trait KindController: Send + Sync + Sized + 'static {
 }
 
 /// One object in one reconcile.
-pub struct Object<'a, C: KindController> {
+pub struct ReconciledObject<'a, C: KindController> {
     /// As it is stored.
     pub record: &'a ObjectRecord<C::Kind>,
     /// Its spec, or the field that cannot be read.
@@ -142,7 +146,7 @@ pub struct Object<'a, C: KindController> {
     pub now: Now,
 }
 
-impl<C: KindController> Object<'_, C> {
+impl<C: KindController> ReconciledObject<'_, C> {
     /// Its metadata.
     pub fn info(&self) -> &ObjectInfo {
         &self.record.identity
@@ -173,7 +177,7 @@ impl<C: KindController> Reconcile for Controller<C> {
         let parsed = self.parsed.take(uid, record);
         let Ok(status) = &parsed.status else { return Requeue::OnEvent };
         let now = self.context.runs.clock.now();
-        let object = Object { record: &parsed.record, spec: parsed.spec.as_ref(), status, now };
+        let object = ReconciledObject { record: &parsed.record, spec: parsed.spec.as_ref(), status, now };
         // 2. Watch the objects that its values come from: before the decision, which may read them.
         let read = object.spec.map_or_else(|_| BTreeSet::new(), C::references);
         self.context.referenced.refer(uid, &object.info().namespace, read);
@@ -193,8 +197,12 @@ impl<C: KindController> Reconcile for Controller<C> {
         self.context.runs.metrics.reconciled("panic", Duration::ZERO);
         let Some(record) = self.context.objects.get(uid).filter(|_| self.leads()) else { return };
         let (spec, Ok(status)) = record.read() else { return };
-        let object =
-            Object { record: &record, spec: spec.as_ref(), status: &status, now: self.context.runs.clock.now() };
+        let object = ReconciledObject {
+            record: &record,
+            spec: spec.as_ref(),
+            status: &status,
+            now: self.context.runs.clock.now(),
+        };
         let after = C::status_after_panic(object.info(), &status, object.now);
         if after != status {
             // Whether the write succeeds or not, the object is reconciled again.
@@ -264,7 +272,7 @@ impl<C: KindController> Controller<C> {
         Requeue::Forget
     }
 
-    async fn apply(&self, object: &Object<'_, C>, plan: &Plan<C::Rule, C::Effect>) -> Requeue {
+    async fn apply(&self, object: &ReconciledObject<'_, C>, plan: &Plan<C::Rule, C::Effect>) -> Requeue {
         for effect in &plan.effects {
             if !self.leads() {
                 return Requeue::OnEvent;
@@ -277,7 +285,11 @@ impl<C: KindController> Controller<C> {
     }
 
     /// Writes the status, and publishes the events between the stored one and this one.
-    pub(super) async fn write_status(&self, object: &Object<'_, C>, after: &<C::Kind as Kind>::Status) -> Step {
+    pub(super) async fn write_status(
+        &self,
+        object: &ReconciledObject<'_, C>,
+        after: &<C::Kind as Kind>::Status,
+    ) -> Step {
         let (runs, objects) = (&self.context.runs, &self.context.objects);
         let step = write_status(&runs.api, objects, object.record, object.status, after).await;
         if matches!(step, Step::Done) {
@@ -290,7 +302,7 @@ impl<C: KindController> Controller<C> {
     }
 
     /// Creates a reserved run, and remembers what became of the request.
-    pub(super) async fn create_run(&self, object: &Object<'_, C>, run: &CreateRun) -> Step {
+    pub(super) async fn create_run(&self, object: &ReconciledObject<'_, C>, run: &CreateRun) -> Step {
         let (info, runs) = (object.info(), &self.context.runs);
         let remember = |state| {
             let post = Post { nonce: run.nonce.clone(), state };
@@ -312,7 +324,7 @@ impl<C: KindController> Controller<C> {
     }
 
     /// Looks for a reserved run, live.
-    pub(super) async fn look_up_run(&self, object: &Object<'_, C>, slot: &RunSlot) -> Step {
+    pub(super) async fn look_up_run(&self, object: &ReconciledObject<'_, C>, slot: &RunSlot) -> Step {
         match self.context.runs.look_up(object.info(), slot).await {
             Ok(None) => Step::Done,
             Ok(Some(lookup)) => {
@@ -324,12 +336,12 @@ impl<C: KindController> Controller<C> {
     }
 
     /// Ends a run in its backend's own way.
-    pub(super) async fn stop_run(&self, object: &Object<'_, C>, run: &StopRun) -> Step {
+    pub(super) async fn stop_run(&self, object: &ReconciledObject<'_, C>, run: &StopRun) -> Step {
         self.context.runs.stop((C::Kind::KIND, object.info()), run).await
     }
 
     /// Reports a failed request about this object; the reconcile is tried again after a pause.
-    pub(super) fn failed(&self, object: &Object<'_, C>, what: &str, error: &dyn std::fmt::Display) -> Step {
+    pub(super) fn failed(&self, object: &ReconciledObject<'_, C>, what: &str, error: &dyn std::fmt::Display) -> Step {
         warn!(object = &*object.info().name, namespace = &*object.info().namespace, %error, "{what}; trying again");
         Step::Stop(Requeue::Failed)
     }

@@ -41,7 +41,7 @@ impl Terms {
 
 /// The lease as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Stored {
+pub struct StoredLease {
     /// Its uid. A write carries it: an update that arrives after the lease was deleted would else create it again.
     pub uid: String,
     /// Its resourceVersion: what a write is conditional on, and what tells that it changed.
@@ -71,7 +71,7 @@ pub struct Election {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Seen {
     /// The lease; `None` where there is none.
-    stored: Option<Stored>,
+    stored: Option<StoredLease>,
     /// Who may believe to lead, and how long it takes until nobody does. Outlives a lease that is deleted.
     holder: Option<(String, Duration)>,
     /// Since when it is like that, by our clock.
@@ -84,7 +84,7 @@ pub enum Step {
     /// Read the lease.
     Look,
     /// Write ourselves as holder: as a new lease (`None`), or in place of this one.
-    Claim(Option<Stored>),
+    Claim(Option<StoredLease>),
     /// Nothing until this moment: a leader renews then, and a call that failed is followed by a pause.
     Rest(MonotonicTime),
     /// Nothing until this moment, or look as soon as the lease seems to have changed.
@@ -103,7 +103,7 @@ impl Election {
     }
 
     /// Takes in what a look brought at `now`, the moment of its reply; `None` where there is no lease.
-    pub fn observe(&mut self, stored: Option<Stored>, now: MonotonicTime) {
+    pub fn observe(&mut self, stored: Option<StoredLease>, now: MonotonicTime) {
         (self.called, self.failed) = (Some(now), false);
         let before = self.seen.take();
         if let Some(before) = &before
@@ -126,7 +126,7 @@ impl Election {
     }
 
     /// Takes in a successful claim that was sent at `sent`.
-    pub fn claimed(&mut self, stored: Stored, sent: MonotonicTime) {
+    pub fn claimed(&mut self, stored: StoredLease, sent: MonotonicTime) {
         (self.called, self.failed, self.renewed) = (Some(sent), false, Some(sent));
         let holder = Some((self.identity.clone(), stored.duration));
         self.seen = Some(Seen { stored: Some(stored), holder, since: sent });
@@ -148,13 +148,13 @@ impl Election {
     }
 
     /// The lease that a release replaces: only while it is ours.
-    pub fn held(&self) -> Option<&Stored> {
+    pub fn held(&self) -> Option<&StoredLease> {
         let stored = self.seen.as_ref().and_then(|seen| seen.stored.as_ref());
         stored.filter(|stored| stored.holder.as_ref() == Some(&self.identity))
     }
 
     /// Whether this is what was seen last: then there is nothing to look at.
-    pub fn knows(&self, found: Option<&Stored>) -> bool {
+    pub fn knows(&self, found: Option<&StoredLease>) -> bool {
         self.seen.as_ref().is_some_and(|seen| seen.stored.as_ref() == found)
     }
 
@@ -200,8 +200,8 @@ mod tests {
         MonotonicTime::new(Duration::from_secs(second))
     }
 
-    fn lease(version: &str, holder: Option<&str>) -> Stored {
-        Stored {
+    fn lease(version: &str, holder: Option<&str>) -> StoredLease {
+        StoredLease {
             uid: "u".into(),
             version: version.into(),
             holder: holder.map(str::to_owned),
@@ -215,7 +215,7 @@ mod tests {
     }
 
     /// The first second from `from` on at which the replica claims, if it looks every second and finds this.
-    fn claims(election: &mut Election, found: Option<&Stored>, from: u64) -> u64 {
+    fn claims(election: &mut Election, found: Option<&StoredLease>, from: u64) -> u64 {
         let claims = |second: &u64| {
             election.observe(found.cloned(), at(*second));
             matches!(election.next(TERMS, at(*second)), Step::Claim(_))
@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn waits_as_long_as_the_holder_says_within_reason() {
-        let says = |seconds| Stored { duration: Duration::from_secs(seconds), ..lease("1", Some("b")) };
+        let says = |seconds| StoredLease { duration: Duration::from_secs(seconds), ..lease("1", Some("b")) };
         for (seconds, waits) in [(1, 15), (60, 60), (9999, LONGEST.as_secs())] {
             assert_eq!(claims(&mut election("a"), Some(&says(seconds)), 0), waits, "{seconds} s");
         }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Content, GeneratedFile};
+use super::file::{Content, GeneratedFile};
 use crate::api::crd;
 
 /// One file for each CRD, and the kustomization that names them.

@@ -3,7 +3,7 @@
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{Content, GeneratedFile};
+use super::file::{Content, GeneratedFile};
 use crate::api::{
     ModelSyncSpec, ModelSyncStatus, ModelTrainSpec, ModelTrainStatus, ModelVersionSpec, ModelVersionStatus,
 };

@@ -26,7 +26,7 @@ const SHARED: &[(&str, &str, &str)] = &[
 ];
 
 /// A type that is described once.
-struct Shared {
+struct SharedSchema {
     name: &'static str,
     schema: Value,
 }
@@ -38,7 +38,7 @@ pub fn text(backends: &[&dyn RunBackend]) -> String {
         .iter()
         .filter_map(|(name, kind, path)| {
             let crd = crds.iter().find(|crd| crd["spec"]["names"]["kind"] == *kind)?;
-            Some(Shared { name, schema: at(schema_of(crd), path)?.clone() })
+            Some(SharedSchema { name, schema: at(schema_of(crd), path)?.clone() })
         })
         .collect();
     let mut parts = vec![format!(
@@ -53,7 +53,7 @@ pub fn text(backends: &[&dyn RunBackend]) -> String {
 }
 
 /// A kind: its spec, its status and its columns.
-fn kind(crd: &Value, shared: &[Shared]) -> String {
+fn kind(crd: &Value, shared: &[SharedSchema]) -> String {
     let (names, version) = (&crd["spec"]["names"], &crd["spec"]["versions"][0]);
     let schema = schema_of(crd);
     let short: Vec<_> = names["shortNames"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
@@ -95,7 +95,7 @@ fn run_kinds(backends: &[&dyn RunBackend]) -> String {
 }
 
 /// A type that is described once.
-fn section(shared: &Shared, all: &[Shared]) -> String {
+fn section(shared: &SharedSchema, all: &[SharedSchema]) -> String {
     let mut rows = Vec::new();
     members(&shared.schema, "", all, &mut rows);
     let refusals = refusals(&shared.schema);
@@ -104,7 +104,7 @@ fn section(shared: &Shared, all: &[Shared]) -> String {
 }
 
 /// One row for the schema at `path` and for each below it, up to types that are described once.
-fn collect(schema: &Value, path: &str, parent: Option<&Value>, shared: &[Shared], rows: &mut Vec<String>) {
+fn collect(schema: &Value, path: &str, parent: Option<&Value>, shared: &[SharedSchema], rows: &mut Vec<String>) {
     let name = path.rsplit('.').next().unwrap_or(path);
     let required = parent.is_some_and(|parent| {
         parent["required"].as_array().is_some_and(|required| required.iter().any(|member| member == name))
@@ -129,7 +129,7 @@ fn collect(schema: &Value, path: &str, parent: Option<&Value>, shared: &[Shared]
 }
 
 /// The rows of a schema's members. A member without a description is described elsewhere.
-fn members(schema: &Value, prefix: &str, shared: &[Shared], rows: &mut Vec<String>) {
+fn members(schema: &Value, prefix: &str, shared: &[SharedSchema], rows: &mut Vec<String>) {
     let members = schema["properties"].as_object().into_iter().flatten();
     for (name, member) in members.filter(|(_, member)| member["description"].is_string()) {
         collect(member, &format!("{prefix}{name}"), Some(schema), shared, rows);
@@ -137,7 +137,7 @@ fn members(schema: &Value, prefix: &str, shared: &[Shared], rows: &mut Vec<Strin
 }
 
 /// The name of a schema's type, if it is described once.
-fn shared_type(schema: &Value, shared: &[Shared]) -> Option<&'static str> {
+fn shared_type(schema: &Value, shared: &[SharedSchema]) -> Option<&'static str> {
     let properties = schema.get("properties")?;
     shared.iter().find(|one| one.schema["properties"] == *properties).map(|one| one.name)
 }
@@ -149,7 +149,7 @@ fn refusals(schema: &Value) -> Vec<String> {
 }
 
 /// Type and bounds in words.
-fn type_of(schema: &Value, shared: &[Shared]) -> String {
+fn type_of(schema: &Value, shared: &[SharedSchema]) -> String {
     if let Some(name) = shared_type(schema, shared) {
         return link(name);
     }

@@ -19,7 +19,7 @@ use super::client::{CallError, Clients, call, get_opt};
 use crate::{
     clock::Clock,
     core::{
-        election::{Election, Step, Stored, Terms},
+        election::{Election, Step, StoredLease, Terms},
         time::MonotonicTime,
     },
 };
@@ -75,7 +75,7 @@ struct Spec {
     lease_transitions: Option<i32>,
 }
 
-impl From<Lease> for Stored {
+impl From<Lease> for StoredLease {
     fn from(lease: Lease) -> Self {
         Self {
             uid: lease.metadata.uid,
@@ -155,7 +155,7 @@ impl Leadership {
         }
     }
 
-    async fn claim(&self, candidacy: &Candidacy, clients: &Clients, stored: Option<Stored>) {
+    async fn claim(&self, candidacy: &Candidacy, clients: &Clients, stored: Option<StoredLease>) {
         let sent = self.clock.uptime();
         let claimed = candidacy.write(clients, stored.as_ref(), true, &self.clock, sent).await;
         let mut election = candidacy.election();
@@ -200,7 +200,7 @@ impl Candidacy {
         format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases", self.settings.namespace)
     }
 
-    async fn read(&self, clients: &Clients, sent: MonotonicTime) -> Result<Option<Stored>, CallError> {
+    async fn read(&self, clients: &Clients, sent: MonotonicTime) -> Result<Option<StoredLease>, CallError> {
         let path = format!("{}/{}", self.path(), self.settings.name);
         let lease = self.in_time(sent, get_opt::<Lease>(&clients.reads, &path)).await?;
         Ok(lease.map(Into::into))
@@ -210,11 +210,11 @@ impl Candidacy {
     async fn write(
         &self,
         clients: &Clients,
-        old: Option<&Stored>,
+        old: Option<&StoredLease>,
         hold: bool,
         clock: &Clock,
         sent: MonotonicTime,
-    ) -> Result<Stored, CallError> {
+    ) -> Result<StoredLease, CallError> {
         let holder = hold.then_some(self.settings.identity.as_str());
         let changes_hands = old.is_some_and(|old| old.holder.as_deref() != holder && hold);
         let now = format!("{:.6}", clock.now().wall);

@@ -200,7 +200,7 @@ impl Referenced {
 
     async fn watch_scope(self, kind: (String, String), namespace: Option<String>, stop: CancellationToken) {
         let Shared { client, clock, kinds, .. } = &*self.shared;
-        let mut told = false;
+        let mut reported = false;
         loop {
             match kinds.find(&kind.0, &kind.1).await {
                 Ok(resource) => {
@@ -208,10 +208,10 @@ impl Referenced {
                     let sink = ReferencedSink { referenced: self.clone(), kind, namespace, listing: BTreeSet::new() };
                     return follow(client.clone(), clock.clone(), scope, sink, stop).await;
                 }
-                Err(error) if !told => warn!(api_version = kind.0, kind = kind.1, %error, "not watched"),
+                Err(error) if !reported => warn!(api_version = kind.0, kind = kind.1, %error, "not watched"),
                 Err(_) => {}
             }
-            told = true;
+            reported = true;
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = clock.sleep_until(clock.mono() + AGAIN) => {}

@@ -54,9 +54,9 @@ impl PollClient<TrainPollTarget, TrainPollResponse> for TrainPollClient {
     }
 }
 
-type Named = (String, Result<Option<Value>, PollError>);
+type NamedReading = (String, Result<Option<Value>, PollError>);
 
-fn text((name, read): Named) -> (String, Result<Option<String>, PollError>) {
+fn text((name, read): NamedReading) -> (String, Result<Option<String>, PollError>) {
     (name, read.map(|value| value.map(|value| value.text().to_owned())))
 }
 
@@ -65,7 +65,7 @@ impl TrainPollClient {
         &self,
         poll: &Poll<TrainPollTarget>,
         sources: &[(String, Source)],
-    ) -> impl Iterator<Item = Named> + use<> {
+    ) -> impl Iterator<Item = NamedReading> + use<> {
         let reads = sources.iter().map(async |(name, source)| {
             let read = self.values.read(&poll.namespace, source).await;
             (name.clone(), read)

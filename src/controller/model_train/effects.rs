@@ -9,7 +9,7 @@ use crate::{
     api::{DeletionPolicy, ModelVersionSpec, ModelVersionStatus, Verdict},
     controller::{
         effects::Step,
-        reconcile::{Controller, Object},
+        reconcile::{Controller, ReconciledObject},
     },
     core::{
         gate::Judgement,
@@ -28,10 +28,15 @@ use crate::{
 const JUDGE: Duration = Duration::from_secs(5);
 
 type Trains = Controller<ModelTrains>;
-type Train<'a> = Object<'a, ModelTrains>;
+type TrainObject<'a> = ReconciledObject<'a, ModelTrains>;
 
 impl ModelTrains {
-    pub(super) async fn read_results(&self, controller: &Trains, object: &Train<'_>, wanted: &ReadResults) -> Step {
+    pub(super) async fn read_results(
+        &self,
+        controller: &Trains,
+        object: &TrainObject<'_>,
+        wanted: &ReadResults,
+    ) -> Step {
         let (info, run) = (object.info(), &wanted.run_name);
         let Some(backend) = controller.context.runs.backend(&wanted.kind) else { return Step::Stop(Requeue::Failed) };
         let metrics = object.spec.ok().and_then(|spec| spec.metrics.as_deref());
@@ -47,7 +52,7 @@ impl ModelTrains {
     }
 
     /// Judges on a thread of its own, so that no other reconcile waits.
-    pub(super) async fn judge(&self, controller: &Trains, object: &Train<'_>, evidence: &Evidence) -> Step {
+    pub(super) async fn judge(&self, controller: &Trains, object: &TrainObject<'_>, evidence: &Evidence) -> Step {
         let (name, digest) = (evidence.run_name.clone(), evidence.digest.clone());
         let evidence = evidence.clone();
         let judging = tokio::task::spawn_blocking(move || evidence.judge());
@@ -67,7 +72,7 @@ impl ModelTrains {
     pub(super) async fn create_version(
         &self,
         controller: &Trains,
-        object: &Train<'_>,
+        object: &TrainObject<'_>,
         spec: &ModelVersionSpec,
         policy: DeletionPolicy,
     ) -> Step {
@@ -101,7 +106,7 @@ impl ModelTrains {
     }
 
     /// A record was written just now: the log, the metric and the lineage service hear of the end of its run.
-    fn recorded(&self, controller: &Trains, object: &Train<'_>, spec: &ModelVersionSpec) {
+    fn recorded(&self, controller: &Trains, object: &TrainObject<'_>, spec: &ModelVersionSpec) {
         let (info, runs) = (object.info(), &controller.context.runs);
         info!(
             object = &*info.name,
@@ -116,7 +121,7 @@ impl ModelTrains {
     }
 
     /// Looks for a record that the watch does not show. A record of another object is not the one that is meant.
-    pub(super) async fn look_up_version(&self, controller: &Trains, object: &Train<'_>, name: &str) -> Step {
+    pub(super) async fn look_up_version(&self, controller: &Trains, object: &TrainObject<'_>, name: &str) -> Step {
         let info = object.info();
         match self.records.get(&info.namespace, name).await {
             Ok(Some(found)) if found.record.train_uid == info.uid => self.versions.insert(found),
@@ -131,7 +136,7 @@ impl ModelTrains {
     pub(super) async fn write_version_status(
         &self,
         controller: &Trains,
-        object: &Train<'_>,
+        object: &TrainObject<'_>,
         name: &str,
         after: &ModelVersionStatus,
     ) -> Step {
@@ -148,7 +153,7 @@ impl ModelTrains {
         }
     }
 
-    pub(super) async fn delete_version(&self, controller: &Trains, object: &Train<'_>, name: &str) -> Step {
+    pub(super) async fn delete_version(&self, controller: &Trains, object: &TrainObject<'_>, name: &str) -> Step {
         let Some(version) = self.version(object, name) else { return Step::Done };
         match self.records.delete(&version.record).await {
             Ok(()) => {
@@ -161,7 +166,7 @@ impl ModelTrains {
         }
     }
 
-    fn version(&self, object: &Train<'_>, name: &str) -> Option<Arc<StoredVersion>> {
+    fn version(&self, object: &TrainObject<'_>, name: &str) -> Option<Arc<StoredVersion>> {
         let VersionsOf::Known(versions) = self.versions.of(&object.info().namespace, &object.info().uid) else {
             return None;
         };

@@ -11,7 +11,7 @@ use std::{
 use super::{
     effects::Step,
     parsed::Parsed,
-    reconcile::{Controller, KindController, Object},
+    reconcile::{Controller, KindController, ReconciledObject},
 };
 use crate::{
     api::{Kind, ModelSync, ModelTrain, ModelTrainSpec, ModelTrainStatus, template::RunTemplate},
@@ -62,7 +62,7 @@ impl KindController for ModelTrains {
     type Rule = Rule;
     type Effect = Effect;
 
-    fn decide(&self, controller: &Controller<Self>, object: &Object<'_, Self>) -> Plan {
+    fn decide(&self, controller: &Controller<Self>, object: &ReconciledObject<'_, Self>) -> Plan {
         let (context, info, now) = (&controller.context, object.info(), object.now);
         let runs = context.runs.runs.of(&info.uid, &info.namespace, ModelTrain::KIND, &info.name);
         let gathered = self.gather(info, object.status);
@@ -96,7 +96,7 @@ impl KindController for ModelTrains {
         decide(&facts, now)
     }
 
-    async fn apply(&self, controller: &Controller<Self>, object: &Object<'_, Self>, effect: &Effect) -> Step {
+    async fn apply(&self, controller: &Controller<Self>, object: &ReconciledObject<'_, Self>, effect: &Effect) -> Step {
         match effect {
             Effect::WriteStatus(after) => controller.write_status(object, after).await,
             Effect::CreateRun(run) => controller.create_run(object, run).await,
@@ -149,7 +149,7 @@ impl KindController for ModelTrains {
     fn run_created(
         &self,
         controller: &Controller<Self>,
-        object: &Object<'_, Self>,
+        object: &ReconciledObject<'_, Self>,
         run: &CreateRun,
         stored: &RunRecord,
     ) {
@@ -172,7 +172,7 @@ impl KindController for ModelTrains {
     }
 
     /// The end of a run is counted and sent when its record is written.
-    fn status_stored(&self, _: &Controller<Self>, _: &Object<'_, Self>, _: &ModelTrainStatus) {}
+    fn status_stored(&self, _: &Controller<Self>, _: &ReconciledObject<'_, Self>, _: &ModelTrainStatus) {}
 
     fn forget(&self, uid: &str) {
         self.compiled.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);

@@ -64,9 +64,9 @@ impl<'a> Next<'a> {
 }
 
 /// A step: its value where it is done, else the plan that does it. `None`: the run of the next record has not ended.
-type Step<T> = Result<T, Option<Box<Plan>>>;
+type RecordStep<T> = Result<T, Option<Box<Plan>>>;
 
-fn doing<T>(rule: Rule, effect: Effect) -> Step<T> {
+fn doing<T>(rule: Rule, effect: Effect) -> RecordStep<T> {
     Err(Some(Box::new(Plan::doing(rule, effect))))
 }
 
@@ -86,7 +86,7 @@ fn recorded(
     open: &TrainReservation,
     slots: &[(&TrainSlot, CandidateRunState<'_>)],
     now: Now,
-) -> Step<Option<Plan>> {
+) -> RecordStep<Option<Plan>> {
     let Some(next) = locate(facts, open, slots)? else { return Ok(Some(close::close(facts, open, now))) };
     if let Some(version) = on_record(facts, open, &next, now)? {
         return Ok(Some(note(facts, open, next.place, version, now)));
@@ -106,7 +106,7 @@ fn locate<'a>(
     facts: &Facts<'_>,
     open: &TrainReservation,
     slots: &[(&'a TrainSlot, CandidateRunState<'a>)],
-) -> Step<Option<Next<'a>>> {
+) -> RecordStep<Option<Next<'a>>> {
     if let Some(name) = unseen(facts, open) {
         return doing(Rule::LookUpVersion, Effect::LookUpVersion(name.to_owned()));
     }
@@ -126,7 +126,7 @@ fn on_record<'a>(
     open: &TrainReservation,
     next: &Next<'_>,
     now: Now,
-) -> Step<Option<&'a VersionRecord>> {
+) -> RecordStep<Option<&'a VersionRecord>> {
     let name = &next.slot.run_name;
     let found = facts.own_versions().iter().copied().find(|version| *version.name == **name);
     let own = found.filter(|version| version.attempt == open.attempt && version.sound);
@@ -143,7 +143,7 @@ fn on_record<'a>(
 }
 
 /// What its run reports; nothing for a run that is gone.
-fn read(facts: &Facts<'_>, next: &Next<'_>) -> Step<Results> {
+fn read(facts: &Facts<'_>, next: &Next<'_>) -> RecordStep<Results> {
     let Some((run, _)) = next.run else { return Ok(Results::default()) };
     match facts.memory.results.get(&run.uid) {
         Some(results) => Ok(results.clone()),
@@ -159,7 +159,7 @@ fn read(facts: &Facts<'_>, next: &Next<'_>) -> Step<Results> {
 }
 
 /// The spec, whose gate judges. While it cannot be carried out nothing is lost by waiting.
-fn valid<'f, 'a>(facts: &'f Facts<'a>, now: Now) -> Step<&'f Valid<'a>> {
+fn valid<'f, 'a>(facts: &'f Facts<'a>, now: Now) -> RecordStep<&'f Valid<'a>> {
     facts.spec.as_ref().map_err(|invalid| {
         let situation = Situation::Stalled { reason: Reason::InvalidSpec, message: invalid.to_string() };
         Some(Box::new(report(facts, Rule::InvalidSpec, &situation, now)))
@@ -173,7 +173,7 @@ fn measure(
     next: &Next<'_>,
     results: &Results,
     now: Now,
-) -> Step<Vec<RecordedMetric>> {
+) -> RecordStep<Vec<RecordedMetric>> {
     match next.succeeded() {
         Some(run) => measured(facts, valid, run, results, now).map_err(Some),
         None => Ok(results.metrics.clone()),
@@ -187,7 +187,7 @@ fn judge(
     (open, next): (&TrainReservation, &Next<'_>),
     metrics: &[RecordedMetric],
     results: &Results,
-) -> Step<GateReport> {
+) -> RecordStep<GateReport> {
     if next.succeeded().is_none() {
         return Ok(GateReport { verdict: Verdict::NotJudged, ..unjudged(facts) });
     }

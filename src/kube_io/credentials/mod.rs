@@ -204,12 +204,12 @@ impl ApiCredentials {
         {
             return Ok(known.clone());
         }
-        let told: Arc<[String]> = self.request_token(namespace, account, None).await?.spec.audiences.into();
-        if told.is_empty() {
+        let own_audiences: Arc<[String]> = self.request_token(namespace, account, None).await?.spec.audiences.into();
+        if own_audiences.is_empty() {
             return Err(refuse("the API server does not tell its own audiences, so none can be told from them"));
         }
-        self.cached().audiences = Some((now, told.clone()));
-        Ok(told)
+        self.cached().audiences = Some((now, own_audiences.clone()));
+        Ok(own_audiences)
     }
 
     async fn request_token(&self, namespace: &str, account: &str, audience: Option<&str>) -> Result<Issued, PollError> {

@@ -15,7 +15,7 @@ use crate::kube_io::{record, watch::Sink};
 pub type Wake = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// Reads an object from JSON.
-type Read<T> = dyn Fn(&str) -> Result<T, serde_json::Error> + Send;
+type ReadObject<T> = dyn Fn(&str) -> Result<T, serde_json::Error> + Send;
 
 /// Feeds what one watch brings into the store of its kind.
 pub struct StoreSink<T: Stored> {
@@ -24,7 +24,7 @@ pub struct StoreSink<T: Stored> {
     kind: &'static str,
     /// The scope: it bounds what a complete list replaces.
     scope: Option<String>,
-    read: Box<Read<T>>,
+    read: Box<ReadObject<T>>,
     /// Called with each entry that was changed or removed.
     changed: Box<dyn Fn(&T) + Send>,
     /// Called when the scope becomes known, or known to lack the kind.

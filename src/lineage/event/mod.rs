@@ -326,8 +326,8 @@ impl EventEncoder<'_> {
             ("score", gate.and_then(|gate| gate.score.clone()).unwrap_or_default()),
             ("comparedTo", gate.map(|gate| gate.compared_to.clone()).unwrap_or_default()),
         ];
-        let told = tags.into_iter().filter(|(_, value)| !value.is_empty());
-        told.map(|(key, value)| json!({ "key": key, "value": self.cut(&value), "source": INTEGRATION })).collect()
+        let given = tags.into_iter().filter(|(_, value)| !value.is_empty());
+        given.map(|(key, value)| json!({ "key": key, "value": self.cut(&value), "source": INTEGRATION })).collect()
     }
 
     fn input(self, run: &Run<'_>, input: &RecordedInput) -> Value {

@@ -318,10 +318,10 @@ fn rules_of_the_gate_are_tests_of_the_run() {
     let [started, ended] = events(&record(Outcome::Succeeded));
     assert_eq!(started["run"]["facets"]["test"], Value::Null);
     let tests = ended["run"]["facets"]["test"]["tests"].as_array().unwrap();
-    let told: Vec<_> =
+    let shown: Vec<_> =
         tests.iter().map(|test| ["name", "status", "actual"].map(|m| test[m].as_str().unwrap())).collect();
     assert_eq!(
-        told,
+        shown,
         [
             ["good-enough", "pass", "Passed"],
             ["no-worse", "fail", "Failed: metrics.acc is less than accepted.acc"],
@@ -362,7 +362,7 @@ fn the_schedules_time_is_the_nominal_one() {
 
 #[test]
 fn the_first_input_from_git_says_where_the_code_is() {
-    let told = |source: &str, value: &str| {
+    let shown = |source: &str, value: &str| {
         let mut record = record(Outcome::Succeeded);
         record.inputs = vec![input("data", "1", "http https://h/x"), input("code", value, source)];
         let code = events(&record)[0]["job"]["facets"]["sourceCodeLocation"].clone();
@@ -378,7 +378,7 @@ fn the_first_input_from_git_says_where_the_code_is() {
         ("git git@h:team/repo main", COMMIT, "- - - -".to_owned()),
         ("http https://h/r main", COMMIT, "- - - -".to_owned()),
     ] {
-        assert_eq!(told(source, value), expected, "{source}");
+        assert_eq!(shown(source, value), expected, "{source}");
     }
 }
 

@@ -80,8 +80,8 @@ impl Repository<'_> {
     /// An answer of status 200 and of this content type: what tells a Git server from any other.
     async fn send(&self, exchange: Exchange<'_>, content_type: &str) -> Result<Reply, PollError> {
         let reply = self.requests.send(&self.request, exchange).await?.ok()?;
-        let told = reply.head.content_type.as_deref().and_then(|told| told.split(';').next());
-        if told.map(str::trim) == Some(content_type) {
+        let stated = reply.head.content_type.as_deref().and_then(|stated| stated.split(';').next());
+        if stated.map(str::trim) == Some(content_type) {
             return Ok(reply);
         }
         Err(malformed(&reply, "this is not the answer of a Git server that speaks smart HTTP"))

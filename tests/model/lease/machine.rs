@@ -4,7 +4,7 @@
 use std::fmt;
 
 use modelsync::core::{
-    election::{Step, Stored, Terms},
+    election::{Step, StoredLease, Terms},
     time::MonotonicTime,
 };
 
@@ -198,7 +198,7 @@ impl Machine {
         self.send(world, index, request);
     }
 
-    fn write(&self, world: &World, index: u8, old: Option<&Stored>, hold: bool) -> Request {
+    fn write(&self, world: &World, index: u8, old: Option<&StoredLease>, hold: bool) -> Request {
         let process = Process { replica: index, life: world.replicas[usize::from(index)].life };
         Request::Write {
             old: old.map(|old| (old.uid.parse().unwrap(), old.version.parse().unwrap())),

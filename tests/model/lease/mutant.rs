@@ -1,7 +1,7 @@
 //! The elections that fail. Each alters what the shipped code is told, or what becomes of its steps.
 
 use modelsync::core::{
-    election::{Election, Step, Stored, Terms},
+    election::{Election, Step, StoredLease, Terms},
     time::MonotonicTime,
 };
 
@@ -78,7 +78,7 @@ impl Mutant {
                 replica.election.observe(lease.clone(), MonotonicTime::new(duration(0)));
             }
             Self::SeenWhenAsked => now = MonotonicTime::new(duration(sent)),
-            Self::OwnDuration => lease = lease.map(|lease| Stored { duration: duration(0), ..lease }),
+            Self::OwnDuration => lease = lease.map(|lease| StoredLease { duration: duration(0), ..lease }),
             Self::VanishedIsFree if lease.is_none() && !leads => replica.election = Election::new(identity),
             Self::WaitsAnewWithEachLook if !leads => replica.election = Election::new(identity),
             _ => {}
@@ -98,7 +98,7 @@ impl Mutant {
     }
 
     /// The lease that a release replaces.
-    pub fn released(self, replica: &Replica) -> Option<Stored> {
+    pub fn released(self, replica: &Replica) -> Option<StoredLease> {
         match (self, replica.election.held()) {
             (Self::ReleaseUnchecked, None) => replica.sight.map(stored),
             (_, held) => held.cloned(),

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use modelsync::core::{
-    election::{Election, Stored},
+    election::{Election, StoredLease},
     time::MonotonicTime,
 };
 
@@ -130,8 +130,8 @@ pub fn duration(units: Units) -> Duration {
 }
 
 /// As a reader gets it.
-pub fn stored(lease: Lease) -> Stored {
-    Stored {
+pub fn stored(lease: Lease) -> StoredLease {
+    StoredLease {
         uid: lease.uid.to_string(),
         version: lease.version.to_string(),
         holder: lease.holder.map(|holder| holder.to_string()),

@@ -72,7 +72,7 @@ async fn rejected_model_is_not_trained_again_until_its_input_changes() {
         world.apply_train("model", spec).await;
         let status = world.train("model", 1, &[("r2", "0.3")]).await;
         assert_eq!(status.last_attempt.unwrap().verdict, AttemptVerdict::Rejected);
-        let status = world.until_train("model", Fresh, False, "NoBetterCandidate").await;
+        let status = world.until_train("model", Fresh, False, "NothingAccepted").await;
         assert_eq!(status.accepted_version, None);
         world.until_train("model", Accepted, False, "NeverAccepted").await;
         world.until_train("model", Ready, True, "Operational").await;

@@ -95,7 +95,7 @@ async fn age_that_a_rejected_model_leaves_standing_counts_again_after_longer_and
             let status = world.train("model", attempt, &[("r2", "0.1")]).await;
             assert_eq!(verdict(&status), AttemptVerdict::Rejected);
             let ended = status.last_attempt.unwrap().ended_at;
-            let status = world.until_train("model", Fresh, False, "NoBetterCandidate").await;
+            let status = world.until_train("model", Fresh, False, "NothingAccepted").await;
             let [spent] = status.answered_reasons.as_slice() else { panic!("{status:?}") };
             assert_eq!((spent.reason.type_, spent.count), (StaleReasonType::NeverAccepted, attempt));
             assert_eq!(spent.until, Some(after(ended, Duration::from_hours(hours))));

@@ -116,7 +116,7 @@ async fn each_verdict_is_recorded_told_and_acted_upon() {
             let (fresh, reason) = match row.ended {
                 AttemptVerdict::Accepted => (True, "Fresh"),
                 AttemptVerdict::Failed => (False, "BackingOff"),
-                _ => (False, "NoBetterCandidate"),
+                _ => (False, "NothingAccepted"),
             };
             world.until_train(name, Fresh, fresh, reason).await;
             world.assert_chain(name).await;
@@ -223,7 +223,7 @@ async fn version_without_its_metric_waits_and_is_not_accepted_once_a_person_reje
         world.annotate_train("model", keys::REJECT, Some(&version)).await;
         let found = world.until_decided(&version, "Rejected").await;
         assert_eq!(found.spec.gate.verdict, Verdict::MetricsUnavailable);
-        let status = world.until_train("model", Fresh, False, "NoBetterCandidate").await;
+        let status = world.until_train("model", Fresh, False, "NothingAccepted").await;
         assert_eq!(status.accepted_version, None);
         assert_eq!(status.last_attempt.as_ref().unwrap().verdict, AttemptVerdict::Rejected);
         assert_nothing_waits(&status);

@@ -217,7 +217,7 @@ async fn unchanged_world_writes_nothing_whatever_a_train_waits_for() {
         // A metric that falls, and an endpoint that says yes once a training has answered it.
         world.measures("auc", "0.6");
         world.until_train("fresh", Ready, True, "Operational").await;
-        world.until_train("rejected", Fresh, False, "NoBetterCandidate").await;
+        world.until_train("rejected", Fresh, False, "NothingAccepted").await;
         world.until_train("failed", Fresh, False, "BackingOff").await;
         world.until_train("broke", Fresh, False, "BudgetSpent").await;
         world.until_train("held", Accepted, True, "Held").await;

@@ -247,13 +247,13 @@ async fn broken_or_unknown_compression_is_malformed() {
 
 #[tokio::test]
 async fn giving_up_the_wait_drops_the_connection() {
-    let (told, gone) = oneshot::channel();
-    let told = std::sync::Mutex::new(Some(told));
+    let (signal, gone) = oneshot::channel();
+    let signal = std::sync::Mutex::new(Some(signal));
     let server = Server::raw(move |mut stream| {
-        let told = told.lock().unwrap().take();
+        let signal = signal.lock().unwrap().take();
         async move {
             let _ = tokio::io::AsyncReadExt::read_u8(&mut stream).await;
-            let _ = told.map(|told| told.send(()));
+            let _ = signal.map(|signal| signal.send(()));
         }
     })
     .await;
