@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{
     Evidence,
     function::{self, Function},
-    lower::{Arithmetic, Comparison, Form, Loop, Node},
+    node::{Arithmetic, Comparison, Form, Loop, Node},
     value::{Table, Value, entry, presence, shown},
 };
 

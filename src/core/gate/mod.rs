@@ -6,7 +6,8 @@
 mod evaluate;
 mod function;
 mod lower;
-mod scan;
+mod node;
+mod parse;
 mod select;
 #[cfg(test)]
 mod tests;
@@ -18,8 +19,9 @@ pub use select::{Candidate, Earlier, Fate, Selection};
 
 use self::{
     evaluate::{Evaluation, Failure},
-    lower::{Node, Setting},
-    scan::Problem,
+    lower::Setting,
+    node::Node,
+    parse::Problem,
     select::Chooser,
     value::{Table, entry},
 };

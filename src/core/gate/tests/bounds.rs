@@ -1,14 +1,16 @@
-//! Expressions that mean harm, and texts that are none.
+//! Hostile expressions, and texts that are no expressions.
+
+use std::thread;
 
 use proptest::prelude::*;
 
 use super::{World, gate, metrics, refusal, texts, verdict};
 use crate::{
     api::Verdict,
-    core::gate::{GateProgram, LiveRule, scan::scan},
+    core::gate::{GateProgram, LiveRule},
 };
 
-/// As much as a training can bring.
+/// The largest evidence of a training.
 fn full() -> World {
     let names: Vec<String> = (0..64).map(|place| format!("metric_{place}")).collect();
     let entries: Vec<(&str, f64)> = names.iter().map(|name| (name.as_str(), 0.5)).collect();
@@ -19,13 +21,13 @@ fn full() -> World {
 #[test]
 fn work_that_is_too_much_ends_inconclusive() {
     for expression in [
-        // Texts that double.
+        // Texts that grow.
         "parameters.long + 'a' == ''".to_owned(),
         format!("['aaaaaaaa'].all(x, [{}x].all(y, {}y != ''))", "x + ".repeat(15), "y + ".repeat(39)),
-        // Loops in loops.
+        // Nested loops.
         format!("metrics.all(a, metrics.all(b, {}a != ''))", "a + b + ".repeat(8)),
         "metrics.all(a, metrics.all(b, parameters.long.contains(a + b + 'x') || true))".to_owned(),
-        // Lists that grow, and texts that fall into pieces.
+        // Lists that grow from a text.
         "parameters.long.split('').size() > 1".to_owned(),
         "metrics.all(a, parameters.long.split('aaaaaaaa').all(b, b == '' && a != ''))".to_owned(),
     ] {
@@ -54,13 +56,53 @@ fn usual_work_stays_far_below_the_bound() {
     }
 }
 
+/// A worker of the operator has a stack of 2 MiB.
 #[test]
-fn nesting_and_length_are_bounded_before_the_parser() {
+fn deepest_and_longest_expressions_need_half_of_a_workers_stack() {
+    for (open, inner, close) in [
+        ("(", "true", ")"),
+        ("(", "", ""),
+        ("!(", "true", ")"),
+        ("[", "", ""),
+        ("[", "1", "]"),
+        ("metrics[", "'a'", "]"),
+        ("size(", "", ""),
+        ("a||b&&c<1+1*-f(", "1", ")"),
+        ("a||b&&c<1+1*-[", "1", "]"),
+        ("a.all(x,", "x", ")"),
+        ("{1:", "1", "}"),
+        ("a.b{c:", "1", "}"),
+        ("(a?b:", "c", ")"),
+        ("true?true:", "true", ""),
+        ("!", "true", ""),
+        ("-", "1", ""),
+        ("1--", "1", ""),
+        ("1+", "1", ""),
+        ("metrics.a&&", "true", ""),
+        ("a.", "b", ""),
+        ("[a]", "", ""),
+    ] {
+        let longest = (1024 - inner.len()) / (open.len() + close.len());
+        for times in [15, 31, 32, 33, 60, 130, 199, longest] {
+            let expression = format!("{}{inner}{}", open.repeat(times), close.repeat(times));
+            let compile = move || GateProgram::compile(Some(&gate(&[&expression]))).is_ok();
+            let thread = thread::Builder::new().stack_size(1 << 20).spawn(compile).unwrap();
+            thread.join().unwrap();
+        }
+    }
+}
+
+#[test]
+fn nesting_and_length_are_bounded() {
+    let nested = "brackets and conditionals are nested more than 32 deep";
     for (expression, problem) in [
-        (format!("{}true{}", "(".repeat(17), ")".repeat(17)), "brackets are nested more than 16 deep"),
-        (format!("{}true", "!(".repeat(400)), "brackets are nested more than 16 deep"),
-        (format!("{}true", "true?true:".repeat(17)), "there are more than 16 conditionals"),
+        (format!("{}true{}", "(".repeat(33), ")".repeat(33)), nested),
+        (format!("{}true", "!(".repeat(100)), nested),
+        (format!("{}true", "true?true:".repeat(33)), nested),
+        (format!("{}true", "!(".repeat(400)), "there are more than 400 words and signs"),
         (format!("{}1 > 0", "1+".repeat(300)), "there are more than 400 words and signs"),
+        (format!("// it's\n{}1 > 0", "1+".repeat(300)), "there are more than 400 words and signs"),
+        (format!("'it\\'s' + ' // ' + {}1 > 0", "1+".repeat(300)), "there are more than 400 words and signs"),
         (format!("{}1 > 0", "1+".repeat(198)), "it is nested more than 64 deep"),
         (format!("metrics{} > 0", ".a".repeat(198)), "it is nested more than 64 deep"),
         (format!("{}true", " ".repeat(1024)), "has more than 1024 bytes"),
@@ -68,14 +110,20 @@ fn nesting_and_length_are_bounded_before_the_parser() {
     ] {
         assert!(refusal(&expression).contains(problem), "{expression}: {}", refusal(&expression));
     }
-    // Loops that follow one another are not nested.
-    assert!(
-        GateProgram::compile(Some(&gate(&["metrics.filter(a, true).map(a, a).filter(a, true).all(a, a != '')"])))
-            .is_ok()
-    );
+    for expression in [
+        format!("{}true{}", "(".repeat(32), ")".repeat(32)),
+        format!("{}true", "true ? true : ".repeat(32)),
+        // The words of texts and comments do not count.
+        format!("candidate in [{}'last'] // {}", "'a b', ".repeat(100), "word ".repeat(40)),
+        // A chain of loops is not nested.
+        "metrics.filter(a, true).map(a, a).filter(a, true).all(a, a != '')".to_owned(),
+    ] {
+        let compiled = GateProgram::compile(Some(&gate(&[&expression])));
+        assert!(compiled.is_ok(), "{expression}: {compiled:?}");
+    }
 }
 
-/// Pieces that expressions are made of, and some that they are not.
+/// Texts made of pieces of expressions, and of pieces that no expression has.
 fn pieces() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "metrics",
@@ -193,13 +241,16 @@ proptest! {
         }
     }
 
-    /// The parser sees the same tokens that were checked: written apart, they are the same expression.
     #[test]
-    fn scanned_tokens_are_those_that_the_parser_reads(text in prop_oneof![pieces(), expressions()]) {
-        if let Ok(tokens) = scan(&text) {
-            let apart: Vec<&str> = tokens.iter().map(|token| token.text).collect();
-            let parse = |text: &str| kube_cel::cel::parser::Parser::new().parse(text).ok();
-            prop_assert_eq!(parse(&text), parse(&apart.join(" ")), "{}", text);
+    fn name_that_does_not_exist_is_refused_at_its_place(text in expressions()) {
+        let text = format!("// größe\n'größe' == 'ä' || {}", text.replacen("metrics.f1", "unknown", 1));
+        if let Some((before, _)) = text.split_once("unknown")
+            && let Err(invalid) = GateProgram::compile(Some(&gate(&[&text])))
+            && invalid.problem.contains("there is no unknown")
+        {
+            let column = before.lines().last().unwrap_or_default().chars().count() + 1;
+            let place = format!("is not a rule at line 2, column {column}: ");
+            prop_assert!(invalid.problem.starts_with(&place), "{}: {}", text, invalid.problem);
         }
     }
 }

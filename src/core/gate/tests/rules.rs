@@ -1,4 +1,4 @@
-//! What a rule says about a candidate, and what is refused before anything is trained.
+//! Verdicts of rules, and expressions that are refused.
 
 use super::{World, gate, judge, metrics, numbers, refusal, texts, verdict};
 use crate::{
@@ -59,6 +59,7 @@ fn rules_that_hold_let_a_candidate_pass() {
         "metrics.missing > 1 || true",
         "accepted.missing > 1 || metrics.r2 > 0.5",
         "has(metrics.nan) && !(\"it's\" == 'other')",
+        "!!true && !!!false && 1 - -1 == 2 && 1 --1 == 2 && --metrics.n == 6",
         "1e-3 < .5 && 1.5E+2 == 150 && metrics.n < 1790000000000",
     ] {
         assert_eq!(verdict(expression, &world()), (Verdict::Passed, String::new()), "{expression}");
@@ -96,7 +97,7 @@ fn metrics_that_cannot_be_read_are_unavailable() {
         ("!has(metrics.nan) || metrics.nan > 0.5", "metrics.nan is not a finite number"),
         ("metrics.f1 > 0.5 || false", "metrics.f1 is missing"),
         ("true && metrics.f1 > 0.5", "metrics.f1 is missing"),
-        // The metric outweighs what else is wrong, wherever it stands.
+        // The missing metric outweighs other failures, on either side.
         ("accepted.f1 < metrics.f1", "metrics.f1 is missing"),
         ("metrics.f1 > accepted.f1", "metrics.f1 is missing"),
         ("1 / 0 > 1 || metrics.f1 > 0.5", "metrics.f1 is missing"),
@@ -171,8 +172,6 @@ fn expressions_are_refused_with_place_and_remedy() {
         ("abs(metrics.r2) > 1", "at line 1, column 1: abs is called as math.abs(…)"),
         ("math.abs(1, 2) > 1", "at line 1, column 6: math.abs takes 1 value(s), and has 2"),
         ("math.abs(parameters.lr) > 1", "at line 1, column 6: math.abs takes a number, not text: double(…)"),
-        ("!!true", "at line 1, column 2: two ! in a row are not understood"),
-        ("1 - -1 > 0", "at line 1, column 5: two - in a row are not understood"),
         ("metrics.r2 = 1", "at line 1, column 12: values are compared with =="),
         ("{'a': 1}.a == 1", "at line 1, column 1: maps and messages cannot be written here"),
         ("metrics.r2 > null", "at line 1, column 14: null does not exist here"),
@@ -183,11 +182,27 @@ fn expressions_are_refused_with_place_and_remedy() {
         ("candidate == 'a", "at line 1, column 14: a text has no closing quote"),
         ("metrics.n > 5u", "at line 1, column 13: a number is written in decimal digits"),
         ("metrics.n > 0x5", "at line 1, column 13: a number is written in decimal digits"),
-        ("metrics.n > 9007199254740993", "9007199254740993 cannot be told from its neighbours: write it as 1e18"),
+        (
+            "metrics.n > 9007199254740993",
+            "at line 1, column 13: 9007199254740993 cannot be told from its neighbours: write it as 1e18",
+        ),
         ("metrics.n > 99999999999999999999", "at line 1, column 13: invalid int literal"),
         ("metrics.?r2 > 1", "at line 1, column 8: unsupported syntax '.?'"),
         ("metrics.r2 > 1 # more", "at line 1, column 16: the character '#' has no meaning here"),
         ("größe > 1", "at line 1, column 3: the character 'ö' has no meaning here"),
+        ("metrics.r2 < 5ms", "at line 1, column 15: a number is written in decimal digits"),
+        ("candidate == 'a\\q'", "at line 1, column 14: a text may only escape"),
+        ("metrics.all(var, true)", "at line 1, column 13: var is a reserved word: choose another name"),
+        ("metrics.r2 > 1 ? true", "at line 1, column 22: mismatched input 'the end'"),
+        ("[metrics.in].max() > 1", "at line 1, column 10: no viable alternative at input '.in'"),
+        ("has(candidate.r2)", "at line 1, column 5: text has no entry r2"),
+        ("size(size(metrics)) > 1", "at line 1, column 1: size takes text, a list or a map, not a number"),
+        ("candidate.all(k, true)", "at line 1, column 11: text cannot be gone through"),
+        (
+            "metrics.map(k, k)\n  .filter(k, metrics[k]).size() > 1",
+            "at line 2, column 4: filter takes an expression that is true or false, not a number",
+        ),
+        ("metrics.map( m, metrics.map(n, metrics.map( o, o))) == []", "at line 1, column 45: loops are nested"),
         ("", ""),
         ("// nothing", ""),
     ] {
@@ -283,7 +298,7 @@ fn every_gate_of_the_documents_compiles() {
     let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
     let mut gates = 0;
     for block in blocks {
-        // By way of JSON, as it comes from the API server: a template is kept as the JSON text that it was.
+        // Templates keep their JSON text, so the object must come from JSON, as it does from the API server.
         let json: serde_json::Value = serde_saphyr::from_str(block).unwrap_or_else(|error| panic!("{error}: {block}"));
         let train: crate::api::ModelTrain =
             serde_json::from_str(&json.to_string()).unwrap_or_else(|error| panic!("{error}: {block}"));
