@@ -1,7 +1,7 @@
-//! Evaluates an expression against what was measured. Pure.
+//! Evaluates an expression against a candidate's metrics, or against a live metric. Pure.
 //!
-//! Not the library's own evaluation: that has no bound of work, cannot tell which metric it missed, does not mix whole
-//! numbers with others, and lets an error on the right of `||` win over a true on the left of it only.
+//! The `cel` crate's interpreter does not fit: it has no budget of steps, its errors do not name the missing metric, it does
+//! not compare whole numbers with fractions, and an error on the left of `||` hides a true on the right.
 
 use std::sync::Arc;
 
@@ -12,23 +12,23 @@ use super::{
     value::{Table, Value, entry, presence, shown},
 };
 
-/// Most steps of one evaluation. A step is a part of the expression that is evaluated, an element, or 16 bytes of text.
+/// Most steps of one evaluation. A step is an evaluated part of the expression, an element of a list, or 16 bytes of text.
 pub const MAX_STEPS: usize = 100_000;
-/// Longest text, in bytes.
+/// Longest text value, in bytes.
 pub const MAX_TEXT: usize = 4096;
-/// Longest list.
+/// Longest list, in elements.
 pub const MAX_LIST: usize = 1024;
-/// Numbers that are remembered for the message.
+/// Most numbers that a message names.
 const MAX_READS: usize = 4;
 
-/// Why an expression yields nothing. The later ones outweigh those before.
+/// Why an expression has no value. A later variant outweighs an earlier one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// It cannot be computed.
     Undecided(String),
     /// It reads a metric of the candidate that is missing or not a finite number.
     Unavailable(String),
-    /// It takes too much. Nothing outweighs this: there is nothing left to go on with.
+    /// It exceeds a bound. The evaluation stops at once.
     Exhausted(String),
 }
 
@@ -43,7 +43,7 @@ pub struct Evaluation<'a> {
 type Evaluated = Result<Value, Failure>;
 
 impl<'a> Evaluation<'a> {
-    /// Of a rule of a gate.
+    /// Evaluates a rule of a gate.
     pub fn of_candidate(evidence: &'a Evidence<'a>) -> Self {
         Self {
             evidence: Some(evidence),
@@ -53,7 +53,7 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    /// Of a rule over a live metric.
+    /// Evaluates a rule over a live metric.
     pub fn of_value(value: f64) -> Self {
         Self { evidence: None, steps: MAX_STEPS, scope: vec![Value::Number(value)], reads: Vec::new() }
     }
@@ -63,7 +63,7 @@ impl<'a> Evaluation<'a> {
         self.boolean(node)
     }
 
-    /// The numbers that were read last: `metrics.r2 = 0.71, accepted.r2 = 0.75`.
+    /// The numbers that the rule read last: `metrics.r2 = 0.71, accepted.r2 = 0.75`.
     pub fn reads(&self) -> String {
         let shown: Vec<String> = self
             .reads
@@ -118,13 +118,13 @@ impl<'a> Evaluation<'a> {
             self.steps = left;
             return Ok(());
         }
-        // Nothing may go on after this, whatever it costs.
+        // Every further step fails too, however small.
         self.steps = 0;
         Err(Failure::Exhausted(format!("it takes more than {MAX_STEPS} steps: make it simpler")))
     }
 
-    /// Every one of them. Of several failures the weightiest counts, not the first: a missing metric is one wherever it
-    /// stands.
+    /// The values of all nodes. Of several failures the weightiest is returned, so that a missing metric is reported
+    /// wherever it occurs.
     fn all(&mut self, nodes: &[Node]) -> Result<Vec<Value>, Failure> {
         let mut values = Vec::with_capacity(nodes.len());
         let mut failure = None;
@@ -157,7 +157,7 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    /// `&&` and `||`: an operand that decides wins over one that fails, wherever it stands.
+    /// `&&` and `||`: an operand that decides the result outweighs one that fails, on either side.
     fn decide<'n>(&mut self, operands: impl Iterator<Item = &'n Node>, deciding: bool) -> Evaluated {
         let mut failure = None;
         for operand in operands {
@@ -315,7 +315,7 @@ impl<'a> Evaluation<'a> {
         })
     }
 
-    /// What the loop makes of the element on top of the scope; `None` where the filter leaves it out.
+    /// The body's value for the element on top of the scope; `None` if the filter leaves the element out.
     fn step(&mut self, loop_: &Loop) -> Result<Option<Value>, Failure> {
         if let Some(filter) = &loop_.filter
             && !self.boolean(filter)?
@@ -329,7 +329,7 @@ impl<'a> Evaluation<'a> {
         .map(Some)
     }
 
-    /// A new value, paid for and not too long.
+    /// A new value: charges its steps and refuses it if it is too long.
     fn bounded(&mut self, value: Value, name: &str) -> Evaluated {
         let too_much = match &value {
             Value::Text(text) => text.len() > MAX_TEXT,
@@ -362,7 +362,7 @@ fn compare(comparison: Comparison, one: &Value, two: &Value) -> Result<bool, Fai
     }
 }
 
-/// The value, unless it is a number without a value: what follows from one would be nobody's intention.
+/// Refuses infinite numbers and NaN: comparisons with them would decide a rule by accident.
 fn finite(value: Value) -> Evaluated {
     match value {
         Value::Number(number) if !number.is_finite() => Err(undecided("a result is not a finite number")),

@@ -1,13 +1,13 @@
-//! The functions that expressions may call: those whose time and result are bounded by what they are given. Pure.
+//! The functions that expressions may call. The arguments bound the time and the result of each. Pure.
 //!
-//! No regular expressions (compiling one may take megabytes), no `replace`, `join` or `lists.range` (a small text makes a
-//! large value).
+//! There are no regular expressions, because compiling one may take megabytes, and no `replace`, `join` or `lists.range`,
+//! because small arguments could make a large value.
 
 use std::sync::Arc;
 
 use super::value::{Type, Value, shown};
 
-/// Which function.
+/// A function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Function {
     Size,
@@ -35,7 +35,7 @@ pub enum Function {
     Sum,
 }
 
-/// What a function takes in one place.
+/// The type of a parameter.
 #[derive(Clone, Copy, Debug)]
 enum Takes {
     Text,
@@ -44,11 +44,11 @@ enum Takes {
     Scalar,
     /// A list of numbers.
     Numbers,
-    /// What has a size.
+    /// Text, a list or a map.
     Sized,
 }
 
-/// How a function is called.
+/// The notation of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
     /// `math.abs(x)`, `double(x)`.
@@ -60,7 +60,7 @@ pub enum Style {
 struct Row {
     function: Function,
     style: Style,
-    /// As it is called, `math.` included.
+    /// The name in a call, with the prefix `math.`.
     name: &'static str,
     takes: &'static [Takes],
     gives: Type,
@@ -119,9 +119,9 @@ impl Takes {
     }
 }
 
-/// The function of that name and what it gives, if it can take these; else what is wrong.
+/// Finds the function of this name and its result's type. The error says why it cannot be called with these arguments.
 ///
-/// `given` begins with what a method is called on.
+/// The first argument of a method is its receiver.
 pub fn find(style: Style, name: &str, given: &[Type]) -> Result<(Function, Type), String> {
     let Some(row) = FUNCTIONS.iter().find(|row| row.style == style && row.name == name) else {
         return Err(unknown(style, name));
@@ -165,9 +165,9 @@ fn unknown(style: Style, name: &str) -> String {
     }
 }
 
-/// Calls a function. The error says why it cannot be computed.
+/// Calls a function. The error says why there is no result.
 ///
-/// A number of the result may be infinite or not a number: whoever calls looks.
+/// A result may be infinite or NaN; the caller checks.
 pub fn call(function: Function, given: &[Value]) -> Result<Value, String> {
     use Value::{List, Number, Table, Text};
     Ok(match (function, given) {
@@ -212,7 +212,7 @@ pub fn call(function: Function, given: &[Value]) -> Result<Value, String> {
     })
 }
 
-/// A number of things. Lists and texts are bounded far below 2^53.
+/// The size of a text, list or map as a value.
 #[allow(clippy::cast_precision_loss, reason = "lists and texts are bounded far below 2^53")]
 pub fn count(things: usize) -> Value {
     Value::Number(things as f64)

@@ -1,7 +1,7 @@
-//! The gate of a training: rules in CEL, what they say about a candidate, and which candidate is chosen. Pure.
+//! The gate of a training: evaluates rules in CEL for each candidate, and selects the best candidate. Pure.
 //!
-//! The library parses the expressions and writes out their macros; checking and evaluation are here, so that types are
-//! known before anything is trained, and every evaluation ends within a number of steps.
+//! The `cel` crate parses expressions and expands their macros. Type checks and evaluation are our own, so that type errors
+//! are found before a training starts, and every evaluation ends within a bounded number of steps.
 
 mod evaluate;
 mod function;
@@ -30,12 +30,12 @@ use crate::{
     core::{invalid::Invalid, status::condition::truncated},
 };
 
-/// Longest message of a rule, in bytes: what its schema allows.
+/// Longest message of a rule, in bytes. The API's schema has the same limit.
 const MAX_MESSAGE: usize = 256;
-/// Name under which the metric of `best` is reported.
+/// The name of the report about the metric of `best`.
 const BEST: &str = "best";
 
-/// A compiled gate. Cheap to clone, and worth keeping for as long as the spec stays the same.
+/// A compiled gate. Cheap to clone; callers keep it until the spec changes.
 #[derive(Clone, Debug)]
 pub struct GateProgram {
     rules: Arc<[Rule]>,
@@ -48,34 +48,34 @@ struct Rule {
     node: Node,
 }
 
-/// What a candidate is judged by. Names and values are taken as they are: whoever fills this bounds their number.
+/// The facts that a candidate is judged by. The caller bounds the number of entries.
 #[derive(Clone, Copy, Debug)]
 pub struct Evidence<'a> {
-    /// Its name; empty for a training without candidates.
+    /// The candidate's name; empty for a training without `spec.candidates`.
     pub candidate: &'a str,
-    /// Its metrics. `None`: it is there, and no finite number.
+    /// The candidate's metrics. `None` is a metric that was reported without a finite number.
     pub metrics: &'a BTreeMap<String, Option<f64>>,
-    /// Metrics of the accepted version; empty where there is none.
+    /// Metrics of the accepted version; empty without such a version.
     pub accepted: &'a BTreeMap<String, f64>,
-    /// Metrics of the served version; empty where there is none.
+    /// Metrics of the served version; empty without such a version.
     pub served: &'a BTreeMap<String, f64>,
-    /// Parameters of its run.
+    /// Parameters of the candidate's run.
     pub parameters: &'a BTreeMap<String, String>,
     /// Inputs of the training.
     pub inputs: &'a BTreeMap<String, String>,
 }
 
-/// What a gate says about one candidate.
+/// The result of a gate for one candidate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
-    /// Never `NotJudged`: that is for runs that did not succeed, and those are not brought here.
+    /// Never `NotJudged`, which belongs to candidates whose run did not succeed.
     pub verdict: Verdict,
-    /// What each rule says, in order; then `best`, where its metric cannot be read.
+    /// A report for each rule, in order, then one for `best` if its metric is unavailable.
     pub rules: Vec<RuleReport>,
 }
 
 impl GateProgram {
-    /// Compiles a gate. No gate lets every candidate pass.
+    /// Compiles a gate. Without a gate every candidate passes.
     pub fn compile(gate: Option<&Gate>) -> Result<Self, Invalid> {
         let rules = gate.map_or(&[][..], |gate| &gate.rules).iter().enumerate().map(|(place, rule)| {
             let node = lower::compile(Setting::Gate, &rule.expression)
@@ -85,7 +85,7 @@ impl GateProgram {
         Ok(Self { rules: rules.collect::<Result<_, _>>()?, chooser: Arc::new(Chooser::of(gate)?) })
     }
 
-    /// Judges a candidate whose run succeeded. Takes 100,000 steps for each rule at most, some milliseconds.
+    /// Judges a candidate whose run succeeded. Each rule takes at most 100,000 steps, some milliseconds.
     pub fn judge(&self, evidence: &Evidence<'_>) -> Judgement {
         let mut rules: Vec<RuleReport> = self.rules.iter().map(|rule| rule.judge(evidence)).collect();
         rules.extend(self.chooser.metric().and_then(|metric| report_of_best(metric, evidence)));
@@ -96,7 +96,7 @@ impl GateProgram {
         Judgement { verdict, rules }
     }
 
-    /// Chooses among the candidates of a training, in the order of `spec.candidates`, once each has its verdict.
+    /// Selects one of a training's candidates, which come in the order of `spec.candidates` with their verdicts.
     pub fn select(&self, candidates: &[Candidate<'_>], earlier: &Earlier<'_>) -> Selection {
         self.chooser.select(candidates, earlier)
     }
@@ -115,7 +115,7 @@ impl Rule {
     }
 }
 
-/// What is wrong with the metric that chooses; `None` if nothing is.
+/// The report about the metric of `best`; `None` if it is a finite number.
 fn report_of_best(metric: &str, evidence: &Evidence<'_>) -> Option<RuleReport> {
     let problem = match evidence.metrics.get(metric) {
         Some(Some(number)) if number.is_finite() => return None,
@@ -133,7 +133,7 @@ pub struct LiveRule {
 }
 
 impl LiveRule {
-    /// Compiles the rule that stands in `field`.
+    /// Compiles the rule of the spec's field `field`.
     pub fn compile(field: &str, text: &str) -> Result<Self, Invalid> {
         match lower::compile(Setting::Live, text) {
             Ok(node) => Ok(Self { node: Arc::new(node) }),
@@ -141,7 +141,7 @@ impl LiveRule {
         }
     }
 
-    /// Whether the rule holds for this value. The error says why that cannot be said.
+    /// Whether the rule holds for this value. The error says why it cannot be evaluated.
     pub fn holds(&self, value: f64) -> Result<bool, String> {
         if !value.is_finite() {
             return Err("the value is not a finite number".to_owned());

@@ -1,4 +1,4 @@
-//! Which of the candidates is chosen, and what becomes of the others. Pure.
+//! Selects the best candidate of a training, and gives every candidate its fate. Pure.
 
 use std::collections::BTreeMap;
 
@@ -10,56 +10,57 @@ use crate::{
 /// A candidate of the training.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a> {
-    /// What the gate said; `NotJudged` for one whose run did not succeed.
+    /// The gate's verdict; `NotJudged` if the candidate's run did not succeed.
     pub verdict: Verdict,
-    /// Its metrics. `None`: it is there, and no finite number.
+    /// The candidate's metrics. `None` is a metric that was reported without a finite number.
     pub metrics: &'a BTreeMap<String, Option<f64>>,
 }
 
-/// What there was before this training.
+/// The versions that existed before this training.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Earlier<'a> {
-    /// Metrics of the accepted version; `None` if there is no such version.
+    /// Metrics of the accepted version; `None` without such a version.
     pub accepted: Option<&'a BTreeMap<String, f64>>,
-    /// Metrics of the version that is served; `None` if there is no such version.
+    /// Metrics of the served version; `None` without such a version.
     pub served: Option<&'a BTreeMap<String, f64>>,
 }
 
-/// What came of a training.
+/// The result of a training.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selection {
-    /// Place of the candidate that is to be accepted.
+    /// Index of the candidate to accept.
     pub winner: Option<usize>,
-    /// Place of the candidate that is to wait for a person's approval. Only without a winner, and where the gate says so.
+    /// Index of the candidate that waits for a user's approval. `None` if there is a winner, or if the gate does not ask for
+    /// approval.
     pub awaiting: Option<usize>,
-    /// What became of each, in the order of the candidates.
+    /// The fate of each candidate, in the order of the candidates.
     pub fates: Vec<Fate>,
-    /// Why there is no winner; empty where there is one.
+    /// Why there is no winner; empty if there is one.
     pub message: String,
 }
 
-/// What became of a candidate.
+/// The result of the selection for one candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It is the one.
+    /// The candidate is the winner.
     Best,
-    /// It passed, and another one is better, or comes first.
+    /// The candidate passed, but another one is better or comes first.
     NotBest,
-    /// It is the best of this training, and does not improve on the earlier version.
+    /// The candidate is the best of this training, but does not improve on the earlier version.
     NotImproved,
-    /// It is the best of this training, and the earlier version lacks the metric to compare it by.
+    /// The candidate is the best of this training, but the earlier version lacks the metric to compare with.
     Incomparable,
-    /// A rule does not hold.
+    /// A rule is false.
     GateFailed,
     /// A rule cannot be decided.
     Inconclusive,
-    /// A metric that is needed cannot be read.
+    /// A required metric is missing or not a finite number.
     MetricsUnavailable,
-    /// Its run did not succeed.
+    /// The candidate's run did not succeed.
     NotJudged,
 }
 
-/// How a gate chooses.
+/// How a gate selects among candidates.
 #[derive(Debug)]
 pub struct Chooser {
     best: Option<Measure>,
@@ -77,7 +78,7 @@ struct Measure {
 }
 
 impl Chooser {
-    /// Reads what a gate says about choosing.
+    /// Reads the gate's fields about selection.
     pub fn of(gate: Option<&Gate>) -> Result<Self, Invalid> {
         let best = gate.and_then(|gate| gate.best.as_ref()).map(|best| {
             Ok(Measure {
@@ -94,7 +95,7 @@ impl Chooser {
         })
     }
 
-    /// The metric that chooses, if one does.
+    /// The metric of `best`, if the gate has one.
     pub fn metric(&self) -> Option<&str> {
         self.best.as_ref().map(|best| best.metric.as_str())
     }
@@ -118,10 +119,10 @@ impl Chooser {
         }
     }
 
-    /// What becomes of a candidate if it is not the leader.
+    /// The fate of a candidate that is not the best.
     fn fate_alone(&self, candidate: &Candidate<'_>) -> Fate {
         match candidate.verdict {
-            // The gate does not let it pass without its score; this is for verdicts of an earlier gate.
+            // This gate passes no candidate without a score, but the verdict may come from an earlier gate.
             Verdict::Passed if self.best.as_ref().is_some_and(|best| best.score(candidate).is_none()) => {
                 Fate::MetricsUnavailable
             }
@@ -133,7 +134,7 @@ impl Chooser {
         }
     }
 
-    /// The best of those that passed; the first of equals.
+    /// The best candidate that passed; the first one of equals.
     fn leader(&self, candidates: &[Candidate<'_>], fates: &[Fate]) -> Option<usize> {
         let passed = (0..candidates.len()).filter(|place| fates[*place] == Fate::NotBest);
         let Some(best) = &self.best else { return passed.min() };
@@ -143,7 +144,7 @@ impl Chooser {
             .map(|(place, _)| place)
     }
 
-    /// The first candidate about which a person is to be asked: one that cannot be compared, else one that cannot be judged.
+    /// The first candidate that waits for approval: one that cannot be compared, else one that cannot be judged.
     fn awaiting(&self, fates: &[Fate]) -> Option<usize> {
         let asks = |on: OnUndecided| on == OnUndecided::AwaitApproval;
         let incomparable = fates.iter().position(|fate| *fate == Fate::Incomparable && asks(self.on_inconclusive));
@@ -162,7 +163,7 @@ impl Measure {
         candidate.metrics.get(&self.metric).copied().flatten().filter(|score| score.is_finite())
     }
 
-    /// By how much `new` is better than `old`.
+    /// The improvement of `new` over `old`.
     fn gain(&self, new: f64, old: f64) -> f64 {
         match self.direction {
             Direction::Maximize => new - old,
@@ -170,7 +171,7 @@ impl Measure {
         }
     }
 
-    /// What becomes of the leader with this score, and why.
+    /// The fate of the best candidate, and the reason if it is not accepted.
     fn against(&self, earlier: &Earlier<'_>, score: f64) -> (Fate, String) {
         let (version, metrics) = match self.over {
             Over::Accepted => ("accepted", earlier.accepted),
@@ -180,7 +181,7 @@ impl Measure {
         let Some(metrics) = metrics else { return (Fate::Best, String::new()) };
         let metric = &self.metric;
         let Some(old) = metrics.get(metric).copied().filter(|old| old.is_finite()) else {
-            // To accept would be to replace a model by one that nobody knows to be better.
+            // The candidate may be worse than this version: it is not accepted without a comparison.
             let message = format!(
                 "the {version} version has no metric {metric} to compare with: approve or hold a version, or set \
                  spec.gate.best.over to Candidates for one training"
@@ -197,11 +198,11 @@ impl Measure {
         (Fate::NotImproved, message)
     }
 
-    /// More than nothing, and at least the least improvement.
+    /// Whether the improvement is positive and at least `minImprovement`.
     ///
-    /// The three numbers were written as decimals, and each is off by half a unit in its last place; so is the
-    /// difference. 0.3 improves on 0.2 by 0.1, though 0.3 - 0.2 is 0.09999999999999998: what these errors can add up to is
-    /// forgiven. It is no more than a part in 10^15 of the larger number.
+    /// The three numbers are decimals that binary rounds, and the subtraction rounds again: 0.3 improves on 0.2 by 0.1, but
+    /// 0.3 - 0.2 is 0.09999999999999998. The comparison allows for the sum of these errors, at most a part in 10^15 of the
+    /// larger number.
     fn improves(&self, new: f64, old: f64) -> bool {
         let gain = self.gain(new, old);
         let rounding = 4.0 * f64::EPSILON * new.abs().max(old.abs());

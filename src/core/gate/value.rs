@@ -1,4 +1,4 @@
-//! What expressions compute with. Pure.
+//! Values and types of expressions. Pure.
 
 use std::{fmt, sync::Arc};
 
@@ -7,17 +7,17 @@ use std::{fmt, sync::Arc};
 pub enum Value {
     /// True or false.
     Bool(bool),
-    /// A finite number. There is one kind of number, so that `metrics.n > 5` and `metrics.r2 * 2` mean what they say.
+    /// A finite number. There is only one kind of number, so that `metrics.n > 5` and `metrics.r2 * 2` work.
     Number(f64),
     /// Text.
     Text(Arc<str>),
     /// A list.
     List(Arc<[Value]>),
-    /// One of the maps that a rule is given.
+    /// One of the maps that a rule reads.
     Table(Table),
 }
 
-/// The maps that a rule is given.
+/// The maps that a rule reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Table {
     /// Metrics of the candidate.
@@ -33,10 +33,10 @@ pub enum Table {
 }
 
 impl Table {
-    /// All of them.
+    /// All maps.
     pub const ALL: [Self; 5] = [Self::Metrics, Self::Accepted, Self::Served, Self::Parameters, Self::Inputs];
 
-    /// Its name in expressions.
+    /// The map's name in expressions.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Metrics => "metrics",
@@ -47,7 +47,7 @@ impl Table {
         }
     }
 
-    /// What its entries are.
+    /// The type of the map's entries.
     pub const fn entries(self) -> Type {
         match self {
             Self::Metrics | Self::Accepted | Self::Served => Type::Number,
@@ -56,10 +56,10 @@ impl Table {
     }
 }
 
-/// What is known of a value before it is computed.
+/// The type of a value, as far as it is known before the evaluation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Type {
-    /// Anything.
+    /// Unknown: any of the others.
     Any,
     /// True or false.
     Bool,
@@ -67,14 +67,14 @@ pub enum Type {
     Number,
     /// Text.
     Text,
-    /// A list of such values.
+    /// A list with elements of this type.
     List(Box<Type>),
     /// A map.
     Table(Table),
 }
 
 impl Type {
-    /// May a value of this type be one of the other?
+    /// Whether a value of this type may have the other type.
     pub fn may_be(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Any, _) | (_, Self::Any) => true,
@@ -103,7 +103,7 @@ impl Value {
         Self::Text(text.into())
     }
 
-    /// What it is, for messages.
+    /// The value's type, for messages.
     pub fn kind(&self) -> Type {
         match self {
             Self::Bool(_) => Type::Bool,
@@ -114,7 +114,7 @@ impl Value {
         }
     }
 
-    /// How much of it there is to look at: elements of a list, bytes of a text by sixteens.
+    /// The steps that it costs to read the value: one, and one more for each element of a list or 16 bytes of text.
     pub fn weight(&self) -> usize {
         match self {
             Self::Bool(_) | Self::Number(_) | Self::Table(_) => 1,
@@ -124,18 +124,18 @@ impl Value {
     }
 }
 
-/// A number in words: `5`, `0.71`, `1e-9`.
+/// Formats a number for messages: `5`, `0.71`, `1e-9`.
 pub fn shown(number: f64) -> String {
     if number.fract() == 0.0 && number.abs() < 1e15 { format!("{number:.0}") } else { format!("{number:?}") }
 }
 
-/// An entry of a map as a rule names it: `metrics.r2`, `metrics["val-acc"]`.
+/// The expression that reads an entry of a map: `metrics.r2`, `metrics["val-acc"]`.
 pub fn entry(table: Table, key: &str) -> String {
     let (table, key) = (table.name(), short(key));
     if is_plain(key) { format!("{table}.{key}") } else { format!("{table}[{key:?}]") }
 }
 
-/// How a rule asks whether an entry is there: `has(metrics.r2)`, `("val-acc" in metrics)`.
+/// The expression that tests whether an entry is present: `has(metrics.r2)`, `("val-acc" in metrics)`.
 pub fn presence(table: Table, key: &str) -> String {
     let (table, key) = (table.name(), short(key));
     if is_plain(key) { format!("has({table}.{key})") } else { format!("({key:?} in {table})") }

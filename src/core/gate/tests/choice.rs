@@ -1,4 +1,4 @@
-//! Which candidate is chosen.
+//! Tests of the selection among candidates.
 
 use std::collections::BTreeMap;
 
@@ -76,7 +76,7 @@ fn improvement_is_more_than_nothing_and_at_least_what_is_asked() {
         (Direction::Minimize, 0.8, 0.79, "", false),
         (Direction::Minimize, 0.78, 0.8, "0.02", true),
         (Direction::Minimize, 0.781, 0.8, "0.02", false),
-        // As decimals, not as what doubles make of them: 0.3 - 0.2 is 0.09999999999999998.
+        // As decimals: in doubles, 0.3 - 0.2 is 0.09999999999999998.
         (Direction::Maximize, 0.3, 0.2, "0.1", true),
         (Direction::Maximize, 0.81, 0.8, "0.01", true),
         (Direction::Maximize, 1.1, 1.0, "0.1", true),

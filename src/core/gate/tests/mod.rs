@@ -1,4 +1,4 @@
-//! What gates say: tables of expressions, and worlds that somebody made up.
+//! Tests of gates: tables of expressions, and generated ones.
 
 mod bounds;
 mod choice;
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::{Evidence, GateProgram, Judgement};
 use crate::api::{Gate, GateRule, Verdict};
 
-/// What a candidate is judged by, owned.
+/// An owned [`Evidence`].
 #[derive(Clone, Debug, Default)]
 struct World {
     candidate: String,
