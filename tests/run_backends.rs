@@ -14,7 +14,10 @@ use std::{
 
 use jiff::Timestamp;
 use modelsync::{
-    api::{ModelSync, ModelSyncSpec, ModelTrainSpec, Outcome, RawObject, RunSpec, RunTemplate, TemplateMetadata},
+    api::{
+        Kind, ModelSync, ModelSyncSpec, ModelTrain, ModelTrainSpec, Outcome, RawObject, RunSpec, RunTemplate,
+        TemplateMetadata,
+    },
     core::{
         invalid::Invalid,
         results::{Results, RunPods},
@@ -23,7 +26,9 @@ use modelsync::{
             policy::RunPolicy,
         },
     },
-    generate, runs,
+    generate,
+    kube_io::record,
+    runs,
 };
 use proptest::{
     collection::vec,
@@ -884,4 +889,24 @@ fn the_roles_the_fence_and_the_reference_include_a_third_kind() {
 
     let row = "| `spec.trainJobTemplate` | trainer.kubeflow.org/v1 TrainJob | It has no parameters. |";
     assert!(text("docs/api-reference.md").contains(row));
+}
+
+#[test]
+fn a_field_of_the_runs_that_cannot_be_read_is_named_in_both_kinds() {
+    fn invalid<K: Kind>(spec: &Value) -> Invalid {
+        let object =
+            json!({ "metadata": { "name": "a", "namespace": "b", "uid": "u", "resourceVersion": "1" }, "spec": spec });
+        record::object::<K>(&object.to_string()).unwrap().read().0.map(|_| ()).unwrap_err()
+    }
+    for (spec, field) in [
+        (json!({ "runTimeout": "soon" }), "spec.runTimeout"),
+        (json!({ "suspend": "yes" }), "spec.suspend"),
+        (json!({ "retry": { "maxAttempts": "x" } }), "spec.retry.maxAttempts"),
+        (json!({ "windows": [{ "kind": "Sometimes" }] }), "spec.windows[0].kind"),
+        (json!({ "jobTemplate": { "metadata": { "labels": [] }, "spec": {} } }), "spec.jobTemplate.metadata.labels"),
+    ] {
+        for invalid in [invalid::<ModelSync>(&spec), invalid::<ModelTrain>(&spec)] {
+            assert_eq!(invalid.field, field);
+        }
+    }
 }

@@ -18,7 +18,7 @@ pub enum ConditionType {
     Fresh,
     /// There is an accepted version; of a ModelVersion, that it is the accepted one.
     Accepted,
-    /// A version waits for a person.
+    /// A version waits for approval by a person.
     AwaitingApproval,
     /// A training waits until the budget has room for it.
     BudgetSpent,
@@ -26,9 +26,9 @@ pub enum ConditionType {
     HoldInvalid,
     /// A ModelSync serves the version.
     Served,
-    /// A new generation is being taken in. Only from a change until its first answer.
+    /// The operator has not decided on the new generation yet: from a change until the first poll result.
     Reconciling,
-    /// A person must act. Never together with Reconciling.
+    /// A person must act. Never true together with Reconciling.
     Stalled,
     /// Written by another release of this operator; dropped at the next write.
     #[serde(other)]
@@ -57,12 +57,12 @@ pub struct Condition {
     pub type_: ConditionType,
     /// Status of the condition.
     pub status: ConditionStatus,
-    /// Why it has this status: one word from a closed vocabulary.
+    /// Why the condition has this status: one word of a fixed list.
     pub reason: Reason,
-    /// The reason in words. Changes only with the reason or the generation.
+    /// The reason in a sentence. It changes only with the reason or the generation.
     #[schemars(length(max = 1024))]
     pub message: String,
-    /// Generation of the spec that the condition was set for.
+    /// Generation of the spec that the condition is about.
     pub observed_generation: i64,
     /// When the status last changed.
     pub last_transition_time: Timestamp,

@@ -4,23 +4,23 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Judges the candidates of a training: rules that each must keep, and which of them is accepted.
+/// Rules that a candidate must pass, and which of those that pass is accepted.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Gate {
-    /// All of them must hold for a candidate to pass. Without rules every run that succeeded passes.
+    /// Rules, at most 32. A candidate passes if all of them hold. Without rules, every run that succeeds passes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
     pub rules: Vec<GateRule>,
-    /// Which of the candidates that passed is accepted. Unset: the first in the order of `spec.candidates`.
+    /// Which of the candidates that pass is accepted. Default: the first in the order of `spec.candidates`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub best: Option<Best>,
-    /// What becomes of a candidate about which the rules cannot be decided: `Reject` (default), or `AwaitApproval` by a
+    /// What happens to a candidate for which a rule cannot be evaluated: `Reject` (default) it, or `AwaitApproval` by a
     /// person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_inconclusive: Option<OnUndecided>,
-    /// What becomes of a candidate without a metric that the gate reads: `Reject` (default), or `AwaitApproval` by a
+    /// What happens to a candidate that lacks a metric which the gate reads: `Reject` (default) it, or `AwaitApproval` by a
     /// person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_metrics_unavailable: Option<OnUndecided>,
@@ -30,80 +30,82 @@ pub struct Gate {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GateRule {
-    /// Its name, for reports.
+    /// Name of the rule in reports: 1 to 63 letters, digits, `-`, `_` and `.`.
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?$')").message("a rule's name must be letters, digits, '-', '_' and '.', beginning and ending with a letter or a digit"))]
     pub name: String,
-    /// A CEL expression that yields true where the rule holds. It may read `metrics`, `accepted` and `served` (numbers by
-    /// name: of this candidate, of the accepted version, of the version that is served), `parameters` and `inputs` (text by
-    /// name), and `candidate`: `metrics.val_acc > 0.8`.
+    /// A CEL expression that is true if the rule holds, such as `metrics.val_acc > 0.8`. It may read `metrics`, `accepted`
+    /// and `served` (numbers by name, of this candidate, of the accepted version and of the served version), `parameters`
+    /// and `inputs` (strings by name), and `candidate`. At most 1024 characters.
     #[schemars(length(min = 1, max = 1024))]
     pub expression: String,
 }
 
-/// Choosing among the candidates that passed.
+/// How the operator chooses among the candidates that pass.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Best {
-    /// The metric that decides.
+    /// Name of the metric that decides.
     #[schemars(length(min = 1, max = 128))]
     pub metric: String,
-    /// Whether more or less of it is better.
+    /// `Maximize` if a higher value is better, `Minimize` if a lower value is better.
     pub direction: Direction,
-    /// What the best candidate must improve on: the `Accepted` version (default), the `Served` one, or nothing but the other
-    /// `Candidates`.
+    /// What the best candidate must be better than: the `Accepted` version (default), the `Served` version, or only the
+    /// other `Candidates`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub over: Option<Over>,
-    /// By how much it must be better, as a decimal number such as `0.01`. It must be better in any case. Default 0.
+    /// By how much it must be better, as a decimal number such as `0.01`. Default 0: any improvement is enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(validation = Rule::new("self.matches('^[0-9]+([.][0-9]+)?([eE][-+]?[0-9]{1,3})?$')").message("minImprovement must be a decimal number of at least 0, such as 0.01"))]
     pub min_improvement: Option<String>,
 }
 
-/// Which way a metric is better.
+/// `Maximize` if a higher value is better, `Minimize` if a lower value is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Direction {
-    /// More is better.
+    /// A higher value is better.
     Maximize,
-    /// Less is better.
+    /// A lower value is better.
     Minimize,
 }
 
-/// What the best candidate is compared with.
+/// What the best candidate must be better than: the `Accepted` version (default), the `Served` version, or only the other
+/// `Candidates`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Over {
     /// The accepted version.
     #[default]
     Accepted,
-    /// The version that is served.
+    /// The served version.
     Served,
-    /// The other candidates alone.
+    /// Only the other candidates.
     Candidates,
 }
 
-/// What becomes of a candidate that the gate cannot judge.
+/// What happens to such a candidate: `Reject` (default) it, or `AwaitApproval` by a person.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum OnUndecided {
     /// It is not accepted.
     #[default]
     Reject,
-    /// It waits for a person.
+    /// It waits for approval by a person.
     AwaitApproval,
 }
 
-/// What the gate says about one candidate.
+/// Result of the gate for one candidate: `Passed`, `Failed` (a rule does not hold), `Inconclusive` (a rule cannot be
+/// evaluated), `MetricsUnavailable` (a metric is missing or not finite), or `NotJudged` (the run did not succeed).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Verdict {
     /// Every rule holds.
     Passed,
     /// A rule does not hold.
     Failed,
-    /// A rule cannot be decided.
+    /// A rule cannot be evaluated.
     Inconclusive,
     /// A metric that a rule or `best` reads is missing, or is not a finite number.
     MetricsUnavailable,
-    /// The run did not succeed: there is nothing to judge.
+    /// The run did not succeed.
     NotJudged,
     /// Written by another release of this operator.
     #[serde(other)]
@@ -125,15 +127,15 @@ impl Verdict {
     }
 }
 
-/// What one rule said about a candidate.
+/// The result of one rule for a candidate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RuleReport {
-    /// Its name; `best` for the metric that chooses.
+    /// Name of the rule; `best` for the metric that chooses.
     #[schemars(length(max = 63))]
     pub name: String,
-    /// What it said: `Passed`, `Failed`, `Inconclusive` or `MetricsUnavailable`.
+    /// Result of the rule: `Passed`, `Failed`, `Inconclusive` or `MetricsUnavailable`.
     pub verdict: Verdict,
-    /// Why, where it did not pass.
+    /// Why it did not pass. Absent if it passed.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 256))]
     pub message: String,

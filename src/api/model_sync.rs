@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::{request::Request, retry::Settle, run_spec::run_spec, source::Source, status::ModelSyncStatus};
 
 run_spec! {
-    /// Keeps what is deployed equal to what is desired: asks an endpoint whether they differ, or compares two values, and
-    /// starts exactly one run when they do.
+    /// Keeps what is deployed equal to what is desired: polls an endpoint, or compares two values, and starts exactly one run
+    /// when a sync is needed.
     #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[kube(
         group = "automl.cloudai.kubeflow.org",
@@ -21,7 +21,7 @@ run_spec! {
         namespaced,
         derive = "PartialEq",
         status = "ModelSyncStatus",
-        doc = "Keeps what is deployed equal to what is desired: asks an endpoint whether they differ, or compares two values, and starts exactly one run when they do.",
+        doc = "Keeps what is deployed equal to what is desired: polls an endpoint, or compares two values, and starts exactly one run when a sync is needed.",
         printcolumn = r#"{"name":"In-Sync","type":"string","jsonPath":".status.conditions[?(@.type==\"InSync\")].status","description":"Do desired and actual agree?"}"#,
         printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".status.conditions[?(@.type==\"InSync\")].reason","description":"Why In-Sync has its value"}"#,
         printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status","description":"Can the operator do its job for this object?","priority":1}"#,
@@ -29,7 +29,7 @@ run_spec! {
         printcolumn = r#"{"name":"Actual","type":"string","jsonPath":".status.actual","description":"The actual value of spec.compare"}"#,
         printcolumn = r#"{"name":"Last-Run","type":"string","jsonPath":".status.lastRun.outcome","description":"How the last run ended"}"#,
         printcolumn = r#"{"name":"Attempt","type":"integer","jsonPath":".status.attempt","description":"Runs started so far","priority":1}"#,
-        printcolumn = r#"{"name":"Next-Attempt","type":"date","jsonPath":".status.nextAttemptAt","description":"When the same target is tried again","priority":1}"#,
+        printcolumn = r#"{"name":"Next-Attempt","type":"date","jsonPath":".status.nextAttemptAt","description":"When the operator tries the same target again","priority":1}"#,
         printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
     )]
     #[serde(rename_all = "camelCase")]
@@ -39,114 +39,118 @@ run_spec! {
         validation = Rule::new("!has(self.request) || has(self.needsSyncUrl)").message("spec.request is for spec.needsSyncUrl: a source of spec.compare has a request of its own"),
     )]
     pub struct ModelSyncSpec {
-        /// URL of the endpoint that is asked whether a sync is needed: `http` or `https`, without user information.
-        /// It answers a GET with `{"needsSync": true, "parameters": {"name": "value"}}`.
+        /// URL of the needs-sync endpoint: `http` or `https`, without user information. The operator polls it with GET. It
+        /// responds with `{"needsSync": true, "parameters": {"name": "value"}}`. Set either this or `compare`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[schemars(length(max = 2048))]
         #[x_kube(validation = Rule::new(r"self.matches('^[hH][tT][tT][pP][sS]?://[^/?#@\\s\\\\]+([/?#][^\\s]*)?$')").message("spec.needsSyncUrl must be an http:// or https:// URL with a host, and without user information: put credentials nowhere in the URL"))]
         pub needs_sync_url: Option<String>,
 
-        /// Two values to compare instead of asking an endpoint: out of sync while they differ. The parameters of the answer
-        /// are `desired`, `actual` and the attributes of the desired source.
+        /// Two values that the operator compares instead of polling an endpoint. A sync is needed while they differ. The
+        /// parameters are then `desired`, `actual` and the attributes of the desired source. Set either this or
+        /// `needsSyncUrl`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub compare: Option<Box<Compare>>,
 
-        /// How the endpoint of `needsSyncUrl` is asked.
+        /// How the operator requests `needsSyncUrl`: timeout, headers, certificates, token.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub request: Option<Box<Request>>,
 
-        /// How parameters of the answer become parameters of the run.
+        /// Which parameters of the response become which parameters of the run, at most 64. Default: none; see
+        /// `unmappedParameters`.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         #[schemars(length(max = 64))]
         pub parameters: Vec<ParameterMapping>,
 
-        /// What happens to parameters of the answer that `parameters` does not name: `Ignore` (default) drops them,
-        /// `Pass` hands them to the run under their own names, `Reject` makes such an answer an error.
+        /// What happens to parameters of the response that `parameters` does not name: `Ignore` (default) drops them,
+        /// `Pass` gives them to the run under their own names, `Reject` makes the response an error.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub unmapped_parameters: Option<UnmappedParameters>,
 
-        /// How long a target is left alone after a run that succeeded, while a sync is still needed: the pull request is not
-        /// merged yet.
+        /// When the operator runs the same target again after a success, while a sync is still needed. For example, the run
+        /// opened a pull request that is not merged yet.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub settle: Option<Box<Settle>>,
 
-        /// Which ModelTrain's versions are served by what this object keeps in sync. Where `compare.desired` is the accepted
-        /// version of a ModelTrain it need not be set: its versions are.
+        /// Which ModelVersion counts as served while no sync is needed. Not needed if `compare.desired` is the accepted
+        /// version of a ModelTrain: that version counts as served.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub serves: Option<Box<Serves>>,
 
-        /// What becomes of the runs when this object is deleted: `Delete` (default) removes them with it, `Orphan` keeps them.
+        /// What happens to the runs when this object is deleted: `Delete` (default) deletes them too, `Orphan` keeps them.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub deletion_policy: Option<DeletionPolicy>,
     }
 }
 
-/// Two values that ought to be equal.
+/// Two values that should be equal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Compare {
-    /// The value that ought to be. Where there is none yet, nothing is started.
+    /// The desired value. While the source has no value, the operator starts no run.
     pub desired: Source,
-    /// The value that is. Where there is none, it is the empty text.
+    /// The actual value. If the source has no value, it is the empty string.
     pub actual: Source,
 }
 
-/// Which versions are served once in sync.
+/// Which ModelVersion counts as served while no sync is needed.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("(has(self.disabled) && self.disabled) || (has(self.modelTrain) && has(self.parameter))").message("spec.serves needs modelTrain and parameter, or disabled: true"),
 )]
 pub struct Serves {
-    /// Name of the ModelTrain, in the same namespace.
+    /// Name of the ModelTrain, in the same namespace. Required unless `disabled` is true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub model_train: Option<String>,
-    /// The parameter of an answer, or of a comparison, whose value is the name of the ModelVersion that is served while no
-    /// sync is needed.
+    /// Parameter of the response, or of the comparison, whose value is the name of the served ModelVersion. Required unless
+    /// `disabled` is true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub parameter: Option<String>,
-    /// Nothing is served: what is kept in sync is a report, a test or a copy.
+    /// If true, no version counts as served: this object keeps for example a report or a copy in sync. Default false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub disabled: bool,
 }
 
-/// What becomes of runs whose object is deleted.
+/// What happens to runs when their object is deleted: `Delete` deletes them too, `Orphan` keeps them. The default differs:
+/// `Delete` for a ModelSync, `Orphan` for a ModelTrain and its ModelVersions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
-    /// They go with it.
+    /// They are deleted too.
     #[default]
     Delete,
-    /// They stay.
+    /// They are kept.
     Orphan,
 }
 
-/// One parameter of the answer and the parameter of the run that it becomes. Either name may be left out when
-/// both are equal.
+/// A parameter of the response and the parameter of the run that it becomes. If both have the same name, one of the two
+/// fields is enough.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("(has(self.needsSyncName) && self.needsSyncName != '') || (has(self.pipelineName) && self.pipelineName != '')").message("an entry of spec.parameters names nothing: set needsSyncName, pipelineName or both"),
 )]
 pub struct ParameterMapping {
-    /// Name of the parameter in the endpoint's answer.
+    /// Name of the parameter in the response. Default: `pipelineName`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub needs_sync_name: Option<String>,
-    /// Name of the parameter of the run. It overwrites the template's parameter of that name, else is appended.
+    /// Name of the parameter of the run. It replaces the template's parameter of that name. Default: `needsSyncName`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub pipeline_name: Option<String>,
 }
 
-/// What happens to parameters of an answer that no mapping names.
+/// What happens to parameters of the response that `parameters` does not name: `Ignore` (default) drops them, `Pass` gives
+/// them to the run under their own names, `Reject` makes the response an error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum UnmappedParameters {
     /// They are dropped.
     #[default]
     Ignore,
-    /// They are handed to the run under their own names.
+    /// They are given to the run under their own names.
     Pass,
-    /// The answer is an error.
+    /// The response is an error.
     Reject,
 }

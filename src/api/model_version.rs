@@ -12,7 +12,7 @@ use super::{
     status::Outcome,
 };
 
-/// What was tried, from what, and how it was judged. Written once by the operator; never changed afterwards.
+/// The run, inputs, metrics and gate result of one candidate. The operator writes them once and never changes them.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[kube(
     group = "automl.cloudai.kubeflow.org",
@@ -25,12 +25,12 @@ use super::{
     namespaced,
     derive = "PartialEq",
     status = "ModelVersionStatus",
-    doc = "One candidate of a training: what was tried, from what, and how it was judged. Written once by the operator; never changed afterwards.",
+    doc = "The record of one candidate of a training: its run, inputs, metrics and gate result. The operator writes it once and never changes it.",
     printcolumn = r#"{"name":"Train","type":"string","jsonPath":".spec.trainRef.name","description":"The ModelTrain"}"#,
     printcolumn = r#"{"name":"Candidate","type":"string","jsonPath":".spec.candidate","description":"The candidate"}"#,
-    printcolumn = r#"{"name":"Verdict","type":"string","jsonPath":".spec.gate.verdict","description":"What the gate said"}"#,
-    printcolumn = r#"{"name":"Score","type":"string","jsonPath":".spec.gate.score","description":"Its metric of spec.gate.best"}"#,
-    printcolumn = r#"{"name":"Accepted","type":"string","jsonPath":".status.conditions[?(@.type==\"Accepted\")].reason","description":"What became of it"}"#,
+    printcolumn = r#"{"name":"Verdict","type":"string","jsonPath":".spec.gate.verdict","description":"Result of the gate"}"#,
+    printcolumn = r#"{"name":"Score","type":"string","jsonPath":".spec.gate.score","description":"Value of the metric of spec.gate.best"}"#,
+    printcolumn = r#"{"name":"Accepted","type":"string","jsonPath":".status.conditions[?(@.type==\"Accepted\")].reason","description":"How the operator decided about it"}"#,
     printcolumn = r#"{"name":"Served","type":"string","jsonPath":".status.conditions[?(@.type==\"Served\")].status","description":"Is it served?"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
@@ -39,22 +39,22 @@ use super::{
     validation = Rule::new("self == oldSelf").message("spec of a ModelVersion never changes: it is a record"),
 )]
 pub struct ModelVersionSpec {
-    /// The ModelTrain that it belongs to.
+    /// The ModelTrain that the record belongs to.
     pub train_ref: TrainRef,
     /// Number of the training.
     #[schemars(range(min = 1, max = 99_999_999))]
     pub attempt: i64,
-    /// The candidate; empty for a training without candidates.
+    /// Name of the candidate. Empty for a training without candidates.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 16))]
     pub candidate: String,
-    /// The run.
+    /// The run that produced the candidate.
     pub run: RecordedRun,
     /// Why the training was started.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub reasons: Vec<StaleReason>,
-    /// What it was made from, pinned before the run was created.
+    /// Inputs of the training, read before its run was created.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
@@ -64,29 +64,29 @@ pub struct ModelVersionSpec {
     #[schemars(length(max = 128))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
     pub parameters: Vec<RecordedParameter>,
-    /// The model that came out.
+    /// The model that the run produced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact: Option<Artifact>,
-    /// What was measured.
+    /// Metrics of the candidate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
     pub metrics: Vec<RecordedMetric>,
-    /// What else the run gave out. Names that end in `-uri` are links to reports and plots.
+    /// Other results of the run. Names that end in `-uri` are links to reports and plots.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
     pub outputs: Vec<RecordedOutput>,
-    /// What was wrong with the results, if they could not be read whole.
+    /// Why the operator could not read all results. Empty if it could.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 512))]
     pub results_problem: String,
-    /// How this candidate alone was judged.
+    /// Result of the gate for this candidate alone.
     pub gate: GateReport,
-    /// The record before this one in the chain of the ModelTrain; absent for the first.
+    /// The previous record in the chain of the ModelTrain. Absent for the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<RecordRef>,
-    /// `v1:sha256:` and the SHA-256 over the RFC 8785 form of the rest of the spec.
+    /// `v1:sha256:` and the SHA-256 of the rest of the spec in the form of RFC 8785.
     #[schemars(length(max = 128))]
     pub digest: String,
 }
@@ -94,10 +94,10 @@ pub struct ModelVersionSpec {
 /// The ModelTrain of a record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TrainRef {
-    /// Its name.
+    /// Name of the ModelTrain.
     #[schemars(length(max = 253))]
     pub name: String,
-    /// Its uid: another ModelTrain of the same name has another.
+    /// Uid of the ModelTrain. It differs if a ModelTrain is deleted and created again.
     #[schemars(length(max = 64))]
     pub uid: String,
 }
@@ -106,25 +106,25 @@ pub struct TrainRef {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RecordedRun {
-    /// Its `apiVersion`.
+    /// `apiVersion` of the run.
     #[schemars(length(max = 128))]
     pub api_version: String,
-    /// Its kind.
+    /// Kind of the run.
     #[schemars(length(max = 64))]
     pub kind: String,
-    /// Its name.
+    /// Name of the run.
     #[schemars(length(max = 253))]
     pub name: String,
-    /// Its uid; empty for one that was never seen.
+    /// Uid of the run. Empty if the operator never saw the run.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 64))]
     pub uid: String,
-    /// How it ended.
+    /// How the run ended.
     pub outcome: Outcome,
-    /// When it started.
+    /// When the run started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
-    /// When it ended: the moment at which the model counts as trained.
+    /// When the run ended. The model counts as trained at this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
 }
@@ -132,16 +132,16 @@ pub struct RecordedRun {
 /// An input as it was pinned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RecordedInput {
-    /// Its name.
+    /// Name of the input.
     #[schemars(length(max = 63))]
     pub name: String,
-    /// Its value, cut at 256 bytes.
+    /// Value of the input, cut at 256 bytes.
     #[schemars(length(max = 256))]
     pub value: String,
     /// `sha256:` and the SHA-256 of the whole value.
     #[schemars(length(max = 128))]
     pub digest: String,
-    /// What it was read from: `git https://host/repo main`.
+    /// Source of the value, as in `git https://host/repo main`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 512))]
     pub source: String,
@@ -150,10 +150,10 @@ pub struct RecordedInput {
 /// A parameter as the run got it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RecordedParameter {
-    /// Its name.
+    /// Name of the parameter.
     #[schemars(length(max = 253))]
     pub name: String,
-    /// Its value.
+    /// Value of the parameter.
     #[schemars(length(max = 4096))]
     pub value: String,
 }
@@ -161,11 +161,11 @@ pub struct RecordedParameter {
 /// A model as a run left it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Artifact {
-    /// Where it is.
+    /// URI of the model.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 1024))]
     pub uri: String,
-    /// What it is, by content.
+    /// Digest of the model.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 256))]
     pub digest: String,
@@ -174,14 +174,14 @@ pub struct Artifact {
 /// A metric as it was read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RecordedMetric {
-    /// Its name.
+    /// Name of the metric.
     #[schemars(length(max = 128))]
     pub name: String,
-    /// Its value, verbatim. Absent where there was none, or where it was not a finite number.
+    /// Value of the metric, verbatim. Absent if there was none or if it was not a finite number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub value: Option<String>,
-    /// Where it came from: `Results`, or the source.
+    /// Source of the value: `Results`, or the source in the spec.
     #[schemars(length(max = 512))]
     pub source: String,
 }
@@ -189,10 +189,10 @@ pub struct RecordedMetric {
 /// An output of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RecordedOutput {
-    /// Its name.
+    /// Name of the result.
     #[schemars(length(max = 128))]
     pub name: String,
-    /// Its value, cut at 1024 bytes.
+    /// Value of the result, cut at 1024 bytes.
     #[schemars(length(max = 1024))]
     pub value: String,
 }
@@ -201,17 +201,17 @@ pub struct RecordedOutput {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GateReport {
-    /// The verdict.
+    /// Result of the gate.
     pub verdict: Verdict,
-    /// The accepted version at that time.
+    /// Name of the version that was accepted at that time. Empty if there was none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 253))]
     pub compared_to: String,
-    /// The metric that `spec.gate.best` names.
+    /// Value of the metric that `spec.gate.best` names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub score: Option<String>,
-    /// What each rule said.
+    /// Result of each rule.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 33))]
     pub rules: Vec<RuleReport>,
@@ -220,29 +220,29 @@ pub struct GateReport {
 /// A record in the chain.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RecordRef {
-    /// Its name.
+    /// Name of the record.
     #[schemars(length(max = 253))]
     pub name: String,
-    /// Its digest.
+    /// Digest of the record.
     #[schemars(length(max = 128))]
     pub digest: String,
 }
 
-/// What became of the candidate. Derived, and repaired where it was lost.
+/// How the operator decided about the candidate. The operator derives it from the ModelTrain and restores it if it is lost.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ModelVersionStatus {
-    /// Accepted, Served.
+    /// Conditions of the types Accepted and Served.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_string()]))]
     pub conditions: Vec<Condition>,
-    /// The ModelSyncs that serve it.
+    /// ModelSyncs that serve this version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["uid".to_string()]))]
     pub served_by: Vec<ServedBy>,
-    /// The annotation by which a person approved it.
+    /// Annotation by which a person approved this version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub approved_by: Option<String>,
@@ -252,12 +252,12 @@ pub struct ModelVersionStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServedBy {
-    /// Its name.
+    /// Name of the ModelSync.
     #[schemars(length(max = 253))]
     pub model_sync: String,
-    /// Its uid.
+    /// Uid of the ModelSync.
     #[schemars(length(max = 64))]
     pub uid: String,
-    /// Since when.
+    /// When the ModelSync began to serve this version.
     pub since: Timestamp,
 }

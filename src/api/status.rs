@@ -9,32 +9,32 @@ use serde::{Deserialize, Serialize};
 
 use super::{condition::Condition, needs_sync::MAX_PARAMETER_COUNT};
 
-/// What the operator knows and has done. Written by the operator alone.
+/// What the operator knows and has done. Only the operator writes it.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(oldSelf.attempt) || (has(self.attempt) && self.attempt >= oldSelf.attempt)").message("status.attempt never shrinks"),
 )]
 pub struct ModelSyncStatus {
-    /// Generation of the spec that this status speaks of; -1 before the first pass.
+    /// Generation of the spec that this status is about. -1 before the first reconcile.
     #[serde(default = "unobserved")]
     pub observed_generation: i64,
-    /// Ready, InSync, Reconciling, Stalled.
+    /// Conditions of the types Ready, InSync, Reconciling and Stalled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_string()]))]
     pub conditions: Vec<Condition>,
-    /// Number of the last reservation of a run. Never shrinks.
+    /// Number of the last reserved run. It never shrinks.
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schemars(range(min = 0, max = 99_999_999))]
     pub attempt: i64,
-    /// The run that is reserved or on its way. Only while open.
+    /// The run that is reserved or active. Absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reservation: Option<Box<Reservation>>,
-    /// What the object is working towards, while a sync is needed.
+    /// What the next or active run must bring about. Only while a sync is needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Box<Target>>,
-    /// Runs that are on their way.
+    /// Active runs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub active: Vec<ActiveRun>,
@@ -44,22 +44,21 @@ pub struct ModelSyncStatus {
     /// The run that succeeded last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_successful_run: Option<Box<SuccessfulRun>>,
-    /// The desired value of `spec.compare`, as last seen; cut at 256 bytes.
+    /// Desired value of `spec.compare` at the last poll, cut at 256 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub desired: Option<String>,
-    /// The actual value of `spec.compare`, as last seen; cut at 256 bytes. Empty when there is none.
+    /// Actual value of `spec.compare` at the last poll, cut at 256 bytes. Empty if the source had no value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub actual: Option<String>,
-    /// The version that is served: named by the last answer that found everything in sync. It stays while a sync is
-    /// needed, for until that is done the same version is served.
+    /// The served version: the one that the last response named while no sync was needed. It stays while a sync is needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serving: Option<Box<Serving>>,
-    /// When the same target is tried again, or the next window opens. Only while that is waited for.
+    /// When the operator tries the same target again, or when the next window opens. Absent if it waits for neither.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_attempt_at: Option<Timestamp>,
-    /// Value of the trigger annotation that was handled last.
+    /// Value of the trigger annotation that the operator handled last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub last_handled_trigger: Option<String>,
@@ -98,19 +97,19 @@ pub(super) const fn is_zero(value: &i64) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Reservation {
-    /// The attempt that is reserved.
+    /// Number of the reserved attempt.
     pub attempt: i64,
-    /// Differs for every reservation, so that two writers never write the same thing.
+    /// Random text that differs for every reservation, so that no two writes are equal.
     #[schemars(length(max = 64))]
     pub nonce: String,
     /// Generation of the spec that the run is made from.
     pub generation: i64,
-    /// Digest of the target that the run is to bring about.
+    /// Digest of the target.
     #[schemars(length(max = 128))]
     pub target: String,
-    /// After this moment the admission policy refuses to create the run.
+    /// The admission policy refuses to create the run after this time.
     pub not_after: Timestamp,
-    /// How often the creation of this attempt was refused.
+    /// How often the API server refused to create the run of this attempt.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub create_failures: i64,
     /// The runs of this attempt.
@@ -137,25 +136,25 @@ pub struct RunSlot {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Target {
-    /// Identity of the target: digest of the template and of the mapped parameters, of the desired value, or of what the
-    /// endpoint names as its target.
+    /// Digest of the template and of the parameters; instead of the parameters, of the desired value or of the `target` in
+    /// the response.
     #[schemars(length(max = 128))]
     pub digest: String,
-    /// Parameters that the run gets.
+    /// Parameters of the run.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = MAX_PARAMETER_COUNT))]
     pub parameters: BTreeMap<String, String>,
-    /// Consecutive runs for this target that did not succeed.
+    /// Failures in a row for this target.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub failures: i64,
-    /// Consecutive runs for this target that succeeded while a sync was still needed afterwards.
+    /// Successes in a row for this target after which a sync was still needed.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub successes: i64,
-    /// When this target was first seen.
+    /// When the operator first saw this target.
     pub since: Timestamp,
 }
 
-/// A run that is on its way.
+/// An active run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ActiveRun {
@@ -177,16 +176,17 @@ pub struct ActiveRun {
     pub name: String,
 }
 
-/// How a run ended.
+/// How the run ended: `Succeeded`, `Failed`, `TimedOut` (it took longer than allowed), `Cancelled`, or `Gone` (it
+/// disappeared before the operator saw its end, or was never created).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Outcome {
-    /// It did what it was to do.
+    /// It succeeded.
     Succeeded,
     /// It failed.
     Failed,
     /// It took longer than allowed.
     TimedOut,
-    /// Somebody cancelled it.
+    /// A person cancelled it.
     Cancelled,
     /// It disappeared before its end was seen, or was never created.
     Gone,
@@ -214,37 +214,37 @@ impl Outcome {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LastRun {
-    /// Its attempt.
+    /// Number of its attempt.
     pub attempt: i64,
-    /// Its name.
+    /// Name of the run.
     #[schemars(length(max = 253))]
     pub name: String,
-    /// Its uid; absent when it was never seen.
+    /// Uid of the run. Absent if the operator never saw the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub uid: Option<String>,
-    /// Digest of the target that it was to bring about.
+    /// Digest of its target.
     #[schemars(length(max = 128))]
     pub target: String,
-    /// How it ended.
+    /// How the run ended.
     pub outcome: Outcome,
-    /// The run's own reason.
+    /// Reason in the run's own status.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 256))]
     pub reason: String,
-    /// The run's own message.
+    /// Message in the run's own status.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 1024))]
     pub message: String,
-    /// Generation of the spec that its end counts for: the one that it was made from, or that stood when it was cancelled.
+    /// Generation of the spec that its outcome counts for: the one that it was made from, or the one at its cancellation.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub generation: i64,
-    /// When it started.
+    /// When the run started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
-    /// When it ended.
+    /// When the run ended.
     pub finished_at: Timestamp,
-    /// What it gave out: the first results of a PipelineRun, in its order.
+    /// The first 8 results of a PipelineRun, in its order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub outputs: Vec<Output>,
@@ -253,27 +253,27 @@ pub struct LastRun {
 /// A named text that a run gave out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
-    /// Its name.
+    /// Name of the result.
     #[schemars(length(max = 128))]
     pub name: String,
-    /// Its value; cut at 256 bytes.
+    /// Value of the result, cut at 256 bytes.
     #[schemars(length(max = 256))]
     pub value: String,
 }
 
-/// The run that succeeded last: what the object stands for, however many runs failed since.
+/// The run that succeeded last, even if later runs failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SuccessfulRun {
-    /// Its attempt.
+    /// Number of its attempt.
     pub attempt: i64,
-    /// Its name.
+    /// Name of the run.
     #[schemars(length(max = 253))]
     pub name: String,
-    /// Digest of the target that it brought about.
+    /// Digest of its target.
     #[schemars(length(max = 128))]
     pub target: String,
-    /// When it ended.
+    /// When the run ended.
     pub finished_at: Timestamp,
 }
 
@@ -287,6 +287,6 @@ pub struct Serving {
     /// Name of the ModelVersion.
     #[schemars(length(max = 63))]
     pub version: String,
-    /// Since when, as far as this object knows: when an answer first found it in sync.
+    /// When a response first found the object in sync with this version.
     pub since: Timestamp,
 }

@@ -26,27 +26,28 @@ pub struct RunTemplate {
     validation = Rule::new("!has(self.namespace)").message("a template's metadata.namespace must not be set: runs are made in the object's own namespace; remove it"),
 )]
 pub struct TemplateMetadata {
-    /// Labels of the run. Keys below `automl.cloudai.kubeflow.org/` are the operator's.
+    /// Labels of the runs, at most 64. Keys that begin with `automl.cloudai.kubeflow.org/` are reserved for the operator.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
     pub labels: BTreeMap<String, String>,
-    /// Annotations of the run. Keys below `automl.cloudai.kubeflow.org/` are the operator's.
+    /// Annotations of the runs, at most 64. Keys that begin with `automl.cloudai.kubeflow.org/` are reserved for the
+    /// operator.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
     pub annotations: BTreeMap<String, String>,
-    /// Accepted and ignored: runs are named by the operator.
+    /// Ignored: the operator names the runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub generate_name: Option<String>,
-    /// Accepted and ignored: tools write it into templates.
+    /// Ignored. Some tools write it into templates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub creation_timestamp: Option<String>,
-    /// Refused: runs are named by the operator.
+    /// Must not be set: the operator names the runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub name: Option<String>,
-    /// Refused: runs are made in the object's own namespace.
+    /// Must not be set: the operator creates runs in the object's own namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub namespace: Option<String>,

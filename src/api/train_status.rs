@@ -17,78 +17,79 @@ use super::{
     status::{ActiveRun, Outcome, is_zero, unobserved},
 };
 
-/// What the operator knows and has done. Written by the operator alone.
+/// What the operator knows and has done. Only the operator writes it.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(oldSelf.attempt) || (has(self.attempt) && self.attempt >= oldSelf.attempt)").message("status.attempt never shrinks"),
 )]
 pub struct ModelTrainStatus {
-    /// Generation of the spec that this status speaks of; -1 before the first pass.
+    /// Generation of the spec that this status is about. -1 before the first reconcile.
     #[serde(default = "unobserved")]
     pub observed_generation: i64,
-    /// Ready, Fresh, Accepted, Reconciling, Stalled, and while they hold AwaitingApproval, BudgetSpent, HoldInvalid.
+    /// Conditions of the types Ready, Fresh, Accepted, Reconciling and Stalled, and while they hold AwaitingApproval,
+    /// BudgetSpent and HoldInvalid.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_string()]))]
     pub conditions: Vec<Condition>,
-    /// Number of the last training that was reserved. Never shrinks.
+    /// Number of the last reserved training. It never shrinks.
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schemars(range(min = 0, max = 99_999_999))]
     pub attempt: i64,
-    /// The training that is reserved or on its way. Only while open.
+    /// The training that is reserved or active. Absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reservation: Option<Box<TrainReservation>>,
-    /// What the trainings are made from, and how often they failed in a row.
+    /// What trainings are made from, and how often they failed in a row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<TrainTarget>,
-    /// Runs that are on their way.
+    /// Active runs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub active: Vec<ActiveRun>,
-    /// The runs of the last training, and what became of them.
+    /// Candidate runs of the last training and their results.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub slots: Vec<SlotReport>,
-    /// The version that this object stands for.
+    /// The accepted version: the current model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted_version: Option<Box<AcceptedVersion>>,
-    /// The version that a ModelSync serves.
+    /// Name of the version that a ModelSync serves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub served_version: Option<String>,
-    /// The version that waits for a person.
+    /// The version that waits for approval by a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending_approval: Option<PendingApproval>,
     /// The training that ended last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_attempt: Option<Box<LastAttempt>>,
-    /// What the gate said last.
+    /// The last result of the gate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_verdict: Option<Box<LastVerdict>>,
-    /// Reasons that a training has answered, and that have not been seen to be false since.
+    /// Reasons that a training has answered and that may still hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub answered_reasons: Vec<AnsweredReason>,
-    /// Live metrics whose rule holds, and since when.
+    /// Live metrics whose rule holds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
     pub breaching_metrics: Vec<BreachingMetric>,
-    /// Since when the model has been stale.
+    /// Since when the model has been stale. Absent while it is fresh.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stale_since: Option<Timestamp>,
-    /// Why it is stale.
+    /// Why the model is stale.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub stale_reasons: Vec<StaleReason>,
-    /// The next moment at which something changes by time alone: the age is reached, the schedule fires, a wait is over.
+    /// The next time at which something changes by itself: the maximum age is reached, the schedule fires, or a wait ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_evaluation_at: Option<Timestamp>,
-    /// The schedule.
+    /// State of `spec.freshness.schedule`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<ScheduleStatus>,
-    /// The budget.
+    /// State of `spec.budget`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<BudgetStatus>,
     /// The last record of the chain.
@@ -144,26 +145,26 @@ impl Default for ModelTrainStatus {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TrainReservation {
-    /// The training that is reserved.
+    /// Number of the reserved training.
     pub attempt: i64,
     /// Generation of the spec that the runs are made from.
     pub generation: i64,
     /// Digest of what the training is made from.
     #[schemars(length(max = 128))]
     pub target: String,
-    /// The runs of this training, in the order of the candidates.
+    /// Candidate runs of this training, in the order of `spec.candidates`.
     #[schemars(length(max = 16))]
     pub slots: Vec<TrainSlot>,
-    /// Values of the inputs.
+    /// Inputs with their values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
     pub inputs: Vec<RecordedInput>,
-    /// Why the training is started.
+    /// Why the training starts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub reasons: Vec<StaleReason>,
-    /// The trigger annotation's value at the reservation.
+    /// Value of the trigger annotation at the reservation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub trigger: Option<String>,
@@ -173,7 +174,7 @@ pub struct TrainReservation {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TrainSlot {
-    /// Name of the candidate; empty without candidates.
+    /// Name of the candidate. Empty without candidates.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 16))]
     pub candidate: String,
@@ -186,58 +187,61 @@ pub struct TrainSlot {
     /// Name of the run, in the object's namespace.
     #[schemars(length(max = 63))]
     pub run_name: String,
-    /// Parameters of the run, pinned at the reservation.
+    /// Parameters of the run, fixed at the reservation.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = MAX_PARAMETER_COUNT))]
     pub parameters: BTreeMap<String, String>,
-    /// Where the slot is.
+    /// State of the candidate run.
     pub state: SlotState,
-    /// Differs for every claim on this slot, so that two writers never write the same thing. Empty while it waits.
+    /// Random text that differs for every claim on this candidate run, so that no two writes are equal. Empty while it
+    /// waits.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 64))]
     pub nonce: String,
-    /// After this moment the admission policy refuses to create the run.
+    /// The admission policy refuses to create the run after this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<Timestamp>,
-    /// How often its creation was refused.
+    /// How often the API server refused to create the run.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub create_failures: i64,
 }
 
-/// Where a slot of a training is.
+/// State of a candidate run: `Waiting` (not claimed yet), `Reserved` (its run may be created or exists), `Recorded` (its
+/// run has ended and has a ModelVersion) or `Skipped` (never claimed).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum SlotState {
-    /// It waits for its turn: nobody has been asked to create its run.
+    /// Not claimed yet: no request to create its run was sent.
     Waiting,
     /// Its run may be created, or exists.
     Reserved,
-    /// Its run has ended and is on record.
+    /// Its run has ended and has a ModelVersion.
     Recorded,
-    /// It never got its turn.
+    /// It was never claimed.
     Skipped,
 }
 
 /// A run of the last training.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SlotReport {
-    /// Name of the candidate; empty without candidates.
+    /// Name of the candidate. Empty without candidates.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 16))]
     pub candidate: String,
-    /// Name of the run, and of its ModelVersion.
+    /// Name of the run and of its ModelVersion.
     #[schemars(length(max = 63))]
     pub run: String,
-    /// How the run ended; absent while it goes on.
+    /// How the run ended. Absent while it is active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
-    /// What the gate said; absent until then.
+    /// Result of the gate. Absent until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
-    /// The metric of `spec.gate.best`.
+    /// Value of the metric that `spec.gate.best` names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub score: Option<String>,
-    /// What became of it, once the training has been decided; the reason of its ModelVersion's condition Accepted.
+    /// How the operator decided about the candidate: the reason of the condition Accepted of its ModelVersion. Absent until
+    /// the training ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<Reason>,
 }
@@ -248,53 +252,53 @@ pub struct TrainTarget {
     /// Digest of inputs, parameters, candidates and template.
     #[schemars(length(max = 128))]
     pub digest: String,
-    /// Consecutive trainings of which no run succeeded.
+    /// Trainings in a row in which no run succeeded.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub failures: i64,
 }
 
-/// The version that a ModelTrain stands for.
+/// The accepted version: the current model.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AcceptedVersion {
-    /// Its name.
+    /// Name of the ModelVersion.
     #[schemars(length(max = 253))]
     pub name: String,
-    /// What was measured.
+    /// Metrics of the version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
     pub metrics: Vec<RecordedMetric>,
-    /// The metric of `spec.gate.best`.
+    /// Value of the metric that `spec.gate.best` names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub score: Option<String>,
-    /// Where the model is.
+    /// URI of the model.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 1024))]
     pub uri: String,
-    /// What it is, by content.
+    /// Digest of the model.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 256))]
     pub digest: String,
-    /// What it was made from.
+    /// Inputs of its training.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
     pub inputs: Vec<RecordedInput>,
-    /// When it was trained.
+    /// When the version was trained: the end of its run.
     pub trained_at: Timestamp,
-    /// When it was accepted.
+    /// When the version was accepted.
     pub accepted_at: Timestamp,
 }
 
 /// A version that waits for a person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PendingApproval {
-    /// Its name.
+    /// Name of the ModelVersion.
     #[schemars(length(max = 253))]
     pub version: String,
-    /// Since when it waits.
+    /// Since when the version waits.
     pub since: Timestamp,
 }
 
@@ -302,47 +306,47 @@ pub struct PendingApproval {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LastAttempt {
-    /// Its number.
+    /// Number of the training.
     pub attempt: i64,
-    /// Why it was started.
+    /// Why the training started.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub reasons: Vec<StaleReason>,
-    /// What it was made from.
+    /// Inputs of the training.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
     pub inputs: Vec<RecordedInput>,
-    /// What came of it.
+    /// Result of the training.
     pub verdict: AttemptVerdict,
-    /// The version that was chosen; absent where none was.
+    /// Name of the chosen version. Absent if none was chosen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub winner: Option<String>,
-    /// Generation of the spec that it was made from.
+    /// Generation of the spec that the training was made from.
     pub generation: i64,
-    /// When it ended.
+    /// When the training ended.
     pub ended_at: Timestamp,
 }
 
-/// What came of a training.
+/// Result of a training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum AttemptVerdict {
     /// A version was accepted.
     Accepted,
-    /// The best candidate is not better than what there is.
+    /// The best candidate is not better than the current version.
     NotImproved,
     /// No candidate passed the gate.
     Rejected,
-    /// A candidate waits for a person.
+    /// A candidate waits for approval by a person.
     AwaitingApproval,
-    /// A candidate passed, but a hold stands.
+    /// A candidate passed, but a hold is set.
     HeldBack,
     /// No run succeeded.
     Failed,
-    /// Somebody cancelled every run.
+    /// A person cancelled every run.
     Cancelled,
-    /// Nothing was run: the spec was changed or suspended first.
+    /// No run started, because the spec was changed or suspended first.
     Skipped,
     /// Written by another release of this operator.
     #[serde(other)]
@@ -350,20 +354,20 @@ pub enum AttemptVerdict {
     Unrecognised,
 }
 
-/// What the gate said about a version.
+/// The last result of the gate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LastVerdict {
-    /// The version.
+    /// Name of the ModelVersion.
     #[schemars(length(max = 253))]
     pub version: String,
-    /// The verdict.
+    /// Result of the gate.
     pub verdict: Verdict,
-    /// The accepted version at that time.
+    /// Name of the version that was accepted at that time. Empty if there was none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 253))]
     pub compared_to: String,
-    /// What each rule said.
+    /// Result of each rule.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 33))]
     pub rules: Vec<RuleReport>,
@@ -376,20 +380,20 @@ pub struct AnsweredReason {
     /// The reason.
     #[serde(flatten)]
     pub reason: StaleReason,
-    /// When it counts again; absent for one that only a change revives.
+    /// When the reason may start a training again. Absent if only a change of the reason allows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
-    /// How many trainings in a row have answered it.
+    /// Number of trainings in a row that have answered the reason.
     pub count: i64,
 }
 
 /// A live metric whose rule holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BreachingMetric {
-    /// Its name.
+    /// Name of the metric.
     #[schemars(length(max = 63))]
     pub name: String,
-    /// Since when.
+    /// Since when the rule has held.
     pub since: Timestamp,
 }
 
@@ -397,14 +401,14 @@ pub struct BreachingMetric {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ScheduleStatus {
-    /// The last time of the schedule that a training answered, or that was too old for one.
+    /// The last scheduled time that a training answered, or that was too old to start one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_time: Option<Timestamp>,
-    /// The cron expression and its zone that this speaks of.
+    /// The cron expression and the time zone that this status is about.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 256))]
     pub expression: String,
-    /// Only times after this one count: when the object was created, or when the expression was first seen.
+    /// Only scheduled times after this one count: the creation of the object, or the first sight of the expression.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
 }
@@ -413,25 +417,25 @@ pub struct ScheduleStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BudgetStatus {
-    /// When the runs were reserved that count in the present span, oldest first.
+    /// When the runs that count in the current period were reserved, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub started_at: Vec<Timestamp>,
-    /// When the training that waits fits in. Only while one waits.
+    /// When the waiting training fits into the budget. Absent if none waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frees_at: Option<Timestamp>,
 }
 
-/// A record that the history limit removed, or the newest of several neighbours whose entries became one.
+/// A record that the history limit removed, or the newest of several consecutive ones that share an entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RemovedRecord {
-    /// Its name.
+    /// Name of the record.
     #[schemars(length(max = 253))]
     pub name: String,
-    /// Its digest.
+    /// Digest of the record.
     #[schemars(length(max = 128))]
     pub digest: String,
-    /// The record before it, or before the oldest whose entry became part of this one; absent for the first.
+    /// The record before it, or before the oldest one that shares this entry. Absent for the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<RecordRef>,
 }
@@ -440,9 +444,9 @@ pub struct RemovedRecord {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PastAcceptance {
-    /// Its name.
+    /// Name of the ModelVersion.
     #[schemars(length(max = 253))]
     pub name: String,
-    /// When it was accepted.
+    /// When the version was accepted.
     pub accepted_at: Timestamp,
 }
