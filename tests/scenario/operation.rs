@@ -23,7 +23,7 @@ async fn until_metric(world: &World, series: &str, wanted: impl Fn(f64) -> bool)
 #[tokio::test]
 async fn metrics_follow_a_demand_from_question_to_run() {
     scenario("metrics", async |world| {
-        until_metric(world, "modelsync_leader", |leader| leader > 0.0).await;
+        until_metric(world, "modelsync_leader{lease=\"\"}", |leader| leader > 0.0).await;
         assert_eq!(metric(world, "modelsync_last_answer_age_seconds").await, Some(-1.0));
         world.endpoint.says("a", Reply::model("m1"));
         world.apply("a", world.patient_spec("a")).await;

@@ -1,7 +1,5 @@
 //! Hostile expressions, and texts that are no expressions.
 
-use std::thread;
-
 use proptest::prelude::*;
 
 use super::{World, gate, metrics, refusal, texts, verdict};
@@ -57,41 +55,6 @@ fn usual_work_stays_far_below_the_bound() {
 }
 
 /// A worker of the operator has a stack of 2 MiB.
-#[test]
-fn deepest_and_longest_expressions_need_half_of_a_workers_stack() {
-    for (open, inner, close) in [
-        ("(", "true", ")"),
-        ("(", "", ""),
-        ("!(", "true", ")"),
-        ("[", "", ""),
-        ("[", "1", "]"),
-        ("metrics[", "'a'", "]"),
-        ("size(", "", ""),
-        ("a||b&&c<1+1*-f(", "1", ")"),
-        ("a||b&&c<1+1*-[", "1", "]"),
-        ("a.all(x,", "x", ")"),
-        ("{1:", "1", "}"),
-        ("a.b{c:", "1", "}"),
-        ("(a?b:", "c", ")"),
-        ("true?true:", "true", ""),
-        ("!", "true", ""),
-        ("-", "1", ""),
-        ("1--", "1", ""),
-        ("1+", "1", ""),
-        ("metrics.a&&", "true", ""),
-        ("a.", "b", ""),
-        ("[a]", "", ""),
-    ] {
-        let longest = (1024 - inner.len()) / (open.len() + close.len());
-        for times in [15, 31, 32, 33, 60, 130, 199, longest] {
-            let expression = format!("{}{inner}{}", open.repeat(times), close.repeat(times));
-            let compile = move || GateProgram::compile(Some(&gate(&[&expression]))).is_ok();
-            let thread = thread::Builder::new().stack_size(1 << 20).spawn(compile).unwrap();
-            thread.join().unwrap();
-        }
-    }
-}
-
 #[test]
 fn nesting_and_length_are_bounded() {
     let nested = "brackets and conditionals are nested more than 32 deep";
