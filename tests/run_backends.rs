@@ -877,15 +877,15 @@ fn the_roles_the_fence_and_the_reference_include_a_third_kind() {
     };
     let role = text("config/rbac/role.yaml");
     let verbs = ["create", "delete", "get", "list", "patch", "watch"].map(|verb| format!("  - {verb}\n")).concat();
-    let rule = "- apiGroups:\n  - trainer.kubeflow.org\n  resources:\n  - trainjobs\n  verbs:\n";
-    assert!(role.contains(&format!("{rule}{verbs}")), "{role}");
+    let granted = "- apiGroups:\n  - trainer.kubeflow.org\n  resources:\n  - trainjobs\n  verbs:\n";
+    assert!(role.contains(&format!("{granted}{verbs}")), "{role}");
 
     let fence: Vec<Value> = serde_saphyr::from_multiple(&text("config/fence.yaml")).unwrap();
-    let rules = fence[0]["spec"]["matchConstraints"]["resourceRules"].as_array().unwrap();
-    let rule = |group: &str, plural: &str| json!({ "apiGroups": [group], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": [plural] });
+    let matched = fence[0]["spec"]["matchConstraints"]["resourceRules"].as_array().unwrap();
+    let of = |group: &str, plural: &str| json!({ "apiGroups": [group], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": [plural] });
     let expected = [("tekton.dev", "pipelineruns"), ("batch", "jobs"), ("trainer.kubeflow.org", "trainjobs")]
-        .map(|(group, plural)| rule(group, plural));
-    assert_eq!(rules[..], expected);
+        .map(|(group, plural)| of(group, plural));
+    assert_eq!(matched[..], expected);
 
     let row = "| `spec.trainJobTemplate` | trainer.kubeflow.org/v1 TrainJob | It has no parameters. |";
     assert!(text("docs/api-reference.md").contains(row));

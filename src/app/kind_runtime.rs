@@ -6,7 +6,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     clock::Clock,
-    controller::{Controller, KindController, work},
+    controller::{Controller, KindController, model_sync::WakeTrain, work},
     core::run::backend::RunRecord,
     kube_io::store::Objects,
     port::PollClient,
@@ -15,6 +15,9 @@ use crate::{
 
 /// Reconciles of one kind that run at once. Each holds at most one connection to the API server.
 const WORKERS: usize = 32;
+
+/// Wakes the objects that a changed run concerns.
+pub(super) type WakeOwner = Arc<dyn Fn(&RunRecord) + Send + Sync>;
 
 /// The parts of one kind.
 pub(super) struct KindRuntime<C: KindController> {
@@ -60,7 +63,7 @@ impl<C: KindController> KindRuntime<C> {
     }
 
     /// Wakes the object of a namespace and name.
-    pub(super) fn wake_named(&self) -> Arc<dyn Fn(&str, &str) + Send + Sync> {
+    pub(super) fn wake_named(&self) -> WakeTrain {
         let (queue, objects) = (self.queue.clone(), self.objects.clone());
         Arc::new(move |namespace, name| {
             if let Some(uid) = objects.uid_of(namespace, name) {
@@ -70,7 +73,7 @@ impl<C: KindController> KindRuntime<C> {
     }
 
     /// Wakes the object of a changed run, and the present object of that object's name.
-    pub(super) fn wake_owner(&self) -> Arc<dyn Fn(&RunRecord) + Send + Sync> {
+    pub(super) fn wake_owner(&self) -> WakeOwner {
         let (queue, objects) = (self.queue.clone(), self.objects.clone());
         Arc::new(move |run| {
             queue.wake(&run.owner_uid);

@@ -85,8 +85,8 @@ impl Operator {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let (components, changes) = Components::new(&settings, config, &clients, &clock, (&stop, &tasks)).await?;
         let (syncs, trains) = (&components.syncs, &components.trains);
-        let changed = forward_source_changes(changes, syncs.controller.clone(), trains.controller.clone());
-        tasks.spawn(stop.clone().run_until_cancelled_owned(changed));
+        let sources = forward_source_changes(changes, syncs.controller.clone(), trains.controller.clone());
+        tasks.spawn(stop.clone().run_until_cancelled_owned(sources));
         // The fence is looked up before the first decision: an object with a lost run would have to wait for it.
         components.fence.refresh(&clients).await;
         let fence = watch_fence(components.fence.clone(), clients.clone(), clock.clone());

@@ -11,7 +11,7 @@ use tracing::info;
 use super::{
     effects::Step,
     parsed::Parsed,
-    reconcile::{Controller, KindController, ReconciledObject},
+    reconcile::{Controller, KindController, ReconciledObject, failed},
 };
 use crate::{
     api::{LastRun, ModelSync, ModelSyncSpec, ModelSyncStatus, template::RunTemplate},
@@ -229,7 +229,7 @@ impl ModelSyncs {
                 controller.memories.change(&info.uid, |memory| memory.legacy_run = Some(seen));
                 Step::Done
             }
-            Err(error) => controller.failed(object, "runs of an earlier operator could not be looked up", &error),
+            Err(error) => failed(object, "runs of an earlier operator could not be looked up", &error),
         }
     }
 

@@ -339,10 +339,14 @@ impl<C: KindController> Controller<C> {
     pub(super) async fn stop_run(&self, object: &ReconciledObject<'_, C>, run: &StopRun) -> Step {
         self.context.runs.stop((C::Kind::KIND, object.info()), run).await
     }
+}
 
-    /// Reports a failed request about this object; the reconcile is tried again after a pause.
-    pub(super) fn failed(&self, object: &ReconciledObject<'_, C>, what: &str, error: &dyn std::fmt::Display) -> Step {
-        warn!(object = &*object.info().name, namespace = &*object.info().namespace, %error, "{what}; trying again");
-        Step::Stop(Requeue::Failed)
-    }
+/// Logs a failed request about this object; the reconcile is tried again after a pause.
+pub(super) fn failed<C: KindController>(
+    object: &ReconciledObject<'_, C>,
+    what: &str,
+    error: &dyn std::fmt::Display,
+) -> Step {
+    warn!(object = &*object.info().name, namespace = &*object.info().namespace, %error, "{what}; trying again");
+    Step::Stop(Requeue::Failed)
 }

@@ -1,5 +1,7 @@
 //! The dictionary of the texts that the operator keeps compressed, made from usual objects. Pure.
 
+use std::fmt::Write;
+
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -20,7 +22,8 @@ pub fn file(objects: &[Value]) -> Result<GeneratedFile, String> {
             other => return Err(format!("{other:?} is no kind of this operator")),
         };
         // The operator keeps the status right behind the spec.
-        text.push_str(&format!("{spec}{status}\n"));
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{spec}{status}");
     }
     Ok(GeneratedFile { path: "src/kube_io/dictionary.txt".into(), content: Content::Plain(text) })
 }

@@ -14,10 +14,10 @@ use modelsync::{
 };
 
 use super::{
-    knowledge::{Incarnation, trigger},
     machine::{self, Machine},
+    object::{Incarnation, trigger},
     time::{moment, mono},
-    view::Next,
+    view::Requeue,
     world::{Asked, Evidence, Flight, Knowledge, Refused, Reply, Request, Said, Stage, View, World},
 };
 
@@ -233,7 +233,7 @@ impl Machine {
     pub fn has_searched(&self, world: &mut World, index: u8) {
         let view = &mut world.replicas[usize::from(index)].views[0];
         view.remember(&self.memories, |memory| {
-            memory.legacy_run = Some(LegacyRun { run: None, at: MonotonicTime::default() })
+            memory.legacy_run = Some(LegacyRun { run: None, at: MonotonicTime::default() });
         });
     }
 }

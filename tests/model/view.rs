@@ -6,7 +6,7 @@ use modelsync::core::poll::request::PollContext;
 
 use super::{
     intern::{Id, Interner},
-    knowledge::{Incarnation, Object, trigger, trigger_value, uid},
+    object::{Incarnation, Object, trigger, trigger_value, uid},
     time::Tick,
     versions::Versioned,
 };
@@ -76,7 +76,7 @@ pub struct View<Object, Request, Said, Evidence = ()> {
 }
 
 /// What becomes of a pass whose request has its reply.
-pub enum Next {
+pub enum Requeue {
     /// Its next effect.
     Effect,
     /// It ends, and another one follows at once.
@@ -173,7 +173,7 @@ impl<O: Object, Request: Copy, Said, Evidence> View<O, Request, Said, Evidence> 
     }
 
     /// The pass goes on with its next request, which is returned, or ends.
-    pub fn go_on(&mut self, next: &Next, tick: Tick) -> Option<Request> {
+    pub fn go_on(&mut self, next: &Requeue, tick: Tick) -> Option<Request> {
         let rest = self.pass.take().unwrap_or_default();
         match next {
             Requeue::Effect => {

@@ -4,7 +4,7 @@
 use super::{
     flight,
     intern::Id,
-    knowledge::{self, Incarnation},
+    object::{self, Incarnation},
     store::{Store, Stored},
     time::{MIN_AGE, Tick},
     versions::{self, Versioned},

@@ -9,7 +9,7 @@ use crate::{
     api::{DeletionPolicy, ModelVersionSpec, ModelVersionStatus, Verdict},
     controller::{
         effects::Step,
-        reconcile::{Controller, ReconciledObject},
+        reconcile::{Controller, ReconciledObject, failed},
     },
     core::{
         gate::Judgement,
@@ -47,7 +47,7 @@ impl ModelTrains {
                 controller.memories.change(&info.uid, |memory| drop(memory.results.insert(uid, results)));
                 Step::Done
             }
-            Err(error) => controller.failed(object, &format!("the results of run {run} could not be read"), &error),
+            Err(error) => failed(object, &format!("the results of run {run} could not be read"), &error),
         }
     }
 
@@ -79,7 +79,7 @@ impl ModelTrains {
         let (info, name) = (object.info(), spec.run.name.clone());
         match self.records.create(&info.namespace, spec, policy).await {
             Recorded::Stands(stored) => {
-                self.recorded(controller, object, spec);
+                emit_recorded(controller, object, spec);
                 self.versions.insert(*stored);
                 Step::Done
             }
@@ -97,27 +97,12 @@ impl ModelTrains {
                 Step::Done
             }
             Recorded::Refused { code, message } => {
-                controller.failed(object, &format!("the API server refused the record {name} ({code})"), &message)
+                failed(object, &format!("the API server refused the record {name} ({code})"), &message)
             }
             Recorded::Unknown(error) => {
-                controller.failed(object, &format!("it is unknown whether the record {name} was written"), &error)
+                failed(object, &format!("it is unknown whether the record {name} was written"), &error)
             }
         }
-    }
-
-    /// A record was written just now: the log, the metric and the lineage service hear of the end of its run.
-    fn recorded(&self, controller: &Trains, object: &TrainObject<'_>, spec: &ModelVersionSpec) {
-        let (info, runs) = (object.info(), &controller.context.runs);
-        info!(
-            object = &*info.name,
-            namespace = &*info.namespace,
-            version = spec.run.name,
-            verdict = spec.gate.verdict.as_str(),
-            "recorded"
-        );
-        let end = End::of_record(spec, runs.clock.now().wall);
-        runs.lineage.ended(&Run::of_record(&info.namespace, spec), &end);
-        runs.metrics.run_ended(spec.run.outcome.as_str());
     }
 
     /// Looks for a record that the watch does not show. A record of another object is not the one that is meant.
@@ -127,7 +112,7 @@ impl ModelTrains {
             Ok(Some(found)) if found.record.train_uid == info.uid => self.versions.insert(found),
             Ok(_) => controller.memories.change(&info.uid, |memory| memory.absent.extend([name.to_owned()])),
             Err(error) => {
-                return controller.failed(object, &format!("the record {name} could not be looked up"), &error);
+                return failed(object, &format!("the record {name} could not be looked up"), &error);
             }
         }
         Step::Done
@@ -135,7 +120,6 @@ impl ModelTrains {
 
     pub(super) async fn write_version_status(
         &self,
-        controller: &Trains,
         object: &TrainObject<'_>,
         name: &str,
         after: &ModelVersionStatus,
@@ -147,22 +131,18 @@ impl ModelTrains {
                 self.versions.insert(stored);
                 Step::Done
             }
-            Err(error) => {
-                controller.failed(object, &format!("the status of the record {name} could not be written"), &error)
-            }
+            Err(error) => failed(object, &format!("the status of the record {name} could not be written"), &error),
         }
     }
 
-    pub(super) async fn delete_version(&self, controller: &Trains, object: &TrainObject<'_>, name: &str) -> Step {
+    pub(super) async fn delete_version(&self, object: &TrainObject<'_>, name: &str) -> Step {
         let Some(version) = self.version(object, name) else { return Step::Done };
         match self.records.delete(&version.record).await {
             Ok(()) => {
                 self.versions.remove(&version.record.uid);
                 Step::Done
             }
-            Err(error) => {
-                controller.failed(object, &format!("the record {name} beyond the limit could not be deleted"), &error)
-            }
+            Err(error) => failed(object, &format!("the record {name} beyond the limit could not be deleted"), &error),
         }
     }
 
@@ -172,4 +152,19 @@ impl ModelTrains {
         };
         versions.into_iter().find(|version| *version.record.name == *name)
     }
+}
+
+/// A record was written just now: the log, the metric and the lineage service hear of the end of its run.
+fn emit_recorded(controller: &Trains, object: &TrainObject<'_>, spec: &ModelVersionSpec) {
+    let (info, runs) = (object.info(), &controller.context.runs);
+    info!(
+        object = &*info.name,
+        namespace = &*info.namespace,
+        version = spec.run.name,
+        verdict = spec.gate.verdict.as_str(),
+        "recorded"
+    );
+    let end = End::of_record(spec, runs.clock.now().wall);
+    runs.lineage.ended(&Run::of_record(&info.namespace, spec), &end);
+    runs.metrics.run_ended(spec.run.outcome.as_str());
 }

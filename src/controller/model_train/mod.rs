@@ -106,8 +106,8 @@ impl KindController for ModelTrains {
             Effect::Judge(evidence) => self.judge(controller, object, evidence).await,
             Effect::CreateVersion(spec, policy) => self.create_version(controller, object, spec, *policy).await,
             Effect::LookUpVersion(name) => self.look_up_version(controller, object, name).await,
-            Effect::WriteVersionStatus(name, after) => self.write_version_status(controller, object, name, after).await,
-            Effect::DeleteVersion(name) => self.delete_version(controller, object, name).await,
+            Effect::WriteVersionStatus(name, after) => self.write_version_status(object, name, after).await,
+            Effect::DeleteVersion(name) => self.delete_version(object, name).await,
             Effect::DeleteRun(run) => controller.context.runs.delete(object.info(), run).await,
         }
     }

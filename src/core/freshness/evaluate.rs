@@ -4,7 +4,7 @@ use std::{cmp::Ordering, collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{Freshness, entry, failed_polls, order, reason, schedule::Schedule, under_way};
+use super::{Freshness, entry, left_unanswered, order, reason, schedule::Schedule, under_way};
 use crate::{
     api::{
         AnsweredReason, AttemptVerdict, BreachingMetric, ModelTrainStatus, RecordedInput, ScheduleStatus, StaleReason,
@@ -204,7 +204,7 @@ impl Evaluator<'_> {
     fn tried(&self, name: &str, digest: &str) -> bool {
         let again = |reason: &StaleReason| reason.name == name && reason.value == digest;
         self.status.last_attempt.as_deref().is_some_and(|last| digest_of(&last.inputs, name) == Some(digest))
-            && !failed_polls(self.status, StaleReasonType::Input, again)
+            && !left_unanswered(self.status, StaleReasonType::Input, again)
     }
 
     /// The entry outlives a later training for another reason of which no run succeeded: what was tried before it is then
@@ -267,7 +267,7 @@ impl Evaluator<'_> {
             self.result.current.extend(reasons.filter(|reason| reason.type_ == type_).take(1).cloned());
             return;
         }
-        if failed_polls(self.status, type_, |_| true) {
+        if left_unanswered(self.status, type_, |_| true) {
             let reasons = self.status.last_attempt.iter().flat_map(|last| &last.reasons);
             let again = reasons.filter(|reason| reason.type_ == type_).take(1).cloned().collect::<Vec<_>>();
             return again.into_iter().for_each(|reason| self.actionable(reason));

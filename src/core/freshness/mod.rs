@@ -58,7 +58,7 @@ fn entry<'a>(status: &'a ModelTrainStatus, type_: StaleReasonType, name: &str) -
 }
 
 /// Whether the last training had this reason, and gave no answer to it.
-fn failed_polls(status: &ModelTrainStatus, type_: StaleReasonType, holds: impl Fn(&StaleReason) -> bool) -> bool {
+fn left_unanswered(status: &ModelTrainStatus, type_: StaleReasonType, holds: impl Fn(&StaleReason) -> bool) -> bool {
     status.last_attempt.as_deref().is_some_and(|last| !answers(last.verdict) && pinned(&last.reasons, type_, holds))
 }
 

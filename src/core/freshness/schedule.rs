@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{failed_polls, firing, under_way};
+use super::{firing, left_unanswered, under_way};
 use crate::{
     api::{self, ModelTrainStatus, ScheduleStatus, StaleReasonType},
     core::{
@@ -91,5 +91,5 @@ fn plausible(known: &ScheduleStatus, now: Timestamp) -> bool {
 /// Whether a training was reserved for this time and has not answered it.
 fn started(status: &ModelTrainStatus, moment: Timestamp) -> bool {
     let same = |reason: &api::StaleReason| firing(reason) == Some(moment);
-    under_way(status, StaleReasonType::Schedule, same) || failed_polls(status, StaleReasonType::Schedule, same)
+    under_way(status, StaleReasonType::Schedule, same) || left_unanswered(status, StaleReasonType::Schedule, same)
 }

@@ -137,7 +137,7 @@ fn not_due(
     now: Now,
 ) -> Plan {
     if let Some(failure) = failure(observation).filter(|_| !evaluation.known) {
-        return failed_polls((before, facts), failure, now);
+        return report_failed_poll((before, facts), failure, now);
     }
     let missing: Vec<_> = evaluation.missing_inputs.iter().filter(|missing| missing.counts).collect();
     if let Some(missing) = missing.first() {
@@ -152,7 +152,11 @@ fn not_due(
 }
 
 /// How things stand cannot be told. The first look at a generation says so, whatever it brings; later several in a row do.
-fn failed_polls((before, facts): (&Facts<'_>, &Facts<'_>), (reason, message): (Reason, String), now: Now) -> Plan {
+fn report_failed_poll(
+    (before, facts): (&Facts<'_>, &Facts<'_>),
+    (reason, message): (Reason, String),
+    now: Now,
+) -> Plan {
     if facts.memory.failed_polls >= FAILED_POLLS_TOLERATED || !taken_in(facts) || was_kept_from_looking(facts) {
         return report(facts, Rule::PollFailed, &Situation::PollsFailing { reason, message }, now);
     }
@@ -183,7 +187,7 @@ fn start_if_allowed(
 ) -> Plan {
     if let Some(missing) = evaluation.missing_inputs.iter().find(|missing| missing.counts) {
         if let Some(failure) = failure(observation).filter(|_| !missing.absent) {
-            return failed_polls((before, facts), failure, now);
+            return report_failed_poll((before, facts), failure, now);
         }
         let message = format!("input {:?} has no value", missing.name);
         return report(facts, Rule::InputMissing, &Situation::InputMissing { message }, now);

@@ -28,7 +28,7 @@ pub trait Stored: Send + Sync + Sized + 'static {
     /// `metadata.namespace`.
     fn namespace(&self) -> &str;
 
-    /// `metadata.resourceVersion`, as [`version`] reads it.
+    /// `metadata.resourceVersion`, as `version` reads it.
     fn version(&self) -> u64;
 
     /// Whether all of it can be read.

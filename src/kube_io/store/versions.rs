@@ -53,13 +53,16 @@ impl Stored for StoredVersion {
     }
 }
 
+/// Uids of ModelTrains, each with the number of versions that name it.
+type NamedBy = BTreeMap<Arc<str>, usize>;
+
 /// Versions by the ModelTrain that they name.
 #[derive(Default)]
 pub struct ByTrain {
     /// By the ModelTrain's uid.
     versions: Groups<StoredVersion>,
-    /// By namespace and name of a ModelTrain: the uids that versions name, each with the number of its versions.
-    uids: BTreeMap<(Arc<str>, Arc<str>), BTreeMap<Arc<str>, usize>>,
+    /// By namespace and name of a ModelTrain.
+    uids: BTreeMap<(Arc<str>, Arc<str>), NamedBy>,
 }
 
 impl Index<StoredVersion> for ByTrain {

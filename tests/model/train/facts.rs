@@ -21,7 +21,7 @@ use modelsync::{
 
 use super::{
     super::{
-        knowledge::{trigger, uid},
+        object::{trigger, uid},
         store::Stored as _,
         time::{TICK, min_run_age, moment},
         view::Context,

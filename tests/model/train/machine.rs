@@ -26,7 +26,7 @@ use super::{
         drains::Drains,
         intern::{Id, Interner, Memo},
         judge,
-        knowledge::{Incarnation, uid},
+        object::{Incarnation, uid},
         time::{Tick, min_run_age, moment, mono, tick_from, tick_of},
         view::Context,
     },

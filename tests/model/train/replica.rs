@@ -16,10 +16,10 @@ use modelsync::{
 
 use super::{
     super::{
-        knowledge::{Incarnation, trigger},
+        object::{Incarnation, trigger},
         store::Stored as _,
         time::{Tick, moment, mono},
-        view::{Asked, Next},
+        view::{Asked, Requeue},
     },
     machine::{self, Machine},
     world::{Flight, Input, Name, Record, Refused, Reply, Request, Run, Said, Score, Stage, View, World},

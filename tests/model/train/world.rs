@@ -4,7 +4,7 @@
 use super::super::{
     flight,
     intern::Id,
-    knowledge::{self, Incarnation},
+    object::{self, Incarnation},
     store::{Store, Stored},
     time::Tick,
     versions::{self, Versioned},

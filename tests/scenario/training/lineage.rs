@@ -1,9 +1,9 @@
-//! What a lineage service is told of trainings.
+//! What the operator sends to a lineage service: of trainings, and of the runs that roll their models out.
 
 use kube::ResourceExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::harness::{World, scenario};
+use crate::harness::{World, scenario, world::parameter};
 
 /// Types of the events of a run, in the order of their arrival.
 fn told(events: &[Value], uid: &str) -> Vec<String> {
@@ -42,6 +42,46 @@ async fn each_run_is_told_once_at_its_start_and_once_at_its_end() {
         for event in &events {
             let name = format!("{}.modeltrain.model", world.namespace);
             assert_eq!(event["job"]["name"], name.as_str(), "{event:#}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn run_of_a_model_sync_is_sent_with_the_training_whose_model_it_rolls_out() {
+    scenario("sync-lineage", async |world: &mut World| {
+        world.stop_operator().await;
+        world.tell_lineage();
+        world.start_operator().await;
+        world.apply_train("model", world.train_spec()).await;
+        let trained = world.train_run("model", 1, "").await;
+        let version = world.train("model", 1, &[("r2", "0.8")]).await.accepted_version.unwrap().name;
+        world.config_map("deployed", "model", "none").await;
+        let spec = json!({
+            "compare": {
+                "desired": { "modelTrain": { "name": "model" } },
+                "actual": { "configMapKeyRef": { "name": "deployed", "key": "model" } },
+            },
+            "interval": "1h",
+            "parameters": [{ "needsSyncName": "name", "pipelineName": "model" }],
+            "pipelineRunTemplate": { "spec": { "pipelineRef": { "name": "deploy" } } },
+        });
+        world.apply("rollout", spec).await;
+        let run = world.run("rollout", 1).await;
+        assert_eq!(parameter(&run, "model").as_deref(), Some(version.as_str()));
+        world.config_map("deployed", "model", &version).await;
+        world.end_run(&run, "Succeeded").await;
+        let uid = run.uid().unwrap();
+        world.wait("both events", async || (told(&world.endpoint.lineage(), &uid).len() == 2).then_some(())).await;
+        world.stop_operator().await;
+        let events = world.endpoint.lineage();
+        assert_eq!(told(&events, &uid), ["START", "COMPLETE"]);
+        for event in events.iter().filter(|event| event["run"]["runId"] == uid.as_str()) {
+            assert_eq!(event["job"]["name"], format!("{}.modelsync.rollout", world.namespace), "{event:#}");
+            assert_eq!(event["job"]["facets"]["jobType"]["jobType"], "SYNC", "{event:#}");
+            let parent = &event["run"]["facets"]["parent"];
+            assert_eq!(parent["run"]["runId"], trained.uid().unwrap(), "{event:#}");
+            assert_eq!(parent["job"]["name"], format!("{}.modeltrain.model", world.namespace), "{event:#}");
         }
     })
     .await;
