@@ -66,7 +66,7 @@ impl Machine {
         world
     }
 
-    /// Most ticks until one replica leads: a pause and a look where nobody holds the lease; else a pause, a look, a whole
+    /// Most ticks until one replica leads: a pause and a look where the lease is not held; else a pause, a look, a whole
     /// duration of silence, and another pause, by the slowest clock.
     fn bound(&self, world: &World) -> u16 {
         let longest = self.replicas.iter().map(|(duration, ..)| *duration).max().unwrap();

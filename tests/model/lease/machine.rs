@@ -25,7 +25,7 @@ pub struct Machine {
     pub replicas: Vec<(Units, Units, Units)>,
     /// How many ticks are explored.
     pub ticks: u8,
-    /// Whether nobody has led before; else the first replica leads, and the others have seen it.
+    /// Whether no replica has led before; else the first replica leads, and the others have seen it.
     pub cold: bool,
     /// Whether the reply to a look may be late. It is then as old as a late look, and counts later.
     pub late_replies: bool,
@@ -40,7 +40,7 @@ pub enum Action {
     Tick,
     /// A replica does what is next.
     Act(u8),
-    /// A standby's watch tells that the lease has changed.
+    /// A standby's watch shows that the lease has changed.
     Hint(u8),
     /// A request takes effect or is refused.
     Arrive(Flight),
@@ -50,9 +50,9 @@ pub enum Action {
     GiveUp(u8),
     /// A replica dies, and a new process begins.
     Crash(u8),
-    /// A replica is told to stop.
+    /// A replica gets the order to stop.
     Stop(u8),
-    /// Somebody deletes the lease.
+    /// A user deletes the lease.
     Delete,
 }
 
@@ -289,7 +289,7 @@ impl Machine {
         end_if_stopping(world, index);
     }
 
-    /// Drops the requests that nobody waits for and that cannot change anything any more.
+    /// Drops the requests whose sender does not wait and that cannot change anything any more.
     fn tidy(&self, world: &mut World) {
         let lease = world.lease;
         let may_vanish = world.budget.deletions > 0;
@@ -307,7 +307,7 @@ impl Machine {
     }
 }
 
-/// Nobody waits for this replica's requests any more.
+/// This replica does not wait for its requests any more.
 fn abandon(world: &mut World, index: u8) {
     let from = Process { replica: index, life: world.replicas[usize::from(index)].life };
     for flight in world.flights.iter_mut().filter(|flight| flight.from == from) {
@@ -338,8 +338,8 @@ impl fmt::Display for Action {
             Self::Reply(flight) => write!(f, "{flight} is answered"),
             Self::GiveUp(replica) => write!(f, "replica {replica} gives up its call"),
             Self::Crash(replica) => write!(f, "replica {replica} dies and starts again"),
-            Self::Stop(replica) => write!(f, "replica {replica} is told to stop"),
-            Self::Delete => write!(f, "somebody deletes the lease"),
+            Self::Stop(replica) => write!(f, "replica {replica} gets the order to stop"),
+            Self::Delete => write!(f, "a user deletes the lease"),
         }
     }
 }

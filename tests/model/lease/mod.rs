@@ -13,17 +13,15 @@ mod machine;
 mod mutant;
 mod world;
 
-use std::time::Instant;
+use std::convert::Infallible;
 
-use stateright::{Checker, Expectation, HasDiscoveries, Model, Property};
+use stateright::{Model, Property};
 
-use super::explore::say;
+use crate::common::{Explored, catch_all, explore_all};
 use machine::{Action, Machine};
 use mutant::Mutant;
 use world::{Budget, Units, World};
 
-/// Threads of one exploration.
-const THREADS: usize = 2;
 /// How far a clock moves in one tick. The fast one is half as fast again as the slow one: all that the terms allow.
 const SLOW: Units = 4;
 const FAST: Units = 6;
@@ -86,23 +84,26 @@ const PAIR: [(Units, Units); 2] = [(SHORT, SLOW), (SHORT, FAST)];
 fn small() -> Vec<Machine> {
     let budget = Budget::default();
     vec![
-        Machine { cold: true, late_replies: true, ..world("cold start", 2, &PAIR) },
-        Machine { budget: Budget { crashes: 1, ..budget }, ..world("crash", 3, &PAIR) },
-        Machine { budget: Budget { stops: 1, ..budget }, ..world("stop", 3, &PAIR) },
-        Machine { budget: Budget { breaks: 1, ..budget }, ..world("broken connection", 3, &PAIR) },
-        Machine { budget: Budget { deletions: 1, ..budget }, ..world("deleted lease", 3, &PAIR) },
-        Machine { budget: Budget { stops: 1, deletions: 1, ..budget }, ..world("stop and deleted lease", 2, &PAIR) },
-        world("two durations", 5, &[(LONG, SLOW), (SHORT, FAST)]),
-        world("three replicas", 3, &[(SHORT, SLOW), (SHORT, FAST), (SHORT, FAST)]),
+        Machine { cold: true, late_replies: true, ..world("lease, cold start", 2, &PAIR) },
+        Machine { budget: Budget { crashes: 1, ..budget }, ..world("lease, crash", 3, &PAIR) },
+        Machine { budget: Budget { stops: 1, ..budget }, ..world("lease, stop", 3, &PAIR) },
+        Machine { budget: Budget { breaks: 1, ..budget }, ..world("lease, broken connection", 3, &PAIR) },
+        Machine { budget: Budget { deletions: 1, ..budget }, ..world("lease, deleted lease", 3, &PAIR) },
+        Machine {
+            budget: Budget { stops: 1, deletions: 1, ..budget },
+            ..world("lease, stop and deleted lease", 2, &PAIR)
+        },
+        world("lease, two durations", 5, &[(LONG, SLOW), (SHORT, FAST)]),
+        world("lease, three replicas", 3, &[(SHORT, SLOW), (SHORT, FAST), (SHORT, FAST)]),
     ]
 }
 
 fn large() -> Vec<Machine> {
     let every = Budget { crashes: 1, stops: 1, breaks: 1, deletions: 1 };
     vec![
-        Machine { late_replies: true, ..world("late replies", 5, &PAIR) },
-        world("fine clocks", 7, &[(LONG, SLOW), (LONG, FAST)]),
-        Machine { budget: every, ..world("every fault", 3, &PAIR) },
+        Machine { late_replies: true, ..world("lease, late replies", 5, &PAIR) },
+        world("lease, fine clocks", 7, &[(LONG, SLOW), (LONG, FAST)]),
+        Machine { budget: every, ..world("lease, every fault", 3, &PAIR) },
     ]
 }
 
@@ -123,7 +124,7 @@ fn of_mutant(mutant: Mutant) -> Machine {
         Mutant::SeenWhenAsked => world("", 6, &[(LONG, SLOW), (LONG, FAST)]),
         _ => world("", 4, &PAIR),
     };
-    (machine.name, machine.mutant) = ("mutant", mutant);
+    (machine.name, machine.mutant) = ("lease, mutant", mutant);
     if mutant == Mutant::ExpiryByWallClock {
         machine.cold = true;
         machine.replicas[1].2 = SHORT;
@@ -131,70 +132,47 @@ fn of_mutant(mutant: Mutant) -> Machine {
     machine
 }
 
-/// Number of states, and what was broken with the way there.
-#[expect(clippy::disallowed_methods, reason = "tests say how long they took")]
-fn explore(machine: Machine) -> (usize, Option<(&'static str, Vec<String>)>) {
-    let started = Instant::now();
-    let checker = machine.checker().threads(THREADS).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
-    let machine = checker.model();
-    let mut broken = None;
-    for property in machine.properties() {
-        match (checker.discovery(property.name), property.expectation) {
-            (Some(path), Expectation::Always) => {
-                let last = path.last_state().clone();
-                let mut told: Vec<String> = path.into_actions().iter().map(ToString::to_string).collect();
-                told.push(match machine.drains(&last) {
-                    Err(why) if property.name == DRAIN => format!("then, without faults: {why}"),
-                    _ => format!("then {:?} lead", machine.leaders(&last)),
-                });
-                broken = Some((property.name, told));
-            }
-            (None, Expectation::Sometimes) if broken.is_none() => {
-                panic!("{}: not found: {}", machine.name, property.name)
-            }
-            _ => {}
-        }
-    }
-    let (states, seconds) = (checker.unique_state_count(), started.elapsed().as_secs_f32());
-    say(&format!("lease, {}: {states} states, depth {}, {seconds:.1} s", machine.name, checker.max_depth()));
-    (states, broken)
-}
+impl Explored for Machine {
+    type Rule = Infallible;
 
-fn explore_all(machines: Vec<Machine>) -> usize {
-    let explored = machines.into_iter().map(|machine| {
-        let name = machine.name;
-        let (states, broken) = explore(machine);
-        if let Some((property, told)) = broken {
-            panic!("{name}: \"{property}\" does not hold:\n{}", told.join("\n"));
-        }
-        states
-    });
-    explored.sum()
+    const RULES: &'static [Infallible] = &[];
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn declared(&self) -> &'static [Infallible] {
+        &[]
+    }
+
+    fn decides_by(&self, _: &World, rule: Infallible) -> bool {
+        match rule {}
+    }
+
+    fn explored(&self) -> String {
+        String::new()
+    }
+
+    fn explain(&self, property: &str, last: &World) -> Vec<String> {
+        vec![match self.drains(last) {
+            Err(why) if property == DRAIN => format!("then, without faults: {why}"),
+            _ => format!("then {:?} lead", self.leaders(last)),
+        }]
+    }
 }
 
 #[test]
 fn at_most_one_replica_leads_and_one_soon_does_in_every_small_world_of_the_lease() {
-    let states = explore_all(small());
-    say(&format!("lease: {states} states, one leader at most"));
-    assert!(states >= 10_000, "{states} states are too few to mean anything");
+    explore_all(10_000, small());
 }
 
 #[test]
 #[ignore = "takes minutes even when optimised: cargo xtask model"]
 fn at_most_one_replica_leads_and_one_soon_does_in_every_large_world_of_the_lease() {
-    say(&format!("lease: {} states, one leader at most", explore_all(large())));
+    explore_all(10_000, large());
 }
 
 #[test]
 fn every_election_that_fails_is_caught() {
-    let mut missed = Vec::new();
-    for mutant in Mutant::ALL {
-        match explore(of_mutant(mutant)).1 {
-            Some((property, told)) => {
-                say(&format!("{mutant:?} breaks \"{property}\" in {} steps:\n    {}", told.len(), told.join("\n    ")));
-            }
-            None => missed.push(mutant),
-        }
-    }
-    assert!(missed.is_empty(), "not caught: {missed:?}");
+    catch_all(Mutant::ALL.iter().map(|mutant| (*mutant, of_mutant(*mutant))));
 }

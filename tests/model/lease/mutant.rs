@@ -1,4 +1,4 @@
-//! The elections that fail. Each alters what the shipped code is told, or what becomes of its steps.
+//! The mutants. Each alters what the shipped code sees, or what is done with its steps.
 
 use modelsync::core::{
     election::{Election, Step, StoredLease, Terms},
@@ -6,12 +6,9 @@ use modelsync::core::{
 };
 
 use super::world::{Lease, Replica, Units, duration, stored};
+use crate::common::mutants;
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mutant {
-    /// The shipped one.
-    #[default]
-    None,
+mutants! {
     /// A renewal counts from its reply.
     RenewedWhenReplied,
     /// The holder is judged by `renewTime` and the own wall clock.
@@ -22,9 +19,9 @@ pub enum Mutant {
     WriteWithoutUid,
     /// A leader stops after the end of its lease.
     StepDownAfterExpiry,
-    /// A new process takes what it sees first as unchanged for long.
+    /// A new process takes what it sees first as unchanged for a long time.
     TakeoverWithoutWait,
-    /// A replica that ends releases the lease whoever holds it.
+    /// A replica that ends releases the lease even if another one holds it.
     ReleaseUnchecked,
     /// What a look brings counts from its sending.
     SeenWhenAsked,
@@ -39,21 +36,6 @@ pub enum Mutant {
 }
 
 impl Mutant {
-    pub const ALL: [Self; 12] = [
-        Self::RenewedWhenReplied,
-        Self::ExpiryByWallClock,
-        Self::WriteWithoutVersion,
-        Self::WriteWithoutUid,
-        Self::StepDownAfterExpiry,
-        Self::TakeoverWithoutWait,
-        Self::ReleaseUnchecked,
-        Self::SeenWhenAsked,
-        Self::OwnDuration,
-        Self::VanishedIsFree,
-        Self::WaitsAnewWithEachLook,
-        Self::ClockTooFast,
-    ];
-
     /// The terms by which a replica judges itself.
     pub fn own_terms(self, terms: Terms) -> Terms {
         match self {

@@ -156,6 +156,6 @@ impl fmt::Display for Flight {
                 write!(f, "the {what} of {} on version {version}", self.from)?;
             }
         }
-        if self.waited { Ok(()) } else { write!(f, ", which nobody waits for,") }
+        if self.waited { Ok(()) } else { write!(f, ", whose sender does not wait,") }
     }
 }

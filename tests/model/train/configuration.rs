@@ -1,16 +1,13 @@
-//! What is explored: how long, with which faults, and what is to be found there.
+//! What differs between the worlds of ModelTrains: their specs, and what is there at first.
 
-use modelsync::{
-    api::ModelTrainSpec,
-    core::train::{Compiled, Rule},
-};
+use modelsync::{api::ModelTrainSpec, core::train::Compiled};
 use serde_json::json;
 
-use super::{
-    super::time::Tick,
-    mutant::Mutant,
-    world::{Budget, Input, RunPhase},
-};
+use super::world::{Input, ModelTrain};
+use crate::common::{self, RunPhase, Tick};
+
+/// The budget's window.
+pub const WINDOW: Tick = 2;
 
 /// Kinds of spec that an object can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,21 +19,9 @@ pub enum Spec {
     Invalid,
 }
 
-/// One bounded world.
-#[derive(Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
-pub struct Configuration {
-    pub name: &'static str,
-    pub mutant: Mutant,
-    /// Replicas that act; the others are not started.
-    pub replicas: u8,
-    /// Last moment of the exploration.
-    pub horizon: Tick,
-    /// Attempts beyond this one are not explored.
-    pub attempts: i64,
-    pub budget: Budget,
-    /// The first spec is the object's; the others are what users edit it to.
-    pub specs: &'static [Spec],
+/// What a configuration says besides.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
     /// Candidates; 0 is one run without a candidate's name.
     pub candidates: u8,
     pub parallelism: Option<u8>,
@@ -49,67 +34,18 @@ pub struct Configuration {
     pub version_limit: Option<i32>,
     /// How runs end.
     pub ends: &'static [RunPhase],
-    /// Whether a candidate that cannot be judged waits for a person.
+    /// Whether a candidate that cannot be judged waits for a user.
     pub approvals: bool,
     /// Whether metrics are measured from outside rather than read from results.
     pub measures: bool,
     /// The input at first, and the values that it takes.
     pub input: Input,
     pub inputs: &'static [Input],
-    /// Whether somebody else's object stands under the first run's name, or under its record's.
-    pub foreign_run: bool,
+    /// Whether an object of another owner has the first record's name.
     pub foreign_record: bool,
-    /// Whether the replicas know the object from the start: saves the steps of a start.
-    pub warm: bool,
-    /// Rules that must be reached.
-    pub rules: &'static [Rule],
 }
 
-impl Configuration {
-    pub const QUIET: Self = Self {
-        name: "quiet",
-        mutant: Mutant::None,
-        replicas: 1,
-        horizon: 0,
-        attempts: 2,
-        budget: Budget {
-            crashes: 0,
-            lost: 0,
-            refusals: 0,
-            run_deletions: 0,
-            record_deletions: 0,
-            edits: 0,
-            triggers: 0,
-            inputs: 0,
-            scores: 0,
-            annotations: 0,
-            cancels: 0,
-            object_deletions: 0,
-            seconds_pass: 0,
-            losses: 0,
-            old_lists: 0,
-        },
-        specs: &[Spec::Plain],
-        candidates: 0,
-        parallelism: None,
-        runs_per_minute: None,
-        max_attempts: 5,
-        run_limit: None,
-        version_limit: None,
-        ends: &[RunPhase::Good],
-        approvals: false,
-        measures: false,
-        input: Input::Value(1),
-        inputs: &[],
-        foreign_run: false,
-        foreign_record: false,
-        warm: true,
-        rules: &[],
-    };
-
-    /// The budget's window.
-    pub const WINDOW: Tick = 2;
-
+impl Options {
     pub fn slots(&self) -> u8 {
         self.candidates.max(1)
     }
@@ -118,7 +54,11 @@ impl Configuration {
     pub fn at_once(&self) -> usize {
         usize::from(self.parallelism.unwrap_or(self.slots()))
     }
+}
 
+pub type Configuration = common::Configuration<ModelTrain>;
+
+impl Configuration {
     pub fn specs(&self) -> Vec<(ModelTrainSpec, Compiled)> {
         let spec = |kind: &Spec| {
             let spec: ModelTrainSpec = serde_json::from_value(self.spec(*kind)).unwrap();
@@ -131,7 +71,7 @@ impl Configuration {
     fn spec(&self, kind: Spec) -> serde_json::Value {
         let pipeline = if kind == Spec::Changed { "other" } else { "train" };
         let data = json!({ "configMapKeyRef": { "name": "data", "key": "digest" } });
-        let candidates = &["a", "b", "c"][..usize::from(self.candidates)];
+        let candidates = &["a", "b", "c"][..usize::from(self.own.candidates)];
         let mut spec = json!({
             "freshness": { "inputs": [{ "name": "data", "source": data }] },
             "parameters": [{ "name": "data", "fromInput": "data" }],
@@ -139,30 +79,30 @@ impl Configuration {
             "gate": {
                 "rules": [{ "name": "good", "expression": "metrics.r2 > 0.5" }],
                 "best": { "metric": "r2", "direction": "Maximize", "over": "Accepted" },
-                "onMetricsUnavailable": if self.approvals { "AwaitApproval" } else { "Reject" },
+                "onMetricsUnavailable": if self.own.approvals { "AwaitApproval" } else { "Reject" },
             },
             "interval": "10m",
             "suspend": kind == Spec::Suspended,
-            "retry": { "maxAttempts": self.max_attempts },
+            "retry": { "maxAttempts": self.own.max_attempts },
             "pipelineRunTemplate": { "spec": { "pipelineRef": { "name": pipeline } } },
         });
         if kind == Spec::Invalid {
             spec["pipelineRunTemplate"]["spec"]["resources"] = json!([{ "name": "repo" }]);
         }
-        if let Some(parallelism) = self.parallelism {
+        if let Some(parallelism) = self.own.parallelism {
             spec["parallelism"] = parallelism.into();
         }
-        if let Some(runs) = self.runs_per_minute {
+        if let Some(runs) = self.own.runs_per_minute {
             spec["budget"] = json!({ "runs": runs, "window": "1m" });
         }
-        if let Some(limit) = self.run_limit {
+        if let Some(limit) = self.own.run_limit {
             spec["successfulPipelineRunsHistoryLimit"] = limit.into();
             spec["failedPipelineRunsHistoryLimit"] = limit.into();
         }
-        if let Some(limit) = self.version_limit {
+        if let Some(limit) = self.own.version_limit {
             spec["versionHistoryLimit"] = limit.into();
         }
-        if self.measures {
+        if self.own.measures {
             let source = json!({ "http": { "url": "http://scores/$(run.name)", "jsonPath": "$.v" } });
             spec["metrics"] = json!({ "values": [{ "name": "r2", "source": source }], "wait": "1m" });
         }

@@ -1,14 +1,13 @@
-//! What a decision is told of the model's object, runs and records, and of what a process remembers.
+//! The facts about a ModelTrain, its runs and records, and what a process remembers of it.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use modelsync::{
-    api::{ConditionType, ModelTrainStatus, ModelVersionSpec, ModelVersionStatus, Outcome},
+    api::{ConditionType, ModelTrainStatus, ModelVersionSpec, ModelVersionStatus},
     core::{
         poll::request::PollContext,
         run::{
-            backend::{Ending, Observed, Phase, RunRecord},
-            effects::StopCause,
+            backend::RunRecord,
             knowledge::{ManualOverrides, ObjectInfo},
         },
         status::condition::find,
@@ -16,89 +15,52 @@ use modelsync::{
         train::{Facts, Memory, Observation, TrainPollResponse},
         version::record::VersionRecord,
     },
-    runs::backends,
 };
 
 use super::{
-    super::{
-        object::{trigger, uid},
-        store::Stored as _,
-        time::{TICK, min_run_age, moment},
-        view::Context,
-    },
-    machine::{Machine, TRAIN, outcome, run_uid},
+    machine::Machine,
     mutant::Altered,
-    world::{Name, Object, Record, Run},
+    world::{Object, Record},
 };
+use crate::common::{Context, Name, OBJECT, Run, TICK, min_run_age, moment};
 
 /// A record as decisions see it, and the whole of it.
 pub type Version = (VersionRecord, Arc<ModelVersionSpec>);
 
-/// What nothing is asked under.
+/// The context of no poll.
 const NO_POLL: Context = Context { incarnation: 9, generation: 0, attempt: 0, ended: true, trigger: 0, revision: 0 };
 
 impl Machine {
-    pub fn identity(&self, object: Object) -> ObjectInfo {
-        let text = |name: Option<Name>| name.map(|name| self.text(name));
-        let (hold, approve, reject) = (text(object.hold), text(object.approve), text(object.reject));
-        ObjectInfo {
-            namespace: "ns".into(),
-            name: TRAIN.into(),
-            uid: uid(object.incarnation).into(),
-            generation: i64::from(object.generation),
-            deleting: object.deleting,
-            trigger: trigger(object.trigger),
-            cancel: text(object.cancel).map(Into::into),
-            manual: Some(Box::new(ManualOverrides { hold, approve, reject, suspend_reason: None })),
-            ..ObjectInfo::default()
-        }
+    pub fn train_identity(&self, object: &Object) -> ObjectInfo {
+        let text = |name: Option<Name>| name.map(|name| self.run_name(name));
+        let annotations = object.annotations;
+        let (hold, approve, reject) = (text(annotations.hold), text(annotations.approve), text(annotations.reject));
+        let manual = ManualOverrides { hold, approve, reject, suspend_reason: None };
+        ObjectInfo { manual: Some(Box::new(manual)), ..self.identity(object) }
     }
 
-    pub fn run_record(&self, run: Run) -> RunRecord {
-        let ended = |outcome: Outcome| {
-            Phase::Ended(Ending {
-                outcome,
-                reason: outcome.as_str().into(),
-                message: String::new(),
-                finished_at: Some(moment(run.ended)),
-                outputs: Vec::new(),
-            })
-        };
-        let outcome = outcome(Run { stopped: false, ..run });
-        RunRecord {
-            kind: backends()[0].kind(),
-            namespace: "ns".into(),
-            name: self.text(run.name),
-            uid: run_uid(run),
-            resource_version: format!("{:?}", run.version()),
-            owner_uid: uid(run.name.owner),
-            owner_kind: "ModelTrain".into(),
-            owner_name: TRAIN.into(),
-            attempt: i64::from(run.name.attempt),
-            target: String::new(),
-            deleting: false,
-            created_at: None,
-            stopped: run.stopped.then(|| StopCause::Cancelled.as_str().to_owned()),
-            observed: Observed { phase: outcome.map_or(Phase::Active, ended), started_at: None },
-        }
+    pub fn record(&self, run: Run) -> RunRecord {
+        self.run_record(run, "ModelTrain", Some(moment(run.since)))
     }
 
-    /// Versions of the object, and of the earlier one where it has none of its own to stand for: as the controller looks.
+    /// Versions of the object, and of the earlier one where it may take up one of those, as the controller reads them.
     pub fn versions(
         &self,
-        object: Object,
+        object: &Object,
         records: &[Record],
         stored: &ModelTrainStatus,
     ) -> (Vec<Version>, Vec<Version>) {
-        let takes_up = stored.attempt == 0 || object.hold.is_some();
-        let read = |record: &Record| version(self.records.get(record.spec), &self.record_statuses.get(record.status));
+        let takes_up = stored.attempt == 0 || object.annotations.hold.is_some();
+        let read = |record: &Record| {
+            version(self.values.records.get(record.spec), &self.values.record_statuses.get(record.status))
+        };
         let (own, others): (Vec<&Record>, Vec<&Record>) =
             records.iter().partition(|record| record.name.owner == object.incarnation);
         let earlier = others.into_iter().filter(|_| takes_up).map(read).collect();
         (own.into_iter().map(read).collect(), earlier)
     }
 
-    /// Keeps of a memory what later passes can tell apart. Moments that are only ever compared keep their order.
+    /// Keeps of a memory what later reconciles can distinguish. Moments that are only ever compared keep their order.
     pub fn canonical_memory(
         &self,
         memory: &mut Memory,
@@ -147,7 +109,7 @@ impl Machine {
             }
         }
         for since in memory.recorded_since.values_mut() {
-            if self.configuration.run_limit.is_none() || *since + min_run_age() <= now {
+            if self.configuration.own.run_limit.is_none() || *since + min_run_age() <= now {
                 *since = long_ago;
             }
         }
@@ -162,7 +124,7 @@ pub fn version(spec: Arc<ModelVersionSpec>, status: &ModelVersionStatus) -> Vers
         uid: format!("record-{name}").into(),
         name: name.into(),
         resource_version: "1".into(),
-        train_name: TRAIN.into(),
+        train_name: OBJECT.into(),
         train_uid: spec.train_ref.uid.as_str().into(),
         attempt: spec.attempt,
         candidate: spec.candidate.as_str().into(),
@@ -173,7 +135,7 @@ pub fn version(spec: Arc<ModelVersionSpec>, status: &ModelVersionStatus) -> Vers
         score: spec.gate.score.as_deref().map(Into::into),
         digest: spec.digest.as_str().into(),
         previous: spec.previous.clone().map(Box::new),
-        // Nobody changes a record in this world.
+        // No record is changed in this world.
         sound: true,
         decision: find(&status.conditions, ConditionType::Accepted).map(|condition| condition.reason),
         conditions: status.conditions.clone().into(),

@@ -1,5 +1,4 @@
-//! The designs that fail. Each alters what `decide` is told, what becomes of its plan, or how it is sent; the shipped code
-//! has no switch for any of them.
+//! The mutants. Each alters the facts that `decide` gets, its plan, or how its requests are sent.
 
 use modelsync::{
     api::{BudgetStatus, ModelTrainStatus, ModelVersionSpec, SlotState},
@@ -11,12 +10,9 @@ use modelsync::{
 };
 
 use super::facts::Version;
+use crate::common::mutants;
 
-/// A design.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mutant {
-    /// The shipped one.
-    None,
+mutants! {
     AcceptsWithoutRecord,
     RecordAfterAcceptance,
     ClosesWithoutEverySlot,
@@ -33,7 +29,7 @@ pub enum Mutant {
     HoldsWhatIsRemoved,
 }
 
-/// What `decide` is told, as far as mutants change it.
+/// The facts that `decide` gets, as far as mutants change them.
 pub struct Altered {
     pub status: ModelTrainStatus,
     pub nonce: String,
@@ -47,23 +43,6 @@ pub struct Altered {
 }
 
 impl Mutant {
-    pub const ALL: [Self; 14] = [
-        Self::AcceptsWithoutRecord,
-        Self::RecordAfterAcceptance,
-        Self::ClosesWithoutEverySlot,
-        Self::ClaimsBeyondParallelism,
-        Self::NotesBudgetAfterCreate,
-        Self::SameAtOnceAfter404,
-        Self::ReserveWithoutVersion,
-        Self::CloseWithoutVersion,
-        Self::IgnoresHoldAtClose,
-        Self::SpendsNoReason,
-        Self::NumberFromRunsAlone,
-        Self::JudgesAnewAfterCrash,
-        Self::DecidesWithoutLooking,
-        Self::HoldsWhatIsRemoved,
-    ];
-
     /// Alters the facts.
     pub fn alter(self, facts: &mut Altered, now: Now) {
         let versions = &mut facts.versions;
@@ -117,7 +96,7 @@ impl Mutant {
         }
     }
 
-    /// Alters the plan. `with_record` decides as if this record stood already.
+    /// Alters the plan. `with_record` decides as if this record existed already.
     pub fn plan(
         self,
         mut plan: Plan,
@@ -166,7 +145,7 @@ impl Mutant {
         }
     }
 
-    /// Whether a record takes the place of the one that stands.
+    /// Whether a record takes the place of one that exists.
     pub fn replaces_records(self) -> bool {
         self == Self::JudgesAnewAfterCrash
     }

@@ -1,379 +1,249 @@
-//! What can happen. What users, Tekton, time and faults do is done here; the rest in `server.rs` and `replica.rs`.
+//! What else can happen to a ModelTrain: to its records, its input, what is measured, and its annotations.
+
+use std::fmt;
 
 use super::{
-    super::{flight, object::Incarnation, store::Stored as _},
-    configuration::Configuration,
+    configuration::{Configuration, WINDOW},
     machine::Machine,
-    world::{
-        Broken, Flight, History, Input, Name, Object, Record, Refused, Replica, Reply, Request, Run, RunPhase, Score,
-        Stage, World,
-    },
+    world::{History, Input, ModelTrain, Object, OwnWorld, Record, RecordRequest, Score, World},
 };
+use crate::common::{self, Name, Refused, Reply, Run, RunPhase, Steps};
+
+pub type Action = common::Action<ModelTrain>;
 
 /// One thing that happens.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// The watch of objects, runs or records catches up.
-    SeeObject(u8),
-    SeeRuns(u8),
+pub enum Own {
+    /// The watch of records catches up.
     SeeRecords(u8),
     /// The first list of records comes from a server that lags.
     SeeOldRecords(u8),
     /// A server begins to lag.
     KeepOldRecords,
-    /// The watch of the input's source tells that it has changed.
+    /// The watch of the input's source shows that it has changed.
     SeeSource(u8),
-    /// A pass over one object, up to its first request.
-    Reconcile(u8, Incarnation),
-    /// A due question is asked, and answered.
-    PollClient(u8, Incarnation),
-    /// A request takes effect, or passes admission.
-    OnPollResult(Flight),
-    /// A reply reaches the pass that waits for it.
-    Reply(Flight),
-    /// The pass gives up waiting. The request stays on its way.
-    GiveUp(Flight),
-    /// The API server refuses a POST for now.
-    Refuse(Flight),
-    Tick,
-    EndRun(Run, RunPhase),
-    /// The process dies and starts again.
-    Crash(u8),
-    DeleteRun(Run),
     DeleteRecord(Record),
-    Edit(u8),
-    Trigger,
     Hold(Option<Name>),
     Approve(Name),
     Reject(Name),
-    /// The cancel annotation names a run.
-    Cancel(Name),
     SetInput(Input),
     SetScore(Score),
-    DeleteObject,
-    ObjectGone,
-    Recreate,
-    RemoveForeign,
-    /// Somebody overwrites the object's status with nothing.
+    /// The object's status is overwritten with nothing.
     LoseStatus,
 }
 
-impl Machine {
-    pub fn first_world(&self) -> World {
-        let mut world = World {
-            tick: 0,
-            object: Some(Object::new(0, 1)),
-            incarnation: 0,
-            runs: Vec::new(),
+impl Steps for ModelTrain {
+    const REFUSALS: &'static [Refused] = &[Refused::Quota];
+
+    fn first_world(configuration: &Configuration) -> OwnWorld {
+        OwnWorld {
             records: Vec::new(),
-            foreign: self.configuration.foreign_run || self.configuration.foreign_record,
             old: None,
-            input: self.configuration.input,
+            input: configuration.own.input,
             score: Score::Good,
-            flights: Vec::new(),
-            replicas: [Replica::started(0), Replica::started(0)],
-            budget: self.configuration.budget,
-            history: History { stood: vec![self.configuration.input], ..History::default() },
-            broken: Broken::default(),
-        };
-        if self.configuration.warm {
-            for replica in 0..self.configuration.replicas {
-                Self::see_object(&mut world, replica);
-                Self::see_runs(&mut world, replica);
-                Self::see_records(&mut world, replica);
-            }
-            // The first pass of either has written that the object awaits its first answer, and has asked.
-            for replica in 0..self.configuration.replicas {
-                for _ in 0..2 {
-                    self.start_reconcile(&mut world, replica, 0);
-                    if let Some(flight) = world.flights.pop() {
-                        let done = self.at_server(&mut world, flight);
-                        self.reply(&mut world, done);
-                    }
-                    Self::see_object(&mut world, replica);
-                }
-            }
+            history: History { inputs: vec![configuration.own.input], ..History::default() },
         }
-        world.canonical(Configuration::WINDOW);
-        world
     }
 
-    /// Everything that can happen now.
-    pub fn possible(&self, world: &World, actions: &mut Vec<Action>) {
-        for index in 0..self.configuration.replicas {
-            Self::possible_of_replica(world, index, actions);
+    fn prepare(configuration: &Configuration, world: &mut World) {
+        world.foreign |= configuration.own.foreign_record;
+    }
+
+    fn warm(_machine: &Machine, world: &mut World, index: u8) {
+        see_records(world, index, world.own.records.clone());
+    }
+
+    fn ends(machine: &Machine, _world: &World, run: &Run) -> Vec<RunPhase> {
+        let cancelled = run.stopped.map(|_| RunPhase::Cancelled);
+        machine.configuration.own.ends.iter().copied().chain(cancelled).collect()
+    }
+
+    fn ended(machine: &Machine, world: &mut World, run: &mut Run) {
+        if machine.configuration.own.measures {
+            run.since = world.tick;
         }
-        for flight in &world.flights {
-            if let Stage::Replied(_) = flight.stage {
-                actions.push(Action::Reply(*flight));
-            } else {
-                actions.push(Action::OnPollResult(*flight));
+        world.own.history.ends.push(*run);
+    }
+
+    fn recreated(world: &mut World) {
+        world.own.history.inputs = vec![world.own.input];
+    }
+
+    fn possible(machine: &Machine, world: &World, actions: &mut Vec<Action>) {
+        let (budget, own) = (&world.budget, &world.own);
+        let mut add = |action| actions.push(Action::Own(action));
+        for index in 0..machine.configuration.replicas {
+            let replica = &world.replicas[usize::from(index)].own;
+            if record_news(world, index) {
+                add(Own::SeeRecords(index));
             }
-            if flight.waiting.is_some() && world.budget.lost > 0 {
-                actions.push(Action::GiveUp(*flight));
+            if !replica.knows_records && own.old.is_some() {
+                add(Own::SeeOldRecords(index));
             }
-            let post = matches!(flight.request, Request::Post { .. }) && flight.stage == Stage::Sent;
-            if post && world.budget.refusals > 0 {
-                actions.push(Action::Refuse(*flight));
+            if replica.source_news {
+                add(Own::SeeSource(index));
             }
         }
-        if world.tick < self.configuration.horizon {
-            actions.push(Action::Tick);
+        if budget.record_deletions > 0 {
+            own.records.iter().for_each(|record| add(Own::DeleteRecord(*record)));
         }
-        self.possible_of_runs(world, actions);
-        self.possible_of_users(world, actions);
-        if world.budget.inputs > 0 {
-            let others = self.configuration.inputs.iter().filter(|input| **input != world.input);
-            actions.extend(others.map(|input| Action::SetInput(*input)));
+        if let Some(object) = &world.object {
+            if budget.annotations > 0 {
+                let names = own.records.iter().map(|record| Some(record.name)).chain([None]);
+                names.filter(|name| *name != object.annotations.hold).for_each(|name| add(Own::Hold(name)));
+                if let Some(pending) = &machine.statuses.get(object.status).pending_approval {
+                    let name = machine.name(&pending.version);
+                    [Own::Approve(name), Own::Reject(name)].into_iter().for_each(&mut add);
+                }
+            }
+            if budget.losses > 0 && machine.is_quiet(world, object) {
+                add(Own::LoseStatus);
+            }
         }
-        if world.budget.scores > 0 {
+        if budget.inputs > 0 {
+            let others = machine.configuration.own.inputs.iter().filter(|input| **input != own.input);
+            others.for_each(|input| add(Own::SetInput(*input)));
+        }
+        if budget.scores > 0 {
             let all = [Score::Absent, Score::Good, Score::Bad];
-            actions.extend(all.into_iter().filter(|score| *score != world.score).map(Action::SetScore));
+            all.into_iter().filter(|score| *score != own.score).for_each(|score| add(Own::SetScore(score)));
         }
-        if world.foreign {
-            actions.push(Action::RemoveForeign);
-        }
-        if world.budget.old_lists > 0 {
-            actions.push(Action::KeepOldRecords);
+        if budget.old_lists > 0 {
+            add(Own::KeepOldRecords);
         }
     }
 
-    fn possible_of_replica(world: &World, index: u8, actions: &mut Vec<Action>) {
-        let replica = &world.replicas[usize::from(index)];
-        if Self::object_news(world, index) {
-            actions.push(Action::SeeObject(index));
-        }
-        if Self::run_news(world, index) {
-            actions.push(Action::SeeRuns(index));
-        }
-        if Self::record_news(world, index) {
-            actions.push(Action::SeeRecords(index));
-        }
-        if !replica.knows.1 && world.old.is_some() {
-            actions.push(Action::SeeOldRecords(index));
-        }
-        if replica.source_news {
-            actions.push(Action::SeeSource(index));
-        }
-        let rested = index > 0 && world.budget.seconds_pass == 0;
-        for incarnation in 0..2 {
-            let view = &replica.views[usize::from(incarnation)];
-            if !rested && view.is_due(world.tick) {
-                actions.push(Action::Reconcile(index, incarnation));
+    fn act(machine: &Machine, world: &mut World, action: &Own) {
+        let (budget, own) = (&mut world.budget, &mut world.own);
+        match action {
+            Own::SeeRecords(index) => see_records(world, *index, world.own.records.clone()),
+            Own::SeeOldRecords(index) => see_records(world, *index, world.own.old.clone().unwrap_or_default()),
+            Own::KeepOldRecords => {
+                budget.old_lists -= 1;
+                own.old = Some(own.records.clone());
             }
-            if view.asks(world.tick) {
-                actions.push(Action::PollClient(index, incarnation));
-            }
-        }
-        if world.budget.crashes > 0 {
-            actions.push(Action::Crash(index));
-        }
-    }
-
-    fn possible_of_runs(&self, world: &World, actions: &mut Vec<Action>) {
-        for run in &world.runs {
-            if run.phase == RunPhase::Active {
-                actions.extend(self.configuration.ends.iter().map(|end| Action::EndRun(*run, *end)));
-                if run.stopped {
-                    actions.push(Action::EndRun(*run, RunPhase::Cancelled));
-                }
-                if world.budget.cancels > 0 {
-                    actions.push(Action::Cancel(run.name));
+            // The last response says nothing any more.
+            Own::SeeSource(index) => {
+                let replica = world.replica(*index);
+                replica.own.source_news = false;
+                for view in replica.views.iter_mut().filter(|view| view.object.is_some()) {
+                    view.remember(&machine.memories, |memory| memory.revision += 1);
+                    view.woken = true;
                 }
             }
-            if world.budget.run_deletions > 0 {
-                actions.push(Action::DeleteRun(*run));
+            Own::DeleteRecord(record) => {
+                budget.record_deletions -= 1;
+                own.history.deleted.push(record.name);
+                world.remove_record(*record);
             }
-        }
-        if world.budget.record_deletions > 0 {
-            actions.extend(world.records.iter().map(|record| Action::DeleteRecord(*record)));
+            Own::Hold(name) => {
+                budget.annotations -= 1;
+                world.change(|object| object.annotations.hold = *name);
+            }
+            Own::Approve(name) => {
+                budget.annotations -= 1;
+                world.change(|object| object.annotations.approve = Some(*name));
+            }
+            Own::Reject(name) => {
+                budget.annotations -= 1;
+                world.change(|object| object.annotations.reject = Some(*name));
+            }
+            Own::SetInput(input) => {
+                budget.inputs -= 1;
+                world.change_input(*input);
+            }
+            Own::SetScore(score) => {
+                budget.scores -= 1;
+                own.score = *score;
+            }
+            Own::LoseStatus => {
+                budget.losses -= 1;
+                own.history.lost = true;
+                own.history.answered = [0; 2];
+                world.change(|object| object.status = 0);
+            }
         }
     }
 
-    fn possible_of_users(&self, world: &World, actions: &mut Vec<Action>) {
-        let budget = &world.budget;
-        let Some(object) = world.object else {
-            if world.incarnation == 0 {
-                actions.push(Action::Recreate);
+    fn matters(world: &OwnWorld, request: &RecordRequest) -> bool {
+        match request {
+            RecordRequest::Create { .. } => true,
+            RecordRequest::Get { .. } => false,
+            RecordRequest::WriteStatus { record, .. } | RecordRequest::Delete { record } => {
+                world.records.contains(record)
             }
-            return;
-        };
-        if budget.edits > 0 && !object.deleting {
-            let specs = 0..u8::try_from(self.configuration.specs.len()).unwrap();
-            actions.extend(specs.filter(|spec| *spec != object.spec).map(Action::Edit));
-        }
-        if budget.triggers > 0 {
-            actions.push(Action::Trigger);
-        }
-        if budget.annotations > 0 {
-            let names = world.records.iter().map(|record| Some(record.name)).chain([None]);
-            actions.extend(names.filter(|name| *name != object.hold).map(Action::Hold));
-            if let Some(pending) = &self.statuses.get(object.status).pending_approval {
-                let name = self.name(&pending.version);
-                actions.extend([Action::Approve(name), Action::Reject(name)]);
-            }
-        }
-        if object.deleting {
-            actions.push(Action::ObjectGone);
-        } else if budget.object_deletions > 0 {
-            actions.push(Action::DeleteObject);
-        }
-        if budget.losses > 0 && self.is_quiet(world, object) {
-            actions.push(Action::LoseStatus);
         }
     }
 
-    /// Whether nothing is on its way, and every replica has seen everything. Who loses a status earlier loses attempts that
-    /// nobody else knows of.
-    fn is_quiet(&self, world: &World, object: Object) -> bool {
+    fn canonical(_machine: &Machine, world: &mut World) {
+        world.own.records.sort_unstable();
+        for (index, replica) in world.replicas.iter_mut().enumerate() {
+            let replies = || world.flights.iter().filter_map(|flight| flight.reply_to(index));
+            let own = &mut replica.own;
+            own.records.sort_unstable();
+            own.gone_records.retain(|gone| {
+                own.records.iter().any(|record| record.name == gone.name)
+                    || replies().any(|reply| matches!(reply, Reply::Own(record) if record.name == gone.name))
+            });
+            own.gone_records.sort_unstable();
+        }
+        let history = &mut world.own.history;
+        history.created.sort_unstable();
+        history.reserved.sort_unstable();
+        history.ends.sort_unstable();
+        history.records.sort_unstable();
+        history.deleted.sort_unstable();
+        history.deleted.dedup();
+        history.inputs.sort_unstable();
+        history.inputs.dedup();
+        history.starts.retain(|(_, at)| world.tick < at + WINDOW);
+    }
+}
+
+impl Machine {
+    /// Whether nothing is on its way, and every replica has seen everything. A status that is lost earlier takes along
+    /// attempts that nothing else shows.
+    fn is_quiet(&self, world: &World, object: &Object) -> bool {
         let status = self.statuses.get(object.status);
-        let knows = |index: u8| {
-            !(Self::object_news(world, index) || Self::run_news(world, index) || Self::record_news(world, index))
-        };
-        let idle = world.replicas.iter().flat_map(|replica| &replica.views).all(|view| view.pass.is_none());
+        let knows =
+            |index: u8| !(Self::object_news(world, index) || Self::run_news(world, index) || record_news(world, index));
+        let idle = world.replicas.iter().flat_map(|replica| &replica.views).all(|view| view.reconcile.is_none());
         status.attempt > 0
             && status.reservation.is_none()
             && world.flights.is_empty()
             && idle
             && (0..self.configuration.replicas).all(knows)
     }
+}
 
-    /// The state after an action.
-    pub fn after(&self, before: &World, action: &Action) -> World {
-        let mut world = before.clone();
-        self.act(&mut world, action);
-        world.canonical(Configuration::WINDOW);
-        world
-    }
+/// Whether the watch of records has news.
+pub fn record_news(world: &World, index: u8) -> bool {
+    let replica = &world.replicas[usize::from(index)].own;
+    !replica.knows_records || replica.records != world.own.records
+}
 
-    fn act(&self, world: &mut World, action: &Action) {
-        match action {
-            Action::SeeObject(replica) => Self::see_object(world, *replica),
-            Action::SeeRuns(replica) => Self::see_runs(world, *replica),
-            Action::SeeRecords(replica) => Self::see_records(world, *replica),
-            Action::SeeOldRecords(index) => {
-                let old = world.old.clone().unwrap_or_default();
-                Self::see_records_as(world, *index, old);
-            }
-            Action::KeepOldRecords => {
-                world.budget.old_lists -= 1;
-                world.old = Some(world.records.clone());
-            }
-            Action::SeeSource(replica) => {
-                world.replicas[usize::from(*replica)].source_news = false;
-                self.see_source(world, *replica);
-            }
-            Action::Reconcile(replica, incarnation) => {
-                if *replica > 0 {
-                    world.budget.seconds_pass = world.budget.seconds_pass.saturating_sub(1);
-                }
-                self.start_reconcile(world, *replica, *incarnation);
-            }
-            Action::PollClient(replica, incarnation) => {
-                self.ask(world, *replica, *incarnation);
-                self.response(world, *replica, *incarnation);
-            }
-            Action::OnPollResult(flight) => {
-                flight::take(&mut world.flights, flight);
-                let done = self.at_server(world, *flight);
-                world.flights.push(done);
-            }
-            Action::Reply(flight) => {
-                flight::take(&mut world.flights, flight);
-                self.reply(world, *flight);
-            }
-            Action::GiveUp(flight) => {
-                world.budget.lost -= 1;
-                flight::take(&mut world.flights, flight);
-                world.flights.push(Flight { waiting: None, ..*flight });
-                self.reply(world, flight.replied(Reply::Unknown));
-            }
-            Action::Refuse(flight) => {
-                world.budget.refusals -= 1;
-                flight::take(&mut world.flights, flight);
-                world.flights.push(flight.replied(Reply::Refused(Refused::Quota)));
-            }
-            Action::Tick => world.tick += 1,
-            Action::EndRun(run, phase) => {
-                let ended = if self.configuration.measures { world.tick } else { 0 };
-                let end = Run { phase: *phase, ended, ..*run };
-                world.runs.retain(|stored| !stored.same(*run));
-                world.runs.push(end);
-                world.history.ends.push(end);
-            }
-            Action::Crash(index) => {
-                world.budget.crashes -= 1;
-                let term = world.replicas[usize::from(*index)].term;
-                world.replicas[usize::from(*index)] = Replica::started(term + 1);
-                flight::abandon(&mut world.flights, *index);
-            }
-            Action::SetInput(input) => {
-                world.budget.inputs -= 1;
-                world.change_input(*input);
-            }
-            Action::SetScore(score) => {
-                world.budget.scores -= 1;
-                world.score = *score;
-            }
-            Action::RemoveForeign => world.foreign = false,
-            _ => Self::act_of_user(world, action),
-        }
-    }
+fn see_records(world: &mut World, index: u8, records: Vec<Record>) {
+    let replica = world.replica(index);
+    (replica.own.records, replica.own.knows_records) = (records, true);
+    replica.own.gone_records.clear();
+    replica.wake();
+}
 
-    fn act_of_user(world: &mut World, action: &Action) {
-        let budget = &mut world.budget;
-        match action {
-            Action::DeleteRun(run) => {
-                budget.run_deletions -= 1;
-                Self::remove_run(world, *run);
-            }
-            Action::DeleteRecord(record) => {
-                budget.record_deletions -= 1;
-                world.history.taken.push(record.name);
-                Self::remove_record(world, *record);
-            }
-            Action::Edit(spec) => {
-                budget.edits -= 1;
-                world.change(|object| (object.spec, object.generation) = (*spec, object.generation + 1));
-            }
-            Action::Trigger => {
-                budget.triggers = budget.triggers.saturating_sub(1);
-                world.change(|object| object.trigger += 1);
-            }
-            Action::Hold(name) => {
-                budget.annotations -= 1;
-                world.change(|object| object.hold = *name);
-            }
-            Action::Approve(name) => {
-                budget.annotations -= 1;
-                world.change(|object| object.approve = Some(*name));
-            }
-            Action::Reject(name) => {
-                budget.annotations -= 1;
-                world.change(|object| object.reject = Some(*name));
-            }
-            Action::Cancel(name) => {
-                budget.cancels -= 1;
-                world.change(|object| object.cancel = Some(*name));
-            }
-            Action::DeleteObject => {
-                budget.object_deletions -= 1;
-                world.change(|object| (object.deleting, object.generation) = (true, object.generation + 1));
-            }
-            Action::ObjectGone => world.object = None,
-            Action::Recreate => {
-                world.incarnation = 1;
-                let version = world.next_version();
-                world.object = Some(Object::new(1, version));
-                world.history.stood = vec![world.input];
-            }
-            Action::LoseStatus => {
-                budget.losses -= 1;
-                world.history.lost = true;
-                world.history.answered = [0; 2];
-                world.change(|object| object.status = 0);
-            }
-            _ => unreachable!("done in act"),
+impl fmt::Display for Own {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SeeRecords(replica) => write!(f, "replica {replica} sees the records as they are"),
+            Self::SeeOldRecords(replica) => write!(f, "replica {replica} is shown an older list of records"),
+            Self::KeepOldRecords => write!(f, "a server of the control plane begins to lag"),
+            Self::SeeSource(replica) => write!(f, "replica {replica} sees the input's source change"),
+            Self::DeleteRecord(record) => write!(f, "a user deletes {record}"),
+            Self::Hold(Some(name)) => write!(f, "a user holds {name}"),
+            Self::Hold(None) => write!(f, "a user holds nothing any more"),
+            Self::Approve(name) => write!(f, "a user approves {name}"),
+            Self::Reject(name) => write!(f, "a user rejects {name}"),
+            Self::SetInput(input) => write!(f, "the input becomes {input:?}"),
+            Self::SetScore(score) => write!(f, "what is measured becomes {score:?}"),
+            Self::LoseStatus => write!(f, "the object's status is lost"),
         }
     }
 }

@@ -3,22 +3,54 @@
 use modelsync::core::train::Rule;
 
 use super::{
-    configuration::{Configuration, Spec},
+    configuration::{Configuration, Options, Spec},
     mutant::Mutant,
-    world::{Budget, Input, RunPhase},
+    world::Input::{Absent, Failing, Value},
+};
+use crate::common::{
+    Budget,
+    RunPhase::{self, Bad, Better, Failed, Good, Silent},
 };
 
-const NONE: Budget = Configuration::QUIET.budget;
-/// One replica that knows the object and has asked nothing yet.
-const ONE: Configuration = Configuration { rules: USUAL, ..Configuration::QUIET };
-
-/// The same with two candidates.
-const BATCH: Configuration = Configuration { candidates: 2, ..ONE };
+const NONE: Budget = Budget::NONE;
+const DEFAULTS: Options = Options {
+    candidates: 0,
+    parallelism: None,
+    runs_per_minute: None,
+    max_attempts: 5,
+    run_limit: None,
+    version_limit: None,
+    ends: &[Good],
+    approvals: false,
+    measures: false,
+    input: Value(1),
+    inputs: &[],
+    foreign_record: false,
+};
+/// One replica that knows the object and has polled nothing yet.
+const ONE: Configuration = Configuration {
+    name: "one replica",
+    mutant: Mutant::None,
+    replicas: 1,
+    horizon: 0,
+    attempts: 2,
+    budget: NONE,
+    specs: &[Spec::Plain],
+    fenced: true,
+    foreign_run: false,
+    warm: true,
+    split_polls: false,
+    rules: USUAL,
+    own: DEFAULTS,
+};
+/// Two candidates.
+const PAIR: Options = Options { candidates: 2, ..DEFAULTS };
+const BATCH: Configuration = Configuration { own: PAIR, ..ONE };
 
 /// Rules that no world reaches, and why.
 pub const UNREACHED: [(Rule, &str); 3] = [
     (Rule::OutsideWindow, "windows are of the time of day"),
-    (Rule::RunKindMissing, "that a kind is not installed is known before anything is asked"),
+    (Rule::RunKindMissing, "that a kind is not installed is known before anything is polled"),
     (Rule::NoAttemptLeft, "no world has 99,999,999 trainings"),
 ];
 
@@ -54,7 +86,7 @@ fn faults() -> Vec<Configuration> {
         Configuration {
             name: "a training, two leaders",
             replicas: 2,
-            budget: Budget { seconds_pass: 3, ..NONE },
+            budget: Budget { second_reconciles: 3, ..NONE },
             rules: &[Rule::UnreservedRunActive],
             ..ONE
         },
@@ -72,7 +104,7 @@ fn faults() -> Vec<Configuration> {
             ..ONE
         },
         Configuration {
-            name: "somebody else's run, refusals",
+            name: "another owner's run, refusals",
             horizon: 3,
             foreign_run: true,
             budget: Budget { refusals: 1, triggers: 1, ..NONE },
@@ -80,9 +112,9 @@ fn faults() -> Vec<Configuration> {
             ..ONE
         },
         Configuration {
-            name: "somebody else's record",
+            name: "another owner's record",
             horizon: 3,
-            foreign_record: true,
+            own: Options { foreign_record: true, ..DEFAULTS },
             budget: Budget { crashes: 1, ..NONE },
             rules: &[Rule::RecordConflict],
             ..ONE
@@ -102,14 +134,14 @@ fn batches() -> Vec<Configuration> {
     vec![
         Configuration {
             name: "two candidates at once, a crash",
-            ends: &[RunPhase::Good, RunPhase::Better],
+            own: Options { ends: &[Good, Better], ..PAIR },
             budget: Budget { crashes: 1, ..NONE },
             rules: &[Rule::NoteVersion],
             ..BATCH
         },
         Configuration {
             name: "two candidates in turn, edits",
-            parallelism: Some(1),
+            own: Options { parallelism: Some(1), ..PAIR },
             specs: &[Spec::Plain, Spec::Changed, Spec::Suspended, Spec::Invalid],
             budget: Budget { edits: 1, crashes: 1, ..NONE },
             rules: &[Rule::ClaimSlots, Rule::SkipSlots, Rule::Suspended, Rule::InvalidSpec],
@@ -117,8 +149,7 @@ fn batches() -> Vec<Configuration> {
         },
         Configuration {
             name: "two candidates in turn, an older list of records",
-            parallelism: Some(1),
-            ends: &[RunPhase::Good, RunPhase::Better],
+            own: Options { parallelism: Some(1), ends: &[Good, Better], ..PAIR },
             budget: Budget { crashes: 1, old_lists: 1, ..NONE },
             rules: &[Rule::LookUpVersion],
             ..BATCH
@@ -133,8 +164,7 @@ fn decisions() -> Vec<Configuration> {
             name: "a budget of one run",
             horizon: 2,
             attempts: 3,
-            runs_per_minute: Some(1),
-            ends: &[RunPhase::Good, RunPhase::Bad],
+            own: Options { runs_per_minute: Some(1), ends: &[Good, Bad], ..DEFAULTS },
             budget: Budget { triggers: 2, ..NONE },
             rules: &[Rule::BudgetSpent],
             ..ONE
@@ -142,17 +172,14 @@ fn decisions() -> Vec<Configuration> {
         Configuration {
             name: "rejected, and the input changes",
             attempts: 3,
-            ends: &[RunPhase::Good, RunPhase::Bad],
-            inputs: &[Input::Value(1), Input::Value(2)],
+            own: Options { ends: &[Good, Bad], inputs: &[Value(1), Value(2)], ..DEFAULTS },
             budget: Budget { inputs: 2, crashes: 1, ..NONE },
             rules: &[Rule::NoBetterCandidate, Rule::PublishVersionStatus],
             ..ONE
         },
         Configuration {
             name: "held, approved, rejected",
-            approvals: true,
-            ends: &[RunPhase::Good, RunPhase::Better, RunPhase::Silent],
-            inputs: &[Input::Value(2)],
+            own: Options { approvals: true, ends: &[Good, Better, Silent], inputs: &[Value(2)], ..DEFAULTS },
             budget: Budget { annotations: 2, inputs: 1, ..NONE },
             rules: &[],
             ..ONE
@@ -161,16 +188,15 @@ fn decisions() -> Vec<Configuration> {
             name: "runs that fail and are cancelled",
             horizon: 3,
             attempts: 3,
-            max_attempts: 2,
-            ends: &[RunPhase::Good, RunPhase::Failed],
-            budget: Budget { cancels: 1, ..NONE },
+            own: Options { max_attempts: 2, ends: &[Good, Failed], ..DEFAULTS },
+            budget: Budget { cancel_annotations: 1, ..NONE },
             rules: &[Rule::StopRun, Rule::BackOff, Rule::RetriesExhausted],
             ..ONE
         },
         Configuration {
             name: "an input that goes, and fails",
             horizon: 1,
-            inputs: &[Input::Absent, Input::Failing, Input::Value(2)],
+            own: Options { inputs: &[Absent, Failing, Value(2)], ..DEFAULTS },
             budget: Budget { inputs: 2, ..NONE },
             rules: &[Rule::InputMissing, Rule::PollFailed],
             ..ONE
@@ -178,7 +204,7 @@ fn decisions() -> Vec<Configuration> {
         Configuration {
             name: "measured from outside",
             horizon: 1,
-            measures: true,
+            own: Options { measures: true, ..DEFAULTS },
             budget: Budget { scores: 2, crashes: 1, ..NONE },
             rules: &[Rule::AwaitMetrics],
             ..ONE
@@ -186,10 +212,13 @@ fn decisions() -> Vec<Configuration> {
         Configuration {
             name: "beyond the limits of history",
             attempts: 3,
-            run_limit: Some(0),
-            version_limit: Some(0),
-            ends: &[RunPhase::Good, RunPhase::Better],
-            inputs: &[Input::Value(2), Input::Value(3)],
+            own: Options {
+                run_limit: Some(0),
+                version_limit: Some(0),
+                ends: &[Good, Better],
+                inputs: &[Value(2), Value(3)],
+                ..DEFAULTS
+            },
             budget: Budget { inputs: 2, ..NONE },
             rules: &[],
             ..ONE
@@ -210,29 +239,29 @@ pub fn large() -> Vec<Configuration> {
         Configuration {
             name: "large: a training, two leaders, a crash",
             replicas: 2,
-            budget: Budget { seconds_pass: 4, crashes: 1, ..NONE },
+            budget: Budget { second_reconciles: 4, crashes: 1, ..NONE },
             rules: &[],
             ..ONE
         },
         Configuration {
             name: "large: two candidates in turn, two leaders",
-            parallelism: Some(1),
+            own: Options { parallelism: Some(1), ..PAIR },
             replicas: 2,
-            budget: Budget { seconds_pass: 2, ..NONE },
+            budget: Budget { second_reconciles: 2, ..NONE },
             rules: &[],
             ..BATCH
         },
         Configuration {
             name: "large: two candidates at once, a crash, a lost request",
             horizon: 3,
-            ends: &[RunPhase::Good, RunPhase::Better],
+            own: Options { ends: &[Good, Better], ..PAIR },
             budget: Budget { crashes: 1, lost: 1, ..NONE },
             rules: &[],
             ..BATCH
         },
         Configuration {
             name: "large: two candidates in turn, edits, a lost request",
-            parallelism: Some(1),
+            own: Options { parallelism: Some(1), ..PAIR },
             horizon: 1,
             specs: &[Spec::Plain, Spec::Changed, Spec::Suspended],
             budget: Budget { edits: 2, lost: 1, ..NONE },
@@ -243,8 +272,7 @@ pub fn large() -> Vec<Configuration> {
             name: "large: a budget of one run, a crash",
             horizon: 3,
             attempts: 3,
-            runs_per_minute: Some(1),
-            ends: &[RunPhase::Good, RunPhase::Bad],
+            own: Options { runs_per_minute: Some(1), ends: &[Good, Bad], ..DEFAULTS },
             budget: Budget { triggers: 2, crashes: 1, ..NONE },
             rules: &[],
             ..ONE
@@ -252,26 +280,21 @@ pub fn large() -> Vec<Configuration> {
         Configuration {
             name: "large: rejected, and the input changes, a lost request",
             attempts: 3,
-            ends: &[RunPhase::Good, RunPhase::Bad],
-            inputs: &[Input::Value(1), Input::Value(2)],
+            own: Options { ends: &[Good, Bad], inputs: &[Value(1), Value(2)], ..DEFAULTS },
             budget: Budget { inputs: 2, lost: 1, crashes: 1, ..NONE },
             rules: &[],
             ..ONE
         },
         Configuration {
             name: "large: held, approved, rejected, a crash",
-            approvals: true,
-            ends: &[RunPhase::Good, RunPhase::Better, RunPhase::Silent],
-            inputs: &[Input::Value(2)],
+            own: Options { approvals: true, ends: &[Good, Better, Silent], inputs: &[Value(2)], ..DEFAULTS },
             budget: Budget { annotations: 2, inputs: 1, crashes: 1, ..NONE },
             rules: &[],
             ..ONE
         },
         Configuration {
             name: "large: beyond the limits of versions, held, a lost request",
-            version_limit: Some(0),
-            ends: &[RunPhase::Good, RunPhase::Better],
-            inputs: &[Input::Value(2)],
+            own: Options { version_limit: Some(0), ends: &[Good, Better], inputs: &[Value(2)], ..DEFAULTS },
             budget: Budget { inputs: 1, annotations: 1, lost: 1, ..NONE },
             rules: &[],
             ..ONE
@@ -280,9 +303,8 @@ pub fn large() -> Vec<Configuration> {
             name: "large: runs that fail and are cancelled, a trigger",
             horizon: 3,
             attempts: 3,
-            max_attempts: 2,
-            ends: &[RunPhase::Good, RunPhase::Failed],
-            budget: Budget { cancels: 1, triggers: 1, ..NONE },
+            own: Options { max_attempts: 2, ends: &[Good, Failed], ..DEFAULTS },
+            budget: Budget { cancel_annotations: 1, triggers: 1, ..NONE },
             rules: &[],
             ..ONE
         },
@@ -293,42 +315,43 @@ pub fn large() -> Vec<Configuration> {
 pub fn of_mutant(mutant: Mutant) -> Configuration {
     let one = Configuration { name: "mutant", mutant, rules: &[], ..ONE };
     let batch = Configuration { name: "mutant", mutant, rules: &[], ..BATCH };
-    let both: &[RunPhase] = &[RunPhase::Good, RunPhase::Bad];
+    let both: &[RunPhase] = &[Good, Bad];
     match mutant {
         Mutant::None | Mutant::AcceptsWithoutRecord => one,
         Mutant::RecordAfterAcceptance => Configuration { budget: Budget { crashes: 1, ..NONE }, ..one },
         Mutant::ClosesWithoutEverySlot => batch,
-        Mutant::ClaimsBeyondParallelism => Configuration { parallelism: Some(1), ..batch },
-        Mutant::NotesBudgetAfterCreate => {
-            Configuration { runs_per_minute: Some(1), budget: Budget { crashes: 1, triggers: 1, ..NONE }, ..one }
-        }
+        Mutant::ClaimsBeyondParallelism => Configuration { own: Options { parallelism: Some(1), ..PAIR }, ..batch },
+        Mutant::NotesBudgetAfterCreate => Configuration {
+            own: Options { runs_per_minute: Some(1), ..DEFAULTS },
+            budget: Budget { crashes: 1, triggers: 1, ..NONE },
+            ..one
+        },
         Mutant::SameAtOnceAfter404 => Configuration { budget: Budget { lost: 1, run_deletions: 1, ..NONE }, ..one },
         Mutant::ReserveWithoutVersion => {
-            Configuration { replicas: 2, budget: Budget { seconds_pass: 3, ..NONE }, ..one }
+            Configuration { replicas: 2, budget: Budget { second_reconciles: 3, ..NONE }, ..one }
         }
         Mutant::CloseWithoutVersion => Configuration { budget: Budget { lost: 1, triggers: 1, ..NONE }, ..one },
         Mutant::IgnoresHoldAtClose => Configuration {
-            ends: &[RunPhase::Good, RunPhase::Better],
+            own: Options { ends: &[Good, Better], ..DEFAULTS },
             budget: Budget { annotations: 1, triggers: 1, ..NONE },
             ..one
         },
-        Mutant::SpendsNoReason => Configuration { ends: both, ..one },
+        Mutant::SpendsNoReason => Configuration { own: Options { ends: both, ..DEFAULTS }, ..one },
         Mutant::NumberFromRunsAlone => Configuration { budget: Budget { losses: 1, run_deletions: 1, ..NONE }, ..one },
         Mutant::DecidesWithoutLooking => Configuration {
-            parallelism: Some(1),
-            ends: &[RunPhase::Good, RunPhase::Better],
+            own: Options { parallelism: Some(1), ends: &[Good, Better], ..PAIR },
             budget: Budget { crashes: 1, old_lists: 1, ..NONE },
             ..batch
         },
         Mutant::HoldsWhatIsRemoved => Configuration {
-            version_limit: Some(0),
-            ends: &[RunPhase::Good, RunPhase::Better],
-            inputs: &[Input::Value(2)],
+            own: Options { version_limit: Some(0), ends: &[Good, Better], inputs: &[Value(2)], ..DEFAULTS },
             budget: Budget { inputs: 1, annotations: 1, lost: 1, ..NONE },
             ..one
         },
-        Mutant::JudgesAnewAfterCrash => {
-            Configuration { measures: true, budget: Budget { scores: 1, crashes: 1, ..NONE }, ..one }
-        }
+        Mutant::JudgesAnewAfterCrash => Configuration {
+            own: Options { measures: true, ..DEFAULTS },
+            budget: Budget { scores: 1, crashes: 1, ..NONE },
+            ..one
+        },
     }
 }

@@ -1,5 +1,4 @@
-//! The designs that fail. Each alters what `decide` is told, what becomes of its plan, or how it is sent; the shipped code
-//! has no switch for any of them.
+//! The mutants. Each alters the facts that `decide` gets, its plan, or how its requests are sent.
 
 use std::time::Duration;
 
@@ -12,13 +11,10 @@ use modelsync::{
     },
 };
 
-use super::{intern::Id, world::Request};
+use super::world::ModelSync;
+use crate::common::{Id, Knowledge, Request, mutants};
 
-/// A design.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mutant {
-    /// The shipped one.
-    None,
+mutants! {
     RandomRunNames,
     CreateBeforeReserve,
     ReserveWithoutVersion,
@@ -38,14 +34,13 @@ pub enum Mutant {
     SearchesOnlyOnce,
 }
 
-/// What `decide` is told, as far as mutants change it.
+/// The facts that `decide` gets, as far as mutants change them.
 #[derive(Clone)]
 pub struct Altered {
     pub status: ModelSyncStatus,
     pub memory: Memory,
     pub nonce: String,
     pub process: String,
-    pub unknown: bool,
     /// Whether this process is not the replica's first.
     pub restarted: bool,
 }
@@ -63,32 +58,20 @@ impl Altered {
 }
 
 impl Mutant {
-    pub const ALL: [Self; 17] = [
-        Self::RandomRunNames,
-        Self::CreateBeforeReserve,
-        Self::ReserveWithoutVersion,
-        Self::EndWithoutVersion,
-        Self::SameNonce,
-        Self::NextFromRunStore,
-        Self::SameAtOnceAfter404,
-        Self::LowersNotAfter,
-        Self::OldLookUpCounts,
-        Self::ClearsEarly,
-        Self::DeletesByAgeSinceCreation,
-        Self::UnknownAsEmpty,
-        Self::StopsByName,
-        Self::TimeoutCountsAsCancelled,
-        Self::ForgetsFailuresAtRestart,
-        Self::OldResponseAfterWait,
-        Self::SearchesOnlyOnce,
-    ];
-
     /// Alters what is seen of runs.
     pub fn alter_runs(self, runs: &mut [RunRecord]) {
         if self == Self::TimeoutCountsAsCancelled {
             for run in runs.iter_mut().filter(|run| !run.is_active()) {
                 run.stopped = None;
             }
+        }
+    }
+
+    /// Alters what is known of runs.
+    pub fn knowledge(self, knowledge: Knowledge) -> Knowledge {
+        match (self, knowledge) {
+            (Self::UnknownAsEmpty, Knowledge::Unknown) => Knowledge::Known,
+            _ => knowledge,
         }
     }
 
@@ -104,11 +87,11 @@ impl Mutant {
             Self::NextFromRunStore => {
                 let ended = own.iter().any(|run| Some(&run.name) == slot.as_ref() && !run.is_active());
                 if ended && let Some(open) = facts.status.reservation.take() {
-                    // The answer was asked while the run was active or before: take it as one that came after.
-                    if let Some(polled) = &mut facts.memory.last_poll
-                        && polled.context.attempt == open.attempt
+                    // The poll was made while the run was active or before: take its result as one that came after.
+                    if let Some(answered) = &mut facts.memory.last_poll
+                        && answered.context.attempt == open.attempt
                     {
-                        polled.context.ended = true;
+                        answered.context.ended = true;
                     }
                 }
             }
@@ -136,15 +119,14 @@ impl Mutant {
                     facts.memory.recorded_since.insert(run.uid.clone(), long_ago);
                 }
             }
-            Self::UnknownAsEmpty => facts.unknown = false,
             Self::ForgetsFailuresAtRestart => {
                 if let (true, Some(target)) = (facts.restarted, &mut facts.status.target) {
                     target.failures = 0;
                 }
             }
             Self::OldResponseAfterWait => {
-                if let Some(polled) = &mut facts.memory.last_poll {
-                    polled.sent = now.mono;
+                if let Some(answered) = &mut facts.memory.last_poll {
+                    answered.sent = now.mono;
                 }
             }
             Self::SearchesOnlyOnce => {
@@ -158,6 +140,7 @@ impl Mutant {
             | Self::ReserveWithoutVersion
             | Self::EndWithoutVersion
             | Self::LowersNotAfter
+            | Self::UnknownAsEmpty
             | Self::StopsByName
             | Self::TimeoutCountsAsCancelled => {}
         }
@@ -173,7 +156,13 @@ impl Mutant {
     }
 
     /// Alters what is sent.
-    pub fn requests(self, rule: Rule, replica: u8, requests: &mut Vec<Request>, post: impl Fn(Id) -> Request) {
+    pub fn requests(
+        self,
+        rule: Rule,
+        replica: u8,
+        requests: &mut Vec<Request<ModelSync>>,
+        post: impl Fn(Id) -> Request<ModelSync>,
+    ) {
         if self == Self::CreateBeforeReserve
             && rule == Rule::Reserve
             && let Some(Request::Patch { after, .. }) = requests.first()
@@ -184,7 +173,7 @@ impl Mutant {
         if self == Self::RandomRunNames {
             for request in requests {
                 if let Request::Post { run, .. } = request {
-                    run.name = replica + 1;
+                    run.name.slot = replica + 1;
                 }
             }
         }

@@ -1,12 +1,9 @@
-//! What is explored: how long, with which faults, and what is to be found there.
+//! What differs between the worlds of ModelSyncs: their specs, and what is there at first.
 
-use modelsync::{api::ModelSyncSpec, core::sync::Rule};
+use modelsync::api::ModelSyncSpec;
 
-use super::{
-    mutant::Mutant,
-    time::{Tick, moment},
-    world::Budget,
-};
+use super::world::ModelSync;
+use crate::common::{self, moment};
 
 /// Kinds of spec that an object can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,88 +27,27 @@ pub enum Spec {
     NeverAllowed,
 }
 
-/// One bounded world.
-#[derive(Clone, Debug)]
+/// What a configuration says besides.
+#[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
-pub struct Configuration {
-    pub name: &'static str,
-    pub mutant: Mutant,
-    pub fenced: bool,
-    /// Replicas that act; the others are not started.
-    pub replicas: u8,
-    /// Last moment of the exploration.
-    pub horizon: Tick,
-    /// Attempts beyond this one are not explored.
-    pub attempts: i64,
-    pub budget: Budget,
-    /// The first spec is the object's; the others are what users edit it to.
-    pub specs: &'static [Spec],
+pub struct Options {
     /// History limits, or the default of 100.
     pub limits: Option<i32>,
-    /// Whether the run's success makes the endpoint say that nothing is needed any more.
+    /// Whether the run's success makes the endpoint respond that nothing is needed any more.
     pub success_serves: bool,
-    /// Whether somebody else's object stands under the first run's name.
-    pub foreign: bool,
-    /// Whether somebody has put the last attempt's number onto a finished run.
+    /// Whether a user has put the last attempt's number onto a finished run.
     pub forged: bool,
     /// Whether an earlier operator's run is unfinished at first.
     pub earlier: bool,
     /// Whether the run's kind is missing at first.
     pub kind_missing: bool,
-    /// Whether the object is there already, with both replicas knowing it: saves the steps of a start.
-    pub warm: bool,
-    /// Whether other things may happen between a question's effect and its answer's arrival.
-    pub split_answers: bool,
     /// Whether the one exception to invariants 1 and 2 must be found.
     pub exception: bool,
-    /// Rules that must be reached.
-    pub rules: &'static [Rule],
 }
 
-impl Configuration {
-    pub const QUIET: Self = Self {
-        name: "quiet",
-        mutant: Mutant::None,
-        fenced: true,
-        replicas: 2,
-        horizon: 4,
-        attempts: 2,
-        budget: Budget {
-            crashes: 0,
-            terms: 0,
-            lost: 0,
-            retries: 0,
-            refusals: 0,
-            run_deletions: 0,
-            run_failures: 0,
-            edits: 0,
-            triggers: 0,
-            overrides: 0,
-            flips: 0,
-            endpoint_failures: 0,
-            object_deletions: 0,
-            silences: 0,
-            old_lists: 0,
-            slow_clocks: 0,
-            seconds_pass: 0,
-            cancels: 0,
-            cancel_annotations: 0,
-            withdrawals: 0,
-            source_changes: 0,
-        },
-        specs: &[Spec::Plain],
-        limits: None,
-        success_serves: true,
-        foreign: false,
-        forged: false,
-        earlier: false,
-        kind_missing: false,
-        warm: false,
-        split_answers: true,
-        exception: false,
-        rules: &[],
-    };
+pub type Configuration = common::Configuration<ModelSync>;
 
+impl Configuration {
     /// Whether the start of runs matters.
     pub fn bounds_runs(&self) -> bool {
         self.specs.contains(&Spec::Bounded)
@@ -144,7 +80,7 @@ impl Configuration {
                     }
                     Spec::Plain | Spec::Changed | Spec::Suspended | Spec::Invalid => {}
                 }
-                if let Some(limit) = self.limits {
+                if let Some(limit) = self.own.limits {
                     text["successfulPipelineRunsHistoryLimit"] = limit.into();
                     text["failedPipelineRunsHistoryLimit"] = limit.into();
                 }

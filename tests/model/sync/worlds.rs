@@ -3,15 +3,36 @@
 use modelsync::core::sync::Rule;
 
 use super::{
-    configuration::{Configuration, Spec},
+    configuration::{Configuration, Options, Spec},
     mutant::Mutant,
-    world::Budget,
 };
+use crate::common::Budget;
 
-const NONE: Budget = Configuration::QUIET.budget;
-/// One replica that knows the object and has asked nothing yet.
-const ONE: Configuration =
-    Configuration { warm: true, replicas: 1, split_answers: false, rules: USUAL, ..Configuration::QUIET };
+const NONE: Budget = Budget::NONE;
+const DEFAULTS: Options = Options {
+    limits: None,
+    success_serves: true,
+    forged: false,
+    earlier: false,
+    kind_missing: false,
+    exception: false,
+};
+/// One replica that knows the object and has polled nothing yet.
+const ONE: Configuration = Configuration {
+    name: "one replica",
+    mutant: Mutant::None,
+    replicas: 1,
+    horizon: 4,
+    attempts: 2,
+    budget: NONE,
+    specs: &[Spec::Plain],
+    fenced: true,
+    foreign_run: false,
+    warm: true,
+    split_polls: false,
+    rules: USUAL,
+    own: DEFAULTS,
+};
 /// Two replicas that both believe that they lead.
 const TWO: Configuration = Configuration {
     replicas: 2,
@@ -53,15 +74,15 @@ fn faults() -> Vec<Configuration> {
         Configuration {
             name: "a request delivered twice, a run deleted by a user",
             horizon: 0,
-            exception: true,
+            own: Options { exception: true, ..DEFAULTS },
             budget: Budget { retries: 1, run_deletions: 1, triggers: 1, flips: 1, ..NONE },
             ..ONE
         },
-        Configuration { name: "two leaders", horizon: 1, budget: Budget { seconds_pass: 2, ..NONE }, ..TWO },
+        Configuration { name: "two leaders", horizon: 1, budget: Budget { second_reconciles: 2, ..NONE }, ..TWO },
         Configuration {
             name: "history of no runs",
             horizon: 5,
-            limits: Some(0),
+            own: Options { limits: Some(0), ..DEFAULTS },
             budget: Budget { lost: 1, ..NONE },
             ..ONE
         },
@@ -75,7 +96,7 @@ fn faults() -> Vec<Configuration> {
         Configuration {
             name: "an earlier operator's run",
             horizon: 2,
-            earlier: true,
+            own: Options { earlier: true, ..DEFAULTS },
             budget: Budget { crashes: 1, lost: 1, ..NONE },
             rules: &[Rule::FindLegacyRun, Rule::LegacyRunActive],
             ..ONE
@@ -83,15 +104,15 @@ fn faults() -> Vec<Configuration> {
         Configuration {
             name: "a forged number",
             horizon: 0,
-            forged: true,
+            own: Options { forged: true, ..DEFAULTS },
             budget: Budget { triggers: 1, ..NONE },
             rules: &[Rule::NoAttemptLeft],
             ..ONE
         },
         Configuration {
-            name: "somebody else's object, refusals",
+            name: "another owner's object, refusals",
             horizon: 3,
-            foreign: true,
+            foreign_run: true,
             budget: Budget { refusals: 1, ..NONE },
             rules: &[Rule::NameConflict, Rule::CreateRefused],
             ..ONE
@@ -99,7 +120,7 @@ fn faults() -> Vec<Configuration> {
         Configuration {
             name: "kind not installed",
             horizon: 1,
-            kind_missing: true,
+            own: Options { kind_missing: true, ..DEFAULTS },
             warm: false,
             rules: &[Rule::RunKindMissing, Rule::RunsUnknown],
             ..ONE
@@ -115,8 +136,7 @@ fn faults() -> Vec<Configuration> {
             name: "without the fence",
             horizon: 3,
             fenced: false,
-            exception: true,
-            success_serves: false,
+            own: Options { exception: true, success_serves: false, ..DEFAULTS },
             budget: Budget { lost: 1, run_deletions: 1, triggers: 1, ..NONE },
             rules: &[Rule::LookUpRun, Rule::ReserveAgain],
             ..ONE
@@ -138,7 +158,7 @@ fn waits() -> Vec<Configuration> {
         Configuration {
             name: "failing endpoint, failing run, change not merged",
             horizon: 3,
-            success_serves: false,
+            own: Options { success_serves: false, ..DEFAULTS },
             budget: Budget { endpoint_failures: 1, run_failures: 1, ..NONE },
             rules: &[Rule::PollFailed, Rule::BackOff, Rule::PollAgain, Rule::Settle],
             ..ONE
@@ -152,7 +172,7 @@ fn waits() -> Vec<Configuration> {
             ..ONE
         },
         Configuration {
-            name: "runs cancelled by annotation and by somebody",
+            name: "runs cancelled by annotation and by a user",
             horizon: 0,
             budget: Budget { cancel_annotations: 1, cancels: 1, crashes: 1, triggers: 1, ..NONE },
             rules: &[Rule::StopRun, Rule::Cancelled],
@@ -170,7 +190,7 @@ fn waits() -> Vec<Configuration> {
             name: "not to be repeated",
             horizon: 0,
             specs: &[Spec::NotRepeated, Spec::Plain],
-            success_serves: false,
+            own: Options { success_serves: false, ..DEFAULTS },
             budget: Budget { crashes: 1, triggers: 1, edits: 1, ..NONE },
             rules: &[Rule::SettledForGood, Rule::Settle],
             ..ONE
@@ -187,7 +207,7 @@ fn waits() -> Vec<Configuration> {
             name: "edited while a target waits",
             horizon: 3,
             specs: &[Spec::Plain, Spec::Suspended],
-            split_answers: true,
+            split_polls: true,
             budget: Budget { edits: 2, run_failures: 1, ..NONE },
             rules: &[Rule::BackOff, Rule::PollAgain, Rule::Suspended],
             ..ONE
@@ -211,17 +231,22 @@ pub fn large() -> Vec<Configuration> {
             budget: Budget { crashes: 1, lost: 1, run_failures: 1, ..NONE },
             ..ONE
         },
-        Configuration { name: "large: two leaders", horizon: 2, budget: Budget { seconds_pass: 3, ..NONE }, ..TWO },
+        Configuration {
+            name: "large: two leaders",
+            horizon: 2,
+            budget: Budget { second_reconciles: 3, ..NONE },
+            ..TWO
+        },
         Configuration {
             name: "large: two leaders, a crash",
             horizon: 0,
-            budget: Budget { seconds_pass: 3, crashes: 1, ..NONE },
+            budget: Budget { second_reconciles: 3, crashes: 1, ..NONE },
             ..TWO
         },
         Configuration {
             name: "large: two leaders, a lost request, a run deleted",
             horizon: 1,
-            budget: Budget { seconds_pass: 2, lost: 1, run_deletions: 1, ..NONE },
+            budget: Budget { second_reconciles: 2, lost: 1, run_deletions: 1, ..NONE },
             ..TWO
         },
         Configuration {
@@ -247,7 +272,7 @@ pub fn large() -> Vec<Configuration> {
         Configuration {
             name: "large: history of no runs, a crash, a lost request",
             horizon: 6,
-            limits: Some(0),
+            own: Options { limits: Some(0), ..DEFAULTS },
             budget: Budget { crashes: 1, lost: 1, ..NONE },
             ..ONE
         },
@@ -269,7 +294,7 @@ pub fn large() -> Vec<Configuration> {
             name: "large: without the fence, two leaders",
             horizon: 1,
             fenced: false,
-            budget: Budget { seconds_pass: 2, run_deletions: 1, ..NONE },
+            budget: Budget { second_reconciles: 2, run_deletions: 1, ..NONE },
             ..TWO
         },
     ]
@@ -278,7 +303,7 @@ pub fn large() -> Vec<Configuration> {
 /// The world in which a design that fails does so.
 pub fn of_mutant(mutant: Mutant) -> Configuration {
     let one = Configuration { name: "mutant", mutant, rules: &[], ..ONE };
-    let two = Configuration { replicas: 2, budget: Budget { seconds_pass: 3, ..NONE }, ..one.clone() };
+    let two = Configuration { replicas: 2, budget: Budget { second_reconciles: 3, ..NONE }, ..one.clone() };
     match mutant {
         Mutant::None => one,
         Mutant::RandomRunNames => Configuration { horizon: 0, budget: Budget { retries: 1, ..NONE }, ..one },
@@ -288,14 +313,16 @@ pub fn of_mutant(mutant: Mutant) -> Configuration {
         Mutant::ReserveWithoutVersion => Configuration { horizon: 0, ..two },
         Mutant::EndWithoutVersion => Configuration {
             horizon: 0,
-            success_serves: false,
+            own: Options { success_serves: false, ..DEFAULTS },
             budget: Budget { crashes: 1, triggers: 1, ..NONE },
             ..one
         },
         Mutant::SameNonce => {
-            Configuration { horizon: 0, budget: Budget { seconds_pass: 3, run_deletions: 1, ..NONE }, ..two }
+            Configuration { horizon: 0, budget: Budget { second_reconciles: 3, run_deletions: 1, ..NONE }, ..two }
         }
-        Mutant::NextFromRunStore => Configuration { horizon: 0, success_serves: false, ..one },
+        Mutant::NextFromRunStore => {
+            Configuration { horizon: 0, own: Options { success_serves: false, ..DEFAULTS }, ..one }
+        }
         Mutant::SameAtOnceAfter404 => {
             Configuration { horizon: 1, budget: Budget { lost: 1, run_deletions: 1, ..NONE }, ..one }
         }
@@ -309,7 +336,9 @@ pub fn of_mutant(mutant: Mutant) -> Configuration {
             Configuration { horizon: 3, fenced: false, budget: Budget { lost: 1, run_deletions: 1, ..NONE }, ..one }
         }
         Mutant::ClearsEarly => Configuration { horizon: 2, budget: Budget { lost: 1, ..NONE }, ..one },
-        Mutant::DeletesByAgeSinceCreation => Configuration { horizon: 0, limits: Some(0), ..one },
+        Mutant::DeletesByAgeSinceCreation => {
+            Configuration { horizon: 0, own: Options { limits: Some(0), ..DEFAULTS }, ..one }
+        }
         Mutant::UnknownAsEmpty => Configuration { horizon: 0, warm: false, ..one },
         Mutant::StopsByName => Configuration {
             horizon: 0,
@@ -324,8 +353,11 @@ pub fn of_mutant(mutant: Mutant) -> Configuration {
             ..one
         },
         Mutant::OldResponseAfterWait => Configuration { horizon: 2, budget: Budget { run_failures: 1, ..NONE }, ..one },
-        Mutant::SearchesOnlyOnce => {
-            Configuration { horizon: 0, earlier: true, budget: Budget { crashes: 1, ..NONE }, ..one }
-        }
+        Mutant::SearchesOnlyOnce => Configuration {
+            horizon: 0,
+            own: Options { earlier: true, ..DEFAULTS },
+            budget: Budget { crashes: 1, ..NONE },
+            ..one
+        },
     }
 }

@@ -5,9 +5,9 @@ use std::fmt::Debug;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::intern::{Id, Interner};
+use super::{Id, Interner};
 
-/// What becomes of `stored` by a write whose sender saw `before` and wants `after`.
+/// `stored` after a write whose sender saw `before` and wants `after`.
 pub fn merged<T: Debug + Serialize + DeserializeOwned>(table: &Interner<T>, stored: Id, before: Id, after: Id) -> Id {
     let value = |id| serde_json::to_value(&*table.get(id)).unwrap();
     let mut merged = value(stored);

@@ -28,7 +28,7 @@ impl<Run: Stored> Store<Run> {
         Self { runs, deletions }
     }
 
-    /// Whether the watch has something to tell.
+    /// Whether the watch has news.
     pub fn has_news(&self, live: &[Run]) -> bool {
         live.iter().any(|run| !self.runs.contains(run))
             || self.deletions.iter().any(|gone| self.runs.iter().any(|run| run.same(*gone)))
