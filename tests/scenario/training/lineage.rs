@@ -54,6 +54,7 @@ async fn run_of_a_model_sync_is_sent_with_the_training_whose_model_it_rolls_out(
         world.tell_lineage();
         world.start_operator().await;
         world.apply_train("model", world.train_spec()).await;
+        world.trigger_train("model", "1").await;
         let trained = world.train_run("model", 1, "").await;
         let version = world.train("model", 1, &[("r2", "0.8")]).await.accepted_version.unwrap().name;
         world.config_map("deployed", "model", "none").await;
