@@ -1,5 +1,5 @@
-# The operator's image, for those who build with a container engine. CI does not build this file: it needs a registry.
-# `cargo xtask image` writes an equal image without one.
+# Builds the operator's image with a container engine. CI does not build this file, because that needs a registry.
+# `cargo xtask image` writes an equivalent image without a registry.
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .

@@ -1,22 +1,22 @@
-# Short names for what cargo does. Nothing is decided here.
+# Short names for cargo commands. The logic is in xtask.
 .PHONY: help demo demo-down test generate lint image
 
-help: ## Say what there is.
+help: ## List the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-demo: ## Show the operator at work on a cluster of its own; root on Linux shows the whole of it.
+demo: ## Run the demo on a cluster of its own; only root on Linux gets all of it.
 	@cargo xtask demo
 
-demo-down: ## Take the demo's cluster down.
+demo-down: ## Stop the demo's cluster.
 	@cargo xtask demo down
 
-test: ## Run every test; the clusters that they need come up and go down.
+test: ## Run all tests; starts and stops the clusters that they need.
 	@cargo xtask test
 
-generate: ## Write CRDs, roles and the API reference anew.
+generate: ## Regenerate CRDs, roles, the fence and the API reference.
 	@cargo xtask generate
 
-lint: ## Formatting, lints, licences and documentation of the code.
+lint: ## Check formatting, lints, licences and the documentation of the code.
 	@cargo fmt --all --check
 	@cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	@RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked

@@ -12,8 +12,8 @@ use crate::core::time::{MonotonicTime, Now, after};
 
 /// Wall, monotonic and API server time of one process.
 ///
-/// Tests may set it forward with [`Clock::advance`]; every reading, and every server timestamp that passes through it,
-/// moves by the same amount, and whoever sleeps on it looks again.
+/// Tests may set it forward with [`Clock::advance`]. Every reading, and every server timestamp that passes through it,
+/// moves by the same amount, and every sleeper on it checks the time again.
 #[derive(Debug)]
 pub struct Clock {
     start: Instant,
@@ -44,20 +44,22 @@ impl Clock {
         self.now().mono
     }
 
-    /// Time since the clock's start, whatever it was set forward by: the age of a connection is not a matter of the date.
+    /// Time since the clock's start, unaffected by [`Clock::advance`]: the age of a connection does not depend on the
+    /// date.
     pub fn uptime(&self) -> MonotonicTime {
         MonotonicTime::new(instant().saturating_duration_since(self.start))
     }
 
-    /// Takes in the `Date` of a reply of the API server.
+    /// Stores the `Date` header of a response of the API server.
     ///
-    /// The header counts whole seconds and is as old as the reply's way to us, so what is made of it lags the server's
-    /// clock a little and never leads it: deadlines that are counted from it are early rather than late.
-    pub fn heard_server(&self, date: Timestamp) {
+    /// The header has whole seconds and is as old as the time that the response was in flight. So the time derived from
+    /// it lags the server's clock a little and never leads it: deadlines that are counted from it are early rather than
+    /// late.
+    pub fn record_server_time(&self, date: Timestamp) {
         *self.server.lock().unwrap_or_else(PoisonError::into_inner) = Some((date, instant()));
     }
 
-    /// Sleeps until `at`; returns at once where it has passed.
+    /// Sleeps until `at`; returns at once if it has passed.
     pub async fn sleep_until(&self, at: MonotonicTime) {
         let mut offset = self.offset.subscribe();
         loop {
@@ -65,7 +67,8 @@ impl Clock {
             if left.is_zero() {
                 return;
             }
-            // The sender lives as long as the clock, so `changed` cannot fail here; a failure would only end a wait early.
+            // The sender lives as long as the clock, so `changed` cannot fail here; a failure would only end a wait
+            // early.
             let _ = tokio::time::timeout(left, offset.changed()).await;
         }
     }
@@ -108,7 +111,7 @@ mod tests {
         let clock = Clock::system();
         assert_eq!(clock.now().server, None);
         let date = Timestamp::from_second(1_000).unwrap();
-        clock.heard_server(date);
+        clock.record_server_time(date);
         clock.advance(Duration::from_secs(50));
         let server = clock.now().server.unwrap();
         assert!(server.as_second() >= 1_050 && server.as_second() < 1_060, "{server}");

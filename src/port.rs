@@ -1,4 +1,4 @@
-//! Layer 1: what controllers consume of the outside world, as small traits. Implementations live in layer 2.
+//! Layer 1: the outside world as controllers use it, as small traits. The implementations are in layer 2.
 
 use futures::future::BoxFuture;
 
@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// Sends polls: asks an endpoint, or reads and compares values.
+/// Sends polls: sends a request to an endpoint, or reads and compares values.
 pub trait PollClient<T = PollTarget, R = PollResponse>: Send + Sync {
     /// Sends one poll, within its deadlines. Never panics; anything but a valid response is a [`PollError`].
     fn poll<'a>(&'a self, poll: &'a Poll<T>) -> BoxFuture<'a, Result<R, PollError>>;
@@ -21,17 +21,19 @@ pub trait PollClient<T = PollTarget, R = PollResponse>: Send + Sync {
 
 /// The objects of one kind, as the poller sees them.
 pub trait Polled<T = PollTarget, R = PollResponse>: Send + Sync {
-    /// The poll of an object as it is now. `None` where the object has changed since the request was planned: the reconcile
-    /// that its change wakes plans anew.
+    /// Builds the poll of an object as it is now. `None` if the object has changed since the poll was planned: the
+    /// change causes a reconcile, which plans again.
     fn build_poll(&self, request: &PollRequest) -> Option<Poll<T>>;
 
-    /// Stores what the poll of the object with this uid brought, and wakes the object.
+    /// Stores the poll result of the object with this uid, and wakes the object.
     fn record_poll_result(&self, uid: &str, result: PollResult<R>);
 }
 
-/// What a request carries that is not in its object: keys of Secrets and ConfigMaps, tokens. All of the object's namespace.
+/// Reads the parts of a request that are not in its object: keys of Secrets and ConfigMaps, and tokens. All are of the
+/// object's namespace.
 ///
-/// What it gives may be a minute old. Its failures name the object and the key, never a value.
+/// A key may be a minute old, and a token is kept for most of its life. Errors name the object and the key, never a
+/// value.
 pub trait Credentials: Send + Sync {
     /// The bytes of a key of a Secret.
     fn secret<'a>(
@@ -49,7 +51,7 @@ pub trait Credentials: Send + Sync {
         key: &'a str,
     ) -> BoxFuture<'a, Result<Confidential, PollError>>;
 
-    /// A token of a service account for this audience. Refused where the API server itself would accept it.
+    /// A token of a service account for this audience. An audience of the API server itself is refused.
     fn token<'a>(
         &'a self,
         namespace: &'a str,
@@ -57,13 +59,14 @@ pub trait Credentials: Send + Sync {
         audience: &'a str,
     ) -> BoxFuture<'a, Result<Confidential, PollError>>;
 
-    /// A service turned away what this request carries: the next use of it is read anew, so that a rotation counts at once.
-    fn turned_away(&self, namespace: &str, request: &Request);
+    /// Reports that a service rejected the credentials of this request. The next request reads them again, so that a
+    /// rotation takes effect at once.
+    fn invalidate(&self, namespace: &str, request: &Request);
 }
 
 /// Reads objects of the object's own namespace, live.
 pub trait ReadObjects: Send + Sync {
-    /// The object as JSON text; `None` where there is no such object. The kind may be any but Secret. A kind that is not
+    /// The object as JSON text; `None` if there is no such object. The kind may be any but Secret. A kind that is not
     /// installed, or not permitted, is a [`PollError`] that says what to do.
     fn read<'a>(
         &'a self,

@@ -1,5 +1,5 @@
 //! What users and their tools read: for each state of the world, the conditions that the real decision leaves on the
-//! object, and what kstatus (Helm, Flux, Config Sync, `kubectl wait` through Ready) makes of them. No IO.
+//! object, and the status that kstatus (Helm, Flux, Config Sync, `kubectl wait` through Ready) derives. No IO.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -17,12 +17,12 @@ use modelsync::{
     },
     core::{
         poll::{
-            request::PollContext,
+            context::PollContext,
             response::{Demand, PollError, PollErrorKind, PollResponse, PollResult, Values, map_parameters},
         },
         run::{
             backend::{Ending, Observed, Phase, RunRecord},
-            claim::{Lookup, Post, PostState, Refusal},
+            claim::{CreateRefusal, Lookup, Post, PostState},
             digest,
             knowledge::{Fence, ManualOverrides, ObjectInfo, RunKnowledge},
             name::run_name,
@@ -67,7 +67,7 @@ fn instant(text: &str) -> Timestamp {
 }
 
 impl World {
-    /// Generation 1 has been answered "no sync is needed", and this process has just started.
+    /// The endpoint responded "no sync is needed" for generation 1, and this process has just started.
     fn at_rest() -> Self {
         let wall = instant("2026-03-01T12:00:00Z");
         let mut world = Self {
@@ -115,7 +115,7 @@ impl World {
         Self { status: ModelSyncStatus::default(), ..Self::at_rest() }
     }
 
-    /// Ready and InSync as an earlier pass left them, for the observed generation.
+    /// Ready and InSync as an earlier reconcile left them, for the observed generation.
     fn show(&mut self, ready: &str, in_sync: &str) {
         let generation = self.status.observed_generation;
         let condition = |type_, text: &str| {
@@ -143,7 +143,7 @@ impl World {
         self
     }
 
-    /// With a field that the schema lets pass and no run can be made from.
+    /// With a field that the schema accepts but no run can be made from.
     fn broken(mut self) -> Self {
         self.spec["pipelineRunTemplate"]["spec"]["resources"] = json!([{ "name": "repo" }]);
         self
@@ -165,41 +165,47 @@ impl World {
         }
     }
 
-    fn heard(mut self, result: Result<PollResponse, PollError>) -> Self {
-        let polled = PollResult {
+    fn polled(mut self, result: Result<PollResponse, PollError>) -> Self {
+        let result = PollResult {
             context: self.context(),
             sent: self.now.mono,
             took: Duration::ZERO,
             result: result.map(Arc::new),
         };
-        self.memory.record_poll_result(polled);
+        self.memory.record_poll_result(result);
         self
     }
 
     fn not_needed(self) -> Self {
-        self.heard(Ok(PollResponse::default()))
+        self.polled(Ok(PollResponse::default()))
     }
 
     fn needed(self, model: &str) -> Self {
         let parameters = BTreeMap::from([("name".to_owned(), model.to_owned())]);
-        self.heard(Ok(PollResponse { demand: Demand::Needed, parameters, ..PollResponse::default() }))
+        self.polled(Ok(PollResponse { demand: Demand::Needed, parameters, ..PollResponse::default() }))
     }
 
-    fn unanswered(self, class: PollErrorKind) -> Self {
-        self.heard(Err(PollError { class, message: "status 500 Internal Server Error".into() }))
+    fn poll_error(self, class: PollErrorKind) -> Self {
+        self.polled(Err(PollError { class, message: "status 500 Internal Server Error".into() }))
     }
 
-    /// The target of an answer that names this model.
+    /// The target of a response that names this model.
     fn target(&self, model: &str) -> Target {
         let spec: ModelSyncSpec = serde_json::from_value(self.spec.clone()).unwrap();
         let valid = validate(&spec, runs::backends()).unwrap();
         let response = BTreeMap::from([("name".to_owned(), model.to_owned())]);
         let parameters = map_parameters(&response, valid.mapping, valid.unmapped).unwrap();
         let since = instant("2026-03-01T11:00:00Z");
-        Target { digest: digest::target(&parameters, &valid.template), parameters, failures: 0, successes: 0, since }
+        Target {
+            digest: digest::target(&parameters, &valid.policy.template),
+            parameters,
+            failures: 0,
+            successes: 0,
+            since,
+        }
     }
 
-    /// Attempt 1 ended so, for model m1, a moment ago.
+    /// Attempt 1, for model m1, ended with this outcome a moment ago.
     fn after_run(mut self, outcome: Outcome) -> Self {
         let mut target = self.target("m1");
         if outcome == Outcome::Succeeded {
@@ -237,7 +243,7 @@ impl World {
         self
     }
 
-    /// As many runs for model m1 failed as may.
+    /// The maximum number of runs for model m1 have failed.
     fn exhausted(self) -> Self {
         self.after_run(Outcome::Failed).with(|w| {
             w.status.target.as_mut().unwrap().failures = 5;
@@ -252,7 +258,7 @@ impl World {
         })
     }
 
-    /// The operator has ended the run.
+    /// The operator has stopped the run.
     fn stopped(mut self, cause: &str) -> Self {
         self.own[0].stopped = Some(cause.into());
         self
@@ -324,7 +330,7 @@ impl World {
     }
 
     fn refused(self, reason: Reason, stalled: bool) -> Self {
-        let refusal = Refusal {
+        let refusal = CreateRefusal {
             reason,
             message: "the API server's words".into(),
             stalled,
@@ -335,8 +341,8 @@ impl World {
         self.posted(PostState::Refused(refusal))
     }
 
-    /// A live look that was sent now found nothing, or somebody else's object.
-    fn looked(mut self, foreign: Option<&str>) -> Self {
+    /// A look-up that was sent now found nothing, or an object of another owner.
+    fn looked_up(mut self, foreign: Option<&str>) -> Self {
         self.memory.lookup = Some(Lookup {
             run_name: run_name("labelbot", UID, 1),
             sent_at: self.now.wall,
@@ -354,9 +360,9 @@ impl World {
         self
     }
 
-    /// Lost, and so late that a request for it cannot take effect any more.
+    /// The run is lost, and it is so late that a request for it cannot take effect any more.
     fn certainly_gone(self) -> Self {
-        self.reserved_by("other").later(2 * MINUTE).looked(None)
+        self.reserved_by("other").later(2 * MINUTE).looked_up(None)
     }
 
     fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
@@ -417,13 +423,13 @@ fn ended(outcome: Outcome) -> Phase {
     })
 }
 
-/// What a comparison of two equal values comes to.
+/// The response of a comparison of two equal values.
 fn equal() -> PollResponse {
     let values = Values { desired: Some("m1".into()), actual: "m1".into() };
     PollResponse { target: Some("m1".into()), values: Some(values), ..PollResponse::default() }
 }
 
-/// What a comparison comes to whose desired value is not there.
+/// The response of a comparison without a desired value.
 fn nothing_desired() -> PollResponse {
     PollResponse { demand: Demand::DesiredUnknown, values: Some(Values::default()), ..PollResponse::default() }
 }
@@ -446,23 +452,23 @@ fn rows() -> Vec<Row> {
         // Poll results.
         Row("first response: no sync needed", World::fresh().not_needed(), Rule::UpToDate),
         Row("response after EndpointFailing: no sync needed", rest().with(|w| w.show("False EndpointFailing", "Unknown EndpointFailing")).not_needed(), Rule::UpToDate),
-        Row("compared values are equal", World::comparing().heard(Ok(equal())), Rule::UpToDate),
-        Row("no desired value yet", World::comparing().heard(Ok(nothing_desired())), Rule::DesiredUnknown),
-        Row("a compared value cannot be read", World::comparing().edited().unanswered(Source), Rule::PollFailed),
+        Row("compared values are equal", World::comparing().polled(Ok(equal())), Rule::UpToDate),
+        Row("no desired value yet", World::comparing().polled(Ok(nothing_desired())), Rule::DesiredUnknown),
+        Row("a compared value cannot be read", World::comparing().edited().poll_error(Source), Rule::PollFailed),
         Row("restart while there is no desired value", rest().with(|w| w.show("True Operational", "Unknown DesiredUnknown")), Rule::AwaitResponse),
         Row("first response: sync needed", World::fresh().needed("m1"), Rule::Reserve),
         Row("first response: sync needed, a legacy run may exist", rest().with(|w| w.memory.legacy_run = None).needed("m1"), Rule::FindLegacyRun),
         Row("a legacy run has not ended", World::fresh().with(|w| w.memory.legacy_run = Some(LegacyRun { run: Some("labelbot-x7k2p".into()), at: w.now.mono })).needed("m1"), Rule::LegacyRunActive),
         Row("a legacy run had not ended at the last check", rest().with(|w| w.memory.legacy_run = Some(LegacyRun { run: Some("labelbot-x7k2p".into()), at: w.now.mono })).later(MINUTE).needed("m1"), Rule::FindLegacyRun),
         Row("a run has the highest possible attempt number", rest().with(|w| w.own = vec![w.run(UID, 99_999_999, ended(Outcome::Failed))]).needed("m1"), Rule::NoAttemptLeft),
-        Row("the first poll fails", World::fresh().unanswered(Status), Rule::PollFailed),
-        Row("the first poll after a spec change fails", rest().edited().unanswered(Status), Rule::PollFailed),
-        Row("one poll error after a valid response", rest().unanswered(Status), Rule::PollFailed),
-        Row("two poll errors after a valid response", rest().unanswered(Status).unanswered(Status), Rule::PollFailed),
-        Row("three poll errors after a valid response", rest().unanswered(Status).unanswered(Status).unanswered(Status), Rule::PollFailed),
-        Row("sync needed, a mapped parameter is missing", rest().heard(Ok(PollResponse { demand: Demand::Needed, ..PollResponse::default() })), Rule::PollFailed),
-        Row("first response after a predecessor's run: a mapped parameter is missing", rest().with(|w| w.show("True Operational", "Unknown PredecessorRunning")).unanswered(Parameters), Rule::PollFailed),
-        Row("the first poll after a predecessor's run fails", rest().with(|w| w.show("True Operational", "Unknown PredecessorRunning")).unanswered(Status), Rule::PollFailed),
+        Row("the first poll fails", World::fresh().poll_error(Status), Rule::PollFailed),
+        Row("the first poll after a spec change fails", rest().edited().poll_error(Status), Rule::PollFailed),
+        Row("one poll error after a valid response", rest().poll_error(Status), Rule::PollFailed),
+        Row("two poll errors after a valid response", rest().poll_error(Status).poll_error(Status), Rule::PollFailed),
+        Row("three poll errors after a valid response", rest().poll_error(Status).poll_error(Status).poll_error(Status), Rule::PollFailed),
+        Row("sync needed, a mapped parameter is missing", rest().polled(Ok(PollResponse { demand: Demand::Needed, ..PollResponse::default() })), Rule::PollFailed),
+        Row("first response after a predecessor's run: a mapped parameter is missing", rest().with(|w| w.show("True Operational", "Unknown PredecessorRunning")).poll_error(Parameters), Rule::PollFailed),
+        Row("the first poll after a predecessor's run fails", rest().with(|w| w.show("True Operational", "Unknown PredecessorRunning")).poll_error(Status), Rule::PollFailed),
         // Waiting for the same target.
         Row("same target after a failure", rest().after_run(Outcome::Failed).needed("m1"), Rule::BackOff),
         Row("same target after a success", rest().after_run(Outcome::Succeeded).needed("m1"), Rule::Settle),
@@ -470,7 +476,7 @@ fn rows() -> Vec<Row> {
         Row("same target, the wait is over, the response is older", rest().after_run(Outcome::Failed).needed("m1").later(MINUTE), Rule::PollAgain),
         Row("same target after a success, not to be repeated", rest().with(|w| w.spec["settle"] = json!({ "repeat": "Never" })).after_run(Outcome::Succeeded).needed("m1"), Rule::SettledForGood),
         Row("same target after maxAttempts failures", rest().exhausted().needed("m1"), Rule::RetriesExhausted),
-        Row("retries exhausted, one poll error", rest().exhausted().unanswered(Status), Rule::PollFailed),
+        Row("retries exhausted, one poll error", rest().exhausted().poll_error(Status), Rule::PollFailed),
         Row("retries exhausted, another target", rest().exhausted().needed("m2"), Rule::Reserve),
         Row("retries exhausted, then triggered", rest().exhausted().triggered("now").needed("m1"), Rule::Reserve),
         Row("retries exhausted, then edited", rest().exhausted().edited().needed("m1"), Rule::Reserve),
@@ -481,7 +487,7 @@ fn rows() -> Vec<Row> {
         Row("another target does not wait", rest().after_run(Outcome::Failed).needed("m2"), Rule::Reserve),
         Row("a trigger does not wait", rest().after_run(Outcome::Failed).triggered("now").needed("m1"), Rule::Reserve),
         Row("the failing target is no longer needed", rest().after_run(Outcome::Failed).not_needed(), Rule::UpToDate),
-        Row("a poll error while a target waits", rest().after_run(Outcome::Failed).unanswered(Status), Rule::PollFailed),
+        Row("a poll error while a target waits", rest().after_run(Outcome::Failed).poll_error(Status), Rule::PollFailed),
         // Windows.
         Row("sync needed, no window open", rest().windowed().needed("m1"), Rule::OutsideWindow),
         Row("sync needed, no window open, triggered", rest().windowed().triggered("now").needed("m1"), Rule::OutsideWindow),
@@ -507,13 +513,13 @@ fn rows() -> Vec<Row> {
         Row("an active run without a reservation", rest().with_run(Phase::Active), Rule::UnreservedRunActive),
         // The run is not visible.
         Row("no reply to the create request", rest().reserved().posted(PostState::Unknown), Rule::LookUpRun),
-        Row("run not found, too early to be certain", rest().reserved().posted(PostState::Unknown).looked(None), Rule::AwaitDeadline),
+        Row("run not found, too early to be certain", rest().reserved().posted(PostState::Unknown).looked_up(None), Rule::AwaitDeadline),
         Row("run gone for certain", rest().certainly_gone(), Rule::RecordGone),
         Row("run gone, state of the fence unknown", rest().certainly_gone().with(|w| w.fence = Fence::Unknown), Rule::AwaitDeadline),
         Row("run gone, no fence, sync still needed", rest().certainly_gone().with(|w| w.fence = Fence::Absent).needed("m1"), Rule::ReserveAgain),
         Row("run gone, no fence, sync not needed", rest().certainly_gone().with(|w| w.fence = Fence::Absent).not_needed(), Rule::UpToDate),
         Row("run gone, no fence, not polled yet", rest().certainly_gone().with(|w| w.fence = Fence::Absent), Rule::AwaitReserveAgain),
-        Row("another object has the run's name", rest().reserved_by("other").looked(Some("ModelSync x")), Rule::NameConflict),
+        Row("another object has the run's name", rest().reserved_by("other").looked_up(Some("ModelSync x")), Rule::NameConflict),
         // The create is refused.
         Row("create refused: quota", rest().reserved().refused(Reason::QuotaExceeded, false), Rule::CreateRefused),
         Row("create refused: policy or permission", rest().reserved().refused(Reason::Forbidden, false), Rule::CreateRefused),
@@ -521,9 +527,9 @@ fn rows() -> Vec<Row> {
         Row("create refused: name taken (409)", rest().reserved().refused(Reason::NameConflict, true), Rule::NameConflict),
         Row("create refused, retry due", rest().reserved().refused(Reason::QuotaExceeded, false).later(MINUTE).needed("m1"), Rule::ReserveAgain),
         Row("create refused, spec changed", rest().reserved().refused(Reason::RunRefused, true).edited(), Rule::AwaitReserveAgain),
-        Row("create refused, retry due, no desired value any more", World::comparing().reserved().refused(Reason::QuotaExceeded, false).later(MINUTE).heard(Ok(nothing_desired())), Rule::LookUpRun),
-        Row("create refused, spec changed, poll error", rest().reserved().refused(Reason::RunRefused, true).edited().unanswered(Status), Rule::AwaitReserveAgain),
-        Row("create refused, retry due, one poll error", rest().reserved().refused(Reason::QuotaExceeded, false).with(|w| w.show("False QuotaExceeded", "Unknown QuotaExceeded")).later(MINUTE).unanswered(Status), Rule::AwaitReserveAgain),
+        Row("create refused, retry due, no desired value any more", World::comparing().reserved().refused(Reason::QuotaExceeded, false).later(MINUTE).polled(Ok(nothing_desired())), Rule::LookUpRun),
+        Row("create refused, spec changed, poll error", rest().reserved().refused(Reason::RunRefused, true).edited().poll_error(Status), Rule::AwaitReserveAgain),
+        Row("create refused, retry due, one poll error", rest().reserved().refused(Reason::QuotaExceeded, false).with(|w| w.show("False QuotaExceeded", "Unknown QuotaExceeded")).later(MINUTE).poll_error(Status), Rule::AwaitReserveAgain),
         // Nothing is polled.
         Row("invalid spec", World::fresh().broken(), Rule::InvalidSpec),
         Row("invalid spec after a valid one", rest().edited().broken().needed("m1"), Rule::InvalidSpec),
@@ -535,7 +541,7 @@ fn rows() -> Vec<Row> {
         Row("suspended from the start", World::fresh().suspended(), Rule::Suspended),
         Row("suspended after a response", rest().suspended().edited().needed("m1"), Rule::Suspended),
         Row("suspended while a run is active", rest().reserved().with_run(Phase::Active).suspended().edited(), Rule::RunActive),
-        Row("suspended while it is not known whether a run exists", rest().reserved().suspended().edited().looked(None), Rule::AwaitDeadline),
+        Row("suspended while it is not known whether a run exists", rest().reserved().suspended().edited().looked_up(None), Rule::AwaitDeadline),
         // The conditions stay.
         Row("runs unknown (a watch is silent)", rest().with(|w| w.known = false).edited().needed("m1"), Rule::RunsUnknown),
         Row("being deleted", rest().with(|w| w.object.deleting = true).needed("m1"), Rule::Deleting),
@@ -559,7 +565,7 @@ fn every_rule_is_reached() {
 }
 
 #[test]
-fn what_is_written_speaks_of_the_generation_decided_on_and_has_words() {
+fn written_conditions_have_the_decided_generation_and_a_message() {
     for Row(name, world, _) in rows() {
         let plan = world.decide();
         let (status, _) = world.object_after(&plan);
@@ -581,7 +587,7 @@ fn what_is_written_speaks_of_the_generation_decided_on_and_has_words() {
     }
 }
 
-/// The transition time tells since when, so it must not move with every pass.
+/// The transition time shows since when a condition holds, so it must not move with every reconcile.
 #[test]
 fn the_same_state_decided_again_leaves_every_condition_as_it_is() {
     for Row(name, mut world, _) in rows() {
@@ -621,7 +627,7 @@ fn waiting_states_name_the_moment_they_end() {
 }
 
 #[test]
-fn parameters_of_a_run_come_from_the_answer_whatever_status_says() {
+fn parameters_of_a_run_come_from_the_response_and_not_from_status() {
     let forged = |world: &mut World| {
         let parameters = BTreeMap::from([("model".to_owned(), "forged".to_owned())]);
         world.status.target = Some(Box::new(Target { parameters, failures: 0, ..world.target("m1") }));
@@ -645,13 +651,13 @@ impl World {
         })
     }
 
-    fn hears_of(self, version: &str, demand: Demand) -> Self {
+    fn polled_version(self, version: &str, demand: Demand) -> Self {
         let parameters = BTreeMap::from([("name".to_owned(), version.to_owned())]);
         let values = Some(Values { desired: Some("s3://m".into()), actual: "s3://m".into() });
-        self.heard(Ok(PollResponse { demand, parameters, values, ..PollResponse::default() }))
+        self.polled(Ok(PollResponse { demand, parameters, values, ..PollResponse::default() }))
     }
 
-    /// As it is after the write of this plan.
+    /// The world after the write of its plan.
     fn written(mut self) -> Self {
         self.status = self.object_and_status().0;
         self
@@ -666,56 +672,56 @@ impl World {
 #[test]
 fn version_is_served_from_the_write_that_says_in_sync_until_another_is_in_sync() {
     let world = World::following().with(|w| w.show("True Operational", "False AwaitingEffect"));
-    let world = world.hears_of("labels-1", Demand::NotNeeded).written();
+    let world = world.polled_version("labels-1", Demand::NotNeeded).written();
     let since = instant("2026-03-01T12:00:00Z");
     assert_eq!(shown(&world.status.conditions), "Ready=True Operational, InSync=True UpToDate");
     assert_eq!(world.serving(), Some(("labels", "labels-1", since)));
-    let world = world.later(MINUTE).hears_of("labels-1", Demand::NotNeeded);
+    let world = world.later(MINUTE).polled_version("labels-1", Demand::NotNeeded);
     assert_eq!(world.decide().effects, [], "nothing new, no write");
 
-    let world = world.hears_of("labels-2", Demand::Needed).written();
+    let world = world.polled_version("labels-2", Demand::Needed).written();
     assert!(world.status.reservation.is_some());
     assert_eq!(world.serving(), Some(("labels", "labels-1", since)), "until the roll-out has ended");
     let mut world = world;
     (world.status.reservation, world.status.active) = (None, Vec::new());
-    let world = world.later(MINUTE).hears_of("labels-2", Demand::NotNeeded).written();
+    let world = world.later(MINUTE).polled_version("labels-2", Demand::NotNeeded).written();
     assert_eq!(world.serving(), Some(("labels", "labels-2", instant("2026-03-01T12:02:00Z"))));
 }
 
 #[test]
-fn answer_that_names_no_version_leaves_what_is_served_as_it_was() {
-    let world = World::following().hears_of("labels-1", Demand::NotNeeded).written();
+fn response_that_names_no_version_leaves_the_served_version_unchanged() {
+    let world = World::following().polled_version("labels-1", Demand::NotNeeded).written();
     for other in ["", "Not A Name", "-", &"x".repeat(64)] {
         let world = World { status: world.status.clone(), ..World::following() };
-        assert_eq!(world.hears_of(other, Demand::NotNeeded).decide().effects, [], "{other:?}");
+        assert_eq!(world.polled_version(other, Demand::NotNeeded).decide().effects, [], "{other:?}");
     }
 }
 
 #[test]
-fn nothing_is_served_any_more_once_the_spec_says_so_or_speaks_of_another_train() {
-    let served = World::following().hears_of("labels-1", Demand::NotNeeded).written();
+fn nothing_is_served_any_more_once_the_spec_disables_it_or_names_another_train() {
+    let served = World::following().polled_version("labels-1", Demand::NotNeeded).written();
     let edited = |serves: Value| {
         let world = World { status: served.status.clone(), ..World::following() }.edited();
         world.with(|w| w.spec["serves"] = serves)
     };
     let none = edited(json!({ "disabled": true })).written();
-    assert_eq!(none.serving(), None, "it goes with the first write of the generation");
+    assert_eq!(none.serving(), None, "the first write of the generation removes it");
     let other = edited(json!({ "modelTrain": "other", "parameter": "name" })).written();
     assert_eq!(other.serving(), None);
-    let other = other.hears_of("other-7", Demand::NotNeeded).written();
+    let other = other.polled_version("other-7", Demand::NotNeeded).written();
     assert_eq!(other.serving().map(|(train, version, _)| (train, version)), Some(("other", "other-7")));
     let same = edited(json!({ "modelTrain": "labels", "parameter": "name" })).written();
     assert_eq!(same.serving(), served.serving());
 }
 
 #[test]
-fn object_in_sync_already_takes_one_write_to_say_what_it_serves() {
-    let world = World::following().hears_of("labels-1", Demand::NotNeeded);
+fn object_already_in_sync_reports_what_it_serves_in_one_write() {
+    let world = World::following().polled_version("labels-1", Demand::NotNeeded);
     let plan = world.decide();
     assert_eq!(plan.effects.len(), 1);
     let world = world.written();
     assert!(world.serving().is_some());
-    assert_eq!(world.hears_of("labels-1", Demand::NotNeeded).decide().effects, []);
+    assert_eq!(world.polled_version("labels-1", Demand::NotNeeded).decide().effects, []);
 }
 
 #[test]
@@ -728,5 +734,5 @@ fn suspended_object_shows_why() {
     });
     let (status, _) = world.object_and_status();
     let message = &status.conditions[1].message;
-    assert_eq!(message, "spec.suspend is true (until the audit is over): nothing is asked, no run is started");
+    assert_eq!(message, "spec.suspend is true (until the audit is over): the operator neither polls nor starts runs");
 }

@@ -1,4 +1,5 @@
-//! How much stack the parser of rules needs: it is recursive, and users write the rules. `core` itself starts no thread.
+//! Bounds the stack that the parser of rules needs: it is recursive, and users write the rules. The test is here
+//! because `core` itself starts no thread.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -8,7 +9,7 @@ use modelsync::{api::Gate, core::gate::GateProgram};
 use serde_json::json;
 
 #[test]
-fn deepest_and_longest_expressions_need_half_of_a_workers_stack() {
+fn deepest_and_longest_expressions_fit_in_half_of_a_workers_stack() {
     for (open, inner, close) in [
         ("(", "true", ")"),
         ("(", "", ""),

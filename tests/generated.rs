@@ -1,4 +1,4 @@
-//! Files that are made from code (`src/generate`): each must be what the code makes of it now.
+//! Files that are generated from code (`src/generate`): each must equal what the code generates now.
 //!
 //! `cargo xtask generate` runs this test with `MODELSYNC_REGENERATE=1`, which writes the files instead.
 
@@ -22,7 +22,7 @@ fn files() -> Vec<GeneratedFile> {
     files
 }
 
-/// Usual objects of each kind, as the API server stores them.
+/// Typical objects of each kind, as the API server stores them.
 fn stored() -> Vec<Value> {
     serde_saphyr::from_str(&fs::read_to_string(root().join("tests/fixtures/stored.yaml")).unwrap()).unwrap()
 }
@@ -36,7 +36,7 @@ fn root() -> PathBuf {
 }
 
 #[test]
-fn every_generated_file_is_what_the_code_makes_of_it() {
+fn every_generated_file_is_up_to_date() {
     let write = std::env::var_os("MODELSYNC_REGENERATE").is_some_and(|value| value == "1");
     let mut stale = Vec::new();
     for generated in files() {
@@ -53,7 +53,7 @@ fn every_generated_file_is_what_the_code_makes_of_it() {
             stale.push(path.clone());
         }
     }
-    assert!(stale.is_empty(), "run `cargo xtask generate`: these files are not what the code makes of them: {stale:?}");
+    assert!(stale.is_empty(), "run `cargo xtask generate`: these files are out of date: {stale:?}");
 }
 
 #[test]
@@ -66,16 +66,16 @@ fn nothing_is_left_over_beside_the_crds() {
 }
 
 #[test]
-fn messages_of_usual_objects_are_those_of_the_operator() {
+fn messages_of_typical_objects_are_those_of_the_operator() {
     let source: String = ["sync/summarise.rs", "train/summarise.rs", "train/retention.rs"]
         .map(|file| fs::read_to_string(root().join("src/core").join(file)).unwrap())
         .concat();
     for object in stored() {
         for condition in object["status"]["conditions"].as_array().unwrap() {
             let message = condition["message"].as_str().unwrap();
-            // A version is named at the end.
+            // The name of a version ends some messages.
             let fixed = message.strip_suffix('m').filter(|text| text.ends_with(' ')).unwrap_or(message);
-            assert!(source.contains(&format!("\"{fixed}")), "no condition says {message:?}");
+            assert!(source.contains(&format!("\"{fixed}")), "no condition has the message {message:?}");
         }
     }
 }
@@ -89,7 +89,7 @@ fn every_crd_fits_into_client_side_apply() {
 }
 
 #[test]
-fn what_is_written_as_yaml_reads_back_as_the_same() {
+fn written_yaml_reads_back_unchanged() {
     for file in files() {
         let Content::Objects(objects) = file.content else { continue };
         for object in objects {
@@ -100,7 +100,7 @@ fn what_is_written_as_yaml_reads_back_as_the_same() {
 }
 
 #[test]
-fn the_roles_never_ask_for_more_than_is_named() {
+fn roles_grant_no_more_than_they_name() {
     for role in rbac::roles(runs::backends()) {
         for rule in role["rules"].as_array().unwrap() {
             let text = rule.to_string();

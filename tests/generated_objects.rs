@@ -1,5 +1,5 @@
-//! Generated objects, statuses, runs and memories through decode, validate and decide: nothing panics, and every plan
-//! keeps the promises that hold whatever the world looks like. The same cases on every machine. No IO.
+//! Sends generated objects, statuses, runs and memories through decode, validate and decide: nothing panics, and every
+//! plan keeps the promises that hold in every world. The cases are the same on every machine. No IO.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -19,17 +19,17 @@ use modelsync::{
     core::{
         invalid::Invalid,
         poll::{
-            request::PollContext,
+            context::PollContext,
             response::{Demand, PollError, PollErrorKind, PollResponse, PollResult, Values, map_parameters},
         },
         run::{
             backend::RunRecord,
-            claim::{Lookup, Post, PostState, Refusal},
+            claim::{CreateRefusal, Lookup, Post, PostState},
             digest,
             effects::{StopCause, StopRun},
             knowledge::{Fence, ObjectInfo, RunKnowledge},
             name::{MAX_ATTEMPT, run_name},
-            retention::{Limits, surplus},
+            retention::{HistoryLimits, surplus},
         },
         status::{condition::find, wake_up::WakeUp},
         sync::{Effect, Facts, LegacyRun, Memory, Plan, Rule, Valid, decide, validate},
@@ -51,12 +51,12 @@ use support::dice::Dice;
 const GENERATED: u64 = 100_000;
 const UIDS: [&str; 2] = ["6f1c1e0e-0000-4000-8000-000000000001", "6f1c1e0e-0000-4000-8000-000000000002"];
 const NAME: &str = "labelbot";
-/// What the nonces of the process under test begin with.
+/// The prefix of the nonces of the process under test.
 const PROCESS: &str = "me";
 const NONCE: &str = "me-1000";
 
 impl Dice {
-    /// Of a text: mostly short, because long ones take long.
+    /// The length of a text: mostly short, because long texts take long.
     fn length(&mut self) -> usize {
         let most = if self.once_in(10) { 3000 } else { 8 };
         self.below(most)
@@ -138,7 +138,7 @@ impl Dice {
         }
     }
 
-    /// Mostly one that can be carried out.
+    /// A spec, mostly one that can be carried out.
     fn spec(&mut self) -> Value {
         let odd = self.once_in(6);
         let mut spec = if self.once_in(4) {
@@ -209,7 +209,7 @@ impl Dice {
         spec
     }
 
-    /// Mostly one that can be read.
+    /// A value source, mostly one that can be read.
     fn source(&mut self, odd: bool) -> Value {
         let field = |kind: &str| json!({ "apiVersion": "v1", "kind": kind, "name": "x", "jsonPath": "$.data.model" });
         match self.below(if odd { 12 } else { 7 }) {
@@ -231,7 +231,7 @@ impl Dice {
 
     fn request(&mut self, odd: bool) -> Value {
         let header = |name: &str| json!({ "name": name, "secretKeyRef": { "name": "s", "key": "k" } });
-        let token = || json!({ "serviceAccountName": "asker", "audience": "models" });
+        let token = || json!({ "serviceAccountName": "poller", "audience": "models" });
         match self.below(if odd { 7 } else { 4 }) {
             0 => json!({ "timeout": "500ms" }),
             1 => {
@@ -245,7 +245,7 @@ impl Dice {
         }
     }
 
-    /// How long runs may take, and how long targets wait.
+    /// Sets how long runs may take, and how long targets wait.
     fn waits(&mut self, spec: &mut Value, odd: bool) {
         if self.once_in(2) {
             spec["runTimeout"] =
@@ -338,7 +338,7 @@ impl Dice {
             status["active"] =
                 json!([{ "apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "namespace": "ns", "name": name }]);
         }
-        // Where nothing is on its way, what went before decides.
+        // Without a reservation, the past decides.
         let past = if status["reservation"].is_null() { 5 } else { 2 };
         if !self.once_in(past) {
             let (failures, successes) = (self.count(), self.count());
@@ -352,7 +352,7 @@ impl Dice {
                 *self.pick(&["Succeeded", "Failed", "TimedOut", "Cancelled", "Gone"])
             };
             let target = if self.once_in(3) { self.digest(digests) } else { target };
-            // Often a moment ago, so that waits are under way or just over.
+            // Often a moment ago, so that waits are in progress or just over.
             let finished = if self.once_in(2) { self.time() } else { "2026-03-01T11:58:00Z".parse().unwrap() };
             let made_from = if self.once_in(3) { generation - 1 } else { generation };
             status["lastRun"] = json!({ "attempt": attempt, "name": "run", "target": target, "outcome": outcome, "reason": "R", "generation": made_from, "finishedAt": finished });
@@ -519,7 +519,7 @@ impl Dice {
         let open = status.reservation.as_ref();
         let slot = open.and_then(|open| open.slots.first());
         if let Some(open) = open.filter(|_| self.once_in(2)) {
-            let refusal = Refusal {
+            let refusal = CreateRefusal {
                 reason: *self.pick(&[
                     Reason::QuotaExceeded,
                     Reason::NameConflict,
@@ -548,7 +548,7 @@ impl Dice {
         if let Some(slot) = slot.filter(|_| self.once_in(3)) {
             memory.sighted = Some((slot.run_name.clone(), "seen".into(), *self.pick(&[earlier, now.mono])));
         }
-        let limits = Limits { succeeded: self.below(3), failed: self.below(3) };
+        let limits = HistoryLimits { succeeded: self.below(3), failed: self.below(3) };
         memory.observe(own, limits, status, *self.pick(&[earlier, now.mono]));
         memory
     }
@@ -601,7 +601,7 @@ impl World {
             }
         }
         if dice.once_in(50) {
-            // The API server keeps metadata sound, so beyond decode nothing relies on more.
+            // The API server keeps metadata valid, so broken metadata must only not make decode panic.
             let mut broken = object.clone();
             dice.damage(&mut broken);
             drop(record::object::<ModelSync>(&broken.to_string()));
@@ -621,7 +621,7 @@ impl World {
             let backend = *dice.pick(runs::backends());
             runs.extend(record::run(backend, &run.to_string()).ok());
         }
-        // As the store of runs hands them out: each uid once.
+        // The store of runs returns each uid once.
         let mut seen = BTreeSet::new();
         runs.retain(|run| seen.insert(run.uid.clone()));
         let (own, others): (Vec<_>, Vec<_>) = runs.into_iter().partition(|run| *run.owner_uid == *record.identity.uid);
@@ -677,7 +677,7 @@ impl World {
     }
 }
 
-/// Digests of targets that this answer, and a little different one, would have.
+/// The digest of the target of this response, if it has one.
 fn digests_of(spec: &Value, heard: &Result<PollResponse, PollError>) -> Vec<String> {
     let (Ok(spec), Ok(response)) = (serde_json::from_value(spec.clone()), heard) else { return Vec::new() };
     let Ok(valid) = validate(&spec, runs::backends()) else { return Vec::new() };
@@ -687,8 +687,8 @@ fn digests_of(spec: &Value, heard: &Result<PollResponse, PollError>) -> Vec<Stri
 
 fn target_of(response: &PollResponse, parameters: &BTreeMap<String, String>, valid: &Valid<'_>) -> String {
     match &response.target {
-        Some(named) => digest::named_target(named, &valid.template),
-        None => digest::target(parameters, &valid.template),
+        Some(named) => digest::named_target(named, &valid.policy.template),
+        None => digest::target(parameters, &valid.policy.template),
     }
 }
 
@@ -704,13 +704,13 @@ fn written(plan: &Plan) -> Vec<&ModelSyncStatus> {
         .collect()
 }
 
-/// A status that claims an attempt which the one before did not.
+/// Whether a status claims an attempt that the one before did not.
 fn reserves(before: &ModelSyncStatus, after: &ModelSyncStatus) -> bool {
     let nonce = |status: &ModelSyncStatus| status.reservation.as_ref().map(|open| open.nonce.clone());
     after.reservation.is_some() && nonce(before) != nonce(after)
 }
 
-/// The promises of every plan.
+/// Checks the promises of every plan.
 fn check(facts: &Facts<'_>, plan: &Plan, now: Now, schema: &Value) -> Result<(), String> {
     let wrong = |what: &str| Err(format!("{what}: {plan:#?}"));
     let before = facts.status;
@@ -739,7 +739,7 @@ fn check(facts: &Facts<'_>, plan: &Plan, now: Now, schema: &Value) -> Result<(),
         }
         let json = serde_json::to_value(after).unwrap();
         if let Err(problem) = conforms(&json, schema, "status") {
-            // What was outside the schema before may stay so; a write may not leave it.
+            // A status that was outside the schema may stay so; a write may not leave the schema.
             if conforms(&serde_json::to_value(before).unwrap(), schema, "status").is_ok() {
                 return wrong(&format!("the API server would refuse it: {problem}"));
             }
@@ -749,7 +749,7 @@ fn check(facts: &Facts<'_>, plan: &Plan, now: Now, schema: &Value) -> Result<(),
         }
     }
     check_effects(facts, plan, now)?;
-    // Every way out sets a wake-up or names the event that it waits for.
+    // Every plan sets a wake-up or names the event that it waits for.
     let waits_for_an_event = matches!(
         plan.rule,
         Rule::Deleting
@@ -770,19 +770,19 @@ fn check(facts: &Facts<'_>, plan: &Plan, now: Now, schema: &Value) -> Result<(),
         .as_ref()
         .is_some_and(|request| request.at.since(now.mono) > longest || request.context != facts.context())
     {
-        return wrong("a question too far away, or under other facts");
+        return wrong("a poll too far away, or in another context");
     }
-    // Twice the longest pause, where a clock runs behind; or the longest bound of a run.
+    // Twice the longest wait, if a clock runs behind; or the longest bound of a run.
     let longest = Duration::from_hours(8760);
-    // A window may open years ahead; questions go on meanwhile, and each answer wakes.
+    // A window may open years ahead; polls go on meanwhile, and each response wakes the object.
     if let WakeUp::At(at) = plan.wake_up
         && at.since(now.mono) > longest
         && plan.rule != Rule::OutsideWindow
     {
         return wrong("a wait without a bound");
     }
-    if plan.poll.is_some() && facts.spec.as_ref().map_or(true, |valid| valid.suspended) {
-        return wrong("a question for a spec that must not be asked for");
+    if plan.poll.is_some() && facts.spec.as_ref().map_or(true, |valid| valid.policy.suspended) {
+        return wrong("a poll for a spec that must not be polled for");
     }
     Ok(())
 }
@@ -794,28 +794,28 @@ fn check_reserve(facts: &Facts<'_>, status: &ModelSyncStatus, now: Now) -> Resul
         return wrong("beside an active run");
     }
     let usable = facts.memory.last_poll.as_ref().filter(|polled| polled.context == facts.context());
-    let Some(PollResult { sent, result: Ok(response), .. }) = usable else { return wrong("without a usable answer") };
+    let Some(PollResult { sent, result: Ok(response), .. }) = usable else { return wrong("without a usable response") };
     let valid = match &facts.spec {
-        Ok(valid) if !valid.suspended => valid,
+        Ok(valid) if !valid.policy.suspended => valid,
         _ => return wrong("of an invalid or suspended spec"),
     };
     let parameters = map_parameters(&response.parameters, valid.mapping, valid.unmapped);
     let open = status.reservation.as_ref().unwrap();
     let (Some(target), Ok(parameters), Demand::Needed) = (&status.target, parameters, response.demand) else {
-        return wrong("that nobody asked for");
+        return wrong("that no response demands");
     };
     if target.parameters != parameters
         || target.digest != target_of(response, &parameters, valid)
         || open.target != target.digest
     {
-        return wrong("with another target than the answer's");
+        return wrong("with another target than the response's");
     }
     let earlier = facts.status.reservation.as_ref();
     if earlier.is_none() && waits(facts, valid, target, (*sent, now)) {
-        return wrong("of a target that waits, or by an answer from before the end of its wait");
+        return wrong("of a target that waits, or by a response from before the end of its wait");
     }
     let overridden = facts.trigger_pending() && facts.object.override_window == facts.object.trigger;
-    if valid.windows.permission(now.wall) != Permission::Open && !overridden {
+    if valid.policy.windows.permission(now.wall) != Permission::Open && !overridden {
         return wrong("outside every window");
     }
     let searched = facts.memory.legacy_run.as_ref().is_some_and(|seen| seen.run.is_none());
@@ -836,7 +836,7 @@ fn check_reserve(facts: &Facts<'_>, status: &ModelSyncStatus, now: Now) -> Resul
     Ok(())
 }
 
-/// Whether a target is to be left alone, as the documentation of `retry`, `settle` and of the trigger has it.
+/// Whether a target must wait, according to the documentation of `retry`, of `settle` and of the trigger.
 fn waits(facts: &Facts<'_>, valid: &Valid<'_>, target: &Target, (sent, now): (MonotonicTime, Now)) -> bool {
     let (Some(last), Some(known)) = (&facts.status.last_run, &facts.status.target) else { return false };
     if facts.trigger_pending() || known.digest != target.digest || last.target != target.digest {
@@ -844,14 +844,14 @@ fn waits(facts: &Facts<'_>, valid: &Valid<'_>, target: &Target, (sent, now): (Mo
     }
     let edited = last.generation != facts.object.generation;
     let pause = match (known.failures, known.successes) {
-        (failures, _) if failures >= valid.max_attempts => return !edited,
+        (failures, _) if failures >= valid.policy.max_attempts => return !edited,
         (failures, _) if failures > 0 && last.outcome == Outcome::Cancelled => return !edited,
-        (failures, _) if failures > 0 => valid.backoff.after(failures),
+        (failures, _) if failures > 0 => valid.policy.backoff.after(failures),
         (_, successes) if successes > 0 && valid.repeat == Repeat::Never => return true,
         (_, successes) if successes > 0 => valid.settle.after(successes),
         _ => return false,
     };
-    // An end in the far future is the mistake of some clock.
+    // An end in the far future comes from a wrong clock.
     let end = after(last.finished_at, pause);
     until(now.wall, last.finished_at) <= pause && (end > now.wall || now.mono.since(sent) > until(end, now.wall))
 }
@@ -883,19 +883,20 @@ fn check_conditions(facts: &Facts<'_>, after: &ModelSyncStatus) -> Result<(), St
     Ok(())
 }
 
-/// What is served changes only where everything is found in sync, and goes only with what the spec says of it.
+/// Checks that what is served changes only if the object is in sync, and goes only if the spec does not say it any
+/// more.
 fn check_serving(facts: &Facts<'_>, after: &ModelSyncStatus) -> Result<(), String> {
     let before = &facts.status.serving;
     let serves = facts.spec.as_ref().map(|valid| valid.serves.map(|served| served.train));
     let in_sync = find(&after.conditions, ConditionType::InSync)
         .is_some_and(|condition| condition.status == ConditionStatus::True);
-    let told = match (before, &after.serving, serves) {
+    let allowed = match (before, &after.serving, serves) {
         (before, after, _) if before == after => true,
         (_, Some(after), Ok(train)) => in_sync && train == Some(after.model_train.as_str()),
         (Some(before), None, Ok(train)) => train != Some(before.model_train.as_str()),
         _ => false,
     };
-    if told { Ok(()) } else { Err(format!("what is served changed from {before:?}: {after:#?}")) }
+    if allowed { Ok(()) } else { Err(format!("what is served changed from {before:?}: {after:#?}")) }
 }
 
 fn check_effects(facts: &Facts<'_>, plan: &Plan, now: Now) -> Result<(), String> {
@@ -903,7 +904,7 @@ fn check_effects(facts: &Facts<'_>, plan: &Plan, now: Now) -> Result<(), String>
     let known = if let RunKnowledge::Known { own, .. } = &facts.runs { own.as_slice() } else { &[] };
     let rash = |effect: &Effect| matches!(effect, Effect::StopRun(stop) if !may_stop(facts, known, stop, now));
     if plan.effects.iter().any(rash) {
-        return wrong("a run ended that is not ours, not on its way, ended already, or in time");
+        return wrong("a run stopped that is not ours, not active, stopped already, or in time");
     }
     let (RunKnowledge::Known { own, .. }, Ok(valid)) = (&facts.runs, &facts.spec) else {
         let risky =
@@ -914,7 +915,7 @@ fn check_effects(facts: &Facts<'_>, plan: &Plan, now: Now) -> Result<(), String>
             Ok(())
         };
     };
-    let surplus: Vec<_> = surplus(own.iter().copied(), valid.limits).into_iter().map(|run| &run.uid).collect();
+    let surplus: Vec<_> = surplus(own.iter().copied(), valid.policy.limits).into_iter().map(|run| &run.uid).collect();
     for effect in &plan.effects {
         match effect {
             Effect::DeleteRun(delete) => {
@@ -943,7 +944,7 @@ fn check_effects(facts: &Facts<'_>, plan: &Plan, now: Now) -> Result<(), String>
                 if !ours
                     || facts.memory.post_of(&create.nonce).is_some()
                     || own.iter().any(|run| run.is_active())
-                    || valid.suspended
+                    || valid.policy.suspended
                 {
                     return wrong("a create without its reservation, or for the second time");
                 }
@@ -951,7 +952,8 @@ fn check_effects(facts: &Facts<'_>, plan: &Plan, now: Now) -> Result<(), String>
             Effect::FindLegacyRun(kind) => {
                 let known = facts.memory.legacy_run.as_ref().is_some_and(|seen| seen.run.is_none());
                 let open = facts.status.reservation.is_some();
-                if facts.status.attempt != 0 || open || known || *kind != valid.kind || valid.suspended {
+                if facts.status.attempt != 0 || open || known || *kind != valid.policy.kind() || valid.policy.suspended
+                {
                     return wrong("a search for an earlier operator's run that cannot be there");
                 }
             }
@@ -961,11 +963,11 @@ fn check_effects(facts: &Facts<'_>, plan: &Plan, now: Now) -> Result<(), String>
     Ok(())
 }
 
-/// Whether this is the reserved run, on its way, not ended yet, and past its bound or named by the annotation.
+/// Whether this is the reserved run, active, not stopped yet, and past its bound or named by the annotation.
 fn may_stop(facts: &Facts<'_>, own: &[&RunRecord], stop: &StopRun, now: Now) -> bool {
     let Some(run) = own.iter().find(|run| run.uid == stop.uid) else { return false };
     let reserved = facts.status.reservation.iter().flat_map(|open| &open.slots).any(|slot| slot.run_name == run.name);
-    let bound = facts.spec.as_ref().ok().and_then(|valid| valid.run_timeout);
+    let bound = facts.spec.as_ref().ok().and_then(|valid| valid.policy.run_timeout);
     let due = match stop.cause {
         StopCause::Cancelled => facts.object.cancel.as_deref() == Some(run.name.as_str()) && stop.timeout.is_none(),
         StopCause::TimedOut => {
@@ -980,7 +982,7 @@ fn may_stop(facts: &Facts<'_>, own: &[&RunRecord], stop: &StopRun, now: Now) -> 
         && (&run.name, &run.resource_version, run.kind) == (&stop.name, &stop.resource_version, stop.kind)
 }
 
-/// What of a structural schema bears on what we write.
+/// Checks a value by the parts of a structural schema that matter for what we write.
 fn conforms(value: &Value, schema: &Value, at: &str) -> Result<(), String> {
     let number = |key: &str| schema[key].as_u64().and_then(|bound| usize::try_from(bound).ok());
     let bounded = |size: usize, least: &str, most: &str| {
@@ -1023,8 +1025,8 @@ fn conforms(value: &Value, schema: &Value, at: &str) -> Result<(), String> {
     if fits { Ok(()) } else { Err(format!("{at} is {value}")) }
 }
 
-/// Passes follow each other until one writes nothing. With the same facts that must be soon: a report says all there is to
-/// say at once, and only what opens or closes a reservation gives cause for another.
+/// Reconciles until a plan writes nothing. With the same facts this must be soon: one write reports everything at once,
+/// and only the opening or closing of a reservation causes another.
 fn check_rest(world: &World, first: &Plan, schema: &Value) -> Result<(), String> {
     let mut rules = vec![first.rule];
     let (mut before, mut plan) = (world.status.clone(), first.clone());
@@ -1048,7 +1050,7 @@ fn schema() -> Value {
     crd::all()[0]["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"].clone()
 }
 
-/// What a share of the worlds came to.
+/// The counts of a share of the worlds.
 #[derive(Default)]
 struct Tally {
     rules: BTreeMap<Rule, usize>,
@@ -1061,7 +1063,7 @@ struct Tally {
 }
 
 impl Tally {
-    /// Generates and judges one world. A failure names the seed, which alone makes it again.
+    /// Generates and checks one world. A failure names the seed, which alone reproduces it.
     fn add(&mut self, seed: u64, schema: &Value) {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let world = World::generate(&mut Dice(seed.wrapping_mul(0x2545_f491_4f6c_dd1d)))?;
@@ -1130,9 +1132,9 @@ fn no_generated_world_makes_decide_panic_or_break_a_promise() {
     }
 }
 
-/// Whoever may write to a run can put anything into its metadata. It must not stop the object that the run belongs to.
+/// A user who may write to a run can put anything into its metadata. This must not block the object that owns the run.
 #[test]
-fn words_on_a_run_that_no_operator_writes_count_as_missing() {
+fn run_metadata_that_no_operator_writes_counts_as_missing() {
     let read = |attempt: &str, target: &str| {
         let run = json!({
             "metadata": {

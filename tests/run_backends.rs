@@ -73,7 +73,7 @@ fn map(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 /// A request, owned.
-struct PollClient {
+struct OwnedRequest {
     field: &'static str,
     metadata: Option<TemplateMetadata>,
     spec: RawObject,
@@ -84,7 +84,7 @@ struct PollClient {
     owner: Option<OwnerReference>,
 }
 
-impl PollClient {
+impl OwnedRequest {
     fn new(backend: &dyn RunBackend, spec: Value) -> Self {
         Self {
             field: backend.template_field(),
@@ -189,13 +189,13 @@ fn every_run_is_in_the_phase_that_its_fixture_is_named_after() {
 fn a_run_without_an_owner_stays_when_its_object_goes() {
     for backend in runs::backends() {
         let good = cases::<BTreeMap<String, String>>(*backend, "good.yaml").remove(0);
-        let run = PollClient { owner: None, ..PollClient::new(*backend, good.spec) }.build(*backend).unwrap();
+        let run = OwnedRequest { owner: None, ..OwnedRequest::new(*backend, good.spec) }.build(*backend).unwrap();
         assert_eq!(run["metadata"].get("ownerReferences"), None);
     }
 }
 
 #[test]
-fn the_results_of_a_pipeline_run_are_its_outputs_as_far_as_they_are_texts_and_few() {
+fn the_outputs_of_a_pipeline_run_are_its_first_string_results_cut_to_their_limits() {
     let result = |name: &str, value: Value| json!({ "name": name, "value": value });
     let mut results = vec![result("url", json!("http://pull/1")), result("list", json!(["a"])), json!("nonsense")];
     results.extend((0..20).map(|number| result(&format!("r{number}"), json!("ä".repeat(200)))));
@@ -211,7 +211,7 @@ fn the_results_of_a_pipeline_run_are_its_outputs_as_far_as_they_are_texts_and_fe
 }
 
 #[test]
-fn the_results_of_a_pipeline_run_are_read_of_the_run_itself() {
+fn the_results_of_a_pipeline_run_are_read_from_the_run_itself() {
     let run = json!({ "status": { "results": [
         { "name": "r2", "value": "0.80\n" },
         { "name": "model-uri", "value": "s3://models/7" },
@@ -254,7 +254,7 @@ fn the_results_of_a_job_are_in_its_pods() {
 }
 
 #[test]
-fn whatever_a_run_looks_like_its_results_can_be_asked_for() {
+fn results_can_be_read_from_any_run() {
     for backend in runs::backends() {
         for entry in fs::read_dir(fixtures("runs", *backend)).unwrap() {
             let path = entry.unwrap().path();
@@ -277,7 +277,7 @@ fn a_job_with_several_containers_needs_the_name_of_the_one_with_the_results() {
     let containers = |names: &[&str]| {
         let containers: Vec<_> = names.iter().map(|name| json!({ "name": name })).collect();
         let init = json!([{ "name": "fetch" }]);
-        PollClient::new(
+        OwnedRequest::new(
             &runs::BatchJob,
             json!({ "template": { "spec": { "initContainers": init, "containers": containers } } }),
         )
@@ -299,9 +299,9 @@ fn a_job_with_several_containers_needs_the_name_of_the_one_with_the_results() {
 
 #[test]
 fn a_pipeline_run_has_no_container_with_results() {
-    let ask = PollClient::new(&runs::PipelineRun, json!({ "pipelineRef": { "name": "train" } }));
-    assert_eq!(runs::PipelineRun.check_results(ask.template(), None), Ok(()));
-    let invalid = runs::PipelineRun.check_results(ask.template(), Some("train")).unwrap_err();
+    let request = OwnedRequest::new(&runs::PipelineRun, json!({ "pipelineRef": { "name": "train" } }));
+    assert_eq!(runs::PipelineRun.check_results(request.template(), None), Ok(()));
+    let invalid = runs::PipelineRun.check_results(request.template(), Some("train")).unwrap_err();
     assert_eq!(invalid.field, "spec.metrics.container");
     assert!(invalid.problem.contains("is for Jobs"), "{invalid}");
 }
@@ -311,16 +311,16 @@ fn a_good_template_comes_out_as_its_fixture_says() {
     for backend in runs::backends() {
         for case in cases::<BTreeMap<String, String>>(*backend, "good.yaml") {
             let timeout = case.timeout.map(Duration::from);
-            let ask = PollClient {
+            let request = OwnedRequest {
                 metadata: case.metadata,
                 parameters: case.parameters,
                 timeout,
-                ..PollClient::new(*backend, case.spec)
+                ..OwnedRequest::new(*backend, case.spec)
             };
-            ask.check(*backend).unwrap_or_else(|invalid| panic!("{}: {invalid}", case.name));
-            let run = ask.build(*backend).unwrap_or_else(|invalid| panic!("{}: {invalid}", case.name));
+            request.check(*backend).unwrap_or_else(|invalid| panic!("{}: {invalid}", case.name));
+            let run = request.build(*backend).unwrap_or_else(|invalid| panic!("{}: {invalid}", case.name));
             assert_eq!(run["spec"], case.run, "{}", case.name);
-            assert_eq!(run.to_string(), ask.build(*backend).unwrap().to_string(), "{}", case.name);
+            assert_eq!(run.to_string(), request.build(*backend).unwrap().to_string(), "{}", case.name);
             assert_placed(*backend, &run);
         }
     }
@@ -333,13 +333,13 @@ fn a_bad_template_is_refused_with_its_field_and_the_remedy() {
         for case in cases::<Vec<String>>(*backend, "bad.yaml") {
             let parameters = case.parameters.into_iter().map(|name| (name, "value".to_owned())).collect();
             let timeout = case.timeout.map(Duration::from);
-            let ask =
-                PollClient { metadata: case.metadata, parameters, timeout, ..PollClient::new(*backend, case.spec) };
-            let invalid = ask.check(*backend).expect_err(&case.name);
+            let request =
+                OwnedRequest { metadata: case.metadata, parameters, timeout, ..OwnedRequest::new(*backend, case.spec) };
+            let invalid = request.check(*backend).expect_err(&case.name);
             assert_eq!(invalid.field, case.field, "{}: {invalid}", case.name);
             assert!(invalid.problem.contains(&case.problem), "{}: {invalid}", case.name);
             assert!(!case.problem.is_empty() && invalid.to_string().len() < 512, "{}: {invalid}", case.name);
-            assert_eq!(ask.build(*backend), Err(invalid), "{}", case.name);
+            assert_eq!(request.build(*backend), Err(invalid), "{}", case.name);
             count += 1;
         }
     }
@@ -357,8 +357,8 @@ fn a_run_carries_the_users_metadata_and_the_operators_whose_values_win() {
             creation_timestamp: Some("2020-01-01T00:00:00Z".to_owned()),
             ..TemplateMetadata::default()
         };
-        let mut ask = PollClient { metadata: Some(metadata), ..PollClient::new(*backend, good.spec) };
-        let run = ask.build(*backend).unwrap();
+        let mut request = OwnedRequest { metadata: Some(metadata), ..OwnedRequest::new(*backend, good.spec) };
+        let run = request.build(*backend).unwrap();
         let labels = json!({
             "automl.cloudai.kubeflow.org/owner-uid": "u",
             "team": "operator",
@@ -376,8 +376,8 @@ fn a_run_carries_the_users_metadata_and_the_operators_whose_values_win() {
             "blockOwnerDeletion": true,
         }]);
         assert_eq!(run["metadata"]["ownerReferences"], owner);
-        ask.owner = None;
-        assert_eq!(ask.build(*backend).unwrap()["metadata"].get("ownerReferences"), None);
+        request.owner = None;
+        assert_eq!(request.build(*backend).unwrap()["metadata"].get("ownerReferences"), None);
     }
 }
 
@@ -391,7 +391,7 @@ fn a_spec_cannot_change_what_or_where_the_run_is() {
             spec[key] = value.into();
         }
         spec["metadata"] = json!({"name": "other", "namespace": "kube-system"});
-        assert_placed(*backend, &PollClient::new(*backend, spec).build(*backend).unwrap());
+        assert_placed(*backend, &OwnedRequest::new(*backend, spec).build(*backend).unwrap());
     }
 }
 
@@ -421,7 +421,7 @@ fn reason_and_message_are_cut_at_a_character_and_times_are_read() {
 }
 
 #[test]
-fn only_what_is_no_json_object_cannot_be_observed() {
+fn every_json_object_can_be_observed_and_nothing_else() {
     for backend in runs::backends() {
         for text in ["", "{", "[]", "7", "null", r#"{"status":{}} x"#, r#"{"status":{"conditions":[}}"#] {
             assert!(backend.observe(text).is_err(), "{text}");
@@ -443,7 +443,7 @@ fn the_ancestors_templates_are_refused_for_their_resources_alone() {
         let object: ModelSync = serde_json::from_str(&yaml(&folder.join(file)).to_string()).unwrap();
         let template = object.spec.pipeline_run_template.unwrap();
         let mut spec: Value = serde_json::from_str(template.spec.get()).unwrap();
-        let with = PollClient::new(backend, spec.clone());
+        let with = OwnedRequest::new(backend, spec.clone());
         let invalid = with.check(backend).unwrap_err();
         assert_eq!(invalid.field, "spec.pipelineRunTemplate.spec.resources");
         for part in ["PipelineResources left Tekton in 2023", "Params and workspaces", "git-clone"] {
@@ -451,7 +451,7 @@ fn the_ancestors_templates_are_refused_for_their_resources_alone() {
         }
 
         spec.as_object_mut().unwrap().remove("resources");
-        let mut without = PollClient::new(backend, spec.clone());
+        let mut without = OwnedRequest::new(backend, spec.clone());
         without.parameters = map(&[("automl-model", "projects/1/models/TCN2")]);
         without.check(backend).unwrap();
         let run = &without.build(backend).unwrap()["spec"];
@@ -476,11 +476,11 @@ fn the_ancestors_templates_are_refused_for_their_resources_alone() {
 #[test]
 fn a_value_that_no_run_can_take_is_refused_when_it_is_known() {
     for backend in runs::backends() {
-        let mut ask =
-            PollClient::new(*backend, cases::<BTreeMap<String, String>>(*backend, "good.yaml").remove(0).spec);
-        ask.parameters = map(&[("model", "a\0b")]);
-        assert_eq!(backend.check(ask.template(), &["model"], None), Ok(()));
-        assert_eq!(ask.build(*backend).unwrap_err().field, "spec.parameters");
+        let mut request =
+            OwnedRequest::new(*backend, cases::<BTreeMap<String, String>>(*backend, "good.yaml").remove(0).spec);
+        request.parameters = map(&[("model", "a\0b")]);
+        assert_eq!(backend.check(request.template(), &["model"], None), Ok(()));
+        assert_eq!(request.build(*backend).unwrap_err().field, "spec.parameters");
     }
 }
 
@@ -491,7 +491,7 @@ fn a_template_that_is_nested_too_deeply_is_refused_and_not_followed() {
         for _ in 0..200 {
             spec = json!({ "a": spec });
         }
-        let invalid = PollClient::new(*backend, spec).check(*backend).unwrap_err();
+        let invalid = OwnedRequest::new(*backend, spec).check(*backend).unwrap_err();
         assert!(invalid.problem.starts_with("cannot be read"), "{invalid}");
     }
 }
@@ -524,9 +524,9 @@ fn in_the_container(arg: &str, value: &str) -> (String, String) {
     let backend = runs::by_api_version("batch/v1", "Job").unwrap();
     let container = json!({"name": "main", "args": [arg], "env": [{"name": "X", "value": arg}]});
     let pod = json!({"restartPolicy": "Never", "containers": [container]});
-    let mut ask = PollClient::new(backend, json!({"template": {"spec": pod}}));
-    ask.parameters = map(&[("x", value)]);
-    let run = ask.build(backend).unwrap();
+    let mut request = OwnedRequest::new(backend, json!({"template": {"spec": pod}}));
+    request.parameters = map(&[("x", value)]);
+    let run = request.build(backend).unwrap();
     let container = &run["spec"]["template"]["spec"]["containers"][0];
     assert_eq!(container["args"][0], container["env"][1]["value"]);
     let variable = kubelet(container["env"][0]["value"].as_str().unwrap(), "HOME", "/root");
@@ -579,7 +579,7 @@ fn a_text_without_placeholders_stays_as_the_user_wrote_it() {
 
 // ---- Anything at all -------------------------------------------------------------------------------------------
 
-/// Proptest with a fixed seed: what passes here passes everywhere.
+/// Proptest with a fixed seed: the cases are the same on every machine.
 fn runner(cases: u32) -> TestRunner {
     TestRunner::new(ProptestConfig {
         cases,
@@ -589,7 +589,7 @@ fn runner(cases: u32) -> TestRunner {
     })
 }
 
-/// Names that the backends look for, and some that they do not.
+/// Field names that the backends read, and some that they do not.
 const NAMES: &[&str] = &[
     "pipelineRef",
     "pipelineSpec",
@@ -663,7 +663,7 @@ const TEXTS: &[&str] = &[
     "job-name",
 ];
 
-/// Decisions, taken one by one from a list that proptest makes and shrinks. An empty list decides 0 for ever.
+/// Choices, taken one by one from a list that proptest generates and shrinks. After the end of the list, each is 0.
 struct Decisions<'a>(std::slice::Iter<'a, u8>);
 
 impl Decisions<'_> {
@@ -708,7 +708,7 @@ fn decisions() -> impl Strategy<Value = Vec<u8>> {
 }
 
 #[test]
-fn any_template_is_refused_or_built_and_never_worse() {
+fn any_template_is_refused_or_built_and_never_panics() {
     for backend in runs::backends() {
         let good: Vec<_> =
             cases::<BTreeMap<String, String>>(*backend, "good.yaml").into_iter().map(|case| case.spec).collect();
@@ -722,13 +722,14 @@ fn any_template_is_refused_or_built_and_never_worse() {
             if decisions.next(8) == 7 {
                 spec = decisions.value(5);
             }
-            let mut ask = PollClient::new(*backend, spec);
+            let mut request = OwnedRequest::new(*backend, spec);
             let parameters = [("x", "$(HOME)"), ("model", "m"), ("a.b", "v"), ("", "empty")];
-            ask.parameters = map(&parameters[..[3, 2, 1, 0, 3, 3, 3, 4][decisions.next(8)]]);
-            let run = ask.build(*backend);
-            assert_eq!(ask.check(*backend).err(), run.as_ref().err().cloned());
-            // It is asked of templates that can be built; of others it may say anything but panic.
-            let named = backend.check_results(ask.template(), Some("main"));
+            request.parameters = map(&parameters[..[3, 2, 1, 0, 3, 3, 3, 4][decisions.next(8)]]);
+            let run = request.build(*backend);
+            assert_eq!(request.check(*backend).err(), run.as_ref().err().cloned());
+            // The operator calls it for templates that can be built. For others it may return anything, but must not
+            // panic.
+            let named = backend.check_results(request.template(), Some("main"));
             assert!(named.is_ok() || !named.unwrap_err().field.is_empty());
             match run {
                 Ok(run) => {
@@ -765,7 +766,7 @@ fn any_object_is_in_some_phase() {
                 assert!(ending.reason.len() <= 256 && ending.message.len() <= 1024);
                 ended.set(ended.get() + 1);
             }
-            // Cut anywhere, it is an error and not a panic.
+            // A text that is cut anywhere is an error and not a panic.
             let cut = text.floor_char_boundary(decisions.next(256) * text.len() / 256);
             assert!(backend.observe(&text[..cut]).is_err() && backend.results(&text[..cut]).is_err());
             assert!(backend.results(&text).is_ok());
@@ -779,6 +780,7 @@ fn any_object_is_in_some_phase() {
 // ---- A third kind ----------------------------------------------------------------------------------------------
 
 /// A kind of run that only this test knows.
+#[derive(Debug)]
 struct TrainJob;
 
 const TRAIN_JOB: RunKind =
@@ -825,7 +827,7 @@ impl RunBackend for TrainJob {
     }
 }
 
-/// The registry with one more line.
+/// The registry with one more backend.
 fn with_a_third() -> Vec<&'static dyn RunBackend> {
     [runs::backends(), &[&TrainJob]].concat()
 }
@@ -852,12 +854,12 @@ fn a_third_kind_is_found_by_its_template_field_and_built_by_the_same_path() {
     let (template, backends) = (train_job(), with_a_third());
     let templates = [("pipelineRunTemplate", None), ("jobTemplate", None), ("trainJobTemplate", Some(&template))];
     let policy = RunPolicy::parse(&templates, RunSpec::default(), &backends).unwrap();
-    assert_eq!((policy.template.path().as_str(), policy.backend.kind()), ("spec.trainJobTemplate", TRAIN_JOB));
-    assert_eq!(policy.check(&[]), Ok(()));
-    assert_eq!(policy.check(&["x"]).unwrap_err().field, "spec.trainJobTemplate.spec");
+    assert_eq!((policy.template.path().as_str(), policy.kind()), ("spec.trainJobTemplate", TRAIN_JOB));
+    assert_eq!(policy.check_template(&[]), Ok(()));
+    assert_eq!(policy.check_template(&["x"]).unwrap_err().field, "spec.trainJobTemplate.spec");
 
     let spec = json!({ "trainer": { "numNodes": 2 } });
-    let run = PollClient::new(policy.backend, spec.clone()).build(policy.backend).unwrap();
+    let run = OwnedRequest::new(policy.backend, spec.clone()).build(policy.backend).unwrap();
     assert_eq!((&run["kind"], &run["spec"]), (&json!("TrainJob"), &spec));
 }
 

@@ -22,7 +22,7 @@ fn job() -> &'static dyn RunBackend {
     runs::backends().iter().copied().find(|backend| backend.kind().kind == "Job").unwrap()
 }
 
-/// A store, the sink of its one scope, and whom the sink has woken.
+/// A store, the sink of its one scope, and the names that the sink has woken.
 fn world() -> (Arc<Runs>, RunSink, Woken) {
     let scope = (job().kind(), Some("team".to_owned()));
     let (store, woken) = (Arc::new(Runs::new(Clock::system(), [scope])), Woken::default());
@@ -60,7 +60,7 @@ fn names(store: &Runs, uid: &str, name: &str) -> Option<(Vec<String>, Vec<String
 }
 
 #[test]
-fn runs_are_unknown_until_they_are_listed_and_none_where_the_kind_is_missing() {
+fn runs_are_unknown_until_listed_and_none_if_the_kind_is_missing() {
     let (store, mut sink, woken) = world();
     sink.begin();
     sink.listed(&object("a-1", ("one", "a"), 5, true));
@@ -89,7 +89,7 @@ fn unfinished_runs_of_an_earlier_object_of_the_name_are_predecessors_until_they_
 }
 
 #[test]
-fn what_a_reply_has_brought_is_no_news() {
+fn watch_event_that_a_reply_has_already_brought_wakes_nothing() {
     let (store, mut sink, woken) = world();
     sink.begin();
     sink.commit("9");
@@ -102,7 +102,7 @@ fn what_a_reply_has_brought_is_no_news() {
 }
 
 #[test]
-fn change_is_news_where_versions_are_no_numbers_that_could_be_compared() {
+fn change_wakes_the_object_if_versions_are_not_comparable_numbers() {
     let (store, mut sink, woken) = world();
     sink.begin();
     sink.commit("0");
@@ -114,14 +114,14 @@ fn change_is_news_where_versions_are_no_numbers_that_could_be_compared() {
 }
 
 #[test]
-fn missing_kind_takes_its_own_runs_only() {
+fn missing_kind_removes_only_its_own_runs() {
     let (store, mut sink, woken) = world();
     sink.begin();
     sink.listed(&object("a-1", ("one", "a"), 5, true));
     sink.commit("9");
     let other = runs::backends().iter().copied().find(|backend| backend.kind() != job().kind()).unwrap();
-    let nobody = || Arc::new(|_: &RunRecord| {});
-    RunSink::new(&store, other, Some("team".to_owned()), nobody(), Arc::new(|| {})).missing();
+    let no_wake = || Arc::new(|_: &RunRecord| {});
+    RunSink::new(&store, other, Some("team".to_owned()), no_wake(), Arc::new(|| {})).missing();
     assert_eq!(names(&store, "one", "a").unwrap().0, ["a-1"]);
     woken.lock().unwrap().clear();
     sink.missing();
@@ -129,7 +129,7 @@ fn missing_kind_takes_its_own_runs_only() {
 }
 
 #[test]
-fn reply_that_comes_after_the_news_of_a_deletion_brings_nothing_back() {
+fn reply_after_the_event_of_a_deletion_does_not_bring_the_run_back() {
     let (store, mut sink, _) = world();
     sink.begin();
     sink.listed(&object("a-1", ("one", "a"), 5, false));
@@ -141,7 +141,7 @@ fn reply_that_comes_after_the_news_of_a_deletion_brings_nothing_back() {
 }
 
 #[test]
-fn list_forgets_what_it_does_not_name_but_not_what_was_created_since() {
+fn list_drops_the_runs_that_it_lacks_but_not_those_created_since() {
     let (store, mut sink, _) = world();
     sink.begin();
     sink.listed(&object("a-1", ("one", "a"), 5, true));

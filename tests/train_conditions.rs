@@ -1,5 +1,5 @@
 //! What users and their tools read of a ModelTrain: for each state of the world, the conditions that the real decision
-//! leaves on the object, and what kstatus makes of them. The states are those of `docs/states.md`. No IO.
+//! leaves on the object, and the status that kstatus derives. The states are those of `docs/states.md`. No IO.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -20,7 +20,7 @@ use modelsync::{
         results::Results,
         run::{
             backend::{Phase, RunRecord},
-            claim::{Lookup, Post, PostState, Refusal},
+            claim::{CreateRefusal, Lookup, Post, PostState},
             knowledge::{Fence, ManualOverrides},
             name::run_name,
         },
@@ -63,7 +63,7 @@ fn observation(data: Result<Option<&str>, &str>, needed: Option<bool>) -> Observ
 }
 
 impl World {
-    /// Generation 1 was looked at and is fresh: version 1 was made from the data `d1`. This process has just started.
+    /// Generation 1 was polled and is fresh: version 1 was made from the data `d1`. This process has just started.
     fn at_rest() -> Self {
         let wall = instant("2026-03-01T12:00:00Z");
         let mut world = Self::at(wall);
@@ -109,7 +109,7 @@ impl World {
         Self { nonces: 9, ..Self::empty(spec, "2026-03-01T09:00:00Z", now) }
     }
 
-    /// Without anything that makes it stale but the trigger.
+    /// With nothing but the trigger that makes it stale.
     fn by_trigger(mut self) -> Self {
         self.spec.as_object_mut().unwrap().remove("freshness");
         self.spec.as_object_mut().unwrap().remove("parameters");
@@ -129,7 +129,7 @@ impl World {
         (record(&spec, decision), spec)
     }
 
-    /// Ready and Fresh as an earlier pass left them, for the observed generation.
+    /// Ready and Fresh as an earlier reconcile left them, for the observed generation.
     fn show(&mut self, ready: &str, fresh: &str) {
         let generation = self.status.observed_generation;
         let condition = |type_, text: &str| {
@@ -171,7 +171,7 @@ impl World {
         self.edited()
     }
 
-    /// With a field that the schema lets pass and no run can be made from.
+    /// With a field that the schema accepts but no run can be made from.
     fn broken(mut self) -> Self {
         self.spec["pipelineRunTemplate"]["spec"]["resources"] = json!([{ "name": "repo" }]);
         self.edited()
@@ -203,7 +203,7 @@ impl World {
         self.seen(observation(Err("status 500"), None))
     }
 
-    fn asked_for(mut self) -> Self {
+    fn with_endpoint(mut self) -> Self {
         self.spec["freshness"]["needsTrainUrl"] = json!("http://drift/needsTrain");
         self
     }
@@ -251,7 +251,7 @@ impl World {
     }
 
     fn refused(self, reason: Reason, stalled: bool) -> Self {
-        let refusal = Refusal {
+        let refusal = CreateRefusal {
             reason,
             message: "the API server's words".into(),
             stalled,
@@ -262,16 +262,16 @@ impl World {
         self.posted(PostState::Refused(refusal))
     }
 
-    fn looked(mut self, foreign: Option<&str>) -> Self {
+    fn looked_up(mut self, foreign: Option<&str>) -> Self {
         let (sent_at, sent) = (self.now.wall, self.now.mono);
         let foreign = foreign.map(str::to_owned);
         self.memory.lookups.insert(name(2), Lookup { run_name: name(2), sent_at, sent, foreign });
         self
     }
 
-    /// Lost, and so late that a request for it cannot take effect any more.
+    /// The run is lost, and it is so late that a request for it cannot take effect any more.
     fn certainly_gone(self) -> Self {
-        self.reserved_by("other").later(2 * MINUTE).looked(None)
+        self.reserved_by("other").later(2 * MINUTE).looked_up(None)
     }
 
     /// The run of training 2 has ended, and its results were read.
@@ -299,7 +299,7 @@ impl World {
                         self.versions.push(record);
                         self.details.insert(spec.run.name.clone(), Arc::new(*spec));
                     }
-                    // The record stands.
+                    // The record exists.
                     Effect::WriteStatus(_) => return self,
                     other => panic!("{other:?}"),
                 }
@@ -307,26 +307,26 @@ impl World {
         }
     }
 
-    /// Writes what is decided, as the controller does, and forgets what belongs to the training.
-    fn passed(mut self) -> Self {
+    /// Writes the status of the plan, as the controller does, and forgets the last poll result.
+    fn reconciled(mut self) -> Self {
         let plan = self.decide();
         self.status = self.object_after(&plan).0;
         self.memory.observed = None;
         self
     }
 
-    /// Training 2 of the data `d2` ended so.
+    /// Training 2, of the data `d2`, ended with this outcome.
     fn trained(self, outcome: Outcome, r2: &str) -> Self {
-        self.trained_untold(outcome, r2).told()
+        self.trained_unpublished(outcome, r2).published()
     }
 
-    /// The same, and its record does not say so yet.
-    fn trained_untold(self, outcome: Outcome, r2: &str) -> Self {
-        self.reserved().ended_with(outcome, r2).recorded().passed()
+    /// The same, before the status of its record is published.
+    fn trained_unpublished(self, outcome: Outcome, r2: &str) -> Self {
+        self.reserved().ended_with(outcome, r2).recorded().reconciled()
     }
 
-    /// Says on the records what became of them, as the controller does in a pass of its own.
-    fn told(mut self) -> Self {
+    /// Publishes the decision in the statuses of the records, as the controller does in a reconcile of its own.
+    fn published(mut self) -> Self {
         for effect in self.decide().effects {
             let Effect::WriteVersionStatus(name, status) = effect else { panic!("{effect:?}") };
             self.write_version_status(&name, &status);
@@ -334,7 +334,7 @@ impl World {
         self
     }
 
-    /// As many trainings of the data `d2` failed as may.
+    /// The maximum number of trainings of the data `d2` have failed.
     fn exhausted(self) -> Self {
         self.trained(Outcome::Failed, "0").with(|w| w.status.target.as_mut().unwrap().failures = 5)
     }
@@ -383,7 +383,7 @@ fn rows() -> Vec<Row> {
         w.spec["parallelism"] = json!(1);
     };
     let slow = |w: &mut World| w.spec["metrics"] = json!({ "values": [{ "name": "r2", "source": { "http": { "url": "http://m/$(run.name)", "jsonPath": "$.r2" } } }] });
-    let ask = |w: &mut World| w.spec["gate"] = json!({ "rules": [{ "name": "odd", "expression": "accepted.f1 < metrics.r2" }], "onInconclusive": "AwaitApproval" });
+    let needs_approval = |w: &mut World| w.spec["gate"] = json!({ "rules": [{ "name": "odd", "expression": "accepted.f1 < metrics.r2" }], "onInconclusive": "AwaitApproval" });
     let passed_before = |w: &mut World| { let (record, spec) = w.version(UID, 0, GateVerdict::Passed, Some(Reason::NotBest)); w.details.insert(spec.run.name.clone(), Arc::new(spec)); w.versions.push(record); };
     let inherited = |w: &mut World| { let (record, spec) = w.version(EARLIER, 4, GateVerdict::Passed, Some(Reason::Best)); w.details.insert(spec.run.name.clone(), Arc::new(spec)); w.earlier.push(record); };
     vec![
@@ -394,22 +394,22 @@ fn rows() -> Vec<Row> {
         Row("restart while fresh", rest(), Rule::AwaitResponse),
         Row("restart while a source fails", rest().shown("False SourceFailing", "Unknown SourceFailing"), Rule::AwaitResponse),
         Row("new object, a predecessor had an accepted version", new().with(inherited), Rule::Restore),
-        Row("new object, that version was taken over", new().with(inherited).passed().with(|w| w.earlier.clear()).data("d1"), Rule::Fresh),
+        Row("new object, that version was taken over", new().with(inherited).reconciled().with(|w| w.earlier.clear()).data("d1"), Rule::Fresh),
         // Polls.
         Row("first poll: no version yet", new().data("d1"), Rule::Reserve),
         Row("first poll: an input has no value", new().seen(observation(Ok(None), None)), Rule::InputMissing),
         Row("first poll: an input cannot be read", new().unreadable(), Rule::PollFailed),
         Row("first poll after an edit: an input cannot be read", rest().edited().unreadable(), Rule::PollFailed),
-        Row("first poll after an edit, shown as Reconciling: an input cannot be read", rest().edited().passed().unreadable(), Rule::PollFailed),
+        Row("first poll after an edit, shown as Reconciling: an input cannot be read", rest().edited().reconciled().unreadable(), Rule::PollFailed),
         Row("nothing has changed", rest().data("d1"), Rule::Fresh),
         Row("a source can be read again", rest().shown("False SourceFailing", "Unknown SourceFailing").data("d1"), Rule::Fresh),
         Row("an input has changed", rest().data("d2"), Rule::Reserve),
         Row("an input had changed at an older poll", rest().data("d2").later(MINUTE), Rule::AwaitResponse),
         Row("one failed poll after a good one", rest().unreadable(), Rule::PollFailed),
         Row("three failed polls after a good one", rest().unreadable().unreadable().unreadable(), Rule::PollFailed),
-        Row("the endpoint says that a training is needed", rest().asked_for().seen(observation(Ok(Some("d1")), Some(true))), Rule::Reserve),
+        Row("the endpoint says that a training is needed", rest().with_endpoint().seen(observation(Ok(Some("d1")), Some(true))), Rule::Reserve),
         Row("an input has no value any more", rest().seen(observation(Ok(None), None)), Rule::InputMissing),
-        Row("no version, and no reason for a training", new().by_trigger().passed(), Rule::Fresh),
+        Row("no version, and no reason for a training", new().by_trigger().reconciled(), Rule::Fresh),
         Row("triggered", rest().triggered("now").data("d1"), Rule::Reserve),
         Row("a run has the highest possible attempt number", rest().with(|w| w.own = vec![World::run(UID, 99_999_999, ended(Failed))]).data("d2"), Rule::NoAttemptLeft),
         // A due training waits.
@@ -428,15 +428,15 @@ fn rows() -> Vec<Row> {
         Row("the next candidate run may start", rest().with(two).reserved().with(|w| w.status.reservation.as_mut().unwrap().slots[0].state = modelsync::api::SlotState::Recorded), Rule::ClaimSlots),
         Row("spec changed before a run was created", rest().reserved().edited(), Rule::SkipSlots),
         Row("suspended before a run was created", rest().reserved().suspended(), Rule::SkipSlots),
-        Row("training ended without a run", rest().reserved().edited().passed(), Rule::CloseTraining),
+        Row("training ended without a run", rest().reserved().edited().reconciled(), Rule::CloseTraining),
         Row("an active run without a reservation", rest().with_run(Phase::Active), Rule::UnreservedRunActive),
         // The run is not visible.
         Row("no reply to the create request", rest().reserved().posted(PostState::Unknown), Rule::LookUpRun),
-        Row("run not found, too early to be certain", rest().reserved().posted(PostState::Unknown).looked(None), Rule::AwaitDeadline),
+        Row("run not found, too early to be certain", rest().reserved().posted(PostState::Unknown).looked_up(None), Rule::AwaitDeadline),
         Row("run gone, state of the fence unknown", rest().certainly_gone().with(|w| w.fence = Fence::Unknown), Rule::AwaitDeadline),
         Row("run gone, no fence", rest().certainly_gone().with(|w| w.fence = Fence::Absent), Rule::ClaimSlots),
         Row("run gone for certain", rest().certainly_gone(), Rule::CreateVersion),
-        Row("another object has the run's name", rest().reserved_by("other").looked(Some("ModelSync x")), Rule::NameConflict),
+        Row("another object has the run's name", rest().reserved_by("other").looked_up(Some("ModelSync x")), Rule::NameConflict),
         // The create is refused.
         Row("create refused: quota", rest().reserved().refused(Reason::QuotaExceeded, false), Rule::CreateRefused),
         Row("create refused: policy or permission", rest().reserved().refused(Reason::Forbidden, false), Rule::CreateRefused),
@@ -457,15 +457,15 @@ fn rows() -> Vec<Row> {
         // The training ends.
         Row("the model is better", rest().reserved().ended_with(Succeeded, "0.9").recorded(), Rule::CloseTraining),
         Row("the gate rejects the model", rest().reserved().ended_with(Succeeded, "0.1").recorded(), Rule::CloseTraining),
-        Row("run of the first training ended", new().data("d1").passed().with(|w| w.own = vec![World::run(UID, 1, ended(Succeeded))]), Rule::ReadResults),
-        Row("the verdict is inconclusive, a person must decide", rest().with(ask).reserved().ended_with(Succeeded, "0.9").recorded(), Rule::CloseTraining),
+        Row("run of the first training ended", new().data("d1").reconciled().with(|w| w.own = vec![World::run(UID, 1, ended(Succeeded))]), Rule::ReadResults),
+        Row("the verdict is inconclusive, a person must decide", rest().with(needs_approval).reserved().ended_with(Succeeded, "0.9").recorded(), Rule::CloseTraining),
         Row("the run failed", rest().reserved().ended_with(Failed, "0").recorded(), Rule::CloseTraining),
         Row("the run was cancelled", rest().reserved().ended_with(Cancelled, "0").recorded(), Rule::CloseTraining),
         Row("the model is better, another one is held", rest().manual(hold(&name(1))).reserved().ended_with(Succeeded, "0.9").recorded(), Rule::CloseTraining),
         // After the training.
         Row("stale, reasons answered, nothing better accepted", rest().trained(Succeeded, "0.1").data("d2"), Rule::NoBetterCandidate),
         Row("stale, reasons answered, nothing ever accepted", rest().with(|w| w.status.accepted_version = None).trained(Succeeded, "0.1").data("d2"), Rule::NoBetterCandidate),
-        Row("another value than the rejected one, status of its record not written yet", rest().trained_untold(Succeeded, "0.1").data("d3"), Rule::PublishVersionStatus),
+        Row("another value than the rejected one, status of its record not written yet", rest().trained_unpublished(Succeeded, "0.1").data("d3"), Rule::PublishVersionStatus),
         Row("another value than the rejected one", rest().trained(Succeeded, "0.1").data("d3"), Rule::Reserve),
         Row("a failed training waits", rest().trained(Failed, "0").data("d2"), Rule::BackOff),
         Row("a failed training, the wait is over", rest().trained(Failed, "0").later(2 * MINUTE).data("d2"), Rule::Reserve),
@@ -479,9 +479,9 @@ fn rows() -> Vec<Row> {
         Row("another version is held", rest().with(passed_before).manual(hold(&name(0))).data("d1"), Rule::Fresh),
         Row("another version is held before a poll response", rest().with(passed_before).manual(hold(&name(0))), Rule::AwaitResponse),
         Row("the held version does not exist", rest().manual(hold("nothing")).data("d1"), Rule::Fresh),
-        Row("a version waits for approval", rest().with(ask).trained(Succeeded, "0.9").data("d2"), Rule::NoBetterCandidate),
-        Row("the waiting version is approved", rest().with(ask).trained(Succeeded, "0.9").manual(ManualOverrides { approve: Some(name(2)), ..ManualOverrides::default() }).data("d2"), Rule::Fresh),
-        Row("the waiting version is rejected", rest().with(ask).trained(Succeeded, "0.9").manual(ManualOverrides { reject: Some(name(2)), ..ManualOverrides::default() }).data("d2"), Rule::NoBetterCandidate),
+        Row("a version waits for approval", rest().with(needs_approval).trained(Succeeded, "0.9").data("d2"), Rule::NoBetterCandidate),
+        Row("the waiting version is approved", rest().with(needs_approval).trained(Succeeded, "0.9").manual(ManualOverrides { approve: Some(name(2)), ..ManualOverrides::default() }).data("d2"), Rule::Fresh),
+        Row("the waiting version is rejected", rest().with(needs_approval).trained(Succeeded, "0.9").manual(ManualOverrides { reject: Some(name(2)), ..ManualOverrides::default() }).data("d2"), Rule::NoBetterCandidate),
         // Nothing is polled.
         Row("invalid spec", new().broken(), Rule::InvalidSpec),
         Row("invalid spec after a valid one", rest().broken(), Rule::InvalidSpec),
@@ -518,7 +518,7 @@ fn every_rule_is_reached() {
 }
 
 #[test]
-fn what_is_written_speaks_of_the_generation_decided_on_and_has_words() {
+fn written_conditions_have_the_decided_generation_and_a_message() {
     for Row(name, world, _) in rows() {
         let (status, _) = world.object_after(&world.decide());
         if status == world.status {
@@ -535,7 +535,7 @@ fn what_is_written_speaks_of_the_generation_decided_on_and_has_words() {
     }
 }
 
-/// The transition time tells since when, so it must not move with every pass.
+/// The transition time shows since when a condition holds, so it must not move with every reconcile.
 #[test]
 fn the_same_state_decided_again_leaves_every_condition_as_it_is() {
     for Row(name, mut world, _) in rows() {
@@ -549,9 +549,9 @@ fn the_same_state_decided_again_leaves_every_condition_as_it_is() {
     }
 }
 
-/// A training is told by five writes, whatever comes of it, and whenever the one before was accepted.
+/// Five writes report a training, whatever its outcome, and no matter when the version before was accepted.
 #[test]
-fn end_of_a_training_says_what_the_next_look_says() {
+fn poll_after_the_end_of_a_training_causes_no_further_write() {
     use Outcome::{Cancelled, Failed, Succeeded};
     let just_accepted = |w: &mut World| w.status.accepted_version.as_mut().unwrap().accepted_at = w.now.wall;
     let triggered = || World::at_rest().by_trigger().triggered("now");
@@ -604,18 +604,18 @@ fn waiting_for_metrics_neither_spins_nor_lasts_for_ever() {
         took: Duration::ZERO,
         result,
     };
-    // The question fails as a whole.
-    let failed = PollError { class: PollErrorKind::Malformed, message: "asking panicked".to_owned() };
+    // The poll fails as a whole.
+    let failed = PollError { class: PollErrorKind::Malformed, message: "the poll panicked".to_owned() };
     let failed = polled(&world, Err(failed));
     let unmeasured = world.with(|w| w.memory.record_poll_result(failed.clone()));
     assert!(unmeasured.decide().poll.unwrap().at > unmeasured.now.mono, "not at once");
-    // A run that says no end of its own.
+    // A run that reports no end of its own.
     let mut silent = unmeasured.later(5 * MINUTE);
     let Phase::Ended(ending) = &mut silent.own[0].observed.phase else { panic!("it has ended") };
     ending.finished_at = None;
     assert_eq!(silent.decide().rule, Rule::Judge, "the wait is over");
     silent.memory.unmeasured = None;
-    assert_eq!(silent.decide().rule, Rule::AwaitMetrics, "never asked");
+    assert_eq!(silent.decide().rule, Rule::AwaitMetrics, "never polled");
     let values = BTreeMap::from([("r2".to_owned(), Ok(None))]);
     let measured = polled(&silent, Ok(Arc::new(TrainPollResponse::Measured(run_uid(&name(2)), values))));
     silent.memory.record_poll_result(measured);
@@ -623,7 +623,7 @@ fn waiting_for_metrics_neither_spins_nor_lasts_for_ever() {
 }
 
 #[test]
-fn start_that_lies_ahead_by_a_clocks_mistake_does_not_hold_the_budget_for_ever() {
+fn start_in_the_future_by_a_wrong_clock_does_not_hold_the_budget_for_ever() {
     let mut world = World::at_rest().with(|w| {
         w.spec["budget"] = json!({ "runs": 1, "window": "1h" });
         w.status.budget = serde_json::from_value(json!({ "startedAt": ["2036-01-01T00:00:00Z"] })).unwrap();
@@ -650,14 +650,14 @@ impl World {
 }
 
 #[test]
-fn training_of_which_nothing_was_run_answers_no_reason() {
-    let world = World::at_rest().reserved().edited().passed().passed().data("d2");
+fn training_without_a_run_answers_no_reason() {
+    let world = World::at_rest().reserved().edited().reconciled().reconciled().data("d2");
     assert_eq!(world.decide().rule, Rule::Reserve, "the data is as new as before the edit");
 }
 
 #[test]
-fn predecessors_run_is_looked_at_again_although_no_event_tells_of_its_end() {
-    let world = World::new().with(|w| w.predecessors = vec![World::run(EARLIER, 1, Phase::Active)]).passed();
+fn predecessors_run_is_checked_again_although_no_event_reports_its_end() {
+    let world = World::new().with(|w| w.predecessors = vec![World::run(EARLIER, 1, Phase::Active)]).reconciled();
     let plan = world.decide();
     assert_eq!((plan.rule, plan.wake_up), (Rule::PredecessorRunning, WakeUp::At(world.now.mono + MINUTE)));
 }
@@ -678,7 +678,7 @@ fn version_whose_removal_is_noted_cannot_be_held_any_more() {
 }
 
 #[test]
-fn training_is_decided_without_a_record_only_once_a_look_has_not_found_it() {
+fn training_is_closed_without_a_record_only_once_a_look_up_has_not_found_it() {
     let two = |w: &mut World| w.spec["candidates"] = json!([{ "name": "a" }, { "name": "b" }]);
     let mut world = World::at_rest().with(two).reserved();
     let open = world.status.reservation.as_mut().unwrap();
@@ -692,7 +692,7 @@ fn training_is_decided_without_a_record_only_once_a_look_has_not_found_it() {
 }
 
 #[test]
-fn what_kept_the_operator_from_looking_is_followed_by_a_look_at_once() {
+fn poll_follows_at_once_when_nothing_prevents_it_any_more() {
     let world = World::at_rest().shown("True Operational", "Unknown PredecessorRunning");
     assert_eq!(world.decide().poll.unwrap().at, world.now.mono);
 }

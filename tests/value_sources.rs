@@ -1,5 +1,5 @@
-//! Values that come from servers: what they answer on the wire, and what is made of it. The servers are real ones on
-//! loopback; Git's is Git's own.
+//! Values that come from servers: their responses on the wire, and the values that the operator reads from them. The
+//! servers are real ones on loopback; the one for Git is part of Git.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests fail by panicking")]
 
@@ -20,7 +20,7 @@ use self::support::{
     value_reader::{attributes, read},
 };
 
-/// A server that answers `/<status>` with this status and body, and a port on which nobody listens.
+/// Starts a server that responds to `/<status>` with this status and body; returns its URL.
 async fn server(body: &'static str) -> String {
     let response = move |Path(status): Path<u16>| async move {
         Response::builder()
@@ -39,7 +39,7 @@ async fn server(body: &'static str) -> String {
     base
 }
 
-/// A port that refuses connections. It stays bound, so that nobody else takes it.
+/// The URL of a port that refuses connections. The port stays bound, so that no other process takes it.
 fn closed() -> String {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -84,7 +84,7 @@ async fn http_takes_only_404_and_410_for_absence() {
 }
 
 #[tokio::test]
-async fn http_refuses_a_body_with_two_readings_or_none_and_repeats_nothing_of_it() {
+async fn http_refuses_an_ambiguous_or_malformed_body_and_repeats_nothing_of_it() {
     for (body, problem) in [
         (r#"{"v":"s3cret","v":"2"}"#, "occurs twice"),
         (r#"{"x":1} {"v":"s3cret"}"#, "trailing"),
@@ -99,13 +99,13 @@ async fn http_refuses_a_body_with_two_readings_or_none_and_repeats_nothing_of_it
     let long: &'static str = Box::leak(format!(r#"{{"v":"{}"}}"#, "x".repeat(64 * 1024)).into_boxed_str());
     let base = server(long).await;
     assert_eq!(read(at(&format!("{base}/200"), "$.v")).await.unwrap_err().class, PollErrorKind::TooLarge);
-    // A header is there before the body, but an answer is taken as a whole.
+    // A header arrives before the body, but a response is valid only as a whole.
     let header = json!({ "http": { "url": format!("{base}/200"), "header": "X-Version" } });
     assert_eq!(read(header).await.unwrap_err().class, PollErrorKind::TooLarge);
 }
 
 #[tokio::test]
-async fn http_takes_a_server_that_is_not_there_for_absent_only_where_it_was_told_to() {
+async fn http_takes_a_missing_server_for_absence_only_if_the_source_says_so() {
     let source = |url: &str, absent: bool| {
         read(json!({ "http": { "url": url, "jsonPath": "$.v", "absentWhenUnreachable": absent } }))
     };
@@ -113,7 +113,7 @@ async fn http_takes_a_server_that_is_not_there_for_absent_only_where_it_was_told
         assert_eq!(source(&url, true).await, Ok(None), "{url}");
         assert_eq!(source(&url, false).await.unwrap_err().class, PollErrorKind::NotThere, "{url}");
     }
-    // A resolver that cannot tell does not say that there is no such name.
+    // A temporary failure of the resolver does not mean that the name does not exist.
     assert_eq!(source("http://other.test/", true).await.unwrap_err().class, PollErrorKind::Unreachable);
     let base = server("").await;
     assert_eq!(source(&format!("{base}/500"), true).await.unwrap_err().class, PollErrorKind::Status);
@@ -123,7 +123,7 @@ fn git(url: &str, reference: &str) -> serde_json::Value {
     json!({ "git": { "url": url, "ref": reference } })
 }
 
-/// What a repository with branches and tags says, whatever protocol version its server speaks.
+/// Asserts the values of a repository with branches and tags, for any protocol version of its server.
 async fn assert_refs(server: &GitServer) {
     server.init("models.git");
     let url = server.url("models.git");
@@ -155,12 +155,12 @@ async fn assert_refs(server: &GitServer) {
 }
 
 #[tokio::test]
-async fn git_tells_the_commit_of_branches_and_tags() {
+async fn git_returns_the_commit_of_branches_and_tags() {
     assert_refs(&GitServer::start().await).await;
 }
 
 #[tokio::test]
-async fn git_reads_what_a_server_of_the_old_protocol_tells() {
+async fn git_reads_from_a_server_of_the_old_protocol() {
     assert_refs(&GitServer::start_old().await).await;
 }
 
@@ -176,7 +176,7 @@ async fn git_takes_neither_a_missing_repository_nor_another_server_for_an_absent
     tokio::spawn(async move { axum::serve(listener, page).await.unwrap() });
     let failure = read(git(&url, "main")).await.unwrap_err();
     assert_eq!(failure.class, PollErrorKind::Malformed, "{}", failure.message);
-    assert!(failure.message.contains("not the answer of a Git server"), "{}", failure.message);
+    assert!(failure.message.contains("not the response of a Git server"), "{}", failure.message);
     assert_eq!(read(git(&closed(), "main")).await.unwrap_err().class, PollErrorKind::NotThere);
 }
 
@@ -187,8 +187,8 @@ async fn literal_is_itself() {
 }
 
 #[tokio::test]
-async fn all_makes_one_value_of_several_and_asks_their_servers_at_once() {
-    // Each answers only once both are asked.
+async fn all_makes_one_value_of_several_and_reads_from_their_servers_at_once() {
+    // Each responds only once both have received a request.
     let both = std::sync::Arc::new(tokio::sync::Barrier::new(2));
     let response = move |Path(name): Path<String>| async move {
         both.wait().await;

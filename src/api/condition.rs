@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::reason::Reason;
 
-/// The conditions that this operator writes. The list is ours alone.
+/// The conditions that this operator writes. No other controller writes into the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[schemars(inline)]
 pub enum ConditionType {
-    /// The operator can do its job for this object. What kstatus, Helm and Flux wait for.
+    /// The operator can do its job for this object. kstatus, Helm and Flux wait for it.
     Ready,
     /// Desired and actual agree.
     InSync,

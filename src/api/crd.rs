@@ -1,4 +1,4 @@
-//! The CustomResourceDefinitions as they are shipped: what kube-derive makes, mended where it cannot. No IO.
+//! The CustomResourceDefinitions as shipped: the output of kube-derive, with what the macro cannot express. No IO.
 
 use kube::CustomResourceExt;
 use serde_json::{Map, Value, json};
@@ -16,12 +16,12 @@ const MAX_ANNOTATION: usize = 64 * 1024;
 pub fn all() -> Vec<Value> {
     [ModelSync::crd(), ModelTrain::crd(), ModelVersion::crd()]
         .iter()
-        .map(|crd| mended(serde_json::to_value(crd)))
+        .map(|crd| completed(serde_json::to_value(crd)))
         .collect()
 }
 
-/// A derived CRD with what the derive macro cannot express.
-fn mended(derived: Result<Value, serde_json::Error>) -> Value {
+/// Adds to a derived CRD what the derive macro cannot express.
+fn completed(derived: Result<Value, serde_json::Error>) -> Value {
     let mut crd = derived.unwrap_or_default();
     if let Some(versions) = crd.pointer_mut("/spec/versions").and_then(Value::as_array_mut) {
         for version in versions {
@@ -29,7 +29,7 @@ fn mended(derived: Result<Value, serde_json::Error>) -> Value {
             drop_nulls(schema);
             bound_maps(schema);
             shorten_members(schema);
-            // Without a status a fresh object counts as ready for every waiter.
+            // Without a status, every tool that waits for readiness would count a new object as ready.
             let observed = schema.pointer("/properties/status/properties/observedGeneration").is_some();
             if let Some(status) = schema.pointer_mut("/properties/status").and_then(Value::as_object_mut)
                 && observed
@@ -41,8 +41,8 @@ fn mended(derived: Result<Value, serde_json::Error>) -> Value {
     crd
 }
 
-/// `Option<T>` comes out as nullable, which would turn an explicit null into a value that decides something.
-/// `creationTimestamp` alone stays so: tools write `creationTimestamp: null` into templates.
+/// Removes `nullable`, which the derive macro sets for `Option<T>`: an explicit null would be a value of its own.
+/// `creationTimestamp` alone keeps it: tools write `creationTimestamp: null` into templates.
 fn drop_nulls(schema: &mut Value) {
     match schema {
         Value::Object(object) => {
@@ -61,8 +61,8 @@ fn drop_nulls(schema: &mut Value) {
     }
 }
 
-/// What stands in an entry of a source's `all` is described where it stands alone: said once more for each place that has a
-/// source, it would make the CRD too large to apply.
+/// Removes the descriptions of the entries of a source's `all`: they are the same as those of a single source, and repeated
+/// at each place that has a source they would make the CRD too large to apply.
 fn shorten_members(schema: &mut Value) {
     match schema {
         Value::Object(object) => {
@@ -81,7 +81,7 @@ fn shorten_members(schema: &mut Value) {
     }
 }
 
-/// Takes the descriptions off a schema and all below it. A property that is called `description` stays: it is an object.
+/// Removes the descriptions of a schema and of everything below it. A property that is called `description` stays: it is an object.
 fn drop_descriptions(schema: &mut Value) {
     match schema {
         Value::Object(object) => {
@@ -93,7 +93,7 @@ fn drop_descriptions(schema: &mut Value) {
     }
 }
 
-/// Values of maps of text have no bound of their own in the types.
+/// Bounds the values of maps of text: the types have no bound of their own for them.
 fn bound_maps(schema: &mut Value) {
     if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
         for (name, property) in properties {
@@ -113,7 +113,7 @@ fn bound_maps(schema: &mut Value) {
     }
 }
 
-/// Bounds come out as `0.0`; Kubernetes writes them back as `0`, which every differ would show.
+/// Writes bounds as `0` instead of `0.0`: Kubernetes returns `0`, and a diff tool would show the difference.
 fn whole_numbers(object: &mut Map<String, Value>) {
     for key in ["minimum", "maximum"] {
         if let Some(bound) = object.get(key).and_then(Value::as_f64) {

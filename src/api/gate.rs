@@ -1,4 +1,4 @@
-//! How a training's candidates are judged. Wire types, no IO.
+//! The gate: rules for the candidates of a training, and their results. Wire types, no IO.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;

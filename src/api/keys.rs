@@ -1,22 +1,22 @@
-//! Names that tie our objects together: API group, labels, annotations. No IO.
+//! The API group, and the keys of labels and annotations. No IO.
 
 /// API group of every kind of this operator.
 pub const GROUP: &str = "automl.cloudai.kubeflow.org";
 /// Served and stored version.
 pub const VERSION: &str = "v1alpha1";
-/// `apiVersion` of our kinds.
+/// `apiVersion` of the operator's kinds.
 pub const API_VERSION: &str = "automl.cloudai.kubeflow.org/v1alpha1";
 
 /// Field manager of every write, and `reportingController` of events.
 pub const MANAGER: &str = "modelsync";
 
-/// Annotation on our objects: a new value means "ask now, forget backoff and settle".
+/// Annotation on an object: a new value means "poll now, and end backoff and settle".
 pub const TRIGGER: &str = "automl.cloudai.kubeflow.org/trigger";
 
-/// Annotation on our objects: the name of a run of theirs that is to be ended.
+/// Annotation on an object: the name of its run that the operator stops.
 pub const CANCEL: &str = "automl.cloudai.kubeflow.org/cancel";
 
-/// Annotation on a ModelTrain: the version that it is to stand for, for as long as the annotation says so.
+/// Annotation on a ModelTrain: the version that it holds, for as long as the annotation is set.
 pub const HOLD: &str = "automl.cloudai.kubeflow.org/hold";
 
 /// Annotation on a ModelTrain: the version that a person accepts.
@@ -25,13 +25,13 @@ pub const APPROVE: &str = "automl.cloudai.kubeflow.org/approve";
 /// Annotation on a ModelTrain: the version that a person does not accept.
 pub const REJECT: &str = "automl.cloudai.kubeflow.org/reject";
 
-/// Annotation on our objects: why they are suspended. Shown, and nothing else.
+/// Annotation on an object: why it is suspended. The operator only shows it.
 pub const SUSPEND_REASON: &str = "automl.cloudai.kubeflow.org/suspend-reason";
 
-/// Annotation on our objects: the value of a trigger that may start a run outside every window.
+/// Annotation on an object: the value of a trigger that may start a run outside every window.
 pub const OVERRIDE_WINDOW: &str = "automl.cloudai.kubeflow.org/override-window";
 
-/// Label on a run: uid of the object that it was made for. Every run of ours carries it; it selects our watches.
+/// Label on a run: uid of the object that it was made for. Every run of the operator has it; the watches select by it.
 pub const OWNER_UID: &str = "automl.cloudai.kubeflow.org/owner-uid";
 /// Label on a run: kind of the object that it was made for.
 pub const OWNER_KIND: &str = "automl.cloudai.kubeflow.org/owner-kind";
@@ -41,17 +41,17 @@ pub const OWNER_NAME: &str = "automl.cloudai.kubeflow.org/owner-name";
 pub const ATTEMPT: &str = "automl.cloudai.kubeflow.org/attempt";
 /// Label on a run: the candidate that it is for.
 pub const CANDIDATE: &str = "automl.cloudai.kubeflow.org/candidate";
-/// Annotation on a run: digest of the target that it is to bring about.
+/// Annotation on a run: digest of its target.
 pub const TARGET: &str = "automl.cloudai.kubeflow.org/target";
 /// Annotation on a run: `metadata.generation` of the object that it was made from.
 pub const GENERATION: &str = "automl.cloudai.kubeflow.org/generation";
 /// Annotation on a run: RFC 3339 moment after which the fence refuses its creation.
 pub const NOT_AFTER: &str = "automl.cloudai.kubeflow.org/not-after";
 
-/// Annotation on a run: why the operator ended it.
+/// Annotation on a run: why the operator stopped it.
 pub const STOPPED: &str = "automl.cloudai.kubeflow.org/stopped";
 
-/// Prefix of every key of ours; templates may not set such labels or annotations.
+/// Prefix of every key of the operator; templates may not set such labels or annotations.
 pub const KEY_PREFIX: &str = "automl.cloudai.kubeflow.org/";
 
 /// Name of the admission policy (and of its binding) that refuses late creates.

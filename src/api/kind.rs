@@ -1,4 +1,4 @@
-//! The kinds whose objects are reconciled: what the code that serves all of them must know. No logic, no IO.
+//! The reconciled kinds, as a trait for code that handles all of them. No logic, no IO.
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -9,15 +9,15 @@ use super::{
     train_status::ModelTrainStatus,
 };
 
-/// A kind of this API group that has a spec of the user's and a status of ours.
+/// A kind of this API group with a spec, which users write, and a status, which the operator writes.
 pub trait Kind: Send + Sync + 'static {
-    /// Its name.
+    /// Name of the kind.
     const KIND: &'static str;
-    /// Its name in URLs.
+    /// Plural name in URLs.
     const PLURAL: &'static str;
-    /// What the user wants.
+    /// Type of the spec.
     type Spec: DeserializeOwned + Send + Sync;
-    /// What the operator knows and has done.
+    /// Type of the status.
     type Status: Serialize + DeserializeOwned + Default + Clone + PartialEq + Send + Sync;
 }
 

@@ -28,7 +28,7 @@ pub use gate::{Best, Direction, Gate, GateRule, OnUndecided, Over, RuleReport, V
 pub use kind::Kind;
 pub use model_sync::{Compare, DeletionPolicy, ModelSync, ModelSyncSpec, ParameterMapping, Serves, UnmappedParameters};
 pub use model_train::{
-    Budget, Candidate, FromAccepted, FromContext, MetricValue, Metrics, MetricsFrom, ModelTrain, ModelTrainSpec,
+    Budget, Candidate, FromAccepted, FromContext, MetricValue, MetricsFrom, MetricsSpec, ModelTrain, ModelTrainSpec,
     TrainParameter, TrainSettle,
 };
 pub use model_version::{
@@ -40,10 +40,7 @@ pub use reason::Reason;
 pub use request::{CertificateAuthority, HeaderFrom, KeyRef, Request, ServiceAccountToken};
 pub use retry::{Repeat, Retry, Settle};
 pub use run_spec::{RunSpec, Templates};
-pub use source::{
-    ConfigMapKey, GitSource, HttpSource, MlflowSource, ModelTrainSource, NamedSource, ObjectField, PrometheusSource,
-    SingleSource, Source, TrainSelect, VersionField,
-};
+pub use source::{NamedSource, SingleSource, Source, TrainSelect, VersionField};
 pub use status::{
     ActiveRun, LastRun, ModelSyncStatus, Outcome, Output, Reservation, RunSlot, Serving, SuccessfulRun, Target,
 };

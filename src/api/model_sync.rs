@@ -34,7 +34,7 @@ run_spec! {
     )]
     #[serde(rename_all = "camelCase")]
     #[x_kube(
-        validation = Rule::new("has(self.needsSyncUrl) || has(self.compare)").message("spec.needsSyncUrl is missing: set it to the http or https URL of the endpoint that answers whether a sync is needed, or set spec.compare to compare two values"),
+        validation = Rule::new("has(self.needsSyncUrl) || has(self.compare)").message("spec.needsSyncUrl is missing: set it to the http or https URL of the endpoint that says whether a sync is needed, or set spec.compare to compare two values"),
         validation = Rule::new("!(has(self.needsSyncUrl) && has(self.compare))").message("spec.needsSyncUrl and spec.compare are both set: keep one of them"),
         validation = Rule::new("!has(self.request) || has(self.needsSyncUrl)").message("spec.request is for spec.needsSyncUrl: a source of spec.compare has a request of its own"),
     )]

@@ -65,7 +65,7 @@ run_spec! {
 
         /// Where the operator reads the metrics that the gate evaluates.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub metrics: Option<Box<Metrics>>,
+        pub metrics: Option<Box<MetricsSpec>>,
 
         /// Rules that a candidate must pass to be accepted. Without a gate, every run that succeeds passes.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -92,12 +92,12 @@ run_spec! {
     }
 }
 
-/// A parameter of the training's runs. Exactly one of `value`, `fromInput`, `fromContext`, `fromAccepted` and `fromAnswer`
+/// A parameter of the training's runs. Exactly one of `value`, `fromInput`, `fromContext`, `fromAccepted` and `fromResponse`
 /// gives its value.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("[has(self.value), has(self.fromInput), has(self.fromContext), has(self.fromAccepted), has(self.fromAnswer)].filter(x, x).size() == 1").message("a parameter needs exactly one of value, fromInput, fromContext, fromAccepted and fromAnswer"),
+    validation = Rule::new("[has(self.value), has(self.fromInput), has(self.fromContext), has(self.fromAccepted), has(self.fromResponse)].filter(x, x).size() == 1").message("a parameter needs exactly one of value, fromInput, fromContext, fromAccepted and fromResponse"),
     validation = Rule::new("!has(self.field) || has(self.fromInput)").message("field is for fromInput: the attribute of the input's source that is meant"),
 )]
 pub struct TrainParameter {
@@ -125,7 +125,7 @@ pub struct TrainParameter {
     /// Name of a parameter in the response of `spec.freshness.needsTrainUrl`. Empty if no response has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
-    pub from_answer: Option<String>,
+    pub from_response: Option<String>,
 }
 
 /// A fact about the training: `Version` (name of the run and of its ModelVersion), `Attempt` (number of the training),
@@ -180,7 +180,7 @@ pub struct Candidate {
     validation = Rule::new("!has(self.from) || !has(self.values)").message("spec.metrics.from and spec.metrics.values are both set: keep one of them"),
     validation = Rule::new("!has(self.wait) || has(self.values)").message("spec.metrics.wait is for values: results are final when a run ends"),
 )]
-pub struct Metrics {
+pub struct MetricsSpec {
     /// `Results` (default): the run's own results. Numeric results of a PipelineRun are metrics. A Job writes a JSON object
     /// such as `{"metrics": {"r2": 0.8}}` as its termination message.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -38,23 +38,23 @@ macro_rules! reasons {
 reasons! {
     /// The operator watches the object and can do its job.
     Operational,
-    /// The object is new or was changed, and its endpoint has not answered yet.
-    AwaitingFirstAnswer,
+    /// The object is new or was changed, and there is no poll result yet.
+    AwaitingFirstResponse,
     /// The endpoint says that nothing needs to be done.
     UpToDate,
-    /// A run is on its way.
+    /// A run is active.
     RunActive,
-    /// A run succeeded, but the endpoint still says that a sync is needed (or has not been asked since).
+    /// A run succeeded, but the endpoint still says that a sync is needed (or has not been polled since).
     AwaitingEffect,
     /// A run failed; the same target waits before it is tried again.
     BackingOff,
     /// The last run did not succeed.
     RunFailing,
-    /// The endpoint gives no usable answer.
+    /// Polls of the endpoint fail.
     EndpointFailing,
     /// A value that is compared cannot be read.
     SourceFailing,
-    /// There is nothing desired yet: the desired value of `spec.compare` does not exist.
+    /// There is no desired value yet: the desired value of `spec.compare` does not exist.
     DesiredUnknown,
     /// Runs for the same target failed too often in a row.
     RetriesExhausted,
@@ -66,13 +66,13 @@ reasons! {
     Suspended,
     /// A run of a deleted object of the same name has not ended yet.
     PredecessorRunning,
-    /// The spec cannot be carried out; the message names the field and the remedy.
+    /// The spec is invalid; the message names the field and the remedy.
     InvalidSpec,
     /// The API server refused the run as invalid.
     RunRefused,
     /// Something else owns the name of the run.
     NameConflict,
-    /// Every number of an attempt is used up.
+    /// All attempt numbers are used up.
     NoAttemptLeft,
     /// The run's kind is not installed in this cluster.
     RunKindMissing,
@@ -88,7 +88,7 @@ reasons! {
     InternalError,
     /// The accepted model is fresh.
     Fresh,
-    /// There is no accepted version, and nothing asks for one yet.
+    /// There is no accepted version, and no reason for a training yet.
     NotDue,
     /// The model is stale. A training answered the reasons and accepted nothing better than the accepted version.
     NoBetterCandidate,
@@ -120,9 +120,9 @@ reasons! {
     Best,
     /// The version passed the gate, and another one of its training is better.
     NotBest,
-    /// The version is the best of its training, and not better than what there was.
+    /// The version is the best of its training, and not better than the earlier version.
     NotImproved,
-    /// The version cannot be compared: what there was lacks the metric.
+    /// The version cannot be compared: the earlier version lacks the metric.
     Incomparable,
     /// A rule of the gate does not hold for the version.
     GateFailed,
@@ -136,7 +136,7 @@ reasons! {
     Served,
     /// No ModelSync serves the version any more.
     NotServed,
-    /// Something else stands under the name of a record.
+    /// Another object has the name of a record.
     RecordConflict,
     /// Event: a training was started.
     TrainingStarted,
@@ -150,7 +150,7 @@ reasons! {
     RunSucceeded,
     /// Event: a run ended without success.
     RunFailed,
-    /// Event: a run is being ended before its time.
+    /// Event: the operator is stopping a run.
     RunStopped,
 }
 

@@ -1,4 +1,4 @@
-//! How a URL is asked: deadline, headers, certificates, tokens. Wire types, no IO.
+//! How the operator requests a URL: timeout, headers, certificates, tokens. Wire types, no IO.
 
 use kube::{KubeSchema, core::Duration};
 use schemars::JsonSchema;

@@ -1,4 +1,4 @@
-//! When the same thing is run again. Wire types, no IO.
+//! When the same target runs again. Wire types, no IO.
 
 use kube::{KubeSchema, core::Duration};
 use schemars::JsonSchema;

@@ -1,8 +1,8 @@
-//! The fields of a spec that say how runs are made, bounded, repeated and kept. A ModelSync and a ModelTrain have the same
-//! ones. Wire types, no IO.
+//! The fields of a spec that say how runs are made, bounded, repeated and kept. A ModelSync and a ModelTrain have the
+//! same ones. Wire types, no IO.
 //!
-//! A macro adds these fields to both specs. `#[serde(flatten)]` of one struct would buffer them at every poll, and a message
-//! about a field that cannot be read would not name the field any more.
+//! A macro adds these fields to both specs. `#[serde(flatten)]` of one struct would buffer them whenever a spec is
+//! parsed, and an error message about an invalid field would no longer name the field.
 
 use kube::core::Duration;
 

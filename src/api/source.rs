@@ -1,6 +1,6 @@
 //! Value sources: one vocabulary for every place where an object names a value. Wire types, no IO.
 
-use kube::KubeSchema;
+use kube::{KubeSchema, core::Rule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -12,12 +12,82 @@ pub const MAX_VALUE: usize = 1024;
 /// Largest `candidates` attribute of the source `modelTrain`, in bytes.
 pub const MAX_CANDIDATES: usize = 8 * 1024;
 
+/// Calls the macro `$each` with every value source: its docs, its field, its name on the wire and its type. A new source
+/// adds its lines here; the file of `source/` that implements it follows from the type.
+macro_rules! each_source {
+    ($each:ident) => {
+        $each! {
+            /// A fixed value, at most 1024 characters.
+            #[schemars(length(max = 1024))]
+            literal "literal": String,
+
+            /// A key of a ConfigMap in this namespace.
+            config_map_key_ref "configMapKeyRef": ConfigMapKey,
+
+            /// A field of an object in this namespace. The operator needs permission to read the kind.
+            object_field "objectField": ObjectField,
+
+            /// The accepted version, or the last training, of a ModelTrain in this namespace.
+            model_train "modelTrain": ModelTrainSource,
+
+            /// A field of a JSON response, or a response header, of a URL.
+            http "http": Box<HttpSource>,
+
+            /// The commit of a branch, a tag or another ref of a Git repository.
+            git "git": Box<GitSource>,
+
+            /// A version of a model in an MLflow registry.
+            mlflow "mlflow": Box<MlflowSource>,
+
+            /// The result of a Prometheus query.
+            prometheus "prometheus": Box<PrometheusSource>,
+        }
+    };
+}
+
+pub(crate) use each_source;
+
+macro_rules! declare {
+    ($($(#[$attribute:meta])* $field:ident $name:literal: $type:ty,)+) => {
+        /// A source of one value. Exactly one member is set, or none beside `all`.
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+        #[serde(rename_all = "camelCase")]
+        pub struct SingleSource {
+            $(
+                $(#[$attribute])*
+                #[serde(default, skip_serializing_if = "Option::is_none")]
+                pub $field: Option<$type>,
+            )+
+        }
+
+        /// The sources of one value by their names on the wire, in the order of the reference.
+        pub const NAMES: &[&str] = &[$($name),+];
+    };
+}
+
+each_source!(declare);
+
+/// The rule that exactly one source is set: one of [`NAMES`], or one of `more`.
+fn exactly_one(subject: &str, more: &[&str]) -> Rule {
+    let names = [NAMES, more].concat();
+    let set: Vec<_> = names.iter().map(|name| format!("has(self.{name})")).collect();
+    Rule::new(format!("[{}].filter(x, x).size() == 1", set.join(", ")))
+        .message(format!("{subject} needs exactly one of {}", listed(&names)).as_str())
+}
+
+/// Names as a sentence lists them: `a, b and c`.
+pub fn listed(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [only] => (*only).to_owned(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
 /// Where the operator reads a value: exactly one of the members.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("[has(self.literal), has(self.configMapKeyRef), has(self.objectField), has(self.modelTrain), has(self.http), has(self.git), has(self.mlflow), has(self.prometheus), has(self.all)].filter(x, x).size() == 1").message("a source needs exactly one of literal, configMapKeyRef, objectField, modelTrain, http, git, mlflow, prometheus and all"),
-)]
+#[x_kube(validation = exactly_one("a source", &["all"]))]
 pub struct Source {
     /// A single source.
     #[serde(flatten)]
@@ -29,43 +99,10 @@ pub struct Source {
     pub all: Vec<NamedSource>,
 }
 
-/// A source of one value. Exactly one member is set, or none beside `all`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct SingleSource {
-    /// A fixed value, at most 1024 characters.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1024))]
-    pub literal: Option<String>,
-    /// A key of a ConfigMap in this namespace.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub config_map_key_ref: Option<ConfigMapKey>,
-    /// A field of an object in this namespace. The operator needs permission to read the kind.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub object_field: Option<ObjectField>,
-    /// The accepted version, or the last training, of a ModelTrain in this namespace.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model_train: Option<ModelTrainSource>,
-    /// A field of a JSON response, or a response header, of a URL.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub http: Option<Box<HttpSource>>,
-    /// The commit of a branch, a tag or another ref of a Git repository.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub git: Option<Box<GitSource>>,
-    /// A version of a model in an MLflow registry.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mlflow: Option<Box<MlflowSource>>,
-    /// The result of a Prometheus query.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prometheus: Option<Box<PrometheusSource>>,
-}
-
 /// One of several sources.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("[has(self.literal), has(self.configMapKeyRef), has(self.objectField), has(self.modelTrain), has(self.http), has(self.git), has(self.mlflow), has(self.prometheus)].filter(x, x).size() == 1").message("an entry of all needs exactly one of literal, configMapKeyRef, objectField, modelTrain, http, git, mlflow and prometheus"),
-)]
+#[x_kube(validation = exactly_one("an entry of all", &[]))]
 pub struct NamedSource {
     /// Name of the value in the JSON object, and before the dot in the names of its attributes: 1 to 63 letters, digits,
     /// `-` and `_`.

@@ -250,7 +250,7 @@ pub struct LastRun {
     pub outputs: Vec<Output>,
 }
 
-/// A named text that a run gave out.
+/// A named result of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
     /// Name of the result.

@@ -1,4 +1,4 @@
-//! What runs are made from. Wire types, no IO.
+//! Templates of runs. Wire types, no IO.
 
 use std::collections::BTreeMap;
 

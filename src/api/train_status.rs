@@ -373,7 +373,7 @@ pub struct LastVerdict {
     pub rules: Vec<RuleReport>,
 }
 
-/// A reason that a training has answered, and that has not been seen to be false since.
+/// A reason that a training has answered, and that has been true at every evaluation since.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AnsweredReason {

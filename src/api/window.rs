@@ -1,4 +1,4 @@
-//! When runs may be started. Wire types, no IO.
+//! When runs may start. Wire types, no IO.
 
 use jiff::Timestamp;
 use kube::{KubeSchema, core::Duration};

@@ -26,7 +26,7 @@ use crate::{
         legacy_runs::LegacyRuns,
         objects::LiveObjects,
         referenced::Referenced,
-        store::{Followers, ModelVersions, Objects, Runs},
+        store::{Followers, ModelVersions, Objects, Runs, StoreView},
         versions::Versions,
     },
     lineage::Lineage,
@@ -47,13 +47,13 @@ pub(super) struct Components {
     pub(super) versions: Arc<ModelVersions>,
     pub(super) fence: FenceState,
     pub(super) leadership: Leadership,
-    /// Namespace and name of the Lease, as a metric's label has them; empty without an election.
+    /// Namespace and name of the Lease, as a label of a metric; empty without an election.
     pub(super) lease: String,
     pub(super) lineage: Lineage,
     pub(super) metrics: Arc<Metrics>,
 }
 
-/// What the controllers of both kinds are made with.
+/// What the controllers of both kinds share.
 struct Shared {
     clock: Arc<Clock>,
     runs: RunEffects,
@@ -109,6 +109,14 @@ impl Components {
         let lease = lease.map_or_else(String::new, |lease| format!("{}/{}", lease.namespace, lease.name));
         let Shared { runs, versions, fence, leadership, .. } = shared;
         Ok((Self { syncs, trains, runs: runs.runs, versions, fence, leadership, lease, lineage, metrics }, changes))
+    }
+}
+
+impl Components {
+    /// A read-only view of what the watches have shown, for pages. `scopes` watches feed each kind.
+    pub(super) fn store_view(&self, scopes: usize) -> StoreView {
+        let (syncs, trains) = (self.syncs.objects.clone(), self.trains.objects.clone());
+        StoreView::new(syncs, trains, self.versions.clone(), self.runs.clone(), scopes)
     }
 }
 
@@ -182,7 +190,7 @@ fn run_effects(
     }
 }
 
-/// The beginning of every nonce of this process: random, because a pid or a start time may come back after a restart.
+/// The beginning of every nonce of this process. Random, because a pid or a start time may repeat after a restart.
 fn process_id() -> String {
     use std::hash::{BuildHasher, RandomState};
     // Each RandomState is seeded by the operating system.

@@ -4,7 +4,7 @@ use tokio::sync::watch;
 
 use super::components::Components;
 
-/// Begins and ends terms as the election says, for ever.
+/// Begins and ends terms as the election decides, for ever.
 pub(super) fn follow_leadership(components: &Components) -> impl Future<Output = ()> + use<> {
     let mut changes: watch::Receiver<bool> = components.leadership.changes();
     let (syncs, trains) = (components.syncs.controller.clone(), components.trains.controller.clone());

@@ -25,7 +25,7 @@ use self::{
 };
 pub use self::{
     error::Error,
-    settings::{Election, Settings},
+    settings::{ElectionSettings, Settings},
 };
 use crate::{
     clock::Clock,
@@ -38,23 +38,23 @@ use crate::{
     telemetry::health::{self, Pages},
 };
 
-/// How long a stop waits for lineage events that are on their way.
+/// How long a stop waits for the lineage events that are queued or in flight.
 const LINEAGE_AT_STOP: Duration = Duration::from_secs(1);
-/// How often the fence is looked up.
+/// How often the fence is read.
 const FENCE_EVERY: Duration = Duration::from_mins(1);
 
 /// A running controller.
 pub struct Operator {
     stop: CancellationToken,
     tasks: TaskTracker,
-    /// Outlives the other tasks: the lease is released when nothing is written any more.
+    /// The campaign outlives the other tasks: it releases the lease after the last write.
     campaign: (CancellationToken, TaskTracker),
     leadership: Leadership,
     lineage: Lineage,
     address: SocketAddr,
 }
 
-/// Where the API server is: inside a cluster its account, else `KUBECONFIG`.
+/// The configuration of the API server: `KUBECONFIG` if set, else the in-cluster account, else the default kubeconfig.
 pub async fn cluster_config() -> Result<Config, Error> {
     if std::env::var_os("KUBECONFIG").is_none()
         && let Ok(config) = Config::incluster()
@@ -70,7 +70,7 @@ impl Operator {
         Self::start_guarded(settings, config, clock, Safeguards::default()).await
     }
 
-    /// The same with safeguards that a test has chosen.
+    /// The same, with safeguards that a test chooses.
     #[doc(hidden)]
     pub async fn start_guarded(
         settings: Settings,
@@ -87,7 +87,7 @@ impl Operator {
         let (syncs, trains) = (&components.syncs, &components.trains);
         let sources = forward_source_changes(changes, syncs.controller.clone(), trains.controller.clone());
         tasks.spawn(stop.clone().run_until_cancelled_owned(sources));
-        // The fence is looked up before the first decision: an object with a lost run would have to wait for it.
+        // Read the fence before the first decision: an object with a lost run would otherwise have to wait for it.
         components.fence.refresh(&clients).await;
         let fence = watch_fence(components.fence.clone(), clients.clone(), clock.clone());
         tasks.spawn(stop.clone().run_until_cancelled_owned(fence));
@@ -108,7 +108,7 @@ impl Operator {
         Ok(Self { stop, tasks, campaign, leadership, lineage: components.lineage, address })
     }
 
-    /// Where health and metrics are served.
+    /// The address of the health and metrics pages.
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
@@ -118,12 +118,12 @@ impl Operator {
         self.leadership.leads()
     }
 
-    /// Tells of every change of who leads, as far as this replica is concerned.
+    /// Receives every change of this replica's leadership.
     pub fn leadership(&self) -> watch::Receiver<bool> {
         self.leadership.changes()
     }
 
-    /// Finishes the passes that are under way, ends every task and releases the lease.
+    /// Finishes the active reconciles, ends every task and releases the lease.
     pub async fn stop(self) {
         self.stop.cancel();
         self.tasks.wait().await;
@@ -133,7 +133,7 @@ impl Operator {
     }
 }
 
-/// Runs the controller until the process is told to stop.
+/// Runs the controller until the process receives a stop signal.
 pub async fn run(settings: Settings) -> Result<(), Error> {
     let config = cluster_config().await?;
     let operator = Operator::start(settings, &config, Clock::system()).await?;

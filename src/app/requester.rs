@@ -1,4 +1,4 @@
-//! Builds what sends the requests whose URLs come from objects. IO: looks up the API server's addresses.
+//! Builds the client for requests whose URLs come from objects. IO: resolves the API server's addresses.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -11,18 +11,18 @@ use crate::{
     clock::Clock,
     kube_io::{client::Clients, credentials::ApiCredentials},
     source::{
-        http::{GuardedClient, Setup, SetupError},
+        http::{ClientSetupError, GuardedClient, Setup},
         request::Requester,
     },
 };
 
-/// Sends the requests whose URLs come from objects.
+/// Builds the client for requests whose URLs come from objects.
 pub(super) async fn requester(
     settings: &Settings,
     config: &Config,
     clients: &Clients,
     clock: &Arc<Clock>,
-) -> Result<Requester, SetupError> {
+) -> Result<Requester, ClientSetupError> {
     let mut addresses = settings.addresses.clone();
     addresses.api_server.extend(api_server_addresses(config).await);
     let setup = Setup::system(clock.clone(), addresses, settings.cluster_domain.clone(), settings.max_polls);
@@ -30,7 +30,8 @@ pub(super) async fn requester(
     Ok(Requester::new(GuardedClient::new(setup)?, Arc::new(credentials)))
 }
 
-/// Addresses that endpoints must not have: a question sent there would carry the operator into its own API server.
+/// Addresses that endpoints must not have: through a poll to them, a tenant could make the operator call its own API
+/// server.
 async fn api_server_addresses(config: &Config) -> Vec<IpAddr> {
     let url = Url::parse(&config.cluster_url.to_string()).ok();
     let target = url

@@ -1,19 +1,17 @@
-//! How the controller is to run, and what follows from it. No IO but reading the host's name.
+//! Settings of the controller, and values derived from them. No IO but reading the host's name.
 
 use std::{net::SocketAddr, time::Duration};
 
 use kube::Config;
 
-use crate::{
-    kube_io::lease::LeaseSettings, lineage::settings::Settings as LineageSettings, source::address::AddressRules,
-};
+use crate::{kube_io::lease::LeaseSettings, lineage::settings::LineageSettings, source::address::AddressRules};
 
-/// How the controller is to run.
+/// Settings of the controller.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Namespaces to look after; none = all.
+    /// Namespaces to watch; none = all.
     pub namespaces: Vec<String>,
-    /// Label selector of the objects to look after; empty = all.
+    /// Label selector of the objects to manage; empty = all.
     pub selector: String,
     /// Address of health and metrics pages.
     pub listen: SocketAddr,
@@ -23,31 +21,31 @@ pub struct Settings {
     pub cluster_domain: String,
     /// Minimum age of a finished run before it is deleted.
     pub min_run_age: Duration,
-    /// Requests of questions under way at once.
+    /// Maximum number of poll requests in flight.
     pub max_polls: usize,
     /// The election to take part in; without one, this replica leads.
-    pub lease: Option<Election>,
-    /// Who is told of runs.
+    pub lease: Option<ElectionSettings>,
+    /// The lineage service that receives events about runs; `None` = none are sent.
     pub lineage: Option<LineageSettings>,
 }
 
-/// Which lease replicas take turns by.
+/// The Lease by which replicas elect the leader.
 #[derive(Clone, Debug)]
-pub struct Election {
+pub struct ElectionSettings {
     /// Name of the Lease.
     pub name: String,
     /// Namespace of the Lease; default: the operator's own.
     pub namespace: Option<String>,
-    /// How long it holds without being renewed.
+    /// How long it is valid without a renewal.
     pub duration: Duration,
 }
 
-/// The namespaces that watches are made for; `None` stands for all.
+/// The namespaces to watch; `None` means all.
 pub(super) fn scopes(settings: &Settings) -> Vec<Option<String>> {
     if settings.namespaces.is_empty() { vec![None] } else { settings.namespaces.iter().cloned().map(Some).collect() }
 }
 
-/// The lease of this replica's election. The holder's name tells which pod it is, and differs for every process in it.
+/// The lease of this replica's election. The holder's identity names the pod and differs for every process in it.
 pub(super) fn lease_settings(settings: &Settings, config: &Config, process: &str) -> Option<LeaseSettings> {
     let election = settings.lease.as_ref()?;
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "modelsync".to_owned());

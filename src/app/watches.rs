@@ -36,9 +36,10 @@ pub(super) fn start_watches(
     let reads = || (clients.reads.clone(), clock.clone());
     for namespace in scopes(settings) {
         let path = namespace.as_deref();
-        // A ModelTrain goes by what its records say of ModelSyncs that may not be listed yet.
+        // Until ModelSyncs are listed, a ModelTrain relies on what its records say about them. It is woken once they
+        // are.
         let sink = ObjectSink::new(components.syncs.objects.clone(), namespace.clone(), components.syncs.wake())
-            .telling(components.trains.wake_all());
+            .on_known(components.trains.wake_all());
         let scope = Scope::whole(objects::<ModelSync>(path), encode(&settings.selector));
         tasks.spawn(follow(reads().0, reads().1, scope, sink, stop.clone()));
         let sink = ObjectSink::new(components.trains.objects.clone(), namespace.clone(), components.trains.wake());

@@ -5,10 +5,10 @@ use std::{net::SocketAddr, time::Duration};
 use clap::{ArgAction, Args, builder::FalseyValueParser};
 use ipnet::IpNet;
 
-use super::namespace;
+use super::namespace::namespace;
 use crate::{
-    app::{Election, Settings},
-    lineage::settings::{ApiKey, Settings as LineageSettings},
+    app::{ElectionSettings, Settings},
+    lineage::settings::{ApiKey, LineageSettings},
     source::address::AddressRules,
     telemetry::log,
 };
@@ -16,15 +16,15 @@ use crate::{
 /// Flags of the controller.
 #[derive(Debug, Args)]
 pub struct ControllerArgs {
-    /// Look after the objects of this namespace; may be repeated. Without it: of all namespaces.
+    /// Manage the objects of this namespace; may be repeated. Without it: of all namespaces.
     #[arg(long = "namespace", env = "MODELSYNC_NAMESPACE", value_name = "NS", value_delimiter = ',', value_parser = namespace)]
     pub namespaces: Vec<String>,
 
-    /// Look after the objects with these labels only, so that a second copy can run beside the first.
+    /// Manage only the objects with these labels, so that a second copy can run beside the first.
     #[arg(long, env = "MODELSYNC_SELECTOR", value_name = "LABELS", default_value = "")]
     pub selector: String,
 
-    /// Take turns with other replicas by a Lease: one leads, the others stand by with warm stores.
+    /// Elect a leader among the replicas by a Lease: one leads, the others stand by with warm stores.
     #[arg(long, env = "MODELSYNC_LEADER_ELECT", default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub leader_elect: bool,
 
@@ -36,7 +36,7 @@ pub struct ControllerArgs {
     #[arg(long, env = "MODELSYNC_LEASE_NAMESPACE", value_name = "NS", value_parser = namespace)]
     pub lease_namespace: Option<String>,
 
-    /// How long the Lease holds without being renewed: 3s to 5m.
+    /// How long the Lease is valid without a renewal: 3s to 5m.
     #[arg(long, env = "MODELSYNC_LEASE_DURATION", value_name = "DURATION", default_value = "15s", value_parser = between("3s", "5m"))]
     pub lease_duration: Duration,
 
@@ -44,12 +44,12 @@ pub struct ControllerArgs {
     #[arg(long, env = "MODELSYNC_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
 
-    /// Open a network for endpoints that is refused by default (loopback, link-local, metadata, the API server); may be
+    /// Allow endpoints in a network that is refused by default (loopback, link-local, metadata, the API server); may be
     /// repeated.
     #[arg(long = "allow-address", env = "MODELSYNC_ALLOW_ADDRESS", value_name = "CIDR", value_delimiter = ',')]
     pub allow_addresses: Vec<IpNet>,
 
-    /// Refuse a network for endpoints, whatever else opens it; may be repeated.
+    /// Refuse endpoints in a network, even if another rule allows it; may be repeated.
     #[arg(long = "deny-address", env = "MODELSYNC_DENY_ADDRESS", value_name = "CIDR", value_delimiter = ',')]
     pub deny_addresses: Vec<IpNet>,
 
@@ -61,19 +61,19 @@ pub struct ControllerArgs {
     #[arg(long, env = "MODELSYNC_MIN_RUN_AGE", value_name = "DURATION", default_value = "10m", value_parser = between("0s", "24h"))]
     pub min_run_age: Duration,
 
-    /// Requests of questions under way at once: 1 to 4096.
+    /// Maximum number of poll requests in flight: 1 to 4096.
     #[arg(long, env = "MODELSYNC_MAX_POLLS", value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub max_polls: u32,
 
-    /// Tell the OpenLineage service at this URL of runs.
+    /// Send OpenLineage events about runs to the service at this URL.
     #[arg(long, env = "OPENLINEAGE_URL", value_name = "URL", hide_env_values = true)]
     pub openlineage_url: Option<String>,
 
-    /// Path below that URL which events are sent to; default: api/v1/lineage.
+    /// Path below that URL to which events are sent; default: api/v1/lineage.
     #[arg(long, env = "OPENLINEAGE_ENDPOINT", value_name = "PATH")]
     pub openlineage_endpoint: Option<String>,
 
-    /// Key of the OpenLineage service. Better given in the environment, from a Secret: flags are seen by many.
+    /// Key of the OpenLineage service. Better set in the environment, from a Secret: other users can read flags.
     #[arg(long, env = "OPENLINEAGE_API_KEY", value_name = "KEY", hide_env_values = true, value_parser = api_key)]
     pub openlineage_api_key: Option<ApiKey>,
 
@@ -81,11 +81,11 @@ pub struct ControllerArgs {
     #[arg(long, env = "OPENLINEAGE_NAMESPACE", value_name = "NAME")]
     pub openlineage_namespace: Option<String>,
 
-    /// Tell no OpenLineage service of runs, whatever the URL.
+    /// Send no OpenLineage events, even if a URL is set.
     #[arg(long, env = "OPENLINEAGE_DISABLED", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     pub openlineage_disabled: bool,
 
-    /// What is logged, as in info,modelsync=debug.
+    /// Filter of the log, as in info,modelsync=debug.
     #[arg(long, env = "MODELSYNC_LOG", value_name = "FILTER", default_value = "info")]
     pub log: String,
 
@@ -95,7 +95,7 @@ pub struct ControllerArgs {
 }
 
 impl ControllerArgs {
-    /// What the composition root takes of them.
+    /// The settings for the composition root.
     pub fn settings(&self) -> Settings {
         Settings {
             lineage: self.lineage(),
@@ -110,7 +110,7 @@ impl ControllerArgs {
             cluster_domain: self.cluster_domain.clone(),
             min_run_age: self.min_run_age,
             max_polls: usize::try_from(self.max_polls).unwrap_or(usize::MAX),
-            lease: self.leader_elect.then(|| Election {
+            lease: self.leader_elect.then(|| ElectionSettings {
                 name: self.lease_name.clone(),
                 namespace: self.lease_namespace.clone(),
                 duration: self.lease_duration,
@@ -120,7 +120,7 @@ impl ControllerArgs {
 }
 
 impl ControllerArgs {
-    /// Where runs are told of, if anywhere. What is given empty counts as not given: charts set variables that way.
+    /// Where lineage events go, if anywhere. An empty value counts as unset: charts set variables that way.
     pub fn lineage(&self) -> Option<LineageSettings> {
         let given = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
         let url = given(&self.openlineage_url).filter(|_| !self.openlineage_disabled)?;
@@ -133,7 +133,7 @@ impl ControllerArgs {
     }
 }
 
-/// Takes every text, because a refusal would repeat it: whether it can be used is found out when lineage starts.
+/// Accepts every text, because an error would repeat the key. The key is checked when lineage starts.
 #[expect(clippy::unnecessary_wraps, reason = "the form of a parser")]
 fn api_key(text: &str) -> Result<ApiKey, String> {
     Ok(ApiKey::new(text))
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_of_runs_where_a_url_is_given_and_it_is_not_disabled() {
+    fn sends_lineage_events_if_a_url_is_set_and_not_disabled() {
         let args = parse(&["--openlineage-url=http://l", "--openlineage-api-key=s3cret", "--openlineage-namespace="]);
         let args = args.unwrap();
         assert!(!format!("{args:?}").contains("s3cret"), "{args:?}");
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn elects_a_leader_unless_told_otherwise() {
+    fn elects_a_leader_by_default() {
         assert!(parse(&[]).unwrap().leader_elect);
         assert!(parse(&["--leader-elect"]).unwrap().leader_elect);
     }

@@ -1,6 +1,7 @@
-//! Layer 3: the command line. Parses, checks bounds, hands over. No IO but printing, and what `verify` reads.
+//! Layer 3: the command line. Parses flags and checks their bounds. No IO but printing, and the reads of `verify`.
 
 mod controller;
+mod namespace;
 pub mod verify;
 
 use clap::{Parser, Subcommand};
@@ -23,21 +24,12 @@ pub enum Command {
     Controller(Box<ControllerArgs>),
     /// Print the CustomResourceDefinitions, ready for `kubectl apply -f -`.
     Crds,
-    /// Prove that the records of trainings are complete and unchanged. Exit status: 0 they are, 1 they are not, 2 they
-    /// could not be read.
+    /// Prove that the records of trainings are complete and unchanged. Exit status: 0 if they are, 1 if they are not, 2
+    /// if they could not be read.
     Verify(VerifyArgs),
 }
 
 /// Every CRD as one YAML stream; JSON is YAML.
 pub fn crds() -> String {
     crate::api::crd::all().iter().fold(String::new(), |stream, crd| stream + &format!("---\n{crd:#}\n"))
-}
-
-fn namespace(text: &str) -> Result<String, String> {
-    let valid = !text.is_empty()
-        && text.len() <= 63
-        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-        && !text.starts_with('-')
-        && !text.ends_with('-');
-    if valid { Ok(text.to_owned()) } else { Err("is not the name of a namespace".into()) }
 }

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::namespace;
+use super::namespace::namespace;
 use crate::{
     api::ModelTrainStatus,
     app,
@@ -30,15 +30,15 @@ const MAX_LINE: usize = 4096;
 /// Flags of `modelsync verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// ModelTrains whose records are verified, those of earlier ones of the same name included. Without names: all.
+    /// ModelTrains whose records are verified, including earlier ones of the same name. Without names: all.
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
 
-    /// Namespace to look at; default: that of KUBECONFIG's context, or the pod's own.
+    /// Namespace to read; default: that of KUBECONFIG's context, or the pod's own.
     #[arg(short, long, value_name = "NS", value_parser = namespace, conflicts_with = "all_namespaces")]
     pub namespace: Option<String>,
 
-    /// Look at every namespace.
+    /// Read every namespace.
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
 
@@ -49,12 +49,12 @@ pub struct VerifyArgs {
 
     /// Form of the report.
     #[arg(short, long, value_name = "FORM", default_value = "text")]
-    pub output: Output,
+    pub output: OutputFormat,
 }
 
 /// Form of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Output {
+pub enum OutputFormat {
     /// Lines for people.
     Text,
     /// One JSON object.
@@ -63,38 +63,38 @@ pub enum Output {
 
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
-pub enum Unread {
-    /// No way to the API server is configured.
+pub enum VerifyError {
+    /// No API server is configured.
     #[error(transparent)]
     Config(#[from] app::Error),
     /// The API server's client could not be built.
     #[error("the API server's client could not be built: {0}")]
     Client(#[from] kube::Error),
-    /// The API server did not answer as it should.
+    /// The request to the API server failed.
     #[error("ModelTrains and ModelVersions cannot be read: {0}")]
     Call(#[from] CallError),
     /// The file cannot be read.
     #[error("{0}: {1}")]
     File(String, std::io::Error),
-    /// The file holds something else.
+    /// The file has another content.
     #[error("{0}: is not what `kubectl get modeltrains,modelversions -o json` writes: {1}")]
     Form(String, String),
-    /// There is nothing of this name.
+    /// There is neither a ModelTrain nor a record of this name.
     #[error("there is no ModelTrain {0}, and no record of one")]
     Nothing(String),
 }
 
-/// What the command found.
+/// The result of the command.
 #[derive(Debug)]
 pub struct Verified {
-    /// What is to be printed.
+    /// The text to print.
     pub text: String,
     /// Whether every chain is whole.
     pub whole: bool,
 }
 
-/// Reads what the flags name and verifies it.
-pub async fn run(args: &VerifyArgs) -> Result<Verified, Unread> {
+/// Reads the objects that the flags name and verifies them.
+pub async fn run(args: &VerifyArgs) -> Result<Verified, VerifyError> {
     let snapshot = match &args.file {
         Some(file) => of_file(file, args.namespace.as_deref())?,
         None => of_cluster(args).await?,
@@ -102,20 +102,20 @@ pub async fn run(args: &VerifyArgs) -> Result<Verified, Unread> {
     let chains = examine(snapshot, &args.names)?;
     let whole = chains.iter().all(|chain| chain.report.problems.is_empty());
     let text = match args.output {
-        Output::Text => in_words(&chains),
-        Output::Json => format!("{:#}\n", as_json(&chains)),
+        OutputFormat::Text => text_report(&chains),
+        OutputFormat::Json => format!("{:#}\n", as_json(&chains)),
     };
     Ok(Verified { text, whole })
 }
 
-async fn of_cluster(args: &VerifyArgs) -> Result<Snapshot, Unread> {
+async fn of_cluster(args: &VerifyArgs) -> Result<Snapshot, VerifyError> {
     let config = app::cluster_config().await?;
     let clients = Clients::new(&config, &Clock::system(), Safeguards::default())?;
     let namespace = args.namespace.clone().unwrap_or(config.default_namespace);
     Ok(Versions::new(clients).snapshot((!args.all_namespaces).then_some(&namespace)).await?)
 }
 
-fn of_file(path: &Path, namespace: Option<&str>) -> Result<Snapshot, Unread> {
+fn of_file(path: &Path, namespace: Option<&str>) -> Result<Snapshot, VerifyError> {
     let shown = path.display().to_string();
     let mut text = String::new();
     let read = if shown == "-" {
@@ -123,8 +123,8 @@ fn of_file(path: &Path, namespace: Option<&str>) -> Result<Snapshot, Unread> {
     } else {
         std::fs::read_to_string(path).map(|read| text = read)
     };
-    read.map_err(|error| Unread::File(shown.clone(), error))?;
-    let mut snapshot = of_text(&text).map_err(|problem| Unread::Form(shown, problem))?;
+    read.map_err(|error| VerifyError::File(shown.clone(), error))?;
+    let mut snapshot = of_text(&text).map_err(|problem| VerifyError::Form(shown, problem))?;
     if let Some(namespace) = namespace {
         for objects in [&mut snapshot.trains, &mut snapshot.versions] {
             objects.retain(|object| member(object, "/metadata/namespace") == namespace);
@@ -166,11 +166,11 @@ struct Chain {
     report: Report,
 }
 
-/// Uid of a ModelTrain in its namespace, and what names it.
+/// Namespace and uid of a ModelTrain.
 type Key = (String, String);
 
 #[derive(Default)]
-struct Found {
+struct FoundRecords {
     train: String,
     /// `None` where the ModelTrain is gone.
     status: Option<ModelTrainStatus>,
@@ -178,11 +178,11 @@ struct Found {
     unreadable: Vec<Problem>,
 }
 
-/// Proves each chain. A ModelTrain that was deleted is known by its records.
-fn examine(snapshot: Snapshot, names: &[String]) -> Result<Vec<Chain>, Unread> {
+/// Verifies each chain. A deleted ModelTrain is known by its records.
+fn examine(snapshot: Snapshot, names: &[String]) -> Result<Vec<Chain>, VerifyError> {
     let found = gather(snapshot);
     if let Some(name) = names.iter().find(|name| !found.values().any(|found| found.train == **name)) {
-        return Err(Unread::Nothing(name.clone()));
+        return Err(VerifyError::Nothing(name.clone()));
     }
     let mut chains = Vec::new();
     for ((namespace, uid), of) in &found {
@@ -210,9 +210,9 @@ fn examine(snapshot: Snapshot, names: &[String]) -> Result<Vec<Chain>, Unread> {
     Ok(chains)
 }
 
-/// What belongs to each ModelTrain uid.
-fn gather(snapshot: Snapshot) -> BTreeMap<Key, Found> {
-    let mut found: BTreeMap<Key, Found> = BTreeMap::new();
+/// The status and the records of each ModelTrain, by its uid.
+fn gather(snapshot: Snapshot) -> BTreeMap<Key, FoundRecords> {
+    let mut found: BTreeMap<Key, FoundRecords> = BTreeMap::new();
     for mut train in snapshot.trains {
         let key = (member(&train, "/metadata/namespace"), member(&train, "/metadata/uid"));
         let of = found.entry(key).or_default();
@@ -245,10 +245,10 @@ fn member(object: &Value, pointer: &str) -> String {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-/// One line for each chain, and one for whatever there is to say about it.
-fn in_words(chains: &[Chain]) -> String {
+/// One line for each chain, one for each of its problems and notes, and one for the total.
+fn text_report(chains: &[Chain]) -> String {
     let mut words = String::new();
-    // A file may say anything, and this goes into a terminal.
+    // A file may contain anything, and this text goes to a terminal.
     let mut line = |indent: &str, text: String| {
         let _ = writeln!(words, "{indent}{}", sanitise(&text, MAX_LINE));
     };
@@ -274,32 +274,32 @@ fn in_words(chains: &[Chain]) -> String {
 
 fn as_json(chains: &[Chain]) -> Value {
     #[derive(Serialize)]
-    struct Told<'a, T> {
+    struct Described<'a, T> {
         #[serde(flatten)]
         what: &'a T,
         message: String,
     }
     #[derive(Serialize)]
-    struct Whole<'a> {
+    struct ChainReport<'a> {
         #[serde(flatten)]
         chain: &'a Chain,
         records: usize,
         removed: usize,
         newest: &'a Option<crate::api::RecordRef>,
-        problems: Vec<Told<'a, Problem>>,
-        notes: Vec<Told<'a, Note>>,
+        problems: Vec<Described<'a, Problem>>,
+        notes: Vec<Described<'a, Note>>,
     }
     let all: Vec<_> = chains
         .iter()
         .map(|chain| {
             let Report { records, removed, head, problems, notes } = &chain.report;
-            Whole {
+            ChainReport {
                 chain,
                 records: *records,
                 removed: *removed,
                 newest: head,
-                problems: problems.iter().map(|what| Told { what, message: what.to_string() }).collect(),
-                notes: notes.iter().map(|what| Told { what, message: what.to_string() }).collect(),
+                problems: problems.iter().map(|what| Described { what, message: what.to_string() }).collect(),
+                notes: notes.iter().map(|what| Described { what, message: what.to_string() }).collect(),
             }
         })
         .collect();
@@ -359,11 +359,11 @@ mod tests {
     }
 
     fn words(objects: &[Value]) -> String {
-        in_words(&chains(objects, &[]).unwrap())
+        text_report(&chains(objects, &[]).unwrap())
     }
 
     #[test]
-    fn tells_of_each_train_of_what_is_left_of_deleted_ones_and_of_each_problem() {
+    fn reports_each_train_the_records_of_deleted_ones_and_each_problem() {
         let (mut objects, head) = records("a", "1", 3);
         objects.extend(records("a", "0", 2).0);
         objects.push(train("a", "1", &json!({ "head": head })));
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn json_has_the_kind_the_record_and_the_words_of_each_problem() {
+    fn json_has_the_type_the_record_and_the_message_of_each_problem() {
         let (mut objects, head) = records("a", "1", 2);
         objects.push(train("a", "1", &json!({ "head": head })));
         objects.remove(0);
@@ -409,12 +409,12 @@ mod tests {
             (&problem["type"], &problem["record"], &problem["namedBy"]),
             (&json!("Missing"), &json!("a-1-1"), &json!("a-1-2"))
         );
-        assert!(problem["message"].as_str().unwrap().contains("somebody deleted it"), "{problem}");
+        assert!(problem["message"].as_str().unwrap().contains("it was deleted"), "{problem}");
         assert_eq!(report["chains"][0]["newest"]["name"], "a-1-2");
     }
 
     #[test]
-    fn file_that_is_something_else_is_told_from_a_chain_that_is_broken() {
+    fn file_with_another_content_is_not_reported_as_a_broken_chain() {
         for (text, expected) in [
             ("not JSON", "expected ident"),
             (r#"{"items":{}}"#, "its items are no list"),
@@ -426,7 +426,7 @@ mod tests {
         }
         assert_eq!(of_text(r#"{"kind":"ModelTrain"}"#).unwrap().trains.len(), 1);
         let status = train("a", "1", &json!({ "head": 7 }));
-        assert!(words(&[status]).contains("problem: status: cannot be read"), "a status is read or told of");
+        assert!(words(&[status]).contains("problem: status: cannot be read"), "an unreadable status is reported");
     }
 
     #[test]
@@ -438,7 +438,7 @@ mod tests {
     #[test]
     fn takes_every_documented_flag() {
         let args = parse(&["-n", "ns", "-o", "json", "-f", "x", "a", "b"]).unwrap();
-        assert_eq!((args.names.len(), args.output, args.namespace.as_deref()), (2, Output::Json, Some("ns")));
+        assert_eq!((args.names.len(), args.output, args.namespace.as_deref()), (2, OutputFormat::Json, Some("ns")));
         assert!(parse(&["--all-namespaces", "--file=-", "--output", "text"]).unwrap().all_namespaces);
         for flags in [&["-A", "-n", "ns"][..], &["-o", "yaml"], &["-n", "A_b"]] {
             parse(flags).unwrap_err();

@@ -1,4 +1,4 @@
-//! Carries out what every kind of object asks for: writes of status, and what is done to runs. IO through `kube_io` only.
+//! The effects that every kind of object has: writes of status, and requests about runs. IO through `kube_io` only.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use crate::{
     core::{
         run::{
             backend::{OwnerReference, RunBackend, RunRequest, Template},
-            claim::{Lookup, PostState, Refusal},
+            claim::{CreateRefusal, Lookup, PostState},
             effects::{CreateRun, DeleteRun, StopRun},
             knowledge::ObjectInfo,
         },
         status::{event::ObjectEvent, wake_up::WakeUp},
     },
     kube_io::{
-        apply::{ApiServer, Created, Found, Written},
+        apply::{ApiServer, Created, NamedRun, Written},
         events::Events,
         record::ObjectRecord,
         store::{Objects, Runs},
@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// How one effect went.
-pub enum Step {
+pub enum EffectResult {
     /// Well: go on with the next.
     Done,
     /// The rest of the plan does not hold any more.
@@ -52,29 +52,29 @@ pub async fn write_status<K: Kind>(
     object: &ObjectRecord<K>,
     before: &K::Status,
     after: &K::Status,
-) -> Step {
+) -> EffectResult {
     let name = &*object.identity.name;
     match api.write_status(object, before, after).await {
         Written::Stored(record) => {
             objects.insert(*record);
-            Step::Done
+            EffectResult::Done
         }
         Written::Reread(Some(record), _) if record.resource_version != object.resource_version => {
             debug!(kind = K::KIND, object = name, "the object changed meanwhile; deciding again");
             objects.insert(*record);
-            Step::Stop(Requeue::Later)
+            EffectResult::Stop(Requeue::Later)
         }
         Written::Reread(None, _) => {
             objects.remove(&object.identity.uid);
-            Step::Stop(Requeue::Later)
+            EffectResult::Stop(Requeue::Later)
         }
         Written::Reread(Some(_), error) => {
             warn!(kind = K::KIND, object = name, %error, "the API server does not take the status; trying again");
-            Step::Stop(Requeue::Failed)
+            EffectResult::Stop(Requeue::Failed)
         }
         Written::Failed(error) => {
             warn!(kind = K::KIND, object = name, %error, "the status could not be written; trying again");
-            Step::Stop(Requeue::Failed)
+            EffectResult::Stop(Requeue::Failed)
         }
     }
 }
@@ -130,7 +130,7 @@ impl RunEffects {
             Created::Refused { reason, message, stalled } => {
                 warn!(object, namespace, run = run.name, reason = reason.as_str(), message, "run refused");
                 let (generation, trigger, at) = (identity.generation, identity.trigger.clone(), self.clock.mono());
-                PostState::Refused(Refusal { reason, message, stalled, generation, trigger, at })
+                PostState::Refused(CreateRefusal { reason, message, stalled, generation, trigger, at })
             }
             Created::Unknown(error) => {
                 warn!(object, namespace, run = run.name, %error, "it is not known whether the run was created");
@@ -166,7 +166,7 @@ impl RunEffects {
         backend.build(&request).map(|body| (backend, body)).map_err(|invalid| invalid.to_string())
     }
 
-    /// Looks for a reserved run, live. `None`: it is there and ours, and the store has it now.
+    /// Reads a reserved run from the API server. `None`: it exists and is ours, and the store has it now.
     pub async fn look_up(&self, identity: &ObjectInfo, slot: &RunSlot) -> Result<Option<Lookup>, Requeue> {
         let object = &*identity.name;
         let Some(backend) = self.backend(&slot.kind) else {
@@ -175,12 +175,12 @@ impl RunEffects {
         };
         let sent = self.clock.now();
         let foreign = match self.api.find_run(backend, &identity.uid, &identity.namespace, &slot.run_name).await {
-            Ok(Found::Ours(run)) => {
+            Ok(NamedRun::Ours(run)) => {
                 self.runs.insert(*run);
                 return Ok(None);
             }
-            Ok(Found::Absent) => None,
-            Ok(Found::Foreign(owner)) => Some(owner),
+            Ok(NamedRun::Absent) => None,
+            Ok(NamedRun::Foreign(owner)) => Some(owner),
             Err(error) => {
                 warn!(object, run = slot.run_name, %error, "the reserved run could not be looked up; trying again");
                 return Err(Requeue::Failed);
@@ -191,8 +191,8 @@ impl RunEffects {
     }
 
     /// Ends a run in its backend's own way.
-    pub async fn stop(&self, (kind, identity): (&'static str, &ObjectInfo), run: &StopRun) -> Step {
-        let Some(backend) = self.backend(run.kind.kind) else { return Step::Stop(Requeue::Failed) };
+    pub async fn stop(&self, (kind, identity): (&'static str, &ObjectInfo), run: &StopRun) -> EffectResult {
+        let Some(backend) = self.backend(run.kind.kind) else { return EffectResult::Stop(Requeue::Failed) };
         match self.api.stop_run(backend, &identity.namespace, run).await {
             Ok(stored) => {
                 info!(object = &*identity.name, run = run.name, cause = run.cause.as_str(), "run is being ended");
@@ -200,26 +200,26 @@ impl RunEffects {
                 let event = ObjectEvent { warning: true, reason: Reason::RunStopped, action: "Stop", text };
                 self.events.publish(identity, kind, &event);
                 self.runs.insert(stored);
-                Step::Done
+                EffectResult::Done
             }
             Err(error) => {
                 warn!(object = &*identity.name, run = run.name, %error, "the run could not be ended; trying again");
-                Step::Stop(Requeue::Failed)
+                EffectResult::Stop(Requeue::Failed)
             }
         }
     }
 
     /// Deletes a finished run beyond the history limits.
-    pub async fn delete(&self, identity: &ObjectInfo, run: &DeleteRun) -> Step {
+    pub async fn delete(&self, identity: &ObjectInfo, run: &DeleteRun) -> EffectResult {
         match self.api.delete_run(&identity.namespace, run).await {
             Ok(()) => {
                 debug!(object = &*identity.name, run = run.name, "deleted a run beyond the history limit");
                 self.runs.remove(&run.uid);
-                Step::Done
+                EffectResult::Done
             }
             Err(error) => {
                 warn!(object = &*identity.name, run = run.name, %error, "a run beyond the history limit could not be deleted");
-                Step::Stop(Requeue::Failed)
+                EffectResult::Stop(Requeue::Failed)
             }
         }
     }

@@ -84,7 +84,7 @@ impl<M: Clone + Default + PartialEq> Memories<M> {
 
     /// Begins a term as if the process had just started.
     ///
-    /// Whoever led in between may have asked and written. What this process remembers of its own requests would make it
+    /// The leader in between may have polled and written. What this process remembers of its own requests would make it
     /// believe that it knows all of them, so its earlier nonces become those of a stranger.
     pub fn on_elected(&self) {
         let term = format!("{}.{}", self.process, self.nonces.fetch_add(1, Ordering::Relaxed));

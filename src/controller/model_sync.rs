@@ -9,7 +9,7 @@ use std::{
 use tracing::info;
 
 use super::{
-    effects::Step,
+    effects::EffectResult,
     parsed::Parsed,
     reconcile::{Controller, KindController, ReconciledObject, failed},
 };
@@ -24,13 +24,13 @@ use crate::{
             backend::{RunKind, RunRecord},
             effects::CreateRun,
             knowledge::ObjectInfo,
-            retention::Limits,
+            retention::HistoryLimits,
         },
         source::references::Reference,
         status::event::ObjectEvent,
         sync::{
-            Effect, Facts, LegacyRun, Memory, Plan, Rule, decide, events, follower, poll_target, references, served,
-            status_after_panic, validate,
+            Effect, Facts, LegacyRun, Memory, Plan, Rule, Valid, decide, events, follower, parse_spec, poll_target,
+            references, served, status_after_panic,
         },
         time::{MonotonicTime, Now, until},
     },
@@ -72,8 +72,8 @@ impl KindController for ModelSyncs {
         let (context, info, now) = (&controller.context, object.info(), object.now);
         self.note_follower(object);
         let runs = context.runs.runs.of(&info.uid, &info.namespace, "ModelSync", &info.name);
-        let spec = object.spec.map_err(Clone::clone).and_then(|spec| validate(spec, context.runs.backends));
-        let limits = spec.as_ref().map_or(Limits::KEEP_ALL, |valid| valid.limits);
+        let spec = object.validate(|spec| parse_spec(spec, context.runs.backends), Valid::check_template);
+        let limits = spec.as_ref().map_or(HistoryLimits::KEEP_ALL, |valid| valid.policy.limits);
         let memory = controller.memories.change(&info.uid, |memory| {
             if let RunsOf::Known { own, .. } = &runs {
                 let own: Vec<_> = own.iter().map(Arc::as_ref).collect();
@@ -84,7 +84,7 @@ impl KindController for ModelSyncs {
         let (process, nonce) = controller.memories.nonce();
         let facts = Facts {
             object: info,
-            runs: runs.knowledge(spec.as_ref().ok().map(|valid| valid.kind)),
+            runs: runs.knowledge(spec.as_ref().ok().map(|valid| valid.policy.kind())),
             spec,
             status: object.status,
             fence: context.fence.get(),
@@ -100,7 +100,12 @@ impl KindController for ModelSyncs {
         plan
     }
 
-    async fn apply(&self, controller: &Controller<Self>, object: &ReconciledObject<'_, Self>, effect: &Effect) -> Step {
+    async fn apply(
+        &self,
+        controller: &Controller<Self>,
+        object: &ReconciledObject<'_, Self>,
+        effect: &Effect,
+    ) -> EffectResult {
         match effect {
             Effect::WriteStatus(after) => controller.write_status(object, after).await,
             Effect::CreateRun(run) => controller.create_run(object, run).await,
@@ -214,22 +219,22 @@ impl ModelSyncs {
         }
     }
 
-    /// Looks for an unfinished run that the operator which this one succeeds started for the object.
+    /// Looks up an unfinished legacy run of the object.
     async fn find_legacy_run(
         &self,
         controller: &Controller<Self>,
         object: &ReconciledObject<'_, Self>,
         kind: RunKind,
-    ) -> Step {
+    ) -> EffectResult {
         let (info, runs) = (object.info(), &controller.context.runs);
-        let Some(backend) = runs.backend(kind.kind) else { return Step::Stop(Requeue::Failed) };
+        let Some(backend) = runs.backend(kind.kind) else { return EffectResult::Stop(Requeue::Failed) };
         match self.legacy_runs.find(backend, &info.namespace, &info.uid).await {
             Ok(run) => {
                 let seen = LegacyRun { run, at: runs.clock.mono() };
                 controller.memories.change(&info.uid, |memory| memory.legacy_run = Some(seen));
-                Step::Done
+                EffectResult::Done
             }
-            Err(error) => failed(object, "runs of an earlier operator could not be looked up", &error),
+            Err(error) => failed(object, "the lookup of legacy runs failed", &error),
         }
     }
 

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fmt::Debug, future::Future, sync::Arc, time::Du
 use tracing::{debug, warn};
 
 use super::{
-    effects::{RunEffects, Step, requeue, write_status},
+    effects::{EffectResult, RunEffects, requeue, write_status},
     memories::{Memories, Remember},
     parsed::{Parsed, ParsedObjects},
     worker::Reconcile,
@@ -70,7 +70,7 @@ pub trait KindController: Send + Sync + Sized + 'static {
     type Response: Send + Sync + 'static;
     /// The rule that decided.
     type Rule: Debug + Send + Sync;
-    /// What a plan asks to be done.
+    /// An effect of a plan.
     type Effect: Send + Sync;
 
     /// Gathers the facts and decides. Reads stores; sends nothing.
@@ -86,9 +86,9 @@ pub trait KindController: Send + Sync + Sized + 'static {
         controller: &Controller<Self>,
         object: &ReconciledObject<'_, Self>,
         effect: &Self::Effect,
-    ) -> impl Future<Output = Step> + Send;
+    ) -> impl Future<Output = EffectResult> + Send;
 
-    /// What the object's next poll asks for. `None` where there is nothing to poll.
+    /// The target of the object's next poll. `None` if there is nothing to poll.
     fn poll_target(&self, controller: &Controller<Self>, parsed: &Parsed<Self::Kind>) -> Option<Self::Target>;
 
     /// Metrics of a poll's result: its outcome as a stable string, and whatever else the kind counts.
@@ -146,10 +146,22 @@ pub struct ReconciledObject<'a, C: KindController> {
     pub now: Now,
 }
 
-impl<C: KindController> ReconciledObject<'_, C> {
+impl<'a, C: KindController> ReconciledObject<'a, C> {
     /// Its metadata.
     pub fn info(&self) -> &ObjectInfo {
         &self.record.identity
+    }
+
+    /// Its spec, parsed and checked. `check_template` builds a run and drops it, so it runs once for a spec and not at every
+    /// reconcile.
+    pub(super) fn validate<V>(
+        &self,
+        parse: impl FnOnce(&'a <C::Kind as Kind>::Spec) -> Result<V, Invalid>,
+        check_template: impl FnOnce(&V) -> Result<(), Invalid>,
+    ) -> Result<V, Invalid> {
+        let valid = self.spec.map_err(Clone::clone).and_then(parse)?;
+        self.record.check_template_once(|| check_template(&valid))?;
+        Ok(valid)
     }
 }
 
@@ -277,7 +289,7 @@ impl<C: KindController> Controller<C> {
             if !self.leads() {
                 return Requeue::OnEvent;
             }
-            if let Step::Stop(next) = self.kind.apply(self, object, effect).await {
+            if let EffectResult::Stop(next) = self.kind.apply(self, object, effect).await {
                 return next;
             }
         }
@@ -289,10 +301,10 @@ impl<C: KindController> Controller<C> {
         &self,
         object: &ReconciledObject<'_, C>,
         after: &<C::Kind as Kind>::Status,
-    ) -> Step {
+    ) -> EffectResult {
         let (runs, objects) = (&self.context.runs, &self.context.objects);
         let step = write_status(&runs.api, objects, object.record, object.status, after).await;
-        if matches!(step, Step::Done) {
+        if matches!(step, EffectResult::Done) {
             for event in C::events(object.status, after) {
                 runs.events.publish(object.info(), C::Kind::KIND, &event);
             }
@@ -302,7 +314,7 @@ impl<C: KindController> Controller<C> {
     }
 
     /// Creates a reserved run, and remembers what became of the request.
-    pub(super) async fn create_run(&self, object: &ReconciledObject<'_, C>, run: &CreateRun) -> Step {
+    pub(super) async fn create_run(&self, object: &ReconciledObject<'_, C>, run: &CreateRun) -> EffectResult {
         let (info, runs) = (object.info(), &self.context.runs);
         let remember = |state| {
             let post = Post { nonce: run.nonce.clone(), state };
@@ -320,23 +332,23 @@ impl<C: KindController> Controller<C> {
             self.kind.run_created(self, object, run, &stored);
         }
         remember(state);
-        Step::Done
+        EffectResult::Done
     }
 
-    /// Looks for a reserved run, live.
-    pub(super) async fn look_up_run(&self, object: &ReconciledObject<'_, C>, slot: &RunSlot) -> Step {
+    /// Looks up a reserved run at the API server.
+    pub(super) async fn look_up_run(&self, object: &ReconciledObject<'_, C>, slot: &RunSlot) -> EffectResult {
         match self.context.runs.look_up(object.info(), slot).await {
-            Ok(None) => Step::Done,
+            Ok(None) => EffectResult::Done,
             Ok(Some(lookup)) => {
                 self.memories.change(&object.info().uid, |memory| memory.record_lookup(lookup));
-                Step::Done
+                EffectResult::Done
             }
-            Err(next) => Step::Stop(next),
+            Err(next) => EffectResult::Stop(next),
         }
     }
 
     /// Ends a run in its backend's own way.
-    pub(super) async fn stop_run(&self, object: &ReconciledObject<'_, C>, run: &StopRun) -> Step {
+    pub(super) async fn stop_run(&self, object: &ReconciledObject<'_, C>, run: &StopRun) -> EffectResult {
         self.context.runs.stop((C::Kind::KIND, object.info()), run).await
     }
 }
@@ -346,7 +358,7 @@ pub(super) fn failed<C: KindController>(
     object: &ReconciledObject<'_, C>,
     what: &str,
     error: &dyn std::fmt::Display,
-) -> Step {
+) -> EffectResult {
     warn!(object = &*object.info().name, namespace = &*object.info().namespace, %error, "{what}; trying again");
-    Step::Stop(Requeue::Failed)
+    EffectResult::Stop(Requeue::Failed)
 }

@@ -10,7 +10,7 @@ use crate::schedule::queue::{Queue, Requeue};
 
 /// What makes passes over the objects of one kind.
 pub trait Reconcile: Send + Sync + 'static {
-    /// What asks the objects' questions.
+    /// The poller of the objects.
     type Poller: Send + Sync + 'static;
     /// Whether this replica leads.
     fn leads(&self) -> bool;

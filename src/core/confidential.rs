@@ -1,4 +1,4 @@
-//! Bytes that nobody may be shown: values of Secrets, and tokens. Pure.
+//! Bytes that must never be shown: values of Secrets, and tokens. Pure.
 
 use std::{fmt, sync::Arc};
 
@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc};
 pub struct Confidential(Arc<[u8]>);
 
 impl Confidential {
-    /// The bytes, for whoever sends them where they are meant to go.
+    /// The bytes. Only the code that sends them to their intended receiver may call this.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn debug_output_tells_neither_the_bytes_nor_their_number() {
+    fn debug_output_shows_neither_the_bytes_nor_their_number() {
         let shown = |text: &str| format!("{:?}", Some(Confidential::from(text.as_bytes().to_vec())));
         assert_eq!(shown("s3cret"), "Some(Confidential(…))");
         assert_eq!(shown("s3cret"), shown(""));

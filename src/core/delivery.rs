@@ -1,15 +1,18 @@
-//! What becomes of what is told to others. Pure.
+//! The delivery of events to their receivers. Pure.
 
-/// What became of an event.
+/// The outcome of sending an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// The receiver has taken it.
+    /// The receiver accepted it.
     Sent,
-    /// Too many were waiting, or the operator ended before its turn.
+    /// It was not sent: the queue was full, or the operator ended first.
     Dropped,
-    /// The receiver did not take it, or did not say whether it did.
+    /// The receiver did not accept it, or the outcome is unknown.
     Failed,
 }
+
+/// Counts the delivery of each event.
+pub type CountDelivery = dyn Fn(Delivery) + Send + Sync;
 
 impl Delivery {
     /// The stable string, for metrics.

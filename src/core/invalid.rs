@@ -1,4 +1,4 @@
-//! Input that cannot be carried out until a person changes it. Pure.
+//! Input that the operator cannot use until a person changes it. Pure.
 
 use std::fmt;
 
@@ -7,12 +7,12 @@ use std::fmt;
 pub struct Invalid {
     /// Path of the field, as in `spec.jobTemplate.spec`.
     pub field: String,
-    /// What is wrong, and the remedy: a sentence that goes on from the field's name.
+    /// What is wrong, and the remedy. Completes a sentence that begins with the field's name.
     pub problem: String,
 }
 
 impl Invalid {
-    /// `problem` goes on from the field's name: "must be …", "is missing: …".
+    /// `problem` completes a sentence that begins with the field's name: "must be …", "is missing: …".
     pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
         Self { field: field.into(), problem: problem.into() }
     }

@@ -1,4 +1,4 @@
-//! Layer 1: everything that is decided, as pure functions. No IO, no async, no clock, no log.
+//! Layer 1: every decision, as pure functions. No IO, no async, no clock, no log.
 
 pub mod confidential;
 pub mod delivery;

@@ -1,4 +1,4 @@
-//! The dictionary of the texts that the operator keeps compressed, made from usual objects. Pure.
+//! The compression dictionary for the texts that the operator stores, made from typical objects. Pure.
 
 use std::fmt::Write;
 
@@ -10,8 +10,8 @@ use crate::api::{
     ModelSyncSpec, ModelSyncStatus, ModelTrainSpec, ModelTrainStatus, ModelVersionSpec, ModelVersionStatus,
 };
 
-/// The dictionary of these objects. An error names a field that its kind does not have, or a status that the operator does
-/// not write: the objects have drifted from the code.
+/// Makes the dictionary from these objects. An error names a field that its kind does not have, or a status that the
+/// operator does not write: the objects have drifted from the code.
 pub fn file(objects: &[Value]) -> Result<GeneratedFile, String> {
     let mut text = String::new();
     for object in objects {
@@ -21,14 +21,13 @@ pub fn file(objects: &[Value]) -> Result<GeneratedFile, String> {
             "ModelSync" => (fields::<ModelSyncSpec>(object)?, written::<ModelSyncStatus>(object)?),
             other => return Err(format!("{other:?} is no kind of this operator")),
         };
-        // The operator keeps the status right behind the spec.
-        // Writing to a String cannot fail.
+        // The operator stores the status right after the spec. Writing to a String cannot fail.
         let _ = writeln!(text, "{spec}{status}");
     }
     Ok(GeneratedFile { path: "src/kube_io/dictionary.txt".into(), content: Content::Plain(text) })
 }
 
-/// The spec, as its user wrote it. Each of its fields must be one of the kind's.
+/// The spec, as the user wrote it. It must have no field that its kind does not have.
 fn fields<Spec: DeserializeOwned + Serialize>(object: &Value) -> Result<&Value, String> {
     let spec = &object["spec"];
     let known = round_trip::<Spec>(spec)?;

@@ -1,8 +1,8 @@
-//! The admission policy of `config/fence.yaml`, over every kind of run. Pure.
+//! The admission policy of `config/fence.yaml`, for every kind of run. Pure.
 
 use crate::core::run::backend::RunBackend;
 
-/// The policy and its binding as text. `{rules}` stands for what they match.
+/// The policy and its binding as text. `{rules}` is the placeholder of the rules for each kind of run.
 const POLICY: &str = include_str!("fence.yaml");
 
 /// The policy and its binding, as YAML.
@@ -11,7 +11,7 @@ pub fn policy(backends: &[&dyn RunBackend]) -> String {
     POLICY.replace("{rules}", &rules.join("\n"))
 }
 
-/// What the policy matches of one kind of run: its creation, in the version that the operator writes.
+/// The rule that matches one kind of run: its creation, in the version that the operator writes.
 fn rule(backend: &dyn RunBackend) -> String {
     let kind = backend.kind();
     let lines = [

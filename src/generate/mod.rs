@@ -1,5 +1,5 @@
-//! Layer 3: the files of this repository that are made from code. Pure: `tests/generated.rs` compares them with what is
-//! there, or writes them for `cargo xtask generate`.
+//! Layer 3: the files of this repository that are generated from code. Pure: `tests/generated.rs` compares them with
+//! the files in the repository, or writes them for `cargo xtask generate`.
 
 pub mod crds;
 pub mod dictionary;

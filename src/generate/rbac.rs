@@ -1,10 +1,10 @@
-//! What the operator needs of the API server: the roles of `config/rbac/role.yaml` and of the chart. Pure.
+//! The permissions that the operator needs: the roles of `config/rbac/role.yaml` and of the chart. Pure.
 
 use serde_json::{Value, json};
 
 use crate::{api::keys, core::run::backend::RunBackend};
 
-/// Name of the operator's role; those of its other roles begin with it.
+/// Name of the operator's role; the names of its other roles begin with it.
 const ROLE: &str = "modelsync-controller";
 
 /// Every role.
@@ -27,12 +27,12 @@ fn role(name: &str, rules: Vec<Value>) -> Value {
     role
 }
 
-/// Rules within a namespace, or in all of them.
+/// Rules for objects in one namespace, or in all of them.
 pub fn namespaced_rules(backends: &[&dyn RunBackend]) -> Vec<Value> {
     let mut rules = vec![
         json!({ "apiGroups": [keys::GROUP], "resources": ["modelsyncs", "modeltrains"], "verbs": ["get", "list", "watch"] }),
         json!({ "apiGroups": [keys::GROUP], "resources": ["modelsyncs/status", "modeltrains/status"], "verbs": ["patch"] }),
-        // Where OwnerReferencesPermissionEnforcement is on, a blocking owner reference needs this.
+        // If OwnerReferencesPermissionEnforcement is on, a blocking owner reference needs this.
         json!({ "apiGroups": [keys::GROUP], "resources": ["modelsyncs/finalizers", "modeltrains/finalizers"], "verbs": ["update"] }),
         // A record is written once. Its spec cannot be changed, and only its status is.
         json!({ "apiGroups": [keys::GROUP], "resources": ["modelversions"], "verbs": ["create", "delete", "get", "list", "watch"] }),
@@ -42,9 +42,10 @@ pub fn namespaced_rules(backends: &[&dyn RunBackend]) -> Vec<Value> {
         let kind = backend.kind();
         json!({ "apiGroups": [kind.group], "resources": [kind.plural], "verbs": ["create", "delete", "get", "list", "patch", "watch"] })
     }));
-    // A Job's results are in the termination messages of its pods. The operator lists them once, by label, after its end.
+    // A Job's results are in the termination messages of its pods. The operator lists them once, by label, after its
+    // end.
     rules.push(json!({ "apiGroups": [""], "resources": ["pods"], "verbs": ["list"] }));
-    // What `request` names: the operator reads it when a poll needs it, and never lists or watches it.
+    // `request` names these: the operator reads one when a poll needs it, and never lists or watches them.
     rules.push(json!({ "apiGroups": [""], "resources": ["secrets"], "verbs": ["get"] }));
     rules.push(json!({ "apiGroups": [""], "resources": ["serviceaccounts/token"], "verbs": ["create"] }));
     // Sources may read them. Users grant the other kinds that sources read.

@@ -1,6 +1,6 @@
 //! The API reference `docs/api-reference.md`: the CRDs in words. Pure.
 //!
-//! A type that several fields have is described once, and the fields link to it.
+//! A type that several fields share is described once, and the fields link to it.
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use crate::{
     core::run::backend::RunBackend,
 };
 
-/// Types that are described once: the name, and a place where a CRD has it.
+/// Types that are described once: the name, and the kind and path of a field of that type.
 const SHARED: &[(&str, &str, &str)] = &[
     ("Source", "ModelSync", "spec.compare.desired"),
     ("Request", "ModelSync", "spec.request"),
@@ -103,7 +103,7 @@ fn section(shared: &SharedSchema, all: &[SharedSchema]) -> String {
     format!("### {}\n\n{refusals}{}", shared.name, table("Field | Type | Description", &rows))
 }
 
-/// One row for the schema at `path` and for each below it, up to types that are described once.
+/// Adds one row for the schema at `path` and one for each schema below it, except below types that are described once.
 fn collect(schema: &Value, path: &str, parent: Option<&Value>, shared: &[SharedSchema], rows: &mut Vec<String>) {
     let name = path.rsplit('.').next().unwrap_or(path);
     let required = parent.is_some_and(|parent| {
@@ -128,7 +128,7 @@ fn collect(schema: &Value, path: &str, parent: Option<&Value>, shared: &[SharedS
     }
 }
 
-/// The rows of a schema's members. A member without a description is described elsewhere.
+/// Adds the rows of a schema's members. A member without a description is described elsewhere.
 fn members(schema: &Value, prefix: &str, shared: &[SharedSchema], rows: &mut Vec<String>) {
     let members = schema["properties"].as_object().into_iter().flatten();
     for (name, member) in members.filter(|(_, member)| member["description"].is_string()) {
@@ -142,7 +142,7 @@ fn shared_type(schema: &Value, shared: &[SharedSchema]) -> Option<&'static str> 
     shared.iter().find(|one| one.schema["properties"] == *properties).map(|one| one.name)
 }
 
-/// What the API server refuses, in its own words.
+/// The rules by which the API server refuses a value, with its own messages.
 fn refusals(schema: &Value) -> Vec<String> {
     let rules = schema["x-kubernetes-validations"].as_array().into_iter().flatten();
     rules.map(|rule| format!("Refused otherwise: *{}*.", cell(text_of(&rule["message"])))).collect()
@@ -213,7 +213,7 @@ fn sentence(text: &str) -> String {
     if text.is_empty() || text.ends_with('.') { text } else { format!("{text}.") }
 }
 
-/// Text that breaks no table.
+/// The text as one cell of a table.
 fn cell(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
 }

@@ -1,4 +1,4 @@
-//! Every read and write that a decision asks for, each with a deadline and without a retry. IO.
+//! The reads and writes that decisions need, each with a deadline and without a retry. IO.
 
 use http::{Method, Request};
 use serde_json::value::RawValue;
@@ -17,38 +17,39 @@ use crate::{
     },
 };
 
-/// What came of a write of status.
+/// The result of a status write.
 #[derive(Debug)]
 pub enum Written<K> {
-    /// It is stored; this is the object as it is now.
+    /// It is stored. Holds the object as it is now.
     Stored(Box<ObjectRecord<K>>),
-    /// Not stored, or not known: this is the object as it is now, read live (`None`: it is gone), and what the write said.
+    /// Not stored, or unknown. Holds the object as it is now, read live (`None`: it is gone), and the error of the
+    /// write.
     Reread(Option<Box<ObjectRecord<K>>>, CallError),
-    /// Not stored, or not known, and the object could not be read either.
+    /// Not stored, or unknown, and the object could not be read either. Holds the error of the write.
     Failed(CallError),
 }
 
-/// What came of a create.
+/// The result of a create.
 #[derive(Debug)]
 pub enum Created {
     /// The run exists and is ours.
     Ours(Box<RunRecord>),
-    /// Nothing was created, for certain.
+    /// Nothing was created: this is certain.
     Refused {
         /// The reason that users see.
         reason: Reason,
-        /// The API server's words.
+        /// The message that users see.
         message: String,
         /// Whether a person must act.
         stalled: bool,
     },
-    /// Nobody knows.
+    /// The outcome is unknown.
     Unknown(CallError),
 }
 
-/// What stands under a run's name.
+/// What has the name of a run.
 #[derive(Debug)]
-pub enum Found {
+pub enum NamedRun {
     /// Nothing.
     Absent,
     /// A run of ours.
@@ -57,7 +58,7 @@ pub enum Found {
     Foreign(String),
 }
 
-/// The API server, as decisions see it.
+/// The API server, for the effects of decisions.
 #[derive(Clone)]
 pub struct ApiServer {
     clients: Clients,
@@ -69,8 +70,8 @@ impl ApiServer {
         Self { clients }
     }
 
-    /// Writes the status as a merge patch that is conditional on uid and resourceVersion: a compare-and-swap as long as it
-    /// changes something.
+    /// Writes the status as a merge patch that is conditional on uid and resourceVersion: a compare-and-swap as long as
+    /// it changes something.
     pub async fn write_status<K: Kind>(
         &self,
         object: &ObjectRecord<K>,
@@ -79,7 +80,8 @@ impl ApiServer {
     ) -> Written<K> {
         match self.patch_status(object, before, after).await {
             Ok(record) => Written::Stored(Box::new(record)),
-            // A lost reply may hide a stored write, and a conflict a newer object: what the server has now decides.
+            // A lost reply may hide a stored write, and a conflict means a newer object. What the server has now
+            // decides.
             Err(error) => match self.get(&object.identity).await {
                 Ok(record) => Written::Reread(record.map(Box::new), error),
                 Err(_) => Written::Failed(error),
@@ -103,14 +105,15 @@ impl ApiServer {
         Ok(record::object(stored.get())?)
     }
 
-    /// Reads an object live. `None` where it, or the uid that is meant, is gone.
+    /// Reads an object live. `None` if it is gone, or if its name has another uid now.
     pub async fn get<K: Kind>(&self, identity: &ObjectInfo) -> Result<Option<ObjectRecord<K>>, CallError> {
         let found = get_opt::<Box<RawValue>>(&self.clients.reads, &path_of::<K>(identity)).await?;
         let record = found.map(|object| record::object::<K>(object.get())).transpose()?;
         Ok(record.filter(|record| record.identity.uid == identity.uid))
     }
 
-    /// Creates a run, once. `fieldValidation=Strict`: what the API server does not know is refused, not dropped.
+    /// Creates a run with one request. `fieldValidation=Strict`: the API server refuses unknown fields and does not
+    /// drop them.
     pub async fn create_run(&self, backend: &dyn RunBackend, owner_uid: &str, body: &Value) -> Created {
         let kind = backend.kind();
         let name = body["metadata"]["name"].as_str().unwrap_or_default();
@@ -123,8 +126,8 @@ impl ApiServer {
                 Err(error) => Created::Unknown(error.into()),
             },
             Err(error) if error.code() == Some(409) => match self.find_run(backend, owner_uid, namespace, name).await {
-                Ok(Found::Ours(run)) => Created::Ours(run),
-                Ok(Found::Foreign(owner)) => Created::Refused {
+                Ok(NamedRun::Ours(run)) => Created::Ours(run),
+                Ok(NamedRun::Foreign(owner)) => Created::Refused {
                     reason: Reason::NameConflict,
                     message: format!(
                         "{} {name} is needed for a run but belongs to {owner}: delete it, or rename this object",
@@ -132,7 +135,7 @@ impl ApiServer {
                     ),
                     stalled: true,
                 },
-                Ok(Found::Absent) => Created::Unknown(error),
+                Ok(NamedRun::Absent) => Created::Unknown(error),
                 Err(error) => Created::Unknown(error),
             },
             Err(CallError::Refused(status)) => refusal(kind, status.code, status.message),
@@ -140,35 +143,36 @@ impl ApiServer {
         }
     }
 
-    /// Looks for a run under its name, live.
+    /// Reads a run by its name, live.
     pub async fn find_run(
         &self,
         backend: &dyn RunBackend,
         owner_uid: &str,
         namespace: &str,
         name: &str,
-    ) -> Result<Found, CallError> {
+    ) -> Result<NamedRun, CallError> {
         let kind = backend.kind();
         let path = format!("{}/{name}", collection(kind, Some(namespace)));
         let Some(object) = get_opt::<Box<RawValue>>(&self.clients.reads, &path).await? else {
-            return Ok(Found::Absent);
+            return Ok(NamedRun::Absent);
         };
         let run = record::run(backend, object.get())?;
         let ours = run.owner_uid == owner_uid;
         if ours && record::carries_label(object.get(), keys::OWNER_UID, owner_uid) {
-            return Ok(Found::Ours(Box::new(run)));
+            return Ok(NamedRun::Ours(Box::new(run)));
         }
-        Ok(Found::Foreign(if ours {
-            // The watch selects by this label, so it would never tell how the run goes on.
-            format!("nobody: its label {} is gone, put back {owner_uid}", keys::OWNER_UID)
+        Ok(NamedRun::Foreign(if ours {
+            // The watch selects by this label, so it would never show the progress of the run.
+            format!("no object, because its label {} is missing: set it to {owner_uid}", keys::OWNER_UID)
         } else if run.owner_name.is_empty() {
-            "nobody that this operator knows".to_owned()
+            "an unknown owner".to_owned()
         } else {
             format!("{} {}", run.owner_kind, run.owner_name)
         }))
     }
 
-    /// Ends a run in its backend's own way, if it is still the one that was decided on, and marks why. Returns the run.
+    /// Stops a run in the way of its backend, if its uid and resourceVersion are those that the decision was based on,
+    /// and marks it with the cause. Returns the run.
     pub async fn stop_run(
         &self,
         backend: &dyn RunBackend,
@@ -189,7 +193,8 @@ impl ApiServer {
         Ok(record::run(backend, stored.get())?)
     }
 
-    /// Deletes a finished run, if it is still the one that was decided on. Its children go in the background.
+    /// Deletes a finished run, if its uid and resourceVersion are those that the decision was based on. Its children
+    /// are deleted in the background.
     pub async fn delete_run(&self, namespace: &str, run: &DeleteRun) -> Result<(), CallError> {
         let path = format!("{}/{}", collection(run.kind, Some(namespace)), run.name);
         let options = json!({
@@ -212,7 +217,7 @@ pub fn collection(kind: RunKind, namespace: Option<&str>) -> String {
     resource_path(kind.group, kind.version, kind.plural, namespace)
 }
 
-/// URL path of the collection of a kind of ours, in one namespace or in all.
+/// URL path of the collection of one of the operator's own kinds, in one namespace or in all.
 pub fn objects<K: Kind>(namespace: Option<&str>) -> String {
     resource_path(keys::GROUP, keys::VERSION, K::PLURAL, namespace)
 }
@@ -237,11 +242,11 @@ pub(super) fn with_body(request: http::request::Builder, body: &Value) -> Result
     Ok(request.body(bytes)?)
 }
 
-/// What a refusal of a create means. All of these are certain: nothing was stored.
+/// Maps the refusal of a create to its reason. Each refusal is certain: nothing was stored.
 fn refusal(kind: RunKind, code: u16, message: String) -> Created {
     let refused = |reason, stalled, message| Created::Refused { reason, message, stalled };
     match code {
-        // The fence: we were too late, which is nobody's fault and mends itself.
+        // The fence refused a late create. No person has to act: the operator tries again.
         _ if message.contains(keys::FENCE) => refused(Reason::ApiUnavailable, false, message),
         403 if message.contains("exceeded quota") => refused(Reason::QuotaExceeded, false, message),
         401 | 403 => refused(Reason::Forbidden, false, message),
@@ -255,7 +260,7 @@ fn refusal(kind: RunKind, code: u16, message: String) -> Created {
     }
 }
 
-/// RFC 7396: the merge patch that turns `before` into `after`. Members that go become null; lists are replaced whole.
+/// RFC 7396: the merge patch that turns `before` into `after`. Removed members become null; lists are replaced whole.
 pub(super) fn merge_patch(before: &Value, after: &Value) -> Value {
     let (Value::Object(before), Value::Object(after)) = (before, after) else { return after.clone() };
     let gone = before.keys().filter(|key| !after.contains_key(*key)).map(|key| (key.clone(), Value::Null));
@@ -306,14 +311,14 @@ mod tests {
         fn patch_turns_one_document_into_the_other(before in document(), after in document()) {
             let mut patched = before.clone();
             apply(&mut patched, &merge_patch(&before, &after));
-            // A scalar that becomes an object is patched into whatever stood there, as the RFC says.
+            // A status is always an object: a patch never turns an object into something else, or the reverse.
             prop_assume!(before.is_object() == after.is_object());
             prop_assert_eq!(patched, after);
         }
     }
 
     #[test]
-    fn refusals_that_mend_themselves_are_not_stalled() {
+    fn only_refusals_that_a_person_must_resolve_are_stalled() {
         let kind = RunKind { group: "batch", version: "v1", kind: "Job", plural: "jobs" };
         for (code, message, expected, expect_stalled) in [
             (403, "jobs is forbidden: exceeded quota: q", Reason::QuotaExceeded, false),

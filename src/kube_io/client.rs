@@ -14,10 +14,10 @@ use tower::util::MapResponseLayer;
 
 use crate::clock::Clock;
 
-/// Deadline of every call but watches. Shorter than the time that any create has left when it is sent.
+/// Deadline of every call but watches. It is shorter than the time that any create has left when it is sent.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(9);
 
-/// The API server ends a watch after this time, and the operator begins another: at the latest then it notices a dead
+/// The API server ends a watch after this time, and the operator starts another. Longer silence is a sign of a dead
 /// connection.
 pub(super) const WATCH_SECONDS: u64 = 45;
 /// Longest silence on a watch. The API server should have ended it before.
@@ -26,8 +26,8 @@ const SILENCE: Duration = Duration::from_secs(WATCH_SECONDS + 15);
 /// Safeguards against harmful defaults of kube. All are on; a test turns one off to show that it is needed.
 #[derive(Clone, Copy, Debug)]
 pub struct Safeguards {
-    /// The client repeats no request by itself. Kube's default repeats a POST up to fifteen times and obeys any `Retry-After`
-    /// (kube-rs/kube#2082).
+    /// The client never retries by itself. Kube's default retries a POST up to fifteen times and obeys any
+    /// `Retry-After` (kube-rs/kube#2082).
     pub no_repeats: bool,
     /// Deadline of every call but watches. Kube's default is none.
     pub call_deadline: Option<Duration>,
@@ -77,7 +77,7 @@ fn client(mut config: Config, clock: Arc<Clock>, safeguards: Safeguards) -> Resu
     config.default_retry = !safeguards.no_repeats;
     let hear = MapResponseLayer::new(move |response: Response<_>| {
         if let Some(date) = server_date(response.headers()) {
-            clock.heard_server(date);
+            clock.record_server_time(date);
         }
         response
     });
@@ -89,7 +89,7 @@ fn server_date(headers: &header::HeaderMap) -> Option<jiff::Timestamp> {
     rfc2822::parse(text).ok().map(|date| date.timestamp())
 }
 
-/// Why a call brought no result.
+/// Why a call returned no result.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// The API server refused the call and did nothing.
@@ -119,7 +119,7 @@ impl CallError {
     }
 }
 
-/// One call, within its deadline ([`CALL_DEADLINE`]).
+/// Sends a request and parses the reply, within the deadline of a call ([`CALL_DEADLINE`]).
 pub async fn call<T: DeserializeOwned>(client: &Guarded, request: Request<Vec<u8>>) -> Result<T, CallError> {
     let text = within(client.safeguards.call_deadline, exchange(&client.client, request)).await??;
     Ok(serde_json::from_str(&text)?)
@@ -137,7 +137,7 @@ pub async fn get_opt<T: DeserializeOwned>(client: &Guarded, path: &str) -> Resul
 /// Waits for `work`, up to this limit.
 pub(super) async fn within<T>(limit: Option<Duration>, work: impl Future<Output = T>) -> Result<T, CallError> {
     let Some(limit) = limit else { return Ok(work.await) };
-    let late = |_| CallError::Unknown(format!("nothing was heard within {} s", limit.as_secs()));
+    let late = |_| CallError::Unknown(format!("no reply within {} s", limit.as_secs()));
     tokio::time::timeout(limit, work).await.map_err(late)
 }
 

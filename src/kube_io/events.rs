@@ -1,4 +1,4 @@
-//! Events about our objects. IO; never fails a pass.
+//! Publishes events about the operator's objects. IO; never fails a reconcile.
 
 use std::{fmt::Display, sync::Arc, time::Duration};
 
@@ -12,36 +12,35 @@ use crate::{
     api::{Reason, keys},
     clock::Clock,
     core::{
-        delivery::Delivery,
+        delivery::{CountDelivery, Delivery},
         run::knowledge::ObjectInfo,
         status::{condition::truncated, event::ObjectEvent},
         time::MonotonicTime,
     },
 };
 
-/// Events that wait to be published. Beyond that they are dropped: they are for the reader, not for the record.
+/// Events that may wait to be published. The operator drops further ones: they inform users, and nothing depends on
+/// them.
 const QUEUE: usize = 4096;
-/// Events take one part in so many of the time: each costs the API server as much as a run does, and it is to start runs
-/// first. The busier it is, the longer it takes, and the longer they rest.
+/// Publishing takes one part in this many of the time. An event costs the API server as much as a run does, and runs
+/// come first. The busier the API server is, the longer a request takes, and the longer the pause after it.
 const SHARE: u32 = 10;
-/// Longest rest after an event, so that a far API server hears of four in a second.
+/// Longest pause after an event, so that a distant API server still receives four per second.
 const MAX_REST: Duration = Duration::from_millis(250);
-/// How much of its rest a quiet time makes good for: some twenty events go at once.
+/// Pauses may add up to this much before an event has to wait: some twenty events are published at once.
 const CREDIT: Duration = Duration::from_secs(1);
 /// Longest text of an event, in bytes.
 const MAX_TEXT: usize = 1024;
 
-/// Hands events to a task of its own, so that no pass waits for them.
+/// Sends events to a separate task, so that no reconcile waits for them.
 #[derive(Clone)]
 pub struct Events {
     queue: mpsc::Sender<QueuedEvent>,
-    count: Arc<Count>,
+    count: Arc<CountDelivery>,
 }
 
-/// Told of what became of each event.
-type Count = dyn Fn(Delivery) + Send + Sync;
-
-/// What waits to be published. Thousands may wait, so what the API server is sent is made of it only then.
+/// Receives the delivery result of each event.
+/// An event in the queue. Thousands may wait, so the larger object for the API server is built only when it is sent.
 struct QueuedEvent {
     namespace: Arc<str>,
     name: Arc<str>,
@@ -54,14 +53,15 @@ struct QueuedEvent {
 }
 
 impl Events {
-    /// Starts the publishing task; it ends when the last handle is gone. `count` is told what became of each event.
+    /// Starts the publishing task, which ends when the last handle is dropped. `count` receives the delivery result of
+    /// each event.
     pub fn start(
         client: Guarded,
         clock: Arc<Clock>,
         instance: Option<String>,
         count: impl Fn(Delivery) + Send + Sync + 'static,
     ) -> Self {
-        let count: Arc<Count> = Arc::new(count);
+        let count: Arc<CountDelivery> = Arc::new(count);
         let deadline = client.safeguards.call_deadline;
         let (client, reporter) = (client.client, Reporter { controller: keys::MANAGER.into(), instance });
         let (queue, mut events) = mpsc::channel::<QueuedEvent>(QUEUE);
@@ -71,11 +71,12 @@ impl Events {
             while let Some(next) = events.recv().await {
                 clock.sleep_until(pace.next(clock.mono())).await;
                 let begun = clock.mono();
-                // A recorder keeps every event for six minutes, to count repetitions, and looks through all of them for each
-                // new one. Ours are told once: each has a recorder of its own, and ten thousand take no memory.
+                // A recorder keeps every event for six minutes to count repetitions, and scans all of them for each new
+                // one. The operator publishes each event once, so each gets its own recorder, and ten thousand take no
+                // memory.
                 let recorder = Recorder::new(client.clone(), reporter.clone());
                 let (event, about, reason) = (next.event(), next.about(), next.reason.as_str());
-                // Without a deadline one lost answer would end all events.
+                // Without a deadline, one lost reply would stop all events.
                 queued(match within(deadline, recorder.publish(&event, &about)).await {
                     Ok(Ok(())) => Delivery::Sent,
                     Ok(Err(error)) => failed(reason, &error),
@@ -87,7 +88,7 @@ impl Events {
         Self { queue, count }
     }
 
-    /// Publishes later, or drops where too many wait.
+    /// Queues the event, or drops it if too many wait.
     pub fn publish(&self, object: &ObjectInfo, kind: &'static str, event: &ObjectEvent) {
         let queued = QueuedEvent {
             namespace: object.namespace.clone(),
@@ -111,20 +112,20 @@ fn failed(reason: &str, error: &dyn Display) -> Delivery {
     Delivery::Failed
 }
 
-/// When events may be published.
+/// Limits the rate at which events are published.
 #[derive(Default)]
 struct Pace {
-    /// When the last has had its rest.
+    /// The end of the pauses after all events so far.
     rested: MonotonicTime,
 }
 
 impl Pace {
-    /// The moment for an event that is ready now.
+    /// When to publish an event that is ready now.
     fn next(&self, now: MonotonicTime) -> MonotonicTime {
         now + self.rested.since(now + CREDIT)
     }
 
-    /// One was published from `begun` until now.
+    /// Adds the pause after an event that was published from `begun` until `now`.
     fn published(&mut self, begun: MonotonicTime, now: MonotonicTime) {
         self.rested = self.rested.max(begun) + (now.since(begun) * SHARE).min(MAX_REST);
     }
@@ -157,7 +158,7 @@ impl QueuedEvent {
 mod tests {
     use super::*;
 
-    /// When each of so many events is published that are all ready at the start, and each of which takes this long.
+    /// When each of `count` events is published, if all are ready at the start and each takes `took`.
     fn moments(took: Duration, count: usize) -> Vec<Duration> {
         let (mut pace, start) = (Pace::default(), MonotonicTime::default() + Duration::from_hours(1));
         let mut now = start;
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_few_events_go_one_after_the_other() {
+    fn a_few_events_are_published_without_pauses() {
         let took = Duration::from_millis(4);
         assert_eq!(moments(took, 20), (0..20).map(|number| took * number).collect::<Vec<_>>());
     }
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_busy_api_server_is_told_of_four_in_a_second() {
+    fn a_busy_api_server_receives_four_events_per_second() {
         let last = moments(Duration::from_millis(100), 41).pop().unwrap_or_default();
         assert_eq!(last + CREDIT, Duration::from_secs(10));
     }

@@ -1,4 +1,4 @@
-//! Whether the API server refuses creates that come too late. IO.
+//! Reads whether the fence is installed: if it is, the API server refuses late creates. IO.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -24,9 +24,9 @@ impl FenceState {
         *self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks for the policy and its binding, by name, and says so when the answer changes.
+    /// Reads the policy and its binding, by name, and logs a change of the state.
     ///
-    /// An error leaves the state as it was, but for the first look: without the right to look, the fence counts as absent.
+    /// An error leaves the state unchanged, except at the first read: without permission, the fence counts as absent.
     pub async fn refresh(&self, clients: &Clients) {
         let found = match (
             exists(clients, "validatingadmissionpolicies").await,
@@ -51,7 +51,7 @@ impl FenceState {
                 warn!(
                     policy = keys::FENCE,
                     "the fence is not installed, or may not be read: runs are still started once, but a run that is deleted \
-                     while its creation is on its way may be created again; install config/fence.yaml"
+                     while its create request is in flight may be created again; install config/fence.yaml"
                 );
             }
         }

@@ -1,4 +1,4 @@
-//! Where the API server keeps objects of a kind that a user names: discovery, cached. IO.
+//! Finds the resource of a kind that a user names, by API discovery with a cache. IO.
 
 use std::{
     collections::HashMap,
@@ -11,22 +11,22 @@ use serde::Deserialize;
 use super::client::{CallError, Guarded, get_opt};
 use crate::{clock::Clock, core::time::MonotonicTime};
 
-/// How soon a kind that was missing is looked for again.
-const AGAIN: Duration = Duration::from_secs(10);
+/// How long a missing kind counts as missing before the operator repeats the discovery.
+const MISSING_TTL: Duration = Duration::from_secs(10);
 
-/// Where the objects of a kind are.
+/// The resource of a kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resource {
     /// API group; empty for the core group.
     pub group: String,
     /// Version.
     pub version: String,
-    /// Plural.
+    /// Plural name, as in URL paths.
     pub plural: String,
 }
 
 impl Resource {
-    /// Path of the collection in this namespace, or of all namespaces.
+    /// URL path of the collection in this namespace, or in all namespaces.
     pub fn collection(&self, namespace: Option<&str>) -> String {
         let Self { group, version, plural } = self;
         let root = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
@@ -40,26 +40,28 @@ impl Resource {
 /// Why objects of a kind cannot be read at all.
 #[derive(Debug, thiserror::Error)]
 pub enum KindError {
-    /// The cluster does not have it.
-    #[error("kind {kind} of {api_version} is not installed in this cluster; it is picked up when it is")]
+    /// The kind is not installed.
+    #[error(
+        "kind {kind} of {api_version} is not installed in this cluster; the operator picks it up once it is installed"
+    )]
     Missing {
-        /// As the user has it.
+        /// As the user wrote it.
         api_version: String,
-        /// As the user has it.
+        /// As the user wrote it.
         kind: String,
     },
-    /// Its objects belong to no namespace.
+    /// The kind is cluster-scoped.
     #[error("kind {0} belongs to no namespace: only objects of the same namespace are read")]
     ClusterScoped(String),
-    /// Its objects are Secrets.
+    /// The kind is Secret.
     #[error("Secrets are never read: their values would end up in status and in runs")]
     Secret,
-    /// The API server does not say.
-    #[error("the API server does not say what {0} is: {1}")]
+    /// The discovery failed.
+    #[error("the API server failed to discover {0}: {1}")]
     Undiscovered(String, CallError),
 }
 
-/// The kinds of the cluster. Cheap to clone; clones share what was discovered.
+/// The kinds of the cluster. Cheap to clone; clones share the cache.
 #[derive(Clone)]
 pub struct Kinds {
     client: Guarded,
@@ -67,11 +69,12 @@ pub struct Kinds {
     groups: Arc<Mutex<HashMap<String, Arc<Discovered>>>>,
 }
 
-/// The kinds of one `apiVersion`, and when they were discovered. Held locked while they are, so that it is done once.
-type Discovered = tokio::sync::Mutex<Option<(MonotonicTime, Vec<Found>)>>;
+/// The kinds of one `apiVersion`, and the time of their discovery. It stays locked during the request, so that
+/// concurrent callers send only one.
+type Discovered = tokio::sync::Mutex<Option<(MonotonicTime, Vec<KnownKind>)>>;
 
 #[derive(Clone, Deserialize)]
-struct Found {
+struct KnownKind {
     name: String,
     kind: String,
     namespaced: bool,
@@ -83,11 +86,11 @@ impl Kinds {
         Self { client, clock, groups: Arc::default() }
     }
 
-    /// Where the objects of this kind are. Only kinds whose objects belong to a namespace and are no Secrets.
+    /// Returns the resource of this kind. Cluster-scoped kinds and Secrets are errors.
     pub async fn find(&self, api_version: &str, kind: &str) -> Result<Resource, KindError> {
         let missing = || KindError::Missing { api_version: api_version.to_owned(), kind: kind.to_owned() };
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        // Both become part of a path.
+        // Both become part of a URL path.
         let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'));
         if version.is_empty() || !plain(group) || !plain(version) || api_version.starts_with('/') {
             return Err(missing());
@@ -102,22 +105,22 @@ impl Kinds {
         Ok(Resource { group: group.to_owned(), version: version.to_owned(), plural: found.name })
     }
 
-    /// Forgets what this `apiVersion` had: a request has shown that it is not so any more.
+    /// Drops the cached kinds of this `apiVersion`: a request has shown that they are out of date.
     pub fn forget(&self, api_version: &str) {
         self.groups.lock().unwrap_or_else(PoisonError::into_inner).remove(api_version);
     }
 
-    async fn lookup(&self, api_version: &str, kind: &str) -> Result<Option<Found>, KindError> {
+    async fn lookup(&self, api_version: &str, kind: &str) -> Result<Option<KnownKind>, KindError> {
         let discovered = {
             let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
             groups.entry(api_version.to_owned()).or_default().clone()
         };
         let mut discovered = discovered.lock().await;
-        let of_kind = |found: &[Found]| found.iter().find(|found| found.kind == kind).cloned();
+        let of_kind = |found: &[KnownKind]| found.iter().find(|found| found.kind == kind).cloned();
         let now = self.clock.mono();
         if let Some((at, found)) = &*discovered {
             let found = of_kind(found);
-            if found.is_some() || now.since(*at) < AGAIN {
+            if found.is_some() || now.since(*at) < MISSING_TTL {
                 return Ok(found);
             }
         }
@@ -128,11 +131,11 @@ impl Kinds {
         Ok(found)
     }
 
-    /// The kinds of this `apiVersion`, without subresources; none where the cluster does not serve it.
-    async fn discover(&self, api_version: &str) -> Result<Vec<Found>, CallError> {
+    /// Requests the kinds of this `apiVersion`, without subresources. Empty if the cluster does not serve it.
+    async fn discover(&self, api_version: &str) -> Result<Vec<KnownKind>, CallError> {
         #[derive(Deserialize)]
         struct List {
-            resources: Vec<Found>,
+            resources: Vec<KnownKind>,
         }
         let path =
             if api_version.contains('/') { format!("/apis/{api_version}") } else { format!("/api/{api_version}") };

@@ -1,4 +1,4 @@
-//! Takes part in the election of a leader over a Lease. IO; [`crate::core::election`] decides.
+//! Takes part in the leader election with a Lease. IO; [`crate::core::election`] decides.
 
 use std::{
     pin::pin,
@@ -19,24 +19,24 @@ use super::client::{CallError, Clients, call, get_opt};
 use crate::{
     clock::Clock,
     core::{
-        election::{Election, Step, StoredLease, Terms},
+        election::{Election, ElectionStep, StoredLease, Terms},
         time::MonotonicTime,
     },
 };
 
-/// After this the server ends a watch of the lease: how long a dead connection may keep a hint back.
+/// The API server ends a watch of the lease after this time, and the operator starts another.
 const WATCH_SECONDS: u32 = 60;
 
-/// Which lease, and as whom.
+/// The Lease, and the identity of this replica.
 #[derive(Clone, Debug)]
 pub struct LeaseSettings {
     /// Name of the Lease.
     pub name: String,
     /// Namespace of the Lease.
     pub namespace: String,
-    /// How long it holds without being renewed.
+    /// How long the lease is valid without a renewal.
     pub duration: Duration,
-    /// Who we are: different for every process.
+    /// Identity of this replica: different for every process.
     pub identity: String,
 }
 
@@ -88,7 +88,7 @@ impl From<Lease> for StoredLease {
 }
 
 impl Leadership {
-    /// A candidate for this lease; without one, a replica that always leads.
+    /// Creates a candidate for this lease. Without a lease, the replica always leads.
     pub fn new(clock: Arc<Clock>, settings: Option<LeaseSettings>) -> Self {
         let leading = watch::Sender::new(settings.is_none());
         let candidacy = settings.map(|settings| {
@@ -98,19 +98,19 @@ impl Leadership {
         Self { clock, candidacy, leading }
     }
 
-    /// Whether this replica leads at this moment. Turns false by the clock alone, without any reply.
+    /// Whether this replica leads at this moment. Becomes false by the clock alone, without any reply.
     pub fn leads(&self) -> bool {
         self.candidacy
             .as_ref()
             .is_none_or(|candidacy| candidacy.election().leads(candidacy.terms(), self.clock.uptime()))
     }
 
-    /// Tells of every change.
+    /// Returns a receiver that is notified of every change.
     pub fn changes(&self) -> watch::Receiver<bool> {
         self.leading.subscribe()
     }
 
-    /// Campaigns until it is cancelled, then releases the lease.
+    /// Takes part in the election until `ended` is cancelled, then releases the lease.
     pub async fn campaign(&self, clients: Clients, ended: CancellationToken) {
         let Some(candidacy) = &self.candidacy else { return };
         let changed = Notify::new();
@@ -126,23 +126,23 @@ impl Leadership {
             let now = self.clock.uptime();
             let step = candidacy.election().next(candidacy.terms(), now);
             match step {
-                Step::Look => self.look(candidacy, clients).await,
-                Step::Claim(stored) => self.claim(candidacy, clients, stored).await,
-                Step::Rest(at) => tokio::select! {
+                ElectionStep::Read => self.read_lease(candidacy, clients).await,
+                ElectionStep::Claim(stored) => self.claim(candidacy, clients, stored).await,
+                ElectionStep::Rest(at) => tokio::select! {
                     () = ended.cancelled() => {}
                     () = tokio::time::sleep(at.since(now)) => {}
                 },
-                Step::Watch(at) => tokio::select! {
+                ElectionStep::Watch(at) => tokio::select! {
                     () = ended.cancelled() => {}
                     () = tokio::time::sleep(at.since(now)) => {}
-                    () = changed.notified() => self.look(candidacy, clients).await,
+                    () = changed.notified() => self.read_lease(candidacy, clients).await,
                 },
             }
             self.publish();
         }
     }
 
-    async fn look(&self, candidacy: &Candidacy, clients: &Clients) {
+    async fn read_lease(&self, candidacy: &Candidacy, clients: &Clients) {
         let sent = self.clock.uptime();
         let found = candidacy.read(clients, sent).await;
         let mut election = candidacy.election();
@@ -206,7 +206,8 @@ impl Candidacy {
         Ok(lease.map(Into::into))
     }
 
-    /// Creates the lease, or replaces exactly the one that was seen, as held by us or by nobody.
+    /// Creates the lease, or replaces exactly `old`, by uid and resourceVersion. The holder becomes this replica, or
+    /// none.
     async fn write(
         &self,
         clients: &Clients,
@@ -244,18 +245,20 @@ impl Candidacy {
         self.in_time(sent, call::<Lease>(&clients.writes, request)).await.map(Into::into)
     }
 
-    /// A reply that comes too late to act on is none.
+    /// Treats a reply that comes too late to act on as no reply.
     async fn in_time<T>(
         &self,
         sent: MonotonicTime,
         call: impl Future<Output = Result<T, CallError>>,
     ) -> Result<T, CallError> {
-        let deadline = self.election().patience(self.terms(), sent);
-        tokio::time::timeout(deadline, call).await.unwrap_or_else(|_| Err(CallError::Unknown("none in time".into())))
+        let deadline = self.election().call_timeout(self.terms(), sent);
+        tokio::time::timeout(deadline, call)
+            .await
+            .unwrap_or_else(|_| Err(CallError::Unknown("no reply in time".into())))
     }
 
-    /// Tells of changes of the lease, for ever. Only a hint to look at once: whoever relied on it alone would take a broken
-    /// watch for a quiet lease.
+    /// Notifies `changed` of changes of the lease, for ever. This is only a hint to read the lease at once. The
+    /// election also reads it periodically, because a broken watch looks the same as an unchanged lease.
     async fn follow(&self, clients: &Clients, changed: &Notify) {
         loop {
             if let Err(error) = self.watch(clients, changed).await {
@@ -282,7 +285,7 @@ impl Candidacy {
                 WatchEvent::Bookmark(_) => continue,
                 WatchEvent::Error(status) => return Err(CallError::Refused(status.boxed())),
             };
-            if !self.election().knows(found.as_ref()) {
+            if !self.election().is_last_seen(found.as_ref()) {
                 changed.notify_one();
             }
         }

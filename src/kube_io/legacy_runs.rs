@@ -1,4 +1,5 @@
-//! Runs that the controller before this one started: they carry an owner reference and none of our labels. IO.
+//! Finds legacy runs: the label bot's ModelSync controller of 2020 started them, with an owner reference and without
+//! the operator's labels. IO.
 
 use std::{
     collections::HashMap,
@@ -21,12 +22,12 @@ use crate::{
     },
 };
 
-/// How long one list serves every object of its namespace: many objects that are new at once cost one list.
+/// How long one list is used for all objects of its namespace: many new objects at once cost one list.
 const LIFE: Duration = Duration::from_secs(10);
 /// Items of one page.
 const PAGE: u32 = 100;
 
-/// Finds unfinished runs without our label. Cheap to clone; clones share what was listed.
+/// Finds unfinished runs without the operator's label. Cheap to clone; clones share the cached lists.
 #[derive(Clone)]
 pub struct LegacyRuns {
     client: Guarded,
@@ -37,7 +38,8 @@ pub struct LegacyRuns {
 /// Lists by kind and namespace.
 type Lists = HashMap<(RunKind, String), Arc<Listed>>;
 
-/// The last list of one kind and namespace. Held locked while it is made, so that it is made once.
+/// The last list of one kind and namespace: its time, and the names of runs by the uid of their owner. It stays locked
+/// during the request, so that concurrent callers send only one.
 type Listed = tokio::sync::Mutex<Option<(MonotonicTime, HashMap<String, String>)>>;
 
 impl LegacyRuns {
@@ -46,7 +48,8 @@ impl LegacyRuns {
         Self { client, clock, lists: Arc::default() }
     }
 
-    /// Name of an unfinished run of this kind that the object with this uid controls. At most ten seconds old.
+    /// Returns the name of an unfinished run of this kind that the object with this uid controls, as of at most ten
+    /// seconds ago.
     pub async fn find(
         &self,
         backend: &dyn RunBackend,
@@ -72,16 +75,17 @@ impl LegacyRuns {
         lists.entry((kind, namespace.to_owned())).or_default().clone()
     }
 
-    /// Unfinished runs by the uid of the ModelSync that controls them.
+    /// Lists the names of unfinished runs by the uid of the ModelSync that controls them.
     async fn list(&self, backend: &dyn RunBackend, namespace: &str) -> Result<HashMap<String, String>, CallError> {
         let mut runs = HashMap::new();
         let selector = format!("%21{}", keys::OWNER_UID.replace('/', "%2F"));
         let path = collection(backend.kind(), Some(namespace));
-        // A first run waits for it, and some milliseconds are little against the time for which it serves.
+        // The first run of an object waits for this list. The cache is some milliseconds old, which is little compared
+        // to the time for which the list is used.
         let version = ResourceVersion::Any;
         let what = Listing { path: &path, selector: &selector, page: PAGE, version, ..Listing::default() };
         let see = |item: &str| {
-            // What cannot be read is not a run of ours.
+            // An object that cannot be read is not a legacy run.
             let Ok(run) = record::run(backend, item) else { return };
             if run.is_active() && run.owner_kind == "ModelSync" {
                 runs.insert(run.owner_uid, run.name);

@@ -1,4 +1,4 @@
-//! Lists, page by page. IO.
+//! Lists objects, page by page. IO.
 
 use http::{Request, header};
 use serde::Deserialize;
@@ -24,8 +24,8 @@ pub struct Listing<'a> {
 /// Which state is listed, in the words of the Kubernetes API.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum ResourceVersion<'a> {
-    /// The newest one. For a resource that changes seldom, the API server may wait 100 ms until it is sure that nothing is
-    /// newer (KEP-2340).
+    /// The newest one. For a resource that changes seldom, the API server may wait 100 ms until it is sure that nothing
+    /// is newer (KEP-2340).
     #[default]
     MostRecent,
     /// This one.
@@ -45,9 +45,10 @@ impl ResourceVersion<'_> {
     }
 }
 
-/// Calls `see` with every object, page by page, and returns the resourceVersion that all of them are of.
+/// Calls `see` with every object, page by page, and returns the resourceVersion of the whole list.
 ///
-/// A list that takes longer than the API server keeps old versions ends with 410. It is then incomplete.
+/// A list that takes longer than the API server keeps old versions fails with 410. `see` has then received only a part
+/// of it.
 pub async fn list(client: &Guarded, what: Listing<'_>, mut see: impl FnMut(&str)) -> Result<String, CallError> {
     let mut query = what.version.query();
     loop {
@@ -71,7 +72,7 @@ pub async fn list(client: &Guarded, what: Listing<'_>, mut see: impl FnMut(&str)
 #[derive(Deserialize)]
 struct Page {
     metadata: Meta,
-    /// Go writes null for a list that was never made, so an empty list may be null.
+    /// Go encodes a nil slice as null, so an empty list may be null.
     #[serde(default)]
     items: Option<Vec<Box<RawValue>>>,
 }

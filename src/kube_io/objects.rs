@@ -18,7 +18,7 @@ use crate::{
     port::ReadObjects,
 };
 
-/// Reads objects. Tells [`Referenced`] what it found: news is what differs from what was read.
+/// Reads objects, and reports each to [`Referenced`], which detects later changes by comparing with it.
 #[derive(Clone)]
 pub struct LiveObjects {
     client: Guarded,
@@ -34,7 +34,7 @@ impl LiveObjects {
 
     async fn get(&self, namespace: &str, reference: &Reference) -> Result<Option<Box<RawValue>>, String> {
         let Reference { api_version, kind, name } = reference;
-        // It becomes part of a path. No object has such a name.
+        // The name becomes part of a URL path, and no object has a name with other characters.
         if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte)) || name.starts_with('.') {
             return Ok(None);
         }
@@ -44,7 +44,7 @@ impl LiveObjects {
         match call(&self.client, request).await {
             Ok(object) => Ok(Some(object)),
             Err(CallError::Refused(status)) if status.code == 404 => {
-                // A server that has the kind names the object that it lacks.
+                // If the kind is installed, the refusal names the missing object.
                 if status.details.is_some_and(|details| details.name == *name) {
                     return Ok(None);
                 }
@@ -57,7 +57,7 @@ impl LiveObjects {
     }
 }
 
-/// What is to be granted, as it is written into a role.
+/// The message for a missing permission, with the rule as it is written into a role.
 fn ungranted(kind: &str, Resource { group, plural, .. }: &Resource) -> String {
     format!(
         "the operator may not read objects of kind {kind}; grant it this rule: \
@@ -87,7 +87,7 @@ impl ReadObjects for LiveObjects {
     }
 }
 
-/// The object's resourceVersion.
+/// The object's resourceVersion as a number; 0 if it cannot be read.
 fn version(object: &RawValue) -> u64 {
     names(object.get()).ok().and_then(|names| names.resource_version.parse().ok()).unwrap_or(0)
 }

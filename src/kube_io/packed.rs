@@ -1,7 +1,7 @@
-//! The JSON texts of objects as they are kept in memory: compressed. No IO.
+//! Compresses the JSON texts of objects in memory. No IO.
 //!
-//! There may be ten thousand objects, and an idle one is read once in its interval. Their texts have the names of fields and the
-//! operator's own messages in common, so both sides of the compression know these beforehand.
+//! There may be ten thousand objects, and an idle one is read once per interval. Their texts share field names and the
+//! operator's messages, so both sides of the compression use these as a preset dictionary.
 
 use std::{
     io::{self, ErrorKind},
@@ -12,11 +12,11 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 
 use crate::core::invalid::Invalid;
 
-/// What the texts of usual objects say: `tests/generated.rs` makes it from `tests/fixtures/stored.yaml`. Compressed texts stay
-/// in this process, so a later version may change it.
+/// Texts of typical objects, as the preset dictionary. `tests/generated.rs` makes it from `tests/fixtures/stored.yaml`.
+/// Compressed texts never leave this process, so a later version may change it.
 const DICTIONARY: &str = include_str!("dictionary.txt");
 
-/// Spec and status of an object, or two such texts.
+/// Two compressed JSON texts, such as spec and status of an object.
 #[derive(Debug)]
 pub(super) struct CompressedJson {
     bytes: Box<[u8]>,
@@ -26,12 +26,12 @@ pub(super) struct CompressedJson {
 
 impl CompressedJson {
     pub(super) fn new(first: &str, second: &str) -> Self {
-        // Writing to memory does not fail. If it did, unpacking would.
+        // Writing to memory does not fail. If it did, `texts` would return an error.
         let bytes = Codec::lock().pack([first, second]).unwrap_or_default();
         Self { bytes: bytes.into(), lengths: [first.len(), second.len()] }
     }
 
-    /// Both texts. An object whose texts cannot be unpacked must not be taken for one without a status.
+    /// Unpacks both texts. A failure is an error: it must not make the object look like one without a status.
     pub(super) fn texts(&self) -> Result<(String, String), Invalid> {
         let [first, second] = self.lengths;
         let unpacked = Codec::lock().unpack(&self.bytes, first + second).ok();
@@ -43,8 +43,8 @@ impl CompressedJson {
     }
 }
 
-/// Packs and unpacks. The process has one, because each new one would take 300 KiB for a moment, and an allocator that places
-/// lasting memory in between never gets these back.
+/// Compresses and decompresses. The process has only one: each new one would allocate 300 KiB for a moment, and an
+/// allocator that places long-lived data in between never gets this memory back.
 struct Codec {
     packer: Compress,
     unpacker: Decompress,
@@ -64,7 +64,7 @@ impl Codec {
         let texts = texts.concat();
         self.packer.reset();
         self.packer.set_dictionary(DICTIONARY.as_bytes())?;
-        // More room than deflate ever needs for a text, so one step is enough.
+        // Deflate never needs more room than this, so one step is enough.
         let mut packed = Vec::with_capacity(texts.len() + texts.len() / 8 + 64);
         let status = self.packer.compress_vec(texts.as_bytes(), &mut packed, FlushCompress::Finish)?;
         if status == Status::StreamEnd { Ok(packed) } else { Err(ErrorKind::WriteZero.into()) }
@@ -73,7 +73,7 @@ impl Codec {
     fn unpack(&mut self, packed: &[u8], length: usize) -> io::Result<Vec<u8>> {
         self.unpacker.reset(false);
         self.unpacker.set_dictionary(DICTIONARY.as_bytes())?;
-        // With no room at all, the end of an empty text would not be found.
+        // With a capacity of 0, the decoder would not find the end of an empty text.
         let mut texts = Vec::with_capacity(length.max(1));
         let status = self.unpacker.decompress_vec(packed, &mut texts, FlushDecompress::Finish)?;
         if status == Status::StreamEnd { Ok(texts) } else { Err(ErrorKind::UnexpectedEof.into()) }
@@ -98,14 +98,14 @@ mod tests {
     }
 
     #[test]
-    fn empty_texts_are_texts() {
+    fn empty_texts_are_read_as_they_were_packed() {
         for [first, second] in [["", ""], ["", "b"], ["a", ""]] {
             assert_eq!(CompressedJson::new(first, second).texts().unwrap(), (first.to_owned(), second.to_owned()));
         }
     }
 
     #[test]
-    fn what_cannot_be_unpacked_is_no_object_without_a_status() {
+    fn corrupt_text_is_an_error_and_not_a_missing_status() {
         let mut packed = CompressedJson::new(SPEC, STATUS);
         packed.bytes = packed.bytes[..packed.bytes.len() / 2].into();
         assert!(packed.texts().is_err());

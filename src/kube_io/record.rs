@@ -1,6 +1,10 @@
 //! From the API server's JSON to compact entries of the stores. No IO.
 
-use std::{collections::BTreeMap, marker::PhantomData};
+use std::{
+    collections::BTreeMap,
+    marker::PhantomData,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use jiff::Timestamp;
 use serde::{Deserialize, de::DeserializeOwned};
@@ -40,6 +44,8 @@ pub struct ObjectRecord<K> {
     texts: CompressedJson,
     /// Whether both can be read.
     readable: bool,
+    /// Whether the template of this spec passed its check.
+    template_checked: AtomicBool,
     kind: PhantomData<fn() -> K>,
 }
 
@@ -56,6 +62,23 @@ impl<K: Kind> ObjectRecord<K> {
     /// Whether both spec and status can be read.
     pub const fn is_readable(&self) -> bool {
         self.readable
+    }
+
+    /// Runs `check`, unless the template of this spec passed it before. The result of `check` must depend on the spec alone.
+    pub fn check_template_once(&self, check: impl FnOnce() -> Result<(), Invalid>) -> Result<(), Invalid> {
+        if !self.template_checked.load(Ordering::Relaxed) {
+            check()?;
+            self.template_checked.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Takes over from the record of the same object that it replaces what still holds: the check of the same spec.
+    pub(super) fn replace(&mut self, old: &Self) {
+        // The API server increments the generation with every change of the spec.
+        if self.identity.generation == old.identity.generation && old.template_checked.load(Ordering::Relaxed) {
+            *self.template_checked.get_mut() = true;
+        }
     }
 }
 
@@ -123,6 +146,7 @@ pub fn object<K: Kind>(object: &str) -> Result<ObjectRecord<K>, serde_json::Erro
         resource_version: metadata.resource_version,
         texts: CompressedJson::new(spec, status),
         readable: part::<K::Spec>("spec", spec).is_ok() && read_status::<K::Status>(status).is_ok(),
+        template_checked: AtomicBool::new(false),
         kind: PhantomData,
     })
 }

@@ -1,12 +1,12 @@
-//! Follows the objects that values come from, so that a change is asked about at once and not at the next interval. IO.
+//! Watches the objects that values come from, so that a change causes a poll at once and not at the next interval. IO.
 //!
-//! One watch per kind and scope, of metadata only, from the first object that refers to the kind to the last. Of all it
-//! brings only the names count that are referred to. A kind that cannot be watched, because it is missing or not granted,
-//! is tried again from time to time; the periodic questions do not depend on it.
+//! There is one watch per kind and scope, of metadata only, as long as an object refers to the kind. Only names that
+//! objects refer to count. If a kind cannot be watched, because it is missing or not granted, the operator retries from
+//! time to time; the periodic polls do not depend on it.
 //!
-//! News is what differs from what was last known of an object, whoever learned it: a question that read it, or a watch. So
-//! a change between a question's read and the first list of a watch is not lost, and the first list of what was read
-//! already is no news.
+//! A change is a state that differs from the last known state of an object, and both a poll and a watch can supply
+//! either of them. So a change between a poll's read and the first list of a watch is not lost, and a first list that
+//! shows the same state as the read is no change.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -26,23 +26,23 @@ use super::{
 };
 use crate::{clock::Clock, core::source::references::Reference};
 
-/// Changes of one object are told of at most this often. An object that changes all the time must not have its readers ask
-/// all the time, and leaves them this long to use an answer before it is out of date.
+/// Shortest time between two notifications about one object. An object that changes constantly must not make its
+/// readers poll constantly, and they have this long to use a response before it is out of date.
 const HOLD: Duration = Duration::from_secs(1);
-/// How soon a kind that cannot be watched is tried again.
-const AGAIN: Duration = Duration::from_mins(1);
+/// Pause before a retry for a kind that cannot be watched.
+const RETRY: Duration = Duration::from_mins(1);
 
-/// What is known of an object: its resourceVersion, or that it is gone, where known as of which version.
+/// The last known state of an object: its resourceVersion, or that it is gone and, if known, as of which version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Known {
-    /// There, with this resourceVersion.
+    /// It exists, with this resourceVersion.
     At(u64),
-    /// Not there.
+    /// It does not exist, as of this resourceVersion if known.
     Gone(Option<u64>),
 }
 
 impl Known {
-    /// Whether `seen` is another state than this one, and not an older.
+    /// Whether `seen` differs from this state and is not older.
     fn is_outdated_by(self, seen: Self) -> bool {
         match (self, seen) {
             (Self::At(known), Self::At(seen)) => seen > known,
@@ -53,7 +53,7 @@ impl Known {
     }
 }
 
-/// The references of every object, and the watches for them. Cheap to clone; all clones are one.
+/// The references of every object, and the watches for them. Cheap to clone; clones share their state.
 #[derive(Clone)]
 pub struct Referenced {
     shared: Arc<Shared>,
@@ -72,31 +72,31 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// What each reader, by uid, refers to, and in which namespace.
+    /// By uid of a reader: its namespace and its references.
     readers: HashMap<String, (String, BTreeSet<Reference>)>,
     /// By apiVersion and kind.
     watched: HashMap<(String, String), Watched>,
 }
 
-/// A kind that somebody refers to.
+/// A kind that has readers.
 struct Watched {
     stop: CancellationToken,
     /// By namespace and name.
     objects: HashMap<(String, String), Object>,
 }
 
-/// An object that somebody refers to.
+/// An object that has readers.
 #[derive(Default)]
 struct Object {
     readers: BTreeSet<String>,
     known: Option<Known>,
-    /// Its readers have just been told; whether it has changed since.
+    /// Set while notifications are held back after the last one: whether the object has changed since.
     held: Option<bool>,
 }
 
 impl Referenced {
-    /// Watches in these scopes (`None` = all namespaces) with tasks that end at `stop`. The uids of readers whose objects
-    /// have changed come out of the receiver.
+    /// Watches in these scopes (`None` = all namespaces) with tasks that end at `stop`. The receiver yields the uids of
+    /// readers whose objects have changed.
     pub fn new(
         client: Guarded,
         clock: Arc<Clock>,
@@ -109,7 +109,7 @@ impl Referenced {
         (Self { shared: Arc::new(Shared { client, clock, kinds, scopes, stop, tasks, changes, state }) }, receiver)
     }
 
-    /// From now on the object with this uid refers to these, in its namespace.
+    /// Replaces the references of the object with this uid. They are in the object's namespace.
     pub fn refer(&self, uid: &str, namespace: &str, references: BTreeSet<Reference>) {
         let mut state = self.state();
         let before = state.readers.get(uid).map(|(_, before)| before);
@@ -132,43 +132,43 @@ impl Referenced {
         state.watched.retain(|_, watched| !watched.objects.is_empty());
     }
 
-    /// A question has just read this object.
+    /// Stores the state of an object that a poll has just read.
     pub fn was_read(&self, namespace: &str, reference: &Reference, known: Known) {
         let Reference { api_version, kind, name } = reference;
         let (kind, name) = ((api_version.clone(), kind.clone()), (namespace.to_owned(), name.clone()));
         self.learn(&kind, &name, known, true);
     }
 
-    /// Takes in what was seen of an object; tells its readers if it is news, or if what they read is old: a watch may
-    /// have brought something newer while the reply to a read was on its way.
+    /// Stores a state of an object. Notifies its readers if the state has changed, or if their read is out of date: a
+    /// watch may have received a newer state while the reply to the read was in flight.
     fn learn(&self, kind: &(String, String), name: &(String, String), seen: Known, by_read: bool) {
         let mut state = self.state();
         let Some(object) = state.object(kind, name) else { return };
-        let news = object.known.is_some_and(|known| known.is_outdated_by(seen));
-        if news || object.known.is_none() {
+        let changed = object.known.is_some_and(|known| known.is_outdated_by(seen));
+        if changed || object.known.is_none() {
             object.known = Some(seen);
         }
         let late = by_read && object.known.is_some_and(|known| seen.is_outdated_by(known));
-        if news || late {
+        if changed || late {
             if let Some(changed) = &mut object.held {
                 *changed = true;
             } else {
-                self.tell(object);
+                self.notify(object);
                 self.shared.tasks.spawn(self.clone().hold(kind.clone(), name.clone()));
             }
         }
     }
 
-    /// Tells the object's readers, and begins to hold back what comes next.
-    fn tell(&self, object: &mut Object) {
+    /// Notifies the object's readers, and begins to hold back further notifications.
+    fn notify(&self, object: &mut Object) {
         object.held = Some(false);
         for uid in &object.readers {
-            // It fails only where nobody listens any more, at the end of the process.
+            // Sending fails only at the end of the process, when the receiver is dropped.
             let _ = self.shared.changes.send(uid.clone());
         }
     }
 
-    /// Lets go of what is held back, once a second, until nothing is.
+    /// Sends held-back notifications, once a second, until there are none.
     async fn hold(self, kind: (String, String), name: (String, String)) {
         let Shared { clock, stop, .. } = &*self.shared;
         loop {
@@ -178,7 +178,7 @@ impl Referenced {
             }
             let mut state = self.state();
             match state.object(&kind, &name) {
-                Some(object) if object.held == Some(true) => self.tell(object),
+                Some(object) if object.held == Some(true) => self.notify(object),
                 Some(object) => {
                     object.held = None;
                     return;
@@ -214,7 +214,7 @@ impl Referenced {
             reported = true;
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = clock.sleep_until(clock.mono() + AGAIN) => {}
+                () = clock.sleep_until(clock.mono() + RETRY) => {}
             }
         }
     }
@@ -229,7 +229,7 @@ impl State {
         self.watched.get_mut(kind)?.objects.get_mut(name)
     }
 
-    /// Forgets the reader; objects that nobody else refers to go with it, kinds only once they are tidied up.
+    /// Removes a reader, and the objects that no other reader refers to. The caller removes kinds without objects.
     fn drop_reader(&mut self, uid: &str) {
         let Some((namespace, references)) = self.readers.remove(uid) else { return };
         for Reference { api_version, kind, name } in references {
@@ -251,7 +251,7 @@ impl Drop for Watched {
     }
 }
 
-/// Takes in the metadata of one kind in one scope.
+/// Receives the metadata of one kind in one scope.
 struct ReferencedSink {
     referenced: Referenced,
     kind: (String, String),
@@ -320,9 +320,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_another_and_newer_state_is_news() {
+    fn only_a_different_and_newer_state_is_a_change() {
         use Known::{At, Gone};
-        for (known, seen, news) in [
+        for (known, seen, changed) in [
             (At(5), At(5), false),
             (At(5), At(6), true),
             (At(5), At(4), false),
@@ -334,12 +334,12 @@ mod tests {
             (Gone(Some(6)), At(7), true),
             (Gone(None), Gone(Some(6)), false),
         ] {
-            assert_eq!(known.is_outdated_by(seen), news, "{known:?} {seen:?}");
+            assert_eq!(known.is_outdated_by(seen), changed, "{known:?} {seen:?}");
         }
     }
 
     #[test]
-    fn reads_the_metadata_of_whatever_it_is() {
+    fn reads_the_metadata_of_any_kind() {
         let partial =
             r#"{"kind":"PartialObjectMetadata","metadata":{"name":"a","namespace":"n","resourceVersion":"17"}}"#;
         assert_eq!(read(partial), Some((("n".to_owned(), "a".to_owned()), 17)));

@@ -1,6 +1,6 @@
-//! Reads what a run that has ended reports, live. IO.
+//! Reads the results of a run that has ended, live. IO.
 //!
-//! A Job's pods are listed, not watched: once for a Job that has ended, by its label and in its namespace.
+//! The pods of a Job are listed and not watched: once, after the Job has ended, by its label and in its namespace.
 
 use serde_json::value::RawValue;
 
@@ -21,8 +21,8 @@ const PAGE: u32 = 50;
 /// Reads the results of a run that has ended, if it is still the one with this uid. `container` is
 /// `spec.metrics.container`.
 ///
-/// What is gone for good, the run or its pods, is no error: the results say so. An error means that asking again may bring
-/// more.
+/// A run or pods that are gone for good are no error: the results contain that problem. After an error, another request
+/// may succeed.
 pub async fn read_results(
     client: &Guarded,
     backend: &dyn RunBackend,
@@ -40,16 +40,16 @@ pub async fn read_results(
     match backend.results(run.get())? {
         ResultsIn::Object(results) => Ok(results),
         ResultsIn::Pods(pods) => match pods.search(container) {
-            Ok(search) => look_through_pods(client, namespace, search).await,
+            Ok(search) => search_pods(client, namespace, search).await,
             Err(problem) => Ok(Results::unreadable(problem)),
         },
     }
 }
 
-async fn look_through_pods(client: &Guarded, namespace: &str, mut search: PodSearch) -> Result<Results, CallError> {
+async fn search_pods(client: &Guarded, namespace: &str, mut search: PodSearch) -> Result<Results, CallError> {
     let selector = search.selector().replace('/', "%2F").replace('=', "%3D");
     let path = format!("/api/v1/namespaces/{namespace}/pods");
     let what = Listing { path: &path, selector: &selector, page: PAGE, ..Listing::default() };
-    list(client, what, |pod| search.see(pod)).await?;
+    list(client, what, |pod| search.add(pod)).await?;
     Ok(search.results())
 }

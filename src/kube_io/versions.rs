@@ -1,4 +1,4 @@
-//! ModelVersions at the API server: written once, read, listed, and deleted. IO.
+//! Reads and writes ModelVersions: each is written once, then read, listed, and deleted. IO.
 
 use http::{Method, Request};
 use serde::Deserialize;
@@ -22,19 +22,19 @@ use crate::{
 
 /// Items of one page of a list.
 const PAGE: u32 = 250;
-/// How often a list is begun anew because the API server has forgotten the moment that it was begun at.
-const ANEW: u32 = 3;
+/// How often a snapshot is restarted because the API server no longer has the resourceVersion of its first list.
+const MAX_RESTARTS: u32 = 3;
 
-/// A ModelVersion as it is kept in memory: what decisions need, and the rest packed.
+/// A ModelVersion in memory: the fields that decisions need, and the compressed rest.
 #[derive(Debug)]
 pub struct StoredVersion {
-    /// What decisions need.
+    /// The fields that decisions need.
     pub record: VersionRecord,
     texts: CompressedJson,
 }
 
 impl StoredVersion {
-    /// Its whole spec and status.
+    /// Unpacks the whole spec and status.
     pub fn read(&self) -> Result<(ModelVersionSpec, ModelVersionStatus), Invalid> {
         let (spec, status) = self.texts.texts()?;
         let status = if status.is_empty() { ModelVersionStatus::default() } else { part("status", &status)? };
@@ -42,7 +42,7 @@ impl StoredVersion {
     }
 }
 
-/// Reads a ModelVersion.
+/// Reads a ModelVersion from JSON.
 pub fn version(object: &str) -> Result<StoredVersion, serde_json::Error> {
     let Envelope { metadata, spec: spec_text, status } = serde_json::from_str(object)?;
     let value: Value = serde_json::from_str(spec_text.get())?;
@@ -95,30 +95,30 @@ struct Meta {
     deletion_timestamp: Option<serde::de::IgnoredAny>,
 }
 
-/// What came of writing a record.
+/// The result of writing a record.
 #[derive(Debug)]
 pub enum Recorded {
-    /// It stands, written now or by this very attempt before.
-    Stands(Box<StoredVersion>),
-    /// Something else stands under its name. Nothing was written; a person must act.
+    /// The record exists: it was written now, or earlier for the same run.
+    Stored(Box<StoredVersion>),
+    /// Something else has its name, or its content was changed on the way into the API server. A person must act.
     Conflict(Conflict),
-    /// Nothing was written, for certain.
+    /// Nothing was written: this is certain.
     Refused {
         /// HTTP status.
         code: u16,
-        /// The API server's words.
+        /// The API server's message.
         message: String,
     },
-    /// Nobody knows.
+    /// The outcome is unknown.
     Unknown(CallError),
 }
 
-/// What stands where a record should.
+/// What exists in place of a record.
 #[derive(Debug)]
 pub enum Conflict {
     /// The record of another run, or of another ModelTrain.
     OtherRun(Box<StoredVersion>),
-    /// A record of the same run that says something else: written by somebody else, changed on its way in, or made of
+    /// A record of the same run with other content: written by another client, changed by a webhook, or made from
     /// metrics that have changed since.
     OtherContent(Box<StoredVersion>),
     /// Something that cannot be read.
@@ -126,7 +126,7 @@ pub enum Conflict {
 }
 
 impl Conflict {
-    /// What it is and the remedy, in words that go on from the record's name.
+    /// Describes the conflict and its remedy, as the rest of a sentence that begins with the record's name.
     pub fn remedy(&self) -> String {
         match self {
             Self::OtherRun(found) => format!(
@@ -134,7 +134,7 @@ impl Conflict {
                 found.record.run_uid, found.record.train_name
             ),
             Self::OtherContent(_) => "is the record of the same run but says something else than this operator \
-                                      would write: look at who wrote it, then delete that ModelVersion"
+                                      would write: find out who wrote it, then delete that ModelVersion"
                 .to_owned(),
             Self::Unreadable(error) => {
                 format!("is needed for a record but cannot be read ({error}): delete that ModelVersion")
@@ -143,7 +143,7 @@ impl Conflict {
     }
 }
 
-/// The ModelVersions, as their writer sees them. Cheap to clone.
+/// Reads and writes ModelVersions. Cheap to clone.
 #[derive(Clone)]
 pub struct Versions {
     clients: Clients,
@@ -155,10 +155,11 @@ impl Versions {
         Self { clients }
     }
 
-    /// Writes a record, once. It is named as its run. `policy` is its ModelTrain's: with `Delete` the record goes with it.
+    /// Writes a record, once. It has the name of its run. `policy` is that of its ModelTrain: with `Delete`, the record
+    /// is deleted together with the ModelTrain.
     ///
-    /// The name is the lock: a record that stands already is this one if run, ModelTrain and digest are the same. After an
-    /// unknown outcome the same call again tells what came of it.
+    /// The name is the lock: an existing record is this one if run, ModelTrain and digest are the same. After an
+    /// unknown outcome, the same call again finds out the result.
     pub async fn create(&self, namespace: &str, spec: &ModelVersionSpec, policy: DeletionPolicy) -> Recorded {
         let path = format!("{}?fieldValidation=Strict&fieldManager={}", model_versions(Some(namespace)), keys::MANAGER);
         match post(&self.clients.writes, &path, &object(namespace, spec, policy)).await {
@@ -173,7 +174,7 @@ impl Versions {
         }
     }
 
-    /// Writes the status as a merge patch that is conditional on uid and resourceVersion. Returns the object then.
+    /// Writes the status as a merge patch that is conditional on uid and resourceVersion. Returns the stored object.
     pub async fn write_status(
         &self,
         version: &VersionRecord,
@@ -191,8 +192,8 @@ impl Versions {
         Ok(self::version(stored.get())?)
     }
 
-    /// Deletes a record, if it is still the one that was decided on. Its removal is noted in the ModelTrain's status
-    /// before: see [`remove`](crate::core::version::chain::remove).
+    /// Deletes a record, if its uid and resourceVersion are those that the decision was based on. The ModelTrain's
+    /// status records the removal first: see [`remove`](crate::core::version::chain::remove).
     pub async fn delete(&self, version: &VersionRecord) -> Result<(), CallError> {
         let options = json!({
             "apiVersion": "v1",
@@ -209,7 +210,7 @@ impl Versions {
         }
     }
 
-    /// Reads a record live. `None` where there is none of this name.
+    /// Reads a record live. `None` if there is none of this name.
     pub async fn get(&self, namespace: &str, name: &str) -> Result<Option<StoredVersion>, CallError> {
         self.find(namespace, name).await?.map(|found| Ok(version(found.get())?)).transpose()
     }
@@ -219,22 +220,22 @@ impl Versions {
         get_opt(&self.clients.reads, &path).await
     }
 
-    /// Every ModelTrain and every ModelVersion of a namespace, or of all, as JSON and as of one moment: a record that is
-    /// written between two lists would else look like one that was slipped in.
+    /// Reads every ModelTrain and every ModelVersion of a namespace, or of all, as JSON and at one resourceVersion.
+    /// Otherwise a record that is written between the two lists would look like a forged one.
     pub async fn snapshot(&self, namespace: Option<&str>) -> Result<Snapshot, CallError> {
         let trains = resource_path(keys::GROUP, keys::VERSION, "modeltrains", namespace);
         let mut tries = 0;
         loop {
             match snapshot(&self.clients.reads, &trains, &model_versions(namespace)).await {
-                // The moment is forgotten when it is some minutes old, or was compacted.
-                Err(error) if error.code() == Some(410) && tries < ANEW => tries += 1,
+                // The API server drops a resourceVersion after some minutes, or when etcd is compacted.
+                Err(error) if error.code() == Some(410) && tries < MAX_RESTARTS => tries += 1,
                 other => return other,
             }
         }
     }
 }
 
-/// ModelTrains and ModelVersions as of one moment.
+/// ModelTrains and ModelVersions at one resourceVersion.
 #[derive(Debug)]
 pub struct Snapshot {
     /// The ModelTrains.
@@ -249,7 +250,7 @@ async fn snapshot(client: &Guarded, trains: &str, versions: &str) -> Result<Snap
     Ok(Snapshot { trains, versions })
 }
 
-/// Every object of a collection, and the resourceVersion that they are of.
+/// Lists every object of a collection. Returns the resourceVersion of the list, and the objects.
 async fn all(client: &Guarded, path: &str, version: ResourceVersion<'_>) -> Result<(String, Vec<Value>), CallError> {
     let mut items = Vec::new();
     let what = Listing { path, version, page: PAGE, ..Listing::default() };
@@ -286,7 +287,7 @@ fn object(namespace: &str, spec: &ModelVersionSpec, policy: DeletionPolicy) -> V
     json!({ "apiVersion": keys::API_VERSION, "kind": "ModelVersion", "metadata": metadata, "spec": spec })
 }
 
-/// Whether what stands is what was to be written.
+/// Compares the stored record with the one that was to be written.
 fn judge(meant: &ModelVersionSpec, stored: &str) -> Recorded {
     let found = match version(stored) {
         Ok(found) => Box::new(found),
@@ -296,9 +297,9 @@ fn judge(meant: &ModelVersionSpec, stored: &str) -> Recorded {
     if *record.run_uid != *meant.run.uid || *record.train_uid != *meant.train_ref.uid {
         return Recorded::Conflict(Conflict::OtherRun(found));
     }
-    // Sound: a webhook may have changed the content and left the digest.
+    // The digest alone is not enough: a webhook may have changed the content and left the digest.
     if record.sound && *record.digest == *meant.digest {
-        return Recorded::Stands(found);
+        return Recorded::Stored(found);
     }
     Recorded::Conflict(Conflict::OtherContent(found))
 }

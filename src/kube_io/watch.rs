@@ -1,8 +1,8 @@
 //! One supervised list-and-watch per kind and scope. IO.
 //!
-//! Decisions depend on how long ago a watch heard the API server: knowledge of runs counts only while its watch is young.
-//! `kube_runtime::watcher` does not show bookmarks and reconnects, and it repeats a refused resourceVersion for ever when
-//! HTTP 410 comes as a status. Hence this loop, on kube's own transport.
+//! Decisions depend on when a watch last heard the API server: knowledge about runs counts only while its watch is
+//! recent. `kube_runtime::watcher` does not show bookmarks and reconnects, and it retries a refused resourceVersion for
+//! ever when HTTP 410 comes as a status. Therefore this loop uses kube's transport directly.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ use crate::clock::Clock;
 
 /// Items of one page of a list. Small, because the text of a whole page is in memory while it is read.
 const PAGE: u32 = 100;
-/// First and longest pause after a failure. A watch that lasted longer than the longest did not fail.
+/// First and longest pause after a failure. A watch that lasted longer than the longest pause did not fail.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
 
 /// The objects that a watch covers.
@@ -36,7 +36,7 @@ pub struct Scope {
     pub metadata_only: bool,
 }
 
-/// `Accept` of a list and of a watch where metadata is enough. A server that cannot leave out the rest sends it.
+/// `Accept` of a list and of a watch where metadata is enough. A server without support for it sends whole objects.
 const METADATA: (&str, &str) = (
     "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json",
     "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json",
@@ -82,7 +82,7 @@ pub trait Sink: Send {
     fn failed(&mut self, error: &str);
 }
 
-/// Follows the scope until it is cancelled.
+/// Lists and watches the scope until `stop` is cancelled.
 pub async fn follow(client: Guarded, clock: Arc<Clock>, scope: Scope, mut sink: impl Sink, stop: CancellationToken) {
     let mut pauses = Pauses { clock, next: PAUSES.0 };
     // The last error that was logged as a warning: a warning is not repeated.
@@ -100,7 +100,7 @@ pub async fn follow(client: Guarded, clock: Arc<Clock>, scope: Scope, mut sink: 
                 debug!(path = scope.path, "the kind is not installed");
                 sink.missing();
             }
-            // The API server has forgotten the version; it says so by an event or by a status.
+            // The API server no longer has the version. It reports this by an event or by a status.
             CallError::Refused(status) if status.code == 410 => {
                 debug!(path = scope.path, "the version is gone; listing anew");
             }
@@ -122,7 +122,7 @@ pub async fn follow(client: Guarded, clock: Arc<Clock>, scope: Scope, mut sink: 
     }
 }
 
-/// The pauses between attempts: longer and longer, until a watch works.
+/// The backoff between attempts, until a watch works.
 struct Pauses {
     clock: Arc<Clock>,
     next: Duration,
@@ -135,14 +135,14 @@ impl Pauses {
         self.clock.sleep_until(self.clock.mono() + pause).await;
     }
 
-    /// A watch works. A list that succeeds does not show that: if each watch after it failed, the operator would list without
-    /// end.
+    /// Resets the backoff, because a watch works. A successful list is not enough: if each watch after it failed, the
+    /// operator would list without a pause.
     fn reset(&mut self) {
         self.next = PAUSES.0;
     }
 }
 
-/// One complete list and the watches that continue it, up to an error after which the operator must list again.
+/// Runs one complete list and the watches that continue it. Returns the error after which the operator must list again.
 async fn session(client: &Guarded, scope: &Scope, sink: &mut impl Sink, pauses: &mut Pauses) -> CallError {
     let mut version = match list(client, scope, sink).await {
         Ok(version) => version,
@@ -178,7 +178,7 @@ async fn list(client: &Guarded, scope: &Scope, sink: &mut impl Sink) -> Result<S
     Ok(version)
 }
 
-/// One watch request, up to its regular end or to an error, which may be that the version is gone.
+/// Runs one watch request, up to its regular end or to an error, which may be that the version is gone.
 async fn watch(
     client: &Guarded,
     scope: &Scope,

@@ -1,16 +1,16 @@
-//! Where events go, as the operator's flags have it. Pure.
+//! The target of lineage events, from the operator's flags. Pure.
 
 use std::fmt;
 
 use http::HeaderValue;
 use url::Url;
 
-/// Path of the events at a lineage service, unless told otherwise.
+/// Default path of the events at a lineage service.
 const ENDPOINT: &str = "api/v1/lineage";
 
-/// Where events go. Nothing is checked before [`Settings::target`] and [`ApiKey::header`].
+/// The target of events. Only [`LineageSettings::target`] and [`ApiKey::header`] check the values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settings {
+pub struct LineageSettings {
     /// Base URL of the lineage service.
     pub url: String,
     /// Path below it; default `api/v1/lineage`.
@@ -25,7 +25,7 @@ pub struct Settings {
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey(String);
 
-/// A setting that cannot be used. Its words do not repeat the value: it may hold a password.
+/// A setting that cannot be used. The message does not repeat the value: it may hold a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
     /// The URL.
@@ -36,8 +36,8 @@ pub enum Unusable {
     ApiKey,
 }
 
-impl Settings {
-    /// The URL that events are posted to: the endpoint below the base URL's path. A query of the base URL stays.
+impl LineageSettings {
+    /// The URL that events are posted to: the endpoint below the base URL's path. Keeps a query of the base URL.
     pub fn target(&self) -> Result<Url, Unusable> {
         let mut url = Url::parse(self.url.trim()).map_err(|_| Unusable::Url)?;
         let web = matches!(url.scheme(), "http" | "https") && url.has_host();
@@ -58,7 +58,7 @@ impl ApiKey {
         Self(text.trim().to_owned())
     }
 
-    /// Whether there is nothing in it.
+    /// Whether the key is empty.
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -82,7 +82,8 @@ mod tests {
     use super::*;
 
     fn target(url: &str, endpoint: Option<&str>) -> Result<String, Unusable> {
-        let settings = Settings { url: url.into(), endpoint: endpoint.map(Into::into), ..Settings::default() };
+        let settings =
+            LineageSettings { url: url.into(), endpoint: endpoint.map(Into::into), ..LineageSettings::default() };
         settings.target().map(Into::into)
     }
 
@@ -100,19 +101,19 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_url_for_http() {
+    fn refuses_urls_that_are_not_http() {
         for url in ["marquez:5000", "ftp://host", "http://", "http://user:s3cret@host", "/api", "unix:/socket"] {
             assert_eq!(target(url, None), Err(Unusable::Url), "{url}");
         }
     }
 
     #[test]
-    fn shows_the_key_to_the_service_alone() {
+    fn shows_the_key_only_to_the_service() {
         let key = ApiKey::new(" s3cret\n");
         let header = key.header().unwrap();
         assert_eq!(header.to_str().unwrap(), "Bearer s3cret");
         assert!(header.is_sensitive());
-        let settings = Settings { api_key: Some(key), ..Settings::default() };
+        let settings = LineageSettings { api_key: Some(key), ..LineageSettings::default() };
         assert!(!format!("{settings:?}").contains("s3cret"));
         let broken = ApiKey::new("a\nb").header().unwrap_err();
         assert!(!broken.to_string().contains("a\nb"));

@@ -1,4 +1,4 @@
-//! Walking a user's spec: members of JSON objects by name, with the path that a message needs. Pure.
+//! Access to the members of a user's spec by name, with the paths that messages need. Pure.
 //!
 //! `null` counts as absent throughout, as it does for the API server.
 
@@ -23,17 +23,17 @@ pub(super) fn spec(template: Template<'_>) -> Result<Object, Invalid> {
     }
 }
 
-/// A member that is there.
+/// A member that is present.
 pub(super) fn present<'a>(parent: &'a Object, key: &str) -> Option<&'a Value> {
     parent.get(key).filter(|value| !value.is_null())
 }
 
-/// Takes a member out. One that is `null` goes as well.
+/// Removes and returns a member. Removes a `null` too, but returns it as absent.
 pub(super) fn take(parent: &mut Object, key: &str) -> Option<Value> {
     parent.remove(key).filter(|value| !value.is_null())
 }
 
-/// A member that is an object, if there.
+/// An optional member that must be an object.
 pub(super) fn object_at<'a>(parent: &'a mut Object, key: &str, at: &str) -> Result<Option<&'a mut Object>, Invalid> {
     match parent.get_mut(key) {
         None | Some(Value::Null) => Ok(None),
@@ -42,12 +42,12 @@ pub(super) fn object_at<'a>(parent: &'a mut Object, key: &str, at: &str) -> Resu
     }
 }
 
-/// A member that must be there and be an object.
+/// A required member that must be an object.
 pub(super) fn object_needed<'a>(parent: &'a mut Object, key: &str, at: &str) -> Result<&'a mut Object, Invalid> {
     object_at(parent, key, at)?.ok_or_else(|| Invalid::new(format!("{at}.{key}"), "is missing: it must be an object"))
 }
 
-/// A member that is an object; an empty one is made where there is none.
+/// A member that must be an object. Creates an empty one if it is absent.
 pub(super) fn object_made<'a>(parent: &'a mut Object, key: &str, at: &str) -> Result<&'a mut Object, Invalid> {
     let member = parent.entry(key).or_insert(Value::Null);
     if member.is_null() {
@@ -56,7 +56,7 @@ pub(super) fn object_made<'a>(parent: &'a mut Object, key: &str, at: &str) -> Re
     member.as_object_mut().ok_or_else(|| Invalid::new(format!("{at}.{key}"), "must be an object"))
 }
 
-/// A member that is a list, if there.
+/// An optional member that must be a list.
 pub(super) fn list_at<'a>(parent: &'a mut Object, key: &str, at: &str) -> Result<Option<&'a mut Vec<Value>>, Invalid> {
     match parent.get_mut(key) {
         None | Some(Value::Null) => Ok(None),
@@ -65,7 +65,7 @@ pub(super) fn list_at<'a>(parent: &'a mut Object, key: &str, at: &str) -> Result
     }
 }
 
-/// A member that is a list; an empty one is made where there is none.
+/// A member that must be a list. Creates an empty one if it is absent.
 pub(super) fn list_made<'a>(parent: &'a mut Object, key: &str, at: &str) -> Result<&'a mut Vec<Value>, Invalid> {
     let member = parent.entry(key).or_insert(Value::Null);
     if member.is_null() {
@@ -74,7 +74,7 @@ pub(super) fn list_made<'a>(parent: &'a mut Object, key: &str, at: &str) -> Resu
     member.as_array_mut().ok_or_else(|| Invalid::new(format!("{at}.{key}"), "must be a list"))
 }
 
-/// Visits the entries of a list of objects, each with its path. No list is an empty one.
+/// Visits the entries of a list of objects, each with its path. An absent list counts as empty.
 pub(super) fn each(
     parent: &mut Object,
     key: &str,

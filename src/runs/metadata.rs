@@ -1,4 +1,4 @@
-//! Metadata of a run: what a template may say, and the whole object from it. Pure.
+//! Metadata of a run: what a template may set, and the whole object that is built from it. Pure.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ const MAX_NAME: usize = 63;
 /// Longest prefix of a key: a DNS subdomain.
 const MAX_PREFIX: usize = 253;
 
-/// Whether runs can carry a template's metadata. `reserved` are the label prefixes of the run's own controller.
+/// Checks that runs can carry a template's metadata. `reserved` are the label prefixes of the run's own controller.
 pub(super) fn check(template: Template<'_>, reserved: &[&str]) -> Result<(), Invalid> {
     let Some(metadata) = template.metadata else { return Ok(()) };
     let at = format!("{}.metadata", template.path());
@@ -49,8 +49,8 @@ pub(super) fn check(template: Template<'_>, reserved: &[&str]) -> Result<(), Inv
     Ok(())
 }
 
-/// The whole object to create. Its metadata are exactly these members: a template cannot place or name a run. Where
-/// a key is both the user's and the operator's, the operator's value stands, or the run would be lost to its watch.
+/// The whole object to create. Its metadata has exactly these members: a template cannot set the name or namespace of a
+/// run. If the user and the operator both set a key, the operator's value wins; otherwise the watch would miss the run.
 pub(super) fn object(kind: RunKind, request: &RunRequest<'_>, spec: Object) -> Value {
     let users = request.template.metadata;
     let mut metadata = json!({
@@ -84,12 +84,13 @@ fn merged(users: Option<&BTreeMap<String, String>>, ours: &BTreeMap<String, Stri
         .into()
 }
 
-/// Path of one label or annotation. The key is the user's text: quoted, and cut to what a message can hold.
+/// Path of one label or annotation. The key is the user's text, so it is quoted and cut to a length that fits a
+/// message.
 fn entry(at: &str, map: &str, key: &str) -> String {
     format!("{at}.{map}[{:?}]", super::status::cut(key, 128))
 }
 
-/// The rules of label and annotation keys: `[prefix/]name`, and not one of ours.
+/// The rules of label and annotation keys: `[prefix/]name`, and not the operator's own prefix.
 fn check_key(key: &str) -> Result<(), &'static str> {
     if key.starts_with(KEY_PREFIX) {
         return Err("must not be set: keys below automl.cloudai.kubeflow.org/ are the operator's; remove it");

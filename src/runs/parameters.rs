@@ -1,4 +1,4 @@
-//! The parameters of a run: strings by the run's own names. Pure.
+//! The parameters of a run: strings, by the names that the run uses. Pure.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use crate::core::invalid::Invalid;
 /// Values by name, in the order in which they are written.
 pub(super) type Parameters<'a> = BTreeMap<&'a str, &'a str>;
 
-/// Where users map parameters: what is wrong with names is mended there, not in the template.
+/// Where users map parameters. Errors about names point there, not to the template.
 pub(super) const FIELD: &str = "spec.parameters";
 
-/// Parameters whose values are not known yet. Empty values stand in: no rule but that of `checked` is about values.
+/// Parameters whose values are not known yet. Empty values replace them: only `checked` has a rule about values.
 pub(super) fn named<'a>(names: &[&'a str]) -> Result<Parameters<'a>, Invalid> {
     checked(names.iter().map(|name| (*name, "")).collect())
 }
@@ -25,7 +25,7 @@ fn checked(parameters: Parameters<'_>) -> Result<Parameters<'_>, Invalid> {
         if name.is_empty() {
             return Err(Invalid::new(FIELD, "maps to a parameter without a name: name the run's parameter"));
         }
-        // No argument and no environment variable can hold it: the run would wait for its container for ever.
+        // No argument and no environment variable can hold a NUL: the run would wait for its container for ever.
         if name.contains('\0') || value.contains('\0') {
             let problem = format!("has {name:?} with a NUL character, which no run can take: remove it");
             return Err(Invalid::new(FIELD, problem));

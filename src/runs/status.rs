@@ -1,7 +1,7 @@
-//! Reading a run's status: conditions and times, and nothing else of the object. Pure.
+//! Reads the status of a run: conditions, times and results, and nothing else of the object. Pure.
 //!
-//! A status is written by other software, of releases that we do not know. A member of an unexpected type is as good
-//! as absent: it must cost neither the run's other members nor the other runs.
+//! Other software writes the status, in releases that the operator may not know. A member of an unexpected type counts
+//! as absent: it must affect neither the run's other members nor other runs.
 
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
@@ -28,31 +28,31 @@ pub(super) fn cut(text: &str, max: usize) -> &str {
     &text[..text.floor_char_boundary(max)]
 }
 
-/// What is read of a run's status.
+/// The members of a run's status that the operator reads.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Status<'a> {
     #[serde(borrow, default)]
-    conditions: Lenient<Vec<Lenient<Members<Condition<'a>>>>>,
+    conditions: Lenient<Vec<Lenient<Members<RunCondition<'a>>>>>,
     #[serde(default)]
     start_time: Lenient<Timestamp>,
     #[serde(default)]
     completion_time: Lenient<Timestamp>,
     #[serde(borrow, default)]
-    results: Lenient<Vec<Lenient<Members<Given<'a>>>>>,
+    results: Lenient<Vec<Lenient<Members<RunResult<'a>>>>>,
 }
 
 /// One result of a run.
 #[derive(Deserialize)]
-struct Given<'a> {
+struct RunResult<'a> {
     #[serde(borrow)]
     name: Text<'a>,
     #[serde(borrow)]
     value: &'a RawValue,
 }
 
-impl Given<'_> {
-    /// The value, where it is a string.
+impl RunResult<'_> {
+    /// The value, if it is a string.
     fn text(&self) -> Option<Text<'_>> {
         serde_json::from_str(self.value.get()).ok()
     }
@@ -61,7 +61,7 @@ impl Given<'_> {
 /// One condition of a status.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Condition<'a> {
+pub(super) struct RunCondition<'a> {
     #[serde(borrow)]
     r#type: Text<'a>,
     #[serde(borrow)]
@@ -75,7 +75,7 @@ pub(super) struct Condition<'a> {
 }
 
 impl<'a> Status<'a> {
-    /// Reads the status of an object from its text. Fails only where the text is not a JSON object.
+    /// Reads the status of an object from its text. Fails only if the text is not a JSON object.
     pub(super) fn read(object: &'a str) -> Result<Self, serde_json::Error> {
         #[derive(Deserialize)]
         struct Object<'a> {
@@ -86,8 +86,8 @@ impl<'a> Status<'a> {
         Ok(object.status.0.map(|Members(status)| status).unwrap_or_default())
     }
 
-    /// The first condition that says how the run ended.
-    pub(super) fn first(&self, says: impl Fn(&Condition<'_>) -> Option<Outcome>) -> Observed {
+    /// Ended, by the first condition for which `says` returns an outcome; otherwise active.
+    pub(super) fn first(&self, says: impl Fn(&RunCondition<'_>) -> Option<Outcome>) -> Observed {
         let mut conditions = self
             .conditions
             .0
@@ -99,8 +99,8 @@ impl<'a> Status<'a> {
         Observed { phase, started_at: self.start_time.0 }
     }
 
-    /// A failed Job has no `completionTime`; the condition then tells when it came true.
-    fn ending(&self, outcome: Outcome, condition: &Condition<'_>) -> Ending {
+    /// A failed Job has no `completionTime`; the transition time of the condition is then the end.
+    fn ending(&self, outcome: Outcome, condition: &RunCondition<'_>) -> Ending {
         Ending {
             outcome,
             reason: cut(condition.reason(), MAX_REASON).to_owned(),
@@ -110,9 +110,9 @@ impl<'a> Status<'a> {
         }
     }
 
-    /// Lists and objects are no outputs.
+    /// The results that are strings. Lists and objects are left out.
     fn outputs(&self) -> Vec<Output> {
-        let output = |given: &Given<'_>| {
+        let output = |given: &RunResult<'_>| {
             Some(Output {
                 name: cut(&given.name.0, MAX_OUTPUT_NAME).to_owned(),
                 value: cut(&given.text()?.0, MAX_OUTPUT_VALUE).to_owned(),
@@ -121,7 +121,7 @@ impl<'a> Status<'a> {
         self.given().filter_map(output).take(MAX_OUTPUTS).collect()
     }
 
-    /// Names and texts of the results. What is no string, a list or an object, is its JSON text.
+    /// Names and texts of the results. A list or an object becomes its JSON text.
     pub(super) fn results(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
         self.given().map(|given| {
             let text = given.text().map_or(Cow::Borrowed(given.value.get()), |Text(text)| text);
@@ -129,12 +129,12 @@ impl<'a> Status<'a> {
         })
     }
 
-    fn given(&self) -> impl Iterator<Item = &Given<'_>> {
+    fn given(&self) -> impl Iterator<Item = &RunResult<'_>> {
         self.results.0.iter().flatten().filter_map(|given| given.0.as_ref().map(|Members(given)| given))
     }
 }
 
-impl Condition<'_> {
+impl RunCondition<'_> {
     /// Type and status.
     pub(super) fn is(&self) -> (&str, &str) {
         (&self.r#type.0, &self.status.0)
@@ -154,7 +154,7 @@ impl Condition<'_> {
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// A value, or nothing where there is something else in its place.
+/// A value, or nothing if the member has another type.
 struct Lenient<T>(Option<T>);
 
 impl<T> Default for Lenient<T> {
@@ -170,7 +170,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Lenient<T> {
     }
 }
 
-/// A struct that is written as an object. Derived code alone would also take a list, member by member.
+/// A struct that is written as an object. Derived code alone would also accept a list of its members.
 struct Members<T>(T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Members<T> {

@@ -1,4 +1,4 @@
-//! Layer 2: when things happen. The queue of objects to look at, and the poller that asks questions.
+//! Layer 2: when things happen. The queue of objects to reconcile, and the poller.
 
 pub mod poller;
 pub mod queue;

@@ -1,8 +1,8 @@
-//! Sends the polls that plans ask for, when they are due. IO through [`PollClient`] only.
+//! Sends the polls that plans request, when they are due. IO through [`PollClient`] only.
 //!
 //! A poll is built from its object at the moment it is sent: ten thousand waiting objects would otherwise keep ten thousand
 //! polls in memory. A slow endpoint delays its own objects only: no reconcile waits for a poll, and requests wait for their
-//! host inside the HTTP client. The limits are there because one poll may have several hosts, or none.
+//! host inside the HTTP client. The limits are in that client because one poll may have several hosts, or none.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -49,7 +49,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// Boxed, because a table is half empty.
+    /// Boxed, so that the empty half of a table does not have the size of requests.
     planned: HashMap<Arc<str>, Box<PollRequest>>,
     timers: BTreeSet<(MonotonicTime, Arc<str>)>,
     in_flight: HashMap<Arc<str>, PollRequest>,
@@ -77,7 +77,7 @@ impl<T: Send + Sync + 'static, R: Send + Sync + 'static> Poller<T, R> {
             if let Some((_, old)) = old.filter(|(_, old)| old.context == request.context) {
                 request.at = request.at.min(old.at);
             }
-            // The object's own copy of its uid, so that it is kept once.
+            // Uses the object's own copy of its uid, so that memory holds it once.
             let key = request.context.uid.clone();
             state.timers.insert((request.at, key.clone()));
             state.planned.insert(key, Box::new(request));
@@ -95,7 +95,7 @@ impl<T: Send + Sync + 'static, R: Send + Sync + 'static> Poller<T, R> {
         self.state().in_flight.len()
     }
 
-    /// Sends what is due, for ever. One task runs it.
+    /// Sends due polls, for ever. One task runs it.
     pub async fn run(&self) {
         let first = || self.state().timers.first().map(|(at, _)| *at);
         timers::run(&self.clock, &self.shared.changed, first, || self.poll_due()).await;
@@ -152,7 +152,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::core::poll::request::{Poll, PollContext};
+    use crate::core::poll::{context::PollContext, request::Poll};
 
     /// Reports each poll that arrives, and responds when the test says so.
     struct StubEndpoint {
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn polls_what_is_due_once_and_records_the_result_with_its_context() {
+    async fn sends_a_due_poll_once_and_records_the_result_with_its_context() {
         let mut scene = Scene::new();
         scene.poller.plan("a", Some(scene.request("a", 1, 10)));
         assert_eq!(scene.next_poll().await, None, "not due yet");
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn result_of_a_poll_that_was_sent_anew_is_dropped() {
+    async fn drops_the_result_of_a_poll_that_was_replaced() {
         let mut scene = Scene::new();
         for attempt in [1, 2] {
             scene.poller.plan("a", Some(scene.request("a", attempt, 0)));
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn panic_of_one_poll_is_a_result_that_says_so() {
+    async fn reports_a_panic_as_the_result_of_the_poll() {
         let mut scene = Scene::new();
         scene.poller.plan("bug", Some(scene.request("bug", 1, 0)));
         let (_, polled) = scene.recorded.recv().await.unwrap();
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_polled_for_an_object_that_has_changed() {
+    async fn sends_no_poll_for_an_object_that_has_changed() {
         let mut scene = Scene::new();
         scene.poller.plan("gone", Some(scene.request("gone", 1, 0)));
         scene.poller.plan("a", Some(scene.request("a", 1, 0)));
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_recorded_of_what_was_cleared() {
+    async fn records_no_result_of_a_cleared_poll() {
         let mut scene = Scene::new();
         scene.poller.plan("a", Some(scene.request("a", 1, 0)));
         assert_eq!(scene.next_poll().await.as_deref(), Some("a"));

@@ -1,4 +1,4 @@
-//! A queue of keys: delayed, and never two passes over one key at once. No IO but the clock.
+//! A queue of keys with delays. Each key has at most one reconcile at a time. No IO but the clock.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 use super::timers;
 use crate::{clock::Clock, core::time::MonotonicTime};
 
-/// First and longest pause after a failed pass.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_mins(1));
+/// First and longest backoff after a failed reconcile.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_mins(1));
 
 /// The queue. Cheap to clone; all clones are one queue.
 #[derive(Clone)]
@@ -37,22 +37,22 @@ struct State {
 
 #[derive(Default)]
 struct Entry {
-    /// Stands in `ready`.
+    /// Is in `ready`.
     queued: bool,
-    /// A pass over it is under way.
+    /// A reconcile of it is active.
     running: bool,
-    /// Something happened during the pass: another one is due.
+    /// An event arrived during the reconcile: another one is due.
     again: bool,
     /// When it is due without an event.
     timer: Option<MonotonicTime>,
-    /// Failed passes in a row.
+    /// Failed reconciles in a row.
     failures: u32,
 }
 
 impl State {
     fn forget(&mut self, key: &str) {
         self.entries.remove(key);
-        // At a start every key has an entry; the table of that size is given back.
+        // At the start every key has an entry. Gives back the memory of a table of that size.
         if self.entries.len() < self.entries.capacity() / 8 {
             self.entries.shrink_to_fit();
             self.ready.shrink_to_fit();
@@ -60,18 +60,18 @@ impl State {
     }
 }
 
-/// What a pass asks of the queue.
+/// When to reconcile a key again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Requeue {
-    /// Look again at an event only.
+    /// At the next event only.
     OnEvent,
-    /// Look again at this moment, or at an event.
+    /// At this moment, or at an event.
     At(MonotonicTime),
-    /// Go on at once, before the keys that wait: the pass changed something.
+    /// At once, before the waiting keys: the reconcile changed something.
     Now,
-    /// Look again in turn: the pass was overtaken by somebody else's change.
+    /// After the waiting keys: another writer's change came first.
     Later,
-    /// The pass failed: look again after a pause that doubles with each failure, and not before.
+    /// After a backoff that doubles with each failure, and not before: the reconcile failed.
     Failed,
     /// The object is gone.
     Forget,
@@ -83,7 +83,7 @@ impl Queue {
         Self { clock, shared: Arc::default() }
     }
 
-    /// Something happened to this key.
+    /// Queues a key because of an event.
     pub fn wake(&self, key: &str) {
         let mut state = self.state();
         let entry = state.entries.entry(key.to_owned()).or_default();
@@ -96,7 +96,7 @@ impl Queue {
         }
     }
 
-    /// Waits for the next key. Its pass must end with [`Queue::done`].
+    /// Waits for the next key. Its reconcile must end with [`Queue::done`].
     pub async fn next(&self) -> String {
         loop {
             let notified = self.shared.ready.notified();
@@ -106,7 +106,7 @@ impl Queue {
                     if let Some(entry) = state.entries.get_mut(&key) {
                         (entry.queued, entry.running) = (false, true);
                     }
-                    // A permit may stand for several keys: whoever takes one hands the rest on.
+                    // One permit may cover several keys: the worker that takes it notifies the next one.
                     if !state.ready.is_empty() {
                         self.shared.ready.notify_one();
                     }
@@ -117,7 +117,7 @@ impl Queue {
         }
     }
 
-    /// The pass over this key has ended.
+    /// Ends the reconcile of this key.
     pub fn done(&self, key: &str, next: Requeue) {
         let now = self.clock.mono();
         let mut state = self.state();
@@ -128,18 +128,18 @@ impl Queue {
         let old = entry.timer.take();
         let mut due = match next {
             Requeue::At(at) => Some(at),
-            Requeue::Failed => Some(now + pause(entry.failures)),
+            Requeue::Failed => Some(now + backoff(entry.failures)),
             Requeue::OnEvent | Requeue::Now | Requeue::Later | Requeue::Forget => None,
         };
         let go_on = next == Requeue::Now;
-        // An event during a failed pass does not shorten its pause: it may be the echo of what failed.
+        // An event during a failed reconcile does not shorten its backoff: it may be the echo of the failure itself.
         let queue_now = go_on || next == Requeue::Later || (again && next != Requeue::Failed);
         if queue_now {
             due = None;
             entry.queued = true;
         }
         entry.timer = due;
-        // Whoever waits for nothing but events needs no entry: an event makes one.
+        // A key that waits only for events needs no entry: an event creates one.
         if due.is_none() && !queue_now {
             state.forget(key);
         }
@@ -151,8 +151,8 @@ impl Queue {
             self.shared.timer.notify_one();
         }
         if queue_now {
-            // What was begun is finished before more is begun: a reserved run must be created within seconds, however many
-            // other objects want one. Whoever is overtaken again and again does not come first by it.
+            // Finish begun work before beginning more: a reserved run must be created within seconds, however many
+            // other objects want one. A key that other writers overtake again and again gets no priority for it.
             if go_on {
                 state.ready.push_front(key.to_owned());
             } else {
@@ -162,7 +162,7 @@ impl Queue {
         }
     }
 
-    /// Turns due timers into keys, for ever. One task runs it.
+    /// Queues keys whose timers are due, for ever. One task runs it.
     pub async fn run_timers(&self) {
         let first = || self.state().timers.first().map(|(at, _)| *at);
         timers::run(&self.clock, &self.shared.timer, first, || self.fire()).await;
@@ -186,7 +186,7 @@ impl Queue {
         }
     }
 
-    /// How many keys wait for a pass.
+    /// Number of keys that wait for a reconcile.
     pub fn depth(&self) -> usize {
         self.state().ready.len()
     }
@@ -196,8 +196,8 @@ impl Queue {
     }
 }
 
-fn pause(failures: u32) -> Duration {
-    PAUSES.0.saturating_mul(1_u32.checked_shl(failures.saturating_sub(1).min(16)).unwrap_or(u32::MAX)).min(PAUSES.1)
+fn backoff(failures: u32) -> Duration {
+    BACKOFF.0.saturating_mul(1_u32.checked_shl(failures.saturating_sub(1).min(16)).unwrap_or(u32::MAX)).min(BACKOFF.1)
 }
 
 #[cfg(test)]
@@ -214,21 +214,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn never_hands_out_a_key_whose_pass_is_under_way() {
+    async fn never_hands_out_a_key_during_its_reconcile() {
         let (queue, _) = queue();
         queue.wake("a");
         queue.wake("a");
         assert_eq!(next_soon(&queue).await.as_deref(), Some("a"));
         queue.wake("a");
-        assert_eq!(next_soon(&queue).await, None, "a second pass at once");
+        assert_eq!(next_soon(&queue).await, None, "two reconciles at once");
         queue.done("a", Requeue::OnEvent);
-        assert_eq!(next_soon(&queue).await.as_deref(), Some("a"), "the event during the pass is not lost");
+        assert_eq!(next_soon(&queue).await.as_deref(), Some("a"), "the event during the reconcile is not lost");
         queue.done("a", Requeue::OnEvent);
         assert_eq!(next_soon(&queue).await, None);
     }
 
     #[tokio::test]
-    async fn wakes_at_the_moment_asked_for_and_only_the_last_one() {
+    async fn wakes_only_at_the_last_requested_moment() {
         let (queue, clock) = queue();
         let timers = {
             let queue = queue.clone();
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn goes_on_with_what_was_begun_before_it_begins_more() {
+    async fn finishes_begun_keys_before_it_begins_others() {
         let (queue, _) = queue();
         for key in ["begun", "overtaken", "waiting"] {
             queue.wake(key);
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn holds_a_failing_key_back_whatever_happens_to_it() {
+    async fn delays_a_failing_key_despite_events() {
         let (queue, clock) = queue();
         let timers = {
             let queue = queue.clone();
@@ -274,14 +274,14 @@ mod tests {
             queue.wake("a");
             queue.done("a", Requeue::Failed);
         }
-        assert_eq!(next_soon(&queue).await, None, "retried before its pause");
+        assert_eq!(next_soon(&queue).await, None, "retried before the backoff ended");
         clock.advance(Duration::from_secs(2));
         assert_eq!(next_soon(&queue).await.as_deref(), Some("a"));
         timers.abort();
     }
 
     #[tokio::test]
-    async fn hands_every_key_to_some_worker() {
+    async fn gives_every_key_to_a_worker() {
         let (queue, _) = queue();
         let workers: Vec<_> = (0..8)
             .map(|_| {

@@ -18,7 +18,7 @@ use crate::{
 
 /// The JSON object of the members' values (RFC 8785), with `digest`, its digest, and `<name>.<attribute>` as attributes.
 ///
-/// A failure of a member is one of the whole, also where another member is absent; else an absent member makes the whole
+/// An error of a member is an error of the whole, even if another member is absent. Otherwise an absent member makes the whole
 /// absent.
 pub(super) fn combine<'a>(members: impl IntoIterator<Item = (&'a str, Reading)>) -> Reading {
     let mut found = BTreeMap::new();
@@ -81,16 +81,16 @@ mod tests {
 
     #[test]
     fn is_absent_with_an_absent_member_and_fails_with_a_failing_one() {
-        let failure = || Err(poll_error(PollErrorKind::Timeout, "no answer began within 5s"));
+        let failure = || Err(poll_error(PollErrorKind::Timeout, "no response began within 5s"));
         assert_eq!(combine([("a", value("1")), ("b", Ok(None))]), Ok(None));
         for members in [[("a", Ok(None)), ("b", failure())], [("b", failure()), ("a", value("1"))]] {
             let failure = combine(members).unwrap_err();
-            assert_eq!(failure, poll_error(PollErrorKind::Timeout, "all, b: no answer began within 5s"));
+            assert_eq!(failure, poll_error(PollErrorKind::Timeout, "all, b: no response began within 5s"));
         }
     }
 
     #[test]
-    fn says_what_to_do_about_values_that_are_too_long_together() {
+    fn names_the_remedy_for_values_that_are_too_long_together() {
         // The names, quotes and punctuation take 15 bytes.
         let half = "x".repeat((MAX_VALUE - 15) / 2);
         assert!(combine([("a", value(&half)), ("b", value(&format!("{half}y")))]).is_ok());

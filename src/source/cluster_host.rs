@@ -1,13 +1,13 @@
-//! Which hosts are Services of this cluster, by their name. Pure.
+//! Decides by its name whether a host is a Service of this cluster. Pure.
 //!
-//! The name decides whether confidential headers may go without TLS, so only names that cannot mean anything else count.
-//! `trainer` and `trainer.team` are not among them: the resolver would look for them inside the cluster first, but
-//! `trainer.team` may be a host of the Internet as well.
+//! The name decides whether confidential headers may be sent without TLS, so only unambiguous names count.
+//! `trainer` and `trainer.team` do not: the resolver tries them inside the cluster first, but `trainer.team` may also
+//! be a host on the Internet.
 
 use url::{Host, Url};
 
-/// Whether the URL's host is written as `<service>.<namespace>.svc`, or that with the cluster's domain behind it. A pod's
-/// name may stand in front.
+/// Whether the URL's host has the form `<service>.<namespace>.svc`, with or without the cluster's domain after it. The
+/// name of a Pod may precede it.
 pub(super) fn is_service(url: &Url, cluster_domain: &str) -> bool {
     let Some(Host::Domain(host)) = url.host() else { return false };
     let host = host.strip_suffix('.').unwrap_or(host);
@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_only_names_that_can_mean_nothing_but_a_service() {
+    fn accepts_only_names_that_can_mean_nothing_but_a_service() {
         for (host, expected) in [
             ("trainer.team.svc", true),
             ("trainer.team.svc.", true),
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn goes_by_the_domain_of_this_cluster() {
+    fn uses_the_domain_of_this_cluster() {
         let url = Url::parse("http://a.b.svc.corp.example/").unwrap();
         for (domain, expected) in
             [("corp.example", true), (".Corp.Example.", true), ("cluster.local", false), ("example", false)]

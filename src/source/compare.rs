@@ -1,4 +1,4 @@
-//! The question whether two values differ. IO through [`ValueReader`] only.
+//! Polls by comparing two values. IO through [`ValueReader`] only.
 
 use futures::future::BoxFuture;
 
@@ -22,7 +22,7 @@ pub struct CompareValues {
 }
 
 impl CompareValues {
-    /// Compares what `values` reads.
+    /// Compares values that `values` reads.
     pub fn new(values: ValueReader) -> Self {
         Self { values }
     }
@@ -32,7 +32,7 @@ impl PollClient for CompareValues {
     fn poll<'a>(&'a self, poll: &'a Poll) -> BoxFuture<'a, Result<PollResponse, PollError>> {
         Box::pin(async move {
             let PollTarget::Compare(compare) = &poll.target else {
-                return Err(poll_error(PollErrorKind::Refused, "endpoints are not asked here"));
+                return Err(poll_error(PollErrorKind::Refused, "this client compares values and polls no endpoint"));
             };
             let (desired, actual) = futures::future::join(
                 self.values.read(&poll.namespace, &compare.desired),
@@ -44,16 +44,16 @@ impl PollClient for CompareValues {
     }
 }
 
-/// The failure of one side says which.
+/// Adds the name of the side to its error.
 fn side(name: &str, reading: Reading) -> Reading {
     reading.map_err(|failure| poll_error(failure.class, &format!("compare.{name}: {}", failure.message)))
 }
 
-/// What two values say about the need for a run.
+/// The response that two values make.
 ///
-/// Nothing desired yet is no demand, whatever there is. Nothing actual is the empty text. The parameters are the
-/// attributes of the desired value, `desired` and `actual`; the target is the desired value alone, for a run is to bring
-/// that about whatever there is now.
+/// Without a desired value there is no demand. An absent actual value is the empty text. The parameters are the attributes
+/// of the desired value, `desired` and `actual`. The target is the desired value alone: a run must bring it about from any
+/// actual value.
 fn response(desired: Option<Value>, actual: Option<Value>) -> PollResponse {
     let actual = actual.map_or_else(String::new, |value| value.text().to_owned());
     let Some(desired) = desired else {
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_with_both_values_and_the_attributes_of_the_desired_one() {
+    fn response_has_both_values_and_the_attributes_of_the_desired_one() {
         let response = response(Some(value("m-2")), Some(value("m-1")));
         let expected = [("actual", "m-1"), ("commit", "c"), ("desired", "m-2"), ("value", "m-2")];
         assert!(response.parameters.iter().map(|(name, text)| (name.as_str(), text.as_str())).eq(expected));

@@ -1,25 +1,48 @@
-//! The source `configMapKeyRef`: a key of a ConfigMap, as text or as a digest. IO through [`ReadObjects`] only.
+//! The source `configMapKeyRef`: a key of a ConfigMap, as text or as a digest. IO through
+//! [`ReadObjects`](crate::port::ReadObjects) only.
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use sha2::{Digest, Sha256};
 
 use super::{
+    read::{ReadValue, ValueReader},
     text::poll_error,
     value::{Reading, Value},
 };
 use crate::{
-    api::ConfigMapKey,
+    api::source::ConfigMapKey,
     core::{
+        invalid::Invalid,
         poll::response::{PollError, PollErrorKind},
         run::digest::hex,
+        source::{ValueSource, references::Reference},
     },
-    port::ReadObjects,
 };
 
-/// The key's value, with `digest`, the digest of its bytes, as an attribute. A missing ConfigMap or key is no value.
-pub(super) async fn read(objects: &dyn ReadObjects, namespace: &str, key: &ConfigMapKey) -> Reading {
-    let found = objects.read(namespace, "v1", "ConfigMap", &key.name).await?;
-    found.map_or(Ok(None), |object| value(&object, key))
+impl ValueSource for ConfigMapKey {
+    fn check(&self, _: &str) -> Result<(), Invalid> {
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        format!("configMap {} {}", self.name, self.key)
+    }
+
+    fn reference(&self) -> Option<Reference> {
+        Some(Reference::new("v1", "ConfigMap", &self.name))
+    }
+
+    fn texts(&mut self) -> Vec<(&'static str, &mut String)> {
+        vec![("name", &mut self.name), ("key", &mut self.key)]
+    }
+}
+
+impl ReadValue for ConfigMapKey {
+    /// The key's value, with `digest`, the digest of its bytes, as an attribute. A missing ConfigMap or key is no value.
+    async fn read(&self, reader: &ValueReader, namespace: &str) -> Reading {
+        let found = reader.objects.read(namespace, "v1", "ConfigMap", &self.name).await?;
+        found.map_or(Ok(None), |object| value(&object, self))
+    }
 }
 
 /// The key's value in this ConfigMap.

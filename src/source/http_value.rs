@@ -7,42 +7,70 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::value::RawValue;
 
 use super::{
-    http::{Exchange, Limits, Reply},
+    http::{Exchange, Reply, ResponseLimits},
     json::Json,
-    request::Requester,
+    read::{ReadValue, ValueReader},
     text::poll_error,
     value::{Reading, Value},
 };
 use crate::{
-    api::{HttpSource, needs_sync},
+    api::{needs_sync, source::HttpSource},
     core::{
+        invalid::Invalid,
         poll::response::{PollError, PollErrorKind},
-        source::json_path::SingularPath,
+        source::{
+            ValueSource,
+            json_path::SingularPath,
+            validate::{check_path, check_server, without_query},
+        },
     },
 };
 
-/// Bounds of an answer: those of an endpoint's, of which a value is the smaller sibling.
-const LIMITS: Limits = Limits { body: needs_sync::MAX_BODY, headers: needs_sync::MAX_HEADERS };
+/// Bounds of a reply: those of an endpoint's response.
+const LIMITS: ResponseLimits = ResponseLimits { body: needs_sync::MAX_BODY, headers: needs_sync::MAX_HEADERS };
 
-/// The value, with the answer's entity tag as the attribute `etag` where it has one.
-pub(super) async fn read(requests: &Requester, namespace: &str, source: &HttpSource) -> Reading {
-    let mut exchange = Exchange::get(namespace, &source.url, LIMITS);
-    exchange.absent_is_fine = source.absent_when_unreachable;
-    if source.header.is_some() {
-        exchange.headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
-    }
-    match requests.send(&source.request.clone().unwrap_or_default(), exchange).await {
-        Ok(reply) if matches!(reply.head.status, StatusCode::NOT_FOUND | StatusCode::GONE) => Ok(None),
-        Ok(reply) => {
-            let reply = reply.ok()?;
-            value(&reply, source).map_err(|failure| reply.blame(&failure))
+impl ValueSource for HttpSource {
+    fn check(&self, at: &str) -> Result<(), Invalid> {
+        check_server(at, &self.url, self.request.as_ref())?;
+        match (&self.json_path, &self.header) {
+            (Some(path), None) => check_path(&format!("{at}.jsonPath"), path),
+            (None, Some(header)) if header.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') => Ok(()),
+            (None, Some(_)) => Err(Invalid::new(format!("{at}.header"), "must be letters, digits and '-'")),
+            _ => Err(Invalid::new(at, "needs exactly one of jsonPath and header")),
         }
-        Err(failure) if failure.class == PollErrorKind::NotThere && source.absent_when_unreachable => Ok(None),
-        Err(failure) => Err(failure),
+    }
+
+    fn describe(&self) -> String {
+        format!("http {}", without_query(&self.url))
+    }
+
+    fn texts(&mut self) -> Vec<(&'static str, &mut String)> {
+        let path = self.json_path.as_mut().map(|path| ("jsonPath", path));
+        std::iter::once(("url", &mut self.url)).chain(path).collect()
     }
 }
 
-/// The value in this answer.
+impl ReadValue for HttpSource {
+    /// The value, with the reply's entity tag as the attribute `etag` where it has one.
+    async fn read(&self, reader: &ValueReader, namespace: &str) -> Reading {
+        let mut exchange = Exchange::get(namespace, &self.url, LIMITS);
+        exchange.absent_is_fine = self.absent_when_unreachable;
+        if self.header.is_some() {
+            exchange.headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+        }
+        match reader.requests.send(&self.request.clone().unwrap_or_default(), exchange).await {
+            Ok(reply) if matches!(reply.head.status, StatusCode::NOT_FOUND | StatusCode::GONE) => Ok(None),
+            Ok(reply) => {
+                let reply = reply.ok()?;
+                value(&reply, self).map_err(|failure| reply.blame(&failure))
+            }
+            Err(failure) if failure.class == PollErrorKind::NotThere && self.absent_when_unreachable => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+/// The value in this reply.
 fn value(reply: &Reply, source: &HttpSource) -> Reading {
     let found = match (&source.json_path, &source.header) {
         (Some(path), _) => scalar(reply, path)?,

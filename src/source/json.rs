@@ -1,7 +1,7 @@
-//! Strict JSON: one reading of a text, or none. Pure.
+//! Strict JSON: a text has exactly one meaning, or is refused. Pure.
 //!
-//! JSON leaves open what a name that occurs twice means, and readers differ. Where the value decides about a training run,
-//! a text with two readings is refused, at every depth.
+//! JSON does not define what a name means that occurs twice in an object, and parsers differ (RFC 8259, section 4).
+//! Here the value may start a run, so such a text is refused, at every depth.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -10,19 +10,19 @@ use serde::{
     de::{Error as _, MapAccess, SeqAccess, Visitor},
 };
 
-/// A JSON value. Only its shape is kept of what no source needs.
+/// A JSON value. Numbers that are not natural lose their value, because no source needs it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Json {
     Null,
     Bool(bool),
-    /// A number; its value if it is a natural one.
+    /// A number, with its value if it is a natural number of at most 64 bits.
     Number(Option<u64>),
     String(String),
     Array(Vec<Json>),
     Object(BTreeMap<String, Json>),
 }
 
-/// Words that may be repeated to users: they are ours. Any other text could be another service's secret.
+/// Words of the protocol, which messages may repeat. Any other text could be a secret of another service.
 const WORDS: [&str; 17] = [
     "apiVersion",
     "errors",
@@ -46,8 +46,8 @@ const WORDS: [&str; 17] = [
 impl Json {
     /// Reads one value and nothing but white space after it.
     ///
-    /// Refused are names that occur twice in an object, lone surrogates, and more than 127 levels. The error is a sentence
-    /// that repeats nothing of the text.
+    /// Refuses names that occur twice in an object, lone surrogates, and more than 127 levels. The error is a sentence
+    /// that repeats nothing of the text but words of the protocol.
     pub(super) fn read(body: &[u8]) -> Result<Self, String> {
         let text = std::str::from_utf8(body).map_err(|error| not_utf8(body, error.valid_up_to()))?;
         if text.starts_with('\u{feff}') {
@@ -61,7 +61,7 @@ impl Json {
         value.map_err(|error| format!("the body is not valid JSON: {error}"))
     }
 
-    /// What this is, in words that fit into "must be …, not …".
+    /// The kind of this value, as a phrase that completes "must be …, not …".
     pub(super) fn describe(&self) -> String {
         match self {
             Self::Null => "null".to_owned(),

@@ -1,12 +1,24 @@
-//! The source `literal`: the value stands in the object itself. Pure.
+//! The source `literal`: a value in the object itself. Pure.
 
 use super::{
+    read::{ReadValue, ValueReader},
     text::poll_error,
     value::{Reading, Value},
 };
-use crate::core::poll::response::PollErrorKind;
+use crate::core::{invalid::Invalid, poll::response::PollErrorKind, source::ValueSource};
 
-/// The value that is written there.
-pub(super) fn read(text: &str) -> Reading {
-    Value::of_text(text).map(Some).map_err(|problem| poll_error(PollErrorKind::Source, &problem))
+impl ValueSource for String {
+    fn check(&self, _: &str) -> Result<(), Invalid> {
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        "literal".to_owned()
+    }
+}
+
+impl ReadValue for String {
+    async fn read(&self, _: &ValueReader, _: &str) -> Reading {
+        Value::of_text(self).map(Some).map_err(|problem| poll_error(PollErrorKind::Source, &problem))
+    }
 }

@@ -6,42 +6,79 @@
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
-    http::{Exchange, Limits, Reply},
+    http::{Exchange, Reply, ResponseLimits},
     json::Json,
     page::below,
+    read::{ReadValue, ValueReader},
     request::Requester,
     text::poll_error,
     value::{Reading, Value},
 };
 use crate::{
-    api::{MlflowSource, Request, needs_sync::MAX_HEADERS},
-    core::poll::response::{PollError, PollErrorKind},
+    api::{Request, needs_sync::MAX_HEADERS, source::MlflowSource},
+    core::{
+        invalid::Invalid,
+        poll::response::{PollError, PollErrorKind},
+        source::{
+            ValueSource,
+            validate::{check_server, without_query},
+        },
+    },
 };
 
-/// Bounds of an answer. A version has a description and tags of any length.
-const LIMITS: Limits = Limits { body: 1024 * 1024, headers: MAX_HEADERS };
-/// How many of the newest versions are looked at for one that is ready.
+/// Bounds of a reply. A version has a description and tags of any length.
+const LIMITS: ResponseLimits = ResponseLimits { body: 1024 * 1024, headers: MAX_HEADERS };
+/// How many of the newest versions are searched for one that is ready.
 const NEWEST: &str = "20";
 /// Says in a refusal that a model, a version or an alias does not exist.
 const MISSING: &str = "RESOURCE_DOES_NOT_EXIST";
 /// What MLflow says instead of an alias that a model does not have, and of anything else that it cannot use.
 const INVALID: &str = "INVALID_PARAMETER_VALUE";
 
-/// The version's number, with `version`, `runId` and `uri` as attributes. A missing model, alias or ready version is no
-/// value.
-pub(super) async fn read(requests: &Requester, namespace: &str, source: &MlflowSource) -> Reading {
-    let registry = Registry { requests, namespace, source, request: source.request.clone().unwrap_or_default() };
-    let found = match &source.alias {
-        Some(alias) => registry.of_alias(alias).await?,
-        None => registry.newest().await?,
-    };
-    let Some(version) = found.filter(Version::is_ready) else { return Ok(None) };
-    let uri = registry.uri(&version).await?;
-    let value = Value::of_text(&version.number).map_err(|problem| poll_error(PollErrorKind::Source, &problem))?;
-    Ok(Some(value.with("version", version.number).with("runId", version.run_id).with("uri", uri)))
+impl ValueSource for MlflowSource {
+    fn check(&self, at: &str) -> Result<(), Invalid> {
+        check_server(at, &self.url, self.request.as_ref())?;
+        if self.alias.is_some() == self.latest {
+            return Err(Invalid::new(at, "needs exactly one of alias and latest: true"));
+        }
+        // MLflow's filters have no escape: a name is quoted with the quote that it does not contain.
+        if self.latest && self.model.contains('\'') && self.model.contains('"') {
+            return Err(Invalid::new(
+                format!("{at}.model"),
+                "has quotes of both kinds, which MLflow cannot search for: use an alias instead of latest",
+            ));
+        }
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        format!("mlflow {} {}", without_query(&self.url), self.model)
+    }
+
+    fn texts(&mut self) -> Vec<(&'static str, &mut String)> {
+        let alias = self.alias.as_mut().map(|alias| ("alias", alias));
+        std::iter::once(("model", &mut self.model)).chain(alias).chain([("url", &mut self.url)]).collect()
+    }
 }
 
-/// A registry, and how it is asked.
+impl ReadValue for MlflowSource {
+    /// The version's number, with `version`, `runId` and `uri` as attributes. A missing model, alias or ready version is no
+    /// value.
+    async fn read(&self, reader: &ValueReader, namespace: &str) -> Reading {
+        let request = self.request.clone().unwrap_or_default();
+        let registry = Registry { requests: &reader.requests, namespace, source: self, request };
+        let found = match &self.alias {
+            Some(alias) => registry.of_alias(alias).await?,
+            None => registry.newest().await?,
+        };
+        let Some(version) = found.filter(Version::is_ready) else { return Ok(None) };
+        let uri = registry.uri(&version).await?;
+        let value = Value::of_text(&version.number).map_err(|problem| poll_error(PollErrorKind::Source, &problem))?;
+        Ok(Some(value.with("version", version.number).with("runId", version.run_id).with("uri", uri)))
+    }
+}
+
+/// A registry, and how to send requests to it.
 struct Registry<'a> {
     requests: &'a Requester,
     namespace: &'a str,
@@ -71,14 +108,14 @@ impl Version {
     }
 }
 
-/// What a server says: what was asked for, or why not.
-enum Said<T> {
-    Answer(T),
-    Refusal { code: String, failure: PollError },
+/// A response of the server: the content, or an error.
+enum Response<T> {
+    Content(T),
+    Refused { code: String, failure: PollError },
 }
 
 impl Registry<'_> {
-    /// The version that the alias stands at.
+    /// The version that has the alias.
     async fn of_alias(&self, alias: &str) -> Result<Option<Version>, PollError> {
         #[derive(Deserialize)]
         struct Answer {
@@ -86,17 +123,17 @@ impl Registry<'_> {
         }
         let query = [("name", self.source.model.as_str()), ("alias", alias)];
         match self.get::<Answer>("registered-models/alias", &query).await? {
-            Said::Answer(answer) => Ok(Some(answer.model_version)),
-            Said::Refusal { code, .. } if code == MISSING => Ok(None),
+            Response::Content(answer) => Ok(Some(answer.model_version)),
+            Response::Refused { code, .. } if code == MISSING => Ok(None),
             // MLflow has the same refusal for an alias that is missing and for one that it cannot use.
-            Said::Refusal { code, failure } if code == INVALID => {
+            Response::Refused { code, failure } if code == INVALID => {
                 if self.lacks(alias).await? {
                     Ok(None)
                 } else {
                     Err(failure)
                 }
             }
-            Said::Refusal { failure, .. } => Err(failure),
+            Response::Refused { failure, .. } => Err(failure),
         }
     }
 
@@ -116,9 +153,9 @@ impl Registry<'_> {
             alias: String,
         }
         match self.get::<Answer>("registered-models/get", &[("name", &self.source.model)]).await? {
-            Said::Answer(answer) => Ok(answer.registered_model.aliases.iter().all(|known| known.alias != alias)),
-            Said::Refusal { code, .. } if code == MISSING => Ok(true),
-            Said::Refusal { failure, .. } => Err(failure),
+            Response::Content(answer) => Ok(answer.registered_model.aliases.iter().all(|known| known.alias != alias)),
+            Response::Refused { code, .. } if code == MISSING => Ok(true),
+            Response::Refused { failure, .. } => Err(failure),
         }
     }
 
@@ -127,9 +164,9 @@ impl Registry<'_> {
         let filter = filter(&self.source.model);
         let query = [("filter", filter.as_str()), ("max_results", NEWEST), ("order_by", "version_number DESC")];
         match self.get::<Page>("model-versions/search", &query).await? {
-            Said::Answer(page) => page.newest().map_err(|problem| poll_error(PollErrorKind::Source, &problem)),
-            Said::Refusal { code, .. } if code == MISSING => Ok(None),
-            Said::Refusal { failure, .. } => Err(failure),
+            Response::Content(page) => page.newest().map_err(|problem| poll_error(PollErrorKind::Source, &problem)),
+            Response::Refused { code, .. } if code == MISSING => Ok(None),
+            Response::Refused { failure, .. } => Err(failure),
         }
     }
 
@@ -144,19 +181,19 @@ impl Registry<'_> {
         }
         let query = [("name", self.source.model.as_str()), ("version", version.number.as_str())];
         match self.get::<Answer>("model-versions/get-download-uri", &query).await? {
-            Said::Answer(answer) => Ok(answer.artifact_uri),
-            Said::Refusal { failure, .. } => Err(failure),
+            Response::Content(answer) => Ok(answer.artifact_uri),
+            Response::Refused { failure, .. } => Err(failure),
         }
     }
 
-    async fn get<T: DeserializeOwned>(&self, page: &str, query: &[(&str, &str)]) -> Result<Said<T>, PollError> {
+    async fn get<T: DeserializeOwned>(&self, page: &str, query: &[(&str, &str)]) -> Result<Response<T>, PollError> {
         let url = below(&self.source.url, &format!("api/2.0/mlflow/{page}"), query)?;
         let mut exchange = Exchange::get(self.namespace, &url, LIMITS);
         exchange.read_refusals = true;
         let reply = self.requests.send(&self.request, exchange).await?;
         match reply.head.must_be_ok() {
-            Ok(()) => answer(&reply).map(Said::Answer),
-            Err(failure) => Ok(Said::Refusal { code: code(&reply), failure: reply.blame(&failure) }),
+            Ok(()) => answer(&reply).map(Response::Content),
+            Err(failure) => Ok(Response::Refused { code: code(&reply), failure: reply.blame(&failure) }),
         }
     }
 }
@@ -165,17 +202,17 @@ fn answer<T: DeserializeOwned>(reply: &Reply) -> Result<T, PollError> {
     let malformed =
         |problem: &str| reply.blame(&reply.head.fail(PollErrorKind::Malformed, Some(reply.body.len()), problem));
     Json::read(&reply.body).map_err(|problem| malformed(&problem))?;
-    // The error's own words may repeat what the server told.
+    // The error's own words may repeat the server's.
     serde_json::from_slice(&reply.body).map_err(|_| malformed("this is not what MLflow answers"))
 }
 
 /// What a refusal calls itself; empty where it is not MLflow's.
 fn code(reply: &Reply) -> String {
     #[derive(Deserialize)]
-    struct Refusal {
+    struct ErrorBody {
         error_code: String,
     }
-    serde_json::from_slice::<Refusal>(&reply.body).map_or_else(|_| String::new(), |refusal| refusal.error_code)
+    serde_json::from_slice::<ErrorBody>(&reply.body).map_or_else(|_| String::new(), |refusal| refusal.error_code)
 }
 
 /// The filter for the versions of a model. MLflow's filters know no escape, so the quotes are of the kind that the name has

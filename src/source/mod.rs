@@ -1,9 +1,12 @@
-//! Layer 2: what the operator asks of services that are not Kubernetes. Network IO in [`http`] only; the rest is pure.
+//! Layer 2: requests to services that are not Kubernetes. Network IO in [`http`] only; the rest is pure.
 //!
-//! One client ([`http::GuardedClient`]) makes every request whose URL comes from an object. It may dial only what
-//! [`address::AddressRules`] permit. [`request::Requester`] adds what the object's `request` says. Each source adds a strict
-//! parser: [`needs_sync`] is the diff endpoint; [`read`] knows every value source, [`compare`] asks whether two of their
-//! values differ. Objects of the cluster are read through [`crate::port::ReadObjects`].
+//! One client ([`http::GuardedClient`]) sends every request whose URL comes from an object. It dials only addresses that
+//! [`address::AddressRules`] permit. [`request::Requester`] adds the headers, certificates and token of the object's
+//! `request`. [`needs_sync`] polls a diff endpoint; [`read`] reads the value sources, and [`compare`] compares two of their
+//! values. Objects of the cluster are read through [`crate::port::ReadObjects`].
+//!
+//! A value source is one file: it checks the source's fields ([`ValueSource`](crate::core::source::ValueSource)), reads the
+//! value ([`read`]), and has its line in `api/source.rs`.
 
 pub mod address;
 mod all;

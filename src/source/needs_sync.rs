@@ -1,8 +1,10 @@
-//! The diff endpoint: its protocol, version 2, and its parser. The parser is pure; the client's IO is in [`super::request`].
+//! The client of the needs-sync endpoint and the parser of its protocol, version 2. The parser is pure; the client's IO
+//! is in [`super::request`].
 //!
-//! An answer may start a training run, so it has one reading or none. Strictness ends where it would protect nothing:
-//! unknown members are ignored, for an endpoint may tell others more, and so is the content type, which small servers get
-//! wrong. An endpoint of version 1 ignores what version 2 sends and leaves out what it adds.
+//! A response may start a run, so it has exactly one meaning, or is refused. The parser is lenient where strictness
+//! would protect nothing: it ignores unknown members, because an endpoint may serve other clients too, and the content
+//! type, which small servers get wrong. An endpoint of version 1 ignores the headers and omits the members that version
+//! 2 adds.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -12,7 +14,7 @@ use jiff::SignedDuration;
 use rustls::crypto::ring;
 
 use super::{
-    http::{Exchange, Head, Limits},
+    http::{Exchange, Head, ResponseLimits},
     json::Json,
     request::Requester,
     text::{poll_error, sanitise},
@@ -32,21 +34,21 @@ use crate::{
     port::PollClient,
 };
 
-/// Bounds of an answer.
-const LIMITS: Limits = Limits { body: MAX_BODY, headers: MAX_HEADERS };
+/// Bounds of a response.
+const LIMITS: ResponseLimits = ResponseLimits { body: MAX_BODY, headers: MAX_HEADERS };
 /// Largest part of a parameter's name that a message shows, in bytes.
 const MAX_NAME: usize = 64;
 /// Longest text that is read as a duration, in bytes.
 const MAX_DURATION: usize = 32;
 
-/// Asks diff endpoints. Cheap to clone; clones share connections.
+/// Polls needs-sync endpoints. Cheap to clone; clones share connections.
 #[derive(Clone)]
 pub struct NeedsSyncClient {
     requests: Requester,
 }
 
 impl NeedsSyncClient {
-    /// A client that asks through `requests`.
+    /// A client that sends through `requests`.
     pub fn new(requests: Requester) -> Self {
         Self { requests }
     }
@@ -76,7 +78,7 @@ impl PollClient for NeedsSyncClient {
     }
 }
 
-/// What version 2 tells the endpoint: who asks, a trace of its own, and which answer is known already.
+/// The request headers of version 2: the object that polls, a new trace, and the entity tag of the previous response.
 fn headers(poll: &Poll) -> Result<HeaderMap, PollError> {
     let attempt = poll.context.attempt.to_string();
     let trace = traceparent()?;
@@ -103,27 +105,28 @@ fn headers(poll: &Poll) -> Result<HeaderMap, PollError> {
     Ok(headers)
 }
 
-/// A trace context (W3C, version 00) of this question alone. Marked as recorded: the log at level debug has it.
+/// A new trace context (W3C, version 00) for one poll. Its sampled flag is set: the log at level debug has it.
 fn traceparent() -> Result<String, PollError> {
     let mut random = [0; 24];
     ring::default_provider().secure_random.fill(&mut random).map_err(|_| {
-        poll_error(PollErrorKind::Refused, "the operating system gives no random bytes for the question's trace")
+        poll_error(PollErrorKind::Refused, "the operating system gives no random bytes for the poll's trace")
     })?;
     let (trace, parent) = random.split_at(16);
     Ok(format!("00-{}-{}-01", hex(trace), hex(parent)))
 }
 
-/// Reads an answer of version 2, which an answer of version 1 is too.
+/// Parses a response of version 2. A response of version 1 is a valid response of version 2.
 ///
-/// Accepted is status 200 with one JSON object, at most 64 KiB after at most 16 KiB of header lines, in which no name
-/// occurs twice: `needsSync` is a boolean; `kind` and `apiVersion`, if present, are ours; `parameters` is absent, null or
-/// an object of strings; `errors` is absent, null or empty; `target` and `reason` are absent, null or strings, `target` not
-/// empty and at most 512 bytes; `pollAfter` is absent, null or a duration as in `1m30s`. A longer wait than an hour is an
-/// hour; a longer reason is cut to 256 bytes.
+/// Accepts status 200 with one JSON object of at most 64 KiB after at most 16 KiB of header lines. No name may occur
+/// twice in an object. `needsSync` is a boolean; `kind` and `apiVersion`, if present, are those of this protocol;
+/// `parameters` is absent, null or an object of strings; `errors` is absent, null or empty; `target` and `reason` are
+/// absent, null or strings, `target` not empty and at most 512 bytes; `pollAfter` is absent, null or a duration as in
+/// `1m30s`. More than an hour counts as an hour; a longer reason is cut to 256 bytes.
 ///
-/// An answer that is valid but for its `errors` is [`PollErrorKind::Errors`] and tells their messages. Every other failure
-/// tells status, content type, length and what is wrong. Of the body it may repeat names of parameters, once `needsSync`
-/// and `kind` have shown that the service speaks this protocol, and nothing else.
+/// A response that is valid except for its `errors` is [`PollErrorKind::Errors`] with their messages. The message of
+/// every other error gives status, content type, length and the problem. It may repeat words of the protocol, and names
+/// of parameters once `needsSync` and `kind` have shown that the service speaks this protocol, but nothing else of the
+/// body.
 pub fn parse(head: &Head, body: &[u8]) -> Result<PollResponse, PollError> {
     head.check(&LIMITS)?;
     if body.len() > MAX_BODY {
@@ -137,7 +140,7 @@ pub fn parse(head: &Head, body: &[u8]) -> Result<PollResponse, PollError> {
     Err(poll_error(PollErrorKind::Errors, &format!("the endpoint reports: {}", errors.join("; "))))
 }
 
-/// The answer and its errors' messages, or what is wrong with it.
+/// The response and the messages of its errors; or what is wrong with the body.
 fn interpret(body: Json) -> Result<(PollResponse, Vec<String>), String> {
     let Json::Object(mut members) = body else {
         return Err(format!("the body must be a JSON object, not {}", body.describe()));
@@ -164,7 +167,7 @@ fn interpret(body: Json) -> Result<(PollResponse, Vec<String>), String> {
     Ok((response, errors))
 }
 
-/// A member that may be absent but, if present, is a string.
+/// An optional member that must be a string if present. Null counts as absent.
 fn text(name: &str, member: Option<Json>) -> Result<Option<String>, String> {
     match member {
         None | Some(Json::Null) => Ok(None),
@@ -181,9 +184,10 @@ fn target(target: String) -> Result<String, String> {
     }
 }
 
-/// A duration in Go's grammar without a sign, at most an hour.
+/// A duration in Go's grammar without a sign, capped at an hour.
 ///
-/// The library reads more than that grammar (`PT1M`, `1 minute`), so anything but digits, points and units is refused first.
+/// The library accepts more than that grammar (`PT1M`, `1 minute`), so any character but digits, points and units is
+/// refused first.
 fn poll_after(text: &str) -> Result<Duration, String> {
     let plain = |c: char| c.is_ascii_digit() || matches!(c, '.' | 'h' | 'm' | 's' | 'u' | 'µ' | 'n');
     let parsed = Some(text)
@@ -195,12 +199,12 @@ fn poll_after(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "pollAfter must be a duration such as 30s, 5m or 1m30s".to_owned())
 }
 
-/// A member that may be absent but, if present, has one possible value.
+/// Checks that an optional member has the value `expected` if present.
 fn must_be(members: &BTreeMap<String, Json>, name: &str, expected: &str) -> Result<(), String> {
     match members.get(name) {
         None => Ok(()),
         Some(Json::String(value)) if value == expected => Ok(()),
-        Some(Json::String(_)) => Err(format!("{name} must be {expected:?}; the answer has another")),
+        Some(Json::String(_)) => Err(format!("{name} must be {expected:?}; the response has another")),
         Some(other) => Err(format!("{name} must be {expected:?}, not {}", other.describe())),
     }
 }
@@ -218,7 +222,7 @@ fn parameters(member: Option<Json>) -> Result<BTreeMap<String, String>, String> 
     members.into_iter().map(text).collect()
 }
 
-/// The messages of `errors`. An error without one still is an error.
+/// The messages of `errors`. An error without a message still counts.
 fn errors(member: Option<Json>) -> Result<Vec<String>, String> {
     let items = match member {
         None | Some(Json::Null) => return Ok(Vec::new()),

@@ -1,24 +1,49 @@
-//! The source `objectField`: a scalar field of an object of the same namespace. IO through [`ReadObjects`] only.
+//! The source `objectField`: a scalar field of an object of the same namespace. IO through
+//! [`ReadObjects`](crate::port::ReadObjects) only.
 
 use serde_json::value::RawValue;
 
 use super::{
+    read::{ReadValue, ValueReader},
     text::poll_error,
     value::{Reading, Value},
 };
 use crate::{
-    api::ObjectField,
+    api::source::ObjectField,
     core::{
+        invalid::Invalid,
         poll::response::{PollError, PollErrorKind},
-        source::json_path::SingularPath,
+        source::{ValueSource, json_path::SingularPath, references::Reference, validate::check_path},
     },
-    port::ReadObjects,
 };
 
-/// The field's value. A missing object or field, or null, is no value.
-pub(super) async fn read(objects: &dyn ReadObjects, namespace: &str, field: &ObjectField) -> Reading {
-    let found = objects.read(namespace, &field.api_version, &field.kind, &field.name).await?;
-    found.map_or(Ok(None), |object| value(&object, field))
+impl ValueSource for ObjectField {
+    fn check(&self, at: &str) -> Result<(), Invalid> {
+        if self.api_version == "v1" && self.kind == "Secret" {
+            return Err(Invalid::new(at, "never reads a Secret: its value would end up in status and in runs"));
+        }
+        check_path(&format!("{at}.jsonPath"), &self.json_path)
+    }
+
+    fn describe(&self) -> String {
+        format!("object {} {} {} {}", self.api_version, self.kind, self.name, self.json_path)
+    }
+
+    fn reference(&self) -> Option<Reference> {
+        Some(Reference::new(&self.api_version, &self.kind, &self.name))
+    }
+
+    fn texts(&mut self) -> Vec<(&'static str, &mut String)> {
+        vec![("name", &mut self.name), ("jsonPath", &mut self.json_path)]
+    }
+}
+
+impl ReadValue for ObjectField {
+    /// The field's value. A missing object or field, or null, is no value.
+    async fn read(&self, reader: &ValueReader, namespace: &str) -> Reading {
+        let found = reader.objects.read(namespace, &self.api_version, &self.kind, &self.name).await?;
+        found.map_or(Ok(None), |object| value(&object, self))
+    }
 }
 
 /// The field's value in this object.
@@ -51,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_a_scalar_wherever_it_stands() {
+    fn takes_a_scalar_at_any_depth() {
         for (path, value) in [
             ("$.spec.replicas", "2"),
             (r#"$.metadata.labels["app.kubernetes.io/version"]"#, "v3"),

@@ -1,4 +1,4 @@
-//! Pages of a server whose base URL an object names. Pure.
+//! Builds URLs below the base URL that an object names. Pure.
 
 use url::Url;
 
@@ -7,7 +7,7 @@ use crate::core::poll::response::{PollError, PollErrorKind};
 
 /// The URL of `path` below `base`, with these parameters added to its query.
 pub(super) fn below(base: &str, path: &str, query: &[(&str, &str)]) -> Result<String, PollError> {
-    let refuse = |reason: &str| poll_error(PollErrorKind::Refused, &format!("the URL cannot be asked: {reason}"));
+    let refuse = |reason: &str| poll_error(PollErrorKind::Refused, &format!("the URL cannot be used: {reason}"));
     let mut url = Url::parse(base).map_err(|error| refuse(&error.to_string()))?;
     url.path_segments_mut().map_err(|()| refuse("it has no path"))?.pop_if_empty().extend(path.split('/'));
     if !query.is_empty() {
@@ -31,7 +31,7 @@ mod tests {
     }
 
     #[test]
-    fn lets_no_parameter_become_another() {
+    fn encodes_parameters_so_that_none_becomes_another() {
         let url = below("http://h", "q", &[("query", "a{b=\"c&d\"} + 1 # ä"), ("x", "1")]).unwrap();
         let parsed = Url::parse(&url).unwrap();
         let pairs = parsed.query_pairs().map(|(name, value)| (name.into_owned(), value.into_owned()));

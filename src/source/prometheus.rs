@@ -6,40 +6,63 @@ use http::StatusCode;
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
-    http::{Exchange, Limits, Reply},
+    http::{Exchange, Reply, ResponseLimits},
     json::Json,
     page::below,
-    request::Requester,
+    read::{ReadValue, ValueReader},
     text::poll_error,
     value::{Reading, Value},
 };
 use crate::{
-    api::{PrometheusSource, needs_sync::MAX_HEADERS},
-    core::poll::response::{PollError, PollErrorKind},
+    api::{needs_sync::MAX_HEADERS, source::PrometheusSource},
+    core::{
+        invalid::Invalid,
+        poll::response::{PollError, PollErrorKind},
+        source::{
+            ValueSource,
+            validate::{check_server, without_query},
+        },
+    },
 };
 
-/// Bounds of an answer: large enough to count the elements of most vectors that are too many.
-const LIMITS: Limits = Limits { body: 1024 * 1024, headers: MAX_HEADERS };
+/// Bounds of a reply: large enough to count the elements of most vectors that are too many.
+const LIMITS: ResponseLimits = ResponseLimits { body: 1024 * 1024, headers: MAX_HEADERS };
 /// Most labels that become attributes.
 const MAX_LABELS: usize = 32;
 
-/// The sample's text, with its labels as attributes. An empty vector is no value.
-pub(super) async fn read(requests: &Requester, namespace: &str, source: &PrometheusSource) -> Reading {
-    let url = below(&source.url, "api/v1/query", &[("query", &source.query)])?;
-    let exchange = Exchange::get(namespace, &url, LIMITS);
-    let reply = requests.send(&source.request.clone().unwrap_or_default(), exchange).await?;
-    if matches!(reply.head.status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY) {
-        let hint = "the server refuses the query; its own page shows why";
-        return Err(reply.blame(&reply.head.fail(PollErrorKind::Status, None, hint)));
+impl ValueSource for PrometheusSource {
+    fn check(&self, at: &str) -> Result<(), Invalid> {
+        check_server(at, &self.url, self.request.as_ref())
     }
-    let reply = reply.ok()?;
-    let response = response(&reply)?;
-    sample(response).map_err(|problem| reply.blame(&poll_error(PollErrorKind::Source, &problem)))
+
+    fn describe(&self) -> String {
+        format!("prometheus {} {}", without_query(&self.url), self.query)
+    }
+
+    fn texts(&mut self) -> Vec<(&'static str, &mut String)> {
+        vec![("query", &mut self.query), ("url", &mut self.url)]
+    }
 }
 
-/// What the API answers with status 200 (`format overview` of Prometheus' HTTP API).
+impl ReadValue for PrometheusSource {
+    /// The sample's text, with its labels as attributes. An empty vector is no value.
+    async fn read(&self, reader: &ValueReader, namespace: &str) -> Reading {
+        let url = below(&self.url, "api/v1/query", &[("query", &self.query)])?;
+        let exchange = Exchange::get(namespace, &url, LIMITS);
+        let reply = reader.requests.send(&self.request.clone().unwrap_or_default(), exchange).await?;
+        if matches!(reply.head.status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY) {
+            let hint = "the server refuses the query; its own page shows why";
+            return Err(reply.blame(&reply.head.fail(PollErrorKind::Status, None, hint)));
+        }
+        let reply = reply.ok()?;
+        let response = response(&reply)?;
+        sample(response).map_err(|problem| reply.blame(&poll_error(PollErrorKind::Source, &problem)))
+    }
+}
+
+/// The body of a response with status 200 (`format overview` of Prometheus' HTTP API).
 #[derive(Deserialize)]
-struct PollResponse {
+struct Envelope {
     status: String,
     data: Data,
 }
@@ -65,10 +88,10 @@ fn response(reply: &Reply) -> Result<Data, PollError> {
     let malformed =
         |problem: &str| reply.blame(&reply.head.fail(PollErrorKind::Malformed, Some(reply.body.len()), problem));
     Json::read(&reply.body).map_err(|problem| malformed(&problem))?;
-    match serde_json::from_slice::<PollResponse>(&reply.body) {
-        Ok(PollResponse { status, data }) if status == "success" => Ok(data),
-        // The error's own words may repeat what the server told.
-        _ => Err(malformed("this is not what Prometheus answers to an instant query")),
+    match serde_json::from_slice::<Envelope>(&reply.body) {
+        Ok(Envelope { status, data }) if status == "success" => Ok(data),
+        // The error's own words may repeat the server's.
+        _ => Err(malformed("this is not Prometheus' response to an instant query")),
     }
 }
 
@@ -106,7 +129,7 @@ mod tests {
     use super::*;
 
     fn read(data: &str) -> Result<Option<Value>, String> {
-        let response: PollResponse = serde_json::from_str(&format!(r#"{{"status":"success","data":{data}}}"#)).unwrap();
+        let response: Envelope = serde_json::from_str(&format!(r#"{{"status":"success","data":{data}}}"#)).unwrap();
         sample(response.data)
     }
 

@@ -1,28 +1,33 @@
-//! One place for every value source: which reader serves which member of [`Source`]. IO through the readers only.
+//! Reads every value source: the one that is set reads itself. IO through the sources only.
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 
 use futures::future::join_all;
 
-use super::{
-    all, config_map_key, git, http_value, literal, mlflow, model_train, object_field, prometheus, request::Requester,
-    text::poll_error, value::Reading,
-};
+use super::{all, request::Requester, text::poll_error, value::Reading};
 use crate::{
-    api::{SingleSource, Source},
-    core::poll::response::PollErrorKind,
+    api::source::{SingleSource, Source, each_source},
+    core::{poll::response::PollErrorKind, source::ValueSource},
     port::ReadObjects,
 };
+
+/// A source of one value that can be read.
+pub(super) trait ReadValue: ValueSource {
+    /// The value for an object of this namespace. The spec was checked before.
+    fn read(&self, reader: &ValueReader, namespace: &str) -> impl Future<Output = Reading> + Send;
+}
 
 /// Reads values. Cheap to clone; clones share connections.
 #[derive(Clone)]
 pub struct ValueReader {
-    requests: Requester,
-    objects: Arc<dyn ReadObjects>,
+    /// Sends requests to URLs.
+    pub(super) requests: Requester,
+    /// Reads objects of the cluster.
+    pub(super) objects: Arc<dyn ReadObjects>,
 }
 
 impl ValueReader {
-    /// Reads what URLs answer through `requests`, and what objects hold through `objects`.
+    /// Reads URLs through `requests`, and objects of the cluster through `objects`.
     pub fn new(requests: Requester, objects: Arc<dyn ReadObjects>) -> Self {
         Self { requests, objects }
     }
@@ -37,23 +42,31 @@ impl ValueReader {
             let reading = self.read_single(namespace, &member.source).await;
             (member.name.as_str(), reading)
         });
-        // To the end, also where one fails: which failure is told must not be a matter of speed.
+        // All of them, even if one fails: the error that is reported must not depend on which source is faster.
         all::combine(join_all(members).await)
     }
+}
 
-    async fn read_single(&self, namespace: &str, source: &SingleSource) -> Reading {
-        let (requests, objects) = (&self.requests, self.objects.as_ref());
-        match source {
-            SingleSource { literal: Some(text), .. } => literal::read(text),
-            SingleSource { config_map_key_ref: Some(key), .. } => config_map_key::read(objects, namespace, key).await,
-            SingleSource { object_field: Some(field), .. } => object_field::read(objects, namespace, field).await,
-            SingleSource { model_train: Some(train), .. } => model_train::read(objects, namespace, train).await,
-            SingleSource { http: Some(source), .. } => http_value::read(requests, namespace, source).await,
-            SingleSource { git: Some(source), .. } => git::read(requests, namespace, source).await,
-            SingleSource { mlflow: Some(source), .. } => mlflow::read(requests, namespace, source).await,
-            SingleSource { prometheus: Some(source), .. } => prometheus::read(requests, namespace, source).await,
-            // The spec was checked before it was asked.
-            _ => Err(poll_error(PollErrorKind::Source, "the source names no value")),
+macro_rules! read_single {
+    ($($(#[$attribute:meta])* $field:ident $name:literal: $type:ty,)+) => {
+        impl ValueReader {
+            async fn read_single(&self, namespace: &str, source: &SingleSource) -> Reading {
+                $(
+                    if let Some(source) = &source.$field {
+                        return source.read(self, namespace).await;
+                    }
+                )+
+                // The operator checks a spec before it polls.
+                Err(poll_error(PollErrorKind::Source, "the source names no value"))
+            }
         }
+    };
+}
+
+each_source!(read_single);
+
+impl<S: ReadValue + Sync> ReadValue for Box<S> {
+    fn read(&self, reader: &ValueReader, namespace: &str) -> impl Future<Output = Reading> + Send {
+        S::read(self, reader, namespace)
     }
 }

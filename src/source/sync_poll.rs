@@ -1,4 +1,4 @@
-//! Every question, each to whoever can answer it. IO through them only.
+//! The polls of a ModelSync: an endpoint or a comparison. IO through their clients only.
 
 use futures::future::BoxFuture;
 
@@ -11,10 +11,10 @@ use crate::{
     port::PollClient,
 };
 
-/// Answers every question of an object.
+/// Polls for ModelSyncs.
 #[derive(Clone)]
 pub struct SyncPollClient {
-    /// Asks endpoints.
+    /// Polls endpoints.
     pub needs_sync: NeedsSyncClient,
     /// Compares values.
     pub compare: CompareValues,

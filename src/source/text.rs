@@ -1,4 +1,4 @@
-//! Turns foreign text and URLs into what a user may be shown. Pure.
+//! Makes foreign text and URLs safe to show to users. Pure.
 
 use std::{borrow::Cow, fmt::Write as _};
 
@@ -13,20 +13,20 @@ const MAX_URL: usize = 200;
 /// Marks that something was cut.
 const CUT: &str = "…";
 
-/// A [`PollError`] whose message is sanitised and bounded, whoever wrote it.
+/// A [`PollError`] with this message, sanitised and bounded.
 pub(super) fn poll_error(class: PollErrorKind, message: &str) -> PollError {
     PollError { class, message: sanitise(message, MAX_MESSAGE) }
 }
 
-/// `failure` with the URL it concerns in front; `url` as [`show_url`] made it.
+/// `failure` with its URL in front of the message. `url` must come from [`show_url`].
 pub(super) fn at(url: &str, failure: &PollError) -> PollError {
     poll_error(failure.class, &format!("{url}: {}", failure.message))
 }
 
 /// `text` on one line, in at most `max` bytes (`max` ≥ 3), cut at a character.
 ///
-/// Line breaks and runs of white space become one space. Other control characters and the invisible ones that reorder or
-/// hide text are dropped: the result goes into terminals, YAML and log lines.
+/// Line breaks and runs of white space become one space. Other control characters and the invisible ones that reorder
+/// or hide text are dropped: the result goes into terminals, YAML and log lines.
 pub fn sanitise(text: &str, max: usize) -> String {
     let mut clean = String::with_capacity(text.len().min(max));
     let mut gap = false;
@@ -59,7 +59,7 @@ fn cut(mut text: String, max: usize) -> String {
     text
 }
 
-/// Whether `c` steers a terminal or the direction of text, or cannot be seen at all.
+/// Whether `c` controls a terminal or the direction of text, or is invisible.
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -71,7 +71,8 @@ fn is_hidden(c: char) -> bool {
             | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// `url` as messages show it: scheme, host, port and path. A query often carries a token, so only its presence shows.
+/// `url` as messages show it: scheme, host, port and path. A query often carries a token, so only its presence is
+/// shown.
 pub(super) fn show_url(url: &Url) -> String {
     let mut shown = format!("{}://{}", url.scheme(), url.host_str().unwrap_or_default());
     if let Some(port) = url.port() {
@@ -86,7 +87,7 @@ pub(super) fn show_url(url: &Url) -> String {
     shown
 }
 
-/// A count with its noun.
+/// A number of bytes with its unit, such as `2 bytes`.
 pub(super) fn bytes(count: usize) -> Cow<'static, str> {
     match count {
         0 => "no bytes".into(),
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn drops_what_steers_terminals_and_reorders_text() {
+    fn drops_characters_that_control_terminals_or_reorder_text() {
         assert_eq!(sanitise("\u{1b}[31mred\0\u{7}\u{202e}x\u{2066}y\u{200b}z\u{feff}\u{e0041}", 64), "[31mredxyz");
     }
 
@@ -119,14 +120,14 @@ mod tests {
     }
 
     #[test]
-    fn shows_of_a_url_neither_query_nor_fragment_nor_user() {
+    fn shows_a_url_without_its_query_fragment_and_user() {
         let url = Url::parse("https://u:p@Example.COM:8443/a/b%20c?token=s3cret#frag").unwrap();
         assert_eq!(show_url(&url), "https://example.com:8443/a/b%20c?…");
         assert_eq!(show_url(&Url::parse("http://[::1]:80").unwrap()), "http://[::1]/");
     }
 
     #[test]
-    fn bounds_a_long_url_and_still_tells_that_it_has_a_query() {
+    fn bounds_a_long_url_and_still_shows_that_it_has_a_query() {
         let url = Url::parse(&format!("http://h/{}?q", "x".repeat(2000))).unwrap();
         let shown = show_url(&url);
         assert!(shown.len() <= MAX_URL + 4 && shown.ends_with("…?…"), "{shown}");

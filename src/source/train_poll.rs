@@ -1,4 +1,4 @@
-//! What a ModelTrain asks: its inputs, its live metrics and its endpoint at once, or the metrics of a run. IO through the
+//! The polls of a ModelTrain: its inputs, its live metrics and its endpoint at once, or the metrics of a run. IO through the
 //! readers only.
 
 use std::collections::BTreeMap;
@@ -18,17 +18,17 @@ use crate::{
     port::PollClient,
 };
 
-/// Looks at how things stand for ModelTrains. Cheap to clone; clones share connections.
+/// Polls for ModelTrains. Cheap to clone; clones share connections.
 #[derive(Clone)]
 pub struct TrainPollClient {
-    /// Asks endpoints.
+    /// Polls endpoints.
     pub needs_sync: NeedsSyncClient,
     /// Reads values.
     pub values: ValueReader,
 }
 
 impl PollClient<TrainPollTarget, TrainPollResponse> for TrainPollClient {
-    /// Never fails as a whole: what one source does not tell says nothing about the others.
+    /// Never fails as a whole: the error of one source says nothing about the others.
     fn poll<'a>(&'a self, poll: &'a Poll<TrainPollTarget>) -> BoxFuture<'a, Result<TrainPollResponse, PollError>> {
         Box::pin(async move {
             Ok(match &poll.target {

@@ -1,8 +1,8 @@
-//! What a source yields: one short text with named attributes, or nothing. Pure.
+//! The value of a value source: one short text with named attributes. Pure.
 //!
-//! A value becomes a parameter of a run, part of a status and a cell of a table. So it is UTF-8 text of at most 1 KiB; of
-//! the control characters only tab and line breaks are let through. One line break at the end is cut off: an editor's is
-//! not a difference.
+//! A value becomes a parameter of a run, part of a status and a cell of a table. So it is UTF-8 text of at most 1 KiB,
+//! without control characters other than tab and line breaks. One line break at the end is removed: a line break that
+//! an editor added is not a difference.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::{
 /// Name of the attribute that every value has: the value itself.
 const VALUE: &str = "value";
 
-/// What reading a source brought: a value, `None` where there is none yet, or why that cannot be told.
+/// The result of reading a value source: a value, `None` if there is none yet, or why it could not be read.
 pub type Reading = Result<Option<Value>, PollError>;
 
 /// A value with its attributes, `value` among them.
@@ -27,7 +27,7 @@ pub struct Value {
 }
 
 impl Value {
-    /// The value that this text is, or what is wrong with it.
+    /// The value with this text, or what is wrong with the text.
     pub fn of_text(text: &str) -> Result<Self, String> {
         let text = text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
         if text.len() > MAX_VALUE {
@@ -42,13 +42,13 @@ impl Value {
         Ok(Self { text: text.to_owned(), attributes: BTreeMap::from([(VALUE.to_owned(), text.to_owned())]) })
     }
 
-    /// The value that these bytes are, or what is wrong with them.
+    /// The value with these bytes as its text, or what is wrong with them.
     pub fn of_bytes(bytes: &[u8]) -> Result<Self, String> {
         std::str::from_utf8(bytes).map_err(|_| "the value is not UTF-8 text".to_owned()).and_then(Self::of_text)
     }
 
-    /// The scalar at `path`: a string as it is, a number as it is written, `true` or `false`. `None` where there is nothing,
-    /// or null.
+    /// The scalar at `path`: a string as it is, a number as it is written, `true` or `false`. `None` if nothing or
+    /// null is there.
     pub fn at(document: &RawValue, path: &SingularPath) -> Result<Option<Self>, String> {
         let Some(place) = path.lookup(document).map(RawValue::get) else { return Ok(None) };
         match place.as_bytes().first() {
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn cuts_one_line_break_off_the_end() {
+    fn removes_one_line_break_from_the_end() {
         for (given, value) in [
             ("a\n", "a"),
             ("a\r\n", "a"),
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_no_parameter_or_table_can_carry() {
+    fn refuses_text_that_no_parameter_or_table_can_hold() {
         assert!(text(&"x".repeat(MAX_VALUE)).is_ok());
         assert!(text(&format!("{}\n", "x".repeat(MAX_VALUE))).is_ok());
         assert_eq!(
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_a_scalar_as_it_is_written() {
+    fn reads_a_scalar_as_it_is_written() {
         let document: &RawValue = serde_json::from_str(
             r#"{"s":"a\u00e4\n","i":3,"f":1.50,"e":1E3,"big":123456789012345678901234567890,"t":true,"n":null,"o":{},"l":[1],"half":"\ud800"}"#,
         )

@@ -6,15 +6,15 @@ use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, rou
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::metrics::{Metrics, Snapshot};
+use super::metrics::{GaugeValues, Metrics};
 
 /// What the pages report.
 #[derive(Clone)]
 pub struct Pages {
-    /// Says what is missing before the operator is ready; `None` once it is.
+    /// Returns what is missing before the operator is ready; `None` once it is.
     pub not_ready: Arc<dyn Fn() -> Option<String> + Send + Sync>,
-    /// Gathers what is true now.
-    pub snapshot: Arc<dyn Fn() -> Snapshot + Send + Sync>,
+    /// Gathers the current values.
+    pub snapshot: Arc<dyn Fn() -> GaugeValues + Send + Sync>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
 }

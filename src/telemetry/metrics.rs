@@ -1,6 +1,6 @@
 //! Metrics, all with labels from closed sets. No IO.
 //!
-//! `docs/operations.md` has the list for users; a test holds it against what is registered here.
+//! `docs/operations.md` lists them for users; a test compares that list with the metrics registered here.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use prometheus_client::{
 
 use crate::core::delivery::Delivery;
 
-/// One label: its value comes from an enum of ours.
+/// One label, whose value comes from an enum of the operator.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ResultLabel {
     result: &'static str,
@@ -38,9 +38,11 @@ const RECONCILE_BUCKETS: [f64; 9] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.
 /// Upper bounds of the buckets of a poll, in seconds; the longest deadline is 60.
 const POLL_BUCKETS: [f64; 10] = [0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0];
 
-/// What is true at the moment of a scrape, gathered when somebody asks.
+/// Values at the moment of a scrape, gathered for each request.
 #[derive(Clone, Debug, Default)]
-pub struct Snapshot {
+pub struct GaugeValues {
+    /// Number of objects of each kind.
+    pub objects: Vec<(&'static str, usize)>,
     /// Stored objects that cannot be read, wholly or in part.
     pub undecodable: usize,
     /// Objects that wait to be reconciled.
@@ -49,7 +51,7 @@ pub struct Snapshot {
     pub polls_in_flight: usize,
     /// Whether this replica leads.
     pub leads: bool,
-    /// Namespace and name of the Lease that it takes part in the election for; empty without an election.
+    /// Namespace and name of the Lease of its election; empty without an election.
     pub lease: String,
     /// Time since any ModelSync last had a valid response.
     pub last_response_age: Option<Duration>,
@@ -71,6 +73,7 @@ pub struct Metrics {
     ended: Family<OutcomeLabel, Counter>,
     events: Family<ResultLabel, Counter>,
     lineage: Family<ResultLabel, Counter>,
+    objects: Family<KindLabel, Gauge>,
     undecodable: Gauge,
     queue_depth: Gauge,
     in_flight: Gauge,
@@ -92,6 +95,7 @@ impl Default for Metrics {
             ended: Family::default(),
             events: Family::default(),
             lineage: Family::default(),
+            objects: Family::default(),
             undecodable: Gauge::default(),
             queue_depth: Gauge::default(),
             in_flight: Gauge::default(),
@@ -113,12 +117,17 @@ impl Metrics {
         registry.register("poll_duration_seconds", "Time of a poll, by outcome", self.poll_duration_seconds.clone());
         registry.register("runs_started", "Runs created, by kind", self.started.clone());
         registry.register("runs_ended", "Runs whose end was recorded, by outcome", self.ended.clone());
-        registry.register("events", "Events about our objects, by result: sent, dropped, failed", self.events.clone());
+        registry.register(
+            "events",
+            "Kubernetes Events about objects, by result: sent, dropped, failed",
+            self.events.clone(),
+        );
         registry.register(
             "lineage_events",
             "Events for the lineage service, by result: sent, dropped, failed",
             self.lineage.clone(),
         );
+        registry.register("objects", "Objects, by kind", self.objects.clone());
         registry.register(
             "undecodable_objects",
             "Stored objects that cannot be read, wholly or in part",
@@ -128,7 +137,7 @@ impl Metrics {
         registry.register("polls_in_flight", "Polls that wait for their response", self.in_flight.clone());
         registry.register("leader", "1 while this replica leads, else 0, by lease", self.leader.clone());
         registry.register(
-            "last_answer_age_seconds",
+            "last_response_age_seconds",
             "Time since any ModelSync last had a valid response; -1 before the first",
             self.last_response_age.clone(),
         );
@@ -145,41 +154,44 @@ impl Metrics {
         self
     }
 
-    /// A reconcile ended: `ok`, `failed` or `panic`.
+    /// Counts a reconcile that ended: `ok`, `failed` or `panic`.
     pub fn reconciled(&self, result: &'static str, took: Duration) {
         self.reconciles.get_or_create(&ResultLabel { result }).inc();
         self.reconcile_seconds.observe(took.as_secs_f64());
     }
 
-    /// A poll brought a response (`needed`, `not_needed`, `desired_unknown`) or an error (its kind).
+    /// Counts a poll that brought a response (`needed`, `not_needed`, `desired_unknown`) or an error (its kind).
     pub fn polled(&self, outcome: &'static str, took: Duration) {
         self.polls.get_or_create(&OutcomeLabel { outcome }).inc();
         self.poll_duration_seconds.get_or_create(&OutcomeLabel { outcome }).observe(took.as_secs_f64());
     }
 
-    /// A run was created.
+    /// Counts a created run.
     pub fn run_started(&self, kind: &'static str) {
         self.started.get_or_create(&KindLabel { kind }).inc();
     }
 
-    /// The end of a run was recorded.
+    /// Counts a run whose end was recorded.
     pub fn run_ended(&self, outcome: &'static str) {
         self.ended.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
-    /// What became of an event about one of our objects.
+    /// Counts the delivery of an event about an object.
     pub fn event(&self, delivery: Delivery) {
         self.events.get_or_create(&ResultLabel { result: delivery.as_str() }).inc();
     }
 
-    /// What became of an event for the lineage service.
+    /// Counts the delivery of an event for the lineage service.
     pub fn lineage_event(&self, delivery: Delivery) {
         self.lineage.get_or_create(&ResultLabel { result: delivery.as_str() }).inc();
     }
 
-    /// All metrics, in the OpenMetrics text format, with the gauges as they are now.
-    pub fn text(&self, now: &Snapshot) -> String {
+    /// All metrics in the OpenMetrics text format, with the gauges set to the values of `now`.
+    pub fn text(&self, now: &GaugeValues) -> String {
         let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        for (kind, count) in &now.objects {
+            self.objects.get_or_create(&KindLabel { kind }).set(whole(*count));
+        }
         self.undecodable.set(whole(now.undecodable));
         self.queue_depth.set(whole(now.queue_depth));
         self.in_flight.set(whole(now.polls_in_flight));

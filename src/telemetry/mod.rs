@@ -1,4 +1,4 @@
-//! Layer 2: what operators of the operator see. Metrics with bounded labels, logs, health.
+//! Layer 2: what the people who run the operator see. Metrics with bounded labels, logs, health.
 
 pub mod health;
 pub mod log;

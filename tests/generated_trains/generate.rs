@@ -1,4 +1,4 @@
-//! Generates worlds around a ModelTrain. Some have been left by other releases, by crashes, or by somebody's hand.
+//! Generates worlds around a ModelTrain. Some have been left by other releases, by crashes, or by a user's edits.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use modelsync::{
         poll::response::{Demand, PollError, PollErrorKind, PollResponse, PollResult},
         run::{
             backend::Phase,
-            claim::{Lookup, Post, PostState, Refusal},
+            claim::{CreateRefusal, Lookup, Post, PostState},
             knowledge::{Fence, ManualOverrides},
             name::candidate_run_name,
         },
@@ -53,7 +53,7 @@ impl World {
         world
     }
 
-    /// Trainings that have ended: their runs and records, and what status says of them.
+    /// Trainings that have ended: their runs and records, and what status says about them.
     fn history(&mut self, dice: &mut Dice) {
         let attempts = i64::try_from(dice.below(5)).unwrap();
         if attempts == 0 && dice.once_in(2) {
@@ -76,9 +76,9 @@ impl World {
             });
         }
         if dice.once_in(3) {
-            let mut spent = dice.reasons()[0].clone();
-            (spent["until"], spent["count"]) = (json!(dice.time()), json!(dice.below(3)));
-            status["answeredReasons"] = json!([spent]);
+            let mut answered = dice.reasons()[0].clone();
+            (answered["until"], answered["count"]) = (json!(dice.time()), json!(dice.below(3)));
+            status["answeredReasons"] = json!([answered]);
         }
         if dice.once_in(4) {
             status["lastHandledTrigger"] = json!("one");
@@ -182,7 +182,7 @@ impl World {
         }
     }
 
-    /// What belongs to somebody else, or to no training.
+    /// Adds what belongs to another object, or to no training.
     fn others(&mut self, dice: &mut Dice) {
         if dice.once_in(20) {
             self.own.push(run(UID, 7, "", Phase::Active, dice.time()));
@@ -231,7 +231,7 @@ impl World {
         }
         for slot in self.status.reservation.iter().flat_map(|open| &open.slots) {
             if dice.once_in(3) {
-                let refusal = Refusal {
+                let refusal = CreateRefusal {
                     reason: *dice.pick(&[Reason::QuotaExceeded, Reason::NameConflict, Reason::RunRefused]),
                     message: "no".into(),
                     stalled: dice.once_in(2),
@@ -258,11 +258,11 @@ impl World {
         }
         let own: Vec<_> = self.own.iter().collect();
         self.memory.observe(&own, LIMITS, &self.status, *dice.pick(&[earlier, self.now.mono]));
-        // Seen at the earliest: a look of this very moment is later.
+        // Sighted at the earliest moment: a look-up of this moment is later.
         self.memory.sighted.values_mut().for_each(|(_, at)| *at = MonotonicTime::new(Duration::ZERO));
     }
 
-    /// Where a training is due, it often has failed before.
+    /// If a training is due, it has often failed before.
     fn failed_before(&mut self, dice: &mut Dice) {
         let plan = self.decide();
         let Some(reserved) = written(&plan).filter(|_| plan.rule == Rule::Reserve && dice.once_in(3)) else { return };
@@ -271,7 +271,7 @@ impl World {
     }
 }
 
-/// When a run ended, where it says so.
+/// When a run ended, if the run says so.
 fn known_end(at: &str) -> Option<Timestamp> {
     (!at.starts_with("2026-02")).then(|| instant(at))
 }
@@ -397,7 +397,7 @@ impl Dice {
         json!([self.pick(&all)])
     }
 
-    /// As some release of this operator could have left them.
+    /// Conditions as some release of this operator could have left them.
     fn conditions(&mut self, generation: i64) -> Value {
         let (ready, more) = *self.pick(&[
             ("True", ""),
@@ -431,7 +431,7 @@ impl Dice {
             _ => Ok(Some(value("d2"))),
         };
         let inputs = BTreeMap::from([("data".to_owned(), input()), ("code".to_owned(), input())]);
-        let actionable = match self.below(4) {
+        let metric = match self.below(4) {
             0 => Ok(None),
             1 => Err(failed()),
             2 => Ok(Some("0.5".to_owned())),
@@ -440,6 +440,6 @@ impl Dice {
         let demand = if self.once_in(2) { Demand::Needed } else { Demand::NotNeeded };
         let endpoint =
             if self.once_in(4) { Err(failed()) } else { Ok(PollResponse { demand, ..PollResponse::default() }) };
-        Observation { inputs, metrics: BTreeMap::from([("live".to_owned(), actionable)]), endpoint: Some(endpoint) }
+        Observation { inputs, metrics: BTreeMap::from([("live".to_owned(), metric)]), endpoint: Some(endpoint) }
     }
 }

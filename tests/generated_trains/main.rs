@@ -1,6 +1,6 @@
-//! Generated ModelTrains, statuses, runs, records and memories through validate and decide: nothing panics, every plan keeps
-//! the promises that hold whatever the world looks like, and a world in which every effect succeeds comes to rest. The same
-//! cases on every machine. No IO.
+//! Sends generated ModelTrains, statuses, runs, records and memories through validate and decide: nothing panics, every
+//! plan keeps the promises that hold in every world, and a world in which every effect succeeds comes to rest. The
+//! cases are the same on every machine. No IO.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -16,7 +16,7 @@ use modelsync::{
     api::ModelTrainSpec,
     core::{
         results::Results,
-        run::{backend::Phase, claim::Lookup, retention::Limits},
+        run::{backend::Phase, claim::Lookup, retention::HistoryLimits},
         time::MonotonicTime,
         train::{Compiled, Effect, Facts, Plan, Rule, decide},
     },
@@ -39,24 +39,24 @@ use support::{
 
 /// Generated worlds in all.
 const GENERATED: u64 = 20_000;
-/// Passes after which a world in which every effect succeeds has come to rest.
-const PASSES: usize = 60;
-/// Every finished run is one too many.
-const LIMITS: Limits = Limits { succeeded: 0, failed: 0 };
+/// Reconciles after which a world in which every effect succeeds is at rest.
+const RECONCILES: usize = 60;
+/// Every finished run is surplus.
+const LIMITS: HistoryLimits = HistoryLimits { succeeded: 0, failed: 0 };
 
 /// One generated world.
 type World = a_train::World<(ModelTrainSpec, Compiled)>;
 
 impl World {
-    fn look<T>(&self, look: impl FnOnce(&Facts<'_>) -> T) -> T {
-        self.with_facts(&self.spec.0, &self.spec.1, look)
+    fn facts<T>(&self, read: impl FnOnce(&Facts<'_>) -> T) -> T {
+        self.with_facts(&self.spec.0, &self.spec.1, read)
     }
 
     fn decide(&self) -> Plan {
-        self.look(|facts| decide(facts, self.now))
+        self.facts(|facts| decide(facts, self.now))
     }
 
-    /// The world after every effect of the plan has succeeded, in no time.
+    /// Lets every effect of the plan succeed, without time passing.
     fn carry_out(&mut self, plan: &Plan) {
         self.nonces += 1;
         for effect in &plan.effects {
@@ -102,11 +102,11 @@ impl World {
     }
 }
 
-/// Passes follow each other until one does nothing. Where every effect succeeds at once that must be soon, and a status
-/// that has been written is not written again without something else having happened.
+/// Reconciles until a plan has no effect. If every effect succeeds at once, this must be soon: a status that has been
+/// written is not written again unless something else has happened.
 fn check_rest(world: &mut World, rules: &mut Vec<Rule>) -> Result<(), String> {
-    for _ in 0..PASSES {
-        let plan = world.look(|facts| {
+    for _ in 0..RECONCILES {
+        let plan = world.facts(|facts| {
             let plan = decide(facts, world.now);
             check(world, facts, &plan).map(|()| plan)
         })?;
@@ -119,7 +119,7 @@ fn check_rest(world: &mut World, rules: &mut Vec<Rule>) -> Result<(), String> {
     Err(format!("writes follow writes: {rules:?}: {:#?}", world.decide()))
 }
 
-/// Generates and judges one world. A failure names the seed, which alone makes it again.
+/// Generates and checks one world. A failure names the seed, which alone reproduces it.
 fn judge(seed: u64) -> Vec<Rule> {
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let mut world = World::generate(&mut Dice(seed.wrapping_mul(0x2545_f491_4f6c_dd1d)));

@@ -1,4 +1,4 @@
-//! What holds of every plan, whatever the world looks like.
+//! What every plan promises in every world.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -28,7 +28,7 @@ use super::{
 /// Largest status, in bytes.
 const MAX_STATUS: usize = 64 * 1024;
 
-/// The promises of every plan.
+/// Checks the promises of every plan.
 pub fn check(world: &World, facts: &Facts<'_>, plan: &Plan) -> Result<(), String> {
     let wrong = |what: &str| Err(format!("{what}: {plan:#?}"));
     let before = &world.status;
@@ -66,13 +66,13 @@ pub fn check(world: &World, facts: &Facts<'_>, plan: &Plan) -> Result<(), String
             Effect::StopRun(stop) => {
                 let run = world.own.iter().find(|run| run.uid == stop.uid);
                 if !run.is_some_and(|run| run.is_active() && run.stopped.is_none()) {
-                    return wrong("a run ended that is not on its way");
+                    return wrong("a run stopped that is not active, or for the second time");
                 }
             }
             _ => {}
         }
     }
-    // Every way out sets a wake-up or names the event that it waits for.
+    // Every plan sets a wake-up or names the event that it waits for.
     let waits_for_an_event = matches!(
         plan.rule,
         Rule::Deleting
@@ -83,7 +83,7 @@ pub fn check(world: &World, facts: &Facts<'_>, plan: &Plan) -> Result<(), String
             | Rule::PredecessorRunning
             | Rule::Suspended
     );
-    // Without anything to look at, an edit or the trigger is waited for.
+    // With nothing to poll, the object waits for an edit or the trigger.
     let nothing_to_poll = facts.spec.as_ref().is_ok_and(|valid| poll::observe(valid.spec).is_none());
     let rests = nothing_to_poll
         && matches!(
@@ -105,10 +105,12 @@ pub fn check(world: &World, facts: &Facts<'_>, plan: &Plan) -> Result<(), String
     {
         return wrong("a wait without a bound, or without a length");
     }
-    if plan.poll.is_some() && (world.object.deleting || facts.spec.as_ref().map_or(true, |valid| valid.suspended)) {
+    if plan.poll.is_some()
+        && (world.object.deleting || facts.spec.as_ref().map_or(true, |valid| valid.policy.suspended))
+    {
         let measures = plan.rule == Rule::AwaitMetrics;
         if !measures {
-            return wrong("a question for a spec that must not be asked for");
+            return wrong("a poll for a spec that must not be polled for");
         }
     }
     Ok(())
@@ -121,13 +123,13 @@ fn check_reserve(world: &World, facts: &Facts<'_>, status: &ModelTrainStatus) ->
     }
     let Ok(valid) = &facts.spec else { return wrong("of an invalid spec") };
     let open = status.reservation.as_ref().unwrap();
-    let asks = poll::observe(valid.spec).is_some();
-    let looked = world.memory.observed.as_ref().is_some_and(|observed| observed.context == world.context());
-    if valid.suspended || world.kind_missing || (asks && !looked) || open.reasons.is_empty() {
-        return wrong("that nothing asks for");
+    let polls = poll::observe(valid.spec).is_some();
+    let polled = world.memory.observed.as_ref().is_some_and(|observed| observed.context == world.context());
+    if valid.policy.suspended || world.kind_missing || (polls && !polled) || open.reasons.is_empty() {
+        return wrong("that nothing demands");
     }
     let overridden = facts.pending_trigger().is_some() && world.object.override_window == world.object.trigger;
-    if valid.windows.permission(world.now.wall) != Permission::Open && !overridden {
+    if valid.policy.windows.permission(world.now.wall) != Permission::Open && !overridden {
         return wrong("outside every window");
     }
     let next = open.attempt == status.attempt
@@ -178,7 +180,8 @@ fn check_status(world: &World, after: &ModelTrainStatus) -> Result<(), String> {
     Ok(())
 }
 
-/// A version becomes the accepted one because it passed, or because a person says so; and what is held stays.
+/// Checks that a version is accepted only because it passed or because a person decided so, and that a held version
+/// stays.
 fn check_accepted(world: &World, facts: &Facts<'_>, rule: Rule, after: &ModelTrainStatus) -> Result<(), String> {
     let wrong = |what: &str| Err(format!("{what} ({rule:?}): {after:#?}"));
     let name = |status: &ModelTrainStatus| status.accepted_version.as_ref().map(|accepted| accepted.name.clone());
@@ -215,7 +218,7 @@ fn check_create(world: &World, facts: &Facts<'_>, create: &CreateRun) -> Result<
     let ours = slot.is_some_and(|slot| {
         slot.state == SlotState::Reserved && slot.nonce == create.nonce && slot.not_after == Some(create.not_after)
     });
-    let spec = facts.spec.as_ref().is_ok_and(|valid| !valid.suspended)
+    let spec = facts.spec.as_ref().is_ok_and(|valid| !valid.policy.suspended)
         && open.is_some_and(|open| open.generation == world.object.generation);
     let sent = world.memory.posts.get(&create.name).is_some_and(|post| post.nonce == create.nonce);
     let exists = world.own.iter().any(|run| run.name == create.name);
@@ -239,7 +242,7 @@ fn check_record(world: &World, spec: &ModelVersionSpec) -> Result<(), String> {
             return wrong("judged without success, or not judged");
         }
         None if spec.run.outcome != Outcome::Gone || spec.gate.verdict != Verdict::NotJudged => {
-            return wrong("of a run that nobody saw");
+            return wrong("of a run that was never seen");
         }
         _ => {}
     }
@@ -249,7 +252,7 @@ fn check_record(world: &World, spec: &ModelVersionSpec) -> Result<(), String> {
     Ok(())
 }
 
-/// Versions that speak for what is deployed, or may be.
+/// Versions that are evidence for what is deployed, or may be deployed.
 fn evidence(world: &World, facts: &Facts<'_>) -> BTreeSet<String> {
     let served = world.versions.iter().filter(|version| version.is_served()).map(|version| version.name.to_string());
     let following = world.followers.iter().filter_map(|follower| Some(follower.serving.as_ref()?.0.clone()));

@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 
 use super::world::{BUSYBOX, World, node_test, repository};
 
-/// What the endpoint calls the model in the bot's own answers.
+/// Name of the model in the responses of the bot's own endpoint.
 const MODEL: &str = "projects/976279526634/locations/us-central1/models/TCN654213816573231104";
 
-/// The objects' files: the originals where they lie beside the repository, else copies with the same fields.
+/// The folder of the objects' files: the originals if they are beside the repository, otherwise copies with the same
+/// fields.
 fn files() -> PathBuf {
     let originals = repository().join("../shared/fixtures/labelbot");
     if originals.is_dir() { originals } else { repository().join("tests/fixtures/templates/pipelinerun/ancestor") }
@@ -23,7 +24,7 @@ fn object(file: &str) -> Value {
     object
 }
 
-/// A Pipeline that takes these parameters and gives one of them back as its result.
+/// A Pipeline that takes these parameters and returns one of them as its result.
 fn pipeline(name: &str, parameters: &[&str], result: &str) -> Value {
     let declared: Vec<_> =
         parameters.iter().map(|name| json!({ "name": name, "type": "string", "default": "" })).collect();
@@ -51,7 +52,7 @@ fn pipeline(name: &str, parameters: &[&str], result: &str) -> Value {
     })
 }
 
-/// Waits for the end of the object's first run and returns what the run saw.
+/// Waits for the end of the object's first run and returns the value that the run received.
 async fn first_run(world: &World, object: &Value) -> Value {
     let run = world.run_ended(name(object), 1, "Succeeded").await;
     let run = world.get("tekton.dev/v1", "PipelineRun", &run).await.unwrap();
@@ -76,12 +77,12 @@ async fn ancestors_objects_run_on_pipelines_of_their_names_and_parameters() {
                 .apply(&json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": account } }))
                 .await;
         }
-        for poll_target in ["needsSync", "needsTrain"] {
-            world.wants(poll_target, MODEL);
+        for path in ["needsSync", "needsTrain"] {
+            world.wants(path, MODEL);
         }
 
         let deploy = object("modelsync.yaml");
-        // The one for a developer's machine asks localhost, which is the operator itself.
+        // The sample for a developer's machine polls localhost, which is the operator itself.
         let mut sample = object("modelsync_local.yaml");
         sample["spec"]["needsSyncUrl"] = deploy["spec"]["needsSyncUrl"].clone();
         let train = object("retrain-model.yaml");
@@ -91,14 +92,14 @@ async fn ancestors_objects_run_on_pipelines_of_their_names_and_parameters() {
         for object in [&deploy, &sample, &train] {
             world.exists(name(object)).await;
         }
-        // They ask once a minute and after each run: by then the change is to be seen.
-        for poll_target in ["needsSync", "needsTrain"] {
-            world.has(poll_target, MODEL);
+        // The operator polls once a minute and after each run: by then it must see the change.
+        for path in ["needsSync", "needsTrain"] {
+            world.has(path, MODEL);
         }
 
         assert_eq!(first_run(world, &deploy).await, MODEL);
         assert_eq!(first_run(world, &sample).await, MODEL);
-        // Maps nothing, so its run has the template's parameters.
+        // It maps no parameters, so its run has the template's.
         assert_eq!(first_run(world, &train).await, "Label_Microservice/notebooks/automl.ipynb");
         for object in [&deploy, &sample, &train] {
             world.condition(name(object), "InSync", "True", "UpToDate").await;

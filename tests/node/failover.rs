@@ -1,4 +1,5 @@
-//! Two replicas as they are installed: one ends, the other takes over, and a demand that arises meanwhile is served once.
+//! Two replicas as they are installed: one ends, the other takes over, and a sync that becomes needed meanwhile runs
+//! once.
 
 use std::time::{Duration, Instant};
 
@@ -9,13 +10,13 @@ use crate::{
     world::{SYSTEM, World, kubectl, node_test_alone, operator_is_complete},
 };
 
-/// How much longer a takeover may take than it must.
+/// How much longer a takeover may take than necessary.
 const MARGIN: Duration = Duration::from_secs(2);
-/// How long a replica may take to end in order.
+/// How long an orderly shutdown of a replica may take.
 const ORDERLY: Duration = Duration::from_secs(5);
 
-/// Ends the leader in this way, with a demand arising at that moment, and does the rest when the other replica leads. Says
-/// and returns how long it took until it did.
+/// Ends the leader with `end` at the moment when a sync becomes needed, and calls `then` when the other replica leads.
+/// Prints and returns the time that the takeover took.
 #[expect(clippy::disallowed_methods, reason = "what is measured is real time")]
 async fn ends(world: &World, how: &str, end: impl AsyncFnOnce(&Leader, u32), then: impl FnOnce(u32)) -> Duration {
     operator_is_complete();
@@ -60,7 +61,7 @@ async fn standby_takes_over_from_a_killed_leader_within_the_lease_and_starts_one
 }
 
 #[tokio::test]
-async fn leader_that_stood_still_is_replaced_and_writes_nothing_when_it_goes_on() {
+async fn paused_leader_is_replaced_and_writes_nothing_after_it_resumes() {
     node_test_alone("stopped", async |world| {
         let took = ends(world, "SIGSTOP", async |_, pid| signal(pid, "STOP"), |pid| signal(pid, "CONT")).await;
         assert!(took <= DURATION + MARGIN, "{took:?}");
@@ -73,11 +74,11 @@ async fn leader_that_stood_still_is_replaced_and_writes_nothing_when_it_goes_on(
 async fn standby_takes_over_at_once_from_a_leader_whose_pod_is_deleted_and_starts_one_run() {
     node_test_alone("deleted", async |world| {
         let end = async |leader: &Leader, pid| {
-            let told = Instant::now();
+            let deleted = Instant::now();
             kubectl(&["delete", "pod", "-n", SYSTEM, "--wait=false", &leader.pod]);
             world.eventually("the process to end", async || (!lives(pid)).then_some(())).await;
-            println!("SIGTERM: the process ended after {} ms", told.elapsed().as_millis());
-            assert!(told.elapsed() <= ORDERLY, "{:?}", told.elapsed());
+            println!("SIGTERM: the process ended after {} ms", deleted.elapsed().as_millis());
+            assert!(deleted.elapsed() <= ORDERLY, "{:?}", deleted.elapsed());
         };
         let took = ends(world, "SIGTERM", end, drop).await;
         assert!(took <= MARGIN, "{took:?}");

@@ -13,12 +13,12 @@ const LEASE: &str = "modelsync-controller";
 /// A replica that holds the Lease.
 #[derive(Clone, Debug)]
 pub struct Leader {
-    /// What the Lease calls it: different for every process.
+    /// Its identity in the Lease: different for every process.
     pub identity: String,
     pub pod: String,
 }
 
-/// A write that the API server took.
+/// A write that the API server accepted.
 #[derive(Clone, Debug)]
 pub struct Write {
     pub verb: String,
@@ -28,7 +28,7 @@ pub struct Write {
 }
 
 impl Leader {
-    /// Waits until a replica holds the Lease that is not this one.
+    /// Waits until another replica than `former` holds the Lease.
     pub async fn other_than(world: &World, former: Option<&Self>) -> Self {
         world
             .eventually("another replica to lead", async || {
@@ -40,7 +40,8 @@ impl Leader {
             .await
     }
 
-    /// Its process on this machine, which is the node: the one in the pod's cgroup whose program is the operator's.
+    /// Id of its process on this machine, which is the node: the one in the pod's cgroup that runs the operator's
+    /// program.
     pub fn pid(&self) -> u32 {
         let uid = kubectl(&["get", "pod", "-n", SYSTEM, &self.pod, "-o", "jsonpath={.metadata.uid}"]);
         let ids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
@@ -81,7 +82,8 @@ impl Audit {
         Self { path, from }
     }
 
-    /// What the operator's pods wrote, in the order in which it was done. Events may come late: nobody decides on them.
+    /// The writes of the operator's pods, in order. Events are left out: they may come late, and nothing depends on
+    /// them.
     pub fn writes(&self) -> Vec<Write> {
         let log = fs::read(&self.path).unwrap();
         let events = log[self.from..].split(|byte| *byte == b'\n');

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use world::{BUSYBOX, World, node_test, node_test_alone, restart_operator};
 
-/// A PipelineRun's spec: one step, which takes the model's name from the parameter.
+/// A PipelineRun's spec: one step, which gets the model's name from the parameter.
 fn pipeline_spec(script: &str) -> Value {
     json!({
         "params": [{ "name": "model", "value": "placeholder" }],
@@ -67,7 +67,7 @@ fn model_sync(world: &World, name: &str, template: &str, spec: &Value) -> Value 
 }
 
 #[tokio::test]
-async fn pipeline_run_succeeds_with_the_answers_parameter_and_the_object_is_in_sync() {
+async fn pipeline_run_succeeds_with_the_parameter_of_the_response_and_the_object_is_in_sync() {
     node_test("pipeline-ok", async |world| {
         world.wants("ok", "model-1");
         world.apply(&model_sync(world, "ok", "pipelineRunTemplate", &pipeline_spec("true"))).await;
@@ -83,7 +83,7 @@ async fn pipeline_run_succeeds_with_the_answers_parameter_and_the_object_is_in_s
 }
 
 #[tokio::test]
-async fn pipeline_run_that_fails_is_told_and_backs_off() {
+async fn pipeline_run_that_fails_is_reported_and_backs_off() {
     node_test("pipeline-fails", async |world| {
         world.wants("bad", "model-1");
         let mut object = model_sync(world, "bad", "pipelineRunTemplate", &pipeline_spec("exit 3"));
@@ -95,8 +95,8 @@ async fn pipeline_run_that_fails_is_told_and_backs_off() {
         let status = world.status("bad").await;
         assert_eq!(status["target"]["failures"], 1, "{status:#}");
         assert!(status["nextAttemptAt"].is_string(), "{status:#}");
-        // Several questions long nothing new is started.
-        world.asked_more("bad", 3).await;
+        // The operator starts no other run during the next polls.
+        world.polled_more("bad", 3).await;
         assert_eq!(world.runs("bad").await.len(), 1);
     })
     .await;

@@ -1,8 +1,8 @@
-"""Trains one model on data made from a seed, and reports how it does on data that it has not seen.
+"""Trains one model on data that is generated from a seed, and reports its R² on held-out data.
 
-PARAM_ALGORITHM (svm, forest or boost), PARAM_SEED and PARAM_NOISE say what is trained on what; the same three give the same
-model. The model goes to /model. With arguments, each names a result of Tekton's and the file for it; without, the report is
-the termination message of a Job.
+PARAM_ALGORITHM (svm, forest or boost), PARAM_SEED and PARAM_NOISE select the algorithm and the data; the same three
+give the same model. The model is written to /model. Each argument names a Tekton result and its file. Without arguments,
+the report is written as the termination message of a Job.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ import pickle
 import sys
 from pathlib import Path
 
-# One thread: sums are then always made in the same order.
+# One thread, so that sums are always computed in the same order.
 os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
 
 from sklearn.datasets import make_friedman1
@@ -48,7 +48,7 @@ def main():
         "r2": f"{r2:.6f}",
         "model-uri": file.as_uri(),
         "model-digest": sha256(content),
-        # The code that really ran: a run of other code than the training was started for is not judged.
+        # The code that really ran: the operator does not judge a run of other code than the training was reserved with.
         "code": sha256(Path(__file__).read_bytes()),
     }
     if len(sys.argv) > 1:

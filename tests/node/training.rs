@@ -1,5 +1,5 @@
-//! Models that are really trained, by a Job and by a PipelineRun: scikit-learn, on data made from a seed. Three candidates
-//! a training; the gate chooses by R²; a ModelSync rolls out what was accepted. Nobody lends a hand.
+//! Jobs and PipelineRuns train real models: scikit-learn, on data that is generated from a seed. A training has three
+//! candidates; the gate chooses by R²; a ModelSync rolls out the accepted version. The tests simulate no part of it.
 
 use std::process::Command;
 
@@ -8,15 +8,15 @@ use serde_json::{Value, json};
 
 use super::world::{World, node_test, repository};
 
-/// Python with scikit-learn, and a shell with kubectl, as `cargo xtask test node` makes them.
+/// Images that `cargo xtask test node` builds: Python with scikit-learn, and a shell with kubectl.
 const PYTHON: &str = "modelsync.local/training:1";
 const KUBECTL: &str = "modelsync.local/kubectl:1.35";
 const CANDIDATES: [&str; 3] = ["svm", "forest", "boost"];
-/// Writes the version and its digest to where it is served, which is what the ModelSync reads.
+/// Writes the version and its digest into the ConfigMap `serving`, which the ModelSync reads.
 const ROLL_OUT: &str =
     r#"kubectl patch configmap serving --type merge -p "{\"data\":{\"model\":\"$NAME\",\"digest\":\"$DIGEST\"}}""#;
 
-/// Uploads the data: with more noise there is less to be learned.
+/// Writes the ConfigMap of the data: the more noise, the worse the model.
 async fn data(world: &World, seed: u32, noise: &str) {
     let data = json!({ "seed": seed.to_string(), "noise": noise });
     world
@@ -24,7 +24,7 @@ async fn data(world: &World, seed: u32, noise: &str) {
         .await;
 }
 
-/// The code, the ConfigMap of what is served, and an account that may change it.
+/// Creates the code, the ConfigMap of the served version, and an account that may change it.
 async fn prepare(world: &World) {
     let code = std::fs::read_to_string(repository().join("tests/node/train.py")).unwrap();
     let meta = |name: &str| json!({ "name": name });
@@ -44,7 +44,7 @@ async fn prepare(world: &World) {
     }
 }
 
-/// A ModelTrain of three candidates that is stale when the code or the data has changed.
+/// A ModelTrain with three candidates whose model is stale when the code or the data has changed.
 fn model_train(template: &str, spec: &Value) -> Value {
     let input = |name: &str, map: &str, key: &str, digest: bool| json!({ "name": name, "source": { "configMapKeyRef": { "name": map, "key": key, "digest": digest } } });
     let candidates =
@@ -94,7 +94,7 @@ fn job(mut pod: Value) -> Value {
     json!({ "backoffLimit": 0, "template": { "spec": pod } })
 }
 
-/// A pipeline of one task with these parameters. Pipeline and task have the results of the same names.
+/// A pipeline of one task with these parameters. `results` has the name of each result of the pipeline and of its task.
 fn pipeline(parameters: &[&str], results: &[(&str, &str)], task: &Value) -> Value {
     let declared: Vec<_> = parameters.iter().map(|name| json!({ "name": name, "type": "string" })).collect();
     let passed: Vec<_> =
@@ -124,7 +124,8 @@ fn volumes() -> (Value, Value) {
     )
 }
 
-/// Waits until this training has been decided, which lasts until the next one is, and returns the status then.
+/// Waits until this training has been decided and returns the status then. The status shows the training until the next
+/// one is decided.
 async fn trained(world: &World, attempt: i64) -> ModelTrainStatus {
     world
         .eventually(&format!("end of training {attempt}"), async || {
@@ -135,7 +136,7 @@ async fn trained(world: &World, attempt: i64) -> ModelTrainStatus {
         .await
 }
 
-/// The records of a training, each of which must be that of a success with all that the run reported.
+/// The records of a training. Asserts that each is of a successful run and holds all that the run reported.
 async fn records(world: &World, attempt: i64) -> Vec<ModelVersion> {
     let mut records: Vec<ModelVersion> = world.list(keys::API_VERSION, "ModelVersion").await;
     records.retain(|record| record.spec.attempt == attempt);
@@ -146,7 +147,7 @@ async fn records(world: &World, attempt: i64) -> Vec<ModelVersion> {
         let artifact = spec.artifact.as_ref().unwrap();
         assert_eq!(artifact.uri, format!("file:///model/{}.pickle", spec.candidate));
         assert!(artifact.digest.starts_with("sha256:") && artifact.digest.len() == 71, "{artifact:?}");
-        // The run says which code it read. Another than the pinned one would have made the verdict Inconclusive.
+        // The run reports which code it read. Any other than the pinned code would have made the verdict Inconclusive.
         assert!(spec.inputs.iter().any(|input| input.name == "code"), "{spec:#?}");
     }
     records
@@ -172,7 +173,7 @@ fn accepted(status: &ModelTrainStatus) -> &str {
     &status.accepted_version.as_ref().unwrap().name
 }
 
-/// Waits until this version is served and the ModelSync says so.
+/// Waits until this version is served and the ModelSync is in sync.
 async fn served(world: &World, record: &ModelVersion) {
     world
         .eventually(&format!("{} to be served", name(record)), async || {
@@ -185,7 +186,7 @@ async fn served(world: &World, record: &ModelVersion) {
     world.condition("serve", "InSync", "True", "UpToDate").await;
 }
 
-/// Proves the chain with the program that users have.
+/// Verifies the chain with the command that users have.
 fn verify(world: &World) {
     let ran = Command::new(env!("CARGO_BIN_EXE_modelsync"))
         .args(["verify", "--namespace", &world.namespace, "model"])

@@ -31,18 +31,18 @@ pub const BUSYBOX: &str = "local.test/busybox:1.35";
 /// Namespace of the operator.
 pub const SYSTEM: &str = "modelsync-system";
 const OPERATOR: &str = "modelsync-controller";
-/// How long anything may take.
+/// Deadline of every wait.
 const DEADLINE: Duration = Duration::from_mins(2);
 
-/// What the endpoint knows under each name.
+/// The models of the endpoint, by name.
 type Models = Arc<Mutex<HashMap<String, Model>>>;
 
 #[derive(Default)]
 struct Model {
     wanted: String,
     deployed: String,
-    /// How often it was asked about.
-    asked: usize,
+    /// Number of polls.
+    polls: usize,
 }
 
 pub struct World {
@@ -52,17 +52,17 @@ pub struct World {
     endpoint: (String, u16),
 }
 
-/// Held for reading by tests that need the operator as it is, for writing by those that end its replicas: a run may be given
-/// up only where its creator died.
+/// Held for reading by tests that need the operator as it is, and for writing by tests that end its replicas: when the
+/// creator of a run dies, the operator may give up the run, which no other test expects.
 static REPLICAS: RwLock<()> = RwLock::const_new(());
 
-/// Runs a test in a world of its own; shows the world where it fails.
+/// Runs a test in its own world; prints the state of the world if the test fails.
 pub async fn node_test(name: &str, body: impl AsyncFnOnce(&World)) {
     let _replicas = REPLICAS.read().await;
     in_world(name, body).await;
 }
 
-/// The same, for a test that ends replicas of the operator: no other runs meanwhile.
+/// Like [`node_test`], for a test that ends replicas of the operator: no other test runs at the same time.
 pub async fn node_test_alone(name: &str, body: impl AsyncFnOnce(&World)) {
     let _replicas = REPLICAS.write().await;
     in_world(name, body).await;
@@ -85,7 +85,7 @@ async fn in_world(name: &str, body: impl AsyncFnOnce(&World)) {
     kubectl(&["delete", "namespace", "--wait=false", &world.namespace]);
 }
 
-/// The operator, as a user installs it.
+/// Installs the operator as a user does.
 fn install() {
     let config = repository().join("config");
     kubectl(&["apply", "--server-side", "-k", &config.to_string_lossy()]);
@@ -109,7 +109,7 @@ pub fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Runs kubectl, which must succeed, and returns what it says.
+/// Runs kubectl, which must succeed, and returns its output.
 pub fn kubectl(arguments: &[&str]) -> String {
     let ran = Command::new("kubectl").args(arguments).output().unwrap();
     let words = String::from_utf8_lossy(&ran.stderr);
@@ -142,24 +142,24 @@ impl World {
         format!("http://{}:{}/{name}", self.endpoint.0, self.endpoint.1)
     }
 
-    /// From now on this model is wanted under this name.
+    /// From now on, the endpoint wants this model for this name.
     pub fn wants(&self, name: &str, model: &str) {
         self.models.lock().unwrap().entry(name.into()).or_default().wanted = model.into();
     }
 
-    /// From now on this model is deployed under this name.
+    /// From now on, this model is deployed for this name.
     pub fn has(&self, name: &str, model: &str) {
         self.models.lock().unwrap().entry(name.into()).or_default().deployed = model.into();
     }
 
-    /// Waits until the endpoint has been asked so many times more under this name.
-    pub async fn asked_more(&self, name: &str, times: usize) {
-        let asked = || self.models.lock().unwrap().get(name).map_or(0, |model| model.asked);
-        let enough = asked() + times;
-        self.eventually("questions", async || (asked() >= enough).then_some(())).await;
+    /// Waits until the endpoint has received this many more polls for this name.
+    pub async fn polled_more(&self, name: &str, times: usize) {
+        let polls = || self.models.lock().unwrap().get(name).map_or(0, |model| model.polls);
+        let enough = polls() + times;
+        self.eventually("more polls", async || (polls() >= enough).then_some(())).await;
     }
 
-    /// Makes `name.namespace`, port 80, a Service that leads to the endpoint, and waits until it does.
+    /// Creates the Service `name.namespace`, port 80, which leads to the endpoint, and waits until it does.
     pub async fn publish(&self, name: &str, namespace: &str) {
         let (address, port) = &self.endpoint;
         let objects = json!({ "apiVersion": "v1", "kind": "List", "items": [
@@ -220,7 +220,7 @@ impl World {
         object.map(|object| object["status"].clone()).unwrap_or_default()
     }
 
-    /// Names of every run that was made for the object, of whatever kind.
+    /// Names of all runs of the object, of both kinds.
     pub async fn runs(&self, name: &str) -> Vec<String> {
         let mut names = Vec::new();
         for (api_version, kind) in [("tekton.dev/v1", "PipelineRun"), ("batch/v1", "Job")] {
@@ -239,7 +239,7 @@ impl World {
         self.eventually(&format!("a run of {name}"), async || self.runs(name).await.into_iter().next()).await
     }
 
-    /// Waits until the attempt has ended, which must be with this outcome, and returns the run's name.
+    /// Waits until the attempt has ended, asserts its outcome, and returns the run's name.
     pub async fn run_ended(&self, name: &str, attempt: i64, outcome: &str) -> String {
         let what = format!("attempt {attempt} of {name} to end");
         let last = self
@@ -263,38 +263,38 @@ impl World {
         .await;
     }
 
-    /// Waits until there is an answer.
-    pub async fn eventually<T>(&self, what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
-        let asking = async {
+    /// Waits until `check` returns a value.
+    pub async fn eventually<T>(&self, what: &str, check: impl AsyncFn() -> Option<T>) -> T {
+        let checks = async {
             loop {
-                if let Some(response) = ask().await {
-                    return response;
+                if let Some(found) = check().await {
+                    return found;
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        let response = tokio::time::timeout(DEADLINE, asking).await;
-        response.unwrap_or_else(|_| panic!("waited {} s in vain for {what}", DEADLINE.as_secs()))
+        let found = tokio::time::timeout(DEADLINE, checks).await;
+        found.unwrap_or_else(|_| panic!("waited {} s in vain for {what}", DEADLINE.as_secs()))
     }
 
-    /// Prints what somebody would look at who wonders why the test failed.
+    /// Prints what helps to find out why the test failed.
     fn show(&self) {
         let namespace = self.namespace.as_str();
-        let ask = |poll_target: &[&str]| Command::new("kubectl").args(poll_target).output().unwrap();
-        let pods = ask(&["get", "pods", "-n", namespace, "-o", "name"]).stdout;
+        let run = |arguments: &[&str]| Command::new("kubectl").args(arguments).output().unwrap();
+        let pods = run(&["get", "pods", "-n", namespace, "-o", "name"]).stdout;
         let logs = ["logs", "-n", namespace, "--tail=60", "--prefix", "--all-containers"];
         let logs = str::from_utf8(&pods).unwrap().lines().map(|pod| [&logs[..], &[pod]].concat());
-        let polls = vec![
+        let commands = vec![
             vec!["get", "modelsyncs,modeltrains,modelversions,pipelineruns,jobs", "-n", namespace, "-o", "yaml"],
             vec!["get", "taskruns,pods", "-n", namespace, "-o", "wide"],
             vec!["get", "events", "-n", namespace, "--sort-by=.lastTimestamp"],
             vec!["get", "pods", "-n", SYSTEM, "-o", "wide"],
             vec!["logs", "-n", SYSTEM, "--tail=60", "--prefix", "-l", "app.kubernetes.io/component=controller"],
         ];
-        for poll_target in polls.into_iter().chain(logs) {
-            let ran = ask(&poll_target);
+        for arguments in commands.into_iter().chain(logs) {
+            let ran = run(&arguments);
             let said = [ran.stdout, ran.stderr].map(|words| String::from_utf8_lossy(&words).into_owned());
-            println!("--- kubectl {}\n{}", poll_target.join(" "), said.concat());
+            println!("--- kubectl {}\n{}", arguments.join(" "), said.concat());
         }
     }
 }
@@ -306,7 +306,7 @@ async fn node_address(client: &Client) -> String {
     internal["address"].as_str().unwrap().to_owned()
 }
 
-/// Serves the endpoint on every address, which in the cluster's network are the node's, and returns its port.
+/// Serves the endpoint on every address and returns its port. In the cluster's network, these are the node's addresses.
 async fn serve(models: Models) -> u16 {
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -318,7 +318,7 @@ async fn serve(models: Models) -> u16 {
 async fn response(State(models): State<Models>, Path(name): Path<String>) -> String {
     let mut models = models.lock().unwrap();
     let model = models.entry(name).or_default();
-    model.asked += 1;
+    model.polls += 1;
     let (needed, parameters) = (model.wanted != model.deployed, json!({ "name": model.wanted }));
     json!({ "apiVersion": "v1alpha1", "kind": "NeedsSync", "needsSync": needed, "parameters": parameters }).to_string()
 }

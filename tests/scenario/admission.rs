@@ -1,5 +1,5 @@
-//! Input that cannot be carried out: the API server refuses it, or the object says what to change. The objects are data,
-//! in `fixtures/objects`.
+//! Invalid input: the API server refuses it, or a condition of the object names the field to change. The objects are
+//! data in `tests/fixtures/objects`.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 
 use crate::harness::{Reply, World, cluster::repository, scenario};
 
-/// One object of the fixtures.
+/// One object of a fixture file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Case {
@@ -109,7 +109,7 @@ impl Case {
     }
 }
 
-/// RFC 7396.
+/// Merges a patch as RFC 7396 defines it.
 fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         if !patch.is_null() {
@@ -129,7 +129,7 @@ fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
-/// Puts a value where a JSON pointer points, making the objects on the way.
+/// Writes a value at a JSON pointer and creates the missing objects above it.
 fn put(target: &mut Value, pointer: &str, value: Value) {
     let mut at = target;
     for key in pointer.split('/').skip(1) {
@@ -141,9 +141,9 @@ fn put(target: &mut Value, pointer: &str, value: Value) {
     *at = value;
 }
 
-/// What the operator says about an object once it has looked at it.
-async fn taken_in(world: &World, name: &str) -> ModelSyncStatus {
-    world.until_status(name, "taken in", |status| find(&status.conditions, Ready).is_some()).await
+/// The status of an object once the operator has reconciled it for the first time.
+async fn reconciled(world: &World, name: &str) -> ModelSyncStatus {
+    world.until_status(name, "reconciled", |status| find(&status.conditions, Ready).is_some()).await
 }
 
 #[tokio::test]
@@ -171,7 +171,7 @@ async fn every_bad_object_is_refused_or_stalled_with_the_field_and_the_remedy() 
         }
         assert!(stalled.len() >= 30, "{}", stalled.len());
         for (name, case) in &stalled {
-            let status = taken_in(world, name).await;
+            let status = reconciled(world, name).await;
             let shown = |type_| find(&status.conditions, type_).map(|c| (c.status, c.reason.as_str()));
             let said = find(&status.conditions, Stalled).map_or("", |condition| condition.message.as_str());
             let as_expected = shown(Stalled) == Some((True, "InvalidSpec"))
@@ -187,9 +187,9 @@ async fn every_bad_object_is_refused_or_stalled_with_the_field_and_the_remedy() 
         assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
         for (name, case) in &stalled {
             assert_eq!(
-                (world.endpoint.asked(name), world.runs(name).await.len()),
+                (world.endpoint.polls(name), world.runs(name).await.len()),
                 (0, 0),
-                "{}: nothing is asked or run",
+                "{}: neither polled nor run",
                 case.name
             );
         }
@@ -205,7 +205,7 @@ async fn every_good_object_is_accepted_without_a_warning_and_not_stalled() {
         for (n, case) in cases.iter().enumerate() {
             let (name, mut spec) = (format!("good-{n}"), case.spec(world, &format!("good-{n}")));
             if case.name == "what generators leave behind" {
-                // A merge patch cannot say an explicit null.
+                // A merge patch cannot set an explicit null.
                 spec["pipelineRunTemplate"]["metadata"]["creationTimestamp"] = Value::Null;
             }
             let warnings = create_as_kubectl_does(world, &name, &spec)
@@ -214,14 +214,14 @@ async fn every_good_object_is_accepted_without_a_warning_and_not_stalled() {
             assert!(warnings.is_empty(), "{}: {warnings:?}", case.name);
         }
         for (n, case) in cases.iter().enumerate() {
-            let status = taken_in(world, &format!("good-{n}")).await;
+            let status = reconciled(world, &format!("good-{n}")).await;
             assert!(find(&status.conditions, Stalled).is_none(), "{}: {:?}", case.name, status.conditions);
         }
     })
     .await;
 }
 
-/// Creates a ModelSync with strict validation of fields. Returns the API server's warnings, or why it was refused.
+/// Creates a ModelSync with strict validation of fields. Returns the API server's warnings, or its refusal.
 async fn create_as_kubectl_does(world: &World, name: &str, spec: &Value) -> Result<Vec<String>, String> {
     let object =
         json!({ "apiVersion": keys::API_VERSION, "kind": "ModelSync", "metadata": { "name": name }, "spec": spec });
@@ -255,7 +255,7 @@ async fn object_without_a_spec_is_refused() {
 }
 
 #[tokio::test]
-async fn field_that_does_not_exist_is_refused_where_the_client_asks_for_it() {
+async fn unknown_field_is_refused_under_strict_validation() {
     scenario("unknown_fields", async |world| {
         for (field, spec) in [
             ("spec.neesSyncUrl", json!({ "neesSyncUrl": "http://x/" })),
@@ -275,8 +275,8 @@ async fn field_that_does_not_exist_is_refused_where_the_client_asks_for_it() {
 }
 
 #[tokio::test]
-async fn stalled_object_goes_on_once_its_spec_is_mended() {
-    scenario("mended", async |world| {
+async fn stalled_object_continues_once_its_spec_is_fixed() {
+    scenario("fixed", async |world| {
         world.endpoint.says("a", Reply::model("m1"));
         let mut spec = world.spec("a");
         spec["pipelineRunTemplate"]["spec"]["resources"] = json!([{ "name": "repo" }]);
@@ -286,7 +286,7 @@ async fn stalled_object_goes_on_once_its_spec_is_mended() {
         world.run("a", 1).await;
         let status = world.until("a", Ready, True, "Operational").await;
         assert!(find(&status.conditions, Stalled).is_none());
-        // The other way round the run that is on its way goes on, and the object says at once what is wrong.
+        // A valid object that becomes invalid: the active run continues, and a condition names the mistake at once.
         world.patch_spec("a", json!({ "pipelineRunTemplate": { "spec": { "status": "Cancelled" } } })).await;
         let status = world.until("a", Stalled, True, "InvalidSpec").await;
         assert_eq!((status.attempt, status.active.len()), (1, 1));
@@ -306,7 +306,7 @@ async fn status_that_a_user_writes_at_create_is_dropped() {
         object["status"] = json!({ "observedGeneration": 1, "attempt": 7, "lastHandledTrigger": "x" });
         let object = serde_json::from_value(object).unwrap();
         let stored = world.model_syncs().create(&kube::api::PostParams::default(), &object).await.unwrap();
-        assert_eq!(stored.status, Some(ModelSyncStatus::default()), "as never seen by the operator");
+        assert_eq!(stored.status, Some(ModelSyncStatus::default()), "as if the operator had never seen it");
         let patch = Patch::Merge(json!({ "status": { "attempt": 7 } }));
         world.model_syncs().patch("a", &PatchParams::default(), &patch).await.unwrap();
         assert_eq!(world.status("a").await.attempt, 0, "the object's own endpoint does not write status either");
@@ -315,7 +315,7 @@ async fn status_that_a_user_writes_at_create_is_dropped() {
 }
 
 #[tokio::test]
-async fn attempt_in_status_never_shrinks_whoever_writes_it() {
+async fn attempt_in_status_never_shrinks_for_any_writer() {
     scenario("attempt_shrinks", async |world| {
         world.stop_operator().await;
         world.apply("a", world.spec("a")).await;

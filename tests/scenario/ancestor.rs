@@ -1,4 +1,4 @@
-//! The ancestor's objects, as its users have them.
+//! Objects of the ancestor's users, unchanged.
 
 use std::{
     path::{Path, PathBuf},
@@ -18,7 +18,7 @@ use crate::harness::{
     world::parameter,
 };
 
-/// The ancestor's own files where they are at hand, else objects of ours with the same fields.
+/// The ancestor's own files if they are on this machine, else fixtures with the same fields.
 fn files() -> Vec<PathBuf> {
     let real = repository().join("../shared/fixtures/labelbot");
     let folder = if real.is_dir() { real } else { repository().join("tests/fixtures/templates/pipelinerun/ancestor") };
@@ -61,7 +61,7 @@ async fn ancestors_objects_apply_unchanged_and_show_no_drift() {
                 for fragment in ["spec.pipelineRunTemplate.spec.resources", "2023", "workspaces"] {
                     assert!(message.contains(fragment), "{fragment} is missing: {message}");
                 }
-                // The operator has written its status by now; what the user owns is as the file says.
+                // The operator has written its status by now; the fields that the user owns equal the file.
                 let (code, output) = kubectl(world, &["diff", &flag], &file);
                 assert_eq!(code, Some(0), "drift of {name}:\n{output}");
             }

@@ -1,4 +1,4 @@
-//! How long a run may take, when a target is tried again, and when a person has to act.
+//! The timeout of a run, retries of a target, and the states in which a person has to act.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Reply, World, WorldOptions, cluster::Cluster, scenario, tekton, world::scenario_with};
 
-/// Seconds from the end of the last run until the next.
+/// Seconds from the end of the last run to the next attempt.
 fn pause(status: &ModelSyncStatus) -> i64 {
     let last = status.last_run.as_ref().unwrap();
     status.next_attempt_at.unwrap().duration_since(last.finished_at).as_secs()
@@ -40,7 +40,7 @@ async fn failing_target_backs_off_then_stalls_until_a_person_acts() {
             let status = world.until("a", InSync, False, "BackingOff").await;
             assert_eq!(pause(&status), expected);
             if attempt == 1 {
-                // Everything that the wait rests on is in status.
+                // Status holds everything that the wait is derived from.
                 world.stop_operator().await;
                 world.start_operator().await;
             }
@@ -53,11 +53,11 @@ async fn failing_target_backs_off_then_stalls_until_a_person_acts() {
         world.start_operator().await;
         world.clock.advance(Duration::from_hours(24));
         world.settle("a").await;
-        assert_eq!(world.runs("a").await.len(), 3, "questions go on, runs do not");
+        assert_eq!(world.runs("a").await.len(), 3, "polls continue, runs do not");
 
         world.trigger("a", "again").await;
         world.end_run(&world.run("a", 4).await, "Failed").await;
-        assert_eq!(pause(&world.until("a", InSync, False, "BackingOff").await), 600, "the count began anew");
+        assert_eq!(pause(&world.until("a", InSync, False, "BackingOff").await), 600, "the count starts again");
         for attempt in [5, 6] {
             world.clock.advance(longest);
             world.end_run(&world.run("a", attempt).await, "Failed").await;
@@ -77,20 +77,20 @@ async fn failing_target_backs_off_then_stalls_until_a_person_acts() {
 }
 
 #[tokio::test]
-async fn end_of_a_wait_asks_again_before_it_runs_again() {
-    scenario("asks_again", async |world| {
+async fn end_of_a_wait_polls_again_before_the_next_run() {
+    scenario("polls_again", async |world| {
         world.endpoint.says("a", Reply::model("m1"));
         let mut spec = world.spec("a");
         spec["interval"] = json!("1h");
         world.apply("a", spec).await;
         world.end_run(&world.run("a", 1).await, "Failed").await;
         world.until("a", InSync, False, "BackingOff").await;
-        world.wait("the run's end is asked about", async || (world.endpoint.asked("a") >= 2).then_some(())).await;
-        // Merged by hand, an hour before the next regular question.
+        world.wait("the poll after the end of the run", async || (world.endpoint.polls("a") >= 2).then_some(())).await;
+        // Merged by hand, an hour before the next regular poll.
         world.endpoint.says("a", Reply::NotNeeded);
         world.clock.advance(Duration::from_secs(61));
         world.until("a", InSync, True, "UpToDate").await;
-        assert_eq!((world.runs("a").await.len(), world.endpoint.asked("a")), (1, 3));
+        assert_eq!((world.runs("a").await.len(), world.endpoint.polls("a")), (1, 3));
     })
     .await;
 }
@@ -138,9 +138,9 @@ async fn run_past_its_timeout_is_ended_and_counts_as_timed_out() {
         let started = modelsync::core::time::whole_seconds(world.clock.now().wall).to_string();
         world.set_run_status(&run, tekton::started(&started)).await;
         world.clock.advance(Duration::from_mins(9));
-        let passes = world.passes().await;
-        annotate(world, "a", "example.com/look", "again").await;
-        world.wait("a pass", async || (world.passes().await > passes).then_some(())).await;
+        let before = world.reconciles().await;
+        annotate(world, "a", "example.com/touch", "again").await;
+        world.wait("a reconcile", async || (world.reconciles().await > before).then_some(())).await;
         assert_eq!(world.run("a", 1).await.data["spec"].get("status"), None);
         world.clock.advance(Duration::from_secs(61));
         let ending = world
@@ -153,7 +153,7 @@ async fn run_past_its_timeout_is_ended_and_counts_as_timed_out() {
         world.end_run(&ending, "Cancelled").await;
         assert_eq!(world.until_recorded("a", 1).await.outcome, Outcome::TimedOut);
         world.until("a", Ready, False, "RunFailing").await;
-        // The run was started, stopped, and has failed.
+        // One event each: the run was started, was stopped, and failed.
         let events = world.until_events("a", 3).await;
         assert_eq!(events.iter().filter(|(reason, _)| reason == "RunStopped").count(), 1, "{events:?}");
     })
@@ -176,7 +176,7 @@ async fn job_past_its_timeout_is_ended_by_its_deadline_and_stays() {
             )
             .await;
         let job = world.run("a", 1).await;
-        assert_eq!(job.data["spec"]["activeDeadlineSeconds"], 3600, "the template's bound stands");
+        assert_eq!(job.data["spec"]["activeDeadlineSeconds"], 3600, "the limit of the template is unchanged");
         world
             .wait("the Job has started", async || {
                 world.run("a", 1).await.data["status"]["startTime"].as_str().map(drop)
@@ -193,7 +193,7 @@ async fn job_past_its_timeout_is_ended_by_its_deadline_and_stays() {
 #[tokio::test]
 async fn run_cancelled_by_hand_parks_its_target() {
     scenario("cancelled", async |world| {
-        world.model_sync_that_hears("a", Reply::model("m1")).await;
+        world.model_sync_with_reply("a", Reply::model("m1")).await;
         world.end_run(&world.run("a", 1).await, "Cancelled").await;
         let status = world.until("a", Stalled, True, "RunCancelled").await;
         assert_eq!(status.last_run.unwrap().outcome, Outcome::Cancelled);
@@ -209,7 +209,7 @@ async fn run_cancelled_by_hand_parks_its_target() {
 #[tokio::test]
 async fn cancel_annotation_ends_the_run_that_it_names_and_no_other() {
     scenario("cancel", async |world| {
-        world.model_sync_that_hears("a", Reply::model("m1")).await;
+        world.model_sync_with_reply("a", Reply::model("m1")).await;
         let run = world.run("a", 1).await;
         annotate(world, "a", keys::CANCEL, "some-other-run").await;
         world.patch_spec("a", json!({ "failedPipelineRunsHistoryLimit": 50 })).await;
@@ -248,14 +248,14 @@ async fn runs_go_or_stay_with_their_object_as_it_says() {
         world.wait("the owned run goes", async || world.runs("gone").await.is_empty().then_some(())).await;
         world.end_run(&kept, "Succeeded").await;
         assert_eq!(world.runs("kept").await[0].uid(), kept.uid());
-        // Made anew under the same name, the object starts from nothing: the run that stayed has ended.
+        // An object recreated under the same name starts from an empty status: the run that stayed has ended.
         world.apply("kept", world.spec("kept")).await;
         world.wait("a run of the new object", async || (world.runs("kept").await.len() == 2).then_some(())).await;
     })
     .await;
 }
 
-/// What the controller before this one left behind: a run with an owner reference and no label.
+/// A run that the controller before this one left behind: it has an owner reference and no label.
 fn ancestors_run(owner: &Value) -> Value {
     json!({
         "apiVersion": "tekton.dev/v1",
@@ -271,7 +271,7 @@ fn ancestors_run(owner: &Value) -> Value {
 async fn unfinished_run_of_the_ancestor_blocks_the_first_run_until_it_ends() {
     let options = WorldOptions { cluster: Cluster::complete().await, operator: false, min_run_age: Duration::ZERO };
     scenario_with("ancestors_run", options, async |world| {
-        world.model_sync_that_hears("a", Reply::model("m1")).await;
+        world.model_sync_with_reply("a", Reply::model("m1")).await;
         let uid = json!(world.model_syncs().get("a").await.unwrap().uid());
         let run = serde_json::from_value(ancestors_run(&uid)).unwrap();
         let run = world.pipeline_runs().create(&PostParams::default(), &run).await.unwrap();
@@ -301,13 +301,13 @@ async fn closed_window_holds_runs_back_until_it_opens_or_is_overridden() {
             assert_eq!(status.next_attempt_at, Some(opens));
         }
         world.trigger("b", "now").await;
-        world.wait("the trigger is asked about", async || (world.endpoint.asked("b") >= 2).then_some(())).await;
+        world.wait("the poll after the trigger", async || (world.endpoint.polls("b") >= 2).then_some(())).await;
         assert!(world.runs("b").await.is_empty(), "a trigger waits for a window too");
         annotate(world, "b", keys::OVERRIDE_WINDOW, "now").await;
         world.run("b", 1).await;
         world.end_run(&world.run("b", 1).await, "Failed").await;
         world.until_recorded("b", 1).await;
-        // What was needed when the window was closed is asked about again when it opens.
+        // A need from the time of the closed window is polled again when the window opens.
         world.endpoint.says("a", Reply::model("m2"));
         world.clock.advance(Duration::from_secs(30 * 60 + 1));
         let run = world.run("a", 1).await;

@@ -35,9 +35,9 @@ fn job_spec(world: &World, name: &str) -> Value {
 }
 
 #[tokio::test]
-async fn missing_tekton_hinders_its_own_objects_only_and_is_picked_up_when_it_comes() {
+async fn missing_tekton_delays_its_own_objects_only_and_is_picked_up_once_installed() {
     bare_scenario("no_tekton", async |world| {
-        world.model_sync_that_hears("tekton", Reply::model("m1")).await;
+        world.model_sync_with_reply("tekton", Reply::model("m1")).await;
         world.until("tekton", Ready, False, "RunKindMissing").await;
         world.endpoint.says("job", Reply::Needed(Vec::new()));
         world.apply("job", job_spec(world, "job")).await;
@@ -63,9 +63,9 @@ async fn missing_tekton_hinders_its_own_objects_only_and_is_picked_up_when_it_co
     .await;
 }
 
-/// The API server does not look again at what it has stored, so an object can be older than the schema.
+/// The API server does not validate stored objects again, so an object can be older than the schema.
 #[tokio::test]
-async fn undecodable_object_is_told_of_on_itself_and_hinders_no_other() {
+async fn undecodable_object_is_reported_on_itself_and_delays_no_other() {
     bare_scenario("undecodable", async |world| {
         let crds = api(&world.client, "apiextensions.k8s.io/v1", "CustomResourceDefinition", None);
         let strict = modelsync::api::crd::all().remove(0);
@@ -102,7 +102,7 @@ async fn undecodable_object_is_told_of_on_itself_and_hinders_no_other() {
         world.stop_operator().await;
         world.start_operator().await;
         world
-            .wait("it is counted after a list, too", async || {
+            .wait("it is counted after a list too", async || {
                 world.page("/metrics").await.contains("modelsync_undecodable_objects 1").then_some(())
             })
             .await;
@@ -128,7 +128,7 @@ async fn without_the_fence_the_same_attempt_is_reserved_again() {
 }
 
 impl World {
-    /// Creates a ModelSync that the types of this crate may not be able to read.
+    /// Creates a ModelSync that the types of this crate possibly cannot read.
     async fn create_unread(&self, name: &str, spec: &Value) -> Result<DynamicObject, kube::Error> {
         let object =
             json!({ "apiVersion": keys::API_VERSION, "kind": "ModelSync", "metadata": { "name": name }, "spec": spec });

@@ -1,4 +1,4 @@
-//! Many objects at once, and none: what the API server is asked.
+//! Requests to the API server while many objects change at once, and while none changes.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use modelsync::api::{ConditionStatus::True, ConditionType::InSync, keys};
 
 use crate::harness::{Reply, World, audit::Audit, scenario};
 
-/// Applies objects whose endpoints say the same, and waits until all of them are in sync.
+/// Applies objects that share one endpoint, and waits until all of them are in sync.
 async fn many(world: &World, count: usize) {
     for n in 0..count {
         let mut spec = world.spec("all");
@@ -47,7 +47,7 @@ async fn two_hundred_objects_that_flip_at_once_get_one_run_each_for_two_writes_e
         owners.sort();
         owners.dedup();
         assert_eq!((runs.items.len(), owners.len()), (COUNT, COUNT), "exactly one each");
-        // The log has a create a moment after the run is there.
+        // A create appears in the audit log a moment after the run exists.
         let writes =
             world.wait("the log", async || Some(audit.writes()).filter(|writes| writes.len() >= 2 * COUNT)).await;
         let count = |verb: &str, resource: &str| {
@@ -56,7 +56,7 @@ async fn two_hundred_objects_that_flip_at_once_get_one_run_each_for_two_writes_e
         assert_eq!((count("patch", "modelsyncs/status"), count("create", "pipelineruns")), (COUNT, COUNT));
         assert_eq!(writes.len(), 2 * COUNT, "nothing else is written");
         assert!(writes.iter().all(|write| write.code < 300), "no conflict, no refusal: {writes:?}");
-        // Were all reserved first, those of a larger burst would lapse before their turn comes.
+        // If the operator reserved all attempts first, those of a larger burst would expire before their create.
         let open = writes.iter().scan(0_usize, |open, write| {
             *open = if write.verb == "patch" { *open + 1 } else { open.saturating_sub(1) };
             Some(*open)
@@ -71,18 +71,18 @@ async fn idle_objects_cause_no_write_in_two_minutes_nor_after_a_restart() {
     scenario("idle", async |world| {
         many(world, 100).await;
         let audit = Audit::of(world.operator_user());
-        let asked = world.endpoint.asked("all");
-        // The passing of time is what is tested: watches end and begin anew in it.
+        let before = world.endpoint.polls("all");
+        // The test needs real time: watches end and start again in it.
         tokio::time::sleep(Duration::from_mins(2)).await;
-        assert!(world.endpoint.asked("all") >= asked + 100 * 7, "every object was asked about every 15 s");
+        assert!(world.endpoint.polls("all") >= before + 100 * 7, "every object is polled every 15 s");
         let reads = audit.requests();
         assert!(reads.iter().any(|request| request.verb == "watch"), "the log is the operator's: {reads:?}");
         assert!(audit.writes().is_empty(), "{:?}", audit.writes());
         world.stop_operator().await;
         world.start_operator().await;
-        let asked = world.endpoint.asked("all");
+        let before = world.endpoint.polls("all");
         world
-            .wait("every object was asked about", async || (world.endpoint.asked("all") >= asked + 200).then_some(()))
+            .wait("two polls of each object", async || (world.endpoint.polls("all") >= before + 200).then_some(()))
             .await;
         assert!(audit.writes().is_empty(), "after a restart: {:?}", audit.writes());
     })

@@ -1,7 +1,7 @@
-//! Secret values and what stands in a URL's query show up nowhere: not in objects, the audit log, the log or the metrics.
+//! Secret values and the query of a URL appear nowhere: not in objects, the audit log, the log or the metrics.
 //!
-//! The operator runs as a process of its own at log level `trace`, the libraries' logs included. Before anything is
-//! concluded from not finding a value, the same finder finds it where it was planted.
+//! The operator runs as a process of its own at log level `trace`, which includes the logs of its libraries. A value
+//! that is not found proves something only if the search works, so the test first plants values and finds them.
 
 use std::{
     collections::BTreeMap,
@@ -31,7 +31,7 @@ use crate::harness::{
     world::{WorldOptions, scenario_with},
 };
 
-/// Texts that must not be found, by what they are. Each is looked for as it is and as base64, however it is aligned.
+/// Texts that must not appear, by their role. The search covers the plain text and its base64 in every alignment.
 struct Canaries(BTreeMap<&'static str, String>);
 
 impl Canaries {
@@ -43,21 +43,21 @@ impl Canaries {
         Self(["header", "ca", "query"].map(|what| (what, format!("canary-{what}-{}", random()))).into())
     }
 
-    /// What of these is found in `text`.
+    /// The roles of the canaries in `text`.
     fn found_in(&self, text: &str) -> Vec<&'static str> {
         let hit = |canary: &str| spellings(canary).iter().any(|spelling| text.contains(spelling.as_str()));
         self.0.iter().filter(|(_, canary)| hit(canary)).map(|(what, _)| *what).collect()
     }
 }
 
-/// The text itself and the part of its base64 that does not depend on what stands around it.
+/// The text itself, and for each alignment the part of its base64 that does not depend on the text around it.
 fn spellings(text: &str) -> Vec<String> {
     let mut spellings = vec![text.to_owned()];
     for before in 0..3 {
         let bytes = [&b"xxx"[..before], text.as_bytes()].concat();
         let encoded = serde_json::to_value(ByteString(bytes)).unwrap();
         let encoded = encoded.as_str().unwrap().trim_end_matches('=');
-        // The first group of four may hold what stands before, the last one what stands behind.
+        // The first group of four may encode text before, the last one text after.
         let from = if before == 0 { 0 } else { 4 };
         spellings.push(encoded[from..encoded.len() / 4 * 4 - 4].to_owned());
     }
@@ -99,7 +99,7 @@ impl Process {
         self.log.lock().unwrap().clone()
     }
 
-    /// Waits until the pages are served; returns their address.
+    /// Waits until the operator serves its pages; returns their address.
     async fn address(&self, world: &World) -> String {
         world
             .wait("the operator has started", async || {
@@ -119,7 +119,8 @@ impl Drop for Process {
     }
 }
 
-/// Every object of the namespace and of the cluster as JSON, Secrets apart. URLs of ModelSyncs are the user's own words.
+/// Every object of the namespace and of the cluster as JSON, without Secrets and without the URLs in the spec of
+/// ModelSyncs, which the user wrote.
 async fn stored(world: &World) -> String {
     let discovery = Discovery::new(world.client.clone()).run().await.unwrap();
     let mut text = String::new();
@@ -147,7 +148,7 @@ async fn stored(world: &World) -> String {
     text
 }
 
-/// What carries the canaries: a header, authorities, a token, and the query of the URL.
+/// The `request` part of a spec, which carries the canaries: a header, authorities and a token.
 fn request(ca: &str) -> Value {
     json!({
         "timeout": "1s",
@@ -163,7 +164,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// Secrets, and one object for every way in which a question can end.
+    /// Creates the Secrets, and one object for each result of a poll.
     async fn build(world: &World) -> Self {
         let canaries = Canaries::new();
         let query = &canaries.0["query"];
@@ -200,15 +201,15 @@ impl Scene {
             apply(&world.client, &object).await;
         }
         let path = format!("diff?key={query}");
-        let mut asked: Vec<_> =
+        let mut objects: Vec<_> =
             replies.iter().zip(&endpoints).map(|((name, _), endpoint)| (*name, endpoint.url(&path))).collect();
-        asked.extend([
+        objects.extend([
             ("plain-http", format!("http://127.0.0.1:1/{path}")),
             ("unreachable", format!("https://127.0.0.1:1/{path}")),
             ("refused", format!("https://169.254.169.254/{path}")),
             ("no-such-name", format!("https://canary.invalid/{path}")),
         ]);
-        for (name, url) in asked {
+        for (name, url) in objects {
             let mut spec = world.spec("unused");
             spec["needsSyncUrl"] = json!(url);
             spec["request"] = request(match name {
@@ -224,14 +225,15 @@ impl Scene {
         Self { canaries, endpoints }
     }
 
-    /// Waits until every object has its first answer, or none; and the unreachable endpoint is paused.
+    /// Waits until the first poll of every object has a result, the metrics count each of these outcomes, and a poll
+    /// has sent an entity tag.
     async fn play(&self, world: &World, metrics: &str) {
         for object in world.model_syncs().list(&ListParams::default()).await.unwrap().items {
             let name = object.metadata.name.unwrap();
             world
-                .until_status(&name, "asked", |status| {
+                .until_status(&name, "polled", |status| {
                     let in_sync = find(&status.conditions, InSync);
-                    in_sync.is_some_and(|in_sync| in_sync.reason.as_str() != "AwaitingFirstAnswer")
+                    in_sync.is_some_and(|in_sync| in_sync.reason.as_str() != "AwaitingFirstResponse")
                 })
                 .await;
         }
@@ -251,7 +253,7 @@ impl Scene {
         world.wait("a 304", async || unchanged.heads().iter().any(known).then_some(())).await;
     }
 
-    /// The token that was sent becomes a canary like the others: its payload and its signature.
+    /// Adds the payload and the signature of the token that was sent to the canaries.
     fn with_the_token(mut self) -> Self {
         let sent = header(&self.endpoints[0].heads()[0], "authorization").unwrap();
         let parts: Vec<_> = sent.split('.').map(str::to_owned).collect();
@@ -260,26 +262,26 @@ impl Scene {
     }
 }
 
-/// The finder finds what is there: in a line of the log, in an object and in the audit log.
+/// Proves that the search finds a planted value in a line of the log, in an object and in the audit log.
 async fn prove_the_finder(world: &World, canaries: &Canaries) {
     let (header, query) = (&canaries.0["header"], &canaries.0["query"]);
     let planted = Process::start(world, &[&format!("--selector=planted={header}")]);
     planted.address(world).await;
-    assert_eq!(canaries.found_in(&planted.log()), ["header"], "the finder does not find what is in the log");
+    assert_eq!(canaries.found_in(&planted.log()), ["header"], "the finder misses what is in the log");
     let metadata = json!({ "name": "planted", "namespace": world.namespace });
     let encoded = serde_json::to_value(ByteString(format!("a{header}z").into_bytes())).unwrap();
     let object =
         json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": { "a": query, "b": encoded } });
     apply(&world.client, &object).await;
-    assert_eq!(canaries.found_in(&stored(world).await), ["header", "query"], "nor what is in an object");
+    assert_eq!(canaries.found_in(&stored(world).await), ["header", "query"], "the finder misses what is in an object");
     crate::harness::cluster::api(&world.client, "v1", "ConfigMap", Some(&world.namespace))
         .delete("planted", &DeleteParams::default())
         .await
         .unwrap();
     let audit = Audit::of(world.operator_user());
-    let asks = kube::Client::try_from(world.operator_config()).unwrap();
+    let client = kube::Client::try_from(world.operator_config()).unwrap();
     let request = http::Request::get(format!("/version?x={query}")).body(Vec::new()).unwrap();
-    asks.request_text(request).await.unwrap();
+    client.request_text(request).await.unwrap();
     world
         .wait("the finder finds what is in the audit log", async || {
             (canaries.found_in(&audit.text()) == ["query"]).then_some(())
@@ -288,12 +290,12 @@ async fn prove_the_finder(world: &World, canaries: &Canaries) {
 }
 
 #[tokio::test]
-async fn no_secret_value_shows_up_anywhere_however_a_question_ends() {
+async fn no_secret_value_appears_anywhere_for_any_poll_result() {
     let options =
         WorldOptions { operator: false, min_run_age: std::time::Duration::ZERO, cluster: Cluster::complete().await };
     scenario_with("canary", options, async |world| {
         let scene = Scene::build(world).await;
-        // With canaries of its own: the audit log tells of its operator for a while after that has ended.
+        // With canaries of its own: the audit log gets requests of its operator for a while after its end.
         prove_the_finder(world, &Canaries::new()).await;
         let audit = Audit::of(world.operator_user());
         let operator = Process::start(world, &[]);
@@ -302,8 +304,11 @@ async fn no_secret_value_shows_up_anywhere_however_a_question_ends() {
         let scene = scene.with_the_token();
         let page = reqwest::get(&metrics).await.unwrap().text().await.unwrap();
         let log = operator.log();
-        assert!(log.contains("TRACE") && log.contains(keys::MANAGER), "the log is not that of level trace");
-        assert!(audit.requests().iter().any(|request| request.resource == "secrets"), "the audit log has our reads");
+        assert!(log.contains("TRACE") && log.contains(keys::MANAGER), "the log does not have the level trace");
+        assert!(
+            audit.requests().iter().any(|request| request.resource == "secrets"),
+            "the audit log lacks the reads of Secrets"
+        );
         for (place, text) in
             [("log", &log), ("metrics", &page), ("audit log", &audit.text()), ("store", &stored(world).await)]
         {

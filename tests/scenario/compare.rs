@@ -1,5 +1,5 @@
-//! Comparing two values: ConfigMaps, fields of objects, ModelTrains, HTTP answers, Git refs, on a real API server and real
-//! Git. The tests write what a ModelTrain's controller would.
+//! Comparison of two values from ConfigMaps, fields of objects, ModelTrains, HTTP responses and Git refs, with a real
+//! API server and real Git. The tests write what the controller of ModelTrains would write.
 
 use std::time::Duration;
 
@@ -42,8 +42,8 @@ fn field(api_version: &str, kind: &str, name: &str, json_path: &str) -> Value {
     json!({ "objectField": { "apiVersion": api_version, "kind": kind, "name": name, "jsonPath": json_path } })
 }
 
-/// Spec of a ModelSync that compares these and makes PipelineRuns, which get every parameter. Its interval is an hour:
-/// what happens sooner happens because something changed.
+/// Spec of a ModelSync that compares these values and creates PipelineRuns, which get every parameter. Its interval is
+/// an hour: an earlier effect comes from a change.
 fn spec(desired: &Value, actual: &Value) -> Value {
     json!({
         "compare": { "desired": desired, "actual": actual },
@@ -66,7 +66,7 @@ fn shown(status: &ModelSyncStatus) -> (Option<&str>, Option<&str>) {
     (status.desired.as_deref(), status.actual.as_deref())
 }
 
-/// What the operator says about a source that fails.
+/// The message about a failing source in the condition of the object.
 async fn failure(world: &World, name: &str) -> String {
     let status = world.until(name, InSync, Unknown, "SourceFailing").await;
     let ready = modelsync::core::status::condition::find(&status.conditions, Ready).unwrap().clone();
@@ -102,13 +102,13 @@ async fn change_of_a_config_map_is_seen_at_once_and_the_run_gets_both_values() {
 }
 
 #[tokio::test]
-async fn nothing_desired_starts_nothing_until_there_is_something_and_nothing_actual_is_a_difference() {
+async fn absent_desired_value_starts_nothing_and_absent_actual_value_is_a_difference() {
     scenario("compare_absent", async |world| {
         world.apply("a", spec(&key("desired", "model"), &key("actual", "model"))).await;
         let status = world.until("a", InSync, Unknown, "DesiredUnknown").await;
         assert_eq!((status.attempt, shown(&status)), (0, (None, Some(""))));
         let ready = modelsync::core::status::condition::find(&status.conditions, Ready).unwrap();
-        assert_eq!(ready.status, True, "it is an answer, not a failure");
+        assert_eq!(ready.status, True, "an absent value is a valid response, not a failure");
 
         config_map(world, "desired", json!({ "other": "x" })).await;
         config_map(world, "actual", json!({ "other": "x" })).await;
@@ -125,7 +125,7 @@ async fn nothing_desired_starts_nothing_until_there_is_something_and_nothing_act
     .await;
 }
 
-/// Grants the operator to read Deployments of its namespace.
+/// Allows the operator to read Deployments of its namespace.
 async fn grant_deployments(world: &World) {
     let metadata = json!({ "name": "deployments", "namespace": world.namespace });
     let rule = json!({ "apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "list", "watch"] });
@@ -141,7 +141,7 @@ async fn grant_deployments(world: &World) {
 }
 
 #[tokio::test]
-async fn ungranted_kind_is_told_with_the_rule_to_add_and_read_and_watched_after_the_grant() {
+async fn kind_without_permission_is_reported_with_the_missing_rule_and_watched_after_the_grant() {
     scenario("compare_fields", async |world| {
         let labels = json!({ "app": "server" });
         let deployment = json!({
@@ -164,7 +164,7 @@ async fn ungranted_kind_is_told_with_the_rule_to_add_and_read_and_watched_after_
         grant_deployments(world).await;
         world
             .wait("the source to be read", async || {
-                // The API server learns of a grant by a watch of its own.
+                // The API server sees the grant a moment later, through a watch of its own.
                 world.clock.advance(Duration::from_secs(5));
                 let status = world.status("a").await;
                 (shown(&status) == (Some("m-1"), Some("m-1"))).then_some(())
@@ -195,7 +195,7 @@ async fn train(world: &World, name: &str) -> String {
     trains.get(name).await.unwrap().uid().unwrap()
 }
 
-/// Changes the status of a ModelTrain, as its controller does.
+/// Changes the status of a ModelTrain as its controller does.
 async fn report(world: &World, name: &str, status: Value) {
     let trains = api(&world.client, keys::API_VERSION, "ModelTrain", Some(&world.namespace));
     let patch = Patch::Merge(json!({ "status": status }));
@@ -243,7 +243,7 @@ async fn version_that_a_training_accepts_is_rolled_out_at_once_and_so_is_the_nex
     .await;
 }
 
-/// Writes the record of a training's only run, and then what the training came to.
+/// Writes the record of the only run of a training, and then the result of the training.
 async fn end_training(world: &World, uid: &str, attempt: i64, accuracy: &str, verdict: &str) {
     let run = format!("labels-{attempt}");
     let draft: ModelVersionSpec = serde_json::from_value(json!({
@@ -269,7 +269,7 @@ async fn end_training(world: &World, uid: &str, attempt: i64, accuracy: &str, ve
 }
 
 #[tokio::test]
-async fn every_training_that_ends_is_reported_with_its_candidates_whatever_came_of_it() {
+async fn every_finished_training_is_reported_with_its_candidates_for_any_verdict() {
     scenario("compare_attempts", async |world| {
         let uid = train(world, "labels").await;
         config_map(world, "reported", json!({ "training": "0" })).await;
@@ -298,7 +298,7 @@ async fn every_training_that_ends_is_reported_with_its_candidates_whatever_came_
 }
 
 #[tokio::test]
-async fn secrets_and_what_is_no_value_are_refused_with_the_reason() {
+async fn secrets_and_unusable_values_are_refused_with_the_reason() {
     scenario("compare_refused", async |world| {
         let secret = json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "s", "namespace": world.namespace },
@@ -332,7 +332,7 @@ async fn secrets_and_what_is_no_value_are_refused_with_the_reason() {
 }
 
 #[tokio::test]
-async fn values_of_a_service_and_of_a_repository_are_asked_for_in_their_interval() {
+async fn http_and_git_values_are_polled_at_their_interval() {
     scenario("compare_servers", async |world| {
         let git = GitServer::start().await;
         git.init("models.git");
@@ -353,7 +353,7 @@ async fn values_of_a_service_and_of_a_repository_are_asked_for_in_their_interval
         let names = ["desired", "actual", "commit", "ref"];
         assert_eq!(parameters(&run, &names), texts(&[&second, &first, &second, "refs/heads/main"]));
 
-        // A server that fails is no empty server: nothing is started for it, and what it said before stands.
+        // A server error is not an absent value: the operator starts no run for it. A 404 is an absent value.
         world.endpoint.says("down", Reply::Raw(503, String::new()));
         let broken = json!({ "http": { "url": world.endpoint.url("down"), "jsonPath": "$.commit" } });
         world.apply("b", spec(&desired, &broken)).await;
@@ -368,7 +368,7 @@ async fn values_of_a_service_and_of_a_repository_are_asked_for_in_their_interval
 }
 
 #[tokio::test]
-async fn restart_neither_asks_at_once_nor_writes() {
+async fn restart_neither_polls_at_once_nor_writes() {
     scenario("compare_restart", async |world| {
         world.endpoint.says("served", Reply::Raw(200, r#"{"model":"m-1"}"#.to_owned()));
         config_map(world, "desired", json!({ "model": "m-1" })).await;
@@ -377,13 +377,13 @@ async fn restart_neither_asks_at_once_nor_writes() {
         slow["interval"] = json!("720h");
         world.apply("a", slow).await;
         world.until("a", InSync, True, "UpToDate").await;
-        assert_eq!(world.endpoint.asked("served"), 1, "the watch's first list is no news");
+        assert_eq!(world.endpoint.polls("served"), 1, "the first list of the watch is no change");
         let version = world.model_syncs().get("a").await.unwrap().resource_version();
 
         world.stop_operator().await;
         let audit = Audit::of(world.operator_user());
         world.start_operator().await;
-        // A watch of ConfigMaps shows that the object was looked at and its references are followed.
+        // A watch of ConfigMaps shows that the operator has reconciled the object and watches its references.
         world
             .wait("the watch of config maps", async || {
                 audit
@@ -393,14 +393,14 @@ async fn restart_neither_asks_at_once_nor_writes() {
                     .then_some(())
             })
             .await;
-        assert_eq!(world.endpoint.asked("served"), 1, "not asked before its turn");
+        assert_eq!(world.endpoint.polls("served"), 1, "not polled before its time");
         assert!(audit.writes().is_empty(), "{:?}", audit.writes());
         assert_eq!(world.model_syncs().get("a").await.unwrap().resource_version(), version);
 
         config_map(world, "other", json!({ "model": "m-9" })).await;
         config_map(world, "desired", json!({ "model": "m-2" })).await;
         world.run("a", 1).await;
-        assert_eq!(world.endpoint.asked("served"), 2, "once for the change that concerns it");
+        assert_eq!(world.endpoint.polls("served"), 2, "one poll for the change of its own reference");
     })
     .await;
 }

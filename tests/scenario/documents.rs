@@ -1,4 +1,4 @@
-//! The examples of the documents, as their readers would apply them.
+//! The examples of the documents, applied as a reader would apply them.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -19,11 +19,11 @@ use crate::harness::{
     scenario,
 };
 
-/// Documents whose parts of a spec are those of a ModelTrain.
+/// Documents in which a part of a spec belongs to a ModelTrain.
 const OF_TRAINS: [&str; 4] = ["modeltrain", "freshness", "gates", "results"];
 
-/// Every YAML block of a document that is an object of ours, or a part of its `spec`. Records are no examples: `records.rs`
-/// looks after them.
+/// Every YAML block of a document that is a ModelSync, a ModelTrain or a part of their `spec`. `records.rs` tests the
+/// records.
 fn examples(document: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(document).unwrap();
     let blocks = text.split("```yaml\n").skip(1).map(|rest| rest.split("\n```").next().unwrap());
@@ -36,7 +36,7 @@ fn examples(document: &Path) -> Vec<Value> {
     parsed.filter(ours).collect()
 }
 
-/// A part of a ModelTrain's spec becomes a whole object by what it leaves out.
+/// Completes a part of a spec to a ModelTrain.
 fn whole_train(example: &Value) -> Value {
     let mut spec = example["spec"].clone();
     if spec.get("pipelineRunTemplate").is_none() && spec.get("jobTemplate").is_none() {
@@ -45,7 +45,7 @@ fn whole_train(example: &Value) -> Value {
     json!({ "apiVersion": keys::API_VERSION, "kind": "ModelTrain", "metadata": { "name": "example" }, "spec": spec })
 }
 
-/// A part of a spec becomes a whole object by what it leaves out.
+/// Completes a part of a spec to a ModelSync.
 fn whole(example: &Value) -> Value {
     let mut spec = example["spec"].clone();
     if spec.get("compare").is_none() && spec.get("needsSyncUrl").is_none() {
@@ -57,12 +57,12 @@ fn whole(example: &Value) -> Value {
     json!({ "apiVersion": keys::API_VERSION, "kind": "ModelSync", "metadata": { "name": "example" }, "spec": spec })
 }
 
-/// A ModelSync can be carried out if it is valid.
+/// Validates a ModelSync as the operator does.
 fn check_model_sync(object: &ModelSync) -> Result<(), Invalid> {
     validate(&object.spec, runs::backends()).map(drop)
 }
 
-/// A ModelTrain can be carried out if it is valid.
+/// Validates a ModelTrain as the operator does.
 fn check_model_train(ModelTrain { spec, .. }: &ModelTrain) -> Result<(), Invalid> {
     train::validate(spec, &Compiled::of(spec)?, runs::backends()).map(drop)
 }
@@ -94,7 +94,7 @@ async fn every_example_of_the_documents_is_accepted_and_can_be_carried_out() {
                     .await
                     .unwrap_or_else(|error| panic!("{}: {object:#}: {error}", document.display()));
                 let checked = match kind {
-                    // A part may name what the rest of its object would have.
+                    // A part may refer to fields that only the rest of its object has.
                     "ModelTrain" if !whole_object => Ok(()),
                     "ModelTrain" => check_model_train(&stored.try_parse().unwrap()),
                     _ => check_model_sync(&stored.try_parse().unwrap()),

@@ -1,4 +1,4 @@
-//! Two replicas: one leads, the other stands by.
+//! Two replicas: one is the leader, the other the standby.
 
 use std::time::Duration;
 
@@ -12,19 +12,19 @@ use modelsync::{
         ConditionStatus::{False, True},
         ConditionType::InSync,
     },
-    app::Election,
+    app::ElectionSettings,
 };
 
 use crate::harness::{Reply, World, audit::Audit, scenario};
 
 const LEASE: &str = "modelsync-controller";
 
-/// Short, so that a takeover is seen soon; a second replica starts beside the world's own.
-fn election() -> Election {
-    Election { name: LEASE.into(), namespace: None, duration: Duration::from_secs(3) }
+/// A short duration, so that a takeover happens soon.
+fn election() -> ElectionSettings {
+    ElectionSettings { name: LEASE.into(), namespace: None, duration: Duration::from_secs(3) }
 }
 
-/// Starts the world's operator and another replica, both candidates; returns the standby.
+/// Starts the operator of the world and a second replica with the same lease. Returns the standby.
 async fn two_replicas(world: &mut World) -> modelsync::app::Operator {
     world.stop_operator().await;
     world.elect(election());
@@ -36,10 +36,10 @@ async fn two_replicas(world: &mut World) -> modelsync::app::Operator {
 }
 
 #[tokio::test]
-async fn standby_takes_over_at_once_where_the_leader_stops_in_order() {
+async fn standby_takes_over_at_once_when_the_leader_stops_cleanly() {
     scenario("handover", async |world| {
         let standby = two_replicas(world).await;
-        world.model_sync_that_hears("a", Reply::model("m1")).await;
+        world.model_sync_with_reply("a", Reply::model("m1")).await;
         let run = world.run("a", 1).await;
         world.until("a", InSync, False, "RunActive").await;
         tokio::time::timeout(Duration::from_secs(5), world.stop_operator()).await.expect("a replica ends within 5 s");
@@ -58,19 +58,19 @@ async fn standby_takes_over_at_once_where_the_leader_stops_in_order() {
     .await;
 }
 
-/// Twenty objects want a run at once, and the replica is told to stop among them.
+/// Twenty objects need a run at once, and the replica is stopped while it starts them.
 #[tokio::test]
-async fn replica_that_ends_finishes_its_passes_and_then_releases_the_lease_within_five_seconds() {
+async fn stopping_replica_finishes_its_reconciles_and_then_releases_the_lease_within_five_seconds() {
     scenario("orderly-end", async |world| {
         world.stop_operator().await;
         for number in 0..20 {
-            world.model_sync_that_hears(&format!("a{number}"), Reply::model("m1")).await;
+            world.model_sync_with_reply(&format!("a{number}"), Reply::model("m1")).await;
         }
         world.elect(election());
         let audit = Audit::of(world.operator_user());
         world.start_operator().await;
         world
-            .wait("passes to be under way", async || {
+            .wait("reconciles are in flight", async || {
                 audit.writes().iter().any(|write| write.verb == "create").then_some(())
             })
             .await;
@@ -88,10 +88,10 @@ async fn replica_that_ends_finishes_its_passes_and_then_releases_the_lease_withi
 }
 
 #[tokio::test]
-async fn standby_asks_nothing_and_writes_nothing() {
+async fn standby_polls_nothing_and_writes_nothing() {
     scenario("standby", async |world| {
         let standby = two_replicas(world).await;
-        world.model_sync_that_hears("a", Reply::NotNeeded).await;
+        world.model_sync_with_reply("a", Reply::NotNeeded).await;
         world.until("a", InSync, True, "UpToDate").await;
         let page = reqwest::get(format!("http://{}/metrics", standby.address())).await.unwrap().text().await.unwrap();
         assert!(!page.contains("modelsync_polls_total{"), "{page}");
@@ -106,12 +106,12 @@ async fn standby_asks_nothing_and_writes_nothing() {
     .await;
 }
 
-/// As after a SIGKILL: the lease is not released and runs out.
+/// As after a SIGKILL: the lease is not released and expires.
 #[tokio::test]
 async fn standby_takes_over_when_the_lease_runs_out_and_starts_no_second_run() {
     scenario("takeover", async |world| {
         let standby = two_replicas(world).await;
-        world.model_sync_that_hears("a", Reply::model("m1")).await;
+        world.model_sync_with_reply("a", Reply::model("m1")).await;
         let run = world.run("a", 1).await;
         world.until("a", InSync, False, "RunActive").await;
         world.kill_operator();
@@ -131,36 +131,37 @@ async fn standby_takes_over_when_the_lease_runs_out_and_starts_no_second_run() {
     .await;
 }
 
-/// Somebody deletes the lease. Its holder does not know yet and leads on: nobody else may take it as free.
+/// A user deletes the lease. Its holder does not know yet and still leads, so no other replica may take the lease.
 #[tokio::test]
-async fn leader_makes_its_deleted_lease_again_and_the_standby_goes_on_standing_by() {
+async fn leader_recreates_its_deleted_lease_and_the_standby_does_not_take_over() {
     scenario("deleted-lease", async |world| {
         let audit = Audit::of(world.operator_user());
         let standby = two_replicas(world).await;
-        // Its second look comes after the first was answered and taken in. The leader does not look.
+        // The second read of the standby comes after it has processed the response to the first. The leader does not
+        // read.
         world
             .wait("the standby has seen the lease", async || {
                 let requests = audit.requests();
-                let looks = requests
+                let reads = requests
                     .iter()
                     .filter(|r| (r.verb.as_str(), r.resource.as_str(), r.code) == ("get", "leases", 200));
-                (looks.count() >= 2).then_some(())
+                (reads.count() >= 2).then_some(())
             })
             .await;
         let leases: Api<Lease> = Api::namespaced(world.client.clone(), &world.namespace);
         let holder = async || leases.get_opt(LEASE).await.unwrap().and_then(|lease| lease.spec?.holder_identity);
         let (before, changes) = (holder().await, standby.leadership());
         leases.delete(LEASE, &DeleteParams::default()).await.unwrap();
-        let after = world.wait("the lease is there again", holder).await;
+        let after = world.wait("the lease exists again", holder).await;
         assert_eq!(Some(after), before);
         assert!(world.operator().leads() && !standby.leads());
-        assert!(!changes.has_changed().unwrap(), "the standby has led in between");
+        assert!(!changes.has_changed().unwrap(), "the standby has led in the meantime");
         standby.stop().await;
     })
     .await;
 }
 
-/// What the model of the lease rests on: without the uid, a late update would create the lease anew.
+/// The assumption of the model of the lease: without the uid, a late update would create the lease again.
 #[tokio::test]
 async fn update_with_the_uid_of_a_deleted_lease_is_refused() {
     scenario("late-update", async |world| {

@@ -1,4 +1,5 @@
-//! Endpoints that fail, lie or hang: no run ever comes from them, and the object says what is wrong.
+//! Endpoints that fail, send invalid responses or hang: the operator starts no run for them, and the object shows the
+//! error.
 
 use std::time::Duration;
 
@@ -14,36 +15,37 @@ use serde_json::{Value, json};
 
 use crate::harness::{Reply, World, endpoint::Endpoint, scenario, world::parameter};
 
-/// An interval that no scenario lives to see the end of: questions come when the clock is set forward.
+/// An interval that no scenario outlives: polls come when the clock is set forward.
 const INTERVAL: Duration = Duration::from_hours(1);
 
-/// Waits until the object shows that its endpoint fails; returns what it says about that.
+/// Waits until the object shows that its endpoint fails; returns the message.
 async fn failure(world: &World, name: &str) -> String {
     let status = world.until(name, InSync, Unknown, "EndpointFailing").await;
     let ready = find(&status.conditions, Ready).unwrap();
     assert_eq!((ready.status, ready.reason.as_str()), (False, "EndpointFailing"), "{name}");
-    assert!(find(&status.conditions, Stalled).is_none(), "{name}: it may mend itself");
+    assert!(find(&status.conditions, Stalled).is_none(), "{name}: it may recover by itself");
     assert_eq!((status.attempt, world.runs(name).await.len()), (0, 0), "{name}: never a run");
     ready.message.clone()
 }
 
-/// Lets one question pass, which hears this reply. The interval is [`INTERVAL`].
-async fn poll_target(world: &World, name: &str, reply: Reply) {
+/// Waits for one poll, which gets this reply. The interval of the object is [`INTERVAL`].
+async fn poll_once(world: &World, name: &str, reply: Reply) {
     world.endpoint.says(name, reply);
-    let asked = world.endpoint.asked(name);
+    let before = world.endpoint.polls(name);
     world
-        .wait("a question", async || {
-            let heard = world.endpoint.asked(name) > asked;
-            // Before the last answer was decided on there is no turn that could come due.
-            if !heard {
+        .wait("a poll", async || {
+            let polled = world.endpoint.polls(name) > before;
+            // The reconcile of the last response plans the next poll, so an advance before it has no effect.
+            if !polled {
                 world.clock.advance(INTERVAL);
             }
-            heard.then_some(())
+            polled.then_some(())
         })
         .await;
 }
 
-/// Each object hears its reply from the first question on, shows the failure at once, and starts nothing later either.
+/// Asserts that each object shows the failure at once and starts no run later. Each gets its reply from the first poll
+/// on.
 async fn assert_failing(world: &World, cases: &[(&str, Reply, Value, &str)]) {
     for (name, reply, change, _) in cases {
         world.endpoint.says(name, reply.clone());
@@ -55,7 +57,7 @@ async fn assert_failing(world: &World, cases: &[(&str, Reply, Value, &str)]) {
     }
     for (name, _, _, says) in cases {
         let message = failure(world, name).await;
-        assert!(message.contains(says), "{name}: {message:?} does not say {says:?}");
+        assert!(message.contains(says), "{name}: {message:?} lacks {says:?}");
     }
     for (name, ..) in cases {
         world.settle(name).await;
@@ -73,14 +75,14 @@ fn needed(parameters: &[(&str, &str)]) -> Reply {
 }
 
 #[tokio::test]
-async fn endpoint_that_fails_or_answers_something_else_starts_no_run_and_is_shown_at_once() {
-    scenario("bad_answers", async |world| {
+async fn endpoint_that_fails_or_sends_an_invalid_response_starts_no_run_and_is_shown_at_once() {
+    scenario("bad_responses", async |world| {
         let needed = r#"{"needsSync":true,"parameters":{"name":"m1"}"#;
         let none = Value::Null;
         let cases = [
             ("status-500", raw(500, &format!("{needed}}}")), none.clone(), "status 500 Internal Server Error"),
             ("status-404", raw(404, "no such page"), none.clone(), "status 404 Not Found"),
-            ("status-201", raw(201, &format!("{needed}}}")), none.clone(), "only 200 is an answer"),
+            ("status-201", raw(201, &format!("{needed}}}")), none.clone(), "only status 200 is accepted"),
             ("garbage", raw(200, "<html>it works</html>"), none.clone(), "not valid JSON"),
             ("empty", raw(200, ""), none.clone(), "the body is empty"),
             ("word", raw(200, r#"{"needsSync":"true"}"#), none.clone(), "needsSync must be true or false"),
@@ -110,7 +112,7 @@ async fn endpoint_that_fails_or_answers_something_else_starts_no_run_and_is_show
             let message = failure(world, name).await;
             assert!(
                 !message.contains("it works") && !message.contains("no such page"),
-                "{name} tells another service's body: {message}"
+                "{name} shows the body of another service: {message}"
             );
         }
     })
@@ -118,7 +120,7 @@ async fn endpoint_that_fails_or_answers_something_else_starts_no_run_and_is_show
 }
 
 #[tokio::test]
-async fn answer_whose_parameters_do_not_fit_starts_no_run_and_says_which() {
+async fn response_with_unusable_parameters_starts_no_run_and_names_them() {
     scenario("bad_parameters", async |world| {
         let (large, many) = ("x".repeat(16 * 1024), (0..300).map(|n| (format!("p{n}"), String::new())).collect());
         let pass = json!({ "parameters": [], "unmappedParameters": "Pass" });
@@ -140,7 +142,7 @@ async fn answer_whose_parameters_do_not_fit_starts_no_run_and_says_which() {
             ("many", Reply::Needed(many), pass, "300 parameters; at most 256 are allowed"),
         ];
         assert_failing(world, &cases).await;
-        // The answer is an answer, so its mending is one, too.
+        // A later valid response starts a run.
         world.endpoint.says("missing", Reply::model("m1"));
         world.clock.advance(Duration::from_secs(5));
         let run = world.run("missing", 1).await;
@@ -209,7 +211,7 @@ async fn redirect_is_not_followed() {
                 "{message}"
             );
         }
-        assert_eq!(world.endpoint.asked("elsewhere"), 0);
+        assert_eq!(world.endpoint.polls("elsewhere"), 0);
     })
     .await;
 }
@@ -224,22 +226,22 @@ async fn failing_endpoint_is_shown_after_three_failures_in_a_row_and_its_recover
         world.until("a", InSync, True, "UpToDate").await;
         let version = async || world.model_syncs().get("a").await.unwrap().metadata.resource_version;
         let good = version().await;
-        // An answer is decided on before the next question is asked.
+        // The operator decides on a response before it polls again.
         for _ in 0..3 {
-            poll_target(world, "a", raw(500, "")).await;
-            poll_target(world, "a", raw(500, "")).await;
-            poll_target(world, "a", Reply::NotNeeded).await;
-            assert_eq!(version().await, good, "after two failures, what the last answer said stands");
+            poll_once(world, "a", raw(500, "")).await;
+            poll_once(world, "a", raw(500, "")).await;
+            poll_once(world, "a", Reply::NotNeeded).await;
+            assert_eq!(version().await, good, "after two failures, the last response is still in force");
         }
-        let asked = world.endpoint.asked("a");
+        let before = world.endpoint.polls("a");
         for _ in 0..3 {
-            poll_target(world, "a", raw(500, "")).await;
+            poll_once(world, "a", raw(500, "")).await;
         }
         assert!(failure(world, "a").await.contains("status 500"));
-        poll_target(world, "a", Reply::NotNeeded).await;
+        poll_once(world, "a", Reply::NotNeeded).await;
         let status = world.until("a", InSync, True, "UpToDate").await;
         assert_eq!(find(&status.conditions, Ready).unwrap().status, True);
-        assert_eq!(world.endpoint.asked("a"), asked + 4, "three failures, and one good answer is enough");
+        assert_eq!(world.endpoint.polls("a"), before + 4, "three failures, and one good response is enough");
     })
     .await;
 }
@@ -247,12 +249,12 @@ async fn failing_endpoint_is_shown_after_three_failures_in_a_row_and_its_recover
 #[tokio::test]
 async fn first_failure_of_a_changed_spec_is_shown_at_once() {
     scenario("changed_and_failing", async |world| {
-        world.model_sync_that_hears("a", Reply::NotNeeded).await;
+        world.model_sync_with_reply("a", Reply::NotNeeded).await;
         world.until("a", InSync, True, "UpToDate").await;
         world.endpoint.says("new", raw(503, ""));
         world.patch_spec("a", json!({ "needsSyncUrl": world.endpoint.url("new"), "interval": "1h" })).await;
         assert!(failure(world, "a").await.contains("status 503"));
-        assert_eq!(world.endpoint.asked("new"), 1);
+        assert_eq!(world.endpoint.polls("new"), 1);
         assert_eq!(world.status("a").await.observed_generation, 2);
     })
     .await;
@@ -261,7 +263,7 @@ async fn first_failure_of_a_changed_spec_is_shown_at_once() {
 #[tokio::test]
 async fn endpoint_that_fails_differently_each_time_is_written_once() {
     scenario("flapping", async |world| {
-        world.model_sync_that_hears("a", raw(500, "")).await;
+        world.model_sync_with_reply("a", raw(500, "")).await;
         let first = failure(world, "a").await;
         let version = world.model_syncs().get("a").await.unwrap().metadata.resource_version;
         for reply in [
@@ -281,21 +283,21 @@ async fn endpoint_that_fails_differently_each_time_is_written_once() {
 }
 
 #[tokio::test]
-async fn endpoint_that_never_answers_times_out_and_delays_no_other_object() {
+async fn endpoint_that_never_responds_times_out_and_delays_no_other_object() {
     scenario("silence", async |world| {
-        // More than one host may have in flight, so that the last ones even wait for their turn.
+        // More polls than one host may have in flight, so that the last ones wait in the queue.
         let silent: Vec<_> = (0..40).map(|n| format!("silent-{n}")).collect();
         for name in &silent {
             world.endpoint.says(name, Reply::Silence);
             let mut spec = world.spec(name);
-            // Only the first one has the usual timeout, so that the others wait for as long as this scenario looks.
+            // Only the first one has the usual timeout; the others wait for longer than this scenario takes.
             if *name != silent[0] {
                 spec["request"] = json!({ "timeout": "1m" });
             }
             world.apply(name, spec).await;
         }
-        let asked = || silent.iter().filter(|name| world.endpoint.asked(name) > 0).count();
-        world.wait("the silent endpoint has its hands full", async || (asked() >= 32).then_some(())).await;
+        let polled = || silent.iter().filter(|name| world.endpoint.polls(name) > 0).count();
+        world.wait("the silent endpoint has its share in flight", async || (polled() >= 32).then_some(())).await;
         let other = Endpoint::start().await;
         other.says("b", Reply::model("m1"));
         let mut spec = world.spec("b");
@@ -303,14 +305,14 @@ async fn endpoint_that_never_answers_times_out_and_delays_no_other_object() {
         world.apply("b", spec).await;
         world.run("b", 1).await;
         let waiting = silent.last().unwrap();
-        let status = world.until(waiting, InSync, Unknown, "AwaitingFirstAnswer").await;
+        let status = world.until(waiting, InSync, Unknown, "AwaitingFirstResponse").await;
         assert_eq!(
             find(&status.conditions, Ready).unwrap().status,
             Unknown,
             "the other object overtook the silent ones"
         );
         let message = failure(world, &silent[0]).await;
-        assert!(message.contains("no answer began within 10s"), "{message}");
+        assert!(message.contains("no response began within 10s"), "{message}");
     })
     .await;
 }
@@ -318,20 +320,20 @@ async fn endpoint_that_never_answers_times_out_and_delays_no_other_object() {
 #[tokio::test]
 async fn endpoint_that_streams_for_ever_is_cut_by_size_or_by_time_and_delays_no_other_object() {
     scenario("endless", async |world| {
-        // A minute is longer than this scenario takes, so the other object cannot have waited for the end of that.
+        // A minute is longer than this scenario takes, so the other object cannot have waited for that timeout.
         for (name, timeout) in [("dripping", "1m"), ("cut", "1s")] {
             world.endpoint.says(name, Reply::Endless(1, Duration::from_millis(100)));
             let mut spec = world.spec(name);
             spec["request"] = json!({ "timeout": timeout });
             world.apply(name, spec).await;
         }
-        world.wait("a question", async || (world.endpoint.asked("dripping") > 0).then_some(())).await;
+        world.wait("a poll", async || (world.endpoint.polls("dripping") > 0).then_some(())).await;
         world.endpoint.says("b", Reply::model("m1"));
         world.apply("b", world.spec("b")).await;
         world.run("b", 1).await;
-        world.until("dripping", InSync, Unknown, "AwaitingFirstAnswer").await;
+        world.until("dripping", InSync, Unknown, "AwaitingFirstResponse").await;
         let message = failure(world, "cut").await;
-        assert!(message.contains("the answer was not complete within 1s"), "{message}");
+        assert!(message.contains("the response was not complete within 1s"), "{message}");
         let pouring = Reply::Endless(1000, Duration::ZERO);
         assert_failing(world, &[("pouring", pouring, Value::Null, "65536 bytes")]).await;
     })
@@ -339,7 +341,7 @@ async fn endpoint_that_streams_for_ever_is_cut_by_size_or_by_time_and_delays_no_
 }
 
 #[tokio::test]
-async fn endpoint_that_nobody_listens_on_is_failing() {
+async fn endpoint_without_a_listener_is_failing() {
     scenario("unreachable", async |world| {
         let mut spec = world.spec("a");
         spec["needsSyncUrl"] = json!("http://127.0.0.1:1/");
@@ -355,18 +357,18 @@ async fn operators_own_network_is_refused_unless_opened_by_a_flag() {
         world.stop_operator().await;
         world.refuse_loopback();
         world.start_operator().await;
-        world.model_sync_that_hears("a", Reply::model("m1")).await;
+        world.model_sync_with_reply("a", Reply::model("m1")).await;
         let message = failure(world, "a").await;
         assert!(message.contains("127.0.0.1") && message.contains("--allow-address"), "{message}");
-        assert_eq!(world.endpoint.asked("a"), 0, "it was never dialled");
+        assert_eq!(world.endpoint.polls("a"), 0, "the operator opened no connection");
     })
     .await;
 }
 
 #[tokio::test]
-async fn failing_endpoint_leaves_a_run_that_is_on_its_way_alone() {
+async fn failing_endpoint_leaves_an_active_run_alone() {
     scenario("failing_mid_run", async |world| {
-        world.model_sync_that_hears("a", Reply::model("m1")).await;
+        world.model_sync_with_reply("a", Reply::model("m1")).await;
         let run = world.run("a", 1).await;
         world.endpoint.says("a", raw(500, ""));
         world.trigger("a", "now").await;
@@ -385,7 +387,7 @@ async fn failing_endpoint_leaves_a_run_that_is_on_its_way_alone() {
         assert_eq!(
             (runs.len(), runs[0].metadata.uid == run.metadata.uid),
             (1, true),
-            "it ended, was recorded, and stays"
+            "the run ended, was recorded, and still exists"
         );
         assert_eq!(runs[0].metadata.labels.as_ref().unwrap()[keys::ATTEMPT], "1");
     })

@@ -1,4 +1,4 @@
-//! From a wish to a run and back to rest.
+//! From a needed sync to a run, and back to in sync.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ use serde_json::json;
 use crate::harness::{Reply, scenario, tekton, world::parameter};
 
 #[tokio::test]
-async fn first_sync_starts_one_run_with_the_answers_parameters_and_comes_to_rest() {
+async fn first_sync_starts_one_run_with_the_parameters_of_the_response_and_ends_in_sync() {
     scenario("first_sync", async |world| {
-        world.model_sync_that_hears("a", Reply::model("m2")).await;
+        world.model_sync_with_reply("a", Reply::model("m2")).await;
         let run = world.run("a", 1).await;
-        assert_eq!(parameter(&run, "automl-model").as_deref(), Some("m2"), "the answer overwrites the template");
+        assert_eq!(parameter(&run, "automl-model").as_deref(), Some("m2"), "the response overwrites the template");
         assert_eq!(parameter(&run, "branchName").as_deref(), Some("auto-update"), "the rest of the template stays");
         let status = world.until("a", InSync, False, "RunActive").await;
         assert_eq!((status.attempt, status.active[0].name.as_str()), (1, run.name_any().as_str()));
@@ -46,7 +46,7 @@ async fn first_sync_starts_one_run_with_the_answers_parameters_and_comes_to_rest
 #[tokio::test]
 async fn no_demand_starts_nothing_and_is_in_sync() {
     scenario("no_demand", async |world| {
-        world.model_sync_that_hears("a", Reply::NotNeeded).await;
+        world.model_sync_with_reply("a", Reply::NotNeeded).await;
         let status = world.until("a", InSync, True, "UpToDate").await;
         assert_eq!(status.conditions.iter().find(|c| c.type_ == Ready).unwrap().status, True);
         assert!(!status.conditions.iter().any(|c| c.type_ == Reconciling));
@@ -59,7 +59,7 @@ async fn no_demand_starts_nothing_and_is_in_sync() {
 #[tokio::test]
 async fn demand_repeated_while_a_run_is_active_starts_no_second_run() {
     scenario("repeated_demand", async |world| {
-        world.model_sync_that_hears("a", Reply::model("m1")).await;
+        world.model_sync_with_reply("a", Reply::model("m1")).await;
         let run = world.run("a", 1).await;
         world.set_run_status(&run, tekton::started("2026-01-01T00:00:00Z")).await;
         world.endpoint.says("a", Reply::model("m2"));
@@ -70,7 +70,7 @@ async fn demand_repeated_while_a_run_is_active_starts_no_second_run() {
         world.until("a", InSync, False, "RunActive").await;
         world.end_run(&run, "Succeeded").await;
         let second = world.run("a", 2).await;
-        assert_eq!(parameter(&second, "automl-model").as_deref(), Some("m2"), "asked again after the end");
+        assert_eq!(parameter(&second, "automl-model").as_deref(), Some("m2"), "polled again after the end");
         assert_eq!(world.runs("a").await.len(), 2);
     })
     .await;
@@ -79,7 +79,7 @@ async fn demand_repeated_while_a_run_is_active_starts_no_second_run() {
 #[tokio::test]
 async fn failed_run_backs_off_and_doubles() {
     scenario("failing", async |world| {
-        world.model_sync_that_hears("a", Reply::model("m1")).await;
+        world.model_sync_with_reply("a", Reply::model("m1")).await;
         for (attempt, minutes) in [(1, 1), (2, 2), (3, 4)] {
             let run = world.run("a", attempt).await;
             world.end_run(&run, "Failed").await;
@@ -106,9 +106,9 @@ async fn failed_run_backs_off_and_doubles() {
 }
 
 #[tokio::test]
-async fn same_answer_after_success_waits_before_it_runs_again() {
+async fn same_response_after_success_waits_before_the_next_run() {
     scenario("settling", async |world| {
-        world.model_sync_that_hears("a", Reply::model("m1")).await;
+        world.model_sync_with_reply("a", Reply::model("m1")).await;
         world.end_run(&world.run("a", 1).await, "Succeeded").await;
         world.until_recorded("a", 1).await;
         let status = world.until("a", InSync, False, "AwaitingEffect").await;
@@ -135,7 +135,7 @@ async fn same_answer_after_success_waits_before_it_runs_again() {
 #[tokio::test]
 async fn spec_edited_mid_run_leaves_the_run_alone_and_counts_for_the_next() {
     scenario("edit_mid_run", async |world| {
-        world.model_sync_that_hears("a", Reply::model("m1")).await;
+        world.model_sync_with_reply("a", Reply::model("m1")).await;
         let run = world.run("a", 1).await;
         world
             .patch_spec("a", json!({ "pipelineRunTemplate": { "spec": { "pipelineRef": { "name": "other" } } } }))
@@ -148,7 +148,7 @@ async fn spec_edited_mid_run_leaves_the_run_alone_and_counts_for_the_next() {
             (run.resource_version(), Some("update-model-pr"))
         );
         world.end_run(&run, "Succeeded").await;
-        // The template belongs to the target: what succeeded was another one.
+        // The template is part of the target, so the success was on another target.
         let second = world.run("a", 2).await;
         assert_eq!(second.data["spec"]["pipelineRef"]["name"], "other");
         assert_eq!(second.annotations()[keys::GENERATION], "2");
@@ -159,7 +159,7 @@ async fn spec_edited_mid_run_leaves_the_run_alone_and_counts_for_the_next() {
 #[tokio::test]
 async fn recreated_object_of_the_same_name_waits_for_its_predecessors_run() {
     scenario("recreated", async |world| {
-        world.model_sync_that_hears("a", Reply::model("m1")).await;
+        world.model_sync_with_reply("a", Reply::model("m1")).await;
         let first = world.run("a", 1).await;
         // Orphaned, so that the run outlives its object.
         world
@@ -195,7 +195,7 @@ async fn recreated_object_of_the_same_name_waits_for_its_predecessors_run() {
 #[tokio::test]
 async fn restart_mid_run_adopts_the_run_and_writes_nothing() {
     scenario("restart", async |world| {
-        world.model_sync_that_hears("a", Reply::model("m1")).await;
+        world.model_sync_with_reply("a", Reply::model("m1")).await;
         let run = world.run("a", 1).await;
         world.until("a", InSync, False, "RunActive").await;
         let version = world.model_syncs().get("a").await.unwrap().resource_version();
@@ -214,21 +214,17 @@ async fn restart_mid_run_adopts_the_run_and_writes_nothing() {
 #[tokio::test]
 async fn suspended_object_starts_nothing_while_its_run_goes_on() {
     scenario("suspended", async |world| {
-        world.model_sync_that_hears("a", Reply::model("m1")).await;
+        world.model_sync_with_reply("a", Reply::model("m1")).await;
         let run = world.run("a", 1).await;
         world.patch_spec("a", json!({ "suspend": true })).await;
         world.until("a", Ready, True, "Suspended").await;
         world.end_run(&run, "Succeeded").await;
         world.until("a", InSync, Unknown, "Suspended").await;
-        let (asked, passes) = (world.endpoint.asked("a"), world.passes().await);
+        let (polls, reconciles) = (world.endpoint.polls("a"), world.reconciles().await);
         world.clock.advance(Duration::from_hours(1));
         world.trigger("a", "now").await;
-        world.wait("a pass", async || (world.passes().await > passes).then_some(())).await;
-        assert_eq!(
-            (world.endpoint.asked("a"), world.runs("a").await.len()),
-            (asked, 1),
-            "nothing is asked while suspended"
-        );
+        world.wait("a reconcile", async || (world.reconciles().await > reconciles).then_some(())).await;
+        assert_eq!((world.endpoint.polls("a"), world.runs("a").await.len()), (polls, 1), "no poll while suspended");
         world.endpoint.says("a", Reply::model("m2"));
         world.patch_spec("a", json!({ "suspend": false })).await;
         world.run("a", 2).await;
@@ -248,7 +244,7 @@ async fn trigger_forgets_backoff_and_is_echoed() {
         assert_eq!(world.status("a").await.last_handled_trigger.as_deref(), Some("by hand"));
         world.end_run(&world.run("a", 2).await, "Failed").await;
         let status = world.until("a", InSync, False, "BackingOff").await;
-        assert_eq!(status.target.unwrap().failures, 1, "the count began anew");
+        assert_eq!(status.target.unwrap().failures, 1, "the count starts again");
         world.settle("a").await;
         assert_eq!(world.runs("a").await.len(), 2, "a handled trigger does not count again");
     })
@@ -293,7 +289,7 @@ async fn names_of_63_and_253_characters_work() {
     .await;
 }
 
-/// Every object that a scenario applied is read with the types of this crate.
+/// The CRD's default is `observedGeneration: -1`, so a status that the operator has not written matches no generation.
 #[tokio::test]
 async fn status_of_a_fresh_object_is_not_mistaken_for_ready() {
     scenario("fresh", async |world| {

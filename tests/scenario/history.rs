@@ -1,4 +1,4 @@
-//! How many finished runs are kept, and which.
+//! Retention of finished runs: how many the operator keeps, and which.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,13 +26,13 @@ use crate::harness::{
     world::{attempt_of, scenario_with},
 };
 
-/// A world whose operator does not run yet, so that a past can be laid down.
+/// Runs a scenario whose operator has not started yet, so that the test can create the runs of earlier attempts.
 async fn with_a_past(name: &str, body: impl AsyncFnOnce(&mut World)) {
     let cluster = Cluster::complete().await;
     scenario_with(name, WorldOptions { cluster, operator: false, min_run_age: Duration::ZERO }, body).await;
 }
 
-/// A run of earlier days: its attempt, Tekton's reason if it has ended, and when it started if it says so.
+/// An earlier run: its attempt, Tekton's reason if it has ended, and its start time if it states one.
 #[derive(Clone)]
 struct Past {
     attempt: i64,
@@ -48,7 +48,8 @@ fn past(attempt: i64, reason: &'static str) -> Past {
     }
 }
 
-/// Applies an object that needs nothing, with these limits (succeeded, failed), after this many attempts.
+/// Applies an object that needs no sync, with these limits (succeeded, failed) and this attempt in status. Returns its
+/// uid.
 async fn object(world: &World, name: &str, limits: (Option<u32>, Option<u32>), attempts: i64) -> String {
     world.endpoint.says(name, Reply::NotNeeded);
     let mut spec = world.spec(name);
@@ -63,8 +64,8 @@ async fn object(world: &World, name: &str, limits: (Option<u32>, Option<u32>), a
     world.model_syncs().patch_status(name, &PatchParams::default(), &status).await.unwrap().uid().unwrap()
 }
 
-/// Lays down a run as the operator makes them, `change`d.
-async fn lay_down(world: &World, name: &str, uid: &str, past: &Past, change: Value) -> DynamicObject {
+/// Creates a run as the operator does, with the members of `change` in its metadata.
+async fn seed_run(world: &World, name: &str, uid: &str, past: &Past, change: Value) -> DynamicObject {
     let mut run = json!({
         "apiVersion": "tekton.dev/v1",
         "kind": "PipelineRun",
@@ -103,24 +104,24 @@ fn owner(name: &str, uid: &str) -> Value {
     json!({ "apiVersion": keys::API_VERSION, "kind": "ModelSync", "name": name, "uid": uid, "controller": true })
 }
 
-async fn lay_down_all(world: &World, name: &str, uid: &str, runs: &[Past]) {
+async fn seed_runs(world: &World, name: &str, uid: &str, runs: &[Past]) {
     for past in runs {
-        lay_down(world, name, uid, past, Value::Null).await;
+        seed_run(world, name, uid, past, Value::Null).await;
     }
 }
 
-/// Attempts of the object's runs.
+/// The attempts of the object's runs.
 async fn attempts(world: &World, name: &str) -> Vec<i64> {
     world.runs(name).await.iter().map(attempt_of).collect()
 }
 
-/// Waits until exactly these attempts have a run, and until that stays so.
+/// Waits until exactly these attempts have a run, and asserts that none of them goes later.
 async fn until_only(world: &World, name: &str, expected: &[i64]) {
     world
         .wait(&format!("only {expected:?} are left of {name}"), async || {
             let left = attempts(world, name).await;
             let lost: Vec<_> = expected.iter().filter(|attempt| !left.contains(attempt)).collect();
-            assert!(lost.is_empty(), "{name}: the runs of {lost:?} were to stay, left are {left:?}");
+            assert!(lost.is_empty(), "{name}: the runs of {lost:?} must stay, left are {left:?}");
             (left.len() == expected.len()).then_some(())
         })
         .await;
@@ -135,10 +136,10 @@ async fn equal_and_missing_start_times_keep_exactly_the_newest_by_start_then_att
         let uid = object(world, "a", (Some(limit), None), number).await;
         let mut order = BTreeMap::new();
         for n in 0..number {
-            // Laid down in another order than that of the attempts; three start times in all, and four runs without one.
+            // Created in another order than that of the attempts; three start times in all, and four runs without one.
             let attempt = n * 37 % number + 1;
             let start = (attempt % 15 != 0).then(|| format!("2026-01-01T00:00:{:02}Z", attempt % 3));
-            let run = lay_down(
+            let run = seed_run(
                 world,
                 "a",
                 &uid,
@@ -146,7 +147,7 @@ async fn equal_and_missing_start_times_keep_exactly_the_newest_by_start_then_att
                 Value::Null,
             )
             .await;
-            // A run that does not say when it started started when it was made.
+            // A run without a start time counts from its creation.
             let started = start.unwrap_or_else(|| run.creation_timestamp().unwrap().0.to_string());
             order.insert((started, attempt), attempt);
         }
@@ -201,7 +202,7 @@ async fn unset_limits_keep_a_hundred_of_each_kind() {
     with_a_past("unset", async |world| {
         let uid = object(world, "a", (None, None), 206).await;
         let runs: Vec<_> = (1..=206).map(|n| past(n, if n % 2 == 0 { "Succeeded" } else { "Failed" })).collect();
-        lay_down_all(world, "a", &uid, &runs).await;
+        seed_runs(world, "a", &uid, &runs).await;
         world.start_operator().await;
         until_only(world, "a", &(7..=206).collect::<Vec<_>>()).await;
     })
@@ -223,7 +224,7 @@ async fn successes_and_all_other_ends_are_counted_apart() {
             "CouldntGetPipeline",
         ];
         let runs: Vec<_> = (1..).zip(reasons.into_iter().chain(reasons)).map(|(n, reason)| past(n, reason)).collect();
-        lay_down_all(world, "a", &uid, &runs).await;
+        seed_runs(world, "a", &uid, &runs).await;
         world.start_operator().await;
         until_only(world, "a", &[12, 13, 14, 15, 16]).await;
     })
@@ -235,7 +236,7 @@ async fn limit_lowered_later_takes_effect_then() {
     with_a_past("lowered", async |world| {
         let uid = object(world, "a", (Some(6), None), 6).await;
         let runs: Vec<_> = (1..=6).map(|n| past(n, "Succeeded")).collect();
-        lay_down_all(world, "a", &uid, &runs).await;
+        seed_runs(world, "a", &uid, &runs).await;
         world.start_operator().await;
         world.until("a", InSync, True, "UpToDate").await;
         until_only(world, "a", &[1, 2, 3, 4, 5, 6]).await;
@@ -255,7 +256,7 @@ async fn run_that_is_being_deleted_is_neither_counted_nor_deleted_again() {
         let mut versions = Vec::new();
         for attempt in 1..=6 {
             let change = if attempt > 3 { held.clone() } else { Value::Null };
-            let run = lay_down(world, "a", &uid, &past(attempt, "Succeeded"), change).await;
+            let run = seed_run(world, "a", &uid, &past(attempt, "Succeeded"), change).await;
             if attempt > 3 {
                 world.pipeline_runs().delete(&run.name_any(), &DeleteParams::default()).await.unwrap();
                 versions.push((
@@ -282,19 +283,19 @@ async fn run_that_is_being_deleted_is_neither_counted_nor_deleted_again() {
 }
 
 #[tokio::test]
-async fn runs_of_others_stay_whatever_their_labels_say() {
+async fn runs_of_others_are_kept_with_any_labels() {
     with_a_past("others", async |world| {
         let ours = object(world, "a", (Some(0), Some(0)), 3).await;
         let theirs = object(world, "b", (None, None), 3).await;
-        lay_down_all(world, "a", &ours, &[past(1, "Succeeded"), past(2, "Failed")]).await;
-        lay_down_all(world, "b", &theirs, &[past(1, "Succeeded"), past(2, "Failed")]).await;
-        // Labelled as ours, and controlled by the other object.
+        seed_runs(world, "a", &ours, &[past(1, "Succeeded"), past(2, "Failed")]).await;
+        seed_runs(world, "b", &theirs, &[past(1, "Succeeded"), past(2, "Failed")]).await;
+        // It has our labels, but the other object controls it.
         let controlled =
-            lay_down(world, "a", &ours, &past(3, "Succeeded"), json!({ "ownerReferences": [owner("b", &theirs)] }))
+            seed_run(world, "a", &ours, &past(3, "Succeeded"), json!({ "ownerReferences": [owner("b", &theirs)] }))
                 .await;
-        // A run that nobody labelled.
+        // A run without labels.
         let plain = json!({ "labels": null, "annotations": null, "ownerReferences": null, "name": "by-hand" });
-        lay_down(world, "a", &ours, &past(1, "Succeeded"), plain).await;
+        seed_run(world, "a", &ours, &past(1, "Succeeded"), plain).await;
         world.start_operator().await;
         until_only(world, "a", &[3]).await;
         assert_eq!(world.runs("a").await[0].uid(), controlled.uid());
@@ -305,13 +306,13 @@ async fn runs_of_others_stay_whatever_their_labels_say() {
 }
 
 #[tokio::test]
-async fn active_run_and_run_whose_end_is_not_recorded_stay() {
+async fn active_run_and_run_whose_end_is_not_recorded_are_kept() {
     with_a_past("not_recorded", async |world| {
         let uid = object(world, "a", (Some(0), Some(0)), 3).await;
-        lay_down_all(world, "a", &uid, &[past(1, "Succeeded"), past(2, "Failed")]).await;
-        let active = lay_down(world, "a", &uid, &Past { attempt: 3, reason: None, start: None }, Value::Null).await;
-        // As after a restore of an older object: its status knows nothing of this attempt.
-        lay_down(world, "a", &uid, &past(4, "Succeeded"), Value::Null).await;
+        seed_runs(world, "a", &uid, &[past(1, "Succeeded"), past(2, "Failed")]).await;
+        let active = seed_run(world, "a", &uid, &Past { attempt: 3, reason: None, start: None }, Value::Null).await;
+        // As after a restore of an older object: its status does not have this attempt.
+        seed_run(world, "a", &uid, &past(4, "Succeeded"), Value::Null).await;
         world.start_operator().await;
         world.until("a", InSync, False, "RunActive").await;
         world.wait("the recorded runs are gone", async || (attempts(world, "a").await == [3, 4]).then_some(())).await;
@@ -328,7 +329,7 @@ async fn active_run_and_run_whose_end_is_not_recorded_stay() {
 }
 
 #[tokio::test]
-async fn run_stays_for_the_minimum_age_after_its_end_was_recorded() {
+async fn run_is_kept_for_the_minimum_age_after_its_end_was_recorded() {
     let cluster = Cluster::complete().await;
     let options = WorldOptions { cluster, operator: true, min_run_age: Duration::from_mins(100) };
     scenario_with("min_age", options, async |world| {
@@ -337,14 +338,14 @@ async fn run_stays_for_the_minimum_age_after_its_end_was_recorded() {
         spec["successfulPipelineRunsHistoryLimit"] = json!(0);
         world.apply("a", spec).await;
         let run = world.run("a", 1).await;
-        // Its own words about its age do not count.
+        // The times in its status do not count for its age.
         let status = tekton::ended("Succeeded", Some("2020-01-01T00:00:00Z"), "2020-01-01T00:01:00Z");
         world.endpoint.says("a", Reply::NotNeeded);
         world.set_run_status(&run, status).await;
         world.until_recorded("a", 1).await;
         world.clock.advance(Duration::from_mins(90));
         until_only(world, "a", &[1]).await;
-        // A new process has not seen the end recorded yet, so it counts anew.
+        // A new process does not know when the end was recorded, so the minimum age starts again.
         world.stop_operator().await;
         world.start_operator().await;
         world.wait("ready", async || (world.page("/readyz").await == "ok\n").then_some(())).await;

@@ -1,4 +1,4 @@
-//! Runs that disappear, cannot be created, or belong to somebody else.
+//! Runs that disappear, cannot be created, or belong to another owner.
 
 use std::time::Duration;
 
@@ -22,17 +22,17 @@ use crate::harness::{
     scenario,
 };
 
-/// What passes before an attempt that nobody sees counts as gone: the creation window and the API server's timeout.
+/// The time until an attempt without a visible run counts as gone: the creation window and the API server's timeout.
 const UNTIL_CERTAIN: Duration = Duration::from_secs(30 + 60 + 1);
 
 #[tokio::test]
 async fn active_run_deleted_by_hand_is_recorded_as_gone_and_replaced() {
     scenario("deleted_mid_run", async |world| {
-        world.model_sync_that_hears("a", Reply::model("m1")).await;
+        world.model_sync_with_reply("a", Reply::model("m1")).await;
         let run = world.run("a", 1).await;
         world.pipeline_runs().delete(&run.name_any(), &DeleteParams::default()).await.unwrap();
         world.until("a", InSync, Unknown, "RunUnconfirmed").await;
-        assert_eq!(world.runs("a").await.len(), 0, "a request may still be on its way: nothing is started yet");
+        assert_eq!(world.runs("a").await.len(), 0, "a create may still be in flight: nothing is started yet");
         world.clock.advance(UNTIL_CERTAIN);
         let second = world.run("a", 2).await;
         let last = world.status("a").await.last_run.unwrap();
@@ -45,7 +45,7 @@ async fn active_run_deleted_by_hand_is_recorded_as_gone_and_replaced() {
 #[tokio::test]
 async fn run_being_deleted_is_active_until_it_disappears() {
     scenario("finalizer", async |world| {
-        world.model_sync_that_hears("a", Reply::model("m1")).await;
+        world.model_sync_with_reply("a", Reply::model("m1")).await;
         let run = world.run("a", 1).await;
         let finalizers = |names: Value| Patch::Merge(json!({ "metadata": { "finalizers": names } }));
         let (runs, name) = (world.pipeline_runs(), run.name_any());
@@ -64,7 +64,7 @@ async fn run_being_deleted_is_active_until_it_disappears() {
 #[tokio::test]
 async fn finished_run_deleted_by_hand_changes_nothing() {
     scenario("deleted_after", async |world| {
-        world.model_sync_that_hears("a", Reply::model("m1")).await;
+        world.model_sync_with_reply("a", Reply::model("m1")).await;
         let run = world.run("a", 1).await;
         world.endpoint.says("a", Reply::NotNeeded);
         world.end_run(&run, "Succeeded").await;
@@ -77,20 +77,20 @@ async fn finished_run_deleted_by_hand_changes_nothing() {
     .await;
 }
 
-/// The crash window between the reservation and the create, and the one between the create and its reply: both leave a
-/// reservation of a process that is gone.
+/// The crash windows between the reservation and the create, and between the create and its reply: both leave the
+/// reservation of a dead process.
 #[tokio::test]
-async fn reservation_of_a_dead_process_is_given_up_only_when_its_run_cannot_come_any_more() {
+async fn reservation_of_a_dead_process_ends_only_when_its_run_cannot_be_created_any_more() {
     scenario("dead_process", async |world| {
         world.stop_operator().await;
-        world.model_sync_that_hears("a", Reply::model("m1")).await;
+        world.model_sync_with_reply("a", Reply::model("m1")).await;
         let name = reserve_by_hand(world, "a", "a-dead-process-0").await;
         world.start_operator().await;
         world.until("a", InSync, Unknown, "RunUnconfirmed").await;
         world.clock.advance(Duration::from_mins(1));
-        let passes = world.passes().await;
+        let before = world.reconciles().await;
         world.trigger("a", "now").await;
-        world.wait("a pass", async || (world.passes().await > passes).then_some(())).await;
+        world.wait("a reconcile", async || (world.reconciles().await > before).then_some(())).await;
         assert!(world.runs("a").await.is_empty(), "not even a trigger shortens the wait");
         world.clock.advance(UNTIL_CERTAIN);
         world.run("a", 2).await;
@@ -103,11 +103,11 @@ async fn reservation_of_a_dead_process_is_given_up_only_when_its_run_cannot_come
 #[tokio::test]
 async fn run_that_a_dead_process_created_is_adopted() {
     scenario("adopted", async |world| {
-        world.model_sync_that_hears("a", Reply::model("m1")).await;
+        world.model_sync_with_reply("a", Reply::model("m1")).await;
         let run = world.run("a", 1).await;
         world.until("a", InSync, False, "RunActive").await;
         world.stop_operator().await;
-        // As if the process had died before it saw the reply.
+        // As if the process had died before it received the reply.
         let patch = json!({ "status": { "reservation": { "nonce": "a-dead-process-0" } } });
         world.model_syncs().patch_status("a", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
         world.start_operator().await;
@@ -123,7 +123,7 @@ async fn run_that_a_dead_process_created_is_adopted() {
 async fn foreign_run_under_our_name_stalls_and_is_left_alone() {
     scenario("foreign", async |world| {
         world.stop_operator().await;
-        world.model_sync_that_hears("a", Reply::model("m1")).await;
+        world.model_sync_with_reply("a", Reply::model("m1")).await;
         let name = run_name("a", &world.model_syncs().get("a").await.unwrap().uid().unwrap(), 1);
         let foreign: DynamicObject = serde_json::from_value(json!({
             "apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "metadata": { "name": name }, "spec": { "pipelineRef": { "name": "theirs" } },
@@ -138,7 +138,7 @@ async fn foreign_run_under_our_name_stalls_and_is_left_alone() {
         assert_eq!((left.uid(), left.resource_version()), (foreign.uid(), foreign.resource_version()));
         world.pipeline_runs().delete(&name, &DeleteParams::default()).await.unwrap();
         world.trigger("a", "try again").await;
-        assert_eq!(world.run("a", 1).await.name_any(), name, "no attempt was spent");
+        assert_eq!(world.run("a", 1).await.name_any(), name, "no attempt was lost");
     })
     .await;
 }
@@ -152,13 +152,13 @@ async fn refused_run_stalls_until_the_spec_changes() {
         world.apply("a", spec).await;
         let status = world.until("a", Stalled, True, "RunRefused").await;
         let message = &status.conditions.iter().find(|condition| condition.type_ == Ready).unwrap().message;
-        assert!(message.contains("pipelineReef"), "the API server's words name the field: {message}");
+        assert!(message.contains("pipelineReef"), "the API server's message names the field: {message}");
         world.clock.advance(Duration::from_mins(30));
         world.patch_spec("a", json!({ "pipelineRunTemplate": { "spec": { "pipelineReef": null } } })).await;
         world.run("a", 1).await;
         let status = world.until("a", InSync, False, "RunActive").await;
         assert!(!status.conditions.iter().any(|condition| condition.type_ == Stalled));
-        assert_eq!(status.attempt, 1, "no attempt was spent");
+        assert_eq!(status.attempt, 1, "no attempt was lost");
     })
     .await;
 }
@@ -173,7 +173,7 @@ async fn quota_hinders_without_spending_attempts_and_is_noticed_when_it_lifts() 
         .unwrap();
         quotas.create(&PostParams::default(), &quota).await.unwrap();
         world.wait("the quota is counted", async || quotas.get("q").await.unwrap().data["status"]["hard"].is_object().then_some(())).await;
-        world.model_sync_that_hears("a", Reply::model("m1")).await;
+        world.model_sync_with_reply("a", Reply::model("m1")).await;
         world.until("a", Ready, False, "QuotaExceeded").await;
         world.clock.advance(Duration::from_secs(61));
         world.until_status("a", "a second refusal", |status| status.reservation.as_ref().is_some_and(|open| open.create_failures > 0)).await;
@@ -219,7 +219,7 @@ async fn policy_that_forbids_runs_hinders_and_is_noticed_when_it_lifts() {
         .unwrap();
         let dry = PostParams { dry_run: true, ..PostParams::default() };
         world.wait("the policy is enforced", async || world.pipeline_runs().create(&dry, &probe).await.is_err().then_some(())).await;
-        world.model_sync_that_hears("a", Reply::model("m1")).await;
+        world.model_sync_with_reply("a", Reply::model("m1")).await;
         let status = world.until("a", Ready, False, "Forbidden").await;
         assert!(status.conditions[0].message.contains("no runs on Sundays"), "{status:?}");
         bindings.delete(&name, &DeleteParams::default()).await.unwrap();
@@ -229,12 +229,12 @@ async fn policy_that_forbids_runs_hinders_and_is_noticed_when_it_lifts() {
             world.runs("a").await.pop()
         })
         .await;
-        assert_eq!(world.until("a", InSync, False, "RunActive").await.attempt, 1, "no attempt was spent");
+        assert_eq!(world.until("a", InSync, False, "RunActive").await.attempt, 1, "no attempt was lost");
     })
     .await;
 }
 
-/// Writes the reservation of attempt 1 as another process would have; returns the name of its run.
+/// Writes the reservation of attempt 1 as another process would have written it. Returns the name of its run.
 async fn reserve_by_hand(world: &World, name: &str, nonce: &str) -> String {
     let object = world.model_syncs().get(name).await.unwrap();
     let run_name = run_name(name, &object.uid().unwrap(), 1);
@@ -269,7 +269,7 @@ async fn fence_refuses_a_create_that_comes_after_its_deadline() {
             }))
             .unwrap()
         };
-        // A policy takes effect a moment after it was stored.
+        // A policy takes effect a moment after it is stored.
         world.wait("the fence works", async || {
             let late = world.jobs().create(&PostParams { dry_run: true, ..PostParams::default() }, &job("late", "2026-01-01T00:00:00Z")).await;
             late.is_err_and(|error| error.to_string().contains(keys::FENCE)).then_some(())

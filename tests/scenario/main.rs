@@ -1,8 +1,8 @@
-//! Behaviour on a real API server: every test gets a namespace, an operator that authenticates as its own ServiceAccount,
-//! and an endpoint. The tests play Tekton and the kubelet by patching status.
+//! Behaviour on a real API server: every test gets a namespace, an operator that authenticates as its own
+//! ServiceAccount, and an endpoint. The tests play Tekton and the kubelet: they patch status.
 //!
-//! `cargo xtask test scenario` brings the cluster up and names it in the environment; without that, the cluster named
-//! `default` at level 1 is used if it is up.
+//! `cargo xtask test scenario` starts the cluster and names it in the environment. Without these variables, the tests
+//! use the running cluster that is named `default`, at level 1.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests fail by panicking")]
 
 mod harness;

@@ -1,4 +1,4 @@
-//! How an operator shows how it is, and how two copies keep apart.
+//! Metrics and health pages of an operator, and two operators that share a namespace by labels.
 
 use modelsync::api::{
     ConditionStatus::{False, True},
@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::harness::{Reply, World, cluster::api, scenario};
 use kube::api::{Patch, PatchParams};
 
-/// The value of a metric on the operator's page; `series` with its labels.
+/// The value of a metric on the operator's page; `series` includes the labels.
 async fn metric(world: &World, series: &str) -> Option<f64> {
     let page = world.page("/metrics").await;
     page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
@@ -21,7 +21,7 @@ async fn until_metric(world: &World, series: &str, wanted: impl Fn(f64) -> bool)
 }
 
 #[tokio::test]
-async fn metrics_follow_a_demand_from_question_to_run() {
+async fn metrics_follow_a_demand_from_poll_to_run() {
     scenario("metrics", async |world| {
         until_metric(world, "modelsync_leader{lease=\"\"}", |leader| leader > 0.0).await;
         assert_eq!(metric(world, "modelsync_last_answer_age_seconds").await, Some(-1.0));
@@ -36,7 +36,7 @@ async fn metrics_follow_a_demand_from_question_to_run() {
         world.clock.advance(std::time::Duration::from_secs(50));
         until_metric(world, "modelsync_runs_ended_total{outcome=\"Failed\"}", |count| (1.0..2.0).contains(&count))
             .await;
-        // The run was created, and has failed.
+        // One event each: the run was created, and it failed.
         until_metric(world, "modelsync_events_total{result=\"sent\"}", |count| (2.0..3.0).contains(&count)).await;
         until_metric(world, "modelsync_oldest_demand_age_seconds", |age| age >= 50.0).await;
         until_metric(world, "modelsync_polls_total{outcome=\"needed\"}", |count| count >= 2.0).await;
@@ -61,7 +61,7 @@ async fn two_copies_share_a_namespace_by_labels_and_hand_objects_over() {
         world.select("tier!=canary");
         world.start_operator().await;
         let canary = world.another_operator_that_selects("tier=canary").await;
-        world.model_sync_that_hears("stable", Reply::model("m1")).await;
+        world.model_sync_with_reply("stable", Reply::model("m1")).await;
         world.endpoint.says("canary", Reply::model("m1"));
         let object = json!({
             "apiVersion": keys::API_VERSION, "kind": "ModelSync",
@@ -74,7 +74,7 @@ async fn two_copies_share_a_namespace_by_labels_and_hand_objects_over() {
         let run = world.run("canary", 1).await;
         until_metric(world, "modelsync_runs_started_total{kind=\"PipelineRun\"}", |count| (1.0..2.0).contains(&count))
             .await;
-        // The object goes over to the other copy while its run is on its way.
+        // The object changes to the other operator while its run is active.
         let patch = json!({ "metadata": { "labels": { "tier": "stable" } } });
         objects.patch("canary", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
         canary.stop().await;

@@ -1,5 +1,5 @@
-//! Records of trainings on a real API server: they are written once, nobody can change them, and whatever is done to them
-//! `modelsync verify` finds. The test plays the controller of ModelTrains.
+//! Records of trainings on a real API server: they are written once and cannot be changed, and `modelsync verify` finds
+//! every manipulation. The test plays the controller of ModelTrains.
 
 use std::{process::Command, sync::Arc, time::Duration};
 
@@ -28,14 +28,14 @@ use crate::harness::{
     world::scenario_with,
 };
 
-/// Nobody but the test writes here.
+/// Runs a scenario without an operator: only the test writes.
 async fn without_operator(name: &str, body: impl AsyncFnOnce(&World)) {
     let cluster = Cluster::complete().await;
     let options = WorldOptions { cluster, operator: false, min_run_age: Duration::ZERO };
     scenario_with(name, options, async |world| body(world).await).await;
 }
 
-/// What the tests play the controller with: the operator's own account, so that its roles are what they need.
+/// Plays the controller of ModelTrains with the operator's own account, so that the tests also prove its roles.
 struct Trainer<'a> {
     world: &'a World,
     versions: Versions,
@@ -44,7 +44,7 @@ struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    /// A ModelTrain of this name, and who looks after it.
+    /// Applies a ModelTrain of this name, and plays its controller.
     async fn of(world: &'a World, name: &str) -> Self {
         let spec = json!({ "jobTemplate": { "spec": { "template": { "spec": {
             "restartPolicy": "Never", "containers": [{ "name": "train", "image": "local.test/busybox:1" }],
@@ -85,7 +85,7 @@ impl<'a> Trainer<'a> {
     /// Writes the next record and commits it.
     async fn record(&mut self, attempt: i64) -> StoredVersion {
         let spec = next_record(self.draft(attempt), self.status.head.as_ref());
-        let stored = stands(self.write(&spec).await);
+        let stored = written(self.write(&spec).await);
         self.status.head = Some(reference(&spec));
         self.commit().await;
         stored
@@ -103,13 +103,14 @@ impl<'a> Trainer<'a> {
         Api::namespaced(self.world.client.clone(), &self.world.namespace)
     }
 
-    /// What the command says of this world, with its exit status.
+    /// Exit status and output of the command for this world.
     fn verify(&self, flags: &[&str]) -> (i32, String) {
         verify(self.world, flags)
     }
 }
 
-/// The command as a person would run it, with the operator's account, which may read records.
+/// Runs the command as a person would, with the operator's account, which may read records. Returns exit status and
+/// output.
 fn verify(world: &World, flags: &[&str]) -> (i32, String) {
     let dir = repository().join("target/scenario");
     std::fs::create_dir_all(&dir).unwrap();
@@ -125,9 +126,9 @@ fn verify(world: &World, flags: &[&str]) -> (i32, String) {
     (ran.status.code().unwrap(), text(&ran.stdout) + &text(&ran.stderr))
 }
 
-fn stands(recorded: Recorded) -> StoredVersion {
+fn written(recorded: Recorded) -> StoredVersion {
     match recorded {
-        Recorded::Stands(stored) => *stored,
+        Recorded::Stored(stored) => *stored,
         other => panic!("{other:?}"),
     }
 }
@@ -158,7 +159,7 @@ async fn spec_of_a_record_cannot_be_changed_and_its_status_can() {
         assert_eq!(changed.read().unwrap(), (spec, after.clone()));
         assert!(changed.record.is_served() && changed.record.sound);
         let stale = trainer.versions.write_status(&stored.record, &after, &before).await.unwrap_err();
-        assert_eq!(stale.code(), Some(409), "a status is written to the object that was decided on");
+        assert_eq!(stale.code(), Some(409), "a status is only written to the version that was decided on");
         assert_eq!(trainer.versions.delete(&stored.record).await.unwrap_err().code(), Some(409));
         trainer.versions.delete(&changed.record).await.unwrap();
         assert!(trainer.versions.get(&world.namespace, &stored.record.name).await.unwrap().is_none());
@@ -168,12 +169,12 @@ async fn spec_of_a_record_cannot_be_changed_and_its_status_can() {
 }
 
 #[tokio::test]
-async fn record_is_written_once_and_what_else_stands_under_its_name_is_told() {
+async fn record_is_written_once_and_other_content_under_its_name_is_a_conflict() {
     without_operator("record_once", async |world| {
         let trainer = Trainer::of(world, "m").await;
         let spec = next_record(trainer.draft(1), None);
-        let first = stands(trainer.write(&spec).await);
-        let again = stands(trainer.write(&spec).await);
+        let first = written(trainer.write(&spec).await);
+        let again = written(trainer.write(&spec).await);
         assert_eq!(first.record, again.record, "a lost reply is no second record");
         let object = trainer.objects().get(&first.record.name).await.unwrap();
         assert_eq!(object.owner_references().len(), 0);
@@ -191,7 +192,7 @@ async fn record_is_written_once_and_what_else_stands_under_its_name_is_told() {
         assert!(matches!(conflict, Recorded::Conflict(Conflict::OtherRun(_))), "{conflict:?}");
 
         let owned = next_record(trainer.draft(2), Some(&reference(&spec)));
-        stands(trainer.versions.create(&world.namespace, &owned, DeletionPolicy::Delete).await);
+        written(trainer.versions.create(&world.namespace, &owned, DeletionPolicy::Delete).await);
         let owners = trainer.objects().get(&owned.run.name).await.unwrap().owner_references().to_vec();
         assert_eq!((owners.len(), &owners[0].uid, owners[0].controller), (1, &trainer.uid, Some(true)));
         assert_eq!(owners[0].block_owner_deletion, Some(false));
@@ -220,13 +221,13 @@ async fn sixteen_full_records_of_a_training_stay_small() {
             )
             .unwrap();
             let spec = next_record(draft, head.as_ref());
-            stands(trainer.write(&spec).await);
+            written(trainer.write(&spec).await);
             head = Some(reference(&spec));
         }
         let listed = trainer.objects().list(&ListParams::default()).await.unwrap();
         for version in &listed.items {
             let size = serde_json::to_string(version).unwrap().len();
-            // Most of it is what the API server notes about who wrote which member.
+            // Most of it are managed fields, in which the API server notes who wrote which member.
             assert!(size < 12 * 1024, "{size} bytes");
         }
         assert_eq!(listed.items.len(), 16);
@@ -270,7 +271,7 @@ async fn store_follows_records_by_their_train() {
 }
 
 #[tokio::test]
-async fn verify_proves_a_chain_and_finds_a_record_that_was_written_anew() {
+async fn verify_proves_a_chain_and_finds_a_record_that_was_replaced() {
     without_operator("verify", async |world| {
         let mut trainer = Trainer::of(world, "m").await;
         for attempt in 1..=5 {
@@ -279,7 +280,7 @@ async fn verify_proves_a_chain_and_finds_a_record_that_was_written_anew() {
         let (code, said) = trainer.verify(&["-n", &world.namespace]);
         assert!(code == 0 && said.contains("/m: ok: 5 records, newest m-0123456789abcdef-5 "), "{code} {said}");
 
-        // What the history limit does: first the note, then the deletion.
+        // The history limit works like this: first the note in status, then the deletion.
         let oldest = trainer.versions.get(&world.namespace, "m-0123456789abcdef-1").await.unwrap().unwrap();
         trainer.status.removed = remove(&trainer.status.removed, &[oldest.record.link()], &oldest.record.name).unwrap();
         trainer.commit().await;
@@ -288,13 +289,13 @@ async fn verify_proves_a_chain_and_finds_a_record_that_was_written_anew() {
         let (code, said) = trainer.verify(&["-n", &world.namespace]);
         assert!(code == 0 && said.contains("ok: 4 records, 1 removed"), "{code} {said}");
 
-        // Written and not committed: the operator died in between.
+        // Written but not committed: the operator died between the two.
         let next = next_record(trainer.draft(6), trainer.status.head.as_ref());
-        stands(trainer.write(&next).await);
+        written(trainer.write(&next).await);
         let (code, said) = trainer.verify(&["-n", &world.namespace]);
         assert!(code == 0 && said.contains("note: m-0123456789abcdef-6: is written"), "{code} {said}");
 
-        // A spec cannot be changed, so a forger has to write the record anew.
+        // A spec cannot be changed, so a forger has to delete the record and create another.
         let name = "m-0123456789abcdef-3";
         let honest = trainer.objects().get(name).await.unwrap();
         let forge = async |spec: ModelVersionSpec| {
@@ -315,7 +316,7 @@ async fn verify_proves_a_chain_and_finds_a_record_that_was_written_anew() {
         let (code, said) = trainer.verify(&["-n", &world.namespace]);
         assert!(code == 1 && said.contains("is not what m-0123456789abcdef-4 names"), "{code} {said}");
         forge(honest.spec).await;
-        assert_eq!(trainer.verify(&["-n", &world.namespace]).0, 0, "put back word by word it is the same record");
+        assert_eq!(trainer.verify(&["-n", &world.namespace]).0, 0, "restored word by word, it is the same record");
         assert_eq!(trainer.verify(&["-n", &world.namespace, "nobody"]).0, 2);
     })
     .await;
@@ -352,7 +353,7 @@ async fn records_of_a_deleted_train_are_verified_from_a_file_too() {
     .await;
 }
 
-/// The record that the documents show is one: it can be stored, and its digest is right.
+/// The record in the documents is valid: the API server accepts it, and its digest is right.
 #[tokio::test]
 async fn record_of_the_documents_is_accepted_and_its_digest_is_right() {
     without_operator("record_document", async |world| {

@@ -1,4 +1,4 @@
-//! How endpoints are asked: headers of Secrets, authorities, tokens, entity tags, pauses.
+//! Requests to endpoints: headers from Secrets, authorities, tokens, entity tags, pauses.
 
 use std::time::Duration;
 
@@ -28,14 +28,14 @@ fn not_needed() -> TlsReply {
     TlsReply::Raw(200, NOT_NEEDED.into())
 }
 
-/// Writes a Secret or ConfigMap of text.
+/// Writes a Secret or ConfigMap with these texts.
 async fn store(world: &World, kind: &str, name: &str, data: Value) {
     let field = if kind == "Secret" { "stringData" } else { "data" };
     let metadata = json!({ "name": name, "namespace": world.namespace });
     apply(&world.client, &json!({ "apiVersion": "v1", "kind": kind, "metadata": metadata, field: data })).await;
 }
 
-/// The spec of an object that asks this endpoint and trusts its authority, which the ConfigMap `trust` has.
+/// Spec of a ModelSync that polls this endpoint and trusts its authority, which is in the ConfigMap `trust`.
 async fn spec(world: &World, endpoint: &TlsEndpoint, request: Value) -> Value {
     store(world, "ConfigMap", "trust", json!({ "ca.crt": endpoint.authority() })).await;
     let mut spec = world.spec("unused");
@@ -51,28 +51,28 @@ fn token_header() -> Value {
     json!([{ "name": "X-Token", "secretKeyRef": { "name": "credentials", "key": "token" } }])
 }
 
-/// Waits until the object shows that its endpoint fails, and returns what it says about that.
+/// Waits until the object shows that its endpoint fails; returns the message.
 async fn failure(world: &World, name: &str) -> String {
     let status = world.until(name, InSync, Unknown, "EndpointFailing").await;
     assert_eq!(world.runs(name).await.len(), 0, "{name}: never a run");
     find(&status.conditions, Ready).unwrap().message.clone()
 }
 
-/// Lets the next question come due; returns the head of its request. Sets the clock forward by as little as that takes.
+/// Sets the clock forward, in small steps, until the next poll is due. Returns the head of its request.
 async fn next_head(world: &World, endpoint: &TlsEndpoint) -> String {
     let before = endpoint.heads().len();
     world
-        .wait("a question", async || {
+        .wait("a poll", async || {
             world.clock.advance(Duration::from_secs(5));
-            // Before the last answer was decided on there is no turn that could come due, so this may be in vain.
+            // The reconcile of the last response plans the next poll, so an advance before it has no effect.
             let next = || async { endpoint.heads().get(before).cloned() };
-            eventually("a question", Duration::from_millis(500), next).await.ok()
+            eventually("a poll", Duration::from_millis(500), next).await.ok()
         })
         .await
 }
 
-/// Lets polls come due until one brings this token; returns the tokens of all requests but the first `skipped`, up to that
-/// one. A poll that came due by itself meanwhile is among them.
+/// Waits for polls until one brings this token. Returns the tokens of all requests but the first `skipped`, up to that
+/// one; they include a poll that was due by itself in the meantime.
 async fn tokens_until(world: &World, endpoint: &TlsEndpoint, skipped: usize, token: &str) -> Vec<String> {
     loop {
         let mut sent: Vec<_> =
@@ -94,7 +94,7 @@ async fn header_of_a_secret_reaches_an_https_endpoint_and_never_leaves_over_plai
         world.apply("plain", plain).await;
         let message = failure(world, "plain").await;
         assert!(message.contains("sent over https only"), "{message}");
-        assert_eq!(world.endpoint.asked("plain"), 0);
+        assert_eq!(world.endpoint.polls("plain"), 0);
         let endpoint = TlsEndpoint::start(TlsReply::Only("x-token: v1".into(), NEEDED.into()));
         world.apply("a", spec(world, &endpoint, json!({ "headersFrom": token_header() })).await).await;
         let run = world.run("a", 1).await;
@@ -104,7 +104,7 @@ async fn header_of_a_secret_reaches_an_https_endpoint_and_never_leaves_over_plai
 }
 
 #[tokio::test]
-async fn rotated_secret_is_used_within_a_minute_and_at_once_when_the_old_one_is_turned_away() {
+async fn rotated_secret_is_used_within_a_minute_and_at_once_when_the_old_one_is_rejected() {
     scenario("rotation", async |world| {
         store(world, "Secret", "credentials", json!({ "token": "v1" })).await;
         let endpoint = TlsEndpoint::start(not_needed());
@@ -112,20 +112,20 @@ async fn rotated_secret_is_used_within_a_minute_and_at_once_when_the_old_one_is_
         world.until("a", InSync, True, "UpToDate").await;
         store(world, "Secret", "credentials", json!({ "token": "v2" })).await;
         world.clock.advance(Duration::from_mins(1));
-        let (before, asked) = (world.clock.mono(), endpoint.heads().len());
-        let sent = tokens_until(world, &endpoint, asked, "v2").await;
-        assert!(sent.len() <= 2, "one request may have been on its way when the minute ended: {sent:?}");
+        let (before, skipped) = (world.clock.mono(), endpoint.heads().len());
+        let sent = tokens_until(world, &endpoint, skipped, "v2").await;
+        assert!(sent.len() <= 2, "one request may have been in flight when the minute ended: {sent:?}");
         store(world, "Secret", "credentials", json!({ "token": "v3" })).await;
-        let asked = endpoint.says(TlsReply::Only("x-token: v3".into(), NOT_NEEDED.into()));
-        let sent = tokens_until(world, &endpoint, asked, "v3").await;
-        assert_eq!(sent, ["v2", "v3"], "kept for a minute, until it is turned away");
+        let skipped = endpoint.says(TlsReply::Only("x-token: v3".into(), NOT_NEEDED.into()));
+        let sent = tokens_until(world, &endpoint, skipped, "v3").await;
+        assert_eq!(sent, ["v2", "v3"], "used for a minute, unless the endpoint rejects it");
         assert!(world.clock.mono().since(before) < Duration::from_mins(1), "not because its minute was over");
     })
     .await;
 }
 
 #[tokio::test]
-async fn missing_secret_and_missing_key_are_named_and_mend_themselves() {
+async fn missing_secret_and_missing_key_are_named_and_the_object_recovers() {
     scenario("missing_key", async |world| {
         let endpoint = TlsEndpoint::start(not_needed());
         let with_header = spec(world, &endpoint, json!({ "headersFrom": token_header() })).await;
@@ -178,7 +178,7 @@ async fn authorities_of_an_object_vouch_for_its_endpoint_only() {
     .await;
 }
 
-/// What the API server says of this token, when it is asked for these audiences.
+/// Status of the API server's TokenReview of this token for these audiences.
 async fn review(world: &World, token: &str, audiences: &[&str]) -> Value {
     let body = json!({
         "apiVersion": "authentication.k8s.io/v1",
@@ -214,7 +214,7 @@ async fn token_of_a_service_account_is_good_for_its_audience_and_not_for_the_api
         let stranger = kube::Client::try_from(world.cluster.with_token(token)).unwrap();
         let refused = stranger.apiserver_version().await.unwrap_err().to_string();
         assert!(refused.contains("Unauthorized"), "{refused}");
-        // The same one is sent until it is old.
+        // The operator sends the same token until it is old.
         let again = header(&next_head(world, &endpoint).await, "authorization");
         assert_eq!(again.as_deref(), Some(sent.as_str()));
         world.clock.advance(Duration::from_mins(10));
@@ -244,7 +244,7 @@ async fn token_that_the_api_server_would_accept_is_never_sent() {
 }
 
 #[tokio::test]
-async fn unchanged_answer_is_not_sent_again_and_still_holds() {
+async fn unchanged_response_is_not_sent_again_and_stays_valid() {
     scenario("etag", async |world| {
         let endpoint = TlsEndpoint::start(TlsReply::Tagged("\"v1\"", NOT_NEEDED.into()));
         world.apply("a", spec(world, &endpoint, json!({})).await).await;
@@ -272,7 +272,7 @@ async fn unchanged_answer_is_not_sent_again_and_still_holds() {
 }
 
 #[tokio::test]
-async fn service_that_asks_to_be_left_alone_for_a_day_is_asked_at_the_next_interval() {
+async fn retry_after_of_a_day_does_not_delay_the_next_poll() {
     scenario("retry_after", async |world| {
         let endpoint = TlsEndpoint::start(TlsReply::Raw(429, String::new()));
         world.apply("a", spec(world, &endpoint, json!({})).await).await;
@@ -294,7 +294,7 @@ async fn service_that_asks_to_be_left_alone_for_a_day_is_asked_at_the_next_inter
 #[tokio::test]
 async fn endpoint_that_cannot_be_reached_is_paused_and_comes_back() {
     scenario("paused", async |world| {
-        // Bound, so that nobody else takes the port, and not listening, so that a connection is refused.
+        // Bound, so that no other process takes the port; not listening, so that connections are refused.
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let port = socket.local_addr().unwrap().port();
@@ -316,18 +316,18 @@ async fn endpoint_that_cannot_be_reached_is_paused_and_comes_back() {
         let endpoint = Endpoint::start_on(socket.listen(64).unwrap());
         endpoint.says("a", Reply::NotNeeded);
         let before = paused().await;
-        world.trigger("a", "asks at once").await;
-        world.wait("a question within the pause", async || (paused().await > before).then_some(())).await;
-        assert_eq!(endpoint.asked("a"), 0, "it is not dialled within the pause");
+        world.trigger("a", "polls at once").await;
+        world.wait("a poll within the pause", async || (paused().await > before).then_some(())).await;
+        assert_eq!(endpoint.polls("a"), 0, "no connection within the pause");
         world.clock.advance(Duration::from_mins(5));
         world.until("a", InSync, True, "UpToDate").await;
-        assert!(endpoint.asked("a") > 0);
+        assert!(endpoint.polls("a") > 0);
     })
     .await;
 }
 
 #[tokio::test]
-async fn target_of_an_answer_is_what_failures_count_on() {
+async fn failures_count_on_the_target_of_the_response() {
     scenario("target", async |world| {
         let response = |target: &str, name: &str| {
             let body = json!({ "needsSync": true, "target": target, "parameters": { "name": name } });
@@ -337,7 +337,7 @@ async fn target_of_an_answer_is_what_failures_count_on() {
         world.apply("a", world.patient_spec("a")).await;
         world.end_run(&world.run("a", 1).await, "Failed").await;
         world.until("a", InSync, False, "BackingOff").await;
-        // Other parameters for the same target wait as long.
+        // Other parameters for the same target do not shorten the wait.
         world.endpoint.says("a", response("t1", "second"));
         world.settle("a").await;
         assert_eq!(world.runs("a").await.len(), 1);
@@ -350,7 +350,7 @@ async fn target_of_an_answer_is_what_failures_count_on() {
 }
 
 #[tokio::test]
-async fn answer_that_says_when_to_ask_next_is_asked_then() {
+async fn response_with_poll_after_is_followed_by_a_poll_at_that_time() {
     scenario("poll_after", async |world| {
         let response = |wait: &str| Reply::Raw(200, json!({ "needsSync": false, "pollAfter": wait }).to_string());
         let mut spec = world.spec("a");
@@ -359,16 +359,16 @@ async fn answer_that_says_when_to_ask_next_is_asked_then() {
         world.apply("a", spec).await;
         world.until("a", InSync, True, "UpToDate").await;
         for _ in 0..3 {
-            let asked = world.endpoint.asked("a");
+            let before = world.endpoint.polls("a");
             world
-                .wait("the question that was asked for", async || {
+                .wait("the poll at the requested time", async || {
                     world.clock.advance(Duration::from_mins(1));
-                    let next = || async { (world.endpoint.asked("a") > asked).then_some(()) };
-                    eventually("a question", Duration::from_millis(500), next).await.ok()
+                    let next = || async { (world.endpoint.polls("a") > before).then_some(()) };
+                    eventually("a poll", Duration::from_millis(500), next).await.ok()
                 })
                 .await;
         }
-        assert!(world.clock.mono().since_start() < Duration::from_hours(1), "it was not the interval that had passed");
+        assert!(world.clock.mono().since_start() < Duration::from_hours(1), "the polls came before the interval");
     })
     .await;
 }

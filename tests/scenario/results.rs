@@ -1,4 +1,4 @@
-//! What runs report, read with the operator's own account. The Job controller is real; the test plays the kubelet and
+//! Results of runs, read with the operator's own account. The Job controller is real; the test plays the kubelet and
 //! Tekton.
 
 use kube::{
@@ -53,7 +53,7 @@ impl World {
         self.jobs().create(&PostParams::default(), &serde_json::from_value(job).unwrap()).await.unwrap()
     }
 
-    /// The Job's pods that have not ended, once there are this many.
+    /// Waits until this many pods of the Job have not ended; returns them.
     pub async fn pods_at_work(&self, job: &DynamicObject, count: usize) -> Vec<DynamicObject> {
         let pods = api(&self.client, "v1", "Pod", Some(&self.namespace));
         let selector = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={}", job.name_any()));
@@ -99,7 +99,7 @@ fn metrics(results: &Results) -> Vec<(&str, Option<&str>)> {
 }
 
 #[tokio::test]
-async fn a_jobs_results_are_read_of_its_pod_and_lost_with_it() {
+async fn results_of_a_job_are_read_from_its_pod_and_lost_with_it() {
     results_scenario("job_results", async |world| {
         let job = world.job("train", &["train", "proxy"], json!({})).await;
         let pod = world.pods_at_work(&job, 1).await.remove(0);
@@ -136,7 +136,7 @@ async fn a_jobs_results_are_read_of_its_pod_and_lost_with_it() {
 }
 
 #[tokio::test]
-async fn of_a_job_that_failed_the_pod_that_failed_last_is_read() {
+async fn results_of_a_failed_job_are_read_from_the_pod_that_failed_last() {
     results_scenario("failed_job_results", async |world| {
         // The first failure does not end the Job, which would delete the other pod.
         let spec = json!({ "backoffLimit": 1, "parallelism": 2, "completions": 2 });
@@ -153,7 +153,7 @@ async fn of_a_job_that_failed_the_pod_that_failed_last_is_read() {
 }
 
 #[tokio::test]
-async fn of_an_indexed_job_the_pod_of_index_0_is_read() {
+async fn results_of_an_indexed_job_are_read_from_the_pod_of_index_0() {
     results_scenario("indexed_job_results", async |world| {
         let spec = json!({ "completionMode": "Indexed", "parallelism": 3, "completions": 3 });
         let job = world.job("train", &["train"], spec).await;
@@ -168,7 +168,7 @@ async fn of_an_indexed_job_the_pod_of_index_0_is_read() {
     .await;
 }
 
-/// The API server lists pods by their names, so that the one that counts is on the second page.
+/// The API server lists pods by name, so the pod with the results is on the second page.
 #[tokio::test]
 async fn pods_of_a_job_are_read_to_the_last_page() {
     results_scenario("job_with_many_pods", async |world| {
@@ -186,7 +186,7 @@ async fn pods_of_a_job_are_read_to_the_last_page() {
 }
 
 #[tokio::test]
-async fn a_pipeline_runs_results_are_read_of_the_run() {
+async fn results_of_a_pipeline_run_are_read_from_the_run() {
     results_scenario("pipeline_run_results", async |world| {
         let run = json!({
             "apiVersion": "tekton.dev/v1",

@@ -1,5 +1,5 @@
-//! A ModelTrain in a world made by hand: its runs, its records, what a process remembers, and the facts that a decision about
-//! it is told. Pure.
+//! A ModelTrain in a world made by hand: its runs, its records, the memory of a process, and the facts for a decision
+//! about it. Pure.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use modelsync::{
         ModelVersionStatus, Outcome, Reason,
     },
     core::{
-        poll::request::PollContext,
+        poll::context::PollContext,
         run::{
             backend::{Ending, Observed, Phase, RunRecord},
             knowledge::{Fence, ObjectInfo, RunKnowledge},
@@ -30,10 +30,10 @@ pub const NAME: &str = "churn";
 pub const UID: &str = "6f1c1e0e-0000-4000-8000-000000000001";
 /// The uid of an earlier ModelTrain of the same name.
 pub const EARLIER: &str = "6f1c1e0e-0000-4000-8000-000000000002";
-/// What the nonces of the process that decides begin with.
+/// Prefix of the nonces of the process that decides.
 pub const PROCESS: &str = "me";
 
-/// Everything that a decision depends on, owned. How the spec is kept is the test's affair.
+/// Everything that a decision depends on, owned. The test chooses the type of the spec.
 #[derive(Clone, Debug)]
 pub struct World<Spec> {
     pub spec: Spec,
@@ -45,7 +45,7 @@ pub struct World<Spec> {
     pub earlier: Vec<VersionRecord>,
     pub details: BTreeMap<String, Arc<ModelVersionSpec>>,
     pub followers: Vec<Follower>,
-    /// Whether runs are known, and versions.
+    /// Whether runs are known, and whether versions are.
     pub known: (bool, bool),
     pub kind_missing: bool,
     pub fence: Fence,
@@ -86,7 +86,7 @@ impl<Spec> World<Spec> {
         }
     }
 
-    /// What a question that is asked now is asked under.
+    /// The context of a poll that is sent now.
     pub fn context(&self) -> PollContext {
         PollContext {
             uid: UID.into(),
@@ -98,7 +98,7 @@ impl<Spec> World<Spec> {
         }
     }
 
-    /// Looks at what a decision by this spec, which is the world's, is told.
+    /// Calls `look` with the facts for a decision by this spec, which is that of the world.
     pub fn with_facts<T>(&self, spec: &ModelTrainSpec, compiled: &Compiled, look: impl FnOnce(&Facts<'_>) -> T) -> T {
         let runs = if self.known.0 {
             RunKnowledge::Known {
@@ -131,12 +131,12 @@ impl<Spec> World<Spec> {
         })
     }
 
-    /// A record after those that status speaks of.
+    /// The record that follows the head of the chain in status.
     pub fn next_record(&self, draft: ModelVersionSpec) -> ModelVersionSpec {
         chain::next_record(draft, self.status.head.as_ref())
     }
 
-    /// What the effect of this name does: a record's status says what became of it.
+    /// Applies the effect of this name: writes the status of a record, which shows the decision about it.
     pub fn write_version_status(&mut self, name: &str, status: &ModelVersionStatus) {
         let version = self.versions.iter_mut().find(|version| *version.name == *name).unwrap();
         version.decision = find(&status.conditions, ConditionType::Accepted).map(|found| found.reason);
@@ -149,7 +149,7 @@ pub fn instant(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-/// What a source says of an input.
+/// The value of an input, as its source returns it.
 pub fn value(text: &str) -> InputValue {
     InputValue { text: text.to_owned(), attributes: BTreeMap::from([("value".to_owned(), text.to_owned())]) }
 }
@@ -208,7 +208,7 @@ pub fn draft(train: &str, attempt: i64, candidate: &str) -> ModelVersionSpec {
     .unwrap()
 }
 
-/// A record as decisions see it, and what was decided about it.
+/// A record as decisions see it, with the decision about it.
 pub fn record(spec: &ModelVersionSpec, decision: Option<Reason>) -> VersionRecord {
     let accepted = decision.map(|reason| Condition {
         type_: ConditionType::Accepted,

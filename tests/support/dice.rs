@@ -1,7 +1,7 @@
-//! Chance that is the same on every machine. Pure.
+//! Pseudorandom numbers that are the same on every machine. Pure.
 #![allow(dead_code, reason = "not every test throws the dice in every way")]
 
-/// SplitMix64: small, and good enough to make worlds from.
+/// SplitMix64: small, and good enough to generate worlds.
 pub struct Dice(pub u64);
 
 impl Dice {
@@ -13,7 +13,7 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    /// Less than `bound`; 0 for 0.
+    /// A number less than `bound`; 0 if `bound` is 0.
     pub fn below(&mut self, bound: usize) -> usize {
         usize::try_from(self.next() % u64::try_from(bound.max(1)).unwrap()).unwrap()
     }

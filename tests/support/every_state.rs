@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::kstatus::{Verdict, kstatus};
 
-/// What a state comes to.
+/// The decision in a state.
 pub struct Found<R> {
     /// The state, as the table names it.
     pub state: &'static str,
@@ -21,8 +21,8 @@ pub struct Found<R> {
     pub object: Value,
 }
 
-/// Fails unless the kind's table in `docs/states.md` has exactly these states, each with these conditions. `columns` names the
-/// conditions that have columns of their own.
+/// Fails unless the kind's table in `docs/states.md` has exactly these states, each with these conditions. `columns`
+/// names the conditions that have columns of their own.
 pub fn compare<R: Debug + PartialEq>(kind: &str, columns: &[&str], states: impl Iterator<Item = Found<R>>) {
     let mut documented = documented(kind, columns);
     let mut wrong = Vec::new();

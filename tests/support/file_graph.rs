@@ -1,7 +1,7 @@
 //! Which source file uses which. No IO.
 //!
-//! A path leads to the file that defines what it names: re-exports are followed and are no use by themselves. Test code is
-//! left out.
+//! A path leads to the file that defines the item that it names. Re-exports are followed, and are not uses themselves.
+//! Test code is left out.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -48,7 +48,7 @@ fn reach(graph: &Graph, file: &str) -> BTreeSet<String> {
     reached
 }
 
-/// What a file's product code holds.
+/// The product code of a file.
 struct ReadFile {
     name: String,
     module: Vec<String>,
@@ -169,7 +169,7 @@ impl Modules {
     fn used_by(&self, file: &ReadFile) -> BTreeSet<String> {
         let found = paths_of(&file.tokens, &file.module).unwrap_or_else(|problem| panic!("{}: {problem}", file.name));
         let paths = found.into_iter().filter_map(|found| self.absolute(file, &found.path));
-        // A file may use by its bare name what it re-exports.
+        // A file may use an item that it re-exports by its bare name.
         let mut words = BTreeSet::new();
         words_of(&file.tokens, &mut words);
         let bare = file.exported.iter().filter(|name| words.contains(*name));
@@ -178,7 +178,7 @@ impl Modules {
         used.filter(|used| used.name != file.name).map(|used| used.name.clone()).collect()
     }
 
-    /// The path from the crate's root, beginning with `crate`, if it is one of ours.
+    /// The path from the crate's root, beginning with `crate`, if it is a path of this crate.
     fn absolute(&self, file: &ReadFile, path: &[String]) -> Option<Vec<String>> {
         self.rooted(file, path).or_else(|| {
             let (first, rest) = path.split_first()?;

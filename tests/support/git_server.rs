@@ -1,4 +1,5 @@
-//! A real Git server for tests: `git http-backend` behind a small CGI gateway on loopback, and repositories made by `git`. IO.
+//! A real Git server for tests: `git http-backend` behind a small CGI gateway on loopback, and repositories made by
+//! `git`. IO.
 
 use std::{
     io::Write,
@@ -14,17 +15,17 @@ use axum::{
 };
 use tokio::net::TcpListener;
 
-/// Serves every repository below a folder of its own, which goes with it.
+/// Serves every repository below its own folder. Dropping the server deletes the folder.
 pub struct GitServer {
     base: String,
     root: PathBuf,
 }
 
-/// What the gateway needs.
+/// State of the gateway.
 #[derive(Clone)]
 struct Gateway {
     root: PathBuf,
-    /// Whether the backend is told which protocol version is asked for.
+    /// Whether the backend receives the protocol version that the client requests.
     v2: bool,
 }
 
@@ -71,7 +72,7 @@ impl GitServer {
         commit
     }
 
-    /// Makes a tag of what a branch stands at: an annotated one, which is an object of its own, or a plain one.
+    /// Tags the head of a branch, with an annotated tag, which is a separate object, or with a plain one.
     #[allow(dead_code, reason = "not every test crate that has this module needs tags")]
     pub fn tag(&self, name: &str, tag: &str, branch: &str, annotated: bool) {
         let repository = self.root.join(name);
@@ -94,7 +95,7 @@ impl Drop for GitServer {
     }
 }
 
-/// `git`, without anybody's configuration.
+/// `git`, without the configuration of the user or the system.
 fn command(folder: &Path) -> Command {
     let mut git = Command::new("git");
     git.current_dir(folder).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
@@ -126,7 +127,7 @@ async fn serve(State(gateway): State<Gateway>, request: Request) -> Response<Bod
     tokio::task::spawn_blocking(move || run(&gateway, &head, &body)).await.unwrap()
 }
 
-/// One request, as CGI has it (RFC 3875).
+/// Handles one request by CGI (RFC 3875).
 fn run(gateway: &Gateway, head: &axum::http::request::Parts, body: &Bytes) -> Response<Body> {
     let header = |name: &str| head.headers.get(name).map_or("", |value| value.to_str().unwrap());
     let mut backend = command(&gateway.root);
@@ -146,15 +147,15 @@ fn run(gateway: &Gateway, head: &axum::http::request::Parts, body: &Bytes) -> Re
     let mut backend =
         backend.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("git is installed");
     backend.stdin.take().unwrap().write_all(body).unwrap();
-    let answer = backend.wait_with_output().unwrap().stdout;
-    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a CGI answer has a head");
+    let output = backend.wait_with_output().unwrap().stdout;
+    let end = output.windows(4).position(|window| window == b"\r\n\r\n").expect("a CGI response has a head");
     let mut response = Response::builder();
-    for line in std::str::from_utf8(&answer[..end]).unwrap().lines() {
+    for line in std::str::from_utf8(&output[..end]).unwrap().lines() {
         let (name, value) = line.split_once(": ").unwrap();
         response = match name {
             "Status" => response.status(value[..3].parse::<u16>().unwrap()),
             name => response.header(name, value),
         };
     }
-    response.body(Body::from(answer[end + 4..].to_vec())).unwrap()
+    response.body(Body::from(output[end + 4..].to_vec())).unwrap()
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-/// What kstatus says about an object.
+/// The verdict of kstatus on an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Current,

@@ -8,7 +8,7 @@ use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 /// A path in a source file.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Its segments, resolved from the crate's root where it is one of ours: `crate`, `api`, `keys`.
+    /// Its segments, resolved from the crate's root if it is a path of this crate: `crate`, `api`, `keys`.
     pub path: Vec<String>,
     pub line: usize,
 }
@@ -20,7 +20,7 @@ pub fn paths(source: &str, module: &[&str]) -> Result<Vec<Found>, String> {
     paths_of(&tokens.into_iter().collect::<Vec<_>>(), &module)
 }
 
-/// The same for tokens that were read before.
+/// Like [`paths`], for the tokens of a file.
 pub fn paths_of(tokens: &[TokenTree], module: &[String]) -> Result<Vec<Found>, String> {
     let mut found = Vec::new();
     scan(tokens, module, &mut found)?;
@@ -37,7 +37,7 @@ fn scan(tokens: &[TokenTree], module: &[String], found: &mut Vec<Found>) -> Resu
                 at += 3;
             }
             TokenTree::Ident(_) => at = one_path(tokens, at, &[], module, found)?,
-            // `pub(crate)` and its kin name no path, but for `pub(in …)`.
+            // `pub(crate)` and the like name no path, except `pub(in …)`.
             TokenTree::Group(group) if is_visibility(tokens, at) => {
                 let inside: Vec<_> = group.stream().into_iter().collect();
                 if inside.len() > 1 {
@@ -55,7 +55,7 @@ fn scan(tokens: &[TokenTree], module: &[String], found: &mut Vec<Found>) -> Resu
     Ok(())
 }
 
-/// Takes in the path that begins at `at`, with its groups, and returns where to go on.
+/// Adds the path that begins at `at`, with its groups, to `found`; returns the index of the next token.
 fn one_path(
     tokens: &[TokenTree],
     mut at: usize,
@@ -92,7 +92,7 @@ fn one_path(
     }
 }
 
-/// The path from the crate's root, where it is one of ours.
+/// Resolves a path of this crate from the crate's root. Returns any other path unchanged.
 pub fn resolve(segments: &[String], module: &[String], line: usize) -> Result<Vec<String>, String> {
     let mut rest = segments;
     let mut base = match segments[0].as_str() {

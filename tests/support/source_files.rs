@@ -15,7 +15,7 @@ pub struct SourceFile {
 }
 
 impl SourceFile {
-    /// Whether the file is test code altogether.
+    /// Whether the whole file is test code.
     pub fn is_test(&self) -> bool {
         self.module.iter().any(|name| TESTS.contains(&name.as_str()))
     }

@@ -10,7 +10,7 @@ use modelsync::{
     port::{Credentials, ReadObjects},
     source::{
         address::AddressRules,
-        http::{GuardedClient, Lookup, Setup},
+        http::{GuardedClient, NameLookup, Setup},
         read::ValueReader,
         request::Requester,
         value::{Reading, Value},
@@ -48,11 +48,11 @@ impl Credentials for NoCluster {
         panic!("these requests carry no token")
     }
 
-    fn turned_away(&self, _: &str, _: &Request) {}
+    fn invalidate(&self, _: &str, _: &Request) {}
 }
 
-/// A resolver that knows one name, denies another, and cannot tell about the rest.
-fn resolver() -> Lookup {
+/// A resolver that knows one name, denies another, and fails temporarily for the rest.
+fn resolver() -> NameLookup {
     Arc::new(|name| {
         Box::pin(async move {
             let problem = |words: &str| Err(io::Error::other(format!("failed to lookup address information: {words}")));
@@ -65,7 +65,7 @@ fn resolver() -> Lookup {
     })
 }
 
-/// What this source yields.
+/// Reads the value of this source.
 pub async fn read(source: serde_json::Value) -> Reading {
     let rules = AddressRules { allow: vec!["127.0.0.0/8".parse().unwrap()], ..AddressRules::default() };
     let http = GuardedClient::new(Setup {

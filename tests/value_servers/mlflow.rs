@@ -1,4 +1,4 @@
-//! A real MLflow with a registry of the test's own.
+//! A real MLflow with its own registry for the test.
 
 use std::{collections::BTreeMap, process::Command};
 
@@ -14,8 +14,8 @@ const MODEL: &str = "org code's labels";
 
 async fn start() -> Server {
     let place = Place::new("mlflow");
-    // What `mlflow server` starts, with the variables that it hands over: one process to end, and it answers in half the
-    // time. The variables are MLflow's own, and the pin of its version keeps them.
+    // The process that `mlflow server` starts, with the variables that it sets: so there is one process to end, and it
+    // responds in half the time. The variables are internal to MLflow, whose version is pinned.
     let mut command = Command::new(installed("mlflow/bin/python"));
     command.args(["-m", "uvicorn", "mlflow.server.fastapi_app:app", "--host", "127.0.0.1", "--port"]);
     command.arg(place.port.to_string());
@@ -23,11 +23,12 @@ async fn start() -> Server {
     command.env("_MLFLOW_SERVER_FILE_STORE", &database).env("_MLFLOW_SERVER_REGISTRY_STORE", database);
     command.env("_MLFLOW_SERVER_ARTIFACT_ROOT", place.folder.join("artifacts"));
     command.env("MLFLOW_DISABLE_TELEMETRY", "true").env("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false");
-    // Not /health: it answers before the first page that needs the database has made it, which takes seconds.
+    // Not /health: it responds before the database exists. The first page that needs the database creates it, in
+    // seconds.
     place.start(&mut command, "/api/2.0/mlflow/registered-models/search?max_results=1").await
 }
 
-/// Asks the server to change something; what it answers.
+/// Sends a change to the server and returns the response.
 async fn post(server: &Server, page: &str, body: Value) -> Value {
     let url = format!("{}/api/2.0/mlflow/{page}", server.url);
     let sent =
@@ -45,8 +46,8 @@ async fn champion(server: &Server, version: &str) {
     post(server, "registered-models/alias", json!({ "name": MODEL, "alias": "champion", "version": version })).await;
 }
 
-/// What the source with these fields yields. It waits long: the machine may be busy.
-async fn ask(url: &str, model: &str, mut fields: Value) -> Reading {
+/// Reads the source with these fields. The timeout is long because the machine may be busy.
+async fn read_source(url: &str, model: &str, mut fields: Value) -> Reading {
     fields["url"] = json!(url);
     fields["model"] = json!(model);
     fields["request"] = json!({ "timeout": "60s" });
@@ -54,15 +55,15 @@ async fn ask(url: &str, model: &str, mut fields: Value) -> Reading {
 }
 
 async fn alias(server: &Server, model: &str, alias: &str) -> Reading {
-    ask(&server.url, model, json!({ "alias": alias })).await
+    read_source(&server.url, model, json!({ "alias": alias })).await
 }
 
 async fn latest(server: &Server, model: &str) -> Reading {
-    ask(&server.url, model, json!({ "latest": true })).await
+    read_source(&server.url, model, json!({ "latest": true })).await
 }
 
 #[tokio::test]
-async fn mlflow_tells_the_version_of_an_alias_and_the_newest_one() {
+async fn mlflow_returns_the_version_of_an_alias_and_the_newest_one() {
     let server = start().await;
     for model in [MODEL, "empty"] {
         assert_eq!(alias(&server, model, "champion").await, Ok(None), "no such model");
@@ -87,12 +88,12 @@ async fn mlflow_tells_the_version_of_an_alias_and_the_newest_one() {
     let run = post(&server, "runs/create", json!({ "experiment_id": "0" })).await;
     let run = run["run"]["info"]["run_id"].as_str().unwrap().to_owned();
     register(&server, "s3://models/m-11", &run).await;
-    // Made of the version before: where its files are is not what it was registered with.
+    // Made from the version before: its files are not at the location that it was registered with.
     register(&server, &format!("models:/{MODEL}/11"), &run).await;
     let value = latest(&server, MODEL).await.unwrap().unwrap();
     let expected = [("value", "12"), ("version", "12"), ("runId", run.as_str()), ("uri", "s3://models/m-11")];
     assert_eq!(attributes(&value), BTreeMap::from(expected));
 
-    let elsewhere = ask(&format!("{}/prefix", server.url), MODEL, json!({ "latest": true })).await;
+    let elsewhere = read_source(&format!("{}/prefix", server.url), MODEL, json!({ "latest": true })).await;
     assert_eq!(elsewhere.unwrap_err().class, PollErrorKind::Status, "a wrong address is no empty registry");
 }

@@ -12,14 +12,14 @@ use crate::{
     support::value_reader::{attributes, read},
 };
 
-/// What is scraped.
+/// The page that Prometheus scrapes.
 const PAGE: &str = "\
 accuracy{model=\"m-1\"} 0.91
 accuracy{model=\"m-2\"} 0.875
 loss NaN
 ";
 
-/// Prometheus with [`PAGE`] scraped once at least.
+/// Starts Prometheus and waits until it has scraped [`PAGE`] at least once.
 async fn start() -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = listener.local_addr().unwrap();
@@ -50,7 +50,7 @@ fn query(server: &Server, query: &str) -> Value {
 }
 
 #[tokio::test]
-async fn prometheus_tells_the_one_sample_of_a_query() {
+async fn prometheus_returns_the_one_sample_of_a_query() {
     let server = start().await;
     let value = read(query(&server, r#"accuracy{model="m-1"}"#)).await.unwrap().unwrap();
     let target = attributes(&value)["label.instance"].to_owned();

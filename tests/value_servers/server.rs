@@ -1,4 +1,5 @@
-//! A server of a test's own: a process on a free port of loopback with a folder of its own, both of which go with it. IO.
+//! A server for one test: a process on a free port of loopback, with its own folder. Dropping the server ends the
+//! process and deletes the folder. IO.
 
 use std::{
     fs::{self, File},
@@ -8,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-/// How long a server may take until it answers. Python on a busy machine takes a minute.
+/// How long a server may take until it responds. Python on a busy machine takes a minute.
 const START: Duration = Duration::from_mins(3);
 
 /// A running server.
@@ -21,7 +22,7 @@ pub struct Server {
 
 /// A free port, and a folder for a server.
 pub struct Place {
-    /// Free a moment ago.
+    /// It was free a moment ago.
     pub port: u16,
     /// Empty.
     pub folder: PathBuf,
@@ -36,7 +37,7 @@ impl Place {
         Self { port, folder }
     }
 
-    /// Starts this command here and waits until `ready`, a path, answers with status 200.
+    /// Starts this command here and waits until `ready`, a path, returns status 200.
     pub async fn start(self, command: &mut Command, ready: &str) -> Server {
         let log = File::create(self.folder.join("log")).unwrap();
         let command = command.current_dir(&self.folder).stdin(Stdio::null());
@@ -50,7 +51,7 @@ impl Place {
 }
 
 impl Server {
-    /// Waits until it answers.
+    /// Waits until `ready` returns status 200.
     async fn answered(&mut self, ready: &str) {
         while !answers(&format!("{}{ready}", self.url)).await {
             let ended = self.child.try_wait().unwrap();
@@ -72,9 +73,9 @@ impl Drop for Server {
     }
 }
 
-/// A client of the test's own.
+/// An HTTP client for the test itself.
 pub fn client() -> reqwest::Client {
-    // The second test to get here finds it installed.
+    // This fails if another test has already installed it.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::new()
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 /// Identifies one process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ObjectInfo {
+pub(crate) struct ProcessIdentity {
     /// The process number in the machine's own pid namespace.
     pub(crate) pid: u32,
     /// When the process started, in clock ticks since the machine booted.
@@ -21,7 +21,7 @@ pub(crate) struct ObjectInfo {
     pub(crate) boot: String,
 }
 
-impl ObjectInfo {
+impl ProcessIdentity {
     /// The process that runs this code. Its number is the one that `/proc` shows, which may be of another pid namespace than
     /// the process.
     pub(crate) fn own() -> Result<Self> {
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_process_finds_its_own_identity() {
-        let own = ObjectInfo::own().unwrap();
+        let own = ProcessIdentity::own().unwrap();
         assert_eq!(own.pid, std::process::id());
         assert!(own.is_alive());
     }
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn killing_a_process_twice_is_no_error() {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
-        let identity = ObjectInfo::of(child.id()).unwrap();
+        let identity = ProcessIdentity::of(child.id()).unwrap();
         identity.kill().unwrap();
         assert!(!identity.is_alive());
         child.wait().unwrap();
@@ -119,9 +119,9 @@ mod tests {
     #[test]
     fn another_process_with_the_same_number_is_left_alone() {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
-        let real = ObjectInfo::of(child.id()).unwrap();
-        let earlier = ObjectInfo { started: real.started - 1, ..real.clone() };
-        let other_boot = ObjectInfo { boot: "another".into(), ..real.clone() };
+        let real = ProcessIdentity::of(child.id()).unwrap();
+        let earlier = ProcessIdentity { started: real.started - 1, ..real.clone() };
+        let other_boot = ProcessIdentity { boot: "another".into(), ..real.clone() };
         earlier.kill().unwrap();
         other_boot.kill().unwrap();
         assert!(real.is_alive());

@@ -1,5 +1,5 @@
-//! `cargo xtask test`: every test, the clusters that they need included. Runs cargo and, for each cluster, this program
-//! again: Ctrl-C then ends whatever is running, and what was brought up is still taken down.
+//! `cargo xtask test`: every test, including the clusters that they need. Runs cargo and, for each cluster, this
+//! program again: Ctrl-C then ends the running programs, and the clusters are still taken down.
 
 use std::env;
 use std::ffi::OsString;
@@ -16,9 +16,9 @@ use crate::{files, servers, workspace};
 
 /// Exit code of a shell command that Ctrl-C has ended.
 const INTERRUPTED: u8 = 130;
-/// Test programs that need a cluster or servers, and so a step of their own.
+/// Test programs that need a cluster or servers, and therefore have a step of their own.
 const WITH_STEP: [&str; 3] = ["value_servers", "scenario", "node"];
-/// The clusters of the scenarios: everything installed, and nothing but Kubernetes.
+/// The clusters of the scenarios: `COMPLETE` has everything installed, `BARE` only Kubernetes.
 const COMPLETE: &str = "test";
 const BARE: &str = "test-bare";
 /// The cluster of the node tests.
@@ -28,12 +28,12 @@ static STOP: AtomicBool = AtomicBool::new(false);
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Which tests; all if none is given.
+    /// Steps to run; all if none is given.
     steps: Vec<Step>,
     /// Runs the scenario tests N times on the same clusters. Stops at the first round that fails and keeps its log.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     repeat: Option<u32>,
-    /// What the test programs are given, as in `cargo xtask test scenario -- first_sync`.
+    /// Arguments for the test programs, as in `cargo xtask test scenario -- first_sync`.
     #[arg(last = true)]
     arguments: Vec<OsString>,
 }
@@ -41,7 +41,7 @@ pub(crate) struct Args {
 /// A part of the tests, in the order in which they run: cheap failures first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 enum Step {
-    /// Everything that needs nothing besides.
+    /// Tests that need neither a cluster nor a server.
     Unit,
     /// Value sources against real servers (MLflow, Prometheus).
     Servers,
@@ -59,12 +59,12 @@ const ALL: [Step; 5] = [Step::Unit, Step::Servers, Step::Scenario, Step::Node, S
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum End {
     Passed,
-    /// With the exit code that tells it.
+    /// With this exit code.
     Failed(u8),
     Skipped(&'static str),
 }
 
-/// Runs the steps one after the other; the first failure's exit code is the run's.
+/// Runs the steps one after the other. Returns the exit code of the first failure.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     ctrlc::set_handler(|| STOP.store(true, Ordering::SeqCst)).context("cannot listen for Ctrl-C")?;
     let mut steps = if args.steps.is_empty() { ALL.to_vec() } else { args.steps.clone() };
@@ -84,7 +84,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::from(code_of(&ends, ci)))
 }
 
-/// What a run says with its exit code. In CI a skipped step is a failure: nobody would notice it.
+/// The exit code of the steps. In CI a skipped step is a failure, because it would go unnoticed.
 fn code_of(ends: &[End], ci: bool) -> u8 {
     let codes = ends.iter().map(|end| match end {
         End::Passed => 0,
@@ -95,7 +95,7 @@ fn code_of(ends: &[End], ci: bool) -> u8 {
 }
 
 impl Args {
-    /// How often the scenario tests run, where `--repeat` says so.
+    /// How often the scenario tests run, if `--repeat` is given.
     fn rounds(&self) -> Result<Option<u32>> {
         if self.repeat.is_some() && self.steps != [Step::Scenario] {
             bail!("--repeat is for the scenario tests alone: cargo xtask test scenario --repeat N");
@@ -128,7 +128,7 @@ impl End {
 }
 
 struct Runner {
-    /// This program. Cargo may build it anew while it runs, so its path is asked for once.
+    /// This program. Cargo may build it again while it runs, so its path is read only once.
     program: PathBuf,
     arguments: Vec<OsString>,
     /// How often the scenario tests run; `None` is once, with their output on the terminal.
@@ -186,7 +186,7 @@ impl Runner {
         }
     }
 
-    /// Runs the scenario tests again and again. They are built once: an edit meanwhile changes no round.
+    /// Repeats the scenario tests. Builds them once, so that an edit in between changes no round.
     fn repeat_scenarios(&self, rounds: u32, environment: &[(&str, OsString)]) -> Result<()> {
         let program = built_test("scenario")?;
         let folder = workspace::target_dir()?.join("scenario");
@@ -205,14 +205,14 @@ impl Runner {
     }
 
     fn node(&self) -> Result<()> {
-        // Built before the cluster is up: whatever does not compile fails sooner.
+        // Built before the cluster is up, so that a compile error appears sooner.
         let test = ["test", "--package", "modelsync", "--test", "node"];
         check(workspace::cargo().args(test).arg("--no-run"))?;
         let cluster = self.up(NODE, &["--level", "2"])?;
         let images = self.images(&cluster)?;
         let mut load = self.xtask(&["cluster", "load", "--name", NODE]);
         check(load.args(&images))?;
-        // Compiled outside, run inside: there is no way out of the cluster's network.
+        // Compiled outside, run inside: programs in the cluster's network cannot reach the outside.
         let mut inside = self.xtask(&["cluster", "exec", "--name", NODE, "--"]);
         inside.arg(workspace::cargo().get_program()).args(test).arg("--offline");
         inside.env("MODELSYNC_TEST_NODE", "1");
@@ -244,7 +244,7 @@ impl Runner {
         command
     }
 
-    /// Brings a cluster up. It goes down with what is returned.
+    /// Brings a cluster up. Dropping the returned value takes it down.
     fn up(&self, name: &'static str, more: &[&str]) -> Result<Cluster<'_>> {
         let cluster = Cluster { runner: self, name };
         check(self.xtask(&["cluster", "up", "--name", name]).args(more))?;
@@ -252,7 +252,7 @@ impl Runner {
     }
 }
 
-/// A cluster of this run's own.
+/// A cluster that belongs to this run.
 struct Cluster<'a> {
     runner: &'a Runner,
     name: &'static str,
@@ -279,7 +279,7 @@ impl Drop for Cluster<'_> {
     }
 }
 
-/// Runs rounds until one fails. Scenarios take no seed: the number of the round is all there is to say of it.
+/// Runs rounds until one fails. Scenarios take no seed, so the error names only the number of the round.
 fn repeat(rounds: u32, mut run: impl FnMut(u32) -> Result<()>) -> Result<()> {
     for round in 1..=rounds {
         let started = Instant::now();
@@ -289,7 +289,7 @@ fn repeat(rounds: u32, mut run: impl FnMut(u32) -> Result<()>) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a round in which nothing ran, as a misspelt name leads to.
+/// Fails if no test ran in the round, for example because of a misspelt name.
 fn some_test_ran(log: &str) -> Result<()> {
     if log.lines().any(|line| line == "running 0 tests") {
         bail!("no scenario has such a name");
@@ -297,7 +297,7 @@ fn some_test_ran(log: &str) -> Result<()> {
     Ok(())
 }
 
-/// Builds a test program of the operator and returns where it is.
+/// Builds a test program of the operator and returns its path.
 fn built_test(name: &str) -> Result<PathBuf> {
     let mut cargo = workspace::cargo();
     cargo.args(["test", "--package", "modelsync", "--test", name, "--no-run"]);
@@ -310,7 +310,7 @@ fn built_test(name: &str) -> Result<PathBuf> {
         .with_context(|| format!("cargo does not say where the test program {name} is"))
 }
 
-/// Where the test program of this name is, by cargo's messages.
+/// The path of the test program with this name, from cargo's messages.
 fn executable(messages: &str, name: &str) -> Option<PathBuf> {
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let mut programs =
@@ -318,7 +318,7 @@ fn executable(messages: &str, name: &str) -> Option<PathBuf> {
     programs.find_map(|message| message["executable"].as_str().map(PathBuf::from))
 }
 
-/// Runs a program that speaks for itself.
+/// Runs a program whose own output explains its failures.
 fn check(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
     let status: ExitStatus = command.status().with_context(|| format!("cannot run {name}"))?;
@@ -357,7 +357,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_failure_is_the_runs() {
+    fn the_first_failure_decides_the_exit_code() {
         assert_eq!(code_of(&[End::Passed, End::Failed(3), End::Failed(1)], false), 3);
         assert_eq!(code_of(&[End::Passed, End::Passed], true), 0);
     }
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn repeat_is_a_number_above_zero_and_what_follows_the_dashes_is_the_tests() {
+    fn repeat_is_above_zero_and_arguments_after_the_dashes_go_to_the_tests() {
         let args = parsed(&["scenario", "--repeat", "50", "--", "first_sync", "--exact"]).unwrap();
         assert_eq!(args.rounds().unwrap(), Some(50));
         assert_eq!(args.arguments, ["first_sync", "--exact"]);
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn repeat_is_refused_where_more_than_the_scenarios_or_something_else_runs() {
+    fn repeat_is_refused_unless_only_the_scenarios_run() {
         for steps in [&[][..], &["node"], &["unit", "scenario"]] {
             let args = parsed(&[steps, &["--repeat", "2"]].concat()).unwrap();
             assert!(args.rounds().unwrap_err().to_string().contains("--repeat is for the scenario tests alone"));
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn the_test_program_is_where_cargo_says() {
+    fn the_path_of_the_test_program_comes_from_cargo() {
         let messages = concat!(
             r#"{"reason":"compiler-artifact","target":{"name":"modelsync"},"profile":{"test":false},"executable":"/t/modelsync"}"#,
             "\n",
@@ -429,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_no_step_is_found_and_what_does_is_left_out() {
+    fn test_programs_without_a_step_are_found_and_others_left_out() {
         let names = without_step().unwrap();
         assert!(names.contains(&"layering".to_owned()), "{names:?}");
         assert!(!names.iter().any(|name| WITH_STEP.contains(&name.as_str())), "{names:?}");

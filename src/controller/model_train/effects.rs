@@ -8,7 +8,7 @@ use super::ModelTrains;
 use crate::{
     api::{DeletionPolicy, ModelVersionSpec, ModelVersionStatus, Verdict},
     controller::{
-        effects::Step,
+        effects::EffectResult,
         reconcile::{Controller, ReconciledObject, failed},
     },
     core::{
@@ -24,7 +24,7 @@ use crate::{
     schedule::queue::Requeue,
 };
 
-/// How long one candidate may be judged. Evaluation is bounded by steps; this is for a case that nobody foresaw.
+/// How long one candidate may be judged. Evaluation is bounded by steps; this is the last resort.
 const JUDGE: Duration = Duration::from_secs(5);
 
 type Trains = Controller<ModelTrains>;
@@ -36,23 +36,30 @@ impl ModelTrains {
         controller: &Trains,
         object: &TrainObject<'_>,
         wanted: &ReadResults,
-    ) -> Step {
+    ) -> EffectResult {
         let (info, run) = (object.info(), &wanted.run_name);
-        let Some(backend) = controller.context.runs.backend(&wanted.kind) else { return Step::Stop(Requeue::Failed) };
+        let Some(backend) = controller.context.runs.backend(&wanted.kind) else {
+            return EffectResult::Stop(Requeue::Failed);
+        };
         let metrics = object.spec.ok().and_then(|spec| spec.metrics.as_deref());
         let container = metrics.and_then(|metrics| metrics.container.as_deref());
         match read_results(&self.reads, backend, &info.namespace, run, &wanted.run_uid, container).await {
             Ok(results) => {
                 let uid = wanted.run_uid.clone();
                 controller.memories.change(&info.uid, |memory| drop(memory.results.insert(uid, results)));
-                Step::Done
+                EffectResult::Done
             }
             Err(error) => failed(object, &format!("the results of run {run} could not be read"), &error),
         }
     }
 
     /// Judges on a thread of its own, so that no other reconcile waits.
-    pub(super) async fn judge(&self, controller: &Trains, object: &TrainObject<'_>, evidence: &Evidence) -> Step {
+    pub(super) async fn judge(
+        &self,
+        controller: &Trains,
+        object: &TrainObject<'_>,
+        evidence: &Evidence,
+    ) -> EffectResult {
         let (name, digest) = (evidence.run_name.clone(), evidence.digest.clone());
         let evidence = evidence.clone();
         let judging = tokio::task::spawn_blocking(move || evidence.judge());
@@ -64,7 +71,7 @@ impl ModelTrains {
         };
         let uid = &object.info().uid;
         controller.memories.change(uid, |memory| drop(memory.judged.insert(name, (digest, judgement))));
-        Step::Done
+        EffectResult::Done
     }
 
     /// Writes a record. A record of that name with the same run and the same place in the chain is this one: it was written
@@ -75,26 +82,26 @@ impl ModelTrains {
         object: &TrainObject<'_>,
         spec: &ModelVersionSpec,
         policy: DeletionPolicy,
-    ) -> Step {
+    ) -> EffectResult {
         let (info, name) = (object.info(), spec.run.name.clone());
         match self.records.create(&info.namespace, spec, policy).await {
-            Recorded::Stands(stored) => {
+            Recorded::Stored(stored) => {
                 emit_recorded(controller, object, spec);
                 self.versions.insert(*stored);
-                Step::Done
+                EffectResult::Done
             }
             Recorded::Conflict(Conflict::OtherContent(found))
                 if found.record.sound && found.record.previous.as_deref() == object.status.head.as_ref() =>
             {
                 self.versions.insert(*found);
-                Step::Done
+                EffectResult::Done
             }
             Recorded::Conflict(conflict) => {
                 let remedy = conflict.remedy();
                 warn!(object = &*info.name, version = name, remedy, "a record cannot be written");
                 let seen = (remedy, controller.context.runs.clock.mono());
                 controller.memories.change(&info.uid, |memory| drop(memory.conflicts.insert(name, seen)));
-                Step::Done
+                EffectResult::Done
             }
             Recorded::Refused { code, message } => {
                 failed(object, &format!("the API server refused the record {name} ({code})"), &message)
@@ -105,8 +112,13 @@ impl ModelTrains {
         }
     }
 
-    /// Looks for a record that the watch does not show. A record of another object is not the one that is meant.
-    pub(super) async fn look_up_version(&self, controller: &Trains, object: &TrainObject<'_>, name: &str) -> Step {
+    /// Looks up a record that the watch does not show. A record of another object with that name is a conflict.
+    pub(super) async fn look_up_version(
+        &self,
+        controller: &Trains,
+        object: &TrainObject<'_>,
+        name: &str,
+    ) -> EffectResult {
         let info = object.info();
         match self.records.get(&info.namespace, name).await {
             Ok(Some(found)) if found.record.train_uid == info.uid => self.versions.insert(found),
@@ -115,7 +127,7 @@ impl ModelTrains {
                 return failed(object, &format!("the record {name} could not be looked up"), &error);
             }
         }
-        Step::Done
+        EffectResult::Done
     }
 
     pub(super) async fn write_version_status(
@@ -123,24 +135,24 @@ impl ModelTrains {
         object: &TrainObject<'_>,
         name: &str,
         after: &ModelVersionStatus,
-    ) -> Step {
-        let Some(version) = self.version(object, name) else { return Step::Done };
-        let Ok((_, before)) = version.read() else { return Step::Done };
+    ) -> EffectResult {
+        let Some(version) = self.version(object, name) else { return EffectResult::Done };
+        let Ok((_, before)) = version.read() else { return EffectResult::Done };
         match self.records.write_status(&version.record, &before, after).await {
             Ok(stored) => {
                 self.versions.insert(stored);
-                Step::Done
+                EffectResult::Done
             }
             Err(error) => failed(object, &format!("the status of the record {name} could not be written"), &error),
         }
     }
 
-    pub(super) async fn delete_version(&self, object: &TrainObject<'_>, name: &str) -> Step {
-        let Some(version) = self.version(object, name) else { return Step::Done };
+    pub(super) async fn delete_version(&self, object: &TrainObject<'_>, name: &str) -> EffectResult {
+        let Some(version) = self.version(object, name) else { return EffectResult::Done };
         match self.records.delete(&version.record).await {
             Ok(()) => {
                 self.versions.remove(&version.record.uid);
-                Step::Done
+                EffectResult::Done
             }
             Err(error) => failed(object, &format!("the record {name} beyond the limit could not be deleted"), &error),
         }

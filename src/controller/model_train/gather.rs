@@ -110,7 +110,7 @@ impl ModelTrains {
         // Before the object is read, so that no reconcile comes in between. An object that is not there is never reconciled:
         // waiting for it would keep the entry for ever.
         if self.model_syncs.get(&by.uid).is_some() {
-            self.followers.await_note(&by.uid, &info.namespace, &info.name);
+            self.followers.await_reconcile(&by.uid, &info.namespace, &info.name);
         }
         let Some(object) = self.model_syncs.get(&by.uid) else {
             return (!self.model_syncs.knows(&info.namespace)).then(as_recorded);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    effects::Step,
+    effects::EffectResult,
     parsed::Parsed,
     reconcile::{Controller, KindController, ReconciledObject},
 };
@@ -18,13 +18,13 @@ use crate::{
     core::{
         invalid::Invalid,
         poll::response::PollResult,
-        run::{backend::RunRecord, effects::CreateRun, knowledge::ObjectInfo, retention::Limits},
+        run::{backend::RunRecord, effects::CreateRun, knowledge::ObjectInfo, retention::HistoryLimits},
         source::references::Reference,
         status::event::ObjectEvent,
         time::Now,
         train::{
-            Compiled, Effect, Facts, Memory, Plan, Rule, TrainPollResponse, TrainPollTarget, decide, events, poll,
-            references, status_after_panic, validate,
+            Compiled, Effect, Facts, Memory, Plan, Rule, TrainPollResponse, TrainPollTarget, Valid, decide, events,
+            parse_spec, poll, references, status_after_panic,
         },
     },
     kube_io::{
@@ -67,11 +67,9 @@ impl KindController for ModelTrains {
         let runs = context.runs.runs.of(&info.uid, &info.namespace, ModelTrain::KIND, &info.name);
         let gathered = self.gather(info, object.status);
         let (process, nonce) = controller.memories.nonce();
-        let spec = object.spec.map_err(Clone::clone).and_then(|spec| {
-            let compiled = self.compiled(info, spec)?;
-            validate(spec, &compiled, context.runs.backends)
-        });
-        let limits = spec.as_ref().map_or(Limits::KEEP_ALL, |valid| valid.limits);
+        let parse = |spec| parse_spec(spec, &self.compiled(info, spec)?, context.runs.backends);
+        let spec = object.validate(parse, Valid::check_template);
+        let limits = spec.as_ref().map_or(HistoryLimits::KEEP_ALL, |valid| valid.policy.limits);
         let memory = controller.memories.change(&info.uid, |memory| {
             if let RunsOf::Known { own, .. } = &runs {
                 let own: Vec<_> = own.iter().map(Arc::as_ref).collect();
@@ -81,7 +79,7 @@ impl KindController for ModelTrains {
         });
         let facts = Facts {
             object: info,
-            runs: runs.knowledge(spec.as_ref().ok().map(|valid| valid.kind)),
+            runs: runs.knowledge(spec.as_ref().ok().map(|valid| valid.policy.kind())),
             spec,
             stored: object.status,
             status: object.status,
@@ -96,7 +94,12 @@ impl KindController for ModelTrains {
         decide(&facts, now)
     }
 
-    async fn apply(&self, controller: &Controller<Self>, object: &ReconciledObject<'_, Self>, effect: &Effect) -> Step {
+    async fn apply(
+        &self,
+        controller: &Controller<Self>,
+        object: &ReconciledObject<'_, Self>,
+        effect: &Effect,
+    ) -> EffectResult {
         match effect {
             Effect::WriteStatus(after) => controller.write_status(object, after).await,
             Effect::CreateRun(run) => controller.create_run(object, run).await,
@@ -124,7 +127,7 @@ impl KindController for ModelTrains {
 
     fn count_poll(&self, polled: &PollResult<TrainPollResponse>) -> &'static str {
         match &polled.result {
-            Ok(response) if response.is_complete() => "answered",
+            Ok(response) if response.is_complete() => "complete",
             Ok(_) => "incomplete",
             Err(error) => error.class.as_str(),
         }

@@ -4,7 +4,11 @@ use std::{cmp::Ordering, collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{Freshness, entry, left_unanswered, order, reason, schedule::Schedule, under_way};
+use super::{
+    Freshness,
+    reasons::{entry, left_unanswered, order, reason, under_way},
+    schedule::Schedule,
+};
 use crate::{
     api::{
         AnsweredReason, AttemptVerdict, BreachingMetric, ModelTrainStatus, RecordedInput, ScheduleStatus, StaleReason,
@@ -13,31 +17,31 @@ use crate::{
     core::time::{after, whole_seconds},
 };
 
-/// What is seen of an input.
+/// The observation of an input.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum InputSeen {
+pub enum ObservedInput {
     /// Digest of its value.
     Digest(String),
-    /// It is known that there is none.
+    /// The input is known to have no value.
     Absent,
-    /// It was not read, or could not be.
+    /// The input was not read, or the read failed.
     Unknown,
 }
 
-/// What is seen of the world, by the names of the spec. A name that is missing is not known.
+/// Observations of the world, by the names in the spec. A missing name means an unknown value.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen<'a> {
+pub struct Observations<'a> {
     /// Inputs.
-    pub inputs: &'a BTreeMap<String, InputSeen>,
-    /// Whether each live metric's rule holds. `None` where the metric is not known, absent or not a number: it has not
-    /// fallen then, and has not recovered either. An absent metric is never zero.
+    pub inputs: &'a BTreeMap<String, ObservedInput>,
+    /// Whether each live metric's rule holds. `None` if the metric is unknown, absent or not a number: it then counts
+    /// neither as fallen nor as recovered. An absent metric is never zero.
     pub metrics: &'a BTreeMap<String, Option<bool>>,
-    /// Whether the endpoint says that a training is needed; `None` without a usable answer.
+    /// Whether the endpoint says that a training is needed; `None` without a valid response.
     pub endpoint: Option<bool>,
-    /// The trigger annotation's value, where it is not the one handled last.
+    /// The trigger annotation's value; `None` if it is the one handled last.
     pub trigger: Option<&'a str>,
-    /// Whether a ModelSync follows this ModelTrain and does not serve the accepted version yet: live metrics are those
-    /// of an earlier version.
+    /// Whether a ModelSync follows this ModelTrain and does not serve the accepted version yet: live metrics then
+    /// belong to an earlier version.
     pub awaits_serving: bool,
     /// When the object was created.
     pub created_at: Timestamp,
@@ -48,19 +52,20 @@ pub struct Seen<'a> {
 pub struct MissingInput {
     /// Its name.
     pub name: String,
-    /// Whether a change of it counts.
+    /// Whether a change of it makes the model stale.
     pub counts: bool,
-    /// Whether it is known that there is none; else it could not be read.
+    /// Whether it is known to have no value. Otherwise it was not read, or the read failed.
     pub absent: bool,
 }
 
-/// What follows from what was seen.
+/// The result of an evaluation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Evaluation {
-    /// Why the model is stale, spent reasons too, sorted by type and name. Empty: it is fresh as far as is `known`.
+pub struct FreshnessEvaluation {
+    /// Why the model is stale, including answered reasons, sorted by type and name. If this is empty and everything is
+    /// `known`, the model is fresh.
     pub current: Vec<StaleReason>,
-    /// Those of them that no training has answered: where there is one, a training is due, and its reservation pins
-    /// them.
+    /// The current reasons that no training has answered, or that have rearmed. If there is one, a training is due, and
+    /// its reservation pins them.
     pub actionable: Vec<StaleReason>,
     /// `status.answeredReasons`, sorted by type and name.
     pub spent: Vec<AnsweredReason>,
@@ -72,15 +77,15 @@ pub struct Evaluation {
     pub stale_since: Option<Timestamp>,
     /// Whether everything that may make the model stale is known.
     pub known: bool,
-    /// The next moment, after now, at which time alone changes any of this.
+    /// The next moment, after now, at which time alone changes this result.
     pub next: Option<Timestamp>,
-    /// Inputs without a value, in the order of the spec. No training is to be reserved while one that counts is among
-    /// them: it would be made from something else than is recorded.
+    /// Inputs without a value, in the order of the spec. The caller reserves no training while one that counts is among
+    /// them: the record would not name everything that the training used.
     pub missing_inputs: Vec<MissingInput>,
 }
 
-impl Evaluation {
-    /// Writes into a status what it remembers. A status that has it already is left as it is.
+impl FreshnessEvaluation {
+    /// Stores the result in `status`. Storing the same result again changes nothing.
     pub fn store(&self, status: &mut ModelTrainStatus) {
         status.stale_reasons.clone_from(&self.current);
         status.stale_since = self.stale_since;
@@ -91,12 +96,17 @@ impl Evaluation {
     }
 }
 
-/// Weighs every reason at `now`.
+/// Evaluates every reason at `now`.
 ///
-/// The result is to be stored before the next evaluation ([`Evaluation::store`]): then the same world gives the same
-/// result again, until `next`.
-pub fn evaluate(freshness: &Freshness, status: &ModelTrainStatus, seen: &Seen<'_>, now: Timestamp) -> Evaluation {
-    let result = Evaluation { known: true, ..Evaluation::default() };
+/// The caller stores the result ([`FreshnessEvaluation::store`]) before the next evaluation. The same observations then give the
+/// same result until `next`.
+pub fn evaluate(
+    freshness: &Freshness,
+    status: &ModelTrainStatus,
+    seen: &Observations<'_>,
+    now: Timestamp,
+) -> FreshnessEvaluation {
+    let result = FreshnessEvaluation { known: true, ..FreshnessEvaluation::default() };
     let mut evaluator = Evaluator { freshness, status, seen, now, result };
     evaluator.never_accepted();
     evaluator.max_age();
@@ -116,25 +126,25 @@ pub fn evaluate(freshness: &Freshness, status: &ModelTrainStatus, seen: &Seen<'_
     evaluator.finish()
 }
 
-/// What is known of a reason that is a state of the world.
+/// The state of a `NeverAccepted`, `MaxAge`, `Metric` or `Endpoint` reason.
 #[derive(Clone, Copy)]
 enum ReasonState {
-    /// It is true.
+    /// The reason is true.
     True,
-    /// It is false.
+    /// The reason is false.
     False,
-    /// It is not true yet, and has not been false.
+    /// The rule of a metric holds, but not yet for long enough: the reason is not true, and has not been false.
     Pending,
-    /// It is not known.
+    /// It is unknown whether the reason is true.
     Unknown,
 }
 
 struct Evaluator<'a> {
     freshness: &'a Freshness,
     status: &'a ModelTrainStatus,
-    seen: &'a Seen<'a>,
+    seen: &'a Observations<'a>,
     now: Timestamp,
-    result: Evaluation,
+    result: FreshnessEvaluation,
 }
 
 impl Evaluator<'_> {
@@ -155,23 +165,24 @@ impl Evaluator<'_> {
     }
 
     fn schedule(&mut self, schedule: &Schedule) {
-        let sight = schedule.look(self.status, self.seen.created_at, self.now);
+        let sight = schedule.evaluate(self.status, self.seen.created_at, self.now);
         if let Some(next) = sight.next {
             self.wake(next);
         }
         self.result.schedule = Some(sight.status);
         match sight.due {
             Some(due) => self.actionable(reason(StaleReasonType::Schedule, "", &due.to_string())),
-            None => self.still_wanted(StaleReasonType::Schedule),
+            None => self.keep_until_accepted(StaleReasonType::Schedule),
         }
     }
 
-    /// Differs from what the accepted version was made from. Where there is none, from what was tried last; before that
-    /// there is nothing to differ from, and `NeverAccepted` stands.
+    /// The reason holds if the input differs from that of the accepted version. Without such a version, the input must
+    /// differ from that of the last training. Before the first training there is nothing to compare with, and
+    /// `NeverAccepted` is current.
     fn input(&mut self, name: &str, counts: bool) {
-        let seen = self.seen.inputs.get(name).unwrap_or(&InputSeen::Unknown);
-        if !matches!(seen, InputSeen::Digest(_)) {
-            let absent = *seen == InputSeen::Absent;
+        let seen = self.seen.inputs.get(name).unwrap_or(&ObservedInput::Unknown);
+        if !matches!(seen, ObservedInput::Digest(_)) {
+            let absent = *seen == ObservedInput::Absent;
             self.result.missing_inputs.push(MissingInput { name: name.to_owned(), counts, absent });
         }
         if !counts {
@@ -180,13 +191,13 @@ impl Evaluator<'_> {
         let accepted = self.status.accepted_version.as_deref();
         let accepted_digest = accepted.and_then(|accepted| digest_of(&accepted.inputs, name));
         match seen {
-            InputSeen::Absent => self.keep_entry(StaleReasonType::Input, name),
-            InputSeen::Unknown => {
+            ObservedInput::Absent => self.keep_entry(StaleReasonType::Input, name),
+            ObservedInput::Unknown => {
                 self.result.known = false;
                 self.keep_entry(StaleReasonType::Input, name);
                 self.keep_current(StaleReasonType::Input, name, accepted_digest);
             }
-            InputSeen::Digest(digest) => {
+            ObservedInput::Digest(digest) => {
                 let tried = self.tried(name, digest);
                 let differs = match (accepted, &self.status.last_attempt) {
                     (Some(_), _) => accepted_digest != Some(digest),
@@ -200,16 +211,19 @@ impl Evaluator<'_> {
         }
     }
 
-    /// Whether the last training was made from this value and has answered it.
+    /// Whether the last training used this value, and did not leave a reason with this value unanswered.
     fn tried(&self, name: &str, digest: &str) -> bool {
         let again = |reason: &StaleReason| reason.name == name && reason.value == digest;
         self.status.last_attempt.as_deref().is_some_and(|last| digest_of(&last.inputs, name) == Some(digest))
             && !left_unanswered(self.status, StaleReasonType::Input, again)
     }
 
-    /// The entry outlives a later training for another reason of which no run succeeded: what was tried before it is then
-    /// known from the entry alone. Without an entry, what was tried last is spent all the same: the value may have been
-    /// the accepted one in between, and must not train again each time it comes back.
+    /// Adds the reason of an input that differs. `tried` is the result of `Self::tried`.
+    ///
+    /// The entry in status outlives a later training for another reason in which no run succeeded: only the entry then
+    /// says that the value was tried before. Without an entry, the value tried last counts as answered all the same:
+    /// the input may have had the accepted value in between, which removes the entry, and must not start a training
+    /// each time it changes back.
     fn differing_input(&mut self, reason: StaleReason, tried: bool) {
         let spent = entry(self.status, reason.type_, &reason.name).filter(|entry| entry.reason == reason).cloned();
         match spent.or_else(|| tried.then(|| AnsweredReason { reason: reason.clone(), until: None, count: 1 })) {
@@ -221,8 +235,8 @@ impl Evaluator<'_> {
         }
     }
 
-    /// An unknown value neither makes the metric fall nor starts its time anew: a scrape that failed says nothing. Only a
-    /// reading that is known lets the time count.
+    /// An unknown value neither makes the reason true nor restarts the time for which the rule must hold: a failed
+    /// scrape says nothing. Only a known value can make the reason true.
     fn metric(&mut self, name: &str, holds_for: Duration) {
         if self.seen.awaits_serving {
             self.keep_entry(StaleReasonType::Metric, name);
@@ -255,8 +269,8 @@ impl Evaluator<'_> {
         self.evaluate_freshness(StaleReasonType::Endpoint, "", state);
     }
 
-    /// A value is handled once a training is reserved for it. It stands on while that training is on its way, and is
-    /// live again after one without success.
+    /// A value is handled once a training is reserved for it. The reason stays current while that training is active,
+    /// and is actionable again after a training that does not answer it.
     fn trigger(&mut self) {
         let type_ = StaleReasonType::Trigger;
         if let Some(value) = self.seen.trigger {
@@ -272,10 +286,10 @@ impl Evaluator<'_> {
             let again = reasons.filter(|reason| reason.type_ == type_).take(1).cloned().collect::<Vec<_>>();
             return again.into_iter().for_each(|reason| self.actionable(reason));
         }
-        self.still_wanted(type_);
+        self.keep_until_accepted(type_);
     }
 
-    /// A reason that is a state of the world, and that counts again after a wait.
+    /// Adds a reason that rearms after a wait.
     fn evaluate_freshness(&mut self, type_: StaleReasonType, name: &str, state: ReasonState) {
         match state {
             ReasonState::False => {}
@@ -288,7 +302,7 @@ impl Evaluator<'_> {
             ReasonState::True => {
                 let reason = reason(type_, name, "");
                 let Some(entry) = entry(self.status, type_, name) else { return self.actionable(reason) };
-                // Neither a clock that went back nor a wait that was edited makes it longer than the wait is now.
+                // Neither a clock that went back nor an edit of `spec.settle` makes the wait longer than it is now.
                 let longest = after(whole_seconds(self.now), self.freshness.settle.after(entry.count));
                 let until = entry.until.unwrap_or(longest).min(longest);
                 self.result.spent.push(AnsweredReason { until: Some(until), ..entry.clone() });
@@ -301,12 +315,12 @@ impl Evaluator<'_> {
         }
     }
 
-    /// A demand that a training has answered stands until a version is accepted.
-    fn still_wanted(&mut self, type_: StaleReasonType) {
+    /// Keeps an answered `Schedule` or `Trigger` reason current until a version is accepted.
+    fn keep_until_accepted(&mut self, type_: StaleReasonType) {
         let Some(entry) = entry(self.status, type_, "") else { return };
         let last = self.status.last_attempt.as_deref();
         let answered = self.status.accepted_version.as_deref().is_some_and(|accepted| {
-            // Of the same second only the training's own verdict tells which came first.
+            // Within one second, only the training's own verdict shows which came first.
             last.is_none_or(|last| match accepted.accepted_at.cmp(&last.ended_at) {
                 Ordering::Less => false,
                 Ordering::Equal => last.verdict == AttemptVerdict::Accepted,
@@ -328,14 +342,14 @@ impl Evaluator<'_> {
         self.result.spent.extend(entry(self.status, type_, name).cloned());
     }
 
-    /// What status says stands goes on standing, unless its value is the one that does not count.
+    /// Keeps a reason current that is current in status, unless its value is `except`.
     fn keep_current(&mut self, type_: StaleReasonType, name: &str, except: Option<&str>) {
         let mut reasons = self.status.stale_reasons.iter();
         let before = reasons.find(|reason| order(reason) == (type_, name) && Some(reason.value.as_str()) != except);
         self.result.current.extend(before.cloned());
     }
 
-    /// Whether `moment` has come; if not, it is waited for.
+    /// Whether `moment` has come. If not, the result's `next` is at most `moment`.
     fn reached(&mut self, moment: Timestamp) -> bool {
         let reached = moment <= self.now;
         if !reached {
@@ -348,7 +362,7 @@ impl Evaluator<'_> {
         self.result.next = Some(self.result.next.map_or(at, |next| next.min(at)));
     }
 
-    fn finish(mut self) -> Evaluation {
+    fn finish(mut self) -> FreshnessEvaluation {
         self.result.current.sort_by(|a, b| order(a).cmp(&order(b)));
         self.result.actionable.sort_by(|a, b| order(a).cmp(&order(b)));
         self.result.spent.sort_by(|a, b| order(&a.reason).cmp(&order(&b.reason)));

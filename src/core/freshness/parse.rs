@@ -1,4 +1,4 @@
-//! From `spec.freshness` and `spec.settle` to what can be evaluated. Pure.
+//! Parses `spec.freshness` and `spec.settle`. Pure.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// Wait until an answered reason counts again, and the longest, where the user gave none.
+/// Default first and longest wait until an answered reason rearms.
 pub const SETTLE: Backoff = Backoff { first: Duration::from_hours(1), longest: Duration::from_hours(24) };
 
 const MAX_AGES: Bounds = (Duration::from_mins(1), Duration::from_hours(87_600));
@@ -23,34 +23,34 @@ const SETTLES: Bounds = (Duration::from_secs(1), Duration::from_hours(8760));
 const MAX_INPUTS: usize = 16;
 const MAX_METRICS: usize = 8;
 
-/// When a model is stale, ready to be evaluated. How values are read and what a metric's rule says is not its concern:
-/// it takes what was seen by name.
+/// The parsed conditions under which a model is stale. It does not know how values are read or what a metric's rule
+/// says: observations come by name.
 #[derive(Clone, Debug)]
 pub struct Freshness {
     /// Age at which the accepted version is stale.
     pub(super) max_age: Option<Duration>,
-    /// Times at which it is stale.
+    /// Times at which a training is due.
     pub(super) schedule: Option<Schedule>,
-    /// Names of the inputs, and whether a change counts.
+    /// Names of the inputs, and whether a change makes the model stale.
     pub(super) inputs: Vec<(String, bool)>,
     /// Names of the live metrics, and how long their rule must hold.
     pub(super) metrics: Vec<(String, Duration)>,
-    /// Whether an endpoint is asked.
+    /// Whether an endpoint is polled.
     pub(super) endpoint: bool,
-    /// Waits until an answered reason counts again.
+    /// Waits until an answered reason rearms.
     pub(super) settle: Backoff,
 }
 
 impl Default for Freshness {
-    /// Stale by the trigger alone.
+    /// Only the trigger makes the model stale.
     fn default() -> Self {
         Self { max_age: None, schedule: None, inputs: Vec::new(), metrics: Vec::new(), endpoint: false, settle: SETTLE }
     }
 }
 
 impl Freshness {
-    /// Reads `spec.freshness` and `spec.settle`, and checks again what the schema checks. Sources, rules and the
-    /// endpoint's URL are checked by those who use them.
+    /// Parses `spec.freshness` and `spec.settle`, and repeats the checks of the schema. The code that uses the sources,
+    /// the rules and the endpoint's URL checks them.
     pub fn parse(spec: Option<&api::Freshness>, settle: Option<&TrainSettle>) -> Result<Self, Invalid> {
         let settle = settle.copied().unwrap_or_default();
         let settle =
@@ -80,14 +80,14 @@ impl Freshness {
         })
     }
 
-    /// Whether it is a reason by itself that no version was ever accepted: where something is measured that a version
-    /// has to satisfy. A schedule, an endpoint and a trigger are waited for.
+    /// Whether the lack of an accepted version is a reason by itself. It is one if the spec measures versions: by age,
+    /// metrics or inputs. A schedule, an endpoint or a trigger starts the first training only when it fires.
     pub(super) fn needs_a_version(&self) -> bool {
         self.max_age.is_some() || !self.metrics.is_empty() || self.inputs.iter().any(|(_, counts)| *counts)
     }
 }
 
-/// Reasons are told apart by name: none is empty, none comes twice.
+/// Checks the number of names, and that none is empty or occurs twice: names identify reasons.
 fn names<'a>(field: &str, most: usize, names: impl ExactSizeIterator<Item = &'a str>) -> Result<(), Invalid> {
     if names.len() > most {
         return Err(Invalid::new(field, format!("has {} entries: keep at most {most}", names.len())));
@@ -98,7 +98,7 @@ fn names<'a>(field: &str, most: usize, names: impl ExactSizeIterator<Item = &'a 
             return Err(Invalid::new(format!("{field}[{index}].name"), "is empty: give it a name"));
         }
         if !seen.insert(name) {
-            let problem = format!("{name:?} is there twice: give each a name of its own");
+            let problem = format!("{name:?} occurs twice: give each a name of its own");
             return Err(Invalid::new(format!("{field}[{index}].name"), problem));
         }
     }
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn without_freshness_only_a_trigger_counts_and_answers_hold_for_an_hour() {
+    fn without_freshness_only_a_trigger_counts_and_settle_is_the_default() {
         let read = parse(&json!(null), &json!(null)).unwrap();
         assert!(!read.needs_a_version());
         assert_eq!(read.settle, SETTLE);
@@ -152,7 +152,7 @@ mod tests {
             (
                 json!({ "inputs": [input("a"), input("a")] }),
                 json!(null),
-                "spec.freshness.inputs[1].name \"a\" is there twice",
+                "spec.freshness.inputs[1].name \"a\" occurs twice",
             ),
             (json!({ "inputs": [input("")] }), json!(null), "spec.freshness.inputs[0].name is empty"),
             (json!({ "inputs": many }), json!(null), "spec.freshness.inputs has 17 entries: keep at most 16"),

@@ -1,4 +1,4 @@
-//! What holds in every world: random observations over time, trainings that end in any way. No IO.
+//! Properties that hold for random observations over time and for trainings with any verdict. No IO.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -6,28 +6,28 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{trial::*, *};
+use super::{reasons::*, trial::*, *};
 use crate::{
-    api::AttemptVerdict,
+    api::{AttemptVerdict, StaleReason, StaleReasonType},
     core::time::{after, cron::Cron},
 };
 
-/// What happens in a world, after some time has passed.
+/// A change in the world after some time has passed.
 #[derive(Clone, Debug)]
 enum Event {
     Nothing,
-    Input(&'static str, InputSeen),
+    Input(&'static str, ObservedInput),
     Metric(&'static str, Option<bool>),
     Endpoint(Option<bool>),
     Trigger(u8),
     Serving(bool),
-    /// A training that is on its way ends.
+    /// The active training ends.
     End(AttemptVerdict),
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let digest = prop::sample::select(vec!["A", "B", "C"]).prop_map(|digest| InputSeen::Digest(digest.to_owned()));
-    let input = prop_oneof![6 => digest, 1 => Just(InputSeen::Absent), 1 => Just(InputSeen::Unknown)];
+    let digest = prop::sample::select(vec!["A", "B", "C"]).prop_map(|digest| ObservedInput::Digest(digest.to_owned()));
+    let input = prop_oneof![6 => digest, 1 => Just(ObservedInput::Absent), 1 => Just(ObservedInput::Unknown)];
     let known = || prop_oneof![3 => Just(Some(true)), 2 => Just(Some(false)), 1 => Just(None)];
     let verdict = prop_oneof![
         4 => Just(AttemptVerdict::Rejected),
@@ -46,7 +46,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// Time between two events, in seconds: short and long ones.
+/// Time between two events, in seconds: short or long.
 fn pause() -> impl Strategy<Value = i64> {
     prop_oneof![0_i64..60, 60_i64..7_200, 7_200_i64..200_000]
 }
@@ -78,25 +78,25 @@ fn spec() -> impl Strategy<Value = Value> {
     })
 }
 
-/// What an observer from outside remembers of one reason, without looking into status.
+/// The observer's own memory of an answered reason, independent of status.
 #[derive(Clone, Debug)]
-struct PollResponse {
+struct Answer {
     value: String,
     at: Timestamp,
-    /// How many trainings in a row had it among their reasons.
+    /// The number of trainings in a row that had the reason.
     count: i64,
 }
 
-/// An observer that knows what may not happen.
+/// An observer that detects trainings that must not start.
 #[derive(Default)]
 struct Observer {
-    answers: BTreeMap<(StaleReasonType, String), PollResponse>,
-    /// Digests of the trainings so far, oldest first, and whether each was answered.
+    answers: BTreeMap<(StaleReasonType, String), Answer>,
+    /// Digests of the trainings so far, oldest first, and whether each training answered its reasons.
     trainings: Vec<(BTreeMap<String, String>, bool)>,
 }
 
 impl Observer {
-    /// Forgets answers to what is false now.
+    /// Forgets the answers to reasons that are false now.
     fn watch(&mut self, trial: &Trial) {
         let accepted = trial.status.accepted_version.as_deref();
         self.answers.retain(|(type_, name), _| match type_ {
@@ -110,7 +110,7 @@ impl Observer {
         });
     }
 
-    /// A training is reserved for these reasons: none of them has been answered and has not revived.
+    /// Checks the reasons of a new reservation: each one that was answered has rearmed.
     fn reserved(&self, trial: &Trial, reasons: &[StaleReason]) {
         for reason in reasons {
             let response = self.answers.get(&(reason.type_, reason.name.clone()));
@@ -147,7 +147,7 @@ impl Observer {
         self.trainings.push((inputs, answers(verdict)));
         let trigger = last.reasons.iter().find(|reason| reason.type_ == StaleReasonType::Trigger);
         if let Some(trigger) = trigger {
-            // Whatever came of it: the value before is a new one when it comes back.
+            // After any verdict, the previous value counts as a new one when it comes back.
             self.answers.retain(|(type_, _), response| *type_ != trigger.type_ || response.value == trigger.value);
         }
         if !answers(verdict) {
@@ -156,13 +156,13 @@ impl Observer {
         for reason in &last.reasons {
             let key = (reason.type_, reason.name.clone());
             let count = self.answers.get(&key).map_or(0, |response| response.count) + 1;
-            self.answers.insert(key, PollResponse { value: reason.value.clone(), at: last.ended_at, count });
+            self.answers.insert(key, Answer { value: reason.value.clone(), at: last.ended_at, count });
         }
     }
 }
 
-/// `next` is the next moment at which time alone changes what `now` gives, for a status that has it stored.
-fn next_is_exact(trial: &Trial, now: &Evaluation) {
+/// Checks that `now.next` is the first moment at which time alone changes the result `now`, which status has stored.
+fn next_is_exact(trial: &Trial, now: &FreshnessEvaluation) {
     let span = now.next.map_or(SignedDuration::from_hours(24 * 900), |next| next.duration_since(trial.now));
     assert!(span.is_positive(), "{:?} is not after {}", now.next, trial.now);
     for part in [7_919, 500_000, 999_999] {
@@ -190,9 +190,9 @@ fn happen(trial: &mut Trial, event: Event) -> Option<AttemptVerdict> {
 }
 
 proptest! {
-    /// Evaluations that change nothing are checked at each look of [`Trial`].
+    /// [`Trial::evaluate_and_store`] also checks at each step that a second evaluation changes nothing.
     #[test]
-    fn answered_reasons_start_nothing_until_they_revive_and_the_next_moment_is_exact(
+    fn answered_reasons_start_no_training_until_they_rearm_and_the_next_moment_is_exact(
         spec in spec(),
         events in prop::collection::vec((pause(), event()), 1..60),
     ) {
@@ -201,7 +201,7 @@ proptest! {
         for (seconds, event) in events {
             trial.now += SignedDuration::from_secs(seconds);
             let verdict = happen(&mut trial, event);
-            let result = trial.look();
+            let result = trial.evaluate_and_store();
             next_is_exact(&trial, &result);
             prop_assert!(result.actionable.iter().all(|reason| result.current.contains(reason)));
             observer.watch(&trial);
@@ -213,7 +213,7 @@ proptest! {
                 }
                 _ => {}
             }
-            let result = trial.look();
+            let result = trial.evaluate_and_store();
             let ready = result.missing_inputs.iter().all(|missing| !missing.counts);
             if trial.status.reservation.is_none() && ready && !result.actionable.is_empty() {
                 let reasons = trial.reserve();
@@ -223,7 +223,7 @@ proptest! {
     }
 
     #[test]
-    fn in_a_world_that_stands_still_trainings_become_as_rare_as_settle_says(
+    fn settle_bounds_the_number_of_trainings_in_an_unchanging_world(
         accepts in any::<bool>(),
         takes in 60_i64..20_000,
         fallen in any::<bool>(),
@@ -233,7 +233,7 @@ proptest! {
         let spec_fields = spec.as_object_mut().unwrap();
         spec_fields.remove("schedule");
         if accepts {
-            // An acceptance makes the age a new reason each time it is reached, which is what it is for.
+            // After each acceptance the age becomes a new reason once it is reached: `settle` does not bound these.
             spec_fields.remove("maxAge");
         }
         let mut trial = Trial::new(spec, "2026-06-01T00:00:00Z");
@@ -242,7 +242,7 @@ proptest! {
         trial.endpoint = Some(needed);
         let end = moment("2026-07-01T00:00:00Z");
         while trial.now < end {
-            let result = trial.look();
+            let result = trial.evaluate_and_store();
             if result.actionable.is_empty() {
                 let Some(next) = result.next else { break };
                 trial.now = next;
@@ -252,8 +252,8 @@ proptest! {
             trial.now += SignedDuration::from_secs(takes);
             trial.end(if accepts { AttemptVerdict::Accepted } else { AttemptVerdict::Rejected });
         }
-        // Waits of 1, 2, 4, 8 and 16 hours, then of a day: in thirty days. A reason may come late by its own time, the
-        // age and the metric that must hold for half an hour.
+        // Thirty days have room for waits of 1, 2, 4, 8 and 16 hours, then of one day each. Two reasons may become true
+        // later than the others: the age, and the metric whose rule must hold for half an hour.
         let most = 5 + 29 + 1 + 2;
         prop_assert!(trial.status.attempt <= most, "{} trainings", trial.status.attempt);
         let least = if accepts && !fallen && !needed { 1 } else { 20 };
@@ -261,7 +261,7 @@ proptest! {
     }
 
     #[test]
-    fn times_of_a_downtime_are_caught_up_once(
+    fn scheduled_times_of_a_downtime_start_one_training(
         cron in prop::sample::select(vec!["*/5 * * * *", "0 * * * *", "30 2 * * *", "0 3 * * 1"]),
         zone in prop::sample::select(vec!["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"]),
         up in 0_i64..20_000_000,
@@ -270,14 +270,14 @@ proptest! {
         let spec = json!({ "schedule": { "cron": cron, "timeZone": zone } });
         let mut trial = Trial::new(spec, "2026-01-01T00:00:00Z");
         trial.now += SignedDuration::from_secs(up);
-        while !trial.look().actionable.is_empty() {
+        while !trial.evaluate_and_store().actionable.is_empty() {
             trial.reserve();
             trial.end(AttemptVerdict::Accepted);
         }
         let before = trial.status.attempt;
         let missed = Cron::parse("spec", cron, Some(zone)).unwrap().next(trial.now).unwrap();
         trial.now += SignedDuration::from_secs(down);
-        while !trial.look().actionable.is_empty() {
+        while !trial.evaluate_and_store().actionable.is_empty() {
             trial.reserve();
             trial.end(AttemptVerdict::Rejected);
         }
@@ -285,9 +285,10 @@ proptest! {
     }
 }
 
-/// Berlin and New York by an hour, Lord Howe by half an hour; each in both directions, minute by minute.
+/// Clocks change by an hour in Berlin and New York and by half an hour on Lord Howe Island. The test covers both
+/// directions of each, minute by minute.
 #[test]
-fn change_of_clocks_trains_for_each_time_of_the_schedule_once() {
+fn each_scheduled_time_starts_one_training_across_a_clock_change() {
     for (zone, nights) in [
         ("Europe/Berlin", ["2026-03-28T22:00:00Z", "2026-10-24T22:00:00Z"]),
         ("America/New_York", ["2026-03-08T04:00:00Z", "2026-11-01T03:00:00Z"]),
@@ -301,7 +302,7 @@ fn change_of_clocks_trains_for_each_time_of_the_schedule_once() {
             let mut trained = Vec::new();
             for _ in 0..60 * 8 {
                 trial.now += SignedDuration::from_mins(1);
-                if !trial.look().actionable.is_empty() {
+                if !trial.evaluate_and_store().actionable.is_empty() {
                     trained.extend(trial.reserve().iter().filter_map(firing));
                     trial.end(AttemptVerdict::Accepted);
                 }

@@ -1,10 +1,10 @@
-//! Which time of a schedule is due. Pure.
+//! Finds the time of a schedule that is due. Pure.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{firing, left_unanswered, under_way};
+use super::reasons::{firing, left_unanswered, under_way};
 use crate::{
     api::{self, ModelTrainStatus, ScheduleStatus, StaleReasonType},
     core::{
@@ -19,26 +19,26 @@ use crate::{
 };
 
 const STARTING_DEADLINES: Bounds = (Duration::from_secs(10), Duration::from_hours(8760));
-/// A handled time that is farther ahead was written by a clock that was wrong. Less is what clocks of two replicas may
-/// differ by, and what was handled is not to be handled again.
+/// Largest difference between the clocks of two replicas. A stored time that is further ahead was written by a wrong
+/// clock and is ignored. A smaller lead is kept, so that no time is handled twice.
 const CLOCK_ERROR: Duration = Duration::from_hours(1);
 
-/// Times of `spec.freshness.schedule`.
+/// A parsed `spec.freshness.schedule`.
 #[derive(Clone, Debug)]
 pub(super) struct Schedule {
     cron: Cron,
-    /// The expression and its zone, as status knows them.
+    /// The expression and its zone, as status stores them.
     expression: String,
     starting_deadline: Option<Duration>,
 }
 
-/// A schedule, seen at one moment.
-pub(super) struct Sight {
-    /// What status ought to say.
+/// The state of a schedule at one moment.
+pub(super) struct ScheduleState {
+    /// The new `status.schedule`.
     pub status: ScheduleStatus,
-    /// The time that a training is due for.
+    /// The scheduled time for which a training is due.
     pub due: Option<Timestamp>,
-    /// When time alone changes this.
+    /// The next moment at which time alone changes this state.
     pub next: Option<Timestamp>,
 }
 
@@ -52,9 +52,10 @@ impl Schedule {
         Ok(Self { cron, expression: fields.join(" "), starting_deadline })
     }
 
-    /// Of the times after the one handled last, the last one is due. One that is too old counts as handled, unless a
-    /// training was started for it in time and is on its way, or is to be tried again.
-    pub(super) fn look(&self, status: &ModelTrainStatus, created_at: Timestamp, now: Timestamp) -> Sight {
+    /// Evaluates the schedule at `now`. Of the times after the one handled last, the latest is due. A time past its
+    /// starting deadline counts as handled, unless a training was reserved for it in time and is active or will be
+    /// retried.
+    pub(super) fn evaluate(&self, status: &ModelTrainStatus, created_at: Timestamp, now: Timestamp) -> ScheduleState {
         let mut known = self.known(status, created_at, now);
         let base = known.last_handled_time.max(known.since).unwrap_or(now);
         let mut due = self.cron.last(now).filter(|firing| *firing > base);
@@ -69,11 +70,12 @@ impl Schedule {
                 next = next.map_or(Some(expiry), |next| Some(next.min(expiry)));
             }
         }
-        Sight { status: known, due, next }
+        ScheduleState { status: known, due, next }
     }
 
-    /// What status says of this very expression. Another expression, or one that was added to an object that has been
-    /// looked at before, begins now: it has had no times before. That of a new object begins with the object.
+    /// The state that status has of this expression. An expression that was edited, or added to an object that has been
+    /// evaluated before, begins now: it has no earlier times. The schedule of a new object begins with the object's
+    /// creation.
     fn known(&self, status: &ModelTrainStatus, created_at: Timestamp, now: Timestamp) -> ScheduleStatus {
         let since = match &status.schedule {
             Some(known) if known.expression == self.expression && plausible(known, now) => return known.clone(),

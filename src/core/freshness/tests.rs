@@ -1,10 +1,11 @@
-//! Each reason in turn: when it stands, when a training answers it, when it revives. No IO.
+//! Each reason in turn: when it is current, when a training answers it, when it rearms. No IO.
 
 use serde_json::{Value, json};
 
-use super::{trial::*, *};
-use crate::api::AttemptVerdict::{
-    self, Accepted, AwaitingApproval, Cancelled, Failed, HeldBack, NotImproved, Rejected,
+use super::{reasons::*, trial::*, *};
+use crate::api::{
+    AttemptVerdict::{self, Accepted, AwaitingApproval, Cancelled, Failed, HeldBack, NotImproved, Rejected},
+    ModelTrainStatus, StaleReasonType,
 };
 
 fn data() -> Value {
@@ -24,7 +25,7 @@ fn daily() -> Value {
 }
 
 #[test]
-fn no_accepted_version_is_a_reason_only_where_something_measures_one() {
+fn missing_accepted_version_is_a_reason_only_if_the_spec_measures_versions() {
     let input =
         |counts: bool| json!({ "inputs": [{ "name": "data", "source": { "literal": "x" }, "staleOnChange": counts }] });
     for (spec, actionable) in [
@@ -73,7 +74,7 @@ fn age_is_reached_to_the_second_and_an_acceptance_makes_it_false() {
 }
 
 #[test]
-fn settle_forgets_how_often_it_waited_once_the_reason_was_false() {
+fn settle_starts_anew_once_the_reason_was_false() {
     let mut trial = Trial::accepted(endpoint(), "01T00:00");
     trial.endpoint = Some(true);
     for (from, to) in [("01T01:00", "01T02:00"), ("01T03:00", "01T04:00")] {
@@ -91,7 +92,7 @@ fn settle_forgets_how_often_it_waited_once_the_reason_was_false() {
 }
 
 #[test]
-fn every_verdict_but_failed_answers_the_reasons() {
+fn failed_training_leaves_its_reasons_actionable_and_other_trainings_with_runs_answer_them() {
     for (verdict, actionable) in [
         (Rejected, ""),
         (NotImproved, ""),
@@ -111,14 +112,14 @@ fn every_verdict_but_failed_answers_the_reasons() {
         trial.annotation = Some("now".to_owned());
         trial.at("01T03:00").reserve();
         let all = "Schedule=2026-06-01T03:00:00Z Input:data=B Metric:r2 Endpoint Trigger=now";
-        assert_eq!(trial.current(), all, "while it is on its way");
+        assert_eq!(trial.current(), all, "while the training is active");
         trial.at("01T03:10").end(verdict);
         assert_eq!((trial.actionable().as_str(), trial.current().as_str()), (actionable, all), "{verdict:?}");
     }
 }
 
 #[test]
-fn changed_input_trains_once_and_another_change_again() {
+fn changed_input_starts_one_training_and_the_next_change_another() {
     let mut trial = Trial::accepted(data(), "01T00:00");
     assert_eq!(trial.actionable(), "");
     assert_eq!(trial.see("data", "B").actionable(), "Input:data=B");
@@ -132,7 +133,7 @@ fn changed_input_trains_once_and_another_change_again() {
 }
 
 #[test]
-fn data_that_changes_during_a_training_trains_again_after_it() {
+fn data_that_changes_during_a_training_starts_another_after_it() {
     for verdict in [Accepted, Rejected] {
         let mut trial = Trial::accepted(data(), "01T00:00");
         trial.see("data", "B").reserve();
@@ -148,7 +149,7 @@ fn input_that_flaps_between_the_accepted_and_a_rejected_value_is_not_tried_again
     trial.at("01T01:00").end(Rejected);
     for _ in 0..3 {
         assert_eq!(trial.see("data", "A").current(), "");
-        assert!(trial.status.answered_reasons.is_empty(), "the entry goes with the write that sees the reason false");
+        assert!(trial.status.answered_reasons.is_empty(), "the evaluation that finds the reason false drops its entry");
         assert_eq!((trial.see("data", "B").actionable(), trial.current()), (String::new(), "Input:data=B".into()));
     }
 }
@@ -173,7 +174,7 @@ fn rejected_value_stays_answered_when_a_later_training_fails_on_it() {
     trial.at("01T03:00").reserve();
     trial.at("01T03:10").end(Failed);
     assert_eq!(trial.actionable(), "Schedule=2026-06-01T03:00:00Z", "the data was answered, the time was not");
-    trial.see("data", "A").look();
+    trial.see("data", "A").evaluate_and_store();
     assert_eq!(trial.see("data", "B").actionable(), "Schedule=2026-06-01T03:00:00Z");
 }
 
@@ -200,7 +201,7 @@ fn before_any_acceptance_new_data_whose_training_fails_is_tried_again() {
 }
 
 #[test]
-fn input_that_was_added_later_differs_from_what_the_accepted_version_was_made_from() {
+fn input_added_later_differs_from_the_inputs_of_the_accepted_version() {
     let mut trial = Trial::accepted(data(), "01T00:00");
     let code = json!({ "inputs": [
         { "name": "data", "source": { "literal": "x" } },
@@ -211,33 +212,33 @@ fn input_that_was_added_later_differs_from_what_the_accepted_version_was_made_fr
 }
 
 #[test]
-fn input_without_a_value_is_named_and_starts_nothing() {
+fn input_without_a_value_is_named_and_starts_no_training() {
     let mut trial = Trial::accepted(data(), "01T00:00");
-    trial.see("data", "B").look();
-    let unknown = trial.lose("data", InputSeen::Unknown).look();
+    trial.see("data", "B").evaluate_and_store();
+    let unknown = trial.lose("data", ObservedInput::Unknown).evaluate_and_store();
     assert_eq!((words(&unknown.current), words(&unknown.actionable)), ("Input:data=B".into(), String::new()));
     assert_eq!(
         (unknown.known, unknown.missing_inputs),
         (false, vec![MissingInput { name: "data".into(), counts: true, absent: false }])
     );
-    let absent = trial.lose("data", InputSeen::Absent).look();
-    assert!(absent.current.is_empty() && absent.known, "it is known that there is none");
+    let absent = trial.lose("data", ObservedInput::Absent).evaluate_and_store();
+    assert!(absent.current.is_empty() && absent.known, "the input is known to have no value");
     assert_eq!(absent.missing_inputs, [MissingInput { name: "data".into(), counts: true, absent: true }]);
 }
 
 #[test]
-fn rejected_value_that_was_away_for_a_while_is_not_tried_again() {
-    for away in [InputSeen::Unknown, InputSeen::Absent] {
+fn rejected_value_that_was_unavailable_for_a_while_is_not_tried_again() {
+    for away in [ObservedInput::Unknown, ObservedInput::Absent] {
         let mut trial = Trial::accepted(data(), "01T00:00");
         trial.see("data", "B").reserve();
         trial.end(Rejected);
-        trial.lose("data", away).look();
+        trial.lose("data", away).evaluate_and_store();
         assert_eq!(trial.see("data", "B").actionable(), "");
     }
 }
 
 #[test]
-fn metric_falls_once_its_rule_has_held_for_long_enough() {
+fn metric_is_a_reason_once_its_rule_has_held_for_long_enough() {
     let mut trial = Trial::accepted(metric("10m"), "01T00:00");
     assert_eq!(
         (trial.measure("r2", Some(true)).actionable(), trial.next()),
@@ -245,19 +246,19 @@ fn metric_falls_once_its_rule_has_held_for_long_enough() {
     );
     assert_eq!(trial.at("01T00:09").measure("r2", Some(false)).next(), "");
     assert!(trial.status.breaching_metrics.is_empty());
-    trial.at("01T01:00").measure("r2", Some(true)).look();
+    trial.at("01T01:00").measure("r2", Some(true)).evaluate_and_store();
     assert_eq!(trial.at("01T01:09").actionable(), "");
     assert_eq!(trial.at("01T01:10").actionable(), "Metric:r2");
 }
 
 #[test]
-fn unknown_metric_neither_falls_nor_begins_its_time_anew() {
+fn unknown_metric_adds_no_reason_and_does_not_restart_its_time() {
     let mut trial = Trial::accepted(metric("10m"), "01T00:00");
-    trial.measure("r2", Some(true)).look();
-    let unknown = trial.at("01T00:20").measure("r2", None).look();
+    trial.measure("r2", Some(true)).evaluate_and_store();
+    let unknown = trial.at("01T00:20").measure("r2", None).evaluate_and_store();
     assert_eq!((words(&unknown.current), unknown.known, unknown.next), (String::new(), false, None));
     assert_eq!(trial.measure("r2", Some(true)).actionable(), "Metric:r2", "it has held for twenty minutes");
-    let unknown = trial.measure("r2", None).look();
+    let unknown = trial.measure("r2", None).evaluate_and_store();
     assert_eq!((words(&unknown.current), words(&unknown.actionable)), ("Metric:r2".into(), String::new()));
 }
 
@@ -274,25 +275,25 @@ fn metric_does_not_count_until_the_accepted_version_is_served() {
 #[test]
 fn metric_that_is_still_low_after_an_accepted_and_served_version_waits_for_settle() {
     let mut trial = Trial::accepted(metric("10m"), "01T00:00");
-    trial.measure("r2", Some(true)).look();
+    trial.measure("r2", Some(true)).evaluate_and_store();
     trial.at("01T00:10").reserve();
     trial.at("01T00:20").end(Accepted);
     trial.awaits_serving = true;
-    trial.at("01T00:30").look();
-    assert!(trial.status.breaching_metrics.is_empty(), "those were readings of the version before");
+    trial.at("01T00:30").evaluate_and_store();
+    assert!(trial.status.breaching_metrics.is_empty(), "those were values of the earlier version");
     trial.awaits_serving = false;
-    trial.at("01T00:40").look();
+    trial.at("01T00:40").evaluate_and_store();
     assert_eq!(trial.at("01T00:50").actionable(), "", "the reason was never false");
     assert_eq!(trial.at("01T01:20").actionable(), "Metric:r2");
 }
 
 #[test]
-fn endpoint_without_an_answer_changes_nothing_and_starts_nothing() {
+fn endpoint_without_a_response_changes_no_reason_and_starts_no_training() {
     let mut trial = Trial::accepted(endpoint(), "01T00:00");
     trial.endpoint = Some(true);
     assert_eq!(trial.actionable(), "Endpoint");
     trial.endpoint = None;
-    let unknown = trial.look();
+    let unknown = trial.evaluate_and_store();
     assert_eq!(
         (words(&unknown.current), words(&unknown.actionable), unknown.known),
         ("Endpoint".into(), String::new(), false)
@@ -304,12 +305,12 @@ fn endpoint_without_an_answer_changes_nothing_and_starts_nothing() {
 }
 
 #[test]
-fn trigger_trains_once_for_each_value() {
+fn each_trigger_value_starts_one_training() {
     let mut trial = Trial::new(json!({}), "01T00:00");
     trial.annotation = Some("one".to_owned());
     assert_eq!(trial.actionable(), "Trigger=one");
     trial.reserve();
-    assert_eq!((trial.actionable(), trial.current()), (String::new(), "Trigger=one".into()), "it is being answered");
+    assert_eq!((trial.actionable(), trial.current()), (String::new(), "Trigger=one".into()), "its training is active");
     trial.end(Rejected);
     assert_eq!((trial.actionable(), trial.current()), (String::new(), "Trigger=one".into()));
     trial.annotation = Some("two".to_owned());
@@ -320,22 +321,22 @@ fn trigger_trains_once_for_each_value() {
     trial.annotation = Some("three".to_owned());
     trial.reserve();
     trial.end(Rejected);
-    assert_eq!(trial.current(), "Trigger=three", "what was accepted in the same second answers it not");
+    assert_eq!(trial.current(), "Trigger=three", "a version accepted in the same second does not answer it");
 }
 
 #[test]
 fn trigger_longer_than_a_reason_may_be_is_cut_between_characters() {
     let mut trial = Trial::new(json!({}), "01T00:00");
     trial.annotation = Some("ä".repeat(500));
-    assert_eq!(trial.look().actionable[0].value, "ä".repeat(128));
+    assert_eq!(trial.evaluate_and_store().actionable[0].value, "ä".repeat(128));
     trial.reserve();
     trial.end(Rejected);
     trial.annotation = Some("ä".repeat(499));
-    assert_eq!(trial.look().actionable.len(), 1, "another value, though it looks the same when cut");
+    assert_eq!(trial.evaluate_and_store().actionable.len(), 1, "another value, though it looks the same when cut");
 }
 
 #[test]
-fn approval_after_the_end_makes_answered_demands_false() {
+fn approval_after_the_end_makes_answered_schedule_and_trigger_false() {
     let mut spec = daily();
     spec["maxAge"] = json!("48h");
     let mut trial = Trial::accepted(spec, "01T00:00");
@@ -371,10 +372,10 @@ fn reason_that_is_no_longer_in_the_spec_leaves_nothing_behind() {
     let mut trial = Trial::accepted(spec, "01T00:00");
     trial.see("data", "B").measure("r2", Some(true));
     trial.endpoint = Some(true);
-    trial.look();
+    trial.evaluate_and_store();
     trial.at("01T03:00").reserve();
     trial.end(Rejected);
-    trial.edit(json!({})).look();
+    trial.edit(json!({})).evaluate_and_store();
     assert_eq!(trial.status.answered_reasons, []);
     assert_eq!(trial.status.breaching_metrics, []);
     assert_eq!((trial.status.schedule, trial.status.stale_since), (None, None));
@@ -385,11 +386,11 @@ fn schedule_of_a_new_object_counts_from_its_creation() {
     let mut trial = Trial::new(daily(), "01T04:00");
     assert_eq!((trial.actionable(), trial.next()), (String::new(), "2026-06-02T03:00:00Z".into()));
     let mut late = Trial::new(daily(), "01T02:00");
-    assert_eq!(late.at("01T09:00").actionable(), "Schedule=2026-06-01T03:00:00Z", "created while nobody looked");
+    assert_eq!(late.at("01T09:00").actionable(), "Schedule=2026-06-01T03:00:00Z", "evaluated only after its time");
 }
 
 #[test]
-fn time_of_the_schedule_is_answered_once_and_the_next_one_revives_it() {
+fn scheduled_time_is_answered_once_and_the_next_one_rearms_the_reason() {
     let mut trial = Trial::accepted(daily(), "01T00:00");
     assert_eq!(trial.at("01T03:00").actionable(), "Schedule=2026-06-01T03:00:00Z");
     trial.reserve();
@@ -402,7 +403,7 @@ fn time_of_the_schedule_is_answered_once_and_the_next_one_revives_it() {
 }
 
 #[test]
-fn time_that_comes_during_a_training_is_trained_for_after_it() {
+fn scheduled_time_during_a_training_starts_another_after_it() {
     let mut trial = Trial::accepted(json!({ "schedule": { "cron": "0 * * * *" } }), "01T00:00");
     trial.at("01T01:00").reserve();
     trial.at("01T03:30").end(Accepted);
@@ -432,7 +433,7 @@ fn long_downtime_is_caught_up_once_and_only_within_the_deadline() {
 }
 
 #[test]
-fn deadline_is_for_starting_and_neither_ends_a_training_nor_its_retries() {
+fn starting_deadline_ends_neither_a_training_nor_its_retries() {
     let strict = json!({ "schedule": { "cron": "0 3 * * *", "startingDeadline": "30m" } });
     let mut trial = Trial::accepted(strict, "01T00:00");
     trial.at("01T03:00").reserve();
@@ -449,8 +450,10 @@ fn edited_or_added_schedule_has_no_times_before_the_edit() {
     let mut trial = Trial::accepted(daily(), "01T00:00");
     trial.at("01T12:00").edit(json!({ "schedule": { "cron": "0 6 * * *" } }));
     assert_eq!((trial.actionable(), trial.next()), (String::new(), "2026-06-02T06:00:00Z".into()));
-    trial.edit(json!({ "schedule": { "cron": "0  6 * * *", "timeZone": "UTC", "startingDeadline": "1h" } })).look();
-    assert_eq!(trial.status.schedule.as_ref().unwrap().expression, "0 6 * * * UTC", "this is the same one");
+    trial
+        .edit(json!({ "schedule": { "cron": "0  6 * * *", "timeZone": "UTC", "startingDeadline": "1h" } }))
+        .evaluate_and_store();
+    assert_eq!(trial.status.schedule.as_ref().unwrap().expression, "0 6 * * * UTC", "this is the same expression");
     assert_eq!(trial.at("02T06:10").actionable(), "Schedule=2026-06-02T06:00:00Z");
     trial.edit(json!({ "schedule": { "cron": "0 6 * * *", "timeZone": "Asia/Tokyo" } }));
     assert_eq!(trial.actionable(), "", "another zone is another schedule");
@@ -479,7 +482,7 @@ fn clock_that_goes_back_repeats_no_time_and_lengthens_no_wait() {
     );
 
     let mut trial = Trial::accepted(metric("10m"), "01T00:00");
-    trial.at("05T00:00").measure("r2", Some(true)).look();
+    trial.at("05T00:00").measure("r2", Some(true)).evaluate_and_store();
     assert_eq!(trial.at("01T01:00").next(), "2026-06-01T01:10:00Z");
     trial.at("01T01:10").reserve();
     trial.at("05T00:00").end(Rejected);
@@ -487,7 +490,7 @@ fn clock_that_goes_back_repeats_no_time_and_lengthens_no_wait() {
 }
 
 #[test]
-fn edited_settle_shortens_a_wait_that_goes_on() {
+fn edited_settle_shortens_a_wait_that_has_begun() {
     let mut trial = Trial::accepted(endpoint(), "01T00:00");
     trial.endpoint = Some(true);
     trial.at("01T01:00").reserve();
@@ -498,7 +501,7 @@ fn edited_settle_shortens_a_wait_that_goes_on() {
 }
 
 #[test]
-fn end_of_a_training_whose_spec_became_invalid_waits_as_by_default() {
+fn training_whose_spec_became_invalid_ends_with_the_default_wait() {
     let pinned = [reason(StaleReasonType::Endpoint, "", "")];
     let spent = answer_reasons(&ModelTrainStatus::default(), &pinned, Rejected, None, moment("01T00:00"));
     assert_eq!(spent.reasons[0].until, Some(moment("01T01:00")));
@@ -509,8 +512,8 @@ fn stale_since_is_the_moment_of_the_first_reason() {
     let mut spec = data();
     spec["maxAge"] = json!("24h");
     let mut trial = Trial::accepted(spec, "01T00:00");
-    trial.at("01T10:00").see("data", "B").look();
-    trial.at("02T10:00").look();
+    trial.at("01T10:00").see("data", "B").evaluate_and_store();
+    trial.at("02T10:00").evaluate_and_store();
     assert_eq!(trial.status.stale_since, Some(moment("01T10:00")));
     trial.reserve();
     trial.at("02T11:00").end(Accepted);

@@ -1,4 +1,4 @@
-//! A ModelTrain whose freshness is under test: it plays the part of the controller. No IO.
+//! A ModelTrain under test, with the steps that the controller takes. No IO.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,17 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::*;
-use crate::api::{AcceptedVersion, AttemptVerdict, LastAttempt, RecordedInput, TrainReservation};
+use crate::api::{
+    AcceptedVersion, AttemptVerdict, LastAttempt, ModelTrainStatus, RecordedInput, StaleReason, StaleReasonType,
+    TrainReservation,
+};
 
-/// Freshness, status and the world around, at a moment.
+/// Freshness, status and observations of the world at one moment.
 #[derive(Clone)]
 pub struct Trial {
     pub freshness: Freshness,
     pub status: ModelTrainStatus,
-    pub inputs: BTreeMap<String, InputSeen>,
+    pub inputs: BTreeMap<String, ObservedInput>,
     pub metrics: BTreeMap<String, Option<bool>>,
     pub endpoint: Option<bool>,
     pub annotation: Option<String>,
@@ -23,7 +26,7 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// A new object with this `spec.freshness` (and `settle` in it, for short), not yet looked at.
+    /// A new object with this `spec.freshness` that was never evaluated. For short, `spec` may contain `spec.settle`.
     pub fn new(spec: Value, created_at: &str) -> Self {
         Self {
             freshness: read(spec),
@@ -38,7 +41,7 @@ impl Trial {
         }
     }
 
-    /// One that has accepted a version made from input `data` with digest `A`, trained now, and is looked at.
+    /// An object that has accepted a version, trained now from input `data` with digest `A`, and was evaluated.
     pub fn accepted(spec: Value, now: &str) -> Self {
         let mut trial = Self::new(spec, now);
         trial.see("data", "A");
@@ -53,11 +56,11 @@ impl Trial {
     }
 
     pub fn see(&mut self, input: &str, digest: &str) -> &mut Self {
-        self.inputs.insert(input.to_owned(), InputSeen::Digest(digest.to_owned()));
+        self.inputs.insert(input.to_owned(), ObservedInput::Digest(digest.to_owned()));
         self
     }
 
-    pub fn lose(&mut self, input: &str, seen: InputSeen) -> &mut Self {
+    pub fn lose(&mut self, input: &str, seen: ObservedInput) -> &mut Self {
         self.inputs.insert(input.to_owned(), seen);
         self
     }
@@ -72,11 +75,11 @@ impl Trial {
         self
     }
 
-    /// What the world looks like at `now`, with status as it is.
-    pub fn evaluate(&self, now: Timestamp) -> Evaluation {
+    /// Evaluates the observations at `now` and leaves status as it is.
+    pub fn evaluate(&self, now: Timestamp) -> FreshnessEvaluation {
         let trigger =
             self.annotation.as_deref().filter(|value| self.status.last_handled_trigger.as_deref() != Some(value));
-        let seen = Seen {
+        let seen = Observations {
             inputs: &self.inputs,
             metrics: &self.metrics,
             endpoint: self.endpoint,
@@ -87,8 +90,8 @@ impl Trial {
         evaluate(&self.freshness, &self.status, &seen, now)
     }
 
-    /// Evaluates, and stores what came out. Doing so again changes nothing.
-    pub fn look(&mut self) -> Evaluation {
+    /// Evaluates and stores the result. Checks that doing so again changes nothing.
+    pub fn evaluate_and_store(&mut self) -> FreshnessEvaluation {
         let result = self.evaluate(self.now);
         result.store(&mut self.status);
         self.status.observed_generation = 1;
@@ -100,23 +103,23 @@ impl Trial {
         result
     }
 
-    /// Names and values of the live reasons: `Input:data=B MaxAge`.
+    /// Names and values of the actionable reasons: `Input:data=B MaxAge`.
     pub fn actionable(&mut self) -> String {
-        words(&self.look().actionable)
+        words(&self.evaluate_and_store().actionable)
     }
 
     pub fn current(&mut self) -> String {
-        words(&self.look().current)
+        words(&self.evaluate_and_store().current)
     }
 
     pub fn next(&mut self) -> String {
-        self.look().next.map_or_else(String::new, |next| next.to_string())
+        self.evaluate_and_store().next.map_or_else(String::new, |next| next.to_string())
     }
 
-    /// Reserves a training for what is live, with the digests that are seen.
+    /// Reserves a training for the actionable reasons, with the observed digests.
     pub fn reserve(&mut self) -> Vec<StaleReason> {
-        let reasons = self.look().actionable;
-        assert!(!reasons.is_empty(), "a training is reserved for a reason");
+        let reasons = self.evaluate_and_store().actionable;
+        assert!(!reasons.is_empty(), "no reason is actionable");
         self.begin(reasons.clone());
         reasons
     }
@@ -127,13 +130,13 @@ impl Trial {
             self.status.last_handled_trigger.clone_from(&self.annotation);
         }
         let inputs = self.inputs.iter().filter_map(|(name, seen)| match seen {
-            InputSeen::Digest(digest) => Some(RecordedInput {
+            ObservedInput::Digest(digest) => Some(RecordedInput {
                 name: name.clone(),
                 value: digest.clone(),
                 digest: digest.clone(),
                 source: String::new(),
             }),
-            InputSeen::Absent | InputSeen::Unknown => None,
+            ObservedInput::Absent | ObservedInput::Unknown => None,
         });
         self.status.reservation = Some(Box::new(TrainReservation {
             attempt: self.status.attempt,
@@ -146,9 +149,9 @@ impl Trial {
         }));
     }
 
-    /// Ends the training that is on its way, now.
+    /// Ends the active training now.
     pub fn end(&mut self, verdict: AttemptVerdict) -> &mut Self {
-        let reservation = *self.status.reservation.take().expect("a training is on its way");
+        let reservation = *self.status.reservation.take().expect("a training is active");
         let spent = answer_reasons(&self.status, &reservation.reasons, verdict, Some(&self.freshness), self.now);
         self.status.answered_reasons = spent.reasons;
         self.status.schedule = spent.schedule;
@@ -164,7 +167,7 @@ impl Trial {
             generation: 1,
             ended_at: self.now,
         }));
-        self.look();
+        self.evaluate_and_store();
         self
     }
 
@@ -189,7 +192,7 @@ pub fn read(mut spec: Value) -> Freshness {
     Freshness::parse(Some(&serde_json::from_value(spec).unwrap()), settle.as_ref()).unwrap()
 }
 
-/// `01T03:00` is that time of the first of June.
+/// Parses a full timestamp, or `01T03:00` as that time of 1 June 2026 in UTC.
 pub fn moment(text: &str) -> Timestamp {
     let full = if text.len() == 8 { format!("2026-06-{text}:00Z") } else { text.to_owned() };
     full.parse().unwrap()

@@ -1,18 +1,18 @@
 //! Evaluates an expression against a candidate's metrics, or against a live metric. Pure.
 //!
-//! The `cel` crate's interpreter does not fit: it has no budget of steps, its errors do not name the missing metric, it does
-//! not compare whole numbers with fractions, and an error on the left of `||` hides a true on the right.
+//! The `cel` crate's interpreter does not fit: it has no budget of steps, its errors do not name the missing metric, it
+//! does not compare whole numbers with fractions, and an error on the left of `||` hides a true on the right.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    Evidence,
     function::{self, Function},
     node::{Arithmetic, Comparison, Form, Loop, Node},
-    value::{Table, Value, entry, presence, shown},
+    value::{CelValue, Table, entry, presence, shown},
 };
 
-/// Most steps of one evaluation. A step is an evaluated part of the expression, an element of a list, or 16 bytes of text.
+/// Most steps of one evaluation. A step is an evaluated part of the expression, an element of a list, or 16 bytes of
+/// text.
 pub const MAX_STEPS: usize = 100_000;
 /// Longest text value, in bytes.
 pub const MAX_TEXT: usize = 4096;
@@ -20,6 +20,23 @@ pub const MAX_TEXT: usize = 4096;
 pub const MAX_LIST: usize = 1024;
 /// Most numbers that a message names.
 const MAX_READS: usize = 4;
+
+/// The facts that a candidate is judged by. The caller bounds the number of entries.
+#[derive(Clone, Copy, Debug)]
+pub struct GateEvidence<'a> {
+    /// The candidate's name; empty for a training without `spec.candidates`.
+    pub candidate: &'a str,
+    /// The candidate's metrics. `None` is a metric that was reported without a finite number.
+    pub metrics: &'a BTreeMap<String, Option<f64>>,
+    /// Metrics of the accepted version; empty without such a version.
+    pub accepted: &'a BTreeMap<String, f64>,
+    /// Metrics of the served version; empty without such a version.
+    pub served: &'a BTreeMap<String, f64>,
+    /// Parameters of the candidate's run.
+    pub parameters: &'a BTreeMap<String, String>,
+    /// Inputs of the training.
+    pub inputs: &'a BTreeMap<String, String>,
+}
 
 /// Why an expression has no value. A later variant outweighs an earlier one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,28 +51,28 @@ pub enum Failure {
 
 /// One evaluation.
 pub struct Evaluation<'a> {
-    evidence: Option<&'a Evidence<'a>>,
+    evidence: Option<&'a GateEvidence<'a>>,
     steps: usize,
-    scope: Vec<Value>,
+    scope: Vec<CelValue>,
     reads: Vec<(Table, String, f64)>,
 }
 
-type Evaluated = Result<Value, Failure>;
+type Evaluated = Result<CelValue, Failure>;
 
 impl<'a> Evaluation<'a> {
     /// Evaluates a rule of a gate.
-    pub fn of_candidate(evidence: &'a Evidence<'a>) -> Self {
+    pub fn of_candidate(evidence: &'a GateEvidence<'a>) -> Self {
         Self {
             evidence: Some(evidence),
             steps: MAX_STEPS,
-            scope: vec![Value::text(evidence.candidate)],
+            scope: vec![CelValue::text(evidence.candidate)],
             reads: Vec::new(),
         }
     }
 
     /// Evaluates a rule over a live metric.
     pub fn of_value(value: f64) -> Self {
-        Self { evidence: None, steps: MAX_STEPS, scope: vec![Value::Number(value)], reads: Vec::new() }
+        Self { evidence: None, steps: MAX_STEPS, scope: vec![CelValue::Number(value)], reads: Vec::new() }
     }
 
     /// Whether the rule holds.
@@ -84,9 +101,9 @@ impl<'a> Evaluation<'a> {
             }
             Node::In(parts) => {
                 let [one, container] = self.both(parts)?;
-                self.contains(&container, &one).map(Value::Bool)
+                self.contains(&container, &one).map(CelValue::Bool)
             }
-            Node::Not(operand) => self.boolean(operand).map(|holds| Value::Bool(!holds)),
+            Node::Not(operand) => self.boolean(operand).map(|holds| CelValue::Bool(!holds)),
             Node::And(sides) => self.decide(sides.iter(), false),
             Node::Or(sides) => self.decide(sides.iter(), true),
             Node::If(parts) => {
@@ -94,7 +111,7 @@ impl<'a> Evaluation<'a> {
                 let chosen = if self.boolean(condition)? { one } else { two };
                 self.value(chosen)
             }
-            Node::Negate(operand) => self.number(operand).map(|number| Value::Number(-number)),
+            Node::Negate(operand) => self.number(operand).map(|number| CelValue::Number(-number)),
             Node::Arithmetic(operation, sides) => {
                 let [one, two] = self.both(sides)?;
                 self.arithmetic(*operation, &one, &two)
@@ -102,9 +119,9 @@ impl<'a> Evaluation<'a> {
             Node::Compare(comparison, sides) => {
                 let [one, two] = self.both(sides)?;
                 self.spend(one.weight().min(two.weight()))?;
-                compare(*comparison, &one, &two).map(Value::Bool)
+                compare(*comparison, &one, &two).map(CelValue::Bool)
             }
-            Node::List(nodes) => self.all(nodes).map(|values| Value::List(values.into())),
+            Node::List(nodes) => self.all(nodes).map(|values| CelValue::List(values.into())),
             Node::Call(function, nodes) => {
                 let given = self.all(nodes)?;
                 self.call(*function, &given)
@@ -123,9 +140,9 @@ impl<'a> Evaluation<'a> {
         Err(Failure::Exhausted(format!("it takes more than {MAX_STEPS} steps: make it simpler")))
     }
 
-    /// The values of all nodes. Of several failures the weightiest is returned, so that a missing metric is reported
+    /// The values of all nodes. Of several failures it returns the most severe, so that a missing metric is reported
     /// wherever it occurs.
-    fn all(&mut self, nodes: &[Node]) -> Result<Vec<Value>, Failure> {
+    fn all(&mut self, nodes: &[Node]) -> Result<Vec<CelValue>, Failure> {
         let mut values = Vec::with_capacity(nodes.len());
         let mut failure = None;
         for node in nodes {
@@ -138,22 +155,22 @@ impl<'a> Evaluation<'a> {
         failure.map_or(Ok(values), Err)
     }
 
-    fn both(&mut self, nodes: &[Node; 2]) -> Result<[Value; 2], Failure> {
+    fn both(&mut self, nodes: &[Node; 2]) -> Result<[CelValue; 2], Failure> {
         let values = self.all(nodes)?;
-        <[Value; 2]>::try_from(values).map_err(|_| undecided("an operand is missing"))
+        <[CelValue; 2]>::try_from(values).map_err(|_| undecided("an operand is missing"))
     }
 
     fn boolean(&mut self, node: &Node) -> Result<bool, Failure> {
         match self.value(node)? {
-            Value::Bool(holds) => Ok(holds),
-            other => Err(undecided(format!("{} stands where true or false must", other.kind()))),
+            CelValue::Bool(holds) => Ok(holds),
+            other => Err(undecided(format!("expected true or false, found {}", other.kind()))),
         }
     }
 
     fn number(&mut self, node: &Node) -> Result<f64, Failure> {
         match self.value(node)? {
-            Value::Number(number) => Ok(number),
-            other => Err(undecided(format!("{} stands where a number must", other.kind()))),
+            CelValue::Number(number) => Ok(number),
+            other => Err(undecided(format!("expected a number, found {}", other.kind()))),
         }
     }
 
@@ -162,19 +179,19 @@ impl<'a> Evaluation<'a> {
         let mut failure = None;
         for operand in operands {
             match self.boolean(operand) {
-                Ok(holds) if holds == deciding => return Ok(Value::Bool(deciding)),
+                Ok(holds) if holds == deciding => return Ok(CelValue::Bool(deciding)),
                 Ok(_) => {}
                 Err(exhausted @ Failure::Exhausted(_)) => return Err(exhausted),
                 Err(another) => failure = Some(worse(failure, another)),
             }
         }
-        failure.map_or(Ok(Value::Bool(!deciding)), Err)
+        failure.map_or(Ok(CelValue::Bool(!deciding)), Err)
     }
 
-    fn entry(&mut self, container: &Value, key: &Value) -> Evaluated {
+    fn entry(&mut self, container: &CelValue, key: &CelValue) -> Evaluated {
         match (container, key) {
-            (Value::Table(table), Value::Text(key)) => self.read(*table, key),
-            (Value::List(list), Value::Number(index)) => {
+            (CelValue::Table(table), CelValue::Text(key)) => self.read(*table, key),
+            (CelValue::List(list), CelValue::Number(index)) => {
                 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and not below 0")]
                 let place = (index.fract() == 0.0 && *index >= 0.0).then_some(*index as usize);
                 let element = place.and_then(|place| list.get(place)).cloned();
@@ -202,11 +219,11 @@ impl<'a> Evaluation<'a> {
             Table::Parameters | Table::Inputs => {
                 let of = if table == Table::Parameters { evidence.parameters } else { evidence.inputs };
                 let text = of.get(key).ok_or_else(|| undecided(format!("{name} is absent")))?;
-                return self.bounded(Value::text(text), &name);
+                return self.bounded(CelValue::text(text), &name);
             }
         };
         self.remember(table, key, found);
-        Ok(Value::Number(found))
+        Ok(CelValue::Number(found))
     }
 
     fn remember(&mut self, table: Table, key: &str, number: f64) {
@@ -217,9 +234,9 @@ impl<'a> Evaluation<'a> {
         self.reads.push((table, key.to_owned(), number));
     }
 
-    fn contains(&mut self, container: &Value, one: &Value) -> Result<bool, Failure> {
+    fn contains(&mut self, container: &CelValue, one: &CelValue) -> Result<bool, Failure> {
         match (container, one) {
-            (Value::Table(table), Value::Text(key)) => {
+            (CelValue::Table(table), CelValue::Text(key)) => {
                 let evidence = self.evidence.ok_or_else(|| undecided("there are no maps here"))?;
                 Ok(match table {
                     Table::Metrics => evidence.metrics.contains_key(&**key),
@@ -229,7 +246,7 @@ impl<'a> Evaluation<'a> {
                     Table::Inputs => evidence.inputs.contains_key(&**key),
                 })
             }
-            (Value::List(list), one) => {
+            (CelValue::List(list), one) => {
                 self.spend(container.weight())?;
                 Ok(list.contains(one))
             }
@@ -237,33 +254,33 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    fn arithmetic(&mut self, operation: Arithmetic, one: &Value, two: &Value) -> Evaluated {
+    fn arithmetic(&mut self, operation: Arithmetic, one: &CelValue, two: &CelValue) -> Evaluated {
         match (operation, one, two) {
-            (Arithmetic::Add, Value::Text(one), Value::Text(two)) => {
+            (Arithmetic::Add, CelValue::Text(one), CelValue::Text(two)) => {
                 if one.len() + two.len() > MAX_TEXT {
                     return Err(too_long("a text"));
                 }
-                self.bounded(Value::text(&format!("{one}{two}")), "a text")
+                self.bounded(CelValue::text(&format!("{one}{two}")), "a text")
             }
-            (Arithmetic::Divide | Arithmetic::Remainder, Value::Number(_), Value::Number(0.0)) => {
+            (Arithmetic::Divide | Arithmetic::Remainder, CelValue::Number(_), CelValue::Number(0.0)) => {
                 Err(undecided("it divides by zero"))
             }
-            (operation, Value::Number(one), Value::Number(two)) => finite(Value::Number(match operation {
+            (operation, CelValue::Number(one), CelValue::Number(two)) => finite(CelValue::Number(match operation {
                 Arithmetic::Add => one + two,
                 Arithmetic::Subtract => one - two,
                 Arithmetic::Multiply => one * two,
                 Arithmetic::Divide => one / two,
                 Arithmetic::Remainder => one % two,
             })),
-            (_, one, two) => Err(undecided(format!("{} and {} do not add up", one.kind(), two.kind()))),
+            (_, one, two) => Err(undecided(format!("arithmetic on {} and {} is not possible", one.kind(), two.kind()))),
         }
     }
 
-    fn call(&mut self, function: Function, given: &[Value]) -> Evaluated {
-        if let (Function::Size, [Value::Table(table)]) = (function, given) {
+    fn call(&mut self, function: Function, given: &[CelValue]) -> Evaluated {
+        if let (Function::Size, [CelValue::Table(table)]) = (function, given) {
             return self.keys(*table).map(|keys| function::count(keys.len()));
         }
-        self.spend(given.iter().map(Value::weight).sum())?;
+        self.spend(given.iter().map(CelValue::weight).sum())?;
         let result = function::call(function, given).map_err(Failure::Undecided)?;
         finite(self.bounded(result, "a value")?)
     }
@@ -280,10 +297,10 @@ impl<'a> Evaluation<'a> {
     }
 
     fn run(&mut self, loop_: &Loop) -> Evaluated {
-        let range: Arc<[Value]> = match self.value(&loop_.range)? {
-            Value::List(list) => list,
-            Value::Table(table) => self.keys(table)?.into_iter().map(Value::text).collect(),
-            other => return Err(undecided(format!("{} cannot be gone through", other.kind()))),
+        let range: Arc<[CelValue]> = match self.value(&loop_.range)? {
+            CelValue::List(list) => list,
+            CelValue::Table(table) => self.keys(table)?.into_iter().map(CelValue::text).collect(),
+            other => return Err(undecided(format!("{} is not a map or a list", other.kind()))),
         };
         if range.len() > MAX_LIST {
             return Err(too_long("a list"));
@@ -296,10 +313,10 @@ impl<'a> Evaluation<'a> {
             let step = self.step(loop_);
             self.scope.pop();
             match (loop_.form, step) {
-                (Form::All, Ok(Some(Value::Bool(false)))) => return Ok(Value::Bool(false)),
-                (Form::Exists, Ok(Some(Value::Bool(true)))) => return Ok(Value::Bool(true)),
+                (Form::All, Ok(Some(CelValue::Bool(false)))) => return Ok(CelValue::Bool(false)),
+                (Form::Exists, Ok(Some(CelValue::Bool(true)))) => return Ok(CelValue::Bool(true)),
                 (Form::Collect, Ok(value)) => collected.extend(value),
-                (_, Ok(value)) => held += usize::from(value == Some(Value::Bool(true))),
+                (_, Ok(value)) => held += usize::from(value == Some(CelValue::Bool(true))),
                 (_, Err(exhausted @ Failure::Exhausted(_))) => return Err(exhausted),
                 (_, Err(another)) => failure = Some(worse(failure, another)),
             }
@@ -308,15 +325,15 @@ impl<'a> Evaluation<'a> {
             return Err(failure);
         }
         Ok(match loop_.form {
-            Form::All => Value::Bool(true),
-            Form::Exists => Value::Bool(false),
-            Form::ExistsOne => Value::Bool(held == 1),
-            Form::Collect => Value::List(collected.into()),
+            Form::All => CelValue::Bool(true),
+            Form::Exists => CelValue::Bool(false),
+            Form::ExistsOne => CelValue::Bool(held == 1),
+            Form::Collect => CelValue::List(collected.into()),
         })
     }
 
     /// The body's value for the element on top of the scope; `None` if the filter leaves the element out.
-    fn step(&mut self, loop_: &Loop) -> Result<Option<Value>, Failure> {
+    fn step(&mut self, loop_: &Loop) -> Result<Option<CelValue>, Failure> {
         if let Some(filter) = &loop_.filter
             && !self.boolean(filter)?
         {
@@ -324,17 +341,17 @@ impl<'a> Evaluation<'a> {
         }
         match loop_.form {
             Form::Collect => self.value(&loop_.body),
-            Form::All | Form::Exists | Form::ExistsOne => self.boolean(&loop_.body).map(Value::Bool),
+            Form::All | Form::Exists | Form::ExistsOne => self.boolean(&loop_.body).map(CelValue::Bool),
         }
         .map(Some)
     }
 
     /// A new value: charges its steps and refuses it if it is too long.
-    fn bounded(&mut self, value: Value, name: &str) -> Evaluated {
+    fn bounded(&mut self, value: CelValue, name: &str) -> Evaluated {
         let too_much = match &value {
-            Value::Text(text) => text.len() > MAX_TEXT,
-            Value::List(list) => list.len() > MAX_LIST,
-            Value::Bool(_) | Value::Number(_) | Value::Table(_) => false,
+            CelValue::Text(text) => text.len() > MAX_TEXT,
+            CelValue::List(list) => list.len() > MAX_LIST,
+            CelValue::Bool(_) | CelValue::Number(_) | CelValue::Table(_) => false,
         };
         if too_much {
             return Err(too_long(name));
@@ -344,11 +361,11 @@ impl<'a> Evaluation<'a> {
     }
 }
 
-fn compare(comparison: Comparison, one: &Value, two: &Value) -> Result<bool, Failure> {
+fn compare(comparison: Comparison, one: &CelValue, two: &CelValue) -> Result<bool, Failure> {
     let order = match (one, two) {
-        (Value::Number(one), Value::Number(two)) => one.partial_cmp(two),
-        (Value::Text(one), Value::Text(two)) => Some(one.cmp(two)),
-        (Value::Bool(_), Value::Bool(_)) | (Value::List(_), Value::List(_)) => None,
+        (CelValue::Number(one), CelValue::Number(two)) => one.partial_cmp(two),
+        (CelValue::Text(one), CelValue::Text(two)) => Some(one.cmp(two)),
+        (CelValue::Bool(_), CelValue::Bool(_)) | (CelValue::List(_), CelValue::List(_)) => None,
         (one, two) => return Err(undecided(format!("{} cannot be compared with {}", one.kind(), two.kind()))),
     };
     match (comparison, order) {
@@ -363,9 +380,9 @@ fn compare(comparison: Comparison, one: &Value, two: &Value) -> Result<bool, Fai
 }
 
 /// Refuses infinite numbers and NaN: comparisons with them would decide a rule by accident.
-fn finite(value: Value) -> Evaluated {
+fn finite(value: CelValue) -> Evaluated {
     match value {
-        Value::Number(number) if !number.is_finite() => Err(undecided("a result is not a finite number")),
+        CelValue::Number(number) if !number.is_finite() => Err(undecided("a result is not a finite number")),
         value => Ok(value),
     }
 }

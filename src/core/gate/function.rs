@@ -1,11 +1,11 @@
 //! The functions that expressions may call. The arguments bound the time and the result of each. Pure.
 //!
-//! There are no regular expressions, because compiling one may take megabytes, and no `replace`, `join` or `lists.range`,
-//! because small arguments could make a large value.
+//! There are no regular expressions, because compiling one may take megabytes, and no `replace`, `join` or
+//! `lists.range`, because small arguments could make a large value.
 
 use std::sync::Arc;
 
-use super::value::{Type, Value, shown};
+use super::value::{CelValue, Type, shown};
 
 /// A function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,19 +168,19 @@ fn unknown(style: Style, name: &str) -> String {
 /// Calls a function. The error says why there is no result.
 ///
 /// A result may be infinite or NaN; the caller checks.
-pub fn call(function: Function, given: &[Value]) -> Result<Value, String> {
-    use Value::{List, Number, Table, Text};
+pub fn call(function: Function, given: &[CelValue]) -> Result<CelValue, String> {
+    use CelValue::{List, Number, Table, Text};
     Ok(match (function, given) {
         (Function::Size, [Text(text)]) => count(text.chars().count()),
         (Function::Size, [List(list)]) => count(list.len()),
-        (Function::Contains, [Text(text), Text(part)]) => Value::Bool(text.contains(&**part)),
-        (Function::StartsWith, [Text(text), Text(part)]) => Value::Bool(text.starts_with(&**part)),
-        (Function::EndsWith, [Text(text), Text(part)]) => Value::Bool(text.ends_with(&**part)),
-        (Function::LowerAscii, [Text(text)]) => Value::text(&text.to_ascii_lowercase()),
-        (Function::UpperAscii, [Text(text)]) => Value::text(&text.to_ascii_uppercase()),
-        (Function::Trim, [Text(text)]) => Value::text(text.trim()),
+        (Function::Contains, [Text(text), Text(part)]) => CelValue::Bool(text.contains(&**part)),
+        (Function::StartsWith, [Text(text), Text(part)]) => CelValue::Bool(text.starts_with(&**part)),
+        (Function::EndsWith, [Text(text), Text(part)]) => CelValue::Bool(text.ends_with(&**part)),
+        (Function::LowerAscii, [Text(text)]) => CelValue::text(&text.to_ascii_lowercase()),
+        (Function::UpperAscii, [Text(text)]) => CelValue::text(&text.to_ascii_uppercase()),
+        (Function::Trim, [Text(text)]) => CelValue::text(text.trim()),
         (Function::Split, [Text(text), Text(separator)]) => {
-            List(text.split(&**separator).map(Value::text).collect::<Arc<[_]>>())
+            List(text.split(&**separator).map(CelValue::text).collect::<Arc<[_]>>())
         }
         (Function::Double, [Text(text)]) => {
             Number(text.trim().parse().map_err(|_| "double(…) of a text that is no number".to_owned())?)
@@ -192,7 +192,7 @@ pub fn call(function: Function, given: &[Value]) -> Result<Value, String> {
         (Function::Double, [Number(number)]) => Number(*number),
         (Function::Int | Function::Trunc, [Number(number)]) => Number(number.trunc()),
         (Function::Text, [Text(text)]) => Text(text.clone()),
-        (Function::Text, [Number(number)]) => Value::text(&shown(*number)),
+        (Function::Text, [Number(number)]) => CelValue::text(&shown(*number)),
         (Function::Abs, [Number(number)]) => Number(number.abs()),
         (Function::Ceil, [Number(number)]) => Number(number.ceil()),
         (Function::Floor, [Number(number)]) => Number(number.floor()),
@@ -214,23 +214,23 @@ pub fn call(function: Function, given: &[Value]) -> Result<Value, String> {
 
 /// The size of a text, list or map as a value.
 #[allow(clippy::cast_precision_loss, reason = "lists and texts are bounded far below 2^53")]
-pub fn count(things: usize) -> Value {
-    Value::Number(things as f64)
+pub fn count(things: usize) -> CelValue {
+    CelValue::Number(things as f64)
 }
 
-fn numbers(list: &[Value]) -> Result<Vec<f64>, String> {
+fn numbers(list: &[CelValue]) -> Result<Vec<f64>, String> {
     list.iter()
         .map(|value| match value {
-            Value::Number(number) => Ok(*number),
+            CelValue::Number(number) => Ok(*number),
             other => Err(format!("a list of numbers holds {}", other.kind())),
         })
         .collect()
 }
 
-fn extreme(list: &[Value], choose: impl Fn(f64, f64) -> f64) -> Result<Value, String> {
+fn extreme(list: &[CelValue], choose: impl Fn(f64, f64) -> f64) -> Result<CelValue, String> {
     numbers(list)?
         .into_iter()
         .reduce(choose)
-        .map(Value::Number)
+        .map(CelValue::Number)
         .ok_or_else(|| "an empty list has no least or greatest".into())
 }

@@ -1,13 +1,13 @@
-//! Compiles the parser's tree into nodes for the evaluator. Checks names, types and nesting, so that the operator refuses a
-//! broken rule before it trains anything. Pure.
+//! Compiles the parser's tree into nodes for the evaluator. Checks names, types and nesting, so that the operator
+//! refuses a broken rule before it trains anything. Pure.
 
 use cel::common::ast::{CallExpr, ComprehensionExpr, Expr, IdedExpr, LiteralValue, SelectExpr, operators};
 
 use super::{
     function::{self, Style},
     node::{Arithmetic, Comparison, Form, Loop, Node},
-    parse::{DECIMAL, PREFIXED, Problem, SourceMap, parse, problem_of_text},
-    value::{Table, Type, Value},
+    parse::{DECIMAL, PREFIXED, RuleProblem, SourceMap, parse, problem_of_text},
+    value::{CelValue, Table, Type},
 };
 
 /// Deepest nesting of an expression's parts.
@@ -52,9 +52,9 @@ impl Setting {
 }
 
 /// Compiles an expression that yields true or false.
-pub fn compile(setting: Setting, source: &str) -> Result<Node, Problem> {
+pub fn compile(setting: Setting, source: &str) -> Result<Node, RuleProblem> {
     if source.len() > setting.longest() {
-        return Err(Problem::new(None, format!("has more than {} bytes: make several of it", setting.longest())));
+        return Err(RuleProblem::new(None, format!("has more than {} bytes: make several of it", setting.longest())));
     }
     let (tree, map) = parse(source)?;
     let (name, type_) = setting.variable();
@@ -62,7 +62,7 @@ pub fn compile(setting: Setting, source: &str) -> Result<Node, Problem> {
     let (node, type_) = lowering.lower(&tree, 0)?;
     if !type_.may_be(&Type::Bool) {
         let what = format!("it yields {type_}, and a rule yields true or false: compare it with something");
-        return Err(Problem::new(None, what));
+        return Err(RuleProblem::new(None, what));
     }
     Ok(node)
 }
@@ -74,7 +74,7 @@ struct Lowering<'a> {
     scope: Vec<(String, Type)>,
 }
 
-type Lowered = Result<(Node, Type), Problem>;
+type Lowered = Result<(Node, Type), RuleProblem>;
 
 impl Lowering<'_> {
     fn lower(&mut self, part: &IdedExpr, depth: usize) -> Lowered {
@@ -103,7 +103,7 @@ impl Lowering<'_> {
         &mut self,
         parts: impl IntoIterator<Item = &'e IdedExpr>,
         depth: usize,
-    ) -> Result<(Vec<Node>, Vec<Type>), Problem> {
+    ) -> Result<(Vec<Node>, Vec<Type>), RuleProblem> {
         let lowered = parts.into_iter().map(|part| self.lower(part, depth + 1)).collect::<Result<Vec<_>, _>>()?;
         Ok(lowered.into_iter().unzip())
     }
@@ -111,21 +111,21 @@ impl Lowering<'_> {
     fn literal(&self, part: &IdedExpr, literal: &LiteralValue) -> Lowered {
         let written = self.map.token(part);
         match literal {
-            LiteralValue::Boolean(holds) => Ok((Node::Constant(Value::Bool(*holds.inner())), Type::Bool)),
-            LiteralValue::Double(number) => Ok((Node::Constant(Value::Number(*number.inner())), Type::Number)),
+            LiteralValue::Boolean(holds) => Ok((Node::Constant(CelValue::Bool(*holds.inner())), Type::Bool)),
+            LiteralValue::Double(number) => Ok((Node::Constant(CelValue::Number(*number.inner())), Type::Number)),
             LiteralValue::Int(_) if written.starts_with("0x") => self.refuse(part, DECIMAL),
             LiteralValue::Int(number) if number.inner().unsigned_abs() <= MAX_WHOLE => {
                 #[allow(clippy::cast_precision_loss, reason = "whole numbers up to 2^53 are exact")]
                 let number = *number.inner() as f64;
-                Ok((Node::Constant(Value::Number(number)), Type::Number))
+                Ok((Node::Constant(CelValue::Number(number)), Type::Number))
             }
             LiteralValue::Int(number) => {
-                self.refuse(part, format!("{} cannot be told from its neighbours: write it as 1e18", number.inner()))
+                self.refuse(part, format!("{} is too large for an exact number: write it as 1e18", number.inner()))
             }
             LiteralValue::UInt(_) => self.refuse(part, DECIMAL),
             LiteralValue::String(text) => match problem_of_text(written) {
                 Some(problem) => self.refuse(part, problem),
-                None => Ok((Node::Constant(Value::text(text.inner())), Type::Text)),
+                None => Ok((Node::Constant(CelValue::text(text.inner())), Type::Text)),
             },
             LiteralValue::Bytes(_) => self.refuse(part, PREFIXED),
             LiteralValue::Null => self.refuse(part, "null does not exist here: test with has(metrics.x)"),
@@ -138,7 +138,7 @@ impl Lowering<'_> {
         }
         let table = Table::ALL.into_iter().find(|table| table.name() == name);
         if let Some(table) = table.filter(|_| self.setting == Setting::Gate) {
-            return Ok((Node::Constant(Value::Table(table)), Type::Table(table)));
+            return Ok((Node::Constant(CelValue::Table(table)), Type::Table(table)));
         }
         let names = self.setting.names();
         let what =
@@ -154,10 +154,10 @@ impl Lowering<'_> {
             _ => {
                 // The token of `x.field` is the dot, that of `has(x.field)` the bracket.
                 let place = if select.test { self.map.place(&select.operand) } else { self.map.place_after(part) };
-                return Err(Problem::new(place, format!("{type_} has no entry {}", select.field)));
+                return Err(RuleProblem::new(place, format!("{type_} has no entry {}", select.field)));
             }
         };
-        let key = Node::Constant(Value::text(&select.field));
+        let key = Node::Constant(CelValue::text(&select.field));
         Ok(if select.test {
             (Node::In(Box::new([key, map])), Type::Bool)
         } else {
@@ -207,7 +207,7 @@ impl Lowering<'_> {
         let (nodes, types) = self.all(receiver.into_iter().chain(&call.args), depth)?;
         match function::find(style, &name, &types) {
             Ok((function, gives)) => Ok((Node::Call(function, nodes), gives)),
-            Err(what) => Err(Problem::new(self.map.callee(part).1, what)),
+            Err(what) => Err(RuleProblem::new(self.map.callee(part).1, what)),
         }
     }
 
@@ -218,7 +218,7 @@ impl Lowering<'_> {
         operand: &IdedExpr,
         wanted: &Type,
         depth: usize,
-    ) -> Result<Node, Problem> {
+    ) -> Result<Node, RuleProblem> {
         let (node, type_) = self.lower(operand, depth + 1)?;
         if type_.may_be(wanted) {
             return Ok(node);
@@ -227,7 +227,7 @@ impl Lowering<'_> {
     }
 
     /// Both sides of an operator.
-    fn sides(&mut self, one: &IdedExpr, two: &IdedExpr, depth: usize) -> Result<[(Node, Type); 2], Problem> {
+    fn sides(&mut self, one: &IdedExpr, two: &IdedExpr, depth: usize) -> Result<[(Node, Type); 2], RuleProblem> {
         Ok([self.lower(one, depth + 1)?, self.lower(two, depth + 1)?])
     }
 
@@ -304,12 +304,12 @@ impl Lowering<'_> {
             Type::Table(_) => Type::Text,
             Type::Any => Type::Any,
             other => {
-                let what = format!("{other} cannot be gone through: take a map or a list");
-                return Err(Problem::new(self.map.callee(part).1, what));
+                let what = format!("{other} is not a map or a list: loops need one");
+                return Err(RuleProblem::new(self.map.callee(part).1, what));
             }
         };
         let name = loop_.iter_var.as_str();
-        let refuse_name = |what: String| Err(Problem::new(self.map.place_after(part), what));
+        let refuse_name = |what: String| Err(RuleProblem::new(self.map.place_after(part), what));
         if name == "math" || Table::ALL.iter().any(|table| table.name() == name) {
             return refuse_name(format!("a variable cannot be called {name}: choose another name"));
         }
@@ -332,18 +332,18 @@ impl Lowering<'_> {
     }
 
     /// The condition that a macro evaluates for each element.
-    fn condition(&mut self, part: &IdedExpr, condition: &IdedExpr, depth: usize) -> Result<Node, Problem> {
+    fn condition(&mut self, part: &IdedExpr, condition: &IdedExpr, depth: usize) -> Result<Node, RuleProblem> {
         let (node, type_) = self.lower(condition, depth + 1)?;
         if type_.may_be(&Type::Bool) {
             return Ok(node);
         }
         let (name, place) = self.map.callee(part);
-        Err(Problem::new(place, format!("{name} takes an expression that is true or false, not {type_}")))
+        Err(RuleProblem::new(place, format!("{name} takes an expression that is true or false, not {type_}")))
     }
 
     /// Refuses the expression because of this part.
-    fn refuse<T>(&self, part: &IdedExpr, what: impl Into<String>) -> Result<T, Problem> {
-        Err(Problem::new(self.map.place(part), what))
+    fn refuse<T>(&self, part: &IdedExpr, what: impl Into<String>) -> Result<T, RuleProblem> {
+        Err(RuleProblem::new(self.map.place(part), what))
     }
 }
 

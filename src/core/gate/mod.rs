@@ -1,7 +1,7 @@
 //! The gate of a training: evaluates rules in CEL for each candidate, and selects the best candidate. Pure.
 //!
-//! The `cel` crate parses expressions and expands their macros. Type checks and evaluation are our own, so that type errors
-//! are found before a training starts, and every evaluation ends within a bounded number of steps.
+//! The `cel` crate parses expressions and expands their macros. Type checks and evaluation are our own, so that type
+//! errors are found before a training starts, and every evaluation ends within a bounded number of steps.
 
 mod evaluate;
 mod function;
@@ -13,15 +13,16 @@ mod select;
 mod tests;
 mod value;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-pub use select::{Candidate, Earlier, Fate, Selection};
+pub use evaluate::GateEvidence;
+pub use select::{Earlier, Fate, JudgedCandidate, Selection};
 
 use self::{
     evaluate::{Evaluation, Failure},
     lower::Setting,
     node::Node,
-    parse::Problem,
+    parse::RuleProblem,
     select::Chooser,
     value::{Table, entry},
 };
@@ -38,31 +39,14 @@ const BEST: &str = "best";
 /// A compiled gate. Cheap to clone; callers keep it until the spec changes.
 #[derive(Clone, Debug)]
 pub struct GateProgram {
-    rules: Arc<[Rule]>,
+    rules: Arc<[CompiledRule]>,
     chooser: Arc<Chooser>,
 }
 
 #[derive(Debug)]
-struct Rule {
+struct CompiledRule {
     name: String,
     node: Node,
-}
-
-/// The facts that a candidate is judged by. The caller bounds the number of entries.
-#[derive(Clone, Copy, Debug)]
-pub struct Evidence<'a> {
-    /// The candidate's name; empty for a training without `spec.candidates`.
-    pub candidate: &'a str,
-    /// The candidate's metrics. `None` is a metric that was reported without a finite number.
-    pub metrics: &'a BTreeMap<String, Option<f64>>,
-    /// Metrics of the accepted version; empty without such a version.
-    pub accepted: &'a BTreeMap<String, f64>,
-    /// Metrics of the served version; empty without such a version.
-    pub served: &'a BTreeMap<String, f64>,
-    /// Parameters of the candidate's run.
-    pub parameters: &'a BTreeMap<String, String>,
-    /// Inputs of the training.
-    pub inputs: &'a BTreeMap<String, String>,
 }
 
 /// The result of a gate for one candidate.
@@ -80,13 +64,13 @@ impl GateProgram {
         let rules = gate.map_or(&[][..], |gate| &gate.rules).iter().enumerate().map(|(place, rule)| {
             let node = lower::compile(Setting::Gate, &rule.expression)
                 .map_err(|problem| invalid(format!("spec.gate.rules[{place}].expression"), &problem))?;
-            Ok(Rule { name: rule.name.clone(), node })
+            Ok(CompiledRule { name: rule.name.clone(), node })
         });
         Ok(Self { rules: rules.collect::<Result<_, _>>()?, chooser: Arc::new(Chooser::of(gate)?) })
     }
 
     /// Judges a candidate whose run succeeded. Each rule takes at most 100,000 steps, some milliseconds.
-    pub fn judge(&self, evidence: &Evidence<'_>) -> Judgement {
+    pub fn judge(&self, evidence: &GateEvidence<'_>) -> Judgement {
         let mut rules: Vec<RuleReport> = self.rules.iter().map(|rule| rule.judge(evidence)).collect();
         rules.extend(self.chooser.metric().and_then(|metric| report_of_best(metric, evidence)));
         let verdict = [Verdict::Failed, Verdict::MetricsUnavailable, Verdict::Inconclusive]
@@ -97,13 +81,13 @@ impl GateProgram {
     }
 
     /// Selects one of a training's candidates, which come in the order of `spec.candidates` with their verdicts.
-    pub fn select(&self, candidates: &[Candidate<'_>], earlier: &Earlier<'_>) -> Selection {
+    pub fn select(&self, candidates: &[JudgedCandidate<'_>], earlier: &Earlier<'_>) -> Selection {
         self.chooser.select(candidates, earlier)
     }
 }
 
-impl Rule {
-    fn judge(&self, evidence: &Evidence<'_>) -> RuleReport {
+impl CompiledRule {
+    fn judge(&self, evidence: &GateEvidence<'_>) -> RuleReport {
         let mut evaluation = Evaluation::of_candidate(evidence);
         let (verdict, message) = match evaluation.holds(&self.node) {
             Ok(true) => (Verdict::Passed, String::new()),
@@ -116,7 +100,7 @@ impl Rule {
 }
 
 /// The report about the metric of `best`; `None` if it is a finite number.
-fn report_of_best(metric: &str, evidence: &Evidence<'_>) -> Option<RuleReport> {
+fn report_of_best(metric: &str, evidence: &GateEvidence<'_>) -> Option<RuleReport> {
     let problem = match evidence.metrics.get(metric) {
         Some(Some(number)) if number.is_finite() => return None,
         Some(_) => "is not a finite number",
@@ -154,7 +138,7 @@ impl LiveRule {
     }
 }
 
-fn invalid(field: String, problem: &Problem) -> Invalid {
+fn invalid(field: String, problem: &RuleProblem) -> Invalid {
     let place = match problem.place {
         Some(place) => format!(" at line {}, column {}", place.line, place.column),
         None => String::new(),

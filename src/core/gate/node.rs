@@ -1,12 +1,12 @@
-//! A checked expression: what the evaluator works on. Pure data.
+//! A checked expression, as the evaluator takes it. Pure data.
 
-use super::{function::Function, value::Value};
+use super::{function::Function, value::CelValue};
 
 /// A part of an expression. Every node can be evaluated.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Node {
     /// A literal, or one of the maps.
-    Constant(Value),
+    Constant(CelValue),
     /// The variable with this index in the scope: 0 is the expression's own, the others belong to the loops from the
     /// outermost in.
     Variable(usize),

@@ -1,5 +1,5 @@
-//! Parses the text of an expression into the `cel` crate's tree, within bounds, and knows where each part is in the text.
-//! Pure.
+//! Parses the text of an expression into the `cel` crate's tree, within bounds, and maps each part to its place in the
+//! text. Pure.
 
 use std::iter;
 
@@ -35,14 +35,14 @@ pub struct Place {
 
 /// Why an expression is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct RuleProblem {
     /// The place, unless the problem is the expression as a whole.
     pub place: Option<Place>,
     /// The problem and its remedy, as a clause.
     pub what: String,
 }
 
-impl Problem {
+impl RuleProblem {
     /// A problem at a place, or of the whole expression.
     pub fn new(place: Option<Place>, what: impl Into<String>) -> Self {
         Self { place, what: what.into() }
@@ -50,26 +50,26 @@ impl Problem {
 }
 
 /// Parses an expression and expands its macros.
-pub fn parse(source: &str) -> Result<(IdedExpr, SourceMap<'_>), Problem> {
+pub fn parse(source: &str) -> Result<(IdedExpr, SourceMap<'_>), RuleProblem> {
     if let Some(start) = words(source).nth(MAX_WORDS) {
         let what = format!("there are more than {MAX_WORDS} words and signs: make several rules of it");
-        return Err(Problem::new(Some(place_at(source, start)), what));
+        return Err(RuleProblem::new(Some(place_at(source, start)), what));
     }
-    // Only the first error is reported, so the parser need not look for more.
+    // Only the first error is reported, so the parser may stop after it.
     let parser = Parser::new().max_recursion_depth(MAX_NESTING).error_recovery_limit(1);
     let (tree, info) = parser.parse_with_source_info(source).map_err(|errors| problem_of(source, &errors))?;
     Ok((tree, SourceMap { source, info }))
 }
 
-/// Where the parts of an expression are in its text.
+/// The places of an expression's parts in its text.
 pub struct SourceMap<'a> {
     source: &'a str,
     info: SourceInfo,
 }
 
 impl<'a> SourceMap<'a> {
-    /// The token that the parser names as the place of a part: a name, a literal, an operator's sign, the opening bracket
-    /// of a call or macro, the dot before a field.
+    /// The token that the parser names as the place of a part: a name, a literal, an operator's sign, the opening
+    /// bracket of a call or macro, the dot before a field.
     pub fn token(&self, part: &IdedExpr) -> &'a str {
         let token = self.info.offset_for(part.id);
         // Every token ends with a character of one byte.
@@ -98,8 +98,8 @@ impl<'a> SourceMap<'a> {
     }
 }
 
-/// The offset of each word and sign of an expression. A text in quotes is one word, and so is `metrics.r2`. Comments are
-/// skipped.
+/// The offset of each word and sign of an expression. A text in quotes is one word, and so is `metrics.r2`. Comments
+/// are skipped.
 ///
 /// The count only bounds the parser's time, so it may differ from the parser's own.
 fn words(source: &str) -> impl Iterator<Item = usize> {
@@ -145,10 +145,10 @@ fn place_at(source: &str, offset: usize) -> Place {
 }
 
 /// The parser's first error, with a remedy for common mistakes.
-fn problem_of(source: &str, errors: &ParseErrors) -> Problem {
+fn problem_of(source: &str, errors: &ParseErrors) -> RuleProblem {
     // The parser also reports that it gave up, sometimes at an earlier place than the error itself.
     let mut errors = errors.errors.iter().filter(|error| !error.msg.contains("error recovery attempt limit"));
-    let Some(error) = errors.next() else { return Problem::new(None, "it is not understood") };
+    let Some(error) = errors.next() else { return RuleProblem::new(None, "it is not understood") };
     let place = match (usize::try_from(error.pos.0), usize::try_from(error.pos.1)) {
         (Ok(line), Ok(column)) if line > 0 => Some(Place { line, column }),
         _ => None,
@@ -158,7 +158,7 @@ fn problem_of(source: &str, errors: &ParseErrors) -> Problem {
         format!("brackets and conditionals are nested more than {MAX_NESTING} deep: make two rules of it")
     } else if message == "unsupported syntax: '`'" {
         // The parser's place is that of the dot before the backtick.
-        return Problem::new(place.map(|dot| Place { column: dot.column + 1, ..dot }), BACKTICK);
+        return RuleProblem::new(place.map(|dot| Place { column: dot.column + 1, ..dot }), BACKTICK);
     } else if let Some(token) = message.strip_prefix("token recognition error at: '") {
         problem_of_token(token)
     } else if let Some(word) = message.strip_prefix("reserved identifier: ") {
@@ -168,7 +168,7 @@ fn problem_of(source: &str, errors: &ParseErrors) -> Problem {
     } else {
         message.split(" expecting ").next().unwrap_or(message).replace("<EOF>", "the end")
     };
-    Problem::new(place, what)
+    RuleProblem::new(place, what)
 }
 
 /// Why characters that are not a token are refused.

@@ -9,7 +9,7 @@ use crate::{
 
 /// A candidate of the training.
 #[derive(Clone, Copy, Debug)]
-pub struct Candidate<'a> {
+pub struct JudgedCandidate<'a> {
     /// The gate's verdict; `NotJudged` if the candidate's run did not succeed.
     pub verdict: Verdict,
     /// The candidate's metrics. `None` is a metric that was reported without a finite number.
@@ -30,8 +30,8 @@ pub struct Earlier<'a> {
 pub struct Selection {
     /// Index of the candidate to accept.
     pub winner: Option<usize>,
-    /// Index of the candidate that waits for a user's approval. `None` if there is a winner, or if the gate does not ask for
-    /// approval.
+    /// Index of the candidate that waits for a user's approval. `None` if there is a winner, or if the gate does not
+    /// require approval.
     pub awaiting: Option<usize>,
     /// The fate of each candidate, in the order of the candidates.
     pub fates: Vec<Fate>,
@@ -101,7 +101,7 @@ impl Chooser {
     }
 
     /// See [`super::GateProgram::select`].
-    pub fn select(&self, candidates: &[Candidate<'_>], earlier: &Earlier<'_>) -> Selection {
+    pub fn select(&self, candidates: &[JudgedCandidate<'_>], earlier: &Earlier<'_>) -> Selection {
         let mut fates: Vec<Fate> = candidates.iter().map(|candidate| self.fate_alone(candidate)).collect();
         let Some(first) = self.leader(candidates, &fates) else {
             let message = "no candidate passed the gate".to_owned();
@@ -120,7 +120,7 @@ impl Chooser {
     }
 
     /// The fate of a candidate that is not the best.
-    fn fate_alone(&self, candidate: &Candidate<'_>) -> Fate {
+    fn fate_alone(&self, candidate: &JudgedCandidate<'_>) -> Fate {
         match candidate.verdict {
             // This gate passes no candidate without a score, but the verdict may come from an earlier gate.
             Verdict::Passed if self.best.as_ref().is_some_and(|best| best.score(candidate).is_none()) => {
@@ -135,7 +135,7 @@ impl Chooser {
     }
 
     /// The best candidate that passed; the first one of equals.
-    fn leader(&self, candidates: &[Candidate<'_>], fates: &[Fate]) -> Option<usize> {
+    fn leader(&self, candidates: &[JudgedCandidate<'_>], fates: &[Fate]) -> Option<usize> {
         let passed = (0..candidates.len()).filter(|place| fates[*place] == Fate::NotBest);
         let Some(best) = &self.best else { return passed.min() };
         passed
@@ -146,12 +146,13 @@ impl Chooser {
 
     /// The first candidate that waits for approval: one that cannot be compared, else one that cannot be judged.
     fn awaiting(&self, fates: &[Fate]) -> Option<usize> {
-        let asks = |on: OnUndecided| on == OnUndecided::AwaitApproval;
-        let incomparable = fates.iter().position(|fate| *fate == Fate::Incomparable && asks(self.on_inconclusive));
+        let awaits_approval = |on: OnUndecided| on == OnUndecided::AwaitApproval;
+        let incomparable =
+            fates.iter().position(|fate| *fate == Fate::Incomparable && awaits_approval(self.on_inconclusive));
         incomparable.or_else(|| {
             fates.iter().position(|fate| match fate {
-                Fate::Inconclusive => asks(self.on_inconclusive),
-                Fate::MetricsUnavailable => asks(self.on_metrics_unavailable),
+                Fate::Inconclusive => awaits_approval(self.on_inconclusive),
+                Fate::MetricsUnavailable => awaits_approval(self.on_metrics_unavailable),
                 _ => false,
             })
         })
@@ -159,7 +160,7 @@ impl Chooser {
 }
 
 impl Measure {
-    fn score(&self, candidate: &Candidate<'_>) -> Option<f64> {
+    fn score(&self, candidate: &JudgedCandidate<'_>) -> Option<f64> {
         candidate.metrics.get(&self.metric).copied().flatten().filter(|score| score.is_finite())
     }
 
@@ -200,9 +201,9 @@ impl Measure {
 
     /// Whether the improvement is positive and at least `minImprovement`.
     ///
-    /// The three numbers are decimals that binary rounds, and the subtraction rounds again: 0.3 improves on 0.2 by 0.1, but
-    /// 0.3 - 0.2 is 0.09999999999999998. The comparison allows for the sum of these errors, at most a part in 10^15 of the
-    /// larger number.
+    /// The three numbers are decimals that binary rounds, and the subtraction rounds again: 0.3 improves on 0.2 by 0.1,
+    /// but 0.3 - 0.2 is 0.09999999999999998. The comparison allows for the sum of these errors, at most a part in 10^15
+    /// of the larger number.
     fn improves(&self, new: f64, old: f64) -> bool {
         let gain = self.gain(new, old);
         let rounding = 4.0 * f64::EPSILON * new.abs().max(old.abs());

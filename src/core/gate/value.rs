@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 /// A value. Cheap to clone.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value {
+pub enum CelValue {
     /// True or false.
     Bool(bool),
     /// A finite number. There is only one kind of number, so that `metrics.n > 5` and `metrics.r2 * 2` work.
@@ -12,7 +12,7 @@ pub enum Value {
     /// Text.
     Text(Arc<str>),
     /// A list.
-    List(Arc<[Value]>),
+    List(Arc<[CelValue]>),
     /// One of the maps that a rule reads.
     Table(Table),
 }
@@ -97,7 +97,7 @@ impl fmt::Display for Type {
     }
 }
 
-impl Value {
+impl CelValue {
     /// Text.
     pub fn text(text: &str) -> Self {
         Self::Text(text.into())

@@ -1,12 +1,12 @@
-//! When an object has its turns: a whole interval apart, at a phase that comes from its uid, so that neither a restart nor
-//! an apply of many objects makes them all ask at once. Pure.
+//! When the polls of an object are due: a whole interval apart, at a phase that comes from its uid, so that neither a
+//! restart nor an apply of many objects makes them all poll at once. Pure.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-/// Time from `wall` until the next turn of the object with this uid.
+/// Time from `wall` until the next poll of the object with this uid.
 pub fn next_poll_in(uid: &str, interval: Duration, wall: Timestamp) -> Duration {
     let hash = Sha256::digest(uid.as_bytes());
     let seed = hash.iter().take(8).fold(0_u64, |seed, byte| (seed << 8) | u64::from(*byte));

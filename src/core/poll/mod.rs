@@ -1,5 +1,6 @@
-//! Polls: what is polled and when, and what a response is good for. Pure.
+//! Polls: their targets, times and contexts, and their results. Pure.
 
+pub mod context;
 pub mod jitter;
 pub mod request;
 pub mod response;

@@ -1,73 +1,53 @@
-//! What is polled, in which context, and when. Pure.
+//! The target and the time of a poll. Pure.
 
 use std::{sync::Arc, time::Duration};
 
-use super::response::PollResponse;
+use super::{context::PollContext, response::PollResponse};
 use crate::api::{Compare, Request};
 use crate::core::time::MonotonicTime;
 
-/// What is asked. Checked by `validate`: whoever asks relies on it.
+/// The target of a poll. `validate` has checked it, and the poll client relies on that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PollTarget {
     /// Whether an endpoint says that a sync is needed.
     NeedsSync {
         /// URL of the endpoint.
         url: Box<str>,
-        /// How it is asked; as by default where it says nothing.
+        /// Settings of the request; it overrides the defaults.
         request: Option<Box<Request>>,
     },
     /// Whether two values differ.
     Compare(Box<Compare>),
 }
 
-/// A question as it is put to whoever can answer it.
+/// A poll, with all that the poll client needs to send it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Poll<Q = PollTarget> {
-    /// What is asked.
+    /// The target.
     pub target: Q,
-    /// Namespace of the object that asks.
+    /// Namespace of the polled object.
     pub namespace: Arc<str>,
-    /// Name of the object that asks.
+    /// Name of the polled object.
     pub name: Arc<str>,
-    /// The facts that the answer is good for.
+    /// The facts under which the result counts.
     pub context: PollContext,
-    /// The last answer to the same question, for endpoints that can say that it still holds.
+    /// The last response to the same poll, for endpoints that can say that it still holds.
     pub previous: Option<Arc<PollResponse>>,
 }
 
-/// When the object's question is to be asked, and under which facts. The question itself is the spec's of that generation:
-/// kept here as well, it would double what ten thousand waiting objects weigh.
+/// When an object is to be polled, and in which context. The target is not stored: it is that of the spec of that
+/// generation, and a copy would double the memory of ten thousand waiting objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PollRequest {
-    /// When.
+    /// When the poll is due.
     pub at: MonotonicTime,
-    /// The facts that the answer is good for.
+    /// The facts under which the result counts.
     pub context: PollContext,
-    /// The last answer to the same question, for endpoints that can say that it still holds.
+    /// The last response to the same poll, for endpoints that can say that it still holds.
     pub previous: Option<Arc<PollResponse>>,
 }
 
-/// The facts under which an answer was asked for. It is usable only while all of them still hold.
-///
-/// `ended` stands beside `attempt` so that what was asked while a run was active is not taken for news about the world
-/// after it; `revision` so that an answer does not outlive a change of what it was read from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PollContext {
-    /// The object's uid.
-    pub uid: Arc<str>,
-    /// The object's generation.
-    pub generation: i64,
-    /// `status.attempt`.
-    pub attempt: i64,
-    /// Whether the reservation of that attempt was closed.
-    pub ended: bool,
-    /// Value of the trigger annotation.
-    pub trigger: Option<Arc<str>>,
-    /// How often a watched source of the object has changed since this process began.
-    pub revision: u64,
-}
-
-/// Deadline of one exchange where the user gave none.
+/// Deadline of one exchange if the user sets none.
 pub const POLL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest deadline of one exchange.
 pub const MAX_POLL_TIMEOUT: Duration = Duration::from_mins(1);

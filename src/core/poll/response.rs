@@ -1,28 +1,28 @@
-//! What an endpoint said, and what that is good for (see `docs/modelsync.md`). Pure.
+//! The result of a poll, and the parameters that a run gets from it (see `docs/modelsync.md`). Pure.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::request::PollContext;
+use super::context::PollContext;
 use crate::api::{
     ParameterMapping, UnmappedParameters,
     needs_sync::{MAX_PARAMETER_COUNT, MAX_PARAMETERS},
 };
 use crate::core::time::MonotonicTime;
 
-/// An answer, or none, with the facts that it was asked under.
+/// A response or a poll error, with the context of the poll.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PollResult<A = PollResponse> {
-    /// The facts.
+    /// The facts under which the poll was made.
     pub context: PollContext,
-    /// When the question was sent.
+    /// When the poll was sent.
     pub sent: MonotonicTime,
-    /// How long the answer took, waiting for its turn included.
+    /// How long the poll took, including the wait for its turn.
     pub took: Duration,
-    /// What came back.
+    /// The response, or the error.
     pub result: Result<Arc<A>, PollError>,
 }
 
-/// What an answer says about the need for a run.
+/// What a response says about the need for a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Demand {
     /// Desired and actual agree.
@@ -30,39 +30,39 @@ pub enum Demand {
     NotNeeded,
     /// They differ.
     Needed,
-    /// There is nothing desired yet.
+    /// There is no desired value yet.
     DesiredUnknown,
 }
 
-/// A valid answer.
+/// A valid response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PollResponse {
     /// Whether a sync is needed.
     pub demand: Demand,
     /// Parameters by the endpoint's names.
     pub parameters: BTreeMap<String, String>,
-    /// Identity of what is to be reached, where the endpoint names one or values are compared.
+    /// Name of the target, if the endpoint gives one or values are compared.
     pub target: Option<String>,
-    /// When the endpoint wants to be asked again, counted from the question; ≤ 1 h.
+    /// When the endpoint wants to be polled again, counted from this poll; ≤ 1 h.
     pub poll_after: Option<Duration>,
-    /// Why, in the endpoint's words: sanitised, ≤ 256 bytes.
+    /// The reason that the endpoint gives: sanitised, ≤ 256 bytes.
     pub reason: Option<String>,
     /// The values that were compared.
     pub values: Option<Values>,
-    /// The answer's entity tag: a later question may ask whether it still holds.
+    /// The response's entity tag: with it, a later poll may find out whether the response still holds.
     pub etag: Option<String>,
 }
 
 /// The two values of a comparison.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Values {
-    /// What ought to be; `None` where there is nothing yet.
+    /// The desired value; `None` if there is none yet.
     pub desired: Option<String>,
-    /// What is; empty where there is nothing.
+    /// The actual value; empty if there is none.
     pub actual: String,
 }
 
-/// Why there is no answer. Never starts a run.
+/// Why a poll has no valid response. Never starts a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PollError {
     /// The class, for metrics and logs.
@@ -71,34 +71,34 @@ pub struct PollError {
     pub message: String,
 }
 
-/// Classes of "no answer": few and stable, they are metric labels.
+/// Classes of poll errors: few and stable, because they are metric labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PollErrorKind {
-    /// The URL cannot be asked, or its address is refused by the operator.
+    /// The URL cannot be polled, or the operator refuses its address.
     Refused,
     /// The name could not be resolved, or no connection was made.
     Unreachable,
-    /// Nobody is there for certain: the name does not exist, or the connection was refused.
+    /// There is certainly no server: the name does not exist, or the connection was refused.
     NotThere,
     /// The connection's TLS failed.
     Tls,
-    /// No complete answer within the deadline.
+    /// There was no complete response within the deadline.
     Timeout,
-    /// Another status than 200.
+    /// The HTTP status is not 200.
     Status,
     /// The body or the headers are larger than allowed.
     TooLarge,
-    /// The body is not a valid answer.
+    /// The body is not a valid response.
     Malformed,
-    /// A valid answer that reports errors.
+    /// A valid response that reports errors.
     Errors,
-    /// A valid answer whose parameters do not fit the object's mapping.
+    /// A valid response whose parameters do not fit the object's mapping.
     Parameters,
-    /// A Secret, a certificate or a token that the question needs is missing or refused.
+    /// A Secret, a certificate or a token that the poll needs is missing or refused.
     Credentials,
-    /// A source cannot be read: the object is not permitted, its kind is not installed, its value has no use.
+    /// A source cannot be read: the object is not permitted, its kind is not installed, or its value is unusable.
     Source,
-    /// Not asked now: the endpoint has failed too often in a row.
+    /// The poll was not sent: the endpoint has failed too often in a row.
     Paused,
 }
 
@@ -123,10 +123,10 @@ impl PollErrorKind {
     }
 }
 
-/// Maps an answer's parameters to the run's.
+/// Maps a response's parameters to the run's.
 ///
-/// Guarantees: a mapped name that the answer lacks is an error, never a placeholder; the result is in stable order; its
-/// names and values together take ≤ 16 KiB.
+/// Guarantees: a mapped name that the response lacks is an error, never a placeholder; the result is in stable order;
+/// its names and values together take ≤ 16 KiB.
 pub fn map_parameters(
     response: &BTreeMap<String, String>,
     mapping: &[ParameterMapping],
@@ -139,7 +139,7 @@ pub fn map_parameters(
         let (from, to) = names(entry);
         let Some(value) = response.get(from) else {
             return refuse(format!(
-                "the answer says that a sync is needed but lacks the parameter {from:?}, which spec.parameters maps to {to:?}"
+                "the response says that a sync is needed but lacks the parameter {from:?}, which spec.parameters maps to {to:?}"
             ));
         };
         used.insert(from);
@@ -153,7 +153,7 @@ pub fn map_parameters(
             }
             UnmappedParameters::Reject => {
                 return refuse(format!(
-                    "the answer has the parameter {name:?}, which spec.parameters does not map, and spec.unmappedParameters is Reject"
+                    "the response has the parameter {name:?}, which spec.parameters does not map, and spec.unmappedParameters is Reject"
                 ));
             }
         }
@@ -161,7 +161,7 @@ pub fn map_parameters(
     if mapped.len() > MAX_PARAMETER_COUNT {
         let count = mapped.len();
         return refuse(format!(
-            "the answer gives the run {count} parameters; at most {MAX_PARAMETER_COUNT} are allowed"
+            "the response gives the run {count} parameters; at most {MAX_PARAMETER_COUNT} are allowed"
         ));
     }
     let size: usize = mapped.iter().map(|(name, value)| name.len() + value.len()).sum();

@@ -8,41 +8,49 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{Reader, Results, number, number::Reading, shown};
+use super::{Reader, Results, number, number::ParsedNumber, shown};
 
-/// Reads a message; see [`Results::of_message`].
-pub(super) fn read(message: &str, limit: usize) -> Results {
-    if message.trim_ascii().is_empty() {
-        return Results::default();
-    }
-    // A file that is longer loses its beginning, and a text that has lost its beginning can still be an object.
-    if message.len() >= limit {
-        return Results::unreadable(format!(
-            "the termination message is cut: the kubelet keeps less than {limit} bytes whole; report less, and put the \
-             rest behind a URI"
-        ));
-    }
-    let members = match Members::of(message) {
-        Ok(members) => members,
-        Err(problem) => return Results::unreadable(format!("the termination message {problem}")),
-    };
-    let mut reader = Reader::default();
-    for (name, value) in members.0 {
-        match &*name {
-            _ if value.get() == "null" => {}
-            "metrics" => metrics(&mut reader, value),
-            "artifact" => artifact(&mut reader, value),
-            "outputs" => outputs(&mut reader, value),
-            other => reader.say(format!("{} is not read: it is none of metrics, artifact and outputs", shown(other))),
+impl Results {
+    /// Reads a Job's termination message, which the kubelet keeps whole only if it takes less than `limit` bytes:
+    /// `{"metrics": {…}, "artifact": {"uri": …, "digest": …}, "outputs": {…}}`.
+    ///
+    /// Every member may be missing; values are numbers or strings and are kept as they are written. An empty message
+    /// reports nothing. Nothing is taken from a message that is not a JSON object, has a member twice, or was cut.
+    pub fn of_message(message: &str, limit: usize) -> Self {
+        if message.trim_ascii().is_empty() {
+            return Self::default();
         }
+        // The kubelet keeps only the end of a longer file, and the end of a JSON object can be a valid object, too.
+        if message.len() >= limit {
+            return Self::unreadable(format!(
+                "the termination message is cut: the kubelet keeps less than {limit} bytes whole; report less, and put the \
+                 rest behind a URI"
+            ));
+        }
+        let members = match Members::of(message) {
+            Ok(members) => members,
+            Err(problem) => return Self::unreadable(format!("the termination message {problem}")),
+        };
+        let mut reader = Reader::default();
+        for (name, value) in members.0 {
+            match &*name {
+                _ if value.get() == "null" => {}
+                "metrics" => metrics(&mut reader, value),
+                "artifact" => artifact(&mut reader, value),
+                "outputs" => outputs(&mut reader, value),
+                other => {
+                    reader.report(format!("{} is not read: it is none of metrics, artifact and outputs", shown(other)));
+                }
+            }
+        }
+        reader.finish()
     }
-    reader.finish()
 }
 
 fn metrics(reader: &mut Reader, value: &RawValue) {
     for (name, value) in members(reader, "metrics", value) {
         let text = text(value);
-        reader.metric(&name, text.as_deref().map_or(Reading::Not, number::read));
+        reader.metric(&name, text.as_deref().map_or(ParsedNumber::Not, number::read));
     }
 }
 
@@ -52,8 +60,10 @@ fn artifact(reader: &mut Reader, value: &RawValue) {
             ("uri", Some(uri)) => reader.artifact(Some(&uri), None),
             ("digest", Some(digest)) => reader.artifact(None, Some(&digest)),
             (_, None) if value.get() == "null" => {}
-            ("uri" | "digest", None) => reader.say(format!("artifact.{name} is left out: it must be a string")),
-            (other, _) => reader.say(format!("{} of artifact is not read: it is neither uri nor digest", shown(other))),
+            ("uri" | "digest", None) => reader.report(format!("artifact.{name} is left out: it must be a string")),
+            (other, _) => {
+                reader.report(format!("{} of artifact is not read: it is neither uri nor digest", shown(other)));
+            }
         }
     }
 }
@@ -64,7 +74,7 @@ fn outputs(reader: &mut Reader, value: &RawValue) {
             Some(text) => reader.output(&name, &text),
             None if value.get() == "null" => {}
             None => {
-                reader.say(format!("the output {} is left out: it must be a number or a string", shown(&name)));
+                reader.report(format!("the output {} is left out: it must be a number or a string", shown(&name)));
             }
         }
     }
@@ -74,13 +84,13 @@ fn members<'a>(reader: &mut Reader, at: &str, value: &'a RawValue) -> Vec<(Strin
     match Members::of(value.get()) {
         Ok(members) => members.0,
         Err(problem) => {
-            reader.say(format!("{at} {problem}"));
+            reader.report(format!("{at} {problem}"));
             Vec::new()
         }
     }
 }
 
-/// A string's text, or a number as it is written.
+/// The text of a string, or a number as it is written.
 fn text(value: &RawValue) -> Option<Cow<'_, str>> {
     match value.get().as_bytes().first()? {
         b'"' => serde_json::from_str::<String>(value.get()).ok().map(Cow::Owned),
@@ -89,11 +99,11 @@ fn text(value: &RawValue) -> Option<Cow<'_, str>> {
     }
 }
 
-/// The members of a JSON object in their order, each name once. Values stay text, so that a number is what was written.
+/// The members of a JSON object in their order, with unique names. Values stay text, so that numbers stay as written.
 struct Members<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'a> Members<'a> {
-    /// The members, or what is wrong: words that go on from the text's name.
+    /// Parses the members. The error completes a sentence that begins with the name of the text.
     fn of(text: &'a str) -> Result<Self, String> {
         if !text.trim_ascii_start().starts_with('{') {
             return Err("is not a JSON object".to_owned());
@@ -128,7 +138,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
                 let (mut members, mut names) = (Vec::new(), BTreeSet::new());
                 while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
                     if !names.insert(name.clone()) {
-                        return Err(A::Error::custom(format!("{} is there twice", shown(&name))));
+                        return Err(A::Error::custom(format!("{} occurs twice", shown(&name))));
                     }
                     members.push((name, value));
                 }

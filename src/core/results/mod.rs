@@ -1,8 +1,8 @@
-//! What a training run reports: metrics, a model, other outputs, and what it really read. Pure.
+//! The results of a training run: metrics, a model, other outputs, and the input values that it really read. Pure.
 //!
-//! A PipelineRun has results, which are named texts; a Job's container leaves a JSON object as its termination message.
-//! Both come out as [`Results`], within bounds. What is beyond them is left out and said, never guessed: a metric that
-//! cannot be recorded verbatim has no value, and a model whose address does not fit has no address.
+//! A PipelineRun has results, which are named texts; a Job's container writes a JSON object as its termination message.
+//! Both are read into [`Results`], within bounds. Anything beyond the bounds is left out and reported, never guessed: a
+//! metric that cannot be recorded verbatim has no value, and a model whose URI is too long has no URI.
 
 mod message;
 mod number;
@@ -14,54 +14,55 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use self::number::Reading;
+use self::number::ParsedNumber;
 use crate::api::{Artifact, RecordedMetric, RecordedOutput};
 
 pub use self::pods::{PodSearch, RunPods};
 
-/// Most metrics of a run.
+/// Maximum number of metrics of a run.
 pub const MAX_METRICS: usize = 64;
 /// Longest text of a number, in bytes.
 pub const MAX_NUMBER: usize = 64;
-/// Most outputs of a run.
+/// Maximum number of outputs of a run.
 pub const MAX_OUTPUTS: usize = 32;
 /// Longest value of an output and of an `input.<name>`, in bytes. Longer ones are cut.
 pub const MAX_OUTPUT: usize = 1024;
 /// Longest name of a metric or an output, in bytes.
 pub const MAX_NAME: usize = 128;
-/// Longest name after `input.`, in bytes: no input has a longer one.
+/// Longest name after `input.`, in bytes: no input has a longer name.
 const MAX_INPUT_NAME: usize = 63;
-/// Longest address of a model, in bytes.
+/// Longest URI of a model, in bytes.
 pub const MAX_URI: usize = 1024;
 /// Longest digest of a model, in bytes.
 pub const MAX_DIGEST: usize = 256;
-/// Longest text of what could not be read, in bytes.
+/// Longest text of [`Results::problem`], in bytes.
 pub const MAX_PROBLEM: usize = 512;
 
 /// `spec.metrics.container`, the field that names the container with the results.
 pub const CONTAINER_FIELD: &str = "spec.metrics.container";
 
-/// Where metrics of results say they come from.
+/// `source` of the metrics that come from results.
 const SOURCE: &str = "Results";
-/// Results of a PipelineRun that are the model.
+/// Names of the results of a PipelineRun that describe the model.
 const MODEL_URI: &str = "model-uri";
 const MODEL_DIGEST: &str = "model-digest";
-/// Beginning of the names that say what a run has read.
+/// Prefix of the names of results that report which input values a run has read.
 const INPUT: &str = "input.";
 
-/// What a run reports.
+/// The results of a run, within bounds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Results {
-    /// At most 64, in the order of the report, each name once. One without value was reported and is no finite number.
+    /// At most 64, in the order of the report, with unique names. A metric without a value was reported, but its value
+    /// is not a finite number or is too long.
     pub metrics: Vec<RecordedMetric>,
     /// The model, if the run names one.
     pub artifact: Option<Artifact>,
-    /// At most 32, in the order of the report, each name once. Values have no line breaks at their end.
+    /// At most 32, in the order of the report, with unique names. Values have no trailing line breaks.
     pub outputs: Vec<RecordedOutput>,
-    /// Outputs named `input.<name>`, by that name: the values that the run says it has really read, without line breaks at
-    /// their end. One of more than 1 KiB is cut, and so equals no value of a source.
+    /// Outputs named `input.<name>`, by that name: the values that the run says it has really read, without trailing
+    /// line breaks. A value of more than 1 KiB is cut, and so equals no value of a source.
     pub read_inputs: BTreeMap<String, String>,
-    /// What could not be read, in words for users, at most 512 bytes on one line; empty when all could.
+    /// What could not be read, as a message for users: at most 512 bytes on one line, empty if everything was read.
     pub problem: String,
 }
 
@@ -69,19 +70,19 @@ impl Results {
     /// No results, for this reason.
     pub fn unreadable(problem: impl AsRef<str>) -> Self {
         let mut reader = Reader::default();
-        reader.say(problem);
+        reader.report(problem);
         reader.finish()
     }
 
-    /// Reads named texts, as a PipelineRun has them: `model-uri` and `model-digest` are the model, `input.<name>` is what
-    /// was read, a text that is a number is a metric, every other one is an output.
+    /// Reads named texts, as a PipelineRun has them: `model-uri` and `model-digest` are the model, `input.<name>` is an
+    /// input value that was read, a text that is a number is a metric, every other text is an output.
     ///
-    /// A name that occurs twice gives the report two readings: then nothing of it is taken.
+    /// A name that occurs twice makes the report ambiguous: then nothing is taken from it.
     pub fn of_texts<'a>(texts: impl IntoIterator<Item = (Cow<'a, str>, Cow<'a, str>)>) -> Self {
         let texts: Vec<_> = texts.into_iter().collect();
         let mut names = BTreeSet::new();
         if let Some((twice, _)) = texts.iter().find(|(name, _)| !names.insert(name)) {
-            return Self::unreadable(format!("the result {} is there twice: none is read", shown(twice)));
+            return Self::unreadable(format!("the result {} occurs twice: no result is read", shown(twice)));
         }
         let mut reader = Reader::default();
         for (name, text) in &texts {
@@ -89,24 +90,15 @@ impl Results {
                 (MODEL_URI, _) => reader.artifact(Some(text), None),
                 (MODEL_DIGEST, _) => reader.artifact(None, Some(text)),
                 (name, _) if name.starts_with(INPUT) => reader.output(name, text),
-                (name, Reading::Not) => reader.output(name, text),
+                (name, ParsedNumber::Not) => reader.output(name, text),
                 (name, reading) => reader.metric(name, reading),
             }
         }
         reader.finish()
     }
-
-    /// Reads a Job's termination message of which the kubelet keeps less than `limit` bytes whole:
-    /// `{"metrics": {…}, "artifact": {"uri": …, "digest": …}, "outputs": {…}}`.
-    ///
-    /// Every member may be missing; values are numbers or strings and are kept as they are written. An empty message is a
-    /// report of nothing. Of a message that is no JSON object, has a name twice, or was cut, nothing is taken.
-    pub fn of_message(message: &str, limit: usize) -> Self {
-        message::read(message, limit)
-    }
 }
 
-/// Takes a report in, entry by entry, within the bounds.
+/// Collects the entries of a report, within the bounds.
 #[derive(Default)]
 struct Reader {
     results: Results,
@@ -115,7 +107,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn metric(&mut self, name: &str, reading: Reading<'_>) {
+    fn metric(&mut self, name: &str, reading: ParsedNumber<'_>) {
         if !self.is_fit(name, "a metric", MAX_NAME) {
             return;
         }
@@ -124,28 +116,28 @@ impl Reader {
             return;
         }
         let value = match reading {
-            Reading::Number(text) if text.len() <= MAX_NUMBER => Some(text.to_owned()),
-            Reading::Number(text) => {
-                self.say(format!(
+            ParsedNumber::Number(text) if text.len() <= MAX_NUMBER => Some(text.to_owned()),
+            ParsedNumber::Number(text) => {
+                self.report(format!(
                     "the metric {} has no value: it takes {} bytes, at most {MAX_NUMBER} are kept",
                     shown(name),
                     text.len()
                 ));
                 None
             }
-            Reading::NotFinite(text) => {
-                self.say(format!("the metric {} has no value: {} is not finite", shown(name), shown(text)));
+            ParsedNumber::NotFinite(text) => {
+                self.report(format!("the metric {} has no value: {} is not finite", shown(name), shown(text)));
                 None
             }
-            Reading::Not => {
-                self.say(format!("the metric {} has no value: it is not a number", shown(name)));
+            ParsedNumber::Not => {
+                self.report(format!("the metric {} has no value: it is not a number", shown(name)));
                 None
             }
         };
         self.results.metrics.push(RecordedMetric { name: name.to_owned(), value, source: SOURCE.to_owned() });
     }
 
-    /// An output, or what the run says it has read.
+    /// Adds an output, or an input value that the run says it has read.
     fn output(&mut self, name: &str, text: &str) {
         let value = line(text);
         let cut = line(&value[..value.floor_char_boundary(MAX_OUTPUT)]);
@@ -163,17 +155,17 @@ impl Reader {
             return;
         }
         if value.len() > MAX_OUTPUT {
-            self.say(format!("the output {} is cut: it takes {} bytes", shown(name), value.len()));
+            self.report(format!("the output {} is cut: it takes {} bytes", shown(name), value.len()));
         }
         self.results.outputs.push(RecordedOutput { name: name.to_owned(), value: cut.to_owned() });
     }
 
-    /// Part of an address or of a digest is another one: what is too long is left out.
+    /// Adds the model. A URI or digest that is too long is left out: a part of it would be a different one.
     fn artifact(&mut self, uri: Option<&str>, digest: Option<&str>) {
         for (given, what, max) in [(uri, "URI", MAX_URI), (digest, "digest", MAX_DIGEST)] {
             let Some(text) = given.map(str::trim).filter(|text| !text.is_empty()) else { continue };
             if text.len() > max {
-                self.say(format!(
+                self.report(format!(
                     "the model's {what} is left out: it takes {} bytes, at most {max} are kept",
                     text.len()
                 ));
@@ -185,22 +177,22 @@ impl Reader {
         }
     }
 
-    /// Whether this is a name that can be kept. Part of a name is another name, so none is cut.
+    /// Whether this name can be kept. A name is never cut: a part of it would be a different name.
     fn is_fit(&mut self, name: &str, what: &str, max: usize) -> bool {
         match name.len() {
-            0 => self.say(format!("{what} without a name is left out")),
+            0 => self.report(format!("{what} without a name is left out")),
             length if length > max => {
-                self.say(format!("{what}, {}, is left out: its name takes more than {max} bytes", shown(name)));
+                self.report(format!("{what}, {}, is left out: its name takes more than {max} bytes", shown(name)));
             }
             _ => return true,
         }
         false
     }
 
-    /// Adds to what could not be read.
-    fn say(&mut self, problem: impl AsRef<str>) {
+    /// Adds to the problem.
+    fn report(&mut self, problem: impl AsRef<str>) {
         let said = &mut self.results.problem;
-        // Whatever comes after this many bytes is cut anyway.
+        // `finish` cuts everything after this many bytes anyway.
         if said.len() > MAX_PROBLEM {
             return;
         }
@@ -215,7 +207,7 @@ impl Reader {
             [(self.metrics_left_out, "metrics", MAX_METRICS), (self.outputs_left_out, "outputs", MAX_OUTPUTS)]
         {
             if count > 0 {
-                self.say(format!("there are {} {what}: the first {max} are kept", max + count));
+                self.report(format!("there are {} {what}: the first {max} are kept", max + count));
             }
         }
         let problem = &mut self.results.problem;
@@ -227,12 +219,12 @@ impl Reader {
     }
 }
 
-/// `text` without line breaks at its end.
+/// `text` without trailing line breaks.
 fn line(text: &str) -> &str {
     text.trim_end_matches(['\n', '\r'])
 }
 
-/// A foreign text in a message: quoted and escaped, the first 64 bytes of it.
+/// The first 64 bytes of a foreign text, quoted and escaped for a message.
 fn shown(text: &str) -> String {
     let cut = &text[..text.floor_char_boundary(64)];
     let more = if cut.len() < text.len() { "…" } else { "" };

@@ -1,32 +1,33 @@
-//! Which texts are numbers. Pure.
+//! Decides which texts are numbers. Pure.
 //!
-//! JSON's grammar (RFC 8259, section 6), with a `+` allowed before the number, and white space around it: what programs
-//! print, and nothing that is a name by accident. So `007`, `0x10`, `.5`, `1_000` and `1,5` are texts.
+//! A number has JSON's grammar (RFC 8259, section 6), with a leading `+` and surrounding white space allowed. That
+//! accepts what programs print, and no name that happens to look like a number. So `007`, `0x10`, `.5`, `1_000` and
+//! `1,5` are texts.
 
-/// What a text is.
+/// The result of reading a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reading<'a> {
+pub(super) enum ParsedNumber<'a> {
     /// A finite number, as it is written.
     Number(&'a str),
     /// NaN, an infinity, or a number beyond the largest double.
     NotFinite(&'a str),
-    /// No number.
+    /// No number at all.
     Not,
 }
 
 /// Reads a text.
-pub(super) fn read(text: &str) -> Reading<'_> {
+pub(super) fn read(text: &str) -> ParsedNumber<'_> {
     let text = text.trim();
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     if ["nan", "inf", "infinity"].iter().any(|word| unsigned.eq_ignore_ascii_case(word)) {
-        return Reading::NotFinite(text);
+        return ParsedNumber::NotFinite(text);
     }
     if !is_json_number(unsigned) {
-        return Reading::Not;
+        return ParsedNumber::Not;
     }
     match text.parse::<f64>() {
-        Ok(number) if number.is_finite() => Reading::Number(text),
-        _ => Reading::NotFinite(text),
+        Ok(number) if number.is_finite() => ParsedNumber::Number(text),
+        _ => ParsedNumber::NotFinite(text),
     }
 }
 
@@ -52,25 +53,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_what_json_takes_for_them_and_a_plus_before() {
+    fn accepts_json_numbers_with_an_optional_plus_and_nothing_else() {
         for text in ["0", "-0", "1", "+1", "0.10", "-1.5e-3", "1E+9", "123456789012345678901234567890", "5e-324"] {
-            assert_eq!(read(text), Reading::Number(text), "{text}");
+            assert_eq!(read(text), ParsedNumber::Number(text), "{text}");
         }
-        assert_eq!(read(" \t0.8\r\n"), Reading::Number("0.8"));
+        assert_eq!(read(" \t0.8\r\n"), ParsedNumber::Number("0.8"));
         for text in [
             "", " ", "-", "+", "+-1", "--1", "007", "00", "-01", ".5", "5.", "1e", "1e+", "e5", "1.e5", "0x10", "1_000",
         ] {
-            assert_eq!(read(text), Reading::Not, "{text}");
+            assert_eq!(read(text), ParsedNumber::Not, "{text}");
         }
         for text in ["1,5", "1 2", "12a", "0b1", "٣", "0.8%", "true", "null", "1.2.3", "1e5.5", "infinite", "nano"] {
-            assert_eq!(read(text), Reading::Not, "{text}");
+            assert_eq!(read(text), ParsedNumber::Not, "{text}");
         }
     }
 
     #[test]
-    fn what_is_not_finite_is_told_from_what_is_no_number() {
+    fn distinguishes_numbers_that_are_not_finite_from_texts() {
         for text in ["NaN", "nan", "-nan", "inf", "+Inf", "-inf", "Infinity", "-Infinity", "1e999", "-1e999"] {
-            assert_eq!(read(text), Reading::NotFinite(text), "{text}");
+            assert_eq!(read(text), ParsedNumber::NotFinite(text), "{text}");
         }
     }
 }

@@ -1,9 +1,9 @@
-//! Which pod of a Job has its results. Pure.
+//! Finds the pod of a Job that has its results. Pure.
 //!
-//! Only pods that the Job controls count. Of a Job that succeeded it is the pod that succeeded last; of an indexed one,
-//! the pod of index 0 that did. Of every other Job it is the pod that failed last. The container is the one that
-//! `spec.metrics.container` names, else the only one of the Job's own template: containers that others add to its pods
-//! make no difference.
+//! Only pods that the Job controls count. If the Job succeeded, the pod that succeeded last has the results; in an
+//! indexed Job, the pod of index 0 that succeeded last. If the Job did not succeed, the pod that failed last has them.
+//! The container is the one that `spec.metrics.container` names, or else the only one of the Job's own template:
+//! containers that others add to its pods make no difference.
 
 use std::collections::BTreeMap;
 
@@ -19,11 +19,11 @@ const INDEX: &str = "batch.kubernetes.io/job-completion-index";
 
 /// The kubelet reads the last 4096 bytes of a termination message's file (`MaxContainerTerminationMessageLength`).
 const MAX_MESSAGE: usize = 4096;
-/// The kubelet cuts the messages of all containers of a pod to equal parts of this many bytes
+/// The kubelet cuts the messages of all containers of a pod to equal shares of this many bytes
 /// (`MaxPodTerminationMessageLogLength`).
 const MAX_MESSAGES: usize = 12 * 1024;
 
-/// The pods of a Job that has ended, and which of them counts.
+/// The pods of a finished Job, and which of them counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunPods {
     /// The Job's uid.
@@ -36,32 +36,32 @@ pub struct RunPods {
     pub containers: Vec<String>,
 }
 
-/// Looks through the pods of a Job, one after the other, and keeps the one that counts.
+/// Goes through the pods of a Job one by one, and keeps the one that counts.
 #[derive(Clone, Debug)]
 pub struct PodSearch {
     pods: RunPods,
     container: String,
     seen: bool,
-    best: Option<Report>,
+    best: Option<PodReport>,
 }
 
-/// What is kept of a pod: when it ended and what its container left. The order is that of age.
+/// The facts that are kept of a pod: when it ended, and what its container left. Ordered by time, the newest last.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Report {
+struct PodReport {
     finished_at: Option<Timestamp>,
     created_at: Option<Timestamp>,
     pod: String,
-    results: Left,
+    results: ContainerReport,
 }
 
 /// What a container left.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Left {
-    /// A message, of which less than this many bytes are whole.
+enum ContainerReport {
+    /// A message and its limit: the message is whole if it takes fewer bytes.
     Message(String, usize),
     /// A message that may be the end of a log.
     PerhapsLog,
-    /// Nobody knows.
+    /// Unknown: the pod's status does not say how the container ended.
     Unknown,
 }
 
@@ -71,8 +71,8 @@ impl RunPods {
         format!("{CONTROLLER_UID}={}", self.uid)
     }
 
-    /// Begins to look for the container of this name; without a name, for the only one. The error says why
-    /// there are no results.
+    /// Starts a search for the results of the container of this name, or without a name of the only container. The
+    /// error says why there are no results.
     pub fn search(self, container: Option<&str>) -> Result<PodSearch, String> {
         let container = match (container, self.containers.as_slice()) {
             (Some(name), containers) if containers.iter().any(|known| known == name) => name.to_owned(),
@@ -97,8 +97,8 @@ impl PodSearch {
         self.pods.selector()
     }
 
-    /// Looks at a pod, given as the API server's JSON text. What is no pod of the Job is passed over.
-    pub fn see(&mut self, pod: &str) {
+    /// Considers a pod, given as the API server's JSON text. Ignores anything that is not a pod of the Job.
+    pub fn add(&mut self, pod: &str) {
         let Ok(pod) = serde_json::from_str::<Pod>(pod) else { return };
         if !pod.metadata.owner_references.iter().any(|owner| owner.controller && owner.uid == self.pods.uid) {
             return;
@@ -113,9 +113,9 @@ impl PodSearch {
         }
     }
 
-    /// The results of the pod that counts; where there is none, why.
+    /// The results of the pod that counts, or the reason why there are none.
     pub fn results(self) -> Results {
-        let Some(Report { pod, results, .. }) = self.best else {
+        let Some(PodReport { pod, results, .. }) = self.best else {
             return Results::unreadable(match (self.seen, self.pods.succeeded, self.pods.indexed) {
                 (false, ..) => "the pods of the Job are gone, and with them what they reported",
                 (true, false, _) => "no pod of the Job is left that failed: what it reported is gone",
@@ -125,19 +125,19 @@ impl PodSearch {
         };
         let container = shown(&self.container);
         match results {
-            Left::Message(message, limit) => Results::of_message(&message, limit),
-            Left::PerhapsLog => Results::unreadable(format!(
+            ContainerReport::Message(message, limit) => Results::of_message(&message, limit),
+            ContainerReport::PerhapsLog => Results::unreadable(format!(
                 "the container {container} failed, and with terminationMessagePolicy FallbackToLogsOnError its \
                  termination message may be the end of its log: it is not read"
             )),
-            Left::Unknown => {
+            ContainerReport::Unknown => {
                 Results::unreadable(format!("pod {} does not say how its container {container} ended", shown(&pod)))
             }
         }
     }
 }
 
-/// What is read of a pod.
+/// The fields that are read of a pod.
 #[derive(Deserialize)]
 struct Pod {
     metadata: Metadata,
@@ -211,7 +211,7 @@ struct Terminated {
 }
 
 impl Pod {
-    fn report(self, container: &str) -> Report {
+    fn report(self, container: &str) -> PodReport {
         let ends = self.status.container_statuses.iter().filter_map(|status| status.state.terminated.as_ref());
         let finished_at = ends.filter_map(|end| end.finished_at).max();
         let PodSpec { containers, init_containers, ephemeral_containers } = &self.spec;
@@ -222,10 +222,10 @@ impl Pod {
             .any(|spec| spec.name == container && spec.termination_message_policy == "FallbackToLogsOnError");
         let status = self.status.container_statuses.into_iter().find(|status| status.name == container);
         let results = match status.and_then(|status| status.state.terminated) {
-            None => Left::Unknown,
-            Some(end) if falls_back && end.exit_code != 0 => Left::PerhapsLog,
-            Some(end) => Left::Message(end.message, limit),
+            None => ContainerReport::Unknown,
+            Some(end) if falls_back && end.exit_code != 0 => ContainerReport::PerhapsLog,
+            Some(end) => ContainerReport::Message(end.message, limit),
         };
-        Report { finished_at, created_at: self.metadata.creation_timestamp, pod: self.metadata.name, results }
+        PodReport { finished_at, created_at: self.metadata.creation_timestamp, pod: self.metadata.name, results }
     }
 }

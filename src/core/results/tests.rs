@@ -1,4 +1,4 @@
-//! Reports as runs write them, and as nobody should.
+//! Valid and invalid reports of runs.
 
 use proptest::{collection::vec, prelude::*, sample::select};
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ fn model(results: &Results) -> Option<(&str, &str)> {
 }
 
 #[test]
-fn named_texts_are_the_model_numbers_inputs_and_outputs() {
+fn named_texts_are_read_as_model_metrics_inputs_and_outputs() {
     let results = of_texts(&[
         ("r2", "0.80\n"),
         ("model-uri", "s3://models/7\n"),
@@ -60,7 +60,7 @@ fn a_message_keeps_numbers_as_they_are_written() {
 }
 
 #[test]
-fn whoever_reports_nothing_has_no_problem() {
+fn an_empty_report_has_no_problem() {
     for message in ["", " \n", "{}", r#"{"metrics": null, "artifact": null, "outputs": {}}"#] {
         assert_eq!(of_message(message), Results::default(), "{message}");
     }
@@ -68,7 +68,7 @@ fn whoever_reports_nothing_has_no_problem() {
 }
 
 #[test]
-fn what_is_not_finite_is_a_metric_without_value() {
+fn a_metric_that_is_not_a_finite_number_has_no_value() {
     let results = of_texts(&[("loss", "NaN"), ("r2", "-inf"), ("mse", "1e999")]);
     assert_eq!(metrics(&results), [("loss", None), ("r2", None), ("mse", None)]);
     assert!(results.problem.starts_with("the metric \"loss\" has no value: \"NaN\" is not finite; "), "{results:?}");
@@ -78,7 +78,7 @@ fn what_is_not_finite_is_a_metric_without_value() {
 }
 
 #[test]
-fn a_message_with_no_reading_or_two_is_not_read_at_all() {
+fn nothing_is_taken_from_a_message_that_is_cut_invalid_or_ambiguous() {
     let long = format!(r#"{{"metrics": {{"r2": 1}}, "outputs": {{"x": "{}"}}}}"#, "x".repeat(4096));
     let cut = long.split_at(long.len() - 4096).1;
     let at_limit = format!(r#"{{"metrics": {{"r2": 1}}{}}}"#, " ".repeat(4096 - 22));
@@ -97,7 +97,7 @@ fn a_message_with_no_reading_or_two_is_not_read_at_all() {
         (r#"{"metrics": {"r2": 1}} {}"#, "cannot be read: trailing characters"),
         (r#"{"metrics": {"loss": NaN}}"#, "JSON has no NaN and no Infinity: write them as strings"),
         (r#"{"metrics": {"loss": -Infinity}}"#, "JSON has no NaN and no Infinity: write them as strings"),
-        (r#"{"metrics": {}, "metr\u0069cs": {}}"#, "\"metrics\" is there twice"),
+        (r#"{"metrics": {}, "metr\u0069cs": {}}"#, "\"metrics\" occurs twice"),
         ("{'metrics': {}}", "cannot be read: key must be a string"),
         (r#"{"metrics": {"r2": 0.8,}}"#, "cannot be read: key must be a string at line 1"),
     ] {
@@ -110,10 +110,10 @@ fn a_message_with_no_reading_or_two_is_not_read_at_all() {
 }
 
 #[test]
-fn a_part_of_a_message_that_cannot_be_read_is_said_and_costs_no_other() {
+fn a_part_of_a_message_that_cannot_be_read_is_reported_and_the_others_are_kept() {
     for (message, problem) in [
         (r#"{"metrics": {"a": 1}, "outputs": []}"#, "outputs is not a JSON object"),
-        (r#"{"metrics": {"a": 1}, "outputs": {"x": 1, "x": 2}}"#, "outputs cannot be read: \"x\" is there twice"),
+        (r#"{"metrics": {"a": 1}, "outputs": {"x": 1, "x": 2}}"#, "outputs cannot be read: \"x\" occurs twice"),
         (r#"{"metrics": {"a": 1}, "output": {}}"#, "\"output\" is not read: it is none of metrics, artifact and"),
         (r#"{"metrics": {"a": 1}, "outputs": {"b": true}}"#, "the output \"b\" is left out: it must be a number or"),
         (r#"{"metrics": {"a": 1}, "outputs": {"b": [1]}}"#, "the output \"b\" is left out: it must be a number or"),
@@ -133,13 +133,13 @@ fn a_part_of_a_message_that_cannot_be_read_is_said_and_costs_no_other() {
 }
 
 #[test]
-fn a_result_that_is_there_twice_has_two_readings() {
+fn nothing_is_taken_from_results_with_a_name_that_occurs_twice() {
     let results = of_texts(&[("r2", "0.8"), ("loss", "1"), ("r2", "0.9")]);
-    assert_eq!(results, Results::unreadable("the result \"r2\" is there twice: none is read"));
+    assert_eq!(results, Results::unreadable("the result \"r2\" occurs twice: no result is read"));
 }
 
 #[test]
-fn what_is_too_long_is_left_out_where_a_part_would_be_something_else() {
+fn long_values_are_left_out_where_a_part_would_have_another_meaning() {
     let (digits, name) = ("1".repeat(65), "n".repeat(129));
     let results = of_texts(&[
         ("digits", &digits),
@@ -164,7 +164,7 @@ fn what_is_too_long_is_left_out_where_a_part_would_be_something_else() {
 }
 
 #[test]
-fn what_is_too_much_is_counted() {
+fn entries_beyond_the_limits_are_counted() {
     let names: Vec<_> = (0..70).map(|number| format!("n{number}")).collect();
     let numbers: Vec<_> = names.iter().map(|name| (name.as_str(), "1")).collect();
     let results = of_texts(&numbers);
@@ -215,7 +215,7 @@ mod pods {
     fn read(job: RunPods, container: Option<&str>, pods: &[Value]) -> Results {
         let mut search = job.search(container).unwrap();
         for pod in pods {
-            search.see(&pod.to_string());
+            search.add(&pod.to_string());
         }
         search.results()
     }
@@ -242,7 +242,7 @@ mod pods {
     }
 
     #[test]
-    fn of_an_indexed_job_that_succeeded_the_pod_of_index_0_counts() {
+    fn in_an_indexed_job_that_succeeded_the_pod_of_index_0_counts() {
         let indexed = |index: &str, minute, value| {
             let mut pod = pod(index, "Succeeded", minute, &measured(value));
             pod["metadata"]["annotations"] = json!({ "batch.kubernetes.io/job-completion-index": index });
@@ -299,7 +299,7 @@ mod pods {
     }
 
     #[test]
-    fn a_pod_that_lost_its_containers_end_says_so() {
+    fn a_pod_without_the_end_of_its_container_is_reported() {
         let mut evicted = pod("a", "Failed", 3, "");
         evicted["status"]["containerStatuses"] = Value::Null;
         evicted["status"].as_object_mut().unwrap().remove("containerStatuses");
@@ -321,7 +321,7 @@ mod pods {
     }
 }
 
-/// The report in named texts that reads as `results` again.
+/// Named texts that read as `results` again.
 fn written(results: &Results) -> Vec<(Cow<'_, str>, Cow<'_, str>)> {
     let mut texts: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
     for metric in &results.metrics {
@@ -378,7 +378,7 @@ fn text() -> impl Strategy<Value = String> {
     ]
 }
 
-/// A message that has the right form here and there.
+/// A message of which some parts are valid.
 fn message() -> impl Strategy<Value = String> {
     let scalar = || {
         prop_oneof![

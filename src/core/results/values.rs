@@ -1,19 +1,20 @@
-//! Metrics that come from sources instead of results: the texts of a source that can name a run. Pure.
+//! Metrics that come from value sources instead of results: the placeholders by which a source names a run. Pure.
 //!
-//! `$(run.name)`, `$(run.uid)` and `$(version)` stand for a run. What they are replaced by is made of lower-case letters,
-//! digits, `-` and `.` only, which mean themselves in a URL, a query, a path's quoted name and a name of an object.
+//! The placeholders are `$(run.name)`, `$(run.uid)` and `$(version)`. Their values consist of lower-case letters,
+//! digits, `-` and `.` only, which need no escaping in a URL, a query, a quoted name of a path, or the name of an
+//! object.
 
 use crate::{
-    api::{SingleSource, Source},
-    core::invalid::Invalid,
+    api::Source,
+    core::{invalid::Invalid, source::members_mut},
 };
 
-/// What stands for a run.
+/// Placeholders for a run.
 const RUN_NAME: &str = "$(run.name)";
 const RUN_UID: &str = "$(run.uid)";
 const VERSION: &str = "$(version)";
 
-/// The source as it is to be asked for this run. `version` is the name of the ModelVersion that is made of it.
+/// The source with the placeholders filled in for this run. `version` is the name of the ModelVersion of the run.
 pub fn for_run(source: &Source, run_name: &str, run_uid: &str, version: &str) -> Source {
     let mut source = source.clone();
     for (_, text) in texts(&mut source) {
@@ -26,10 +27,10 @@ pub fn for_run(source: &Source, run_name: &str, run_uid: &str, version: &str) ->
     source
 }
 
-/// Whether the source names the run that it is asked for: else it may give the number of another one. `at` is its path, as
-/// in `spec.metrics.values[0].source`.
+/// Checks that the source names the run that is measured: otherwise it may return the number of another run. `at` is
+/// the path of the source, as in `spec.metrics.values[0].source`.
 ///
-/// Whether the source is good otherwise can be told of what [`for_run`] makes of it.
+/// All other checks of a source apply to the result of [`for_run`].
 pub fn check(source: &Source, at: &str) -> Result<(), Invalid> {
     let mut source = source.clone();
     if source.single.literal.is_some() {
@@ -41,8 +42,8 @@ pub fn check(source: &Source, at: &str) -> Result<(), Invalid> {
     if texts.iter().any(|(_, text)| names_run(text)) {
         return Ok(());
     }
-    let members: Vec<_> = texts.iter().map(|(member, _)| *member).collect();
-    Err(match members.as_slice() {
+    let fields: Vec<_> = texts.iter().map(|(field, _)| field.as_str()).collect();
+    Err(match fields.as_slice() {
         [] => Invalid::new(at, "cannot name a run, and so may give the number of another one: use another source"),
         [first, others @ ..] => {
             let or = if others.is_empty() { String::new() } else { format!(" (or {})", others.join(", ")) };
@@ -55,36 +56,14 @@ pub fn check(source: &Source, at: &str) -> Result<(), Invalid> {
     })
 }
 
-/// The texts of a source that say what is read, by their paths in it, the most likely one first. Not those that say how it
-/// is asked.
-fn texts(source: &mut Source) -> Vec<(&'static str, &mut String)> {
-    let mut texts = Vec::new();
-    let Source { single, all: _ } = source;
-    // The constant is refused, not filled in; what a ModelTrain accepted is no measurement of a run.
-    let SingleSource { literal: _, model_train: _, config_map_key_ref, object_field, http, git, mlflow, prometheus } =
-        single;
-    if let Some(key) = config_map_key_ref {
-        texts.extend([("configMapKeyRef.name", &mut key.name), ("configMapKeyRef.key", &mut key.key)]);
-    }
-    if let Some(field) = object_field {
-        texts.extend([("objectField.name", &mut field.name), ("objectField.jsonPath", &mut field.json_path)]);
-    }
-    if let Some(http) = http.as_deref_mut() {
-        texts.push(("http.url", &mut http.url));
-        texts.extend(http.json_path.as_mut().map(|path| ("http.jsonPath", path)));
-    }
-    if let Some(git) = git.as_deref_mut() {
-        texts.extend([("git.ref", &mut git.reference), ("git.url", &mut git.url)]);
-    }
-    if let Some(prometheus) = prometheus.as_deref_mut() {
-        texts.extend([("prometheus.query", &mut prometheus.query), ("prometheus.url", &mut prometheus.url)]);
-    }
-    if let Some(mlflow) = mlflow.as_deref_mut() {
-        texts.push(("mlflow.model", &mut mlflow.model));
-        texts.extend(mlflow.alias.as_mut().map(|alias| ("mlflow.alias", alias)));
-        texts.push(("mlflow.url", &mut mlflow.url));
-    }
-    texts
+/// The texts of a source that may name a run, by their paths in it, the most likely one first.
+fn texts(source: &mut Source) -> Vec<(String, &mut String)> {
+    let members = members_mut(&mut source.single);
+    members
+        .flat_map(|(name, member)| {
+            member.texts().into_iter().map(move |(field, text)| (format!("{name}.{field}"), text))
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -99,7 +78,7 @@ mod tests {
         serde_json::from_value(value).unwrap()
     }
 
-    /// Sources that name their run in each of the texts that can, and what becomes of them.
+    /// Sources that name their run in each text that can, and the results of [`for_run`].
     fn per_run() -> Vec<(Value, Value)> {
         vec![
             (
@@ -134,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_is_asked_about_its_run_wherever_it_names_it() {
+    fn placeholders_are_filled_in_wherever_a_source_names_its_run() {
         for (given, expected) in per_run() {
             let given = source(given);
             assert_eq!(check(&given, AT), Ok(()), "{given:?}");
@@ -143,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_names_no_run_is_refused_and_told_where_to_name_it() {
+    fn a_source_that_names_no_run_is_refused_and_the_error_says_where_to_name_it() {
         for (given, field) in [
             (json!({ "configMapKeyRef": { "name": "scores", "key": "r2" } }), "configMapKeyRef.name"),
             (
@@ -169,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn how_a_source_is_asked_does_not_name_the_run() {
+    fn settings_of_the_request_do_not_name_the_run() {
         let token = json!({ "serviceAccountToken": { "serviceAccountName": "$(run.name)", "audience": "a" } });
         let given = source(json!({ "http": { "url": "http://s/latest", "header": "x", "request": token } }));
         assert!(check(&given, AT).is_err());

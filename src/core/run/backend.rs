@@ -1,4 +1,4 @@
-//! What a run is, whatever runs it: the trait of a run backend and the facts that decisions need. Pure.
+//! Runs of any kind: the trait of a run backend, and the facts about a run that decisions need. Pure.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -36,7 +36,7 @@ impl fmt::Display for RunKind {
     }
 }
 
-/// What a run is made from, besides its metadata: one template of an object's spec.
+/// A template of an object's spec, from which runs are made.
 #[derive(Clone, Copy, Debug)]
 pub struct Template<'a> {
     /// Name of the template's field in the spec, as in `jobTemplate`.
@@ -63,15 +63,15 @@ pub struct RunRequest<'a> {
     pub namespace: &'a str,
     /// The user's template.
     pub template: Template<'a>,
-    /// Parameters by the run's names, in stable order.
+    /// Parameters by their names in the run, in stable order.
     pub parameters: &'a BTreeMap<String, String>,
     /// The operator's labels.
     pub labels: &'a BTreeMap<String, String>,
     /// The operator's annotations.
     pub annotations: &'a BTreeMap<String, String>,
-    /// `metadata.ownerReferences`, if the run is to go with its object.
+    /// The only entry of `metadata.ownerReferences`, if the run is to be deleted with its object.
     pub owner: Option<&'a OwnerReference>,
-    /// How long the run may take, where the template has no bound of its own.
+    /// How long the run may take, if the template sets no timeout of its own.
     pub timeout: Option<Duration>,
 }
 
@@ -88,7 +88,7 @@ pub struct OwnerReference {
     pub uid: String,
 }
 
-/// Where a run is in its life.
+/// The phase of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Not ended: pending, running, suspended, being cancelled.
@@ -100,7 +100,7 @@ pub enum Phase {
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ending {
-    /// The outcome in our words.
+    /// The outcome, in the operator's terms.
     pub outcome: Outcome,
     /// The run's own reason, ≤ 256 bytes.
     pub reason: String,
@@ -108,20 +108,20 @@ pub struct Ending {
     pub message: String,
     /// When it ended, if it says so.
     pub finished_at: Option<Timestamp>,
-    /// What it gave out: the first 8, names ≤ 128 and values ≤ 256 bytes.
+    /// Its outputs: the first 8, names ≤ 128 and values ≤ 256 bytes.
     pub outputs: Vec<Output>,
 }
 
 /// What a backend reads from a run's status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observed {
-    /// Where it is.
+    /// The phase of the run.
     pub phase: Phase,
     /// When it started, if it says so.
     pub started_at: Option<Timestamp>,
 }
 
-/// A run of ours, reduced to what decisions need.
+/// A run of the operator, reduced to what decisions need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunRecord {
     /// Its kind.
@@ -134,7 +134,7 @@ pub struct RunRecord {
     pub uid: String,
     /// Its resourceVersion, for preconditions.
     pub resource_version: String,
-    /// Uid of the object that it was made for (label, or the controlling owner reference).
+    /// Uid of the object that it was made for (from the controlling owner reference, or else from the label).
     pub owner_uid: String,
     /// Kind of the object that it was made for.
     pub owner_kind: String,
@@ -144,23 +144,23 @@ pub struct RunRecord {
     pub attempt: i64,
     /// Digest of the target that it was made for; empty when the annotation is missing.
     pub target: String,
-    /// Whether it is being deleted. Such a run is active until it disappears.
+    /// Whether it is being deleted. An unfinished run that is being deleted is active until it disappears.
     pub deleting: bool,
     /// When the API server stored it.
     pub created_at: Option<Timestamp>,
-    /// Why the operator ended it, if it did: [`STOPPED`](crate::api::keys::STOPPED).
+    /// Why the operator stopped it, if it did: [`STOPPED`](crate::api::keys::STOPPED).
     pub stopped: Option<String>,
     /// What its status says.
     pub observed: Observed,
 }
 
 impl RunRecord {
-    /// Not ended, or ended and not yet gone while being deleted before its end was seen.
+    /// Whether it has not ended. A deletion does not end it: it stays active until it ends or disappears.
     pub fn is_active(&self) -> bool {
         matches!(self.observed.phase, Phase::Active)
     }
 
-    /// How it ended, once it has.
+    /// How it ended, if it has ended.
     pub fn ending(&self) -> Option<&Ending> {
         match &self.observed.phase {
             Phase::Active => None,
@@ -172,14 +172,14 @@ impl RunRecord {
 /// Where the results of a run are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResultsIn {
-    /// In the run itself: these.
+    /// In the run itself.
     Object(Results),
     /// In a termination message of one of its pods.
     Pods(RunPods),
 }
 
 /// The adapter for one kind of run: one folder in `runs/`. Every method is pure.
-pub trait RunBackend: Send + Sync {
+pub trait RunBackend: fmt::Debug + Send + Sync {
     /// The kind that it creates and reads. The roles and the fence name its group and plural.
     fn kind(&self) -> RunKind;
 
@@ -189,25 +189,25 @@ pub trait RunBackend: Send + Sync {
     /// How its runs get their parameters and return their results, in a few words for the API reference.
     fn summary(&self) -> &'static str;
 
-    /// Whether runs can be made from this template with parameters of these names and this bound. Names are the run's; the
-    /// values are not known yet. An error names the field below `template.path()` and the remedy.
+    /// Checks that runs can be made from this template with these parameters and this timeout. `parameters` are the
+    /// names in the run; the values are not known yet. An error names the field below `template.path()` and the remedy.
     fn check(&self, template: Template<'_>, parameters: &[&str], timeout: Option<Duration>) -> Result<(), Invalid>;
 
-    /// The complete object to POST. The user's spec is kept; only what this trait's documentation of the backend names
-    /// is moved or added. Fails only where `check` would, or where values make it impossible.
+    /// Builds the complete object to POST. The user's spec is kept, except for the fields that the documentation of the
+    /// backend says it moves or adds. Fails only if `check` does, or if the values make the run impossible.
     fn build(&self, request: &RunRequest<'_>) -> Result<serde_json::Value, Invalid>;
 
-    /// The merge patch of a run's `spec` that ends it, so that its own cleanup still runs. `timeout` is what the run was
-    /// allowed, if that is why.
+    /// The merge patch of a run's `spec` that stops it so that its own cleanup still runs. `timeout` is the time that
+    /// the run was allowed, if it is stopped for exceeding it.
     fn stop(&self, timeout: Option<Duration>) -> serde_json::Value;
 
-    /// Reads `status` (and what of `spec` bears on it) of a run of this kind from the object's JSON text.
+    /// Reads `status` (and the fields of `spec` that affect it) of a run of this kind from the object's JSON text.
     fn observe(&self, object: &str) -> Result<Observed, serde_json::Error>;
 
-    /// Whether results can be read of runs that are made from this template. `container` is `spec.metrics.container`. An
+    /// Checks that the results of runs from this template can be read. `container` is `spec.metrics.container`. An
     /// error names that field and the remedy.
     fn check_results(&self, template: Template<'_>, container: Option<&str>) -> Result<(), Invalid>;
 
-    /// Reads the results of a run of this kind that has ended from the object's JSON text, or says where they are.
+    /// Reads the results of a finished run of this kind from the object's JSON text, or says where they are.
     fn results(&self, object: &str) -> Result<ResultsIn, serde_json::Error>;
 }

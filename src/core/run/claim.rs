@@ -1,9 +1,9 @@
-//! The claim of an attempt or a candidate run: its deadline, its create, its refusals, and where its run is. Pure; one piece
-//! for every kind that reserves runs.
+//! The claim of an attempt or a candidate run: its deadline, its create, its refusals, and the location of its run.
+//! Pure; shared by every kind of object that reserves runs.
 //!
-//! The absence of a run does not distinguish "never created" from "created and deleted", and a create may still be on its
-//! way. So a run counts as gone only by a look-up that was sent after its deadline has certainly passed, and after it was
-//! last seen.
+//! The absence of a run does not distinguish "never created" from "created and deleted", and a create may still be in
+//! flight. So a run counts as gone only if a lookup finds nothing, and that lookup was sent when the deadline had
+//! certainly passed and after the run was last seen.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -27,37 +27,37 @@ use crate::{
 pub const CREATE_WINDOW: Duration = Duration::from_secs(30);
 /// A POST is not sent with less than this left before its deadline.
 const LEAST_LEFT: Duration = Duration::from_secs(10);
-/// The API server's request timeout: a request that it took before the deadline has taken effect, or never will, this
-/// long afterwards.
+/// The API server's request timeout: this long after the deadline, a request that the API server accepted before the
+/// deadline has taken effect or never will.
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
-/// How soon a look-up that could not decide is repeated while something else is waited for.
+/// How soon the decision about an absent run is repeated while it is unknown whether the fence is installed.
 const FENCE_RETRY: Duration = Duration::from_secs(5);
 
-/// A refusal to create a run: certain, so that the same attempt may be tried again.
+/// A certain refusal to create a run: nothing was created, so the same attempt may be tried again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct CreateRefusal {
     /// The reason that users see.
     pub reason: Reason,
-    /// The API server's words.
+    /// The API server's message.
     pub message: String,
     /// Whether a person must act.
     pub stalled: bool,
     /// Generation that was refused.
     pub generation: i64,
-    /// Trigger that stood when it was refused.
+    /// Value of the trigger annotation when it was refused.
     pub trigger: Option<Arc<str>>,
     /// When it was refused.
     pub at: MonotonicTime,
 }
 
-/// What became of the POST of a reservation.
+/// The result of the POST of a reservation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PostState {
-    /// It was sent, and nothing certain came back.
+    /// It was sent; the outcome is unknown.
     Unknown,
-    /// It was refused for certain.
-    Refused(Refusal),
-    /// The run was created, or was there already and ours.
+    /// It was certainly refused.
+    Refused(CreateRefusal),
+    /// The run was created, or already existed and is ours.
     Created,
 }
 
@@ -66,11 +66,11 @@ pub enum PostState {
 pub struct Post {
     /// Nonce of the reservation.
     pub nonce: String,
-    /// What became of it.
+    /// Its result.
     pub state: PostState,
 }
 
-/// A live look for a run that the watch does not show.
+/// The result of a GET for a run that the watch does not show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lookup {
     /// Name of the run.
@@ -79,42 +79,42 @@ pub struct Lookup {
     pub sent_at: Timestamp,
     /// The same moment on the monotonic clock.
     pub sent: MonotonicTime,
-    /// Describes another owner's object of that name; `None` when there was nothing (404).
+    /// Describes another owner's object of that name; `None` if there was no object (404).
     pub foreign: Option<String>,
 }
 
-/// What is to be said about a reserved run that nobody sees.
+/// What is known about a reserved run that the watch does not show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunLocation<'a> {
-    /// Unknown: look for it, live.
+    /// Unknown: look it up with a GET.
     LookUp,
-    /// Something else has its name; it is looked at again at that moment.
+    /// Another object has its name.
     Foreign {
-        /// Who owns it.
+        /// Describes the object and its owner.
         owner: &'a str,
-        /// When to look again.
+        /// When to look up the name again.
         retry_at: MonotonicTime,
     },
-    /// Too early to say.
+    /// It is too early to know.
     Uncertain {
-        /// When it can be said for certain.
+        /// From when on a lookup is certain.
         certain_at: Timestamp,
         /// How long to wait until then.
         wait: Duration,
     },
-    /// Absent for certain; whether late creates are refused is not known yet.
+    /// Certainly absent; it is not known yet whether late creates are refused.
     FenceUnknown {
         /// How long to wait.
         wait: Duration,
     },
-    /// Gone for certain.
+    /// Certainly gone.
     Gone,
-    /// Absent for certain, but nothing refuses a late create: the name is the only lock.
+    /// Certainly absent, but nothing refuses a late create: the name is the only lock.
     Unfenced,
 }
 
-/// Where the run is that was reserved with this deadline. `lookup` is the last look for it, `sighted` when it was last
-/// seen.
+/// Locates the run that was reserved with this deadline. `lookup` is the last lookup of it, `sighted` the time when it
+/// was last seen.
 pub fn locate_run(
     not_after: Timestamp,
     lookup: Option<&Lookup>,
@@ -141,8 +141,8 @@ pub fn locate_run(
     if left.is_zero() {
         return RunLocation::LookUp;
     }
-    // The wait is bounded by what a reservation of this very moment would have to wait: a clock that jumped cannot
-    // stretch it.
+    // A reservation made right now would wait this long at most, so the wait is bounded by it: a clock that jumped
+    // cannot stretch it.
     RunLocation::Uncertain { certain_at, wait: left.min(CREATE_WINDOW + REQUEST_TIMEOUT) }
 }
 
@@ -151,13 +151,13 @@ pub fn too_late(not_after: Timestamp, now: Now) -> bool {
     until(now.server_or_wall(), not_after) < LEAST_LEFT
 }
 
-/// What the fence compares with. It sees the moment of admission cut to whole seconds, so a deadline of the same second
-/// would admit what comes up to a second after it.
+/// The deadline that the fence compares with. The fence sees the time of admission cut to whole seconds, so with the
+/// deadline itself it would admit creates that come up to a second late.
 pub fn fence_deadline(not_after: Timestamp) -> Timestamp {
     not_after.checked_sub(Duration::from_secs(1)).unwrap_or(not_after)
 }
 
-/// A claim whose run is to be created: who claims, and under which promises.
+/// A claim whose run is to be created: the object, the attempt, and the nonce and deadline of the claim.
 #[derive(Clone, Copy, Debug)]
 pub struct Claim<'a> {
     /// The object that the run is for.
@@ -166,7 +166,7 @@ pub struct Claim<'a> {
     pub owner_kind: &'static str,
     /// Number of the attempt.
     pub attempt: i64,
-    /// Name of the candidate; empty without.
+    /// Name of the candidate; empty if there is none.
     pub candidate: &'a str,
     /// Digest of the target.
     pub target: &'a str,
@@ -181,7 +181,8 @@ pub struct Claim<'a> {
 }
 
 impl Claim<'_> {
-    /// The create of its run. Labels and annotations say what the run was made from; later steps read them, not status.
+    /// The create of its run. Labels and annotations say what the run was made from; later steps read these, not
+    /// status.
     pub fn create(
         &self,
         kind: RunKind,
@@ -208,13 +209,13 @@ impl Claim<'_> {
     }
 }
 
-/// The deadline of a claim made now. Never earlier than the one before: an earlier request may be on its way until then.
+/// The deadline of a claim made now. Never earlier than the one before: an earlier request may be in flight until then.
 pub fn deadline(before: Option<Timestamp>, now: Now) -> Timestamp {
     let at = whole_seconds(after(now.server_or_wall(), CREATE_WINDOW));
     before.map_or(at, |before| before.max(at))
 }
 
-impl Refusal {
+impl CreateRefusal {
     /// When the same attempt is tried again without a change, after `failures` refusals before this one.
     pub fn retry_at(&self, failures: i64) -> MonotonicTime {
         let pause = if self.stalled { INVALID_RETRY } else { CREATE_BACKOFF.after(failures.saturating_add(1)) };
@@ -222,7 +223,7 @@ impl Refusal {
     }
 }
 
-/// How a run ended. The operator ends a run by cancelling it; the run's own word for that is not why it ended.
+/// How a run ended. The operator stops a run by cancelling it, so the run's own outcome is not why it was stopped.
 pub fn outcome(run: &RunRecord, ending: &Ending) -> Outcome {
     match (ending.outcome, run.stopped.as_deref()) {
         (Outcome::Succeeded, _) | (_, None) => ending.outcome,
@@ -231,12 +232,12 @@ pub fn outcome(run: &RunRecord, ending: &Ending) -> Outcome {
     }
 }
 
-/// The message where another owner's object has the name of a run.
+/// The message if another owner's object has the name of a run.
 pub fn name_conflict(kind: &str, run_name: &str, owner: &str) -> String {
     format!("{kind} {run_name} is needed for a run but belongs to {owner}: delete it, or rename this object")
 }
 
-/// The message where the number of the next attempt would not fit into a run's name.
+/// The message if the number of the next attempt would not fit into a run's name.
 pub fn no_attempt_left(last: i64) -> String {
     format!(
         "attempt {last} is the last that can be: a run of this object carries a label with that number; delete the run, \

@@ -1,4 +1,4 @@
-//! Identity of a target, stable across releases. Pure.
+//! The digest that identifies a target, stable across releases. Pure.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -15,23 +15,23 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Digest of what a run is to bring about: its parameters, and the template as the user wrote it.
+/// Digest of a target: the parameters of its runs, and the template as the user wrote it.
 ///
 /// Versioned (`v1:sha256:…`), because a change of form would re-run every target of every user. The API server returns
-/// objects with sorted keys and normalised numbers, and appliers differ in explicit nulls: the canonical form has sorted
-/// keys and no nulls in objects, so that neither makes a difference.
+/// objects with sorted keys and normalised numbers, and appliers differ in explicit nulls: the canonical form has
+/// sorted keys and no nulls in objects, so that neither makes a difference.
 pub fn target(parameters: &BTreeMap<String, String>, template: &Template<'_>) -> String {
     identity("parameters", &serde_json::json!(parameters), template)
 }
 
-/// Digest of what a run is to bring about, where it has a name of its own: what an endpoint calls its target, or the
-/// desired value of a comparison. Form as in [`target`].
+/// Digest of a target that has a name of its own: the target that an endpoint names, or the desired value of a
+/// comparison. Form as in [`target`].
 pub fn named_target(name: &str, template: &Template<'_>) -> String {
     identity("target", &serde_json::json!(name), template)
 }
 
-/// Digest of what a training is made from: its inputs, parameters and candidates, and the template as the user wrote it.
-/// Form as in [`target`].
+/// Digest of what a training is made from: its inputs, parameters and candidates, and the template as the user wrote
+/// it. Form as in [`target`].
 pub fn training(what: &Value, template: &Template<'_>) -> String {
     identity("training", what, template)
 }
@@ -49,8 +49,8 @@ fn identity(member: &str, what: &Value, template: &Template<'_>) -> String {
     format!("v1:sha256:{}", hex(&Sha256::digest(identity.to_string().as_bytes())))
 }
 
-/// Sorted keys, no nulls in objects. The sort is explicit: whether `serde_json`'s map keeps order is a feature that any
-/// other crate may turn on.
+/// Sorts keys and removes nulls from objects. The sort is explicit: `serde_json` has a feature that makes maps keep
+/// their order, and any other crate may turn it on.
 fn canonical(value: Value) -> Value {
     match value {
         Value::Object(object) => {
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn is_the_same_whatever_the_order_of_keys_and_the_explicit_nulls() {
+    fn ignores_the_order_of_keys_and_explicit_nulls() {
         assert_eq!(
             digest_of(r#"{"b":[{"y":1,"x":null}],"a":1}"#),
             digest_of(r#"{ "a": 1, "b": [{"y": 1}], "c": null }"#)

@@ -1,4 +1,4 @@
-//! Effects on runs, as data: what a plan asks to be created, stopped or deleted. Pure; shared by every kind.
+//! Effects on runs, as data: the creates, stops and deletes of a plan. Pure; shared by every kind of object.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -16,17 +16,17 @@ pub struct CreateRun {
     pub name: String,
     /// Nonce of the reservation that it belongs to.
     pub nonce: String,
-    /// The request is not sent, and not accepted, after this moment of the API server.
+    /// The request is neither sent nor accepted after this moment of the API server's time.
     pub not_after: Timestamp,
-    /// Parameters, by the run's names.
+    /// Parameters by their names in the run.
     pub parameters: BTreeMap<String, String>,
     /// The operator's labels.
     pub labels: BTreeMap<String, String>,
     /// The operator's annotations.
     pub annotations: BTreeMap<String, String>,
-    /// How long it may take, where the template does not say.
+    /// How long it may take, if the template sets no timeout of its own.
     pub timeout: Option<Duration>,
-    /// Whether it goes when its object goes.
+    /// Whether it is deleted with its object.
     pub owned: bool,
 }
 
@@ -37,21 +37,21 @@ pub struct DeleteRun {
     pub kind: RunKind,
     /// Its name.
     pub name: String,
-    /// Its uid: a run of the same name that came later stays.
+    /// Its uid: a later run of the same name is kept.
     pub uid: String,
-    /// Its resourceVersion: a run that changed meanwhile stays.
+    /// Its resourceVersion: a run that has changed since is kept.
     pub resource_version: String,
 }
 
 impl DeleteRun {
-    /// Of a run as it was last seen.
+    /// The deletion of a run as it was last seen.
     pub fn of(run: &RunRecord) -> Self {
         let (name, uid) = (run.name.clone(), run.uid.clone());
         Self { kind: run.kind, name, uid, resource_version: run.resource_version.clone() }
     }
 }
 
-/// Why a run is ended before its time.
+/// Why the operator stops a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StopCause {
     /// It takes longer than `spec.runTimeout`.
@@ -61,7 +61,7 @@ pub enum StopCause {
 }
 
 impl StopCause {
-    /// The stable string, as the run is annotated with it.
+    /// The stable string, as in the annotation of the run.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::TimedOut => "TimedOut",
@@ -70,16 +70,16 @@ impl StopCause {
     }
 }
 
-/// A run to be ended in its backend's own way, never by deletion.
+/// A run to be stopped in its backend's own way, never by deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StopRun {
     /// Its kind.
     pub kind: RunKind,
     /// Its name.
     pub name: String,
-    /// Its uid: a run of the same name that came later goes on.
+    /// Its uid: a later run of the same name continues.
     pub uid: String,
-    /// Its resourceVersion: a run that has changed meanwhile is looked at again first.
+    /// Its resourceVersion: a run that has changed since is reconciled again first.
     pub resource_version: String,
     /// Why.
     pub cause: StopCause,
@@ -88,8 +88,8 @@ pub struct StopRun {
 }
 
 impl StopRun {
-    /// Of a run on its way that the cancel annotation names, or that takes longer than it may. `None` where it may go on, or
-    /// was ended already.
+    /// The stop of an active run that the cancel annotation names, or that exceeds `timeout`. `None` if the run may
+    /// continue, was already stopped, or is being deleted.
     pub fn due(run: &RunRecord, cancel: Option<&str>, timeout: Option<Duration>, now: Now) -> Option<Self> {
         let late = overdue_at(run, timeout).is_some_and(|due| due <= now.server_or_wall());
         let cause = match cancel == Some(run.name.as_str()) {
@@ -107,8 +107,8 @@ impl StopRun {
         })
     }
 
-    /// How long until that is to be looked at again: never longer than the run may take, for a start that lies ahead is the
-    /// word of a clock that runs ahead.
+    /// How long until [`StopRun::due`] is to be checked again. Never longer than `timeout`: a start in the future comes
+    /// from a clock that runs ahead.
     pub fn due_in(run: &RunRecord, timeout: Option<Duration>, now: Now) -> Option<Duration> {
         let going = run.stopped.is_none() && !run.deleting;
         let due = overdue_at(run, timeout).filter(|_| going)?;

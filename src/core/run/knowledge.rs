@@ -1,4 +1,4 @@
-//! An object of ours as decisions see it, whatever its kind: who it is, and what is known of its runs. Pure.
+//! An object of any kind as decisions see it: its identity, and what is known about its runs. Pure.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::backend::RunRecord;
 
-/// Who the object is, and what of its metadata bears on decisions.
+/// The identity of an object, and the metadata that decisions use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObjectInfo {
     /// `metadata.namespace`.
@@ -23,34 +23,37 @@ pub struct ObjectInfo {
     pub trigger: Option<Arc<str>>,
     /// Value of the annotation that lets a trigger start a run outside every window.
     pub override_window: Option<Arc<str>>,
-    /// Value of the cancel annotation: the name of a run that is to be ended.
+    /// Value of the cancel annotation: the name of a run to stop.
     pub cancel: Option<Arc<str>>,
-    /// What a person says by annotations that most objects do not have.
+    /// The manual overrides. Boxed, because most objects have none.
     pub manual: Option<Box<ManualOverrides>>,
     /// `metadata.creationTimestamp`.
     pub created_at: Option<Timestamp>,
 }
 
-/// What a person says by annotations.
+/// The annotations by which a person overrides the operator.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ManualOverrides {
-    /// The version that the object is to stand for.
+    /// The version to hold.
     pub hold: Option<String>,
-    /// The version that is accepted.
+    /// The version to accept.
     pub approve: Option<String>,
-    /// The version that is not accepted.
+    /// The version to reject.
     pub reject: Option<String>,
     /// Why the object is suspended; ≤ 256 bytes.
     pub suspend_reason: Option<String>,
 }
 
-/// How soon knowledge that has become too old is looked at again: a watch that falls silent and speaks again wakes nobody.
+/// How soon an object whose runs are unknown is reconciled again: a watch that falls silent and recovers wakes no
+/// object.
 pub const UNKNOWN_RETRY: Duration = Duration::from_secs(5);
-/// How soon the run of a deleted object of the same name is looked at again: a reply to a pass over its own object may bring
-/// its end into the store, and no event tells of it then.
+/// How soon an object that waits for the run of a deleted object of the same name is reconciled again: the response to
+/// a write by a reconcile of the deleted object may bring the end of that run into the store, and then no event reports
+/// it.
 pub const PREDECESSOR_RETRY: Duration = Duration::from_mins(1);
 
-/// What is known of runs. Unknown means: no reserve, no deletion, no "gone".
+/// What is known about runs. While it is unknown, the operator reserves nothing, deletes nothing and declares no run
+/// gone.
 #[derive(Clone, Debug)]
 pub enum RunKnowledge<'a> {
     /// Some kind of run has not been listed yet, or its watch has been silent for too long.
@@ -66,7 +69,7 @@ pub enum RunKnowledge<'a> {
     },
 }
 
-/// Whether late creates are refused by the API server.
+/// Whether the API server refuses late creates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fence {
     /// Not looked up yet.
@@ -78,13 +81,13 @@ pub enum Fence {
 }
 
 impl ObjectInfo {
-    /// What `status.lastHandledTrigger` says once the present trigger is handled.
+    /// The value of `status.lastHandledTrigger` once the present trigger is handled.
     pub fn handled_trigger(&self) -> Option<String> {
         self.trigger.as_deref().map(echo)
     }
 }
 
-/// A trigger's value as status holds it: verbatim, or as a digest where it is longer than the field.
+/// A trigger's value as stored in status: verbatim, or as a digest if it is longer than the field allows.
 fn echo(trigger: &str) -> String {
     use sha2::{Digest, Sha256};
     if trigger.len() <= 1024 {

@@ -1,4 +1,5 @@
-//! Runs of every kind: what they are made from, their names, claims and knowledge, and what is done to them. Pure.
+//! Runs of every kind: their backends, templates and names, their claims, what is known about them, and the effects on
+//! them. Pure.
 
 pub mod backend;
 pub mod claim;

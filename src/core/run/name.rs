@@ -11,11 +11,11 @@ const MAX_PREFIX: usize = 20;
 /// Largest attempt: eight digits.
 pub const MAX_ATTEMPT: i64 = 99_999_999;
 
-/// `<prefix ≤ 20>-<16 hex of SHA-256(uid)>-<attempt>`: a DNS label of at most 63 characters, the same for the same object
-/// and attempt, different for any other.
+/// `<prefix ≤ 20>-<16 hex of SHA-256(uid)>-<attempt>`: a DNS label of at most 63 characters, the same for the same
+/// object and attempt, different for any other.
 ///
-/// The prefix is for the reader only. Uniqueness comes from the uid's digest and the attempt, which no prefix can imitate
-/// because both stand at the end, at fixed shape.
+/// The prefix is for the reader only. Uniqueness comes from the uid's digest and the attempt, which no prefix can
+/// imitate because both are at the end and have a fixed shape.
 pub fn run_name(object_name: &str, uid: &str, attempt: i64) -> String {
     let prefix: String = object_name
         .chars()
@@ -31,10 +31,11 @@ pub fn run_name(object_name: &str, uid: &str, attempt: i64) -> String {
     format!("{}-{}-{attempt}", prefix.trim_end_matches('-'), &hex(&Sha256::digest(uid.as_bytes()))[..16])
 }
 
-/// The same with `-<candidate>` at the end, for a training that tries several things; without one, [`run_name`].
+/// [`run_name`] with `-<candidate>` at the end, for a training with several candidates; plain [`run_name`] if
+/// `candidate` is empty.
 ///
-/// A candidate's name has at most 16 characters, begins and ends with a letter or a digit, and no attempt has a letter: so
-/// no two of them make the same name.
+/// A candidate's name has at most 16 characters, begins and ends with a letter or a digit, and no attempt has a letter:
+/// so no two candidate runs have the same name.
 pub fn candidate_run_name(object_name: &str, uid: &str, attempt: i64, candidate: &str) -> String {
     let name = run_name(object_name, uid, attempt);
     if candidate.is_empty() { name } else { format!("{name}-{candidate}") }

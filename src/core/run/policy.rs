@@ -1,12 +1,12 @@
 //! How the runs of an object are made, bounded, repeated and kept: the part of a spec that both kinds have. Pure.
 //!
-//! An object may be older than the schema, so that nothing relies on the schema alone.
+//! An object may be older than the schema, so nothing relies on the schema alone.
 
 use std::time::Duration;
 
 use super::{
-    backend::{RunBackend, Template},
-    retention::{DEFAULT_LIMIT, Limits},
+    backend::{RunBackend, RunKind, Template},
+    retention::{DEFAULT_LIMIT, HistoryLimits},
     template,
 };
 use crate::{
@@ -31,16 +31,16 @@ const RUN_TIMEOUTS: Bounds = (Duration::from_secs(10), Duration::from_hours(8760
 pub const WAITS: Bounds = (Duration::from_secs(1), Duration::from_hours(720));
 
 /// A valid policy. Later steps rely on it and check nothing again.
-#[derive(Clone)]
-pub struct RunPolicy<'a, 'b> {
-    /// What runs are made from.
+#[derive(Clone, Debug)]
+pub struct RunPolicy<'a> {
+    /// The template of its runs.
     pub template: Template<'a>,
-    /// The backend that makes them.
-    pub backend: &'b dyn RunBackend,
+    /// The backend that builds them.
+    pub backend: &'static dyn RunBackend,
     /// Time between two polls.
     pub interval: Duration,
     /// How many finished runs are kept.
-    pub limits: Limits,
+    pub limits: HistoryLimits,
     /// Whether polls and starts are suspended.
     pub suspended: bool,
     /// How long a run may take.
@@ -53,12 +53,12 @@ pub struct RunPolicy<'a, 'b> {
     pub windows: Windows,
 }
 
-impl<'a, 'b> RunPolicy<'a, 'b> {
-    /// Reads and checks everything but the template's content, which [`RunPolicy::check`] does for each set of parameters.
+impl<'a> RunPolicy<'a> {
+    /// Reads and checks everything but the template's content; [`RunPolicy::check_template`] checks that.
     pub fn parse(
         templates: &Templates<'a>,
         run: RunSpec<'_>,
-        backends: &[&'b dyn RunBackend],
+        backends: &[&'static dyn RunBackend],
     ) -> Result<Self, Invalid> {
         let (template, backend) = template::find(templates, backends)?;
         let retry = run.retry.copied().unwrap_or_default();
@@ -66,7 +66,7 @@ impl<'a, 'b> RunPolicy<'a, 'b> {
             template,
             backend,
             interval: duration("spec.interval", run.interval, INTERVALS)?.unwrap_or(DEFAULT_INTERVAL),
-            limits: Limits {
+            limits: HistoryLimits {
                 succeeded: limit(run.successful_limit, "spec.successfulPipelineRunsHistoryLimit")?,
                 failed: limit(run.failed_limit, "spec.failedPipelineRunsHistoryLimit")?,
             },
@@ -83,9 +83,19 @@ impl<'a, 'b> RunPolicy<'a, 'b> {
         })
     }
 
-    /// Whether runs can be made from the template with parameters of these names.
-    pub fn check(&self, parameters: &[&str]) -> Result<(), Invalid> {
+    /// The kind of the runs.
+    pub fn kind(&self) -> RunKind {
+        self.backend.kind()
+    }
+
+    /// Checks that runs can be built from the template with parameters of these names. It builds a run and drops it.
+    pub fn check_template(&self, parameters: &[&str]) -> Result<(), Invalid> {
         self.backend.check(self.template, parameters, self.run_timeout)
+    }
+
+    /// Checks that the results of runs of the template can be read. `container` is `spec.metrics.container`.
+    pub fn check_results(&self, container: Option<&str>) -> Result<(), Invalid> {
+        self.backend.check_results(self.template, container)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Which finished runs are more than the history limits keep. Pure.
+//! Finds the finished runs that exceed the history limits. Pure.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,26 +10,27 @@ use crate::core::time::MonotonicTime;
 
 /// How many finished runs are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct HistoryLimits {
     /// Succeeded ones.
     pub succeeded: usize,
     /// All others.
     pub failed: usize,
 }
 
-/// Limit where the user gave none.
+/// Limit if the user sets none.
 pub const DEFAULT_LIMIT: usize = 100;
 
-impl Limits {
-    /// Every run is kept: a spec that is broken deletes nothing.
+impl HistoryLimits {
+    /// Keeps every run: an invalid spec deletes nothing.
     pub const KEEP_ALL: Self = Self { succeeded: usize::MAX, failed: usize::MAX };
 }
 
-/// Exactly the surplus of `runs`, each class apart, oldest first. Runs that are active or already being deleted neither
-/// count nor are named.
+/// Exactly the runs that exceed the limit of their class, oldest first. Runs that are active or already being deleted
+/// are neither counted nor returned.
 ///
-/// The order is start, then attempt, then name: total, so that equal or missing start times leave no choice.
-pub fn surplus<'a>(runs: impl IntoIterator<Item = &'a RunRecord>, limits: Limits) -> Vec<&'a RunRecord> {
+/// The order is start, then attempt, then name: total, so that the result is unique even if start times are equal or
+/// missing.
+pub fn surplus<'a>(runs: impl IntoIterator<Item = &'a RunRecord>, limits: HistoryLimits) -> Vec<&'a RunRecord> {
     let (mut succeeded, mut failed): (Vec<_>, Vec<_>) = runs
         .into_iter()
         .filter(|run| !run.deleting)
@@ -44,8 +45,8 @@ pub fn surplus<'a>(runs: impl IntoIterator<Item = &'a RunRecord>, limits: Limits
     named
 }
 
-/// Of the runs that are beyond the limits those to be deleted now, and when the next one is to be. A run is left alone until
-/// its recorded end is known for `min_age`, so that whoever watches runs has seen it.
+/// The surplus runs to be deleted now, and the time of the next deletion. A run is kept until its end has been on
+/// record for `min_age`, so that other clients that watch runs have seen it.
 pub fn due<'a>(
     surplus: impl IntoIterator<Item = &'a RunRecord>,
     recorded_since: &BTreeMap<String, MonotonicTime>,
@@ -107,7 +108,7 @@ mod tests {
     #[test]
     fn keeps_exactly_the_limit_where_start_times_are_equal() {
         let runs: Vec<_> = (1..=1000).map(|n| run(n, Some(Outcome::Succeeded), Some(n / 100), false)).collect();
-        let named = surplus(&runs, Limits { succeeded: 100, failed: 0 });
+        let named = surplus(&runs, HistoryLimits { succeeded: 100, failed: 0 });
         assert_eq!(named.len(), 900);
         assert!(named.iter().zip(1..).all(|(run, attempt)| run.attempt == attempt), "oldest first");
     }
@@ -120,7 +121,7 @@ mod tests {
         ) {
             let outcome = |code| [Outcome::Succeeded, Outcome::Failed, Outcome::TimedOut, Outcome::Cancelled][usize::from(code)];
             let runs: Vec<_> = (1..).zip(&outcomes).map(|(n, (code, start, deleting))| run(n, code.map(outcome), *start, *deleting)).collect();
-            let named = surplus(&runs, Limits { succeeded, failed });
+            let named = surplus(&runs, HistoryLimits { succeeded, failed });
             let count = |runs: &[&RunRecord], good: bool| runs.iter()
                 .filter(|run| !run.deleting && run.ending().is_some_and(|end| (end.outcome == Outcome::Succeeded) == good)).count();
             let all: Vec<_> = runs.iter().collect();

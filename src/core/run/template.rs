@@ -6,11 +6,11 @@ use crate::{api::Templates, core::invalid::Invalid};
 /// Largest template, in bytes of JSON.
 const MAX_TEMPLATE: usize = 256 * 1024;
 
-/// The one template that is set, with the backend that has registered its field.
-pub fn find<'a, 'b>(
+/// The only template that is set, and the backend of its field.
+pub fn find<'a>(
     templates: &Templates<'a>,
-    backends: &[&'b dyn RunBackend],
-) -> Result<(Template<'a>, &'b dyn RunBackend), Invalid> {
+    backends: &[&'static dyn RunBackend],
+) -> Result<(Template<'a>, &'static dyn RunBackend), Invalid> {
     let set: Vec<_> = templates.iter().filter_map(|(field, template)| Some((*field, (*template)?))).collect();
     let (field, template) = match set[..] {
         [only] => only,
@@ -32,7 +32,7 @@ pub fn find<'a, 'b>(
     Ok((template, backend))
 }
 
-/// What is wrong with several fields: "spec.a and spec.b are both missing".
+/// The problem of several fields together: "spec.a and spec.b are both missing".
 fn together<'a>(fields: impl Iterator<Item = &'a str>, problem: &str) -> Invalid {
     let paths: Vec<_> = fields.map(|field| format!("spec.{field}")).collect();
     let (first, others) = paths.split_first().map_or(("spec", &[][..]), |(first, others)| (first.as_str(), others));

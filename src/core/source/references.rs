@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::api::{SingleSource, Source, keys};
+use super::members;
+use crate::api::{SingleSource, Source};
 
 /// An object of the same namespace that a source reads.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,25 +16,25 @@ pub struct Reference {
     pub name: String,
 }
 
+impl Reference {
+    /// The object of this `apiVersion`, kind and name.
+    pub fn new(api_version: &str, kind: &str, name: &str) -> Self {
+        Self { api_version: api_version.to_owned(), kind: kind.to_owned(), name: name.to_owned() }
+    }
+}
+
 /// The objects that these sources read, each once. A change of one of them may change a value.
 ///
 /// The ModelVersions that `modelTrain` reads too are not among them: they never change, and the ModelTrain does when one
 /// is added.
 pub fn of_sources<'a>(sources: impl IntoIterator<Item = &'a Source>) -> BTreeSet<Reference> {
-    let singles = |source: &'a Source| {
-        std::iter::once(&source.single).chain(source.all.iter().map(|member| &member.source)).filter_map(of_single)
-    };
-    sources.into_iter().flat_map(singles).collect()
+    let singles =
+        |source: &'a Source| std::iter::once(&source.single).chain(source.all.iter().map(|member| &member.source));
+    sources.into_iter().flat_map(singles).flat_map(of_single).collect()
 }
 
-fn of_single(source: &SingleSource) -> Option<Reference> {
-    let (api_version, kind, name) = match source {
-        SingleSource { config_map_key_ref: Some(key), .. } => ("v1", "ConfigMap", &key.name),
-        SingleSource { object_field: Some(field), .. } => (&*field.api_version, &*field.kind, &field.name),
-        SingleSource { model_train: Some(train), .. } => (keys::API_VERSION, "ModelTrain", &train.name),
-        _ => return None,
-    };
-    Some(Reference { api_version: api_version.to_owned(), kind: kind.to_owned(), name: name.clone() })
+fn of_single(source: &SingleSource) -> impl Iterator<Item = Reference> {
+    members(source).filter_map(|(_, member)| member.reference())
 }
 
 #[cfg(test)]
@@ -41,6 +42,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::api::keys;
 
     fn found(sources: serde_json::Value) -> Vec<String> {
         let sources: Vec<Source> = serde_json::from_value(sources).unwrap();
@@ -61,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn names_trainings_and_what_stands_within_all() {
+    fn names_trainings_and_the_objects_of_all() {
         let all = json!({ "all": [
             { "name": "train", "modelTrain": { "name": "t", "select": "LastAttempt" } },
             { "name": "map", "configMapKeyRef": { "name": "a", "key": "k" } },

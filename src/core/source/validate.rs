@@ -1,20 +1,26 @@
-//! Checks of value sources and of how URLs are asked, for every kind that has them. Pure.
+//! Checks of value sources and of requests to URLs, for every kind of object that has them. Pure.
 //!
-//! They repeat what the CRDs' schemas check, for objects that were stored under an older one, and add what those cannot.
+//! They repeat the checks of the CRDs' schemas, because an object may have been stored under an older schema, and add those
+//! that a schema cannot do. Each source checks itself.
 
 use url::Url;
 
-use super::json_path::SingularPath;
-use crate::api::{HttpSource, MlflowSource, ModelTrainSource, ObjectField, Request, SingleSource, Source, TrainSelect};
-use crate::core::invalid::Invalid;
+use super::{json_path::SingularPath, members};
+use crate::{
+    api::{
+        Request, SingleSource, Source,
+        source::{NAMES, listed},
+    },
+    core::invalid::Invalid,
+};
 
 /// Most members of `all`.
 const MAX_MEMBERS: usize = 8;
 
-/// Exactly one member, and that one of use. `at` is the source's path in the object.
+/// Exactly one source is set, and it can be read. `at` is the source's path in the object.
 pub fn check_source(at: &str, source: &Source) -> Result<(), Invalid> {
     let Source { single, all } = source;
-    match (set(single), all.len()) {
+    match (members(single).count(), all.len()) {
         (1, 0) => check_single(at, single),
         (0, 1..=MAX_MEMBERS) => {
             for (index, member) in all.iter().enumerate() {
@@ -24,39 +30,24 @@ pub fn check_source(at: &str, source: &Source) -> Result<(), Invalid> {
                     let problem = format!("is {:?} a second time: give each entry a name of its own", member.name);
                     return Err(Invalid::new(format!("{at}.name"), problem));
                 }
-                if set(&member.source) != 1 {
-                    return Err(Invalid::new(at, one_of(" and ", "")));
+                if members(&member.source).count() != 1 {
+                    return Err(Invalid::new(at, needs_one_of(&[])));
                 }
                 check_single(&at, &member.source)?;
             }
             Ok(())
         }
         (0, 1..) => Err(Invalid::new(format!("{at}.all"), format!("has more than {MAX_MEMBERS} entries"))),
-        _ => Err(Invalid::new(at, one_of(", ", " and all"))),
+        _ => Err(Invalid::new(at, needs_one_of(&["all"]))),
     }
 }
 
-/// How many members are set.
-fn set(source: &SingleSource) -> usize {
-    let SingleSource { literal, config_map_key_ref, object_field, model_train, http, git, mlflow, prometheus } = source;
-    let members = [
-        literal.is_some(),
-        config_map_key_ref.is_some(),
-        object_field.is_some(),
-        model_train.is_some(),
-        http.is_some(),
-        git.is_some(),
-        mlflow.is_some(),
-        prometheus.is_some(),
-    ];
-    members.into_iter().filter(|set| *set).count()
+fn check_single(at: &str, source: &SingleSource) -> Result<(), Invalid> {
+    members(source).try_for_each(|(name, member)| member.check(&format!("{at}.{name}")))
 }
 
-fn one_of(before_last: &str, more: &str) -> String {
-    format!(
-        "needs exactly one of literal, configMapKeyRef, objectField, modelTrain, http, git, \
-         mlflow{before_last}prometheus{more}"
-    )
+fn needs_one_of(more: &[&str]) -> String {
+    format!("needs exactly one of {}", listed(&[NAMES, more].concat()))
 }
 
 fn check_name(at: &str, name: &str) -> Result<(), Invalid> {
@@ -72,80 +63,18 @@ fn check_name(at: &str, name: &str) -> Result<(), Invalid> {
     ))
 }
 
-fn check_single(at: &str, source: &SingleSource) -> Result<(), Invalid> {
-    if let Some(field) = &source.object_field {
-        check_field(&format!("{at}.objectField"), field)?;
-    }
-    if let Some(train) = &source.model_train {
-        check_train(&format!("{at}.modelTrain"), train)?;
-    }
-    if let Some(http) = &source.http {
-        check_http(&format!("{at}.http"), http)?;
-    }
-    if let Some(git) = &source.git {
-        check_server(&format!("{at}.git"), &git.url, git.request.as_ref())?;
-    }
-    if let Some(mlflow) = &source.mlflow {
-        check_mlflow(&format!("{at}.mlflow"), mlflow)?;
-    }
-    if let Some(prometheus) = &source.prometheus {
-        check_server(&format!("{at}.prometheus"), &prometheus.url, prometheus.request.as_ref())?;
-    }
-    Ok(())
-}
-
-fn check_field(at: &str, field: &ObjectField) -> Result<(), Invalid> {
-    if field.api_version == "v1" && field.kind == "Secret" {
-        return Err(Invalid::new(at, "never reads a Secret: its value would end up in status and in runs"));
-    }
-    path(&format!("{at}.jsonPath"), &field.json_path)
-}
-
-fn check_train(at: &str, train: &ModelTrainSource) -> Result<(), Invalid> {
-    if train.field.is_some() && train.select == Some(TrainSelect::LastAttempt) {
-        return Err(Invalid::new(
-            format!("{at}.field"),
-            "is for select: Accepted; the value of LastAttempt is the training's number: remove it",
-        ));
-    }
-    Ok(())
-}
-
-fn check_http(at: &str, http: &HttpSource) -> Result<(), Invalid> {
-    check_server(at, &http.url, http.request.as_ref())?;
-    match (&http.json_path, &http.header) {
-        (Some(given), None) => path(&format!("{at}.jsonPath"), given),
-        (None, Some(header)) if header.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') => Ok(()),
-        (None, Some(_)) => Err(Invalid::new(format!("{at}.header"), "must be letters, digits and '-'")),
-        _ => Err(Invalid::new(at, "needs exactly one of jsonPath and header")),
-    }
-}
-
-fn check_mlflow(at: &str, mlflow: &MlflowSource) -> Result<(), Invalid> {
-    check_server(at, &mlflow.url, mlflow.request.as_ref())?;
-    if mlflow.alias.is_some() == mlflow.latest {
-        return Err(Invalid::new(at, "needs exactly one of alias and latest: true"));
-    }
-    // MLflow's filters know no escape: a text stands between quotes of the kind that it has not.
-    if mlflow.latest && mlflow.model.contains('\'') && mlflow.model.contains('"') {
-        return Err(Invalid::new(
-            format!("{at}.model"),
-            "has quotes of both kinds, which MLflow cannot search for: use an alias instead of latest",
-        ));
-    }
-    Ok(())
-}
-
-fn check_server(at: &str, url: &str, request: Option<&Request>) -> Result<(), Invalid> {
+/// A source that is read from a server: its `url` and its `request`. `at` is the source's path in the object.
+pub fn check_server(at: &str, url: &str, request: Option<&Request>) -> Result<(), Invalid> {
     check_url(&format!("{at}.url"), url)?;
     request.map_or(Ok(()), |request| check_request(&format!("{at}.request"), request))
 }
 
-fn path(field: &str, text: &str) -> Result<(), Invalid> {
+/// A path into JSON. `field` is its path in the object.
+pub fn check_path(field: &str, text: &str) -> Result<(), Invalid> {
     SingularPath::parse(text).map(drop).map_err(|problem| Invalid::new(field, problem.to_string()))
 }
 
-/// What cannot be sent is refused before it is asked for. `at` is the request's path in the object.
+/// Refuses a request that cannot be sent. `at` is its path in the object.
 pub fn check_request(at: &str, request: &Request) -> Result<(), Invalid> {
     if request.timeout.is_some_and(|timeout| timeout.is_negative()) {
         return Err(Invalid::new(format!("{at}.timeout"), "must be at least 100ms and at most 60s"));
@@ -174,13 +103,12 @@ pub fn check_url(field: &str, text: &str) -> Result<String, Invalid> {
         return Err(Invalid::new(field, "must begin with http:// or https://"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(Invalid::new(field, "must not carry user information: remove what stands before the @"));
+        return Err(Invalid::new(field, "must not carry user information: remove everything up to the @"));
     }
     Ok(url.into())
 }
 
-/// A source in words, for records: what is read, as in `git https://host/repo main`. Without the query of a URL, which may
-/// hold what nobody else should see.
+/// A source in words, for records: the origin of its value, as in `git https://host/repo main`.
 pub fn describe(source: &Source) -> String {
     if !source.all.is_empty() {
         let members = source.all.iter().map(|member| format!("{}: {}", member.name, describe_single(&member.source)));
@@ -190,22 +118,12 @@ pub fn describe(source: &Source) -> String {
 }
 
 fn describe_single(source: &SingleSource) -> String {
-    let plain = |url: &str| url.split(['?', '#']).next().unwrap_or_default().to_owned();
-    match source {
-        SingleSource { literal: Some(_), .. } => "literal".to_owned(),
-        SingleSource { config_map_key_ref: Some(key), .. } => format!("configMap {} {}", key.name, key.key),
-        SingleSource { object_field: Some(field), .. } => {
-            format!("object {} {} {} {}", field.api_version, field.kind, field.name, field.json_path)
-        }
-        SingleSource { model_train: Some(train), .. } => format!("modelTrain {}", train.name),
-        SingleSource { http: Some(http), .. } => format!("http {}", plain(&http.url)),
-        SingleSource { git: Some(git), .. } => format!("git {} {}", plain(&git.url), git.reference),
-        SingleSource { mlflow: Some(mlflow), .. } => format!("mlflow {} {}", plain(&mlflow.url), mlflow.model),
-        SingleSource { prometheus: Some(prometheus), .. } => {
-            format!("prometheus {} {}", plain(&prometheus.url), prometheus.query)
-        }
-        _ => String::new(),
-    }
+    members(source).next().map(|(_, member)| member.describe()).unwrap_or_default()
+}
+
+/// A URL without its query and fragment, which may hold a secret.
+pub fn without_query(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -238,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn names_the_field_that_is_of_no_use() {
+    fn names_the_field_that_cannot_be_used() {
         let mlflow = |rest: serde_json::Value| {
             let mut source = json!({ "url": "http://h", "model": "m" });
             source.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());

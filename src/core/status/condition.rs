@@ -1,4 +1,4 @@
-//! Setting conditions so that an unchanged world writes nothing. Pure.
+//! Sets conditions so that an unchanged world causes no write. Pure.
 
 use jiff::Timestamp;
 
@@ -8,23 +8,23 @@ use crate::core::time::whole_seconds;
 /// Longest message, in bytes.
 pub const MAX_MESSAGE: usize = 1024;
 
-/// A condition as it ought to be, before it is compared with what is stored.
+/// A wanted condition, before it is compared with the stored one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
     /// Type of the condition.
     pub type_: ConditionType,
-    /// Status that it ought to have.
+    /// Wanted status.
     pub status: ConditionStatus,
-    /// Reason that it ought to have.
+    /// Wanted reason.
     pub reason: Reason,
     /// Message, used if the reason or the generation is new.
     pub message: String,
 }
 
-/// The stored conditions with the wanted ones in their place; those that are not wanted go.
+/// The wanted conditions, merged with the stored ones. Stored conditions that are not wanted are dropped.
 ///
-/// `lastTransitionTime` moves only with the status. A message is rewritten only with its status, reason or generation, so
-/// that an endpoint's changing words cause no writes.
+/// `lastTransitionTime` moves only with the status. A message is rewritten only with its status, reason or generation,
+/// so that the changing messages of an endpoint cause no writes.
 pub fn merge(stored: &[Condition], wanted: Vec<Wanted>, generation: i64, now: Timestamp) -> Vec<Condition> {
     let merged = wanted.into_iter().map(|want| {
         let old = stored.iter().find(|condition| condition.type_ == want.type_);
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn leaves_a_condition_alone_whose_message_alone_differs() {
+    fn keeps_a_condition_if_only_its_message_differs() {
         let first = merge(&[], wanted(ConditionStatus::False, Reason::EndpointFailing, "status 500"), 1, at(10));
         let second = merge(&first, wanted(ConditionStatus::False, Reason::EndpointFailing, "status 502"), 1, at(20));
         assert_eq!(first, second);
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn speaks_of_the_new_generation() {
+    fn sets_the_new_generation_and_keeps_the_transition_time() {
         let first = merge(&[], wanted(ConditionStatus::True, Reason::Operational, "a"), 1, at(10));
         let second = merge(&first, wanted(ConditionStatus::True, Reason::Operational, "b"), 2, at(20));
         assert_eq!((second[0].observed_generation, second[0].last_transition_time), (2, at(10)));

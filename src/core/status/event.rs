@@ -1,16 +1,16 @@
-//! What is told in events, whatever the kind of object. Pure.
+//! Events about objects of any kind. Pure.
 
 use crate::api::Reason;
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectEvent {
-    /// Whether it asks for attention.
+    /// Whether its type is Warning.
     pub warning: bool,
-    /// Why.
+    /// Its reason.
     pub reason: Reason,
     /// What the operator did or tried, in one word.
     pub action: &'static str,
-    /// The sentence.
+    /// Its message, one sentence.
     pub text: String,
 }

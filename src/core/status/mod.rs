@@ -1,4 +1,4 @@
-//! What a decision yields, whatever it is about: plans, conditions, events, wake-ups. Pure.
+//! The results of decisions about any kind of object: plans, conditions, events, wake-ups. Pure.
 
 pub mod condition;
 pub mod event;

@@ -1,4 +1,4 @@
-//! What a decision says, whatever it is about: effects as data, and when to look again. Pure.
+//! The plan that a decision about any kind of object returns: effects as data, the next poll and the wake-up. Pure.
 
 use super::wake_up::WakeUp;
 use crate::core::{poll::request::PollRequest, time::MonotonicTime};
@@ -8,11 +8,11 @@ use crate::core::{poll::request::PollRequest, time::MonotonicTime};
 pub struct Plan<R, E> {
     /// Which rule decided.
     pub rule: R,
-    /// What is to be done, in this order; what follows a failed effect is left out.
+    /// The effects, in the order in which they are applied; those after a failed effect are left out.
     pub effects: Vec<E>,
-    /// What is to be asked. `None` stops questions.
+    /// The next poll. `None` stops polling.
     pub poll: Option<PollRequest>,
-    /// When to look again.
+    /// When the object is reconciled again.
     pub wake_up: WakeUp,
 }
 
@@ -22,12 +22,12 @@ impl<R, E> Plan<R, E> {
         Self { rule, effects: Vec::new(), poll: None, wake_up: WakeUp::OnEvent }
     }
 
-    /// One effect.
+    /// Applies one effect and waits for an event.
     pub(in crate::core) fn doing(rule: R, effect: E) -> Self {
         Self { effects: vec![effect], ..Self::idle(rule) }
     }
 
-    /// Wakes at `at`, or earlier where something earlier was planned.
+    /// Wakes at `at`, or earlier if an earlier wake-up was planned.
     pub(in crate::core) fn waking_at(mut self, at: MonotonicTime) -> Self {
         self.wake_by(at);
         self

@@ -2,12 +2,12 @@
 
 use crate::core::time::MonotonicTime;
 
-/// When the object is looked at again. There is no "never": whoever waits says for what.
+/// When the object is reconciled again. There is no "never": an object that waits always says for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WakeUp {
     /// At this moment, or at an event.
     At(MonotonicTime),
-    /// At an event of the object, of its runs, of the knowledge about runs, or at an answer.
+    /// At an event of the object, of its runs, of the knowledge about runs, or at a poll result.
     OnEvent,
 }
 

@@ -1,7 +1,7 @@
-//! An open reservation: create its run, see it end, or find out for certain that it is gone. Pure.
+//! An open reservation: create its run, record its end, or prove that it is gone. Pure.
 //!
-//! Absence does not tell "never created" from "created and deleted", and a create may still be on its way. The order of
-//! the rules below is what keeps two runs of one attempt apart (`ARCHITECTURE.md`, "How a run starts").
+//! The absence of a run does not distinguish "never created" from "created and deleted", and a create request may still
+//! be in flight. The order of the rules below prevents two runs of one attempt (`ARCHITECTURE.md`, "How a run starts").
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::{
         poll::response::{Demand, PollResponse, map_parameters},
         run::{
             backend::{Ending, RunRecord},
-            claim::{Claim, PostState, Refusal, RunLocation, locate_run, name_conflict, outcome, too_late},
+            claim::{Claim, CreateRefusal, PostState, RunLocation, locate_run, name_conflict, outcome, too_late},
             effects::StopRun,
         },
         time::{Now, whole_seconds},
@@ -38,8 +38,9 @@ pub(super) fn decide_reserved(facts: &Facts<'_>, open: &Reservation, own: &[&Run
     if let Some(run) = own.iter().find(|run| run.is_active()) {
         return active(facts, run, now);
     }
-    // A spec that starts nothing gives the attempt up, as any other process would: what this one knows does not matter.
-    let starts = facts.spec.as_ref().is_ok_and(|valid| !valid.suspended);
+    // While the spec is invalid or suspended, this process gives the attempt up as any other process would. What it
+    // knows of its own POST must not matter.
+    let starts = facts.spec.as_ref().is_ok_and(|valid| !valid.policy.suspended);
     match facts.memory.post_of(&open.nonce) {
         None if open.nonce.starts_with(facts.process) && starts => create_run(facts, open, slot, now),
         Some(PostState::Refused(refusal)) if starts => refused(facts, open, slot, refusal, now),
@@ -47,9 +48,9 @@ pub(super) fn decide_reserved(facts: &Facts<'_>, open: &Reservation, own: &[&Run
     }
 }
 
-/// The reserved run is on its way: end it where it takes too long or is to be cancelled, else let it run.
+/// The reserved run is active: stops it if it exceeds its timeout or the cancel annotation names it.
 fn running(facts: &Facts<'_>, run: &RunRecord, now: Now) -> Plan {
-    let timeout = facts.spec.as_ref().ok().and_then(|valid| valid.run_timeout);
+    let timeout = facts.spec.as_ref().ok().and_then(|valid| valid.policy.run_timeout);
     if let Some(stop) = StopRun::due(run, facts.object.cancel.as_deref(), timeout, now) {
         return Plan::doing(Rule::StopRun, Effect::StopRun(stop));
     }
@@ -60,16 +61,18 @@ fn running(facts: &Facts<'_>, run: &RunRecord, now: Now) -> Plan {
     }
 }
 
-/// The run is on its way. A spec that changed meanwhile is asked for, so that its generation gets its first answer.
+/// The run is active. If the spec has changed since, polls at once, so that its generation gets its first response.
 fn active(facts: &Facts<'_>, run: &RunRecord, now: Now) -> Plan {
     let plan = report(facts, Rule::RunActive, &Situation::RunActive { run: &run.name }, now);
     match &facts.spec {
-        Ok(valid) if awaits_first_response(facts) && !valid.suspended => plan.polling(facts, Duration::ZERO, now),
+        Ok(valid) if awaits_first_response(facts) && !valid.policy.suspended => {
+            plan.polling(facts, Duration::ZERO, now)
+        }
         _ => plan,
     }
 }
 
-/// The write that records the end closes the reservation: only after it is durable may the next attempt be reserved.
+/// Records the end and closes the reservation in one write. Only once it is durable may the next attempt be reserved.
 fn record_end(facts: &Facts<'_>, open: &Reservation, run: &RunRecord, ending: &Ending, now: Now) -> Plan {
     let digest = if run.target.is_empty() { open.target.clone() } else { run.target.clone() };
     let outcome = outcome(run, ending);
@@ -81,12 +84,12 @@ fn record_end(facts: &Facts<'_>, open: &Reservation, run: &RunRecord, ending: &E
         outcome,
         reason: ending.reason.clone(),
         message: ending.message.clone(),
-        // Whoever cancels a run has seen the spec of that moment; a failure says nothing about an edit that came after
-        // the run was made.
+        // The user who cancels a run knows the spec as it is now. A failure says nothing about an edit that was made
+        // after the run was created.
         generation: if outcome == Outcome::Cancelled { facts.object.generation } else { open.generation },
         outputs: ending.outputs.clone(),
         started_at: run.observed.started_at,
-        // A clock that runs ahead of ours must not stretch the waits that are counted from here.
+        // A clock that is ahead of ours must not lengthen the waits that count from this time.
         finished_at: whole_seconds(ending.finished_at.unwrap_or(now.wall).min(now.wall)),
     };
     close(facts, last, Rule::RecordEnd, now)
@@ -114,7 +117,8 @@ fn record_gone(facts: &Facts<'_>, open: &Reservation, run_name: &str, now: Now) 
     close(facts, last, Rule::RecordGone, now)
 }
 
-/// Status after the end of a run: counted on its target, the reservation closed, the next wait known.
+/// Writes the status after the end of a run: the outcome counted on its target, the reservation closed, the next wait
+/// set.
 fn close(facts: &Facts<'_>, last: LastRun, rule: Rule, now: Now) -> Plan {
     let mut ended = facts.status.clone();
     ended.reservation = None;
@@ -131,7 +135,7 @@ fn close(facts: &Facts<'_>, last: LastRun, rule: Rule, now: Now) -> Plan {
             finished_at: last.finished_at,
         }));
     }
-    // Where nothing has to wait, the rule names only what kind of end it was.
+    // Without a wait, the rule only selects the situation that is reported.
     let by_outcome = if last.outcome == Outcome::Succeeded { Rule::Settle } else { Rule::BackOff };
     ended.last_run = Some(Box::new(last));
     let facts = &Facts { status: &ended, ..facts.clone() };
@@ -147,7 +151,7 @@ fn close(facts: &Facts<'_>, last: LastRun, rule: Rule, now: Now) -> Plan {
     plan
 }
 
-/// Failures and successes count on the target that the run was for. A run that is gone says nothing about its target.
+/// Counts the outcome on the target, if the run was for it. A run that is gone says nothing about its target.
 fn count(target: &mut Target, last: &LastRun) {
     if target.digest == last.target {
         match last.outcome {
@@ -158,7 +162,7 @@ fn count(target: &mut Target, last: &LastRun) {
     }
 }
 
-/// This process reserved and has not sent the POST: nobody else will.
+/// This process made the reservation and has not sent the POST. No other process will.
 fn create_run(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Plan {
     let stale = open.generation != facts.object.generation || too_late(open.not_after, now);
     let (Ok(valid), false) = (&facts.spec, stale) else { return retry_attempt(facts, open, slot, now) };
@@ -176,13 +180,14 @@ fn create_run(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -
         not_after: open.not_after,
     };
     let parameters = target.map(|target| target.parameters.clone()).unwrap_or_default();
-    let create = claim.create(valid.kind, parameters, valid.run_timeout, valid.owned);
+    let create = claim.create(valid.policy.kind(), parameters, valid.policy.run_timeout, valid.owned);
     plan.effects.push(Effect::CreateRun(create));
     plan
 }
 
-/// The API server said no for certain: the same attempt is tried again, later or once something changed.
-fn refused(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, refusal: &Refusal, now: Now) -> Plan {
+/// The API server certainly refused the create. The same attempt is tried again after a backoff, or once the spec or
+/// the trigger has changed.
+fn refused(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, refusal: &CreateRefusal, now: Now) -> Plan {
     let due = refusal.retry_at(open.create_failures);
     let changed = refusal.generation != facts.object.generation || refusal.trigger != facts.object.trigger;
     if changed || due <= now.mono {
@@ -197,9 +202,10 @@ fn refused(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, refusal: &Refu
     report(facts, rule, &situation, now).waking_at(due)
 }
 
-/// The same attempt once more, if an answer that was asked since its reservation still says so. If it says that nothing is
-/// needed or desired any more, or if no window is open, the attempt is given up the way a lost one is: kept open it would
-/// show a run that is not there, and another process, which knows of no refusal, would give it up.
+/// Reserves the same attempt again if a poll made since its reservation still says that a sync is needed. If the
+/// response says that no sync is needed or that there is no desired value, or if no window is open, the attempt is
+/// given up like a lost one: an open reservation would show a run that does not exist, and another process, which does
+/// not know of the refusal, would give it up anyway.
 fn retry_attempt(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Plan {
     let valid = match &facts.spec {
         Ok(valid) => valid,
@@ -213,7 +219,7 @@ fn retry_attempt(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now
     match polled.map(|polled| &polled.result) {
         None => {
             let plan = if awaits_first_response(facts) {
-                report(facts, Rule::AwaitReserveAgain, &Situation::AwaitingFirstAnswer, now)
+                report(facts, Rule::AwaitReserveAgain, &Situation::AwaitingFirstResponse, now)
             } else {
                 Plan::idle(Rule::AwaitReserveAgain)
             };
@@ -234,14 +240,15 @@ fn retry_attempt(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now
     }
 }
 
-/// The plan that waits for a window, where a run is needed and none may be started now.
+/// The plan that waits for a window. `None` if a run may start now, or if the parameters cannot be mapped.
 fn closed(facts: &Facts<'_>, valid: &Valid<'_>, response: &PollResponse, now: Now) -> Option<Plan> {
     let parameters = map_parameters(&response.parameters, valid.mapping, valid.unmapped).ok()?;
     let target = fresh_target(facts, valid, response, parameters, now);
     outside_window(facts, valid, (&target, response), now)
 }
 
-/// Nobody sees the run, and a request for it may be on its way: look, wait for the deadline, look again.
+/// The watch does not show the run, and its create request may be in flight: look it up, wait until the deadline has
+/// certainly passed, look it up again.
 fn resolve_missing_run(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Plan {
     let memory = facts.memory;
     let lookup = memory.lookup.as_ref().filter(|lookup| lookup.run_name == slot.run_name);
@@ -269,11 +276,11 @@ fn look_up(slot: &RunSlot) -> Plan {
     plan
 }
 
-/// Without the fence the name is the only lock, so the attempt cannot be given up: the same one is reserved again once a
-/// run is needed, and stays open until then.
+/// Without the fence, the name of the run is the only lock, so the attempt cannot be given up. It stays open, and is
+/// reserved again once a run is needed.
 fn keep_name_lock(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -> Plan {
     let Ok(valid) = &facts.spec else { return retry_attempt(facts, open, slot, now) };
-    if valid.suspended {
+    if valid.policy.suspended {
         return report(facts, Rule::Suspended, &suspended(facts), now);
     }
     let context = facts.context();

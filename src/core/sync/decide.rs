@@ -2,8 +2,6 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use jiff::Timestamp;
-
 use super::{
     attempt,
     facts::Facts,
@@ -33,12 +31,12 @@ use crate::{
     },
 };
 
-/// How soon an earlier operator's run is looked at again.
+/// Time until an active legacy run is looked up again.
 const LEGACY_RUN_RETRY: Duration = Duration::from_secs(15);
-/// What is to be done about an object, and when to look again.
+/// Decides what is to be done about an object, and when it is reconciled again.
 ///
-/// The first rule that applies decides. Whatever it is, runs beyond the history limits are retired in passes that write
-/// no status, so that a deletion never rests on a status that is about to change.
+/// The first rule that applies decides. If it leads to no effect, the plan deletes runs beyond the history limits. So a
+/// deletion never depends on a status that is about to change.
 pub fn decide(facts: &Facts<'_>, now: Now) -> Plan {
     let mut plan = first_rule(facts, now);
     retire(facts, now, &mut plan);
@@ -69,18 +67,21 @@ fn first_rule(facts: &Facts<'_>, now: Now) -> Plan {
         let plan = report(facts, Rule::PredecessorRunning, &Situation::PredecessorRunning { run: &run.name }, now);
         return plan.waking_at(now.mono + PREDECESSOR_RETRY);
     }
-    if valid.suspended {
+    if valid.policy.suspended {
         return report(facts, Rule::Suspended, &suspended(facts), now);
     }
     if *kind_missing {
-        let message = format!("{} is not installed in this cluster; it is picked up when it is", valid.kind);
+        let message = format!(
+            "{} is not installed in this cluster; the operator picks it up once it is installed",
+            valid.policy.kind()
+        );
         let situation = Situation::Hindered { reason: Reason::RunKindMissing, message: &message };
         return report(facts, Rule::RunKindMissing, &situation, now);
     }
     decide_by_response(facts, valid, now)
 }
 
-/// A run of ours that no reservation names: status was lost or forged. It blocks, and it is shown.
+/// A run of this object without a reservation: status was lost or forged. It blocks new runs and is shown in status.
 fn unreserved_run(facts: &Facts<'_>, run: &RunRecord, now: Now) -> Plan {
     let status = ModelSyncStatus {
         active: vec![active_run(&facts.object.namespace, &run.kind.api_version(), run.kind.kind, &run.name)],
@@ -90,7 +91,7 @@ fn unreserved_run(facts: &Facts<'_>, run: &RunRecord, now: Now) -> Plan {
     Plan::write(facts, Rule::UnreservedRunActive, status)
 }
 
-/// Nothing is on its way: what the answer says decides.
+/// No run is active: the poll result decides.
 fn decide_by_response(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
     let context = facts.context();
     let Some(polled) = facts.memory.last_poll.as_ref().filter(|polled| polled.context == context) else {
@@ -132,18 +133,14 @@ fn needed(
 ) -> Plan {
     let target = fresh_target(facts, valid, response, parameters, now);
     let pause = pause(facts, valid, &target, now);
-    match pause {
-        Some(Pause { rule, until: None }) => return parked(facts, valid, target, (response, rule), now),
-        Some(Pause { rule, until: Some(at) }) if at > now.wall => {
-            return wait_until(facts, valid, target, (response, rule, at), now);
-        }
-        _ => {}
+    if let Some(pause) = pause.as_ref().filter(|pause| pause.until.is_none_or(|end| end > now.wall)) {
+        return wait_for(facts, valid, target, (response, pause), now);
     }
     if let Some(plan) = outside_window(facts, valid, (&target, response), now) {
         return plan;
     }
-    // What was heard during a wait is not news about the moment at which it ends. Status forgets that moment at an edit;
-    // the pause does not.
+    // A response from before the end of a wait says nothing about the time after it. An edit of the spec removes that
+    // end from status, but not from the pause.
     let shown = facts.status.next_attempt_at.filter(|at| *at <= now.wall);
     let waited = pause.and_then(|pause| pause.until).max(shown);
     if waited.is_some_and(|at| now.mono.since(sent) > until(at, now.wall)) {
@@ -163,8 +160,8 @@ fn needed(
     reserve(facts, valid, (target, response), attempt, Rule::Reserve, now)
 }
 
-/// The controller that this one succeeds gave its runs no label, so no watch of ours shows them. Before the first attempt
-/// they are looked for live.
+/// Waits for a legacy run. The controller that this operator replaces set no label on its runs, so no watch shows them.
+/// The operator lists them live before the first attempt.
 fn legacy_run(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Option<Plan> {
     match &facts.memory.legacy_run {
         Some(seen) if seen.run.is_none() => None,
@@ -175,14 +172,15 @@ fn legacy_run(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Option<Plan> {
         }
         _ => {
             let mut plan = Plan::idle(Rule::FindLegacyRun);
-            plan.effects.push(Effect::FindLegacyRun(valid.kind));
+            plan.effects.push(Effect::FindLegacyRun(valid.policy.kind()));
             Some(plan)
         }
     }
 }
 
-/// Asks at once where something changed since the last answer; after a restart into an unchanged world, in phase. Whether
-/// a run's end came after the last answer is not in status, so where a run's effect is awaited it is asked at once.
+/// Polls at once if something changed since the last poll result. After a restart without a change, polls at the
+/// object's regular time. Status does not say whether a run ended after the last poll, so the operator also polls at
+/// once while it waits for the effect of a run.
 fn await_response(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
     let unchanged = facts.memory.last_poll.is_none()
         && facts.memory.revision == 0
@@ -194,64 +192,49 @@ fn await_response(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
         });
     let wait = if unchanged { next_phase(facts, valid, now) } else { Duration::ZERO };
     let plan = if awaits_first_response(facts) {
-        report(facts, Rule::AwaitResponse, &Situation::AwaitingFirstAnswer, now)
+        report(facts, Rule::AwaitResponse, &Situation::AwaitingFirstResponse, now)
     } else {
-        // No answer yet is no news: what the last answer said stands.
+        // Without a new poll result, the conditions of the last one stay.
         Plan::idle(Rule::AwaitResponse)
     };
     plan.polling(facts, wait, now)
 }
 
-fn wait_until(
+/// Waits for the end of the target's pause. Only a person or another target ends a pause without an end.
+fn wait_for(
     facts: &Facts<'_>,
     valid: &Valid<'_>,
     target: Target,
-    (response, rule, at): (&PollResponse, Rule, Timestamp),
+    (response, pause): (&PollResponse, &Pause),
     now: Now,
 ) -> Plan {
-    let situation = paused(facts.status, &Pause { rule, until: Some(at) });
     let status = ModelSyncStatus {
         target: Some(Box::new(target)),
-        next_attempt_at: Some(at),
-        ..compared(response, reported(facts, &situation, now))
+        next_attempt_at: pause.until,
+        ..compared(response, reported(facts, &paused(facts.status, pause), now))
     };
-    // The question for the end of the wait is planned with it: its answer is what the next attempt is decided on.
-    let left = until(now.wall, at);
-    Plan::write(facts, rule, status)
-        .polling(facts, next_poll(facts, valid, now).min(left), now)
-        .waking_at(now.mono + left)
+    let plan = Plan::write(facts, pause.rule, status);
+    let regular = next_poll(facts, valid, now);
+    let Some(end) = pause.until else { return plan.polling(facts, regular, now) };
+    // The poll at the end of the wait is planned now: the next attempt is decided by its response.
+    let left = until(now.wall, end);
+    plan.polling(facts, regular.min(left), now).waking_at(now.mono + left)
 }
 
-/// The target waits for a person, for another target, or for nothing at all.
-fn parked(
-    facts: &Facts<'_>,
-    valid: &Valid<'_>,
-    target: Target,
-    (response, rule): (&PollResponse, Rule),
-    now: Now,
-) -> Plan {
-    let situation = paused(facts.status, &Pause { rule, until: None });
-    let status = ModelSyncStatus {
-        target: Some(Box::new(target)),
-        next_attempt_at: None,
-        ..compared(response, reported(facts, &situation, now))
-    };
-    Plan::write(facts, rule, status).polling(facts, next_poll(facts, valid, now), now)
-}
-
-/// One more than every attempt that status or a run of ours has had.
+/// One more than the highest attempt in status and on the runs of this object.
 fn next_attempt(facts: &Facts<'_>) -> i64 {
     let own = if let RunKnowledge::Known { own, .. } = &facts.runs { own.as_slice() } else { &[] };
     own.iter().map(|run| run.attempt).fold(facts.status.attempt, i64::max).saturating_add(1)
 }
 
-/// Deletes finished runs beyond the limits: ours by uid, their end recorded, old enough, exactly the surplus.
+/// Deletes finished runs beyond the limits: runs of this object by uid, with a recorded end, old enough, and exactly
+/// the surplus.
 fn retire(facts: &Facts<'_>, now: Now, plan: &mut Plan) {
     let (RunKnowledge::Known { own, .. }, Ok(valid)) = (&facts.runs, &facts.spec) else { return };
     if !plan.effects.is_empty() || facts.object.deleting {
         return;
     }
-    let surplus = surplus(own.iter().copied(), valid.limits);
+    let surplus = surplus(own.iter().copied(), valid.policy.limits);
     let (deletes, next) = retention::due(surplus, &facts.memory.recorded_since, facts.min_run_age, now.mono);
     plan.effects.extend(deletes.into_iter().map(Effect::DeleteRun));
     if let Some(next) = next {

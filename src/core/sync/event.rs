@@ -1,4 +1,4 @@
-//! What is told in events: transitions, never states. Pure.
+//! The events of a ModelSync. They report transitions, never states. Pure.
 
 use crate::{
     api::{
@@ -30,7 +30,7 @@ pub fn events(before: &ModelSyncStatus, after: &ModelSyncStatus) -> Vec<ObjectEv
         let then = find(&before.conditions, type_);
         then.is_none_or(|then| then.status != status || then.reason != now.reason).then_some(now)
     };
-    // A failed run is told by its own event.
+    // A failed run has its own event.
     let unready = turned(Ready, ConditionStatus::False).filter(|ready| ready.reason != Reason::RunFailing);
     if let Some(condition) = turned(Stalled, ConditionStatus::True).or(unready) {
         events.push(ObjectEvent {

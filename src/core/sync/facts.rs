@@ -1,4 +1,4 @@
-//! Everything that a decision about a ModelSync may look at. Pure.
+//! Everything that a decision about a ModelSync may read. Pure.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::{
     api::ModelSyncStatus,
     core::{
         invalid::Invalid,
-        poll::request::PollContext,
+        poll::context::PollContext,
         run::knowledge::{Fence, ObjectInfo, RunKnowledge},
     },
 };
@@ -17,7 +17,7 @@ use crate::{
 pub struct Facts<'a> {
     /// The object.
     pub object: &'a ObjectInfo,
-    /// The spec, or why it cannot be carried out.
+    /// The spec, or why it is invalid.
     pub spec: Result<Valid<'a>, Invalid>,
     /// The stored status, at the resourceVersion that a write will be conditional on.
     pub status: &'a ModelSyncStatus,
@@ -25,18 +25,18 @@ pub struct Facts<'a> {
     pub runs: RunKnowledge<'a>,
     /// The fence.
     pub fence: Fence,
-    /// What this process alone knows of the object.
+    /// What only this process knows of the object.
     pub memory: &'a Memory,
-    /// A nonce that no reservation has carried yet; begins with `process`.
+    /// A nonce that no reservation has had yet; begins with `process`.
     pub nonce: &'a str,
-    /// What every nonce of this process begins with.
+    /// The prefix of every nonce of this process.
     pub process: &'a str,
-    /// Minimum age of a finished run before it is deleted, counted from when this process saw its end recorded.
+    /// Minimum age of a finished run before it is deleted, counted from when this process saw its end in status.
     pub min_run_age: Duration,
 }
 
 impl Facts<'_> {
-    /// The facts under which a question would be asked now.
+    /// The context of a poll that would be made now.
     pub fn context(&self) -> PollContext {
         PollContext {
             uid: self.object.uid.clone(),
@@ -58,7 +58,7 @@ impl Facts<'_> {
         self.trigger_pending() && self.object.override_window == self.object.trigger
     }
 
-    /// What `status.lastHandledTrigger` says once the present trigger is handled.
+    /// The value of `status.lastHandledTrigger` once the current trigger is handled.
     pub fn handled_trigger(&self) -> Option<String> {
         self.object.handled_trigger()
     }

@@ -1,4 +1,5 @@
-//! What this process alone knows of an object: its requests and what came back. Lost at a restart, and safe to lose. Pure.
+//! What only this process knows of a ModelSync: its requests and their results. Lost at a restart, and safe to lose.
+//! Pure.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -11,57 +12,58 @@ use crate::{
         run::{
             backend::RunRecord,
             claim::{Lookup, Post, PostState},
-            retention::{Limits, surplus},
+            retention::{HistoryLimits, surplus},
         },
         time::MonotonicTime,
     },
 };
 
-/// A live look for an unfinished run that an earlier operator started for the object.
+/// The result of a live lookup of an unfinished legacy run of the object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LegacyRun {
-    /// Name of the run; `None` when there is none.
+    /// Name of the run. `None` if there is none.
     pub run: Option<String>,
-    /// When it was looked for.
+    /// When the operator looked it up.
     pub at: MonotonicTime,
 }
 
 /// What this process knows of one object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// The last answer.
+    /// The last poll result.
     pub last_poll: Option<PollResult>,
-    /// How many questions in a row were not answered.
+    /// Number of polls in a row that ended in a poll error.
     pub failed_polls: u32,
-    /// Since when a run has been needed that is neither on its way nor has succeeded; for a metric.
+    /// Since when a run has been needed, while none is reserved and none has succeeded for the target. Exported as a
+    /// metric.
     pub demand_since: Option<Timestamp>,
     /// The last POST.
     pub post: Option<Post>,
-    /// The last look-up.
+    /// The last lookup of the reserved run.
     pub lookup: Option<Lookup>,
-    /// When the reserved run was last seen: its name, its uid and the moment.
+    /// The last sighting of the reserved run in the watch: its name, its uid and the time.
     pub sighted: Option<(String, String, MonotonicTime)>,
     /// How often a watched source of the object has changed.
     pub revision: u64,
-    /// The last look for a run of an earlier operator.
+    /// The last lookup of a legacy run.
     pub legacy_run: Option<LegacyRun>,
-    /// Since when the recorded end of each finished run beyond the limits is known, by its uid.
+    /// When this process first saw the end of each finished run beyond the limits in status, by uid of the run.
     pub recorded_since: BTreeMap<String, MonotonicTime>,
 }
 
 impl Memory {
-    /// Takes in what a question brought.
+    /// Stores the poll result.
     pub fn record_poll_result(&mut self, polled: PollResult) {
         self.failed_polls = if polled.result.is_ok() { 0 } else { self.failed_polls.saturating_add(1) };
         self.last_poll = Some(polled);
     }
 
-    /// Takes in what the run store shows now: when the reserved run was last seen, and since when the end of each finished
-    /// run is durable in status. Forgets what belongs to runs that are not reserved any more.
-    pub fn observe(&mut self, own: &[&RunRecord], limits: Limits, status: &ModelSyncStatus, now: MonotonicTime) {
+    /// Updates the memory from the run store and from status: when the reserved run was last seen, and since when the
+    /// end of each finished run is durable in status. Drops what belongs to runs that are no longer reserved.
+    pub fn observe(&mut self, own: &[&RunRecord], limits: HistoryLimits, status: &ModelSyncStatus, now: MonotonicTime) {
         let open = status.reservation.as_ref();
         let reserved = open.and_then(|open| open.slots.first());
-        // An earlier operator's run is looked for before the first attempt only.
+        // The operator looks for a legacy run only before the first attempt.
         self.legacy_run.take_if(|_| status.attempt > 0);
         self.post.take_if(|post| open.is_none_or(|open| open.nonce != post.nonce));
         self.lookup.take_if(|lookup| reserved.is_none_or(|slot| slot.run_name != lookup.run_name));
@@ -82,8 +84,8 @@ impl Memory {
         }
     }
 
-    /// Forgets the parameters of an answer that a run was reserved on: no other starts on it. An answer with an entity tag
-    /// keeps them, for the endpoint may say that it still holds.
+    /// Drops the parameters of a response from which a run was reserved: no other run starts from it. A response with
+    /// an entity tag keeps them, because the endpoint may confirm it with 304.
     fn forget_parameters(&mut self, attempt: i64) {
         let spent = self.last_poll.as_mut().filter(|polled| polled.context.attempt < attempt);
         if let Some(PollResult { result: Ok(response), .. }) = spent
@@ -99,7 +101,7 @@ impl Memory {
         matches!(self.post_of(nonce), Some(PostState::Refused(_)))
     }
 
-    /// What became of the POST of this nonce, if this process sent it.
+    /// The state of the POST with this nonce, if this process sent it.
     pub fn post_of(&self, nonce: &str) -> Option<&PostState> {
         self.post.as_ref().filter(|post| post.nonce == nonce).map(|post| &post.state)
     }
@@ -112,7 +114,7 @@ mod tests {
     use super::*;
     use crate::{
         api::{Reservation, RunSlot},
-        core::poll::{request::PollContext, response::PollResponse},
+        core::poll::{context::PollContext, response::PollResponse},
     };
 
     fn remembered(process: MonotonicTime) -> Memory {
@@ -141,25 +143,25 @@ mod tests {
     }
 
     #[test]
-    fn keeps_what_it_knows_of_the_reserved_run() {
+    fn keeps_memory_of_the_reserved_run() {
         let now = MonotonicTime::default();
         let mut memory = remembered(now);
-        memory.observe(&[], Limits::KEEP_ALL, &reserved("p-1", "a-1"), now);
+        memory.observe(&[], HistoryLimits::KEEP_ALL, &reserved("p-1", "a-1"), now);
         assert_eq!(memory, Memory { legacy_run: None, ..remembered(now) });
     }
 
     #[test]
-    fn forgets_what_it_knows_of_a_run_that_is_not_reserved_any_more() {
+    fn drops_memory_of_a_run_that_is_no_longer_reserved() {
         let now = MonotonicTime::default();
         for status in [reserved("p-2", "a-2"), ModelSyncStatus { attempt: 1, ..ModelSyncStatus::default() }] {
             let mut memory = remembered(now);
-            memory.observe(&[], Limits::KEEP_ALL, &status, now);
+            memory.observe(&[], HistoryLimits::KEEP_ALL, &status, now);
             assert_eq!(memory, Memory::default());
         }
     }
 
     #[test]
-    fn forgets_the_parameters_of_an_answer_once_a_run_is_reserved_on_it() {
+    fn drops_parameters_of_a_response_once_a_run_is_reserved_from_it() {
         let now = MonotonicTime::default();
         let parameters = || BTreeMap::from([("name".to_owned(), "churn".to_owned())]);
         let context =
@@ -170,7 +172,7 @@ mod tests {
             let polled = PollResult { context: context.clone(), sent: now, took: Duration::ZERO, result };
             let mut memory = Memory { last_poll: Some(polled), ..Memory::default() };
             let status = ModelSyncStatus { attempt, ..ModelSyncStatus::default() };
-            memory.observe(&[], Limits::KEEP_ALL, &status, now);
+            memory.observe(&[], HistoryLimits::KEEP_ALL, &status, now);
             let parameters = if keeps { parameters() } else { BTreeMap::new() };
             assert_eq!(
                 *memory.last_poll.unwrap().result.unwrap(),
@@ -181,10 +183,10 @@ mod tests {
     }
 
     #[test]
-    fn remembers_the_look_for_an_earlier_operators_run_until_the_first_attempt() {
+    fn keeps_the_lookup_of_a_legacy_run_until_the_first_attempt() {
         let now = MonotonicTime::default();
         let mut memory = remembered(now);
-        memory.observe(&[], Limits::KEEP_ALL, &ModelSyncStatus::default(), now);
+        memory.observe(&[], HistoryLimits::KEEP_ALL, &ModelSyncStatus::default(), now);
         assert_eq!(memory.legacy_run, remembered(now).legacy_run);
     }
 }

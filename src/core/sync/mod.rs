@@ -1,8 +1,8 @@
-//! What a ModelSync decides: facts in, plan out. Pure.
+//! The decisions about a ModelSync: facts in, plan out. Pure.
 //!
 //! ```text
 //! spec ── validate ─► Valid ┐
-//! stores, memory ── gather ─► Facts ── decide ─► Plan {rule, effects, inquiry, wake-up}
+//! stores, memory ── gather ─► Facts ── decide ─► Plan {rule, effects, poll, wake-up}
 //!                                       └─ summarise ─► conditions
 //! ```
 
@@ -29,4 +29,4 @@ pub use poll::poll_target;
 pub use references::references;
 pub use serves::follower;
 pub use summarise::status_after_panic;
-pub use validate::{Served, Valid, served, validate};
+pub use validate::{Served, Valid, parse_spec, served, validate};

@@ -1,4 +1,4 @@
-//! What a decision about a ModelSync says: effects as data, and when to look again. Pure.
+//! The plan for a ModelSync: the rule that decided, effects as data, the next poll and the wake-up. Pure.
 
 use std::time::Duration;
 
@@ -21,33 +21,33 @@ use crate::{
 pub enum Rule {
     /// The object is being deleted.
     Deleting,
-    /// Runs are not known.
+    /// The watch has not shown the runs yet.
     RunsUnknown,
-    /// The spec cannot be carried out.
+    /// The spec is invalid.
     InvalidSpec,
     /// The run's kind is not installed.
     RunKindMissing,
     /// The reserved run is active.
     RunActive,
-    /// The reserved run is active, and is to be ended now.
+    /// The reserved run is active and must be stopped: it exceeds its timeout, or the cancel annotation names it.
     StopRun,
-    /// An unfinished run of ours stands beside the protocol.
+    /// A run of this object is active without a reservation.
     UnreservedRunActive,
-    /// The reserved run has ended: record that.
+    /// The reserved run has ended: record its end.
     RecordEnd,
     /// The reservation is fresh: create its run.
     CreateRun,
-    /// The API server refused the run; wait, then try again.
+    /// The API server refused the run: wait, then try again.
     CreateRefused,
-    /// It is uncertain whether the reserved run exists: look.
+    /// It is uncertain whether the reserved run exists: look it up.
     LookUpRun,
-    /// It is uncertain whether the reserved run exists: too early to say.
+    /// It is uncertain whether the reserved run exists: wait until a lookup can prove that it does not.
     AwaitDeadline,
-    /// The reserved run is gone for certain: record that.
+    /// The reserved run is certainly gone: record that.
     RecordGone,
     /// Another owner has the run's name.
     NameConflict,
-    /// The same attempt must be decided again, and no answer is usable for that.
+    /// The same attempt must be decided again, and there is no usable response for that.
     AwaitReserveAgain,
     /// The same attempt is reserved again.
     ReserveAgain,
@@ -55,33 +55,33 @@ pub enum Rule {
     PredecessorRunning,
     /// Suspended.
     Suspended,
-    /// No run was ever reserved: an earlier operator's unfinished one is looked for.
+    /// No run was ever reserved: look for an unfinished legacy run.
     FindLegacyRun,
-    /// An earlier operator's run has not ended.
+    /// A legacy run has not ended.
     LegacyRunActive,
-    /// No usable answer yet.
+    /// No usable poll result yet.
     AwaitResponse,
-    /// The endpoint did not give a usable answer.
+    /// The poll ended in a poll error, or the parameters of its response are unusable.
     PollFailed,
-    /// There is nothing desired yet.
+    /// There is no desired value yet.
     DesiredUnknown,
-    /// Nothing needs to be done.
+    /// No sync is needed.
     UpToDate,
-    /// A wait is over: the last answer is from before its end.
+    /// A wait is over, and the last response is from before its end: poll again.
     PollAgain,
     /// The last run for this target failed a short while ago.
     BackOff,
     /// Runs for this target failed too often in a row.
     RetriesExhausted,
-    /// The last run for this target was cancelled by somebody.
+    /// A person cancelled the last run for this target.
     Cancelled,
     /// The last run for this target succeeded a short while ago.
     Settle,
-    /// A run for this target succeeded, and it is not to be repeated.
+    /// A run for this target succeeded, and `spec.settle.repeat` is `Never`.
     SettledForGood,
     /// No window is open.
     OutsideWindow,
-    /// Every number of an attempt is used up.
+    /// All attempt numbers are used up.
     NoAttemptLeft,
     /// A run is needed: reserve it.
     Reserve,
@@ -126,24 +126,24 @@ impl Rule {
     ];
 }
 
-/// Something that changes the world, or asks about it.
+/// An action of a plan: a write to the API server, or a live read.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// Write this status, conditional on the resourceVersion of the facts.
     WriteStatus(Box<ModelSyncStatus>),
-    /// Create a run, once, without a retry of the client's.
+    /// Create a run: one request, without retries by the client.
     CreateRun(CreateRun),
-    /// Look for a run, live.
+    /// Look up a run by a live read.
     LookUpRun(RunSlot),
-    /// End a run that is on its way.
+    /// Stop an active run.
     StopRun(StopRun),
-    /// Look, live, for an unfinished run of this object that an earlier operator started.
+    /// Look for an unfinished legacy run of this object by a live read.
     FindLegacyRun(RunKind),
     /// Delete a finished run.
     DeleteRun(DeleteRun),
 }
 
-/// What is decided about a ModelSync.
+/// The plan for a ModelSync.
 pub type Plan = plan::Plan<Rule, Effect>;
 
 impl Plan {
@@ -156,7 +156,7 @@ impl Plan {
         plan
     }
 
-    /// Asks the endpoint after `wait`.
+    /// Adds a poll after `wait`.
     pub(super) fn polling(mut self, facts: &Facts<'_>, wait: Duration, now: Now) -> Self {
         let previous =
             facts.memory.last_poll.as_ref().filter(|last| last.context.generation == facts.object.generation);

@@ -1,4 +1,4 @@
-//! From a spec to the question that is asked for it. Pure.
+//! From a spec to the target of its polls. Pure.
 
 use crate::{
     api::{Compare, ModelSyncSpec},
@@ -9,7 +9,7 @@ use crate::{
     },
 };
 
-/// The question of a spec. Checks what the CRD's schema checks, and what it cannot: paths and URLs.
+/// The poll target of a spec. Checks what the CRD's schema checks, and what the schema cannot check: paths and URLs.
 pub fn poll_target(spec: &ModelSyncSpec) -> Result<PollTarget, Invalid> {
     match (&spec.needs_sync_url, &spec.compare) {
         (Some(_), Some(_)) => Err(Invalid::new("spec.needsSyncUrl", "and spec.compare are both set: keep one of them")),
@@ -28,7 +28,7 @@ pub fn poll_target(spec: &ModelSyncSpec) -> Result<PollTarget, Invalid> {
 fn missing() -> Invalid {
     Invalid::new(
         "spec.needsSyncUrl",
-        "is missing: set it to the http or https URL of the endpoint that answers whether a sync is needed, or set \
+        "is missing: set it to the http or https URL of the endpoint that says whether a sync is needed, or set \
          spec.compare to compare two values",
     )
 }

@@ -1,4 +1,4 @@
-//! Which objects of its namespace a question reads. Pure.
+//! The objects of its namespace that a poll reads. Pure.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use crate::core::{
     source::references::{Reference, of_sources},
 };
 
-/// The objects that this question reads, each once.
+/// The objects that a poll of this target reads, each once.
 pub fn references(poll_target: &PollTarget) -> BTreeSet<Reference> {
     match poll_target {
         PollTarget::NeedsSync { .. } => BTreeSet::new(),
@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_the_objects_of_both_sides_and_none_of_an_endpoint() {
+    fn returns_the_objects_of_both_compared_sides_and_none_for_an_endpoint() {
         let map = |name: &str| json!({ "configMapKeyRef": { "name": name, "key": "k" } });
         let compare = serde_json::from_value(json!({ "desired": map("d"), "actual": map("a") })).unwrap();
         let found = references(&PollTarget::Compare(Box::new(compare)));

@@ -1,5 +1,5 @@
-//! What decisions about a ModelSync have in common: the plans that a poll's result leads to, and the status that they write.
-//! Pure.
+//! Plans that several decisions about a ModelSync share: those that follow from a poll result, and the status that they
+//! write. Pure.
 
 use std::time::Duration;
 
@@ -24,16 +24,16 @@ use crate::{
     },
 };
 
-/// Longest value that status shows, in bytes.
+/// Maximum length of a value that status shows, in bytes.
 const MAX_SHOWN_VALUE: usize = 256;
 
-/// Shortest and longest time that an endpoint may ask for until the next poll.
+/// Minimum and maximum time until the next poll that an endpoint may request.
 const POLL_AFTER: (Duration, Duration) = (Duration::from_secs(5), Duration::from_hours(1));
 
-/// How many failed polls in a row change conditions that a response had set.
+/// Failed polls in a row after which the operator changes conditions that a response had set.
 const FAILED_POLLS_TOLERATED: u32 = 3;
 
-/// There is nothing desired yet: not a failure, and nothing to start.
+/// Reports that there is no desired value yet. This is no failure, and no run starts.
 pub(super) fn desired_unknown(facts: &Facts<'_>, valid: &Valid<'_>, response: &PollResponse, now: Now) -> Plan {
     let status = ModelSyncStatus {
         next_attempt_at: None,
@@ -43,14 +43,14 @@ pub(super) fn desired_unknown(facts: &Facts<'_>, valid: &Valid<'_>, response: &P
     Plan::write(facts, Rule::DesiredUnknown, status).polling(facts, next_poll(facts, valid, now), now)
 }
 
-/// Waits for a window, where there are any and none is open.
+/// The plan that waits for a window. `None` if a window is open, if there are none, or if the trigger overrides them.
 pub(super) fn outside_window(
     facts: &Facts<'_>,
     valid: &Valid<'_>,
     (target, response): (&Target, &PollResponse),
     now: Now,
 ) -> Option<Plan> {
-    let Permission::Closed(opens) = valid.windows.permission(now.wall) else { return None };
+    let Permission::Closed(opens) = valid.policy.windows.permission(now.wall) else { return None };
     if facts.overrides_windows() {
         return None;
     }
@@ -62,13 +62,14 @@ pub(super) fn outside_window(
     let plan = Plan::write(facts, Rule::OutsideWindow, status);
     let next = next_poll(facts, valid, now);
     Some(match opens.map(|at| until(now.wall, at)) {
-        // As at the end of any wait, the question comes before the run.
+        // As at the end of any wait, the operator polls before it starts a run.
         Some(left) => plan.polling(facts, next.min(left), now).waking_at(now.mono + left),
         None => plan.polling(facts, next, now),
     })
 }
 
-/// No usable answer: shown at once where nothing good was shown for this generation, else after a few in a row.
+/// Handles a poll error. It is reported at once if conditions show no response for this generation, otherwise only
+/// after several in a row. Unusable parameters are always reported at once.
 pub(super) fn without_response(
     facts: &Facts<'_>,
     valid: &Valid<'_>,
@@ -76,15 +77,15 @@ pub(super) fn without_response(
     rule: Rule,
     now: Now,
 ) -> Plan {
-    // Reasons that an object can show without ever having been answered.
+    // Reasons that an object can show without any response.
     let shown_without_response = |reason| {
         use Reason::{
-            AwaitingFirstAnswer, EndpointFailing, InternalError, InvalidSpec, PredecessorRunning, RunKindMissing,
+            AwaitingFirstResponse, EndpointFailing, InternalError, InvalidSpec, PredecessorRunning, RunKindMissing,
             SourceFailing, Suspended,
         };
         matches!(
             reason,
-            AwaitingFirstAnswer
+            AwaitingFirstResponse
                 | EndpointFailing
                 | InternalError
                 | InvalidSpec
@@ -110,7 +111,7 @@ pub(super) fn without_response(
     plan.polling(facts, next_phase(facts, valid, now), now)
 }
 
-/// Status with the values that were compared.
+/// The status with the values that the poll compared.
 pub(super) fn compared(response: &PollResponse, status: ModelSyncStatus) -> ModelSyncStatus {
     let shown = |value: &str| truncated(value, MAX_SHOWN_VALUE);
     let (desired, actual) = match &response.values {
@@ -120,8 +121,8 @@ pub(super) fn compared(response: &PollResponse, status: ModelSyncStatus) -> Mode
     ModelSyncStatus { desired, actual, ..status }
 }
 
-/// Claims an attempt. The write is a compare-and-swap on the snapshot that the answer was found usable for; its nonce
-/// makes it differ from any other write.
+/// Reserves an attempt. The write is a compare-and-swap on the snapshot for which the response was found usable. Its
+/// nonce makes it differ from any other write.
 pub(super) fn reserve(
     facts: &Facts<'_>,
     valid: &Valid<'_>,
@@ -141,14 +142,19 @@ pub(super) fn reserve(
         create_failures: again
             .map_or(0, |open| open.create_failures.saturating_add(i64::from(facts.memory.was_refused(&open.nonce)))),
         slots: vec![RunSlot {
-            api_version: valid.kind.api_version(),
-            kind: valid.kind.kind.to_owned(),
+            api_version: valid.policy.kind().api_version(),
+            kind: valid.policy.kind().kind.to_owned(),
             run_name: run_name.clone(),
         }],
     };
     let status = ModelSyncStatus {
         attempt: attempt.max(facts.status.attempt),
-        active: vec![active_run(&facts.object.namespace, &valid.kind.api_version(), valid.kind.kind, &run_name)],
+        active: vec![active_run(
+            &facts.object.namespace,
+            &valid.policy.kind().api_version(),
+            valid.policy.kind().kind,
+            &run_name,
+        )],
         reservation: Some(Box::new(reservation)),
         target: Some(Box::new(target)),
         next_attempt_at: None,
@@ -158,8 +164,8 @@ pub(super) fn reserve(
     Plan::write(facts, rule, status)
 }
 
-/// Status with the conditions of a situation; everything else as stored, but that nothing is served which the spec does not
-/// speak of any more.
+/// The stored status with the conditions of the situation. `serving` is removed once the spec no longer names its
+/// ModelTrain.
 pub(super) fn reported(facts: &Facts<'_>, situation: &Situation<'_>, now: Now) -> ModelSyncStatus {
     ModelSyncStatus {
         observed_generation: facts.object.generation,
@@ -169,13 +175,14 @@ pub(super) fn reported(facts: &Facts<'_>, situation: &Situation<'_>, now: Now) -
     }
 }
 
-/// A plan that only reports.
+/// A plan that only reports the situation in status.
 pub(super) fn report(facts: &Facts<'_>, rule: Rule, situation: &Situation<'_>, now: Now) -> Plan {
     let active = facts.status.reservation.as_ref().map_or_else(Vec::new, |_| facts.status.active.clone());
     Plan::write(facts, rule, ModelSyncStatus { active, next_attempt_at: None, ..reported(facts, situation, now) })
 }
 
-/// The trigger is handled by the first good answer that was asked under it.
+/// The value of `status.lastHandledTrigger` after a response. The first response to a poll that was made under a
+/// trigger handles that trigger.
 pub(super) fn handled(facts: &Facts<'_>) -> Option<String> {
     facts.handled_trigger().or_else(|| facts.status.last_handled_trigger.clone())
 }
@@ -184,13 +191,13 @@ pub(super) fn active_run(namespace: &str, api_version: &str, kind: &str, name: &
     ActiveRun { api_version: api_version.into(), kind: kind.into(), namespace: namespace.into(), name: name.into() }
 }
 
-/// Time until the object's next turn. Turns lie a whole interval apart, at a phase that comes from the uid, so that
-/// neither a restart nor an apply of many objects makes them ask all at once.
+/// Time until the object's next regular poll. Regular polls are one interval apart, at a phase derived from the uid, so
+/// that neither a restart nor an apply of many objects makes all of them poll at once.
 pub(super) fn next_phase(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Duration {
-    next_poll_in(&facts.object.uid, valid.interval, now.wall)
+    next_poll_in(&facts.object.uid, valid.policy.interval, now.wall)
 }
 
-/// Time until the next question after a good answer: when the endpoint asked for it, else the object's next turn.
+/// Time until the next poll after a response: the time that the endpoint requested, otherwise the next regular poll.
 pub(super) fn next_poll(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Duration {
     let wanted = facts.memory.last_poll.as_ref().and_then(|polled| {
         let after = polled.result.as_ref().ok()?.poll_after?.clamp(POLL_AFTER.0, POLL_AFTER.1);

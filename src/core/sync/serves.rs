@@ -1,4 +1,4 @@
-//! Which version of a ModelTrain an object serves: from its spec, its answers and its status. Pure.
+//! The version of a ModelTrain that a ModelSync serves, from its spec, its poll responses and its status. Pure.
 
 use super::{
     facts::Facts,
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// What is served now that no sync is needed. An answer that names no version leaves it at what was served before.
+/// The version that is served now that no sync is needed. If the response names no version, the earlier one stays.
 pub(super) fn in_sync(facts: &Facts<'_>, valid: &Valid<'_>, response: &PollResponse, now: Now) -> Option<Box<Serving>> {
     let (served, before) = (valid.serves?, still(facts));
     let Some(version) = response.parameters.get(served.parameter).filter(|name| is_run_name(name)) else {
@@ -27,8 +27,8 @@ pub(super) fn in_sync(facts: &Facts<'_>, valid: &Valid<'_>, response: &PollRespo
     })
 }
 
-/// What is served whatever has come up since: what was, while the spec speaks of the same ModelTrain. A spec that cannot be
-/// carried out takes nothing away.
+/// The version in status, as long as the spec names the same ModelTrain, even while a sync is needed. An invalid spec
+/// does not remove it.
 pub(super) fn still(facts: &Facts<'_>) -> Option<Box<Serving>> {
     let stored = facts.status.serving.as_ref()?;
     let serves = facts.spec.as_ref().map_or(Some(stored.model_train.as_str()), |valid| {
@@ -37,7 +37,7 @@ pub(super) fn still(facts: &Facts<'_>) -> Option<Box<Serving>> {
     serves.map(|_| stored.clone())
 }
 
-/// The ModelTrain that an object follows, and the object as its follower; `None` where it follows none.
+/// The ModelTrain that an object follows, and the object as its follower. `None` if it follows none.
 pub fn follower(
     object: &ObjectInfo,
     spec: &ModelSyncSpec,
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_the_whole_desired_value_or_not_accepted_is_not_served_unless_said() {
+    fn only_the_whole_accepted_version_is_served_unless_spec_serves_overrides_it() {
         let train = json!({ "modelTrain": { "name": "t" } });
         let last = json!({ "modelTrain": { "name": "t", "select": "LastAttempt" } });
         let all = json!({ "all": [{ "name": "model", "modelTrain": { "name": "t" } }] });
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_description_is_refused_with_its_remedy() {
+    fn incomplete_spec_serves_is_refused_with_its_remedy() {
         for serves in [json!({}), json!({ "modelTrain": "t" }), json!({ "modelTrain": "", "parameter": "p" })] {
             let problem = served(&spec(serves.clone(), json!({ "literal": "x" }))).unwrap_err().to_string();
             assert_eq!(problem, "spec.serves needs modelTrain and parameter, or disabled: true", "{serves}");

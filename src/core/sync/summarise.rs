@@ -1,6 +1,6 @@
-//! From a situation to the conditions that users and tools read. Pure.
+//! Conditions for users and tools, from the situation of an object. Pure.
 //!
-//! The table of `docs/modelsync.md` is this file in words. `tests/conditions.rs` holds every row of it through `decide`.
+//! The table in `docs/modelsync.md` describes this file. `tests/conditions.rs` checks every row of it through `decide`.
 
 use jiff::Timestamp;
 
@@ -19,58 +19,60 @@ use crate::{
     },
 };
 
-/// What is the case with an object, in the words that matter to its user.
+/// The situation of an object, as far as its user needs to know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Situation<'a> {
-    /// New or changed, and not answered yet.
-    AwaitingFirstAnswer,
-    /// Nothing to do.
+    /// The object is new or was changed, and there is no poll result for it yet.
+    AwaitingFirstResponse,
+    /// No sync is needed.
     UpToDate { compared: bool },
-    /// A run is reserved, being created or on its way.
+    /// A run is reserved, being created or active.
     RunActive { run: &'a str },
-    /// A run is reserved, and nobody sees it.
+    /// A run is reserved, and the watch does not show it.
     Unconfirmed { run: &'a str, until: Timestamp },
-    /// A run succeeded; its effect is not to be seen yet. Without a moment it is not repeated.
+    /// A run succeeded, but a sync is still needed. `until` is `None` if the run is never repeated.
     AwaitingEffect { run: &'a str, until: Option<Timestamp> },
-    /// A run failed; the target waits.
+    /// A run failed, and the backoff of its target has not ended.
     BackingOff { run: &'a str, why: &'a str, until: Timestamp },
     /// A sync is needed, and no run may start now.
     OutsideWindow { opens: Option<Timestamp> },
-    /// A person has to look at the runs of this target.
+    /// Runs of this target failed too often, or a person cancelled the last one. A person must act.
     Exhausted { reason: Reason, message: String },
-    /// There is nothing desired yet.
+    /// There is no desired value yet.
     DesiredUnknown,
-    /// No usable answer.
+    /// Polls fail.
     PollsFailing { reason: Reason, message: &'a str },
-    /// Suspended by the user, who may have said why.
+    /// The user suspended the object, and may have given a reason.
     Suspended { why: Option<&'a str> },
-    /// A run of a deleted object of the same name is not finished.
+    /// A run of a deleted object of the same name has not ended.
     PredecessorRunning { run: &'a str },
-    /// Nothing can be done now; it is tried again without anybody's help.
+    /// An obstacle prevents progress. The operator tries again by itself.
     Hindered { reason: Reason, message: &'a str },
-    /// Nothing can be done until a person acts.
+    /// No progress is possible until a person acts.
     Stalled { reason: Reason, message: String },
 }
 
 impl Situation<'_> {
-    /// Status and reason of Ready and of InSync, and the sentence that both carry.
+    /// Status and reason of Ready and of InSync, and the message of both.
     fn verdict(&self) -> ((ConditionStatus, Reason), (ConditionStatus, Reason), String) {
         let ready = (True, Reason::Operational);
         match self {
-            Self::AwaitingFirstAnswer => {
-                let unknown = (Unknown, Reason::AwaitingFirstAnswer);
-                (unknown, unknown, "there is no answer for this generation yet".into())
+            Self::AwaitingFirstResponse => {
+                let unknown = (Unknown, Reason::AwaitingFirstResponse);
+                (unknown, unknown, "there is no poll result for this generation yet".into())
             }
             Self::UpToDate { compared } => {
                 let message =
                     if *compared { "desired and actual are equal" } else { "the endpoint says that no sync is needed" };
                 (ready, (True, Reason::UpToDate), message.into())
             }
-            Self::RunActive { run } => (ready, (False, Reason::RunActive), format!("run {run} is on its way")),
+            Self::RunActive { run } => (ready, (False, Reason::RunActive), format!("run {run} is active")),
             Self::Unconfirmed { run, until } => (
                 ready,
                 (Unknown, Reason::RunUnconfirmed),
-                format!("run {run} is reserved but not to be seen; whether it exists is certain after {until}"),
+                format!(
+                    "run {run} is reserved, and the watch does not show it; whether it exists is certain after {until}"
+                ),
             ),
             Self::AwaitingEffect { run, until } => {
                 let next = until.map_or_else(
@@ -99,7 +101,7 @@ impl Situation<'_> {
             ),
             Self::Suspended { why } => {
                 let why = why.map_or_else(String::new, |why| format!(" ({why})"));
-                let message = format!("spec.suspend is true{why}: nothing is asked, no run is started");
+                let message = format!("spec.suspend is true{why}: the operator neither polls nor starts runs");
                 ((True, Reason::Suspended), (Unknown, Reason::Suspended), message)
             }
             Self::PredecessorRunning { run } => (
@@ -115,21 +117,21 @@ impl Situation<'_> {
     }
 }
 
-/// The conditions of an object in this situation, in the order Ready, InSync, Reconciling, Stalled; the last two only
-/// while they are true.
+/// The conditions of an object in this situation, in the order Ready, InSync, Reconciling, Stalled. The last two are
+/// present only while they are true.
 pub(super) fn conditions(facts: &Facts<'_>, situation: &Situation<'_>, now: Now) -> Vec<Condition> {
     let (mut ready, in_sync, message) = situation.verdict();
     let mut stalled = matches!(situation, Situation::Stalled { .. } | Situation::Exhausted { .. })
         .then_some((in_sync.1, message.clone()));
-    // A spec that no run can be made from is shown beside whatever becomes of the run that is on its way.
+    // An invalid spec is reported in addition to the state of a run that is still active.
     if let (Err(invalid), None) = (&facts.spec, &stalled) {
         ready = (False, Reason::InvalidSpec);
         stalled = Some((Reason::InvalidSpec, invalid.to_string()));
     }
-    let suspended = facts.spec.as_ref().is_ok_and(|valid| valid.suspended);
+    let suspended = facts.spec.as_ref().is_ok_and(|valid| valid.policy.suspended);
     let reconciling = stalled.is_none() && !suspended && !settles_generation(situation) && awaits_first_response(facts);
     if reconciling {
-        ready = (Unknown, Reason::AwaitingFirstAnswer);
+        ready = (Unknown, Reason::AwaitingFirstResponse);
     } else if ready.0 == True && suspended {
         ready = (True, Reason::Suspended);
     }
@@ -137,7 +139,7 @@ pub(super) fn conditions(facts: &Facts<'_>, situation: &Situation<'_>, now: Now)
     let why_ready = stalled.as_ref().map_or(&message, |(_, why)| why);
     let mut wanted = vec![want(Ready, ready, why_ready), want(InSync, in_sync, &message)];
     if reconciling {
-        wanted.push(want(Reconciling, (True, Reason::AwaitingFirstAnswer), &message));
+        wanted.push(want(Reconciling, (True, Reason::AwaitingFirstResponse), &message));
     }
     if let Some((reason, why)) = &stalled {
         wanted.push(want(Stalled, (True, *reason), why));
@@ -145,10 +147,10 @@ pub(super) fn conditions(facts: &Facts<'_>, situation: &Situation<'_>, now: Now)
     merge(&facts.status.conditions, wanted, facts.object.generation, now.wall)
 }
 
-/// Status of an object on which a pass broke off by a panic. Nothing was decided, so everything but the conditions is as
-/// stored; the next pass that ends says again what is the case.
+/// The status of an object whose reconcile panicked. Nothing was decided, so everything except the conditions stays as
+/// stored. The next reconcile that completes sets the conditions again.
 pub fn status_after_panic(object: &ObjectInfo, status: &ModelSyncStatus, now: Now) -> ModelSyncStatus {
-    let message = "the operator failed while it looked at this object; this is a bug of the operator, whose log says \
+    let message = "the operator failed while it reconciled this object; this is a bug of the operator, whose log says \
                    where; it is tried again, at longer and longer intervals";
     let want = |type_, status| Wanted { type_, status, reason: Reason::InternalError, message: message.into() };
     let wanted = vec![want(Ready, False), want(InSync, Unknown)];
@@ -156,13 +158,13 @@ pub fn status_after_panic(object: &ObjectInfo, status: &ModelSyncStatus, now: No
     ModelSyncStatus { conditions, ..status.clone() }
 }
 
-/// The situation of an object that is suspended.
+/// The situation of a suspended object.
 pub(super) fn suspended<'a>(facts: &Facts<'a>) -> Situation<'a> {
     let manual = facts.object.manual.as_deref();
     Situation::Suspended { why: manual.and_then(|manual| manual.suspend_reason.as_deref()) }
 }
 
-/// Whether this generation's first answer is still to come.
+/// Whether this generation still waits for its first poll result.
 pub(super) fn awaits_first_response(facts: &Facts<'_>) -> bool {
     let polled_now =
         facts.memory.last_poll.as_ref().is_some_and(|polled| polled.context.generation == facts.object.generation);
@@ -171,7 +173,7 @@ pub(super) fn awaits_first_response(facts: &Facts<'_>) -> bool {
     !(polled_now || taken_in)
 }
 
-/// Situations that end the taking in of a generation although its endpoint was not asked.
+/// Whether the situation ends Reconciling even if this generation was not polled.
 fn settles_generation(situation: &Situation<'_>) -> bool {
     matches!(
         situation,

@@ -1,4 +1,4 @@
-//! The target of an answer: what has become of the runs for it, and whether it is left alone. Pure.
+//! The target of a response: the results of its earlier runs, and the pause that follows from them. Pure.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// The target of this answer, with what is known of its past.
+/// The target of this response, with the failures and successes that status has for it.
 pub(super) fn fresh_target(
     facts: &Facts<'_>,
     valid: &Valid<'_>,
@@ -23,8 +23,8 @@ pub(super) fn fresh_target(
     now: Now,
 ) -> Target {
     let digest = match &response.target {
-        Some(named) => digest::named_target(named, &valid.template),
-        None => digest::target(&parameters, &valid.template),
+        Some(named) => digest::named_target(named, &valid.policy.template),
+        None => digest::target(&parameters, &valid.policy.template),
     };
     let known = facts.status.target.as_ref().filter(|known| known.digest == digest);
     let (failures, successes) = known.map_or((0, 0), |known| (known.failures, known.successes));
@@ -36,24 +36,25 @@ pub(super) fn fresh_target(
     target
 }
 
-/// An edit of the spec revives a target that a person had to look at.
+/// Whether an edit of the spec revives the target: one that had used up its attempts, or whose run was cancelled.
 fn revived(facts: &Facts<'_>, valid: &Valid<'_>, target: &Target) -> bool {
     facts.status.last_run.as_ref().is_some_and(|last| {
         last.target == target.digest
             && last.generation != facts.object.generation
-            && (target.failures >= valid.max_attempts || (last.outcome == Outcome::Cancelled && target.failures > 0))
+            && (target.failures >= valid.policy.max_attempts
+                || (last.outcome == Outcome::Cancelled && target.failures > 0))
     })
 }
 
-/// A target that is left alone: by which rule, and until when. Without an end it takes a person, or another target.
+/// A pause of a target: its rule and its end. Without an end, only a person or another target ends it.
 pub(super) struct Pause {
     pub(super) rule: Rule,
     pub(super) until: Option<Timestamp>,
 }
 
-/// Whether the target is left alone.
+/// The pause of the target, if it has one.
 ///
-/// An end that lies further ahead than the whole pause is the mistake of some clock, and is not waited for.
+/// If the last run ended later than now by more than the full pause, a clock was wrong: the target is not paused.
 pub(super) fn pause(facts: &Facts<'_>, valid: &Valid<'_>, target: &Target, now: Now) -> Option<Pause> {
     let last = facts.status.last_run.as_ref().filter(|last| last.target == target.digest)?;
     let (rule, pause) = match (target.failures, target.successes) {
@@ -61,10 +62,10 @@ pub(super) fn pause(facts: &Facts<'_>, valid: &Valid<'_>, target: &Target, now: 
             if last.outcome == Outcome::Cancelled {
                 return Some(Pause { rule: Rule::Cancelled, until: None });
             }
-            if failures >= valid.max_attempts {
+            if failures >= valid.policy.max_attempts {
                 return Some(Pause { rule: Rule::RetriesExhausted, until: None });
             }
-            (Rule::BackOff, valid.backoff.after(failures))
+            (Rule::BackOff, valid.policy.backoff.after(failures))
         }
         (_, successes) if successes > 0 => {
             if valid.repeat == Repeat::Never {
@@ -78,7 +79,7 @@ pub(super) fn pause(facts: &Facts<'_>, valid: &Valid<'_>, target: &Target, now: 
     (until(now.wall, last.finished_at) <= pause).then_some(Pause { rule, until: Some(at) })
 }
 
-/// What a pause is to the user.
+/// The situation that a pause is reported as.
 pub(super) fn paused<'a>(status: &'a ModelSyncStatus, pause: &Pause) -> Situation<'a> {
     let (run, why) = status.last_run.as_ref().map_or(("", ""), |last| (last.name.as_str(), last.reason.as_str()));
     let failures = status.target.as_ref().map_or(0, |target| target.failures);
@@ -95,6 +96,6 @@ pub(super) fn paused<'a>(status: &'a ModelSyncStatus, pause: &Pause) -> Situatio
     }
 }
 
-/// What revives a target that waits for a person.
+/// The part of a message that says how a person revives the target.
 const REVIVE: &str = "the same target is tried again after an edit of the spec or a new value of the annotation \
                       automl.cloudai.kubeflow.org/trigger";

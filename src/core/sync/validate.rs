@@ -1,7 +1,5 @@
 //! From a spec to one that can be carried out. Pure.
 
-use std::time::Duration;
-
 use super::poll::poll_target;
 use crate::{
     api::{DeletionPolicy, ModelSyncSpec, ParameterMapping, Repeat, TrainSelect, UnmappedParameters},
@@ -9,14 +7,12 @@ use crate::{
         invalid::Invalid,
         poll::{request::PollTarget, response::names},
         run::{
-            backend::{RunBackend, RunKind, Template},
+            backend::RunBackend,
             policy::{RunPolicy, WAITS},
-            retention::Limits,
         },
         time::{
             backoff::{Backoff, SETTLE},
             bounds::backoff,
-            window::Windows,
         },
     },
 };
@@ -24,67 +20,58 @@ use crate::{
 /// A spec that can be carried out. Later steps rely on it and check nothing again.
 #[derive(Clone, Debug)]
 pub struct Valid<'a> {
-    /// What is asked.
+    /// How runs are made, bounded, repeated and kept.
+    pub policy: RunPolicy<'a>,
+    /// What the operator polls.
     pub poll_target: PollTarget,
-    /// How often.
-    pub interval: Duration,
-    /// How parameters are renamed.
+    /// Which parameters of a response become parameters of the run, and under which names.
     pub mapping: &'a [ParameterMapping],
-    /// What happens to the others.
+    /// What happens to the other parameters.
     pub unmapped: UnmappedParameters,
-    /// What runs are made from.
-    pub template: Template<'a>,
-    /// The kind of run that comes from it.
-    pub kind: RunKind,
-    /// How many finished runs are kept.
-    pub limits: Limits,
-    /// Whether asking and starting are stopped.
-    pub suspended: bool,
-    /// How long a run may take.
-    pub run_timeout: Option<Duration>,
-    /// How many runs in a row may fail for one target.
-    pub max_attempts: i64,
-    /// Pauses after runs that did not succeed.
-    pub backoff: Backoff,
-    /// Pauses after runs that succeeded while a sync is still needed.
+    /// Waits after runs that succeeded while a sync is still needed.
     pub settle: Backoff,
-    /// Whether such a target is run again at all.
+    /// Whether the operator repeats such a target.
     pub repeat: Repeat,
-    /// When runs may be started.
-    pub windows: Windows,
-    /// What is served once in sync.
+    /// The version that the object serves once in sync.
     pub serves: Option<Served<'a>>,
-    /// Whether runs go when their object goes.
+    /// Whether runs are deleted with their object.
     pub owned: bool,
 }
 
-/// Checks what the CRD's schema checks (an object may be older than the schema), and what only its run's kind knows.
-pub fn validate<'a>(spec: &'a ModelSyncSpec, backends: &[&dyn RunBackend]) -> Result<Valid<'a>, Invalid> {
+impl Valid<'_> {
+    /// Checks that runs can be built from the template. Its result depends on the spec alone.
+    pub fn check_template(&self) -> Result<(), Invalid> {
+        self.policy.check_template(&mapped(self.mapping)?)
+    }
+}
+
+/// Parses and checks a spec, its template included: what the CRD's schema checks (an object may be older than the schema),
+/// and what only the backend knows.
+pub fn validate<'a>(spec: &'a ModelSyncSpec, backends: &[&'static dyn RunBackend]) -> Result<Valid<'a>, Invalid> {
+    let valid = parse_spec(spec, backends)?;
+    valid.check_template()?;
+    Ok(valid)
+}
+
+/// [`validate`] without the template's content.
+pub fn parse_spec<'a>(spec: &'a ModelSyncSpec, backends: &[&'static dyn RunBackend]) -> Result<Valid<'a>, Invalid> {
     let policy = RunPolicy::parse(&spec.templates(), spec.run(), backends)?;
-    policy.check(&mapping(&spec.parameters)?)?;
+    mapped(&spec.parameters)?;
     let settle = spec.settle.as_deref().copied().unwrap_or_default();
     Ok(Valid {
+        policy,
         poll_target: poll_target(spec)?,
-        interval: policy.interval,
         mapping: &spec.parameters,
         unmapped: spec.unmapped_parameters.unwrap_or_default(),
-        template: policy.template,
-        kind: policy.backend.kind(),
-        limits: policy.limits,
-        suspended: policy.suspended,
-        run_timeout: policy.run_timeout,
-        max_attempts: policy.max_attempts,
-        backoff: policy.backoff,
         settle: backoff(("spec.settle.initial", settle.initial), ("spec.settle.max", settle.max), WAITS, SETTLE)?,
         repeat: settle.repeat.unwrap_or_default(),
-        windows: policy.windows,
         serves: served(spec)?,
         owned: spec.deletion_policy.unwrap_or_default() == DeletionPolicy::Delete,
     })
 }
 
 /// The names that the mapped parameters have in the run.
-fn mapping(entries: &[ParameterMapping]) -> Result<Vec<&str>, Invalid> {
+fn mapped(entries: &[ParameterMapping]) -> Result<Vec<&str>, Invalid> {
     let mut seen = Vec::with_capacity(entries.len());
     for (index, entry) in entries.iter().enumerate() {
         let (_, name) = names(entry);
@@ -108,19 +95,19 @@ fn mapping(entries: &[ParameterMapping]) -> Result<Vec<&str>, Invalid> {
 /// The attribute of a source `modelTrain` that is the version's name, whichever field is compared.
 const NAME: &str = "name";
 
-/// What an object serves once in sync.
+/// The version that an object serves once in sync: the one that a parameter names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Served<'a> {
     /// Name of the ModelTrain.
     pub train: &'a str,
-    /// The parameter of an answer that names the version.
+    /// The parameter of a response that names the version.
     pub parameter: &'a str,
 }
 
-/// What a spec says is served; `None` where nothing is.
+/// The version that a spec serves; `None` if it serves none.
 ///
-/// Without `serves` it is implied where the accepted version of a ModelTrain is the whole desired value. Within `all` it is
-/// one of several things to be in sync with, and what is served cannot be told.
+/// Without `serves` it is implied if the accepted version of a ModelTrain is the whole desired value. Within `all` the
+/// version is one of several values, and whether the object serves it is not known.
 pub fn served(spec: &ModelSyncSpec) -> Result<Option<Served<'_>>, Invalid> {
     let Some(serves) = spec.serves.as_deref() else { return Ok(implied(spec)) };
     if serves.disabled {

@@ -1,31 +1,30 @@
-//! How long to wait before the same thing is tried again. Pure, and derived from what status holds, so that a restart
-//! forgets nothing.
+//! Waits before a retry. Pure, and derived from status, so that a restart loses nothing.
 
 use std::time::Duration;
 
-/// First wait after a run that did not succeed, and the longest, where the user gave none.
+/// Default first and longest wait after a run that did not succeed.
 pub const RUN_BACKOFF: Backoff = Backoff { first: Duration::from_mins(1), longest: Duration::from_hours(1) };
-/// First wait after a run that succeeded while the endpoint still says that a sync is needed, and the longest, where the
-/// user gave none.
+/// Default first and longest wait after a run that succeeded while the endpoint still says that a sync is needed.
 pub const SETTLE: Backoff = Backoff { first: Duration::from_mins(10), longest: Duration::from_hours(6) };
-/// First wait after the API server refused to create a run, and the longest: a lifted quota is noticed within a minute.
+/// First and longest wait after the API server refused to create a run. A lifted quota is noticed within a minute.
 pub const CREATE_BACKOFF: Backoff = Backoff { first: Duration::from_secs(5), longest: Duration::from_mins(1) };
-/// How many runs in a row may fail for one target where the user gave no number.
+/// Default number of runs in a row that may fail for one target.
 pub const MAX_ATTEMPTS: i64 = 5;
-/// Wait before a run that was refused as invalid is tried once more: policies change without us.
+/// Wait before a run that the API server refused as invalid is tried once more: the operator does not see when
+/// admission policies change.
 pub const INVALID_RETRY: Duration = Duration::from_hours(1);
 
 /// A wait that doubles from `first` to `longest`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
-    /// Wait after the first time.
+    /// Wait after the first failure or success.
     pub first: Duration,
     /// Upper bound.
     pub longest: Duration,
 }
 
 impl Backoff {
-    /// Wait after `times` in a row; zero for zero or less.
+    /// Wait after `times` failures or successes in a row; zero for zero or less.
     pub fn after(&self, times: i64) -> Duration {
         if times <= 0 {
             return Duration::ZERO;

@@ -1,6 +1,6 @@
-//! Durations of a spec within the bounds that its schema promises. Pure.
+//! Checks the durations of a spec against the bounds of its schema. Pure.
 //!
-//! An object may be older than the schema, so that nothing relies on the schema alone.
+//! An object may be older than the schema, so no code relies on the schema alone.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use kube::core::Duration as GoDuration;
 use super::backoff::Backoff;
 use crate::core::invalid::Invalid;
 
-/// Least and most.
+/// Shortest and longest duration, both allowed.
 pub type Bounds = (Duration, Duration);
 
-/// A duration within its bounds, if there is one.
+/// Checks that a duration, if given, is within its bounds.
 pub fn duration(field: &str, given: Option<GoDuration>, bounds: Bounds) -> Result<Option<Duration>, Invalid> {
     let Some(given) = given else { return Ok(None) };
     let duration = Duration::from(given);
@@ -23,8 +23,8 @@ pub fn duration(field: &str, given: Option<GoDuration>, bounds: Bounds) -> Resul
     Ok(Some(duration))
 }
 
-/// A wait that doubles, each end with the path of its field. A first wait that was given alone may be longer than the
-/// longest that holds by default: it then is the longest as well.
+/// Reads a backoff from its two fields, each given with its path. A first wait that is given alone may exceed the
+/// default longest wait: it is then the longest wait as well.
 pub fn backoff(
     (first_field, first): (&str, Option<GoDuration>),
     (longest_field, longest): (&str, Option<GoDuration>),
@@ -43,7 +43,7 @@ pub fn backoff(
     }
 }
 
-/// A bound as users write it, in the largest unit that divides it.
+/// Formats a bound as users write it, in the largest unit that divides it.
 fn show(bound: Duration) -> String {
     match bound.as_secs() {
         0 => "0s".to_owned(),
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_what_is_within_and_names_the_bounds_of_what_is_not() {
+    fn duration_outside_its_bounds_is_refused_with_the_bounds() {
         assert_eq!(duration("spec.wait", None, BOUNDS), Ok(None));
         assert_eq!(duration("spec.wait", Some(go("90m")), BOUNDS), Ok(Some(Duration::from_mins(90))));
         for wrong in ["59s", "24h1ms", "-2h"] {
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_wait_alone_may_be_longer_than_the_longest_by_default() {
+    fn first_wait_given_alone_may_exceed_the_default_longest() {
         let read = |first, longest| backoff(("spec.first", first), ("spec.longest", longest), BOUNDS, DEFAULT);
         assert_eq!(read(None, None), Ok(DEFAULT));
         assert_eq!(

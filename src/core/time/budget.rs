@@ -1,7 +1,7 @@
-//! How many runs may be started in a span of time. Pure.
+//! Bounds the number of runs that start in a span of time. Pure.
 //!
-//! Each candidate is a run. A training that does not fit waits whole. The starts in status alone count, so that a restart
-//! forgets nothing.
+//! Each candidate is a run. A training whose runs do not all fit waits with all of them. Only the starts in status
+//! count, so that a restart loses nothing.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use crate::api;
 use crate::core::invalid::Invalid;
 
 const WINDOWS: Bounds = (Duration::from_mins(1), Duration::from_hours(8760));
-/// Most runs that a budget may name; as many starts are kept in status.
+/// Largest number of runs of a budget, and of starts in status.
 const MAX_RUNS: usize = 100;
 
-/// `spec.budget`, for trainings of a known number of runs.
+/// A parsed `spec.budget`, for trainings with a known number of runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     runs: usize,
@@ -26,17 +26,17 @@ pub struct Budget {
     attempt: usize,
 }
 
-/// Whether a training may be started.
+/// Whether a training may start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Capacity {
     /// Now.
     Now,
-    /// Not before this moment, and then unless others have been started.
+    /// Not before this moment, and not then either if other trainings have started by then.
     FreeAt(Timestamp),
 }
 
 impl Budget {
-    /// Reads `spec.budget` for trainings with this many candidates; none at all is one run.
+    /// Parses `spec.budget` for trainings with this many candidates. A training without candidates is one run.
     pub fn parse(spec: &api::Budget, candidates: usize) -> Result<Self, Invalid> {
         let attempt = candidates.max(1);
         let runs = usize::try_from(spec.runs).ok().filter(|runs| (1..=MAX_RUNS).contains(runs));
@@ -52,19 +52,19 @@ impl Budget {
         Ok(Self { runs, window, attempt })
     }
 
-    /// Whether a training fits at `now`, after the starts in `status.budget.startedAt`, in any order.
+    /// Whether a training fits at `now`. `started_at` is `status.budget.startedAt`, in any order.
     ///
     /// A start counts for the length of the window, from its own moment on.
     pub fn capacity(&self, started_at: &[Timestamp], now: Timestamp) -> Capacity {
         let counting = self.counting(started_at, now);
         let too_many = (counting.len() + self.attempt).saturating_sub(self.runs);
-        // As many of the oldest must leave first. `parse` refuses an attempt that is larger than the budget.
+        // That many of the oldest must leave the window first. `parse` refuses an attempt larger than the budget.
         let last_to_leave = too_many.checked_sub(1).and_then(|index| counting.get(index));
         last_to_leave.map_or(Capacity::Now, |start| Capacity::FreeAt(after(*start, self.window)))
     }
 
-    /// The starts to be stored with the reservation of a training: those that count still, and its own, oldest first; at
-    /// most 100.
+    /// The starts to store with the reservation of a training: those that still count and its own, oldest first. Of
+    /// more than 100, the newest 100.
     pub fn note(&self, started_at: &[Timestamp], now: Timestamp) -> Vec<Timestamp> {
         let mut starts = self.counting(started_at, now);
         starts.extend(std::iter::repeat_n(now, self.attempt));
@@ -78,9 +78,12 @@ impl Budget {
     }
 }
 
-/// `starts` in order, with those later than `now` moved there: the clock went back, and nobody is to wait for longer than
-/// the window. To be stored where a training waits, for each call moves them anew. Nothing changes where the clock runs
-/// on: those out of the window are left until [`Budget::note`], so that time alone causes no write.
+/// `starts` in order, with those later than `now` moved to `now`: the clock went back, and no training may wait longer
+/// than the window.
+///
+/// The caller stores the result while a training waits, because each call moves later starts anew. If the clock runs
+/// on, nothing changes: starts that have left the window stay until [`Budget::note`], so that time alone causes no
+/// write.
 pub fn clamp_to_now(starts: &[Timestamp], now: Timestamp) -> Vec<Timestamp> {
     let mut starts: Vec<_> = starts.iter().map(|start| *start.min(&now)).collect();
     starts.sort_unstable();
@@ -115,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_are_checked_again() {
+    fn bounds_of_the_schema_are_checked_again() {
         for (runs, window, message) in [
             (0, "24h", "spec.budget.runs must be at least 1 and at most 100"),
             (-1, "24h", "spec.budget.runs must be"),
@@ -140,25 +143,25 @@ mod tests {
     }
 
     #[test]
-    fn budget_that_was_made_smaller_counts_what_was_started_before() {
+    fn smaller_budget_counts_earlier_starts() {
         let starts = [at("10:00:00"), at("10:10:00"), at("10:20:00"), at("10:30:00")];
         assert_eq!(parse(2, "1h", 1).unwrap().capacity(&starts, at("10:40:00")), Capacity::FreeAt(at("11:20:00")));
     }
 
     #[test]
-    fn noted_starts_are_those_that_count_still_and_the_new_ones() {
+    fn noted_starts_are_those_that_still_count_and_the_new_ones() {
         let budget = parse(4, "1h", 2).unwrap();
         let noted = budget.note(&[at("10:20:00"), at("09:00:00")], at("10:30:00"));
         assert_eq!(noted, [at("10:20:00"), at("10:30:00"), at("10:30:00")]);
     }
 
     #[test]
-    fn clock_that_went_back_makes_nobody_wait_longer_than_the_window() {
+    fn clock_that_went_back_makes_no_training_wait_longer_than_the_window() {
         let budget = parse(1, "1h", 1).unwrap();
         let ahead = [at("20:00:00")];
         let corrected = clamp_to_now(&ahead, at("10:00:00"));
         assert_eq!(budget.capacity(&corrected, at("10:00:00")), Capacity::FreeAt(at("11:00:00")));
-        assert_eq!(clamp_to_now(&corrected, at("10:30:00")), corrected, "once stored it stays");
+        assert_eq!(clamp_to_now(&corrected, at("10:30:00")), corrected, "stored starts stay");
         assert_eq!(budget.capacity(&corrected, at("11:00:00")), Capacity::Now);
     }
 

@@ -1,15 +1,15 @@
 //! Moments that a cron expression names, in a time zone. Pure.
 //!
-//! Five fields, as in crontab(5): minute, hour, day of month, month, day of week; where both kinds of day are given, either
-//! will do. A moment that a change of clocks skips fires right after the gap; one that it repeats fires once, at the first,
-//! unless the expression fires every so many minutes or hours.
+//! Five fields, as in crontab(5): minute, hour, day of month, month, day of week. If both kinds of day are given,
+//! either matches. A time that a clock change skips fires right after the gap. A time that a clock change repeats fires
+//! once, at its first occurrence, unless the expression fires at an interval of minutes or hours.
 
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::{Timestamp, tz::TimeZone};
 
 use crate::core::invalid::Invalid;
 
-/// A moment from which an expression that fires at all has fired within a few decades.
+/// The start of the search for a first firing. An expression that ever fires does so within a few decades of it.
 const LONG_AGO: Timestamp = Timestamp::UNIX_EPOCH;
 
 /// A cron expression in a time zone.
@@ -20,7 +20,7 @@ pub struct Cron {
 }
 
 impl Cron {
-    /// Reads an expression of five fields that fires at some time; `zone` is an IANA name, UTC where there is none.
+    /// Parses an expression of five fields, and refuses one that never fires. `zone` is an IANA name; `None` is UTC.
     ///
     /// `field` is the path of the object that has `cron` and `timeZone`.
     pub fn parse(field: &str, expression: &str, zone: Option<&str>) -> Result<Self, Invalid> {
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn leap_day_fires_although_years_pass() {
+    fn leap_day_fires_after_a_gap_of_eight_years() {
         assert_eq!(next("0 0 29 2 *", "UTC", "2096-03-01T00:00:00Z"), "2104-02-29T00:00:00Z");
     }
 

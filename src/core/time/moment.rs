@@ -33,25 +33,26 @@ impl Add<Duration> for MonotonicTime {
     }
 }
 
-/// One moment, seen by all the clocks that decisions need.
+/// One moment on all the clocks that decisions need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
     /// This machine's wall clock.
     pub wall: Timestamp,
-    /// The API server's clock: its last `Date`, advanced by the monotonic clock. `None` before the first reply.
+    /// The API server's clock: its last `Date` header, advanced by the monotonic clock. `None` before the first
+    /// response.
     pub server: Option<Timestamp>,
     /// This process's monotonic clock.
     pub mono: MonotonicTime,
 }
 
 impl Now {
-    /// The API server's time, or the wall clock's before the server was ever heard.
+    /// The API server's time, or the wall clock's before the API server's first response.
     pub fn server_or_wall(&self) -> Timestamp {
         self.server.unwrap_or(self.wall)
     }
 }
 
-/// `at` plus `duration`, held at the end of time instead of overflowing.
+/// `at` plus `duration`, or the latest timestamp instead of an overflow.
 pub fn after(at: Timestamp, duration: Duration) -> Timestamp {
     jiff::SignedDuration::try_from(duration)
         .ok()
@@ -64,7 +65,7 @@ pub fn until(now: Timestamp, at: Timestamp) -> Duration {
     Duration::try_from(at.duration_since(now)).unwrap_or_default()
 }
 
-/// `at` without its fraction: what Kubernetes writes into objects.
+/// `at` without its fraction of a second, as Kubernetes writes timestamps into objects.
 pub fn whole_seconds(at: Timestamp) -> Timestamp {
     at.round(TimestampRound::new().smallest(Unit::Second).mode(jiff::RoundMode::Trunc)).unwrap_or(at)
 }

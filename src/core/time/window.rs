@@ -1,4 +1,4 @@
-//! When runs may be started. Pure.
+//! The windows in which runs may start. Pure.
 
 use std::time::Duration;
 
@@ -10,34 +10,34 @@ use crate::core::invalid::Invalid;
 
 /// Shortest and longest time that a recurring window stays open.
 const DURATIONS: (Duration, Duration) = (Duration::from_mins(1), Duration::from_hours(24 * 31));
-/// How many edges of windows are looked at for the next moment at which a run may start.
+/// Bound of the search for the next moment at which a run may start: the number of openings and closings it visits.
 const MAX_EDGES: usize = 512;
 
-/// The windows of an object, ready to be asked.
+/// The parsed windows of an object.
 #[derive(Clone, Debug, Default)]
 pub struct Windows {
     allow: Vec<Span>,
     deny: Vec<Span>,
 }
 
-/// When one window is open.
+/// The times at which one window is open.
 #[derive(Clone, Debug)]
 enum Span {
     Recurring { cron: Box<Cron>, duration: Duration },
     Once { from: Timestamp, to: Timestamp },
 }
 
-/// Whether a run may be started.
+/// Whether a run may start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
     /// Now.
     Open,
-    /// Not before this moment; `None` where none is in sight.
+    /// Not before this moment; `None` if the search finds none.
     Closed(Option<Timestamp>),
 }
 
 impl Windows {
-    /// Reads `spec.windows`.
+    /// Parses `spec.windows`.
     pub fn parse(windows: &[Window]) -> Result<Self, Invalid> {
         let mut parsed = Self::default();
         for (index, window) in windows.iter().enumerate() {
@@ -50,7 +50,7 @@ impl Windows {
         Ok(parsed)
     }
 
-    /// Whether a run may be started at `now`: no Deny is open, and an Allow where there is one.
+    /// Whether a run may start at `now`: no Deny window is open, and if there are Allow windows, one of them is.
     pub fn permission(&self, now: Timestamp) -> Permission {
         let mut moment = now;
         for _ in 0..MAX_EDGES {
@@ -92,10 +92,10 @@ impl Span {
         }
     }
 
-    /// Where the window is open at `moment`: when it closes.
+    /// The moment at which the window closes; `None` if it is not open at `moment`.
     ///
-    /// Firings that are closer together than the window is long make one long opening; its end is looked for again from
-    /// the end that is found here.
+    /// If firings are closer together than the window is long, the window may still be open at that end. The caller
+    /// repeats the search from there.
     fn end_if_open(&self, moment: Timestamp) -> Option<Timestamp> {
         match self {
             Self::Recurring { cron, duration } => {
@@ -105,7 +105,7 @@ impl Span {
         }
     }
 
-    /// When the window opens next after `moment`.
+    /// The next opening after `moment`.
     fn next_start(&self, moment: Timestamp) -> Option<Timestamp> {
         match self {
             Self::Recurring { cron, .. } => cron.next(moment),
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn allow_opens_and_everything_else_is_closed() {
+    fn runs_start_only_in_an_allow_window() {
         let nights =
             windows(&json!([{ "kind": "Allow", "cron": "0 22 * * *", "duration": "6h", "timeZone": "Europe/Berlin" }]));
         assert_eq!(nights.permission(at("2026-06-01T19:59:59Z")), closed_until("2026-06-01T20:00:00Z"));
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn deny_closes_also_what_an_allow_opens() {
+    fn deny_overrides_allow() {
         let both = windows(&json!([
             { "kind": "Allow", "cron": "0 22 * * *", "duration": "4h" },
             { "kind": "Deny", "from": "2026-06-01T23:00:00Z", "to": "2026-06-03T01:00:00Z" },
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn overlapping_denials_close_until_the_last_has_ended() {
+    fn deny_windows_that_always_overlap_leave_no_opening() {
         let busy = windows(&json!([
             { "kind": "Deny", "cron": "0 * * * *", "duration": "90m" },
             { "kind": "Deny", "from": "2026-06-01T00:00:00Z", "to": "2026-06-01T01:00:00Z" },
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_that_has_passed_opens_never_again() {
+    fn window_that_is_over_never_opens_again() {
         let once = windows(&json!([{ "kind": "Allow", "from": "2026-06-01T00:00:00Z", "to": "2026-06-02T00:00:00Z" }]));
         assert_eq!(once.permission(at("2026-05-01T00:00:00Z")), closed_until("2026-06-01T00:00:00Z"));
         assert_eq!(once.permission(at("2026-06-02T00:00:00Z")), Permission::Closed(None));
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn says_which_window_is_wrong() {
+    fn error_names_the_window_and_its_field() {
         for (window, field, problem) in [
             (json!({ "kind": "Allow" }), "spec.windows[0]", "needs either cron and duration"),
             (json!({ "kind": "Allow", "cron": "0 3 * * *" }), "spec.windows[0]", "needs either cron and duration"),

@@ -1,4 +1,4 @@
-//! An acceptance: what status holds of the accepted version, and of those before it. Pure.
+//! An acceptance: the fields of status about the accepted version and about earlier ones. Pure.
 
 use jiff::Timestamp;
 
@@ -7,16 +7,16 @@ use crate::{
     core::time::whole_seconds,
 };
 
-/// How many past acceptances status holds.
+/// Maximum number of acceptances in `status.history`.
 const MAX_HISTORY: usize = 5;
 
-/// Notes an acceptance in the history, newest first.
+/// Adds an acceptance to the history, newest first.
 pub fn record_acceptance(status: &mut ModelTrainStatus, name: &str, accepted_at: Timestamp) {
     status.history.insert(0, PastAcceptance { name: name.to_owned(), accepted_at: whole_seconds(accepted_at) });
     status.history.truncate(MAX_HISTORY);
 }
 
-/// What status holds of a version once it is accepted.
+/// The entry of an accepted version in status.
 pub fn accepted_version(spec: &ModelVersionSpec, now: Timestamp) -> AcceptedVersion {
     let artifact = spec.artifact.clone().unwrap_or_default();
     AcceptedVersion {
@@ -26,7 +26,7 @@ pub fn accepted_version(spec: &ModelVersionSpec, now: Timestamp) -> AcceptedVers
         uri: artifact.uri,
         digest: artifact.digest,
         inputs: spec.inputs.clone(),
-        // A run that does not say when it ended is as old as its acceptance.
+        // A run without an end time counts as ended when its version is accepted.
         trained_at: spec.run.finished_at.unwrap_or_else(|| whole_seconds(now)),
         accepted_at: whole_seconds(now),
     }

@@ -1,7 +1,7 @@
-//! An open training: create its runs, see each one end, or find out for certain that it is gone. Pure.
+//! An open training: create its runs, and for each one record its end or prove that it is gone. Pure.
 //!
-//! Each slot has a claim of its own (nonce, deadline), so that what holds for one run of a ModelSync holds for each of
-//! these: see `reservation`.
+//! Each slot has its own claim (nonce and deadline), so each run has the same guarantees as the run of a ModelSync: see
+//! [`claim`](crate::core::run::claim).
 
 use super::{
     candidate_run::{CandidateRunState, active, candidate_run_states, claim, run_slot},
@@ -23,16 +23,18 @@ use crate::{
     },
 };
 
-/// Decides for an object with an open training. The first that applies: end what takes too long, create what is claimed,
-/// claim what has its turn, find out about what is lost, record what has ended, decide.
+/// Decides for an object with an open training. The first step that applies decides: stop a run that exceeds its
+/// timeout or is cancelled, create claimed runs, claim slots whose turn has come, look up missing runs, record ended
+/// runs, decide the training.
 pub fn open_training(facts: &Facts<'_>, open: &TrainReservation, own: &[&RunRecord], now: Now) -> Plan {
     let candidate_run_states = candidate_run_states(facts, open, own, now);
     let slots: Vec<_> = open.slots.iter().zip(candidate_run_states.iter().copied()).collect();
     if let Some(plan) = stop(facts, &slots, now) {
         return plan;
     }
-    // What was edited or suspended since makes no more runs; those on their way go on.
-    let starts = facts.object.generation == open.generation && facts.spec.as_ref().is_ok_and(|valid| !valid.suspended);
+    // After an edit or a suspension, the training creates no more runs. Its active runs continue.
+    let starts =
+        facts.object.generation == open.generation && facts.spec.as_ref().is_ok_and(|valid| !valid.policy.suspended);
     let plan = if starts { create_or_claim(facts, open, &slots, now) } else { skip(facts, open, &slots, now) };
     if let Some(plan) = plan.or_else(|| look_up(&slots)) {
         return plan;
@@ -46,9 +48,9 @@ pub fn open_training(facts: &Facts<'_>, open: &TrainReservation, own: &[&RunReco
 
 type Slots<'a, 'f> = [(&'a TrainSlot, CandidateRunState<'f>)];
 
-/// Ends a run that takes longer than it may, or that the cancel annotation names.
+/// Stops a run that exceeds its timeout, or that the cancel annotation names.
 fn stop(facts: &Facts<'_>, slots: &Slots<'_, '_>, now: Now) -> Option<Plan> {
-    let timeout = facts.spec.as_ref().ok().and_then(|valid| valid.run_timeout);
+    let timeout = facts.spec.as_ref().ok().and_then(|valid| valid.policy.run_timeout);
     slots.iter().find_map(|(_, state)| {
         let CandidateRunState::Active(run) = state else { return None };
         let stop = StopRun::due(run, facts.object.cancel.as_deref(), timeout, now)?;
@@ -56,7 +58,8 @@ fn stop(facts: &Facts<'_>, slots: &Slots<'_, '_>, now: Now) -> Option<Plan> {
     })
 }
 
-/// Creates what is claimed; claims what has its turn, and anew what was refused or whose claim is too old.
+/// Creates the runs of claimed slots. Otherwise claims slots whose turn has come, and claims slots again whose create
+/// was refused or whose claim is too old.
 fn create_or_claim(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_, '_>, now: Now) -> Option<Plan> {
     let valid = facts.spec.as_ref().ok()?;
     let fresh = |slot: &TrainSlot| slot.not_after.is_some_and(|not_after| !too_late(not_after, now));
@@ -101,7 +104,7 @@ fn create_or_claim(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_,
     Some(write(facts, Rule::ClaimSlots, &claimed, now))
 }
 
-/// Leaves out every slot that certainly nothing was created for.
+/// Skips every slot for which certainly no run was created.
 fn skip(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_, '_>, now: Now) -> Option<Plan> {
     let uncreated = |state: &CandidateRunState<'_>| {
         matches!(state, CandidateRunState::Waiting | CandidateRunState::Unsent | CandidateRunState::Refused(_))
@@ -119,13 +122,13 @@ fn skip(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_, '_>, now: 
     Some(write(facts, Rule::SkipSlots, &left, now))
 }
 
-/// Looks for a run that nobody sees.
+/// Looks up the first run that the watch does not show.
 fn look_up(slots: &Slots<'_, '_>) -> Option<Plan> {
     let mut lost = slots.iter().filter(|(_, state)| matches!(state, CandidateRunState::Lost(RunLocation::LookUp)));
     lost.next().map(|(slot, _)| Plan::doing(Rule::LookUpRun, Effect::LookUpRun(run_slot(slot))))
 }
 
-/// Nothing to do now: says what is waited for.
+/// Reports what the training waits for.
 fn waiting(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_, '_>, now: Now) -> Plan {
     for (slot, state) in slots {
         match state {
@@ -155,9 +158,9 @@ fn waiting(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_, '_>, no
     report(facts, Rule::RunActive, &Situation::Training(open), now)
 }
 
-/// Every moment at which one of the slots has to be looked at again.
+/// The times at which slots need another reconcile.
 fn wake_ups(facts: &Facts<'_>, slots: &Slots<'_, '_>, now: Now) -> Vec<MonotonicTime> {
-    let timeout = facts.spec.as_ref().ok().and_then(|valid| valid.run_timeout);
+    let timeout = facts.spec.as_ref().ok().and_then(|valid| valid.policy.run_timeout);
     let due = |(slot, state): &(&TrainSlot, CandidateRunState<'_>)| match state {
         CandidateRunState::Active(run) => StopRun::due_in(run, timeout, now).map(|wait| now.mono + wait),
         CandidateRunState::Refused(refusal) => Some(refusal.retry_at(slot.create_failures)),
@@ -180,7 +183,7 @@ fn write(facts: &Facts<'_>, rule: Rule, open: &TrainReservation, now: Now) -> Pl
     Plan::write(facts, rule, status)
 }
 
-/// The create of a claimed run.
+/// The effect that creates the run of a claimed slot.
 fn create(facts: &Facts<'_>, valid: &Valid<'_>, open: &TrainReservation, slot: &TrainSlot) -> CreateRun {
     let claim = Claim {
         object: facts.object,
@@ -193,5 +196,5 @@ fn create(facts: &Facts<'_>, valid: &Valid<'_>, open: &TrainReservation, slot: &
         nonce: &slot.nonce,
         not_after: slot.not_after.unwrap_or_default(),
     };
-    claim.create(valid.kind, slot.parameters.clone(), valid.run_timeout, valid.owned)
+    claim.create(valid.policy.kind(), slot.parameters.clone(), valid.policy.run_timeout, valid.owned)
 }

@@ -1,6 +1,6 @@
-//! The candidate runs of a training: where each of them is, and its claim. Pure.
+//! The candidate runs of a training: the state of each, and its claim. Pure.
 //!
-//! Each has a claim of its own (nonce, deadline), so that what holds for the run of a ModelSync holds for each of these: see
+//! Each has its own claim (nonce and deadline), so it has the same guarantees as the run of a ModelSync: see
 //! [`claim`](crate::core::run::claim).
 
 use super::facts::Facts;
@@ -9,34 +9,34 @@ use crate::{
     core::{
         run::{
             backend::{Ending, RunRecord},
-            claim::{PostState, Refusal, RunLocation, deadline, locate_run},
+            claim::{CreateRefusal, PostState, RunLocation, deadline, locate_run},
         },
         time::Now,
     },
 };
 
-/// Where a slot is, by what is known now.
+/// The state of a slot by current knowledge.
 #[derive(Clone, Copy, Debug)]
 pub enum CandidateRunState<'a> {
     /// It waits for its turn.
     Waiting,
-    /// It is over: on record, or left out.
+    /// It is done: its run has a record, or it was skipped.
     Done,
-    /// Its run is on its way.
+    /// Its run is active.
     Active(&'a RunRecord),
     /// Its run has ended.
     Ended(&'a RunRecord, &'a Ending),
-    /// Its run is gone for certain.
+    /// Its run is certainly gone.
     Gone,
-    /// This process claimed it and has not sent the POST: nobody else will.
+    /// This process claimed it and has not sent the POST. No other process will.
     Unsent,
-    /// The API server said no for certain.
-    Refused(&'a Refusal),
-    /// Nobody sees its run.
+    /// The API server certainly refused the create.
+    Refused(&'a CreateRefusal),
+    /// The watch does not show its run, and the run is not certainly gone.
     Lost(RunLocation<'a>),
 }
 
-/// Where each slot is, in order.
+/// The state of each slot, in order.
 pub fn candidate_run_states<'a>(
     facts: &Facts<'a>,
     open: &TrainReservation,
@@ -69,14 +69,14 @@ fn state<'a>(facts: &Facts<'a>, slot: &TrainSlot, own: &[&'a RunRecord], now: No
     }
 }
 
-/// Claims a slot. Its deadline is never lowered: an earlier request for it may be on its way until then.
+/// Claims a slot. Its deadline is never lowered: until then, an earlier create request for it may be in flight.
 pub fn claim(slot: &mut TrainSlot, nonce: &str, now: Now) {
     slot.state = SlotState::Reserved;
     nonce.clone_into(&mut slot.nonce);
     slot.not_after = Some(deadline(slot.not_after, now));
 }
 
-/// `status.active`: the runs that are claimed and have not ended.
+/// The value of `status.active`: the runs of slots that are claimed and have no record yet.
 pub fn active(facts: &Facts<'_>, open: &TrainReservation) -> Vec<ActiveRun> {
     let claimed = open.slots.iter().filter(|slot| slot.state == SlotState::Reserved);
     claimed
@@ -89,7 +89,7 @@ pub fn active(facts: &Facts<'_>, open: &TrainReservation) -> Vec<ActiveRun> {
         .collect()
 }
 
-/// The run of a slot.
+/// The run of a slot, as a lookup needs it.
 pub fn run_slot(slot: &TrainSlot) -> RunSlot {
     RunSlot { api_version: slot.api_version.clone(), kind: slot.kind.clone(), run_name: slot.run_name.clone() }
 }

@@ -1,4 +1,4 @@
-//! The end of a training: which version is accepted, and what that answers. One write decides it. Pure.
+//! The end of a training: which version is accepted, and which reasons are answered. One write decides it. Pure.
 
 use std::collections::BTreeMap;
 
@@ -16,15 +16,15 @@ use crate::{
     },
     core::{
         freshness::answer_reasons,
-        gate::{Candidate, Earlier, Fate, Selection},
+        gate::{Earlier, Fate, JudgedCandidate, Selection},
         time::{Now, whole_seconds},
     },
 };
 
-/// Decides a training of which every slot has ended, and closes its reservation.
+/// Decides a training whose slots have all ended, and closes its reservation.
 ///
-/// The records of its slots are needed whole: what is accepted is taken from its record, so that a crash in between changes
-/// nothing. A record that somebody has deleted since cannot be accepted.
+/// The full records of its slots are needed: the accepted version is copied from its record, so that a crash in between
+/// changes nothing. A record that a person has deleted since cannot be accepted.
 pub fn close(facts: &Facts<'_>, open: &TrainReservation, now: Now) -> Plan {
     let mut status = facts.status.clone();
     let reports = reports(&status, open);
@@ -71,8 +71,8 @@ pub fn close(facts: &Facts<'_>, open: &TrainReservation, now: Now) -> Plan {
     Plan::write(facts, Rule::CloseTraining, status)
 }
 
-/// What the end leaves, with what it makes of freshness. It is said as the next pass will say it, so that the end is one
-/// write.
+/// The situation after the end. Also stores the evaluated freshness in `status`. Both are what the next reconcile would
+/// report, so that the end takes one write.
 fn situation_after<'a>(
     facts: &Facts<'_>,
     status: &mut ModelTrainStatus,
@@ -86,12 +86,12 @@ fn situation_after<'a>(
     let ended = status.clone();
     let ended = Facts { status: &ended, ..facts.clone() };
     evaluate_freshness(&ended, valid, None, now).store(status);
-    if valid.suspended {
+    if valid.policy.suspended {
         return Situation::Suspended;
     }
-    // Nothing was answered, and what made it so has not been looked at.
+    // A skipped training answers no reason, and the change that skipped it has not been evaluated yet.
     if verdict == AttemptVerdict::Skipped {
-        return Situation::AwaitingFirstAnswer;
+        return Situation::AwaitingFirstResponse;
     }
     let pause = status.target.as_ref().and_then(|target| paused(&ended, valid, target, now));
     if let Some(pause) = pause {
@@ -107,12 +107,12 @@ fn situation_after<'a>(
     }
 }
 
-/// Whether a training has had its say about a model: a version that waited for a person until then waits no more.
+/// Whether the training judged a candidate. If so, an earlier version that waits for approval stops waiting.
 const fn judged_any(verdict: AttemptVerdict) -> bool {
     !matches!(verdict, AttemptVerdict::Failed | AttemptVerdict::Cancelled | AttemptVerdict::Skipped)
 }
 
-/// A report for each slot, in order.
+/// The report of each slot, in order.
 fn reports(status: &ModelTrainStatus, open: &TrainReservation) -> Vec<SlotReport> {
     let report = |slot: &crate::api::TrainSlot| {
         let known = status.slots.iter().find(|report| report.run == slot.run_name);
@@ -128,19 +128,19 @@ fn reports(status: &ModelTrainStatus, open: &TrainReservation) -> Vec<SlotReport
     open.slots.iter().map(report).collect()
 }
 
-/// What was decided.
+/// The decision about a training.
 struct Decided {
-    /// The slots, each with what became of it.
+    /// The report of each slot, with the decision about it.
     reports: Vec<SlotReport>,
-    /// The version that is accepted, or that would be if nothing else were held.
+    /// The version that is accepted. `None` also if another version is held.
     winner: Option<String>,
-    /// The version that waits for a person.
+    /// The version that waits for approval by a person.
     awaiting: Option<String>,
-    /// Whether a hold keeps the winner back.
+    /// Whether a version would be accepted if no other one were held.
     held_back: bool,
-    /// The version whose verdict is shown.
+    /// The version whose verdict `status.lastVerdict` shows.
     judged: Option<String>,
-    /// Whether the best candidate passed, and is not better than what there was.
+    /// Whether the best candidate passed, but is not better than the earlier version or cannot be compared with it.
     not_improved: bool,
 }
 
@@ -151,7 +151,7 @@ fn select_winner(facts: &Facts<'_>, reports: &[SlotReport]) -> Decided {
     let candidates: Vec<_> = reports
         .iter()
         .zip(&metrics)
-        .map(|(report, metrics)| Candidate {
+        .map(|(report, metrics)| JudgedCandidate {
             verdict: metrics.as_ref().map_or(Verdict::NotJudged, |_| report.verdict.unwrap_or(Verdict::NotJudged)),
             metrics: metrics.as_ref().unwrap_or(&none),
         })
@@ -169,7 +169,7 @@ fn select_winner(facts: &Facts<'_>, reports: &[SlotReport]) -> Decided {
     );
     let name = |place: Option<usize>| place.and_then(|place| reports.get(place)).map(|report| report.run.clone());
     let winner = name(selection.winner);
-    // A hold is a level: while it stands nothing else is accepted by itself.
+    // A hold is a level, not an edge: while it is set, no other version is accepted automatically.
     let held_back = winner.as_deref().is_some_and(|winner| facts.hold().is_some_and(|held| held != winner));
     let mut reports = reports.to_vec();
     for (place, (report, fate)) in reports.iter_mut().zip(&selection.fates).enumerate() {

@@ -22,10 +22,10 @@ use crate::{
     },
 };
 
-/// What is to be done about an object, and when to look again.
+/// Decides what is to be done about an object, and when it is reconciled again.
 ///
-/// What a person says by annotations comes first: it holds whatever else is decided. Then the first rule that applies
-/// decides. Whatever it is, runs and records are kept in order in passes that write no status.
+/// The manual overrides come first: they apply in every case. Then the first rule that applies decides. If it leads to
+/// no effect, the plan cleans up runs and records.
 pub fn decide(facts: &Facts<'_>, now: Now) -> Plan {
     if facts.object.deleting {
         return Plan::idle(Rule::Deleting);
@@ -66,18 +66,21 @@ fn first_rule(facts: &Facts<'_>, now: Now) -> Plan {
     if let Some(plan) = restored(facts, now) {
         return plan;
     }
-    if valid.suspended {
+    if valid.policy.suspended {
         return report(facts, Rule::Suspended, &Situation::Suspended, now);
     }
     if *kind_missing {
-        let message = format!("{} is not installed in this cluster; it is picked up when it is", valid.kind);
+        let message = format!(
+            "{} is not installed in this cluster; the operator picks it up once it is installed",
+            valid.policy.kind()
+        );
         let situation = Situation::Hindered { reason: Reason::RunKindMissing, message };
         return report(facts, Rule::RunKindMissing, &situation, now);
     }
     decide_idle(facts, valid, now)
 }
 
-/// A run of ours that no reservation names: status was lost or forged. It blocks, and it is shown.
+/// A run of this object without a reservation: status was lost or forged. It blocks new runs and is shown in status.
 fn unreserved_run(facts: &Facts<'_>, run: &RunRecord, now: Now) -> Plan {
     let active = vec![ActiveRun {
         api_version: run.kind.api_version(),
@@ -89,8 +92,8 @@ fn unreserved_run(facts: &Facts<'_>, run: &RunRecord, now: Now) -> Plan {
     Plan::write(facts, Rule::UnreservedRunActive, status)
 }
 
-/// A new object takes up what an earlier one of its name stood for: its newest version that was accepted and is what was
-/// written.
+/// Restores the accepted version of a deleted object of the same name: the newest one with a sound record. Only for an
+/// object without attempts and without an accepted version.
 fn restored(facts: &Facts<'_>, now: Now) -> Option<Plan> {
     let VersionKnowledge::Known { earlier, .. } = &facts.versions else { return None };
     if facts.status.attempt > 0 || facts.status.accepted_version.is_some() {
@@ -109,12 +112,12 @@ fn restored(facts: &Facts<'_>, now: Now) -> Option<Plan> {
     record_acceptance(&mut status, &taken.name, taken.accepted_at);
     status.accepted_version = Some(Box::new(taken));
     let facts = &Facts { status: &status, ..facts.clone() };
-    Some(report(facts, Rule::Restore, &Situation::AwaitingFirstAnswer, now))
+    Some(report(facts, Rule::Restore, &Situation::AwaitingFirstResponse, now))
 }
 
-/// The status with the version that is served: of those that ModelSyncs serve, the one whose roll-out ended last. Only what
-/// is on record counts, or was served already: another text is no version. A ModelSync that follows and does not know what
-/// it serves still serves the version whose record says so.
+/// The status with the served version: of the versions that ModelSyncs serve, the one whose roll-out ended last. A name
+/// counts only if it has a record or was served already: other text is no version. A follower whose status does not say
+/// what it serves still serves the version whose record names it.
 fn served(facts: &Facts<'_>, mut status: ModelTrainStatus) -> ModelTrainStatus {
     let on_record = |name: &str| facts.version(name).is_some() || status.served_version.as_deref() == Some(name);
     let serving = facts.followers.iter().filter_map(|follower| follower.serving.as_ref());

@@ -1,6 +1,6 @@
-//! What is told in events: transitions, never states. Pure.
+//! The events of a ModelTrain. They report transitions, never states. Pure.
 
-use super::parameters::words;
+use super::parameters::reasons_text;
 use crate::{
     api::{
         AttemptVerdict, ConditionStatus,
@@ -15,7 +15,7 @@ pub fn events(before: &ModelTrainStatus, after: &ModelTrainStatus) -> Vec<Object
     let mut events = Vec::new();
     let mut emit = |warning, reason, action, text| events.push(ObjectEvent { warning, reason, action, text });
     if let Some(open) = after.reservation.as_ref().filter(|_| before.attempt < after.attempt) {
-        let text = format!("training {} of {} runs: {}", open.attempt, open.slots.len(), words(&open.reasons));
+        let text = format!("training {} of {} runs: {}", open.attempt, open.slots.len(), reasons_text(&open.reasons));
         emit(false, Reason::TrainingStarted, "Train", text);
     }
     if let Some(last) = after
@@ -35,7 +35,7 @@ pub fn events(before: &ModelTrainStatus, after: &ModelTrainStatus) -> Vec<Object
         let then = find(&before.conditions, type_);
         then.is_none_or(|then| then.status != status || then.reason != now.reason).then_some(now)
     };
-    // A training that failed is told by its own event.
+    // A failed training has its own event.
     let unready = turned(Ready, ConditionStatus::False).filter(|ready| ready.reason != Reason::RunFailing);
     let awaiting = turned(AwaitingApproval, ConditionStatus::True);
     for condition in turned(Stalled, ConditionStatus::True).or(unready).into_iter().chain(awaiting) {

@@ -1,38 +1,38 @@
-//! What has to be read and judged before a run becomes a record. Pure.
+//! The results to read and the evidence to judge before a run becomes a record. Pure.
 
 use std::collections::BTreeMap;
 
 use crate::core::gate::{self, GateProgram, Judgement};
 
-/// What a run that has ended reports is to be read.
+/// A request to read the results of a run that has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadResults {
     /// Kind of the run.
     pub kind: String,
-    /// Its name.
+    /// Name of the run.
     pub run_name: String,
-    /// Its uid.
+    /// Uid of the run.
     pub run_uid: String,
 }
 
-/// What a candidate is judged by. Owned, so that it can be judged on a thread of its own.
+/// The evidence for the verdict on a candidate. Owned, so that another thread can judge it.
 #[derive(Clone, Debug)]
 pub struct Evidence {
-    /// Name of its run.
+    /// Name of the candidate's run.
     pub run_name: String,
-    /// Digest of everything below and of the gate.
+    /// Digest of the gate and of all fields below.
     pub digest: String,
     /// The gate.
     pub gate: GateProgram,
-    /// Its name.
+    /// Name of the candidate.
     pub candidate: String,
-    /// Its metrics.
+    /// Metrics of the candidate.
     pub metrics: BTreeMap<String, Option<f64>>,
     /// Metrics of the accepted version.
     pub accepted: BTreeMap<String, f64>,
-    /// Metrics of the version that is served.
+    /// Metrics of the served version.
     pub served: BTreeMap<String, f64>,
-    /// Parameters of its run.
+    /// Parameters of the candidate's run.
     pub parameters: BTreeMap<String, String>,
     /// Inputs of the training.
     pub inputs: BTreeMap<String, String>,
@@ -46,9 +46,9 @@ impl PartialEq for Evidence {
 }
 
 impl Evidence {
-    /// Judges the candidate. Takes some milliseconds at most for each rule.
+    /// Judges the candidate. Each rule takes at most some milliseconds.
     pub fn judge(&self) -> Judgement {
-        self.gate.judge(&gate::Evidence {
+        self.gate.judge(&gate::GateEvidence {
             candidate: &self.candidate,
             metrics: &self.metrics,
             accepted: &self.accepted,

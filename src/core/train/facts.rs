@@ -1,4 +1,4 @@
-//! Everything that a decision about a ModelTrain may look at. Pure.
+//! Everything that a decision about a ModelTrain may read. Pure.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -7,24 +7,24 @@ use crate::{
     api::{ModelTrainStatus, ModelVersionSpec, RecordedMetric},
     core::{
         invalid::Invalid,
-        poll::request::PollContext,
+        poll::context::PollContext,
         run::knowledge::{Fence, ObjectInfo, RunKnowledge},
         version::{follower::Follower, record::VersionRecord},
     },
 };
 
-/// What is known of ModelVersions. Unknown means: nothing is recorded, accepted, held or removed.
+/// Knowledge of ModelVersions. While it is unknown, the operator records, accepts, holds and removes nothing.
 #[derive(Clone, Debug)]
 pub enum VersionKnowledge<'a> {
-    /// They have not been listed yet.
+    /// The watch has not listed them yet.
     Unknown,
-    /// They are known.
+    /// The watch has listed them.
     Known {
-        /// Those of this object, by uid.
+        /// The ModelVersions of this object, matched by uid.
         own: Vec<&'a VersionRecord>,
-        /// Those of earlier objects of the same name.
+        /// The ModelVersions of deleted objects of the same name.
         earlier: Vec<&'a VersionRecord>,
-        /// The whole of those that this pass may need: see [`Facts::details`].
+        /// Full specs, by name, of those that this reconcile may need: see [`Facts::details`].
         details: &'a BTreeMap<String, Arc<ModelVersionSpec>>,
     },
 }
@@ -34,32 +34,32 @@ pub enum VersionKnowledge<'a> {
 pub struct Facts<'a> {
     /// The object.
     pub object: &'a ObjectInfo,
-    /// The spec, or why it cannot be carried out.
+    /// The spec, or why it is invalid.
     pub spec: Result<Valid<'a>, Invalid>,
     /// The stored status, at the resourceVersion that a write will be conditional on.
     pub stored: &'a ModelTrainStatus,
-    /// The status that is decided on: the stored one with what a person says by annotations.
+    /// The status that the decision is about: the stored one after the manual overrides.
     pub status: &'a ModelTrainStatus,
     /// The runs.
     pub runs: RunKnowledge<'a>,
     /// The versions.
     pub versions: VersionKnowledge<'a>,
-    /// The ModelSyncs that follow.
+    /// The followers: ModelSyncs that roll out the accepted version.
     pub followers: &'a [Follower],
     /// The fence.
     pub fence: Fence,
-    /// What this process alone knows of the object.
+    /// What only this process knows of the object.
     pub memory: &'a Memory,
-    /// A nonce that no reservation has carried yet; begins with `process`.
+    /// A nonce that no reservation has had yet; begins with `process`.
     pub nonce: &'a str,
-    /// What every nonce of this process begins with.
+    /// The prefix of every nonce of this process.
     pub process: &'a str,
-    /// Minimum age of a finished run before it is deleted, counted from when this process saw its end recorded.
+    /// Minimum age of a finished run before it is deleted, counted from when this process saw its end in status.
     pub min_run_age: Duration,
 }
 
 impl<'a> Facts<'a> {
-    /// The facts under which a question would be asked now.
+    /// The context of a poll that would be made now.
     pub fn context(&self) -> PollContext {
         PollContext {
             uid: self.object.uid.clone(),
@@ -71,7 +71,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// The trigger annotation's value as status would hold it, where it was not handled yet.
+    /// The value of the trigger annotation in the form that status stores. `None` if it was handled already.
     pub fn pending_trigger(&self) -> Option<String> {
         self.object.handled_trigger().filter(|value| Some(value) != self.status.last_handled_trigger.as_ref())
     }
@@ -86,7 +86,7 @@ impl<'a> Facts<'a> {
         self.object.manual.as_ref().and_then(|manual| manual.hold.as_deref())
     }
 
-    /// The versions of this object; none where they are not known.
+    /// The versions of this object. Empty while they are unknown.
     pub fn own_versions(&self) -> &[&'a VersionRecord] {
         match &self.versions {
             VersionKnowledge::Unknown => &[],
@@ -94,13 +94,13 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// A version of this object, or of an earlier one of its name.
+    /// The version with this name, of this object or of a deleted one of the same name.
     pub fn version(&self, name: &str) -> Option<&'a VersionRecord> {
         let VersionKnowledge::Known { own, earlier, .. } = &self.versions else { return None };
         own.iter().chain(earlier).find(|version| *version.name == *name).copied()
     }
 
-    /// The whole of a version. The controller reads those that [`Facts::wanted`] names.
+    /// The full spec of a version. The controller reads those that [`Facts::wanted`] names.
     pub fn details(&self, name: &str) -> Option<&'a Arc<ModelVersionSpec>> {
         match &self.versions {
             VersionKnowledge::Unknown => None,
@@ -108,7 +108,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// Names of the versions whose whole content a decision about this object may need.
+    /// Names of the versions whose full spec a decision about this object may need.
     pub fn wanted(object: &ObjectInfo, status: &ModelTrainStatus, followers: &[Follower]) -> Vec<String> {
         let manual = object.manual.iter().flat_map(|manual| [manual.hold.clone(), manual.approve.clone()]);
         let slots = status.reservation.iter().flat_map(|open| &open.slots).map(|slot| Some(slot.run_name.clone()));
@@ -116,12 +116,12 @@ impl<'a> Facts<'a> {
         manual.chain(slots).chain(served).chain([status.served_version.clone()]).flatten().collect()
     }
 
-    /// Metrics of the accepted version; `None` where there is no such version.
+    /// Metrics of the accepted version. `None` if there is none.
     pub fn accepted_metrics(&self) -> Option<BTreeMap<String, f64>> {
         self.status.accepted_version.as_ref().map(|accepted| numbers(&accepted.metrics))
     }
 
-    /// Metrics of the version that is served; `None` where there is none, or where it is not on record.
+    /// Metrics of the served version. `None` if there is none, or if it has no record.
     pub fn served_metrics(&self) -> Option<BTreeMap<String, f64>> {
         let served = self.status.served_version.as_deref()?;
         match &self.status.accepted_version {
@@ -130,7 +130,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// Whether a ModelSync follows and none serves the accepted version yet.
+    /// Whether there are followers, and none of them serves the accepted version yet.
     pub fn awaits_serving(&self) -> bool {
         let accepted = self.status.accepted_version.as_ref().map(|accepted| accepted.name.as_str());
         let serves = |follower: &Follower| {
@@ -149,7 +149,7 @@ pub fn numbers(metrics: &[RecordedMetric]) -> BTreeMap<String, f64> {
     metrics.iter().filter_map(number).collect()
 }
 
-/// Every metric; `None` for one that is there and is no finite number.
+/// Every metric that is present, by name. The value is `None` if it is no finite number.
 pub fn readings(metrics: &[RecordedMetric]) -> BTreeMap<String, Option<f64>> {
     let finite = |text: &str| text.parse::<f64>().ok().filter(|value| value.is_finite());
     metrics.iter().map(|metric| (metric.name.clone(), metric.value.as_deref().and_then(finite))).collect()

@@ -1,4 +1,4 @@
-//! Nothing is on its way: whether a training is due, whether it may be started now, and its reservation. Pure.
+//! No training is open: whether one is due, whether it may start now, and its reservation. Pure.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,7 +10,7 @@ use super::{
     parameters::{Origins, resolve},
     plan::{Plan, Rule},
     poll::{Observation, observe},
-    summarise::{Situation, as_before, awaits_first_response, report, reported, taken_in, was_kept_from_looking},
+    summarise::{Situation, as_before, awaits_first_response, report, reported, taken_in, was_kept_from_polling},
     validate::Valid,
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
         TrainSlot, TrainTarget,
     },
     core::{
-        freshness::{Evaluation, InputSeen, Seen, evaluate},
+        freshness::{FreshnessEvaluation, Observations, ObservedInput, evaluate},
         poll::{
             jitter::next_poll_in,
             response::{Demand, PollError},
@@ -41,18 +41,18 @@ use crate::{
     },
 };
 
-/// How many looks in a row that bring not everything change conditions that a good one had set.
+/// Failed or incomplete polls in a row after which the operator changes conditions that a complete one had set.
 const FAILED_POLLS_TOLERATED: u32 = 3;
-/// A training is not reserved on a look that is older: what is pinned is what stands then.
+/// Maximum age of the poll result that a training is reserved from, because the reservation pins its inputs.
 const FRESH_ENOUGH: Duration = Duration::from_secs(30);
-/// Longest wait for time alone: a clock that jumped is noticed within a day.
+/// Maximum wait for a point in time. So the operator notices within a day that a clock jumped.
 const LONGEST_WAIT: Duration = Duration::from_hours(24);
-/// Most bytes that the parameters of all runs of a training may take together: they are pinned in status.
+/// Maximum size of the parameters of all runs of a training together, in bytes: status pins them.
 const MAX_PINNED: usize = 64 * 1024;
 
-/// Decides for an object without an open training, whose spec can be carried out.
+/// Decides for an object with a valid spec and without an open training.
 pub fn decide_idle(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
-    let asks = observe(valid.spec).is_some();
+    let polls = observe(valid.spec).is_some();
     let observed = facts.memory.observed_in(&facts.context());
     let observation = observed.and_then(|(response, _)| response.observed());
     let evaluation = evaluate_freshness(facts, valid, observation, now);
@@ -60,7 +60,7 @@ pub fn decide_idle(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
     evaluation.store(&mut status);
     status.budget = budget_status(facts, valid);
     let stored = &Facts { status: &status, ..facts.clone() };
-    let plan = if asks && observed.is_none() {
+    let plan = if polls && observed.is_none() {
         await_response(facts, valid, &evaluation, now)
     } else if evaluation.actionable.is_empty() {
         not_due((facts, stored), observation, &evaluation, now)
@@ -68,29 +68,30 @@ pub fn decide_idle(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
         let sent = observed.map(|(_, sent)| sent);
         start_if_allowed((facts, stored), valid, (observation, sent), &evaluation, now)
     };
-    let plan = if asks && plan.poll.is_none() { plan.polling(stored, next_poll(facts, valid, now), now) } else { plan };
+    let plan =
+        if polls && plan.poll.is_none() { plan.polling(stored, next_poll(facts, valid, now), now) } else { plan };
     match evaluation.next {
         Some(next) => plan.waking_at(now.mono + until(now.wall, next).min(LONGEST_WAIT)),
         None => plan,
     }
 }
 
-/// Weighs every reason by what was seen.
+/// Evaluates every reason by this observation.
 pub fn evaluate_freshness(
     facts: &Facts<'_>,
     valid: &Valid<'_>,
     observation: Option<&Observation>,
     now: Now,
-) -> Evaluation {
+) -> FreshnessEvaluation {
     let mut inputs = BTreeMap::new();
     let mut metrics = BTreeMap::new();
     for (name, read) in observation.iter().flat_map(|observation| &observation.inputs) {
         inputs.insert(
             name.clone(),
             match read {
-                Ok(Some(value)) => InputSeen::Digest(crate::core::version::chain::input_digest(&value.text)),
-                Ok(None) => InputSeen::Absent,
-                Err(_) => InputSeen::Unknown,
+                Ok(Some(value)) => ObservedInput::Digest(crate::core::version::chain::input_digest(&value.text)),
+                Ok(None) => ObservedInput::Absent,
+                Err(_) => ObservedInput::Unknown,
             },
         );
     }
@@ -101,7 +102,7 @@ pub fn evaluate_freshness(
     }
     let endpoint = observation.and_then(|observation| observation.endpoint.as_ref()?.as_ref().ok());
     let trigger = facts.pending_trigger();
-    let seen = Seen {
+    let seen = Observations {
         inputs: &inputs,
         metrics: &metrics,
         endpoint: endpoint.map(|response| response.demand == Demand::Needed),
@@ -112,28 +113,30 @@ pub fn evaluate_freshness(
     evaluate(&valid.freshness, facts.status, &seen, now.wall)
 }
 
-/// Asks at once where something changed; after a restart into an unchanged world, in phase. What time alone makes due is
-/// looked at anew before a training is started for it. No answer yet is no news: what the last look said stands.
-fn await_response(facts: &Facts<'_>, valid: &Valid<'_>, evaluation: &Evaluation, now: Now) -> Plan {
+/// Polls at once if something changed. After a restart without a change, polls at the object's regular time. A reason
+/// that becomes actionable by time alone also gets a poll before a training starts for it. Until the poll result
+/// arrives, the conditions of the last one stay.
+fn await_response(facts: &Facts<'_>, valid: &Valid<'_>, evaluation: &FreshnessEvaluation, now: Now) -> Plan {
     let unchanged = facts.memory.observed.is_none()
         && facts.memory.revision == 0
         && evaluation.actionable.is_empty()
         && !awaits_first_response(facts)
-        && !was_kept_from_looking(facts);
+        && !was_kept_from_polling(facts);
     let wait = if unchanged { next_poll(facts, valid, now) } else { Duration::ZERO };
     let plan = if awaits_first_response(facts) {
-        report(facts, Rule::AwaitResponse, &Situation::AwaitingFirstAnswer, now)
+        report(facts, Rule::AwaitResponse, &Situation::AwaitingFirstResponse, now)
     } else {
         as_before(facts, Rule::AwaitResponse, now)
     };
     plan.polling(facts, wait, now)
 }
 
-/// No training is due: fresh, answered already, or not known. `before` has the status of before the evaluation.
+/// Reports why no training is due: the model is fresh, its reasons are answered, or the poll failed. `before` has the
+/// status from before the evaluation.
 fn not_due(
     (before, facts): (&Facts<'_>, &Facts<'_>),
     observation: Option<&Observation>,
-    evaluation: &Evaluation,
+    evaluation: &FreshnessEvaluation,
     now: Now,
 ) -> Plan {
     if let Some(failure) = failure(observation).filter(|_| !evaluation.known) {
@@ -151,19 +154,20 @@ fn not_due(
     report(facts, Rule::NoBetterCandidate, &Situation::NoBetterCandidate, now)
 }
 
-/// How things stand cannot be told. The first look at a generation says so, whatever it brings; later several in a row do.
+/// Reports a failed or incomplete poll: at once for the first poll of a generation, otherwise only after several in a
+/// row.
 fn report_failed_poll(
     (before, facts): (&Facts<'_>, &Facts<'_>),
     (reason, message): (Reason, String),
     now: Now,
 ) -> Plan {
-    if facts.memory.failed_polls >= FAILED_POLLS_TOLERATED || !taken_in(facts) || was_kept_from_looking(facts) {
+    if facts.memory.failed_polls >= FAILED_POLLS_TOLERATED || !taken_in(facts) || was_kept_from_polling(facts) {
         return report(facts, Rule::PollFailed, &Situation::PollsFailing { reason, message }, now);
     }
     as_before(before, Rule::PollFailed, now)
 }
 
-/// The first thing that could not be read, and the reason that users see.
+/// The first poll error of the observation: the reason of the condition, and the message.
 fn failure(observation: Option<&Observation>) -> Option<(Reason, String)> {
     let observation = observation?;
     let source = |kind: &str, name: &str, poll_error: &PollError| {
@@ -177,12 +181,12 @@ fn failure(observation: Option<&Observation>) -> Option<(Reason, String)> {
     inputs.chain(metrics).chain(endpoint).next()
 }
 
-/// A training is due: start it, unless something has to be waited for.
+/// Reserves a training that is due, unless it has to wait.
 fn start_if_allowed(
     (before, facts): (&Facts<'_>, &Facts<'_>),
     valid: &Valid<'_>,
     (observation, sent): (Option<&Observation>, Option<MonotonicTime>),
-    evaluation: &Evaluation,
+    evaluation: &FreshnessEvaluation,
     now: Now,
 ) -> Plan {
     if let Some(missing) = evaluation.missing_inputs.iter().find(|missing| missing.counts) {
@@ -215,33 +219,44 @@ fn start_if_allowed(
     }
     let origins = Origins { observation, reasons: &evaluation.actionable, attempt };
     match slots(facts, valid, origins, now) {
-        Ok(slots) => reserve(facts, valid, (target, inputs, slots), origins, now),
+        Ok(slots) => {
+            let open = TrainReservation {
+                attempt,
+                generation: facts.object.generation,
+                target: target.digest.clone(),
+                inputs,
+                reasons: evaluation.actionable.clone(),
+                trigger: facts.pending_trigger(),
+                slots,
+            };
+            reserve(facts, valid, target, open, now)
+        }
         Err(message) => report(facts, Rule::InputMissing, &Situation::InputMissing { message }, now),
     }
 }
 
-/// Trainings for this target that failed in a row make it wait. A pending trigger, another target or an edit of the spec
-/// revives it.
+/// The pause of a target whose last trainings failed. A pending trigger or another target ends every pause. An edit of
+/// the spec ends the pause of a target that has used up its attempts.
 pub fn paused<'a>(facts: &Facts<'_>, valid: &Valid<'_>, target: &TrainTarget, now: Now) -> Option<Situation<'a>> {
     let last = facts.status.last_attempt.as_deref()?;
     if target.failures == 0 || facts.pending_trigger().is_some() {
         return None;
     }
-    if target.failures >= valid.max_attempts {
+    if target.failures >= valid.policy.max_attempts {
         let edited = last.generation != facts.object.generation;
         return (!edited).then_some(Situation::Exhausted { failures: target.failures, attempt: last.attempt });
     }
-    let wait = valid.backoff.after(target.failures);
+    let wait = valid.policy.backoff.after(target.failures);
     let at = after(last.ended_at, wait);
-    // An end that lies further ahead than the whole wait is the mistake of some clock, and is not waited for.
+    // If the last training ended later than now by more than the full backoff, a clock was wrong: do not wait.
     let waits = at > now.wall && until(now.wall, last.ended_at) <= wait;
     waits.then_some(Situation::BackingOff { attempt: last.attempt, until: at })
 }
 
-/// The budget has no room for the whole training.
+/// The plan that waits for the budget. `None` if the whole training fits.
 fn no_room(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Option<Plan> {
     let budget = valid.budget?;
-    // A start that lies ahead is the mistake of some clock. It is stored where it is moved to, so that the wait ends.
+    // A start later than now comes from a wrong clock. It is moved to now and stored, so that the wait ends.
     let started = facts.status.budget.as_ref().map_or(&[][..], |budget| &budget.started_at);
     let Capacity::FreeAt(frees_at) = budget.capacity(started, now.wall) else { return None };
     let budget = BudgetStatus { started_at: clamp_to_now(started, now.wall), frees_at: Some(frees_at) };
@@ -250,16 +265,16 @@ fn no_room(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Option<Plan> {
     Some(waiting_until(facts, Rule::BudgetSpent, &Situation::BudgetSpent { frees_at }, Some(frees_at), now))
 }
 
-/// No window is open, unless the trigger may pass them.
+/// The plan that waits for a window. `None` if a training may start now, or if the trigger overrides the windows.
 fn outside_window(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Option<Plan> {
-    let Permission::Closed(opens) = valid.windows.permission(now.wall) else { return None };
+    let Permission::Closed(opens) = valid.policy.windows.permission(now.wall) else { return None };
     if facts.overrides_windows() {
         return None;
     }
     Some(waiting_until(facts, Rule::OutsideWindow, &Situation::OutsideWindow { opens }, opens, now))
 }
 
-/// Reports, and looks again at the end of the wait.
+/// Reports the situation, and wakes the object at the end of the wait.
 fn waiting_until(facts: &Facts<'_>, rule: Rule, situation: &Situation<'_>, at: Option<Timestamp>, now: Now) -> Plan {
     let mut status = facts.status.clone();
     status.next_evaluation_at = at.into_iter().chain(status.next_evaluation_at).min();
@@ -271,14 +286,14 @@ fn waiting_until(facts: &Facts<'_>, rule: Rule, situation: &Situation<'_>, at: O
     }
 }
 
-/// The starts that count still. The moment at which the budget frees is shown only while a training waits for it.
+/// The starts that status holds. `freesAt` is shown only while a training waits for the budget.
 fn budget_status(facts: &Facts<'_>, valid: &Valid<'_>) -> Option<BudgetStatus> {
     valid.budget?;
     let started_at = facts.status.budget.as_ref().map_or_else(Vec::new, |budget| budget.started_at.clone());
     (!started_at.is_empty()).then_some(BudgetStatus { started_at, frees_at: None })
 }
 
-/// The inputs as they are pinned: those that have a value.
+/// The inputs that have a value, as the reservation pins them.
 fn pinned(valid: &Valid<'_>, observation: Option<&Observation>) -> Vec<RecordedInput> {
     let declared = valid.spec.freshness.iter().flat_map(|freshness| &freshness.inputs);
     declared
@@ -289,7 +304,8 @@ fn pinned(valid: &Valid<'_>, observation: Option<&Observation>) -> Vec<RecordedI
         .collect()
 }
 
-/// What the training is made from, with how often that failed. An edit of the spec revives what was exhausted.
+/// The target of the training, with its failures in a row. A pending trigger clears them. So does an edit of the spec
+/// if the target has used up its attempts.
 fn target(facts: &Facts<'_>, valid: &Valid<'_>, inputs: &[RecordedInput]) -> TrainTarget {
     let digests: BTreeMap<_, _> = inputs.iter().map(|input| (input.name.as_str(), input.digest.as_str())).collect();
     let what = serde_json::json!({
@@ -297,17 +313,17 @@ fn target(facts: &Facts<'_>, valid: &Valid<'_>, inputs: &[RecordedInput]) -> Tra
         "parameters": valid.spec.parameters,
         "candidates": valid.spec.candidates,
     });
-    let digest = digest::training(&what, &valid.template);
+    let digest = digest::training(&what, &valid.policy.template);
     let known = facts.status.target.as_ref().filter(|known| known.digest == digest);
     let revived = facts.pending_trigger().is_some()
         || facts.status.last_attempt.as_ref().is_some_and(|last| {
             last.generation != facts.object.generation
-                && known.is_some_and(|known| known.failures >= valid.max_attempts)
+                && known.is_some_and(|known| known.failures >= valid.policy.max_attempts)
         });
     TrainTarget { digest, failures: known.map_or(0, |known| known.failures).min(if revived { 0 } else { i64::MAX }) }
 }
 
-/// One more than every attempt that status or a run of ours has had.
+/// One more than the highest attempt in status and on the runs and records of this object.
 fn next_attempt(facts: &Facts<'_>) -> i64 {
     let own = if let RunKnowledge::Known { own, .. } = &facts.runs { own.as_slice() } else { &[] };
     let runs = own.iter().map(|run| run.attempt);
@@ -315,7 +331,7 @@ fn next_attempt(facts: &Facts<'_>) -> i64 {
     runs.chain(versions).fold(facts.status.attempt, i64::max).saturating_add(1)
 }
 
-/// The slots of the training: as many claimed as may be on their way at once, the others wait for their turn.
+/// The slots of the training. As many are claimed as may run at once. The others wait for their turn.
 fn slots(facts: &Facts<'_>, valid: &Valid<'_>, origins: Origins<'_>, now: Now) -> Result<Vec<TrainSlot>, String> {
     let candidates: Vec<Option<&Candidate>> = match valid.spec.candidates.as_slice() {
         [] => vec![None],
@@ -327,8 +343,8 @@ fn slots(facts: &Facts<'_>, valid: &Valid<'_>, origins: Origins<'_>, now: Now) -
         let run_name = name::candidate_run_name(&facts.object.name, &facts.object.uid, origins.attempt, name);
         let mut slot = TrainSlot {
             candidate: name.to_owned(),
-            api_version: valid.kind.api_version(),
-            kind: valid.kind.kind.to_owned(),
+            api_version: valid.policy.kind().api_version(),
+            kind: valid.policy.kind().kind.to_owned(),
             parameters: resolve(facts, valid, candidate, &run_name, origins)?,
             run_name,
             state: SlotState::Waiting,
@@ -349,25 +365,9 @@ fn slots(facts: &Facts<'_>, valid: &Valid<'_>, origins: Origins<'_>, now: Now) -
     Ok(slots)
 }
 
-/// Claims a training. The write is a compare-and-swap on the snapshot that everything above was found in; its nonce makes it
-/// differ from any other write.
-fn reserve(
-    facts: &Facts<'_>,
-    valid: &Valid<'_>,
-    (target, inputs, slots): (TrainTarget, Vec<RecordedInput>, Vec<TrainSlot>),
-    origins: Origins<'_>,
-    now: Now,
-) -> Plan {
-    let trigger = facts.pending_trigger();
-    let open = TrainReservation {
-        attempt: origins.attempt,
-        generation: facts.object.generation,
-        target: target.digest.clone(),
-        inputs,
-        reasons: origins.reasons.to_vec(),
-        trigger: trigger.clone(),
-        slots,
-    };
+/// Reserves a training. The write is a compare-and-swap on the snapshot that the decision was made from. Its nonces
+/// make it differ from any other write.
+fn reserve(facts: &Facts<'_>, valid: &Valid<'_>, target: TrainTarget, open: TrainReservation, now: Now) -> Plan {
     let reports = open.slots.iter().map(|slot| SlotReport {
         candidate: slot.candidate.clone(),
         run: slot.run_name.clone(),
@@ -378,19 +378,19 @@ fn reserve(
     });
     let started = facts.status.budget.as_ref().map_or(&[][..], |budget| &budget.started_at);
     let status = ModelTrainStatus {
-        attempt: origins.attempt,
+        attempt: open.attempt,
         target: Some(target),
         slots: reports.collect(),
         active: active(facts, &open),
         budget: valid.budget.map(|budget| BudgetStatus { started_at: budget.note(started, now.wall), frees_at: None }),
-        last_handled_trigger: trigger.or_else(|| facts.status.last_handled_trigger.clone()),
-        reservation: Some(Box::new(open.clone())),
+        last_handled_trigger: open.trigger.clone().or_else(|| facts.status.last_handled_trigger.clone()),
         ..reported(facts, &Situation::Training(&open), now)
     };
+    let status = ModelTrainStatus { reservation: Some(Box::new(open)), ..status };
     Plan::write(facts, Rule::Reserve, status)
 }
 
-/// Time until the object's next turn.
+/// Time until the object's next regular poll.
 fn next_poll(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Duration {
-    next_poll_in(&facts.object.uid, valid.interval, now.wall)
+    next_poll_in(&facts.object.uid, valid.policy.interval, now.wall)
 }

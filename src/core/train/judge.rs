@@ -1,8 +1,8 @@
-//! From a run that has ended to its record: what it reports, what was measured, what the gate says. Pure.
+//! From a run that has ended to its record: results, metrics, verdict. Pure.
 //!
-//! Records are written one at a time, in the order of the slots, each named as its run. A record is made of the run, the
-//! reservation and what was read of the run, never of the clock: after a crash at any step the next process makes the same
-//! one.
+//! Records are written one at a time, in the order of the slots, each named like its run. A record is made from the
+//! run, the reservation and what was read about the run, never from the clock. So after a crash at any step, the next
+//! process makes the same record.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -39,16 +39,16 @@ use crate::{
     },
 };
 
-/// How long metrics from sources are asked for where the user says nothing.
+/// Default of `spec.metrics.wait`: how long the operator polls for metrics from sources.
 const WAIT: Duration = Duration::from_mins(2);
-/// How soon a metric that is not there is asked for again.
+/// Time between two polls for a metric that has no value yet.
 const MEASURE_AGAIN: Duration = Duration::from_secs(5);
-/// How soon a record is written again whose name something else had.
+/// Time until the operator retries the write of a record whose name another object had.
 const RECORD_AGAIN: Duration = Duration::from_mins(1);
-/// Longest value of a metric that a record holds, in bytes.
+/// Maximum length of a metric value in a record, in bytes.
 const MAX_NUMBER: usize = 64;
 
-/// The candidate run that is recorded next: its place in the training, and its run; `None` for a run that is gone.
+/// The candidate run that is recorded next, with its index in the training. `run` is `None` if the run is gone.
 #[derive(Clone, Copy)]
 struct Next<'a> {
     place: usize,
@@ -57,20 +57,22 @@ struct Next<'a> {
 }
 
 impl<'a> Next<'a> {
-    /// Its run, where that succeeded: only such a run is measured and judged.
+    /// The run, if it succeeded. Only such a run is measured and judged.
     fn succeeded(&self) -> Option<(&'a RunRecord, &'a Ending)> {
         self.run.filter(|(_, ending)| ending.outcome == Outcome::Succeeded)
     }
 }
 
-/// A step: its value where it is done, else the plan that does it. `None`: the run of the next record has not ended.
+/// The result of a step: its value if it is done, otherwise the plan that does it. `None` if the run of the next record
+/// has not ended.
 type RecordStep<T> = Result<T, Option<Box<Plan>>>;
 
 fn doing<T>(rule: Rule, effect: Effect) -> RecordStep<T> {
     Err(Some(Box::new(Plan::doing(rule, effect))))
 }
 
-/// The next step towards the record of the first run that has none, or towards the end. `None` where its run has not ended.
+/// The next step towards the record of the first run without one, or towards the end of the training. `None` if that
+/// run has not ended.
 pub fn next_record(
     facts: &Facts<'_>,
     open: &TrainReservation,
@@ -80,7 +82,7 @@ pub fn next_record(
     recorded(facts, open, slots, now).unwrap_or_else(|step| step.map(|plan| *plan))
 }
 
-/// Locate, read, measure, judge, seal, note: the first step that is not done decides.
+/// Locates, reads, measures, judges, seals, notes. The first step that is not done decides.
 fn recorded(
     facts: &Facts<'_>,
     open: &TrainReservation,
@@ -101,7 +103,7 @@ fn recorded(
     doing(Rule::CreateVersion, Effect::CreateVersion(Box::new(sealed), policy))
 }
 
-/// The first candidate run without a record; `None` once each has one.
+/// The first candidate run without a record. `None` once each has one.
 fn locate<'a>(
     facts: &Facts<'_>,
     open: &TrainReservation,
@@ -120,7 +122,7 @@ fn locate<'a>(
     Ok(Some(Next { place, slot, run }))
 }
 
-/// Its record, where that is stored already. Something else under the record's name has to be removed by a person.
+/// The record of the run, if it is stored already. A person must remove another object that has the record's name.
 fn on_record<'a>(
     facts: &Facts<'a>,
     open: &TrainReservation,
@@ -142,7 +144,7 @@ fn on_record<'a>(
     }
 }
 
-/// What its run reports; nothing for a run that is gone.
+/// The results of the run. Empty for a run that is gone.
 fn read(facts: &Facts<'_>, next: &Next<'_>) -> RecordStep<Results> {
     let Some((run, _)) = next.run else { return Ok(Results::default()) };
     match facts.memory.results.get(&run.uid) {
@@ -158,7 +160,7 @@ fn read(facts: &Facts<'_>, next: &Next<'_>) -> RecordStep<Results> {
     }
 }
 
-/// The spec, whose gate judges. While it cannot be carried out nothing is lost by waiting.
+/// The valid spec, whose gate judges. While the spec is invalid, the training waits, and nothing is lost by that.
 fn valid<'f, 'a>(facts: &'f Facts<'a>, now: Now) -> RecordStep<&'f Valid<'a>> {
     facts.spec.as_ref().map_err(|invalid| {
         let situation = Situation::Stalled { reason: Reason::InvalidSpec, message: invalid.to_string() };
@@ -166,7 +168,7 @@ fn valid<'f, 'a>(facts: &'f Facts<'a>, now: Now) -> RecordStep<&'f Valid<'a>> {
     })
 }
 
-/// Its metrics: measured where its run succeeded, else as the run reports them.
+/// The metrics of the run: measured if it succeeded, otherwise as the run reports them.
 fn measure(
     facts: &Facts<'_>,
     valid: &Valid<'_>,
@@ -180,7 +182,7 @@ fn measure(
     }
 }
 
-/// What the gate says; a run that did not succeed is not judged.
+/// The report of the gate. A run that did not succeed is not judged.
 fn judge(
     facts: &Facts<'_>,
     valid: &Valid<'_>,
@@ -195,8 +197,9 @@ fn judge(
         .or_else(|evidence| doing(Rule::Judge, Effect::Judge(evidence)))
 }
 
-/// A record that status counts and that the store does not show. The watch of records may be behind that of trainings, and
-/// a decision without this record would pass over what may be the best: only a live look tells that it is gone.
+/// The name of a record that status counts and the store does not show. The watch of records may lag behind the watch
+/// of ModelTrains, and a decision without this record could miss the best candidate. Only a live lookup proves that it
+/// is gone.
 fn unseen<'a>(facts: &Facts<'_>, open: &'a TrainReservation) -> Option<&'a str> {
     let recorded = open.slots.iter().filter(|slot| slot.state == SlotState::Recorded);
     let mut names = recorded.map(|slot| slot.run_name.as_str());
@@ -205,7 +208,7 @@ fn unseen<'a>(facts: &Facts<'_>, open: &'a TrainReservation) -> Option<&'a str> 
     })
 }
 
-/// The metrics of a run that has succeeded; or the plan that waits for those that are not there yet.
+/// The metrics of a run that has succeeded. The error is the plan that waits for missing ones.
 fn measured(
     facts: &Facts<'_>,
     valid: &Valid<'_>,
@@ -217,12 +220,12 @@ fn measured(
         return Ok(results.metrics.clone());
     };
     let wait = metrics.wait.map_or(WAIT, Duration::from);
-    // A run need not say when it ended, and its clock may run ahead; the wait must end all the same.
+    // A run may lack an end time, and its clock may be ahead. The wait must end in any case.
     let moments = [ending.finished_at, run.observed.started_at, run.created_at];
     let ended = moments.into_iter().flatten().find(|at| until(now.wall, *at) <= wait);
     let left = ended.map_or(Duration::ZERO, |ended| until(now.wall, after(ended, wait)));
     let over = left.is_zero();
-    // The answer wakes.
+    // Once the wait is over, only the poll result wakes the object.
     let ask = |at: Duration| {
         let plan = report(facts, Rule::AwaitMetrics, &Situation::AwaitingMetrics { run: &run.name }, now);
         let plan = plan.polling(facts, at, now);
@@ -247,7 +250,7 @@ fn measured(
     Ok(recorded.collect())
 }
 
-/// What the gate says; or what is to be judged.
+/// The report of the gate. The error is the evidence that must be judged first.
 fn verdict(
     facts: &Facts<'_>,
     valid: &Valid<'_>,
@@ -262,7 +265,7 @@ fn verdict(
     report.score = valid
         .best_metric()
         .and_then(|best| metrics.iter().find(|metric| metric.name == best).and_then(|metric| metric.value.clone()));
-    // A run that read something else than what was pinned says nothing about what was pinned.
+    // A run that read another value than the pinned input says nothing about the pinned one.
     let misread = open.inputs.iter().find(|input| {
         let read = results.read_inputs.get(&input.name);
         read.is_some_and(|read| *read != input.value && input_digest(read) != input.digest && *read != input.digest)
@@ -318,14 +321,14 @@ fn unjudged(facts: &Facts<'_>) -> GateReport {
     }
 }
 
-/// What was found out about a candidate run.
+/// The findings about a candidate run.
 struct Findings {
     results: Results,
     metrics: Vec<RecordedMetric>,
     gate: GateReport,
 }
 
-/// The record, but for its place in the chain.
+/// The record without its place in the chain.
 fn draft(
     facts: &Facts<'_>,
     open: &TrainReservation,
@@ -363,7 +366,8 @@ fn draft(
     }
 }
 
-/// Notes a record that stands: the head moves to it. Where it was the last, the training is decided in the same write.
+/// Notes an existing record in status: the head of the chain moves to it. If it is the last one of the training, the
+/// training is decided in the same write.
 fn note(facts: &Facts<'_>, open: &TrainReservation, place: usize, version: &VersionRecord, now: Now) -> Plan {
     let mut open = open.clone();
     if let Some(slot) = open.slots.get_mut(place) {

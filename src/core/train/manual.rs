@@ -1,4 +1,4 @@
-//! What a person says by annotations: hold, approve, reject. Pure.
+//! The manual overrides: the hold, approve and reject annotations. Pure.
 
 use super::{
     acceptance::{accepted_version, record_acceptance},
@@ -9,8 +9,8 @@ use crate::{
     core::time::Now,
 };
 
-/// The stored status with what a person says: the version that is held is the accepted one, an approval or a rejection of
-/// the version that waits takes effect once.
+/// The stored status after the manual overrides. The held version is the accepted one. An approval or a rejection of
+/// the version that waits for it takes effect once.
 pub fn applied(facts: &Facts<'_>, now: Now) -> ModelTrainStatus {
     let mut status = facts.stored.clone();
     let Some(manual) = &facts.object.manual else { return status };
@@ -36,8 +36,8 @@ pub fn hold_is_invalid(facts: &Facts<'_>) -> bool {
     facts.hold().is_some_and(|held| !can_be_held(facts, held))
 }
 
-/// A version can be held that passed the gate, or that was accepted once. One whose removal is noted cannot: the request that
-/// deletes its record may be on its way.
+/// Whether the version is the accepted one, was accepted once, or passed the gate. Other than the accepted one, a
+/// version whose removal is noted cannot be held: the request that deletes its record may be in flight.
 fn can_be_held(facts: &Facts<'_>, name: &str) -> bool {
     let accepted = facts.stored.accepted_version.as_ref().is_some_and(|accepted| accepted.name == name);
     let once = facts.stored.history.iter().any(|past| past.name == name);
@@ -49,7 +49,7 @@ fn can_be_held(facts: &Facts<'_>, name: &str) -> bool {
     accepted || (passed && !goes && facts.details(name).is_some())
 }
 
-/// Makes a version on record the accepted one.
+/// Makes a version with a record the accepted one.
 fn accept(facts: &Facts<'_>, status: &mut ModelTrainStatus, name: &str, now: Now) {
     if status.accepted_version.as_ref().is_some_and(|accepted| accepted.name == name) {
         return;
@@ -61,7 +61,7 @@ fn accept(facts: &Facts<'_>, status: &mut ModelTrainStatus, name: &str, now: Now
     }
 }
 
-/// Ends the wait for a person.
+/// Ends the wait for approval, with this decision about the version.
 fn decide(status: &mut ModelTrainStatus, version: &str, decision: Reason, verdict: AttemptVerdict) {
     status.pending_approval = None;
     status.conditions.retain(|condition| condition.type_ != ConditionType::AwaitingApproval);

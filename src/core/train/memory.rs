@@ -1,4 +1,4 @@
-//! What this process alone knows of a ModelTrain: its requests and what came back. Lost at a restart, and safe to lose.
+//! What only this process knows of a ModelTrain: its requests and their results. Lost at a restart, and safe to lose.
 //! Pure.
 
 use std::{
@@ -11,59 +11,59 @@ use crate::{
     api::{ModelTrainStatus, SlotState},
     core::{
         gate::Judgement,
-        poll::{request::PollContext, response::PollResult},
+        poll::{context::PollContext, response::PollResult},
         results::Results,
         run::{
             backend::RunRecord,
             claim::{Lookup, Post, PostState},
-            retention::{Limits, surplus},
+            retention::{HistoryLimits, surplus},
         },
         time::MonotonicTime,
     },
 };
 
-/// What was measured of a run, and when.
+/// The measured metrics of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Measured {
-    /// Texts by name.
+    /// Values as text, by name.
     pub values: BTreeMap<String, Read<String>>,
-    /// When it was asked.
+    /// When the poll was sent.
     pub sent: MonotonicTime,
 }
 
 /// What this process knows of one object.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Memory {
-    /// How things stood when they were last looked at.
+    /// The last response to an `Observe` poll.
     pub observed: Option<PollResult<TrainPollResponse>>,
-    /// How many looks in a row brought nothing.
+    /// Number of `Observe` polls in a row that failed or whose response was incomplete.
     pub failed_polls: u32,
     /// The last POST for each run.
     pub posts: BTreeMap<String, Post>,
-    /// The last look for each run.
+    /// The last lookup of each run.
     pub lookups: BTreeMap<String, Lookup>,
     /// When each reserved run was last seen, and its uid.
     pub sighted: BTreeMap<String, (String, MonotonicTime)>,
-    /// What each run that has ended reports, by its uid.
+    /// The results of each run that has ended, by its uid.
     pub results: BTreeMap<String, Results>,
-    /// What was measured of each run, by its uid.
+    /// The measured metrics of each run, by its uid.
     pub measured: BTreeMap<String, Measured>,
-    /// When the open training's metrics were last asked for without any answer.
+    /// When the last `Measure` poll of the open training was sent that ended in a poll error.
     pub unmeasured: Option<MonotonicTime>,
-    /// How each candidate was judged, by its run's name, with the digest of what it was judged by.
+    /// The judgement of each candidate, by the name of its run, with the digest of its evidence.
     pub judged: BTreeMap<String, (String, Judgement)>,
-    /// What stands where a record should, by its name, and when that was seen.
+    /// Records whose name another object has, by name: what a person must do, and when the operator saw it.
     pub conflicts: BTreeMap<String, (String, MonotonicTime)>,
-    /// Records of the open training that are certainly not there any more, by name.
+    /// Names of records of the open training that are certainly gone.
     pub absent: BTreeSet<String>,
-    /// Since when the recorded end of each finished run beyond the limits is known, by its uid.
+    /// When this process first saw the end of each finished run beyond the limits in status, by uid of the run.
     pub recorded_since: BTreeMap<String, MonotonicTime>,
     /// How often a watched source of the object has changed.
     pub revision: u64,
 }
 
 impl Memory {
-    /// Takes in what a question brought.
+    /// Stores the poll result.
     pub fn record_poll_result(&mut self, polled: PollResult<TrainPollResponse>) {
         match polled.result.as_deref() {
             Ok(TrainPollResponse::Measured(run_uid, values)) => {
@@ -80,14 +80,20 @@ impl Memory {
         }
     }
 
-    /// How things stand, if that was asked under these facts.
+    /// The last response to an `Observe` poll of this context, and when that poll was sent.
     pub fn observed_in(&self, context: &PollContext) -> Option<(&Arc<TrainPollResponse>, MonotonicTime)> {
         let observed = self.observed.as_ref().filter(|observed| observed.context == *context)?;
         observed.result.as_ref().ok().map(|response| (response, observed.sent))
     }
 
-    /// Takes in what the run store shows now, and forgets what belongs to trainings that have ended.
-    pub fn observe(&mut self, own: &[&RunRecord], limits: Limits, status: &ModelTrainStatus, now: MonotonicTime) {
+    /// Updates the memory from the run store, and drops what belongs to trainings that have ended.
+    pub fn observe(
+        &mut self,
+        own: &[&RunRecord],
+        limits: HistoryLimits,
+        status: &ModelTrainStatus,
+        now: MonotonicTime,
+    ) {
         let open = status.reservation.as_deref();
         let reserved = |name: &str| open.is_some_and(|open| open.slots.iter().any(|slot| slot.run_name == name));
         for run in own.iter().filter(|run| reserved(&run.name)) {
@@ -115,7 +121,7 @@ impl Memory {
         }
     }
 
-    /// What became of the POST of this nonce for this run, if this process sent it.
+    /// The state of the POST with this nonce for this run, if this process sent it.
     pub fn post_of(&self, run_name: &str, nonce: &str) -> Option<&PostState> {
         self.posts.get(run_name).filter(|post| post.nonce == nonce).map(|post| &post.state)
     }

@@ -1,14 +1,14 @@
-//! What a ModelTrain decides: facts in, plan out. Pure.
+//! The decisions about a ModelTrain: facts in, plan out. Pure.
 //!
 //! ```text
 //! spec ── validate ─► Valid ┐
-//! stores, memory ── gather ─► Facts ── by hand ─► decide ─► Plan {rule, effects, inquiry, wake-up}
-//!                                                  └─ summarise ─► conditions
+//! stores, memory ── gather ─► Facts ── manual ─► decide ─► Plan {rule, effects, poll, wake-up}
+//!                                                 └─ summarise ─► conditions
 //! ```
 //!
-//! A training is one attempt of one or more slots, one run each. `slots` sees its runs through; `judge` makes a record of
-//! each that has ended; `close` decides what is accepted. Between trainings `freshness` says whether one is due, and
-//! `start` reserves it.
+//! A training is one attempt of one or more slots, with one run each. `attempt` creates and follows its runs, `judge`
+//! makes a record of each run that has ended, and `close` decides which version is accepted. Between trainings, `idle`
+//! decides whether one is due, and reserves it.
 
 mod acceptance;
 mod attempt;
@@ -37,4 +37,4 @@ pub use memory::Memory;
 pub use plan::{Effect, Plan, Rule};
 pub use poll::{InputValue, Observation, TrainPollResponse, TrainPollTarget, references};
 pub use summarise::status_after_panic;
-pub use validate::{Compiled, Valid, validate};
+pub use validate::{Compiled, Valid, parse_spec, validate};

@@ -1,11 +1,11 @@
-//! Parameters of a training's runs, from every origin. Pure.
+//! The parameters of a training's runs. Pure.
 
 use std::collections::BTreeMap;
 
 use super::{
     facts::Facts,
     poll::{InputValue, Observation},
-    validate::Valid,
+    validate::{Valid, declared},
 };
 use crate::{
     api::{
@@ -15,25 +15,18 @@ use crate::{
     core::poll::response::PollResponse,
 };
 
-/// What parameters are made from, at the reservation.
+/// Origins of parameter values, as they are at the reservation.
 #[derive(Clone, Copy, Debug)]
 pub struct Origins<'a> {
-    /// How things stand.
+    /// The response to the last `Observe` poll.
     pub observation: Option<&'a Observation>,
-    /// Why the training is started.
+    /// The reasons that start the training.
     pub reasons: &'a [StaleReason],
-    /// Its number.
+    /// Number of the training.
     pub attempt: i64,
 }
 
-/// The declarations that hold for a candidate: its own go before the object's.
-pub fn declared<'a>(parameters: &'a [TrainParameter], candidate: Option<&'a Candidate>) -> Vec<&'a TrainParameter> {
-    let own = candidate.map_or(&[][..], |candidate| &candidate.parameters);
-    let general = parameters.iter().filter(|general| !own.iter().any(|own| own.name == general.name));
-    own.iter().chain(general).collect()
-}
-
-/// The parameters of one run. An error says which one cannot be made, and why.
+/// The parameters of one run. An error names the parameter that has no value and why, or the limit that they exceed.
 pub fn resolve(
     facts: &Facts<'_>,
     valid: &Valid<'_>,
@@ -75,7 +68,7 @@ fn value(
             .cloned()
             .ok_or_else(|| format!("takes {field:?} of the input {name:?}, whose source gives no such attribute"));
     }
-    if let Some(name) = &parameter.from_answer {
+    if let Some(name) = &parameter.from_response {
         return Ok(response(origins.observation)
             .and_then(|response| response.parameters.get(name))
             .cloned()
@@ -86,7 +79,7 @@ fn value(
         (Some(FromContext::Version), _) => run_name.to_owned(),
         (Some(FromContext::Attempt), _) => origins.attempt.to_string(),
         (Some(FromContext::Candidate), _) => candidate.map_or_else(String::new, |candidate| candidate.name.clone()),
-        (Some(FromContext::Reasons), _) => words(origins.reasons),
+        (Some(FromContext::Reasons), _) => reasons_text(origins.reasons),
         (Some(FromContext::ObjectName), _) => facts.object.name.to_string(),
         (Some(FromContext::Namespace), _) => facts.object.namespace.to_string(),
         (None, Some(FromAccepted::Name)) => accepted.map_or_else(String::new, |accepted| accepted.name.clone()),
@@ -108,8 +101,8 @@ fn response(observation: Option<&Observation>) -> Option<&PollResponse> {
     observation?.endpoint.as_ref()?.as_ref().ok()
 }
 
-/// Reasons in words, as in `Input:data,MaxAge`.
-pub fn words(reasons: &[StaleReason]) -> String {
+/// Reasons as text, such as `Input:data,MaxAge`.
+pub fn reasons_text(reasons: &[StaleReason]) -> String {
     let word = |reason: &StaleReason| match reason.name.as_str() {
         "" => reason.type_.as_str().to_owned(),
         name => format!("{}:{name}", reason.type_.as_str()),

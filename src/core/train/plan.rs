@@ -1,4 +1,4 @@
-//! What a decision about a ModelTrain says: effects as data, and when to look again. Pure.
+//! The plan for a ModelTrain: the rule that decided, effects as data, the next poll and the wake-up. Pure.
 
 use std::time::Duration;
 
@@ -34,65 +34,65 @@ macro_rules! rules {
 rules! {
     /// The object is being deleted.
     Deleting,
-    /// Runs or versions are not known.
+    /// The watches have not shown the runs or the versions yet.
     WorldUnknown,
-    /// The spec cannot be carried out.
+    /// The spec is invalid.
     InvalidSpec,
     /// The run's kind is not installed.
     RunKindMissing,
-    /// An unfinished run of ours stands beside the protocol.
+    /// A run of this object is active without a reservation.
     UnreservedRunActive,
-    /// A run is to be ended now.
+    /// A run must be stopped: it exceeds its timeout, or the cancel annotation names it.
     StopRun,
-    /// Runs of the training are on their way.
+    /// Runs of the training are active.
     RunActive,
-    /// Runs of fresh claims are to be created.
+    /// Runs of fresh claims must be created.
     CreateRuns,
-    /// A slot whose turn has come, or whose claim is too old, is claimed.
+    /// A slot is claimed: its turn has come, its claim is too old, or its create was refused.
     ClaimSlots,
-    /// Slots that nothing was created for are left out: the spec was changed or suspended.
+    /// Slots without a run are skipped: the spec was changed or suspended.
     SkipSlots,
-    /// The API server refused a run; wait, then try again.
+    /// The API server refused a run: wait, then try again.
     CreateRefused,
-    /// It is uncertain whether a reserved run exists: look.
+    /// It is uncertain whether a reserved run exists: look it up.
     LookUpRun,
-    /// It is uncertain whether a reserved run exists: too early to say.
+    /// It is uncertain whether a reserved run exists: wait until a lookup can prove that it does not.
     AwaitDeadline,
     /// Another owner has a run's name.
     NameConflict,
-    /// What a run reports is to be read.
+    /// The results of a run must be read.
     ReadResults,
-    /// Metrics of a run are not there yet.
+    /// Metrics of a run have no value yet.
     AwaitMetrics,
-    /// A candidate is to be judged.
+    /// A candidate must be judged.
     Judge,
-    /// The record of a run is to be written.
+    /// The record of a run must be created.
     CreateVersion,
-    /// Something else stands where a record should.
+    /// Another object has the name of a record.
     RecordConflict,
-    /// A record that status counts is not to be seen: look.
+    /// The watch does not show a record that status counts: look it up.
     LookUpVersion,
-    /// The record of a run stands: note that.
+    /// The record of a run exists: note it in status.
     NoteVersion,
-    /// Every slot has ended: decide what is accepted.
+    /// Every slot has ended: decide which version is accepted.
     CloseTraining,
-    /// A training is due, and records of the last one do not say yet what became of them: tell them first.
+    /// A training is due, and records of the last one lack their decision: write it first.
     PublishVersionStatus,
     /// A run of a deleted object of the same name has not ended.
     PredecessorRunning,
-    /// The version that a deleted object of the same name stood for is taken up.
+    /// The accepted version of a deleted object of the same name is restored.
     Restore,
     /// Suspended.
     Suspended,
-    /// How things stand is not known yet.
+    /// There is no poll result yet.
     AwaitResponse,
-    /// Nothing makes the model stale.
+    /// No reason makes the model stale.
     Fresh,
-    /// It is stale, and that has been answered.
+    /// The model is stale, and a training has answered the reasons.
     NoBetterCandidate,
-    /// It is stale, and what a training needs is not there.
+    /// The model is stale, and a value that a training needs is missing.
     InputMissing,
-    /// How things stand cannot be told.
+    /// A value or the endpoint cannot be read.
     PollFailed,
     /// The last training failed a short while ago.
     BackOff,
@@ -102,40 +102,40 @@ rules! {
     BudgetSpent,
     /// No window is open.
     OutsideWindow,
-    /// Every number of an attempt is used up.
+    /// All attempt numbers are used up.
     NoAttemptLeft,
     /// A training is due: reserve it.
     Reserve,
 }
 
-/// Something that changes the world, or asks about it.
+/// An action of a plan: a write to the API server, a live read or a judgement.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// Write this status, conditional on the resourceVersion of the facts.
     WriteStatus(Box<ModelTrainStatus>),
-    /// Create a run, once, without a retry of the client's.
+    /// Create a run: one request, without retries by the client.
     CreateRun(CreateRun),
-    /// Look for a run, live.
+    /// Look up a run by a live read.
     LookUpRun(RunSlot),
-    /// End a run that is on its way.
+    /// Stop an active run.
     StopRun(StopRun),
-    /// Read what a run that has ended reports.
+    /// Read the results of a run that has ended.
     ReadResults(ReadResults),
-    /// Judge a candidate, on a thread of its own.
+    /// Judge a candidate, on another thread.
     Judge(Box<Evidence>),
-    /// Write a record, once.
+    /// Create a record: one request.
     CreateVersion(Box<ModelVersionSpec>, DeletionPolicy),
-    /// Look for a record, live.
+    /// Look up a record by a live read.
     LookUpVersion(String),
     /// Write a record's status.
     WriteVersionStatus(String, Box<ModelVersionStatus>),
-    /// Delete a record beyond the limit; its removal is noted already.
+    /// Delete a record beyond the limit. Status already notes its removal.
     DeleteVersion(String),
     /// Delete a finished run.
     DeleteRun(DeleteRun),
 }
 
-/// What is decided about a ModelTrain.
+/// The plan for a ModelTrain.
 pub type Plan = plan::Plan<Rule, Effect>;
 
 impl Plan {
@@ -148,7 +148,7 @@ impl Plan {
         plan
     }
 
-    /// Asks after `wait`.
+    /// Adds a poll after `wait`.
     pub(super) fn polling(mut self, facts: &Facts<'_>, wait: Duration, now: Now) -> Self {
         let observed = facts.memory.observed.as_ref().filter(|last| last.context.generation == facts.object.generation);
         let response = observed

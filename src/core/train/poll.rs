@@ -1,4 +1,4 @@
-//! What a ModelTrain asks of the world, and what comes back. Pure.
+//! The polls of a ModelTrain and their responses. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,10 +15,10 @@ use crate::{
     },
 };
 
-/// What is asked for a ModelTrain.
+/// The target of a poll of a ModelTrain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TrainPollTarget {
-    /// How things stand: everything that freshness looks at.
+    /// Everything that `spec.freshness` reads.
     Observe {
         /// Inputs by name.
         inputs: Vec<(String, Source)>,
@@ -31,7 +31,7 @@ pub enum TrainPollTarget {
     Measure {
         /// Uid of the run.
         run_uid: String,
-        /// Metrics by name, their sources as they are for this run.
+        /// Metrics by name. The sources have the values of this run filled in.
         values: Vec<(String, Source)>,
     },
 }
@@ -45,31 +45,31 @@ pub struct InputValue {
     pub attributes: BTreeMap<String, String>,
 }
 
-/// What reading one source brought: a value, `None` where there is none, or why that cannot be told.
+/// The result of reading one source: its value, `None` if it has none, or a poll error.
 pub type Read<T> = Result<Option<T>, PollError>;
 
-/// How things stand.
+/// The response to an `Observe` poll.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observation {
     /// Inputs by name.
     pub inputs: BTreeMap<String, Read<InputValue>>,
-    /// Texts of the live metrics by name.
+    /// Live metrics as text, by name.
     pub metrics: BTreeMap<String, Read<String>>,
-    /// What the endpoint said.
+    /// Response of the endpoint, or the poll error. `None` if the spec names no endpoint.
     pub endpoint: Option<Result<PollResponse, PollError>>,
 }
 
-/// What came back.
+/// The response to a poll of a ModelTrain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TrainPollResponse {
-    /// How things stand.
+    /// Response to an `Observe` poll.
     Observed(Observation),
-    /// Texts of the metrics of the run with this uid, by name.
+    /// Response to a `Measure` poll: the uid of the run, and its metrics as text, by name.
     Measured(String, BTreeMap<String, Read<String>>),
 }
 
 impl TrainPollResponse {
-    /// Whether everything that was asked was told.
+    /// Whether no part of the response is a poll error.
     pub fn is_complete(&self) -> bool {
         match self {
             Self::Observed(Observation { inputs, metrics, endpoint }) => {
@@ -81,7 +81,7 @@ impl TrainPollResponse {
         }
     }
 
-    /// How things stand, if that was asked.
+    /// The response to an `Observe` poll. `None` for other polls.
     pub const fn observed(&self) -> Option<&Observation> {
         match self {
             Self::Observed(observation) => Some(observation),
@@ -90,7 +90,7 @@ impl TrainPollResponse {
     }
 }
 
-/// How things stand: the question of a spec. `None`: there is nothing to ask.
+/// The `Observe` poll of a spec. `None` if the spec has no input, no live metric and no endpoint.
 pub fn observe(spec: &ModelTrainSpec) -> Option<TrainPollTarget> {
     let freshness = spec.freshness.as_deref()?;
     let inputs: Vec<_> = freshness.inputs.iter().map(|input| (input.name.clone(), input.source.clone())).collect();
@@ -103,7 +103,8 @@ pub fn observe(spec: &ModelTrainSpec) -> Option<TrainPollTarget> {
     (!nothing).then_some(TrainPollTarget::Observe { inputs, metrics, endpoint })
 }
 
-/// The metrics of the run that is to be recorded next. `None`: it has not succeeded, or is not to be seen.
+/// The `Measure` poll of the run that is recorded next. `None` if the run has not succeeded, or the watch does not show
+/// it.
 pub fn measure_next<'a>(
     spec: &ModelTrainSpec,
     open: &TrainReservation,

@@ -1,5 +1,6 @@
-//! What is kept: runs and records within their limits, records' status as the training decided. Only in passes that write no
-//! status, so that a deletion never rests on a status that is about to change. Pure.
+//! Retention: deletes runs and records beyond their limits, and writes the decisions of trainings into the status of
+//! records. Deletions happen only if the plan has no other effect, so that none depends on a status that is about to
+//! change. Pure.
 
 use std::collections::BTreeSet;
 
@@ -25,15 +26,15 @@ use crate::{
         version::{
             chain,
             follower::Follower,
-            record::{VersionRecord, evidence, run_may_go, surplus_versions},
+            record::{VersionRecord, evidence, run_may_be_deleted, surplus_versions},
         },
     },
 };
 
-/// Most ModelSyncs that a record names.
+/// Maximum number of ModelSyncs in `status.servedBy` of a record.
 const MAX_SERVED_BY: usize = 64;
 
-/// Adds what is to be kept in order to a plan that changes nothing else.
+/// Adds status writes of records, or else deletions, to a plan without effects.
 pub fn collect_garbage(facts: &Facts<'_>, now: Now, plan: &mut Plan) {
     if !plan.effects.is_empty() || facts.object.deleting {
         return;
@@ -49,22 +50,23 @@ pub fn collect_garbage(facts: &Facts<'_>, now: Now, plan: &mut Plan) {
     }
 }
 
-/// Writes what became of the last training's records before the next one takes its place in status, where it is written
-/// down.
+/// Writes the decisions of the last training into its records before the next training replaces them in the status of
+/// the ModelTrain.
 pub fn publish_version_status(facts: &Facts<'_>, now: Now, plan: Plan) -> Plan {
     if plan.rule != Rule::Reserve {
         return plan;
     }
-    let untold = facts.own_versions().iter().filter(|version| decision(facts, version).is_some());
-    let effects: Vec<_> = untold.filter_map(|version| version_status(facts, version, now)).collect();
+    let undecided = facts.own_versions().iter().filter(|version| decision(facts, version).is_some());
+    let effects: Vec<_> = undecided.filter_map(|version| version_status(facts, version, now)).collect();
     if effects.is_empty() { plan } else { Plan { effects, ..Plan::idle(Rule::PublishVersionStatus) } }
 }
 
-/// Deletes finished runs beyond the limits: ours by uid, on record, old enough, no evidence, exactly the surplus.
+/// Deletes finished runs beyond the limits: runs of this object by uid, recorded, old enough, no evidence for what
+/// is deployed, and exactly the surplus.
 fn retire_runs(facts: &Facts<'_>, evidence: &BTreeSet<&str>, now: Now, plan: &mut Plan) {
     let (RunKnowledge::Known { own, .. }, Ok(valid)) = (&facts.runs, &facts.spec) else { return };
-    let surplus = surplus(own.iter().copied(), valid.limits).into_iter();
-    let surplus = surplus.filter(|run| run_may_go(&run.name, run.attempt, facts.status, evidence));
+    let surplus = surplus(own.iter().copied(), valid.policy.limits).into_iter();
+    let surplus = surplus.filter(|run| run_may_be_deleted(&run.name, run.attempt, facts.status, evidence));
     let (deletes, next) = retention::due(surplus, &facts.memory.recorded_since, facts.min_run_age, now.mono);
     plan.effects.extend(deletes.into_iter().map(Effect::DeleteRun));
     if let Some(next) = next {
@@ -72,8 +74,8 @@ fn retire_runs(facts: &Facts<'_>, evidence: &BTreeSet<&str>, now: Now, plan: &mu
     }
 }
 
-/// Removes records beyond the limit. What is removed is noted first: a death in between leaves a record that is noted and
-/// can be deleted again; the other order would leave a hole that looks like tampering.
+/// Removes records beyond the limit. Status notes a removal before the record is deleted: a crash in between leaves a
+/// noted record, which is deleted later. The other order would leave a gap in the chain that looks like tampering.
 fn retire_versions(facts: &Facts<'_>, evidence: &BTreeSet<&str>, plan: &mut Plan) {
     let (own, status) = (facts.own_versions(), facts.status);
     let noted = |version: &&&VersionRecord| status.removed.iter().any(|removed| removed.name == *version.name);
@@ -95,7 +97,7 @@ fn retire_versions(facts: &Facts<'_>, evidence: &BTreeSet<&str>, plan: &mut Plan
     }
 }
 
-/// The write of a record's status, where it does not say what is the case.
+/// The write of the status of a record. `None` if it is up to date.
 fn version_status(facts: &Facts<'_>, version: &VersionRecord, now: Now) -> Option<Effect> {
     if version.deleting {
         return None;
@@ -125,7 +127,7 @@ fn version_status(facts: &Facts<'_>, version: &VersionRecord, now: Now) -> Optio
     Some(Effect::WriteVersionStatus(version.name.to_string(), Box::new(status)))
 }
 
-/// What became of a record since its status was written; `None` where its status says so already.
+/// The decision about a record. `None` if there is none, or if the status of the record has it already.
 fn decision(facts: &Facts<'_>, version: &VersionRecord) -> Option<Reason> {
     let status = facts.status;
     let slot = status.slots.iter().find(|report| report.run == *version.name);
@@ -136,8 +138,9 @@ fn decision(facts: &Facts<'_>, version: &VersionRecord) -> Option<Reason> {
     decision.filter(|decision| version.decision != Some(*decision))
 }
 
-/// What became of a record that waited for a person longer than its training is the last one. Its own status is the only
-/// place that says so, which a death in between leaves unwritten.
+/// The decision about a record that no longer waits for approval, although its status says that it does and its
+/// training is no longer the last one. A crash can have prevented the write to that status, which alone stores the
+/// decision.
 fn pending_outcome(facts: &Facts<'_>, version: &VersionRecord) -> Reason {
     let rejected = facts.object.manual.as_ref().and_then(|manual| manual.reject.as_deref());
     if facts.status.history.iter().any(|past| past.name == *version.name) {
@@ -166,8 +169,9 @@ fn set(
     wanted.sort_by_key(|condition| condition.type_ as u8);
 }
 
-/// Who serves the version; `None` where that is what its status says. An entry goes only once its ModelSync serves another
-/// version, or is gone: one that is not in sync at the moment serves what it served.
+/// The ModelSyncs that serve the version. `None` if the status of the record lists exactly these. An entry is removed
+/// only once its ModelSync serves another version or is gone: a ModelSync that is out of sync still serves its earlier
+/// version.
 fn served_by(followers: &[Follower], version: &VersionRecord, now: Timestamp) -> Option<Vec<ServedBy>> {
     let serving = |follower: &Follower| follower.serving.as_ref().map(|(name, since)| (name.clone(), *since));
     let mut served: Vec<ServedBy> = version
@@ -203,8 +207,8 @@ const fn sentence(decision: Reason) -> &'static str {
     match decision {
         Reason::Best => "the best of its training",
         Reason::NotBest => "it passed the gate, and another candidate of its training is better",
-        Reason::NotImproved => "the best of its training, and not better than what there was",
-        Reason::Incomparable => "what there was lacks the metric to compare it by",
+        Reason::NotImproved => "the best of its training, and not better than the earlier version",
+        Reason::Incomparable => "the earlier version lacks the metric to compare it by",
         Reason::GateFailed => "a rule of the gate does not hold",
         Reason::Inconclusive => "a rule of the gate cannot be decided",
         Reason::MetricsUnavailable => "a metric that the gate reads is missing, or is not a number",
@@ -213,7 +217,7 @@ const fn sentence(decision: Reason) -> &'static str {
         Reason::Rejected => "rejected by the annotation automl.cloudai.kubeflow.org/reject",
         Reason::Superseded => "a later training was judged while it waited for a person",
         Reason::HeldBack => "it passed the gate while another version was held",
-        Reason::Restored => "taken up from a deleted ModelTrain of the same name",
+        Reason::Restored => "restored from a deleted ModelTrain of the same name",
         _ => "its run did not succeed",
     }
 }

@@ -1,13 +1,13 @@
-//! From a situation to the conditions that users and tools read. Pure.
+//! Conditions for users and tools, from the situation of an object. Pure.
 //!
-//! The table of `docs/modeltrain.md` is this file in words.
+//! The table in `docs/modeltrain.md` describes this file.
 
 use jiff::Timestamp;
 
 use super::{
     facts::Facts,
     manual::hold_is_invalid,
-    parameters::words,
+    parameters::reasons_text,
     plan::{Plan, Rule},
 };
 use crate::{
@@ -24,69 +24,69 @@ use crate::{
     },
 };
 
-/// What is the case with an object, in the words that matter to its user.
+/// The situation of an object, as far as its user needs to know it.
 #[derive(Clone, Debug)]
 pub enum Situation<'a> {
-    /// New or changed, and not looked at yet.
-    AwaitingFirstAnswer,
+    /// The object is new or was changed, and there is no poll result for it yet.
+    AwaitingFirstResponse,
     /// The accepted model is fresh.
     Fresh,
-    /// There is no model, and nothing asks for one.
+    /// There is no accepted version, and no reason for a training.
     NotDue,
-    /// A training is on its way.
+    /// A training is active.
     Training(&'a TrainReservation),
-    /// A run that no training names is on its way.
+    /// A run without a reservation is active.
     RunActive { run: &'a str },
-    /// A run is reserved, and nobody sees it.
+    /// A run is reserved, and the watch does not show it.
     Unconfirmed { run: &'a str, until: Timestamp },
-    /// A run has succeeded, and its metrics are not there yet.
+    /// A run has succeeded, and some of its metrics have no value yet.
     AwaitingMetrics { run: &'a str },
-    /// Stale, and a training has answered the reasons without accepting a version.
+    /// The model is stale, and a training has answered the reasons without accepting a version.
     NoBetterCandidate,
-    /// Stale, and something that a training is made from is not there.
+    /// The model is stale, and a value that a training needs is missing.
     InputMissing { message: String },
-    /// The last training failed; the target waits.
+    /// The last training failed, and the backoff of its target has not ended.
     BackingOff { attempt: i64, until: Timestamp },
-    /// A person has to look at the trainings for this target.
+    /// Trainings for this target failed too often in a row. A person must act.
     Exhausted { failures: i64, attempt: i64 },
     /// A training is due, and the budget has no room.
     BudgetSpent { frees_at: Timestamp },
     /// A training is due, and none may start now.
     OutsideWindow { opens: Option<Timestamp> },
-    /// How things stand cannot be told.
+    /// Polls fail or are incomplete.
     PollsFailing { reason: Reason, message: String },
-    /// Suspended by the user.
+    /// The user suspended the object.
     Suspended,
-    /// A run of a deleted object of the same name is not finished.
+    /// A run of a deleted object of the same name has not ended.
     PredecessorRunning { run: &'a str },
-    /// Nothing can be done now; it is tried again without anybody's help.
+    /// An obstacle prevents progress. The operator tries again by itself.
     Hindered { reason: Reason, message: String },
-    /// Nothing can be done until a person acts.
+    /// No progress is possible until a person acts.
     Stalled { reason: Reason, message: String },
 }
 
-type Verdict = ((ConditionStatus, Reason), (ConditionStatus, Reason), String);
+type Shown = ((ConditionStatus, Reason), (ConditionStatus, Reason), String);
 
 impl Situation<'_> {
-    /// Status and reason of Ready and of Fresh, and the sentence that both carry.
-    fn verdict(&self, facts: &Facts<'_>) -> Verdict {
+    /// Status and reason of Ready and of Fresh, and the message of both.
+    fn verdict(&self, facts: &Facts<'_>) -> Shown {
         let ready = (True, Reason::Operational);
-        let stale = words(&facts.status.stale_reasons);
+        let stale = reasons_text(&facts.status.stale_reasons);
         match self {
-            Self::AwaitingFirstAnswer => {
-                let unknown = (Unknown, Reason::AwaitingFirstAnswer);
-                (unknown, unknown, "this generation has not been looked at yet".into())
+            Self::AwaitingFirstResponse => {
+                let unknown = (Unknown, Reason::AwaitingFirstResponse);
+                (unknown, unknown, "this generation has no poll result yet".into())
             }
             Self::Fresh => (ready, (True, Reason::Fresh), "the accepted version is fresh".into()),
             Self::NotDue => {
-                let message = "there is no accepted version yet, and nothing asks for a training";
+                let message = "there is no accepted version yet, and there is no reason for a training";
                 (ready, (Unknown, Reason::NotDue), message.into())
             }
             Self::Training(open) => {
-                let message = format!("training {} is on its way ({})", open.attempt, words(&open.reasons));
+                let message = format!("training {} is active ({})", open.attempt, reasons_text(&open.reasons));
                 (ready, (False, Reason::RunActive), message)
             }
-            Self::RunActive { run } => (ready, (False, Reason::RunActive), format!("run {run} is on its way")),
+            Self::RunActive { run } => (ready, (False, Reason::RunActive), format!("run {run} is active")),
             Self::NoBetterCandidate => {
                 let next = facts.status.next_evaluation_at.map_or_else(
                     || "the next training starts when one of these reasons changes".to_owned(),
@@ -101,10 +101,12 @@ impl Situation<'_> {
             Self::Unconfirmed { run, until } => (
                 ready,
                 (Unknown, Reason::RunUnconfirmed),
-                format!("run {run} is reserved but not to be seen; whether it exists is certain after {until}"),
+                format!(
+                    "run {run} is reserved, and the watch does not show it; whether it exists is certain after {until}"
+                ),
             ),
             Self::AwaitingMetrics { run } => {
-                (ready, (False, Reason::RunActive), format!("run {run} succeeded; its metrics are waited for"))
+                (ready, (False, Reason::RunActive), format!("run {run} succeeded; the operator waits for its metrics"))
             }
             Self::InputMissing { message } => {
                 (ready, (Unknown, Reason::InputMissing), format!("{message}: nothing is trained until it is there"))
@@ -137,7 +139,7 @@ impl Situation<'_> {
             Self::Suspended => {
                 let why = facts.object.manual.as_ref().and_then(|manual| manual.suspend_reason.as_deref());
                 let why = why.map_or_else(String::new, |why| format!(" ({why})"));
-                let message = format!("spec.suspend is true{why}: nothing is asked, no training is started");
+                let message = format!("spec.suspend is true{why}: the operator neither polls nor starts trainings");
                 ((True, Reason::Suspended), (Unknown, Reason::Suspended), message)
             }
             Self::PredecessorRunning { run } => (
@@ -152,22 +154,23 @@ impl Situation<'_> {
     }
 }
 
-/// The conditions of an object in this situation: Ready, Fresh, Accepted; the others only while they are true.
+/// The conditions of an object in this situation: Ready, Fresh and Accepted always, the others only while they are
+/// true.
 fn conditions(facts: &Facts<'_>, situation: &Situation<'_>, now: Now) -> Vec<Condition> {
     let (mut ready, fresh, message) = situation.verdict(facts);
     let mut stalled = matches!(situation, Situation::Stalled { .. } | Situation::Exhausted { .. })
         .then_some((fresh.1, message.clone()));
-    // A spec that no run can be made from is shown beside whatever becomes of the runs that are on their way.
+    // An invalid spec is reported in addition to the state of runs that are still active.
     if let (Err(invalid), None) = (&facts.spec, &stalled) {
         ready = (False, Reason::InvalidSpec);
         stalled = Some((Reason::InvalidSpec, invalid.to_string()));
     }
-    let suspended = facts.spec.as_ref().is_ok_and(|valid| valid.suspended);
-    // A training that is on its way is what there is to be said: nothing is looked at until it ends, which may take days.
-    let awaited = matches!(situation, Situation::AwaitingFirstAnswer);
+    let suspended = facts.spec.as_ref().is_ok_and(|valid| valid.policy.suspended);
+    // Reconciling is not reported during a training: freshness is not polled until it ends, which may take days.
+    let awaited = matches!(situation, Situation::AwaitingFirstResponse);
     let taking_in = awaited && stalled.is_none() && !suspended && awaits_first_response(facts);
     if taking_in {
-        ready = (Unknown, Reason::AwaitingFirstAnswer);
+        ready = (Unknown, Reason::AwaitingFirstResponse);
     } else if ready.0 == True && suspended {
         ready = (True, Reason::Suspended);
     }
@@ -175,7 +178,7 @@ fn conditions(facts: &Facts<'_>, situation: &Situation<'_>, now: Now) -> Vec<Con
     let why_ready = stalled.as_ref().map_or(&message, |(_, why)| why);
     let mut wanted = vec![want(Ready, ready, why_ready), want(Fresh, fresh, &message)];
     if taking_in {
-        wanted.push(want(Reconciling, (True, Reason::AwaitingFirstAnswer), &message));
+        wanted.push(want(Reconciling, (True, Reason::AwaitingFirstResponse), &message));
     }
     if let Some((reason, why)) = &stalled {
         wanted.push(want(Stalled, (True, *reason), why));
@@ -188,7 +191,7 @@ fn conditions(facts: &Facts<'_>, situation: &Situation<'_>, now: Now) -> Vec<Con
     merge(&reworded(&facts.status.conditions, &wanted, situation), wanted, facts.object.generation, now.wall)
 }
 
-/// What is said of versions, and of what a person says about them. It holds in every situation.
+/// The conditions about versions and manual overrides. They are the same in every situation.
 fn versions(facts: &Facts<'_>) -> Vec<Wanted> {
     let want = |type_, reason, message| Wanted { type_, status: True, reason, message };
     let mut wanted = vec![accepted(facts)];
@@ -213,8 +216,9 @@ fn versions(facts: &Facts<'_>) -> Vec<Wanted> {
     wanted
 }
 
-/// The stored conditions, in the words that are wanted now where these are the operator's own. They name versions, inputs and
-/// times, which change while status and reason stay. The words of an endpoint or a source must not cause writes.
+/// The stored conditions with the new messages, where these are the operator's own. Such messages name versions, inputs
+/// and times, which change while status and reason stay. A changed message of an endpoint or a source must not cause a
+/// write.
 fn reworded(stored: &[Condition], wanted: &[Wanted], situation: &Situation<'_>) -> Vec<Condition> {
     let head = |message: &str| message.split(": ").next().map(str::to_owned);
     let follows = |old: &Condition, want: &Wanted| match (old.type_, situation) {
@@ -237,7 +241,7 @@ fn reworded(stored: &[Condition], wanted: &[Wanted], situation: &Situation<'_>) 
     reworded.collect()
 }
 
-/// Whether there is an accepted version, and how it came to be.
+/// The condition Accepted: whether there is an accepted version, and how it was accepted.
 fn accepted(facts: &Facts<'_>) -> Wanted {
     let want = |status, reason, message: String| Wanted { type_: ConditionType::Accepted, status, reason, message };
     let Some(version) = &facts.status.accepted_version else {
@@ -253,7 +257,7 @@ fn accepted(facts: &Facts<'_>) -> Wanted {
     want(True, Reason::VersionAccepted, format!("version {name}"))
 }
 
-/// Status with the conditions of a situation; everything else as decided so far.
+/// The status with the conditions of the situation. Everything else is as decided so far.
 pub fn reported(facts: &Facts<'_>, situation: &Situation<'_>, now: Now) -> ModelTrainStatus {
     ModelTrainStatus {
         observed_generation: facts.object.generation,
@@ -262,14 +266,14 @@ pub fn reported(facts: &Facts<'_>, situation: &Situation<'_>, now: Now) -> Model
     }
 }
 
-/// A plan that only reports.
+/// A plan that only reports the situation in status.
 pub fn report(facts: &Facts<'_>, rule: Rule, situation: &Situation<'_>, now: Now) -> Plan {
     let active = facts.status.reservation.as_ref().map_or_else(Vec::new, |_| facts.status.active.clone());
     Plan::write(facts, rule, ModelTrainStatus { active, ..reported(facts, situation, now) })
 }
 
-/// A plan that leaves what was last said of freshness as it is: nothing is known that would change it. What a person says
-/// holds all the same.
+/// A plan that keeps the conditions about freshness, because there is no new knowledge about it. Manual overrides still
+/// take effect.
 pub fn as_before(facts: &Facts<'_>, rule: Rule, now: Now) -> Plan {
     let said = |condition: &&Condition| {
         let carried_over = [Ready, Fresh, Reconciling, Stalled, ConditionType::BudgetSpent].contains(&condition.type_);
@@ -282,36 +286,36 @@ pub fn as_before(facts: &Facts<'_>, rule: Rule, now: Now) -> Plan {
     let mut wanted: Vec<_> = facts.stored.conditions.iter().filter(said).map(as_wanted).collect();
     wanted.extend(versions(facts));
     wanted.sort_by_key(|wanted| wanted.type_ as u8);
-    let stored = reworded(&facts.status.conditions, &wanted, &Situation::AwaitingFirstAnswer);
+    let stored = reworded(&facts.status.conditions, &wanted, &Situation::AwaitingFirstResponse);
     let conditions = merge(&stored, wanted, facts.object.generation, now.wall);
     let observed_generation = facts.object.generation;
     Plan::write(facts, rule, ModelTrainStatus { observed_generation, conditions, ..facts.status.clone() })
 }
 
-/// Whether this generation has still to be looked at for the first time.
+/// Whether this generation still waits for its first poll result.
 pub fn awaits_first_response(facts: &Facts<'_>) -> bool {
     let observed = &facts.memory.observed;
     let observed_now = observed.as_ref().is_some_and(|observed| observed.context.generation == facts.object.generation);
     !(observed_now || taken_in(facts))
 }
 
-/// Whether conditions say what came of the first look at this generation.
+/// Whether the conditions show the first poll result of this generation.
 pub fn taken_in(facts: &Facts<'_>) -> bool {
     facts.stored.observed_generation == facts.object.generation && find(&facts.stored.conditions, Reconciling).is_none()
 }
 
-/// Whether conditions were last written without a look: what stood in the way then is gone, and a look is due.
-pub fn was_kept_from_looking(facts: &Facts<'_>) -> bool {
-    use Reason::{AwaitingFirstAnswer, InternalError, PredecessorRunning, RunActive, RunKindMissing, RunUnconfirmed};
+/// Whether the conditions were last written without a poll. The obstacle of that time is gone, so a poll is due.
+pub fn was_kept_from_polling(facts: &Facts<'_>) -> bool {
+    use Reason::{AwaitingFirstResponse, InternalError, PredecessorRunning, RunActive, RunKindMissing, RunUnconfirmed};
     let carried_over =
-        [AwaitingFirstAnswer, InternalError, PredecessorRunning, RunActive, RunKindMissing, RunUnconfirmed];
+        [AwaitingFirstResponse, InternalError, PredecessorRunning, RunActive, RunKindMissing, RunUnconfirmed];
     find(&facts.stored.conditions, Fresh).is_none_or(|fresh| carried_over.contains(&fresh.reason))
 }
 
-/// Status of an object on which a pass broke off by a panic. Nothing was decided, so everything but the conditions is as
-/// stored; the next pass that ends says again what is the case.
+/// The status of an object whose reconcile panicked. Nothing was decided, so everything except the conditions stays as
+/// stored. The next reconcile that completes sets the conditions again.
 pub fn status_after_panic(object: &ObjectInfo, status: &ModelTrainStatus, now: Now) -> ModelTrainStatus {
-    let message = "the operator failed while it looked at this object; this is a bug of the operator, whose log says \
+    let message = "the operator failed while it reconciled this object; this is a bug of the operator, whose log says \
                    where; it is tried again, at longer and longer intervals";
     let want = |type_, status| Wanted { type_, status, reason: Reason::InternalError, message: message.into() };
     let wanted = vec![want(Ready, False), want(Fresh, Unknown)];

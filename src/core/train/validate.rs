@@ -1,28 +1,23 @@
 //! From a spec to one that can be carried out. Pure.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
-use super::parameters::declared;
 use crate::{
-    api::{DeletionPolicy, ModelTrainSpec},
+    api::{Candidate, DeletionPolicy, ModelTrainSpec, TrainParameter},
     core::{
         freshness::Freshness,
         gate::{GateProgram, LiveRule},
         invalid::Invalid,
         poll::request::PollTarget,
         results,
-        run::{
-            backend::{RunBackend, RunKind, Template},
-            policy::RunPolicy,
-            retention::Limits,
-        },
+        run::{backend::RunBackend, policy::RunPolicy},
         source::validate::{check_request, check_source, check_url},
-        time::{backoff::Backoff, budget::Budget, window::Windows},
+        time::budget::Budget,
         version::record,
     },
 };
 
-/// What of a spec is worth compiling once for its generation.
+/// The parts of a spec that are compiled once for a generation: the gate and the rules of live metrics.
 #[derive(Clone, Debug)]
 pub struct Compiled {
     gate: GateProgram,
@@ -46,39 +41,23 @@ impl Compiled {
 pub struct Valid<'a> {
     /// The spec.
     pub spec: &'a ModelTrainSpec,
+    /// How runs are made, bounded, repeated and kept.
+    pub policy: RunPolicy<'a>,
     /// When the model is stale.
     pub freshness: Freshness,
     /// Rules of the live metrics, by name.
     pub live: Arc<BTreeMap<String, LiveRule>>,
-    /// The endpoint that is asked.
+    /// The endpoint that the operator polls.
     pub endpoint: Option<PollTarget>,
-    /// How often.
-    pub interval: Duration,
-    /// What runs are made from.
-    pub template: Template<'a>,
-    /// The kind of run that comes from it.
-    pub kind: RunKind,
-    /// How many runs of a training may be on their way at once.
+    /// Maximum number of active runs of a training.
     pub parallelism: usize,
     /// The gate.
     pub gate: GateProgram,
-    /// How many runs may be started in a span of time.
+    /// Maximum number of runs to start in a span of time.
     pub budget: Option<Budget>,
-    /// How many finished runs are kept.
-    pub limits: Limits,
-    /// How many versions are kept besides the protected ones.
+    /// Number of versions to keep besides the protected ones.
     pub version_limit: usize,
-    /// Whether asking and starting are stopped.
-    pub suspended: bool,
-    /// How long a run may take.
-    pub run_timeout: Option<Duration>,
-    /// How many trainings in a row may fail for one target.
-    pub max_attempts: i64,
-    /// Pauses after trainings of which no run succeeded.
-    pub backoff: Backoff,
-    /// When trainings may be started.
-    pub windows: Windows,
-    /// Whether runs and versions go when their object goes.
+    /// Whether runs and versions are deleted with their object.
     pub owned: bool,
 }
 
@@ -87,51 +66,64 @@ impl Valid<'_> {
     pub fn best_metric(&self) -> Option<&str> {
         self.spec.gate.as_ref()?.best.as_ref().map(|best| best.metric.as_str())
     }
+
+    /// Checks that the runs of every candidate can be built from the template, and that their results can be read. Its
+    /// result depends on the spec alone.
+    pub fn check_template(&self) -> Result<(), Invalid> {
+        let candidates = &self.spec.candidates;
+        for candidate in candidates.iter().map(Some).chain(candidates.is_empty().then_some(None)) {
+            let parameters = declared(&self.spec.parameters, candidate).into_iter();
+            let names: Vec<_> = parameters.map(|parameter| parameter.name.as_str()).collect();
+            self.policy.check_template(&names)?;
+        }
+        let metrics = self.spec.metrics.as_deref();
+        let from_results = metrics.is_none_or(|metrics| metrics.values.is_empty());
+        let container = metrics.and_then(|metrics| metrics.container.as_deref());
+        if from_results || container.is_some() { self.policy.check_results(container) } else { Ok(()) }
+    }
 }
 
-/// Checks what the CRD's schema checks (an object may be older than the schema), and what it cannot. `compiled` is what was
-/// compiled of this generation.
+/// Parses and checks a spec, its template included: what the CRD's schema checks (an object may be older than the schema),
+/// and what it cannot. `compiled` is of the same generation.
 pub fn validate<'a>(
     spec: &'a ModelTrainSpec,
     compiled: &Compiled,
-    backends: &[&dyn RunBackend],
+    backends: &[&'static dyn RunBackend],
+) -> Result<Valid<'a>, Invalid> {
+    let valid = parse_spec(spec, compiled, backends)?;
+    valid.check_template()?;
+    Ok(valid)
+}
+
+/// [`validate`] without the template's content.
+pub fn parse_spec<'a>(
+    spec: &'a ModelTrainSpec,
+    compiled: &Compiled,
+    backends: &[&'static dyn RunBackend],
 ) -> Result<Valid<'a>, Invalid> {
     let policy = RunPolicy::parse(&spec.templates(), spec.run(), backends)?;
     candidates(spec)?;
-    let each = spec.candidates.iter().map(Some).chain(spec.candidates.is_empty().then_some(None));
-    for candidate in each {
-        let names: Vec<_> =
-            declared(&spec.parameters, candidate).into_iter().map(|parameter| parameter.name.as_str()).collect();
-        policy.check(&names)?;
-    }
     sources(spec)?;
-    let metrics = spec.metrics.as_deref();
-    let from_results = metrics.is_none_or(|metrics| metrics.values.is_empty());
-    let container = metrics.and_then(|metrics| metrics.container.as_deref());
-    if from_results || container.is_some() {
-        policy.backend.check_results(policy.template, container)?;
-    }
     let runs = spec.candidates.len().max(1);
     Ok(Valid {
         spec,
+        policy,
         freshness: Freshness::parse(spec.freshness.as_deref(), spec.settle.as_ref())?,
         live: compiled.live.clone(),
         endpoint: endpoint(spec)?,
-        interval: policy.interval,
-        template: policy.template,
-        kind: policy.backend.kind(),
         parallelism: parallelism(spec.parallelism, runs)?,
         gate: compiled.gate.clone(),
         budget: spec.budget.as_ref().map(|budget| Budget::parse(budget, runs)).transpose()?,
-        limits: policy.limits,
         version_limit: version_limit(spec.version_history_limit)?,
-        suspended: policy.suspended,
-        run_timeout: policy.run_timeout,
-        max_attempts: policy.max_attempts,
-        backoff: policy.backoff,
-        windows: policy.windows,
         owned: spec.deletion_policy == Some(DeletionPolicy::Delete),
     })
+}
+
+/// The parameter declarations of a candidate: its own, and those of the object that it does not override.
+pub fn declared<'a>(parameters: &'a [TrainParameter], candidate: Option<&'a Candidate>) -> Vec<&'a TrainParameter> {
+    let own = candidate.map_or(&[][..], |candidate| &candidate.parameters);
+    let general = parameters.iter().filter(|general| !own.iter().any(|own| own.name == general.name));
+    own.iter().chain(general).collect()
 }
 
 /// Every candidate has a name of its own, and every parameter takes its value from something that there is.
@@ -156,7 +148,7 @@ fn candidates(spec: &ModelTrainSpec) -> Result<(), Invalid> {
     parameters(spec, "spec", &spec.parameters)
 }
 
-fn parameters(spec: &ModelTrainSpec, at: &str, parameters: &[crate::api::TrainParameter]) -> Result<(), Invalid> {
+fn parameters(spec: &ModelTrainSpec, at: &str, parameters: &[TrainParameter]) -> Result<(), Invalid> {
     let freshness = spec.freshness.as_deref();
     for (index, parameter) in parameters.iter().enumerate() {
         let at = format!("{at}.parameters[{index}]");
@@ -165,10 +157,10 @@ fn parameters(spec: &ModelTrainSpec, at: &str, parameters: &[crate::api::TrainPa
             parameter.from_input.is_some(),
             parameter.from_context.is_some(),
             parameter.from_accepted.is_some(),
-            parameter.from_answer.is_some(),
+            parameter.from_response.is_some(),
         ];
         if origins.into_iter().filter(|set| *set).count() != 1 {
-            let problem = "needs exactly one of value, fromInput, fromContext, fromAccepted and fromAnswer";
+            let problem = "needs exactly one of value, fromInput, fromContext, fromAccepted and fromResponse";
             return Err(Invalid::new(at, problem));
         }
         if parameters.iter().take(index).any(|other| other.name == parameter.name) {
@@ -181,9 +173,9 @@ fn parameters(spec: &ModelTrainSpec, at: &str, parameters: &[crate::api::TrainPa
             let problem = format!("names {input:?}, which is no input of spec.freshness.inputs: name one of them");
             return Err(Invalid::new(format!("{at}.fromInput"), problem));
         }
-        if parameter.from_answer.is_some() && freshness.is_none_or(|freshness| freshness.needs_train_url.is_none()) {
-            let problem = "needs spec.freshness.needsTrainUrl: without an endpoint there is no answer";
-            return Err(Invalid::new(format!("{at}.fromAnswer"), problem));
+        if parameter.from_response.is_some() && freshness.is_none_or(|freshness| freshness.needs_train_url.is_none()) {
+            let problem = "needs spec.freshness.needsTrainUrl: without an endpoint there is no response";
+            return Err(Invalid::new(format!("{at}.fromResponse"), problem));
         }
     }
     Ok(())
@@ -200,7 +192,7 @@ fn sources(spec: &ModelTrainSpec) -> Result<(), Invalid> {
     for (index, value) in spec.metrics.iter().flat_map(|metrics| &metrics.values).enumerate() {
         let at = format!("spec.metrics.values[{index}].source");
         results::values::check(&value.source, &at)?;
-        // What stands for the run parses only once it is filled in.
+        // A placeholder for the run parses only once it is filled in.
         check_source(&at, &results::values::for_run(&value.source, "run", "uid", "version"))?;
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-/// A ModelSync that rolls out what this object accepts.
+/// A ModelSync that rolls out the accepted version of the ModelTrain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Follower {
     /// Its name.

@@ -1,4 +1,4 @@
-//! ModelVersions: what decisions see of a record, and the chain that ties records together. Pure.
+//! ModelVersions: the parts of a record that decisions need, and the chain that links records. Pure.
 
 pub mod chain;
 pub mod follower;

@@ -1,4 +1,4 @@
-//! A ModelVersion, reduced to what decisions need, and which of them are kept. Pure.
+//! ModelVersions, reduced to what decisions need, and which of them are kept. Pure.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use super::chain::Link;
 use crate::api::{Condition, ModelTrainStatus, Outcome, Reason, RecordRef, ServedBy, SlotState, Verdict};
 
-/// How many versions are kept besides the protected ones where the user gave no limit.
+/// How many versions are kept besides the protected ones if the user sets no limit.
 pub const DEFAULT_LIMIT: usize = 20;
 
-/// A ModelVersion, without what only its readers look at.
+/// A ModelVersion, without the fields that no decision needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VersionRecord {
     /// Its namespace.
@@ -19,7 +19,7 @@ pub struct VersionRecord {
     pub name: Box<str>,
     /// Its uid.
     pub uid: Arc<str>,
-    /// Its resourceVersion, which every write is conditional on.
+    /// Its resourceVersion, the precondition of every write.
     pub resource_version: Box<str>,
     /// Name of its ModelTrain.
     pub train_name: Arc<str>,
@@ -29,13 +29,13 @@ pub struct VersionRecord {
     pub attempt: i64,
     /// The candidate; empty for a training without candidates.
     pub candidate: Box<str>,
-    /// Uid of its run; empty for one that was never seen.
+    /// Uid of its run; empty if the run was never seen.
     pub run_uid: Box<str>,
     /// How its run ended.
     pub outcome: Outcome,
     /// When its run ended.
     pub finished_at: Option<Timestamp>,
-    /// What the gate said.
+    /// The verdict of the gate.
     pub verdict: Verdict,
     /// Its metric of `spec.gate.best`.
     pub score: Option<Box<str>>,
@@ -43,12 +43,12 @@ pub struct VersionRecord {
     pub digest: Box<str>,
     /// The record before it.
     pub previous: Option<Box<RecordRef>>,
-    /// Whether its digest is that of its content and its name that of its run. What is not sound counts for nothing: it is
-    /// neither accepted nor held.
+    /// Whether its digest is that of its content and its name that of its run. A version that is not sound is ignored:
+    /// it is neither accepted nor held.
     pub sound: bool,
     /// The conditions of its status.
     pub conditions: Box<[Condition]>,
-    /// What became of it: the reason of its condition Accepted.
+    /// The decision about it: the reason of its condition Accepted.
     pub decision: Option<Reason>,
     /// The ModelSyncs that serve it.
     pub served_by: Box<[ServedBy]>,
@@ -62,7 +62,7 @@ impl VersionRecord {
         Link { name: &self.name, digest: &self.digest, previous: self.previous.as_deref() }
     }
 
-    /// What the next record, or `status.head`, says of it.
+    /// The reference to it in the next record, or in `status.head`.
     pub fn reference(&self) -> RecordRef {
         RecordRef { name: self.name.to_string(), digest: self.digest.to_string() }
     }
@@ -73,8 +73,8 @@ impl VersionRecord {
     }
 }
 
-/// Names of the versions that speak for what is deployed: accepted, held, waiting for a person, or served. Neither they nor
-/// their runs are deleted. `held` is what the hold annotation names.
+/// Names of the versions that are evidence for what is deployed: accepted, held, waiting for approval, or served.
+/// Neither they nor their runs are deleted. `held` is the version that the hold annotation names.
 pub fn evidence<'a>(
     versions: impl IntoIterator<Item = &'a VersionRecord>,
     status: &'a ModelTrainStatus,
@@ -86,11 +86,12 @@ pub fn evidence<'a>(
     served.chain(accepted).chain(pending).chain(status.served_version.as_deref()).chain(held).collect()
 }
 
-/// Whether a finished run of a ModelTrain may be deleted as far as records are concerned: it is on record, so that nothing is
-/// lost with it, and is no evidence for what is deployed.
+/// Whether the records allow deleting a finished run of a ModelTrain: the run is recorded, so that nothing is lost with
+/// it, and it is not evidence for what is deployed.
 ///
-/// A training ends once each of its runs is on record. The record itself may be gone by then: it has a limit of its own.
-pub fn run_may_go(run_name: &str, attempt: i64, status: &ModelTrainStatus, evidence: &BTreeSet<&str>) -> bool {
+/// A training ends once each of its runs is recorded. The record itself may already be deleted: it has a limit of its
+/// own.
+pub fn run_may_be_deleted(run_name: &str, attempt: i64, status: &ModelTrainStatus, evidence: &BTreeSet<&str>) -> bool {
     let recorded = match &status.reservation {
         Some(open) if attempt >= open.attempt => {
             open.slots.iter().any(|slot| slot.run_name == run_name && slot.state == SlotState::Recorded)
@@ -100,10 +101,10 @@ pub fn run_may_go(run_name: &str, attempt: i64, status: &ModelTrainStatus, evide
     recorded && !evidence.contains(run_name)
 }
 
-/// Names of the versions beyond `limit`, oldest first. Besides the limit are kept: [`evidence`], the newest (the head of
-/// the chain, which the next record names), and those of a training that has not been decided.
+/// The versions beyond `limit`, oldest first. Kept besides the limit are [`evidence`], the newest version (the head of
+/// the chain, which the next record names), and the versions of a training that has not been decided.
 ///
-/// `versions` are all of one ModelTrain uid. Those that are being deleted neither count nor are named.
+/// `versions` are all of one ModelTrain uid. Those that are being deleted are neither counted nor returned.
 pub fn surplus_versions<'a>(
     versions: impl IntoIterator<Item = &'a VersionRecord>,
     limit: usize,
@@ -113,7 +114,7 @@ pub fn surplus_versions<'a>(
     let head = status.head.as_ref().map(|head| head.name.as_str());
     let open = status.reservation.as_ref().map_or(i64::MAX, |reservation| reservation.attempt);
     let mut all: Vec<_> = versions.into_iter().filter(|version| !version.deleting).collect();
-    // Total, so that no choice is left.
+    // A total order, so that the result is unique.
     all.sort_by_key(|version| (version.attempt, &version.candidate, &version.name));
     let newest = all.last().map(|version| &*version.name);
     all.retain(|version| {
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn accepted_held_served_waiting_and_newest_versions_stay_whatever_the_limit() {
+    fn accepted_held_served_waiting_and_newest_versions_are_kept_beyond_any_limit() {
         let versions: Vec<_> = (1..=8).map(|attempt| version(attempt, "a", attempt == 2, false)).collect();
         let status = status("m-1-a", "m-3-a", "m-8-a");
         let evidence = evidence(&versions, &status, Some("m-4-a"));
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn run_that_is_not_on_record_and_run_of_evidence_stay() {
+    fn unrecorded_runs_and_runs_of_evidence_are_kept() {
         let slot = |candidate: &str, state| TrainSlot {
             candidate: candidate.into(),
             api_version: "batch/v1".into(),
@@ -221,13 +222,13 @@ mod tests {
         for (run, attempt, may_go) in
             [("m-1-a", 1, true), ("m-2-a", 2, false), ("m-3-a", 3, true), ("m-3-b", 3, false), ("m-4-a", 4, false)]
         {
-            assert_eq!(run_may_go(run, attempt, &status, &evidence), may_go, "{run}");
+            assert_eq!(run_may_be_deleted(run, attempt, &status, &evidence), may_go, "{run}");
         }
     }
 
     proptest! {
         #[test]
-        fn surplus_is_exactly_what_the_limit_leaves_over(
+        fn surplus_is_exactly_what_exceeds_the_limit(
             all in prop::collection::vec((1..20_i64, 0..4_usize, any::<bool>(), any::<bool>()), 0..40),
             limit in 0..8_usize, accepted in 0..40_usize, held in 0..40_usize,
         ) {

@@ -1,10 +1,10 @@
-//! A small cache with a life for each entry and a bound on all. Pure: `now` is passed in.
+//! A small cache in which entries expire, with bounds on their number and size. Pure: the caller passes `now`.
 
 use std::{collections::HashMap, hash::Hash};
 
 use crate::core::time::MonotonicTime;
 
-/// Entries by key, at most `most` of them, with at most `most_bytes` in all.
+/// Entries by key, at most `most` of them, with at most `most_bytes` in total.
 pub(super) struct Cache<K, V> {
     entries: HashMap<K, Entry<V>>,
     bytes: usize,
@@ -27,7 +27,8 @@ impl<K: Eq + Hash + Clone, V: Clone> Cache<K, V> {
         self.entries.get(key).filter(|entry| now < entry.until).map(|entry| entry.value.clone())
     }
 
-    /// Keeps `value` until that moment, if there is room after those have gone that end sooner.
+    /// Stores `value` until this moment. Makes room by removing expired entries, then those that expire first. Does not
+    /// store a value that is larger than `most_bytes`.
     pub(super) fn put(&mut self, key: K, value: V, bytes: usize, until: MonotonicTime, now: MonotonicTime) {
         self.remove(&key);
         if bytes > self.most_bytes {
@@ -69,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn forgets_at_the_end_of_an_entrys_life_and_when_told() {
+    fn entry_is_gone_once_it_expires_or_is_removed() {
         let mut cache = Cache::new(10, 100);
         cache.put("a", 1, 10, at(60), at(0));
         assert_eq!((cache.get(&"a", at(59)), cache.get(&"a", at(60))), (Some(1), None));
@@ -80,14 +81,14 @@ mod tests {
     }
 
     #[test]
-    fn makes_room_by_number_and_by_size_for_what_comes() {
+    fn makes_room_for_new_entries_by_number_and_by_size() {
         let mut cache = Cache::new(3, 100);
         for (n, key) in ["a", "b", "c", "d"].into_iter().enumerate() {
             cache.put(key, n, 10, at(10 + u64::try_from(n).unwrap()), at(0));
         }
         assert_eq!((cache.get(&"a", at(0)), cache.get(&"d", at(0))), (None, Some(3)));
         cache.put("large", 9, 90, at(60), at(0));
-        assert_eq!((cache.entries.len(), cache.bytes), (2, 100), "only what ends last stays beside it");
+        assert_eq!((cache.entries.len(), cache.bytes), (2, 100), "only the entry that expires last remains beside it");
         cache.put("too large", 9, 101, at(60), at(0));
         assert_eq!(cache.get(&"too large", at(0)), None);
         assert_eq!(cache.get(&"large", at(0)), Some(9));

@@ -1,7 +1,7 @@
-//! What questions carry of the cluster: keys of Secrets and ConfigMaps, tokens of service accounts. IO.
+//! Reads the credentials that polls send: keys of Secrets and ConfigMaps, tokens of service accounts. IO.
 //!
-//! Nothing is listed or watched: what an object names is read when it is needed and kept for a minute, so that a rotated
-//! value is used within a minute. No value is ever part of a message, and none is logged.
+//! Nothing is listed or watched. The operator reads a Secret or ConfigMap when a poll needs it and caches it for a
+//! minute, so it uses a rotated value within a minute. No message and no log line contains a value.
 
 mod cache;
 
@@ -33,15 +33,15 @@ use crate::{
     port::Credentials,
 };
 
-/// How long a Secret or ConfigMap is kept.
+/// How long a Secret or ConfigMap is cached.
 const LIFE: Duration = Duration::from_mins(1);
-/// How long the API server's own audiences are kept. They change with its command line only.
+/// How long the API server's own audiences are cached. They change only with its command line.
 const AUDIENCES_LIFE: Duration = Duration::from_mins(10);
-/// Life that is asked for a token: the shortest that the API server gives.
+/// Requested lifetime of a token: the shortest that the API server grants.
 const TOKEN_SECONDS: u32 = 600;
-/// Objects and tokens that are kept at once, and bytes of all objects together.
+/// Bounds of the cache of objects and of the cache of tokens: entries, and bytes in total.
 const MOST: (usize, usize) = (1024, 16 * 1024 * 1024);
-/// Reads under way at once: many objects that ask at the same moment must not crowd out the operator's other reads.
+/// Reads in flight at once: many polls at the same moment must not crowd out the operator's other reads.
 const READS: usize = 16;
 /// Longest message of a failure, in bytes.
 const MAX_MESSAGE: usize = 512;
@@ -65,13 +65,13 @@ type Data = BTreeMap<String, Confidential>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct ObjectKey {
-    kind: Kind,
+    kind: CredentialKind,
     namespace: String,
     name: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Kind {
+enum CredentialKind {
     Secret,
     ConfigMap,
 }
@@ -92,7 +92,7 @@ struct ConfigMapData {
     binary_data: Option<BTreeMap<String, ByteString>>,
 }
 
-/// What a TokenRequest comes back as.
+/// The response to a TokenRequest.
 #[derive(Deserialize)]
 struct Issued {
     spec: IssuedSpec,
@@ -121,7 +121,13 @@ impl ApiCredentials {
         Self { client, clock, reads: Semaphore::new(READS), cached: Mutex::new(cached) }
     }
 
-    async fn key(&self, kind: Kind, namespace: &str, name: &str, key: &str) -> Result<Confidential, PollError> {
+    async fn key(
+        &self,
+        kind: CredentialKind,
+        namespace: &str,
+        name: &str,
+        key: &str,
+    ) -> Result<Confidential, PollError> {
         let what = kind.word();
         check_name(what, name)?;
         let object = self.object(ObjectKey { kind, namespace: namespace.to_owned(), name: name.to_owned() }).await?;
@@ -137,17 +143,17 @@ impl ApiCredentials {
             return Ok(cached);
         }
         let _turn = self.reads.acquire().await;
-        // Whoever waited may find what another has read meanwhile.
+        // During the wait, another task may have read the object.
         if let Some(cached) = known() {
             return Ok(cached);
         }
         let read = self.clock.mono();
         let data: Data = match key.kind {
-            Kind::Secret => {
+            CredentialKind::Secret => {
                 let SecretData { data } = self.get("secrets", &key).await?;
                 data.into_iter().flatten().map(|(name, ByteString(bytes))| (name, bytes.into())).collect()
             }
-            Kind::ConfigMap => {
+            CredentialKind::ConfigMap => {
                 let ConfigMapData { data, binary_data } = self.get("configmaps", &key).await?;
                 let text = data.into_iter().flatten().map(|(name, text)| (name, text.into_bytes().into()));
                 let binary = binary_data.into_iter().flatten().map(|(name, ByteString(bytes))| (name, bytes.into()));
@@ -180,7 +186,7 @@ impl ApiCredentials {
         let now = self.clock.now();
         if self.own_audiences(namespace, account).await?.iter().any(|own| own == audience) {
             let message = format!(
-                "the audience {audience} is one of the API server's own: whoever receives such a token could use the \
+                "the audience {audience} is one of the API server's own: a receiver of such a token could use the \
                  cluster as the service account. Choose the receiver's own"
             );
             return Err(refuse(&message));
@@ -188,15 +194,15 @@ impl ApiCredentials {
         let issued = self.request_token(namespace, account, Some(audience)).await?;
         let expires = issued.status.expiration_timestamp.ok_or_else(|| refuse("the API server gave no token"))?;
         let token = Confidential::from(issued.status.token.into_bytes());
-        // A fifth of its life is left for its way and for clocks that differ.
+        // A fifth of the lifetime is the margin for delivery and for clocks that differ.
         let life = until(now.server_or_wall(), expires).mul_f64(0.8);
         self.cached().tokens.put(key, token.clone(), token.expose().len(), now.mono + life, now.mono);
         Ok(token)
     }
 
-    /// The audiences that the API server takes for its own: those of a token for which none was asked.
+    /// Returns the API server's own audiences: those of a token that is requested without audiences.
     ///
-    /// A dry run tells them: no token that the API server accepts need exist for this.
+    /// The request is a dry run, so no token that the API server accepts is created.
     async fn own_audiences(&self, namespace: &str, account: &str) -> Result<Arc<[String]>, PollError> {
         let now = self.clock.mono();
         if let Some((read, known)) = &self.cached().audiences
@@ -206,7 +212,9 @@ impl ApiCredentials {
         }
         let own_audiences: Arc<[String]> = self.request_token(namespace, account, None).await?.spec.audiences.into();
         if own_audiences.is_empty() {
-            return Err(refuse("the API server does not tell its own audiences, so none can be told from them"));
+            return Err(refuse(
+                "the API server does not report its own audiences, so the requested one cannot be checked",
+            ));
         }
         self.cached().audiences = Some((now, own_audiences.clone()));
         Ok(own_audiences)
@@ -231,13 +239,13 @@ impl ApiCredentials {
         request: http::request::Builder,
         body: Vec<u8>,
     ) -> Result<T, PollError> {
-        let request = request.body(body).map_err(|_| refuse(&format!("{what} cannot be asked for")))?;
+        let request = request.body(body).map_err(|_| refuse(&format!("{what} cannot be requested")))?;
         call(&self.client, request).await.map_err(|error| match error {
             CallError::Refused(status) if status.code == 404 => refuse(&format!("{what} does not exist")),
             CallError::Refused(status) => refuse(&format!("{what} is refused: {}", status.message)),
             CallError::Unknown(_) => refuse(&format!("{what} cannot be read now: the API server gives no reply")),
-            // The parser's words may repeat what it read.
-            CallError::Unreadable(_) => refuse(&format!("{what} cannot be read: the reply is of another form")),
+            // The parser's error may repeat what it read.
+            CallError::Unreadable(_) => refuse(&format!("{what} cannot be read: the reply has an unexpected format")),
         })
     }
 
@@ -253,7 +261,7 @@ impl Credentials for ApiCredentials {
         name: &'a str,
         key: &'a str,
     ) -> BoxFuture<'a, Result<Confidential, PollError>> {
-        Box::pin(self.key(Kind::Secret, namespace, name, key))
+        Box::pin(self.key(CredentialKind::Secret, namespace, name, key))
     }
 
     fn config_map<'a>(
@@ -262,7 +270,7 @@ impl Credentials for ApiCredentials {
         name: &'a str,
         key: &'a str,
     ) -> BoxFuture<'a, Result<Confidential, PollError>> {
-        Box::pin(self.key(Kind::ConfigMap, namespace, name, key))
+        Box::pin(self.key(CredentialKind::ConfigMap, namespace, name, key))
     }
 
     fn token<'a>(
@@ -274,7 +282,7 @@ impl Credentials for ApiCredentials {
         Box::pin(self.issue(namespace, service_account, audience))
     }
 
-    fn turned_away(&self, namespace: &str, request: &api::Request) {
+    fn invalidate(&self, namespace: &str, request: &api::Request) {
         let mut cached = self.cached();
         for key in objects_of(namespace, request) {
             cached.objects.remove(&key);
@@ -286,7 +294,7 @@ impl Credentials for ApiCredentials {
     }
 }
 
-impl Kind {
+impl CredentialKind {
     const fn word(self) -> &'static str {
         match self {
             Self::Secret => "Secret",
@@ -295,18 +303,18 @@ impl Kind {
     }
 }
 
-/// The objects that a request names.
+/// The Secrets and ConfigMaps that a request names.
 fn objects_of(namespace: &str, request: &api::Request) -> Vec<ObjectKey> {
     let key = |kind, name: &str| ObjectKey { kind, namespace: namespace.to_owned(), name: name.to_owned() };
-    let headers = request.headers_from.iter().map(|header| key(Kind::Secret, &header.secret_key_ref.name));
+    let headers = request.headers_from.iter().map(|header| key(CredentialKind::Secret, &header.secret_key_ref.name));
     let ca = request.ca.iter().flat_map(|ca| {
-        let secret = ca.secret_key_ref.iter().map(|secret| key(Kind::Secret, &secret.name));
-        secret.chain(ca.config_map_key_ref.iter().map(|map| key(Kind::ConfigMap, &map.name)))
+        let secret = ca.secret_key_ref.iter().map(|secret| key(CredentialKind::Secret, &secret.name));
+        secret.chain(ca.config_map_key_ref.iter().map(|map| key(CredentialKind::ConfigMap, &map.name)))
     });
     headers.chain(ca).collect()
 }
 
-/// Refuses what is no name of an object: it becomes part of a URL's path, and must not lead anywhere else.
+/// Refuses a name that no object can have: it becomes part of a URL path, and must not lead to another object.
 fn check_name(what: &str, name: &str) -> Result<(), PollError> {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let valid = name.len() <= 253
@@ -349,6 +357,6 @@ mod tests {
         }))
         .unwrap();
         let named: Vec<_> = objects_of("a", &request).into_iter().map(|key| (key.kind, key.name)).collect();
-        assert_eq!(named, [(Kind::Secret, "one".to_owned()), (Kind::ConfigMap, "two".to_owned())]);
+        assert_eq!(named, [(CredentialKind::Secret, "one".to_owned()), (CredentialKind::ConfigMap, "two".to_owned())]);
     }
 }

@@ -1,4 +1,4 @@
-//! Which ModelSyncs follow which ModelTrains, and which version each serves. The reconciles of ModelSyncs note it. No IO.
+//! Which ModelSyncs follow which ModelTrains, and which version each serves. Reconciles of ModelSyncs record it. No IO.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -22,7 +22,8 @@ struct Inner {
     by_train: HashMap<Train, BTreeMap<String, Follower>>,
     /// By uid of a ModelSync: the ModelTrain that it follows.
     followed: HashMap<String, Train>,
-    /// By uid of a ModelSync: a ModelTrain that relies on what a record says of it, until the ModelSync is reconciled.
+    /// By uid of a ModelSync: a ModelTrain that relies on what a ModelVersion says about the ModelSync, until the
+    /// ModelSync is reconciled.
     awaiting: HashMap<String, Train>,
 }
 
@@ -34,21 +35,21 @@ impl Followers {
         followers.into_iter().flat_map(BTreeMap::values).cloned().collect()
     }
 
-    /// Forgets all: another replica may have led since they were noted.
+    /// Removes all followers: another replica may have led since they were recorded.
     pub fn clear(&self) {
         *write(&self.inner) = Inner::default();
     }
 
-    /// Notes that a ModelTrain relies on what its record says of this ModelSync: the next reconcile of the ModelSync concerns it,
-    /// whatever the result.
-    pub fn await_note(&self, uid: &str, namespace: &str, train: &str) {
+    /// Records that a ModelTrain relies on what its ModelVersion says about this ModelSync. The next reconcile of the
+    /// ModelSync then concerns the ModelTrain, even if nothing changes.
+    pub fn await_reconcile(&self, uid: &str, namespace: &str, train: &str) {
         let train = (namespace.to_owned(), train.to_owned());
         if read(&self.inner).awaiting.get(uid) != Some(&train) {
             write(&self.inner).awaiting.insert(uid.to_owned(), train);
         }
     }
 
-    /// Notes what a ModelSync follows; `None` for nothing. Returns the ModelTrains that the change concerns.
+    /// Records what a ModelSync follows; `None` for nothing. Returns the ModelTrains that the change concerns.
     pub fn note(&self, uid: &str, following: Option<(Train, Follower)>) -> Vec<Train> {
         // Most ModelSyncs follow nothing.
         if following.is_none() && !read(&self.inner).concerns(uid) {
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn change_of_sides_concerns_both_trains_and_no_change_concerns_none() {
+    fn change_of_the_train_concerns_both_and_no_change_concerns_none() {
         let followers = Followers::default();
         assert_eq!(followers.note("a", Some((train("one"), follower("a", None)))), [train("one")]);
         assert!(followers.note("a", Some((train("one"), follower("a", None)))).is_empty());
@@ -124,16 +125,16 @@ mod tests {
     }
 
     #[test]
-    fn train_that_relies_on_its_record_is_concerned_once_whatever_a_reconcile_finds() {
+    fn train_that_relies_on_its_record_is_concerned_once_even_if_nothing_changes() {
         let followers = Followers::default();
-        followers.await_note("gone", "team", "one");
+        followers.await_reconcile("gone", "team", "one");
         assert_eq!(followers.note("gone", None), [train("one")]);
         assert!(followers.note("gone", None).is_empty());
-        followers.await_note("same", "team", "one");
+        followers.await_reconcile("same", "team", "one");
         assert_eq!(followers.note("same", Some((train("one"), follower("same", Some("v-1"))))), [train("one")]);
-        followers.await_note("left", "team", "one");
+        followers.await_reconcile("left", "team", "one");
         assert_eq!(followers.note("left", Some((train("two"), follower("left", None)))), [train("one"), train("two")]);
-        followers.await_note("forgotten", "team", "one");
+        followers.await_reconcile("forgotten", "team", "one");
         followers.clear();
         assert!(followers.note("forgotten", None).is_empty());
     }

@@ -11,15 +11,15 @@ use std::{
 use super::index::Index;
 use crate::{clock::Clock, core::time::MonotonicTime};
 
-/// Knowledge is relied on for this long after its watch last heard the API server.
-pub const YOUNG: Duration = Duration::from_mins(2);
+/// Decisions may rely on knowledge for this long after its watch last heard the API server.
+pub const MAX_AGE: Duration = Duration::from_mins(2);
 
-/// An object in the form in which a store keeps it.
+/// An object as a store keeps it.
 pub trait Stored: Send + Sync + Sized + 'static {
-    /// How entries are found otherwise than by uid.
+    /// The index by other keys than the uid.
     type Index: Index<Self>;
-    /// Whether the operator works without the kind. If it does, a kind that is not installed is known to have no objects; if
-    /// not, the store keeps its entries and waits for the next list.
+    /// Whether the operator works without the kind. If it does, a kind that is not installed is known to have no
+    /// objects; if not, the store keeps its entries and waits for the next list.
     const OPTIONAL: bool;
 
     /// `metadata.uid`.
@@ -36,10 +36,13 @@ pub trait Stored: Send + Sync + Sized + 'static {
         true
     }
 
-    /// What is wrong with it, for the log.
+    /// Problems of the object, for the log.
     fn problems(&self) -> Vec<String> {
         Vec::new()
     }
+
+    /// Takes over what is still valid from the entry of the same uid that it replaces.
+    fn replace(&mut self, _: &Self) {}
 }
 
 /// The objects of one kind.
@@ -48,7 +51,7 @@ pub struct Store<T: Stored> {
     inner: RwLock<Inner<T>>,
 }
 
-/// The state of a store. What is read under one lock belongs together.
+/// The state of a store. Values that are read under one lock are consistent with each other.
 pub(super) struct Inner<T: Stored> {
     by_uid: HashMap<Arc<str>, Arc<T>>,
     pub(super) index: T::Index,
@@ -73,7 +76,7 @@ pub(super) enum Reliance {
     Unknown,
     /// The kind is not installed.
     Missing,
-    /// Everything is here.
+    /// The store has every entry.
     Known,
 }
 
@@ -115,22 +118,22 @@ impl<T: Stored> Store<T> {
         inner.unreadable.len() + inner.by_uid.values().filter(|entry| !entry.is_readable()).count()
     }
 
-    /// Whether this many scopes are known.
+    /// Whether at least this many scopes are known.
     pub fn is_known(&self, scopes: usize) -> bool {
         self.read().scopes.len() >= scopes
     }
 
-    /// Time since the API server was heard by the watch that has been silent for longest.
+    /// Time since a watch last heard the API server; of several watches, the longest.
     pub fn watch_age(&self) -> Option<Duration> {
         let oldest = self.read().scopes.values().map(|knowledge| knowledge.heard).min()?;
         Some(self.clock.uptime().since(oldest))
     }
 
-    /// Stores what the API server returned for a request of the operator, so that the next reconcile sees the write that
-    /// this one made.
+    /// Stores what the API server returned for a request of the operator, so that the next reconcile sees the write
+    /// that this one made.
     ///
-    /// The reply may be read late, when the watch has already shown the object's deletion. It must not bring the object back:
-    /// no later event would remove it. So a reply is dropped if the watch has seen its version or a later one.
+    /// The reply may be read late, when the watch has already shown the object's deletion. It must not bring the object
+    /// back: no later event would remove it. So a reply is dropped if the watch has seen its version or a later one.
     pub fn insert(&self, entry: T) {
         let mut inner = write(&self.inner);
         let seen = inner.scope(entry.namespace()).and_then(|knowledge| knowledge.seen);
@@ -152,7 +155,7 @@ impl<T: Stored> Store<T> {
     /// Whether decisions may rely on the entries of this namespace.
     pub(super) fn reliance(&self, inner: &Inner<T>, namespace: &str) -> Reliance {
         match inner.scope(namespace) {
-            Some(knowledge) if self.clock.uptime().since(knowledge.heard) <= YOUNG => {
+            Some(knowledge) if self.clock.uptime().since(knowledge.heard) <= MAX_AGE => {
                 if knowledge.seen.is_some() {
                     Reliance::Known
                 } else {
@@ -163,7 +166,7 @@ impl<T: Stored> Store<T> {
         }
     }
 
-    /// Stores what a watch brought, under its namespace/name. Returns the entry that the store has then.
+    /// Stores an entry from a watch; `name` is its namespace/name. Returns the entry that the store then has.
     pub(super) fn take(&self, name: &str, entry: T) -> Arc<T> {
         let mut inner = write(&self.inner);
         inner.unreadable.remove(name);
@@ -175,27 +178,29 @@ impl<T: Stored> Store<T> {
         write(&self.inner).unreadable.insert(name);
     }
 
-    /// The watch of a scope has heard the API server, and has seen every change up to this version; 0 if it only heard it.
+    /// Notes that the watch of a scope has heard the API server, and has seen every change up to this version (0: it
+    /// only heard the server).
     pub(super) fn heard(&self, scope: Option<&str>, version: u64) {
         write(&self.inner).heard(scope, self.clock.uptime(), version);
     }
 
-    /// The watch of a scope has seen that an object is gone.
+    /// Removes an object whose deletion the watch of a scope has seen.
     pub(super) fn delete(&self, scope: Option<&str>, gone: &T) {
         let mut inner = write(&self.inner);
         inner.heard(scope, self.clock.uptime(), gone.version());
         inner.remove(gone.uid());
     }
 
-    /// The object of this namespace/name is gone, whether it could be read or not.
+    /// Removes this namespace/name from the objects that cannot be read, if it is among them: the object is gone.
     pub(super) fn forget_unreadable(&self, name: &str) {
         write(&self.inner).unreadable.remove(name);
     }
 
-    /// A scope becomes known: as listed at the version `seen`, or as one whose kind is not installed. Entries that `gone`
-    /// selects go, and so does what is not in `unreadable` any more.
+    /// Makes a scope known: as listed at the version `seen`, or (`None`) as one whose kind is not installed. Removes
+    /// the entries that `gone` selects, and the unreadable objects that are not in `unreadable`.
     ///
-    /// Returns the removed entries, and whether the scope was unknown or known otherwise before.
+    /// Returns the removed entries. The flag is true if the scope was unknown before, or if the kind has been installed
+    /// or uninstalled since.
     pub(super) fn know(
         &self,
         scope: Option<&str>,
@@ -236,12 +241,13 @@ impl<T: Stored> Inner<T> {
         }
     }
 
-    /// Stores an entry, unless a newer one of its uid is there. Returns the one that is there then.
-    fn take(&mut self, entry: T) -> Arc<T> {
-        if let Some(known) = self.by_uid.get(entry.uid())
-            && known.version() > entry.version()
-        {
-            return known.clone();
+    /// Stores an entry, unless the store has a newer one of its uid. Returns the entry that the store then has.
+    fn take(&mut self, mut entry: T) -> Arc<T> {
+        if let Some(known) = self.by_uid.get(entry.uid()) {
+            if known.version() > entry.version() {
+                return known.clone();
+            }
+            entry.replace(known);
         }
         self.remove(entry.uid());
         let entry = self.index.add(entry);
@@ -256,7 +262,7 @@ impl<T: Stored> Inner<T> {
     }
 }
 
-/// A resourceVersion as a number, which can be compared since Kubernetes 1.35 (KEP-5504). 0 if it is none.
+/// A resourceVersion as a number, which can be compared since Kubernetes 1.35 (KEP-5504). 0 if it is not a number.
 pub(super) fn version(resource_version: &str) -> u64 {
     resource_version.parse().unwrap_or(0)
 }

@@ -1,17 +1,17 @@
-//! How entries of a store are found otherwise than by uid. No IO.
+//! Indexes of a store by other keys than the uid. No IO.
 
 use std::{collections::HashMap, sync::Arc};
 
-/// Finds the entries of a store. Each uid is in it once.
+/// An index of the entries of a store. Each uid is in it at most once.
 pub trait Index<T>: Default + Send + Sync + 'static {
-    /// Adds an entry whose uid is not in it. The entry may come to share texts with another one.
+    /// Adds an entry whose uid is not in the index. The returned entry may share strings with another one.
     fn add(&mut self, entry: T) -> Arc<T>;
 
     /// Removes an entry that was added.
     fn remove(&mut self, entry: &Arc<T>);
 }
 
-/// Entries by a text that several of them may have.
+/// Entries by a string that several of them may have in common.
 pub struct Groups<T>(HashMap<Arc<str>, Vec<Arc<T>>>);
 
 impl<T> Default for Groups<T> {
@@ -21,7 +21,7 @@ impl<T> Default for Groups<T> {
 }
 
 impl<T> Groups<T> {
-    /// The entries of this group, in no order.
+    /// The entries of this group, in no particular order.
     pub fn of(&self, group: &str) -> &[Arc<T>] {
         self.0.get(group).map_or(&[], Vec::as_slice)
     }
@@ -32,7 +32,7 @@ impl<T> Groups<T> {
         self.0.entry(group).or_insert_with(|| Vec::with_capacity(1)).push(entry);
     }
 
-    /// Removes this very entry.
+    /// Removes exactly this entry, and no other one that is equal.
     pub fn remove(&mut self, group: &str, entry: &Arc<T>) {
         if let Some(entries) = self.0.get_mut(group) {
             entries.retain(|found| !Arc::ptr_eq(found, entry));
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn groups_hold_every_entry_and_forget_the_one_that_is_meant() {
+    fn groups_hold_every_entry_and_remove_exactly_the_given_one() {
         let mut groups = Groups::<u32>::default();
         let group = |value: u32| format!("group-{}", value % 3);
         let entries: Vec<_> = (0..100).map(Arc::new).collect();

@@ -1,4 +1,4 @@
-//! What the watches have brought: compact entries by uid, and how far they can be relied on. No IO.
+//! The objects that the watches have received: compact entries by uid, and whether decisions may rely on them. No IO.
 
 mod followers;
 mod generic;
@@ -8,13 +8,15 @@ mod runs;
 mod sink;
 mod stored_run;
 mod versions;
+mod view;
 
 pub use self::{
     followers::Followers,
-    generic::{Store, Stored, YOUNG},
+    generic::{MAX_AGE, Store, Stored},
     index::Index,
     objects::{ObjectSink, Objects},
     runs::{RunSink, Runs, RunsOf},
     sink::{StoreSink, Wake},
     versions::{ModelVersionSink, ModelVersions, VersionsOf},
+    view::StoreView,
 };

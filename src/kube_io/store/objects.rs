@@ -45,6 +45,10 @@ impl<K: Kind> Stored for ObjectRecord<K> {
         let (spec, status) = self.read();
         spec.err().into_iter().chain(status.err()).map(|invalid| invalid.to_string()).collect()
     }
+
+    fn replace(&mut self, old: &Self) {
+        self.replace(old);
+    }
 }
 
 /// By namespace and name, the uid of the object that had the name last.
@@ -96,7 +100,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{api::ModelSync, clock::Clock, kube_io::watch::Sink};
+    use crate::{api::ModelSync, clock::Clock, core::invalid::Invalid, kube_io::watch::Sink};
 
     type Woken = Arc<Mutex<Vec<String>>>;
 
@@ -170,7 +174,7 @@ mod tests {
     fn says_once_that_its_objects_are_known_and_not_before_they_are() {
         let (store, sink, _) = world();
         let reported = Arc::new(Mutex::new(Vec::new()));
-        let mut sink = sink.telling(Arc::new({
+        let mut sink = sink.on_known(Arc::new({
             let reported = reported.clone();
             move || reported.lock().unwrap().push(store.knows("team"))
         }));
@@ -181,6 +185,30 @@ mod tests {
             sink.commit("9");
             assert_eq!(*reported.lock().unwrap(), [true]);
         }
+    }
+
+    #[test]
+    fn template_is_checked_once_for_each_generation() {
+        let (store, _, _) = world();
+        let checks = |version: u64, generation: i64| {
+            let mut object: serde_json::Value = serde_json::from_str(&object("a", "one", version)).unwrap();
+            object["metadata"]["generation"] = generation.into();
+            store.insert(record::object(&object.to_string()).unwrap());
+            let (record, mut ran) = (store.get("one").unwrap(), 0);
+            for _ in 0..2 {
+                let check = || {
+                    ran += 1;
+                    Ok(())
+                };
+                record.check_template_once(check).unwrap();
+            }
+            ran
+        };
+        assert_eq!([checks(5, 1), checks(6, 1), checks(7, 2), checks(8, 2)], [1, 0, 1, 0]);
+        let refuse = || Err(Invalid::new("spec.jobTemplate", "is wrong"));
+        let record = record("b", "two", 9);
+        assert!(record.check_template_once(refuse).is_err(), "checked");
+        assert!(record.check_template_once(refuse).is_err(), "a template that failed is checked again");
     }
 
     #[test]

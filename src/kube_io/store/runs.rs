@@ -31,7 +31,7 @@ pub struct Runs {
 
 /// The runs of one kind.
 struct RunsOfKind {
-    /// In how many scopes they are watched.
+    /// The number of scopes in which they are watched.
     scopes: usize,
     store: Arc<Store<StoredRun>>,
 }
@@ -39,7 +39,7 @@ struct RunsOfKind {
 /// Feeds the runs of one kind and scope into their store.
 pub type RunSink = StoreSink<StoredRun>;
 
-/// What is known about the runs around one object.
+/// What is known about the runs of one object and of its predecessors.
 pub enum RunsOf {
     /// Not enough to decide on.
     Unknown,
@@ -55,7 +55,7 @@ pub enum RunsOf {
 }
 
 impl RunsOf {
-    /// What decisions see of it. `wanted` is the kind of run that the object makes, where that is known.
+    /// The form that decisions use. `wanted` is the kind of run that the object makes, if it is known.
     pub fn knowledge(&self, wanted: Option<RunKind>) -> RunKnowledge<'_> {
         match self {
             Self::Unknown => RunKnowledge::Unknown,
@@ -90,7 +90,7 @@ impl Stored for StoredRun {
 pub struct ByOwner {
     /// By the object's uid.
     runs: Groups<StoredRun>,
-    /// Unfinished runs, by namespace/kind/name of the object: the runs of earlier objects of a name are found by it.
+    /// Unfinished runs, by namespace/kind/name of the object. It finds the runs of earlier objects of the same name.
     active: Groups<StoredRun>,
 }
 
@@ -157,13 +157,13 @@ impl Runs {
         read(&self.kinds).values().all(|runs| runs.store.is_known(runs.scopes))
     }
 
-    /// For each kind, the time since the API server was heard by the watch that has been silent for longest.
+    /// For each kind, the time since a watch last heard the API server; of several watches, the longest.
     pub fn watch_ages(&self) -> Vec<(&'static str, Duration)> {
         let kinds = read(&self.kinds);
         kinds.iter().filter_map(|(kind, runs)| Some((kind.kind, runs.store.watch_age()?))).collect()
     }
 
-    /// Everything about the runs of the object with this uid, and of earlier objects of its name.
+    /// The runs of the object with this uid, and of earlier objects of its name.
     pub fn of(&self, uid: &str, namespace: &str, kind: &str, name: &str) -> RunsOf {
         let owner_name = owner_name(namespace, kind, name);
         let (mut own, mut predecessors, mut missing) = (Vec::new(), Vec::new(), Vec::new());
@@ -212,8 +212,8 @@ impl Runs {
 }
 
 impl StoreSink<StoredRun> {
-    /// `namespace` is the scope. `wake` is called with each changed run, `wake_all` when the whole scope becomes known, or
-    /// known to lack the kind.
+    /// `namespace` is the scope. `wake` is called with each changed run, `wake_all` when the whole scope becomes known,
+    /// or known to lack the kind.
     pub fn new(
         store: &Runs,
         backend: &'static dyn RunBackend,
@@ -228,6 +228,6 @@ impl StoreSink<StoredRun> {
                 wake(&run);
             }
         };
-        Self::feed(store.of_kind(kind), (kind.kind, namespace), read, changed).telling(wake_all)
+        Self::feed(store.of_kind(kind), (kind.kind, namespace), read, changed).on_known(wake_all)
     }
 }

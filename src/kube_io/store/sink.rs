@@ -1,4 +1,4 @@
-//! From a watch into a store. No IO.
+//! Feeds a store from a watch. No IO.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -17,7 +17,7 @@ pub type Wake = Arc<dyn Fn(&str) + Send + Sync>;
 /// Reads an object from JSON.
 type ReadObject<T> = dyn Fn(&str) -> Result<T, serde_json::Error> + Send;
 
-/// Feeds what one watch brings into the store of its kind.
+/// Feeds the objects of one watch into the store of their kind.
 pub struct StoreSink<T: Stored> {
     store: Arc<Store<T>>,
     /// Name of the kind, for the log.
@@ -36,7 +36,8 @@ pub struct StoreSink<T: Stored> {
 }
 
 impl<T: Stored> StoreSink<T> {
-    /// Objects of this kind and scope are read by `read`. `changed` is called with each entry that was changed or removed.
+    /// Creates a sink for this kind and scope, which reads objects with `read`. It calls `changed` with each entry that
+    /// was changed or removed.
     pub(super) fn feed(
         store: Arc<Store<T>>,
         (kind, scope): (&'static str, Option<String>),
@@ -55,15 +56,15 @@ impl<T: Stored> StoreSink<T> {
         }
     }
 
-    /// `known` is called when the scope becomes known, or known to lack the kind: from then on, what is not in the store does
-    /// not exist.
+    /// Makes the sink call `known` when the scope becomes known, or known to lack the kind: from then on, an object
+    /// that is not in the store does not exist.
     #[must_use]
-    pub fn telling(self, known: Arc<dyn Fn() + Send + Sync>) -> Self {
+    pub fn on_known(self, known: Arc<dyn Fn() + Send + Sync>) -> Self {
         Self { known, ..self }
     }
 
-    /// Stores the object; returns its uid and version. An object that a reply to a request has already brought is neither read
-    /// again nor reported: the reconcile that sent the request is followed by another.
+    /// Stores the object; returns its uid and version. An object that the store already has from the reply to a request
+    /// is neither read again nor reported: another reconcile follows the one that sent the request.
     fn take(&mut self, object: &str) -> Option<(Arc<str>, u64)> {
         let names = record::names(object).unwrap_or_default();
         let brought = version(&names.resource_version);
@@ -76,7 +77,7 @@ impl<T: Stored> StoreSink<T> {
         match (self.read)(object) {
             Ok(entry) => {
                 for problem in entry.problems() {
-                    warn!(kind = self.kind, object = name, problem, "there is something wrong with an object");
+                    warn!(kind = self.kind, object = name, problem, "an object has a problem");
                 }
                 let version = entry.version();
                 let stored = self.store.take(&name, entry);
@@ -110,7 +111,7 @@ impl<T: Stored> Sink for StoreSink<T> {
     }
 
     fn listed(&mut self, object: &str) {
-        // The order of a list's items says nothing of which changes have been seen: that is known when it is complete.
+        // A list is not in the order of changes, so which changes have been seen is known only when it is complete.
         if let Some((uid, _)) = self.take(object) {
             self.listing.insert(uid);
         }

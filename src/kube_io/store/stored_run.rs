@@ -1,4 +1,4 @@
-//! A run as it is kept: packed, because there are many, and most of them are only counted. No IO.
+//! A run as a store keeps it: packed, because there are many runs, and most of them are only counted. No IO.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ enum Rest {
     Whole(Arc<RunRecord>),
 }
 
-/// What is packed of a run: everything but its kind and the other fields of [`StoredRun`].
+/// The packed part of a run: everything but its kind and the other fields of [`StoredRun`].
 #[derive(Serialize, Deserialize)]
 struct PackedRun<'a> {
     name: &'a str,
@@ -74,7 +74,7 @@ impl StoredRun {
             owner_uid: run.owner_uid.as_str().into(),
             version: version(&run.resource_version),
             active: run.is_active(),
-            // Writing to memory does not fail. If it did, the run must not be taken for one that is gone.
+            // Writing to memory does not fail. If it did, the run must not look like one that is gone.
             rest: match postcard::to_allocvec(&pack(&run)) {
                 Ok(packed) => Rest::Packed(packed.into()),
                 Err(_) => Rest::Whole(Arc::new(run)),
@@ -82,7 +82,7 @@ impl StoredRun {
         }
     }
 
-    /// The run, which is of this kind. A run that cannot be unpacked must not be taken for one that is gone.
+    /// Unpacks the run, which is of this kind. A failure is an error: the run must not look like one that is gone.
     pub fn read(&self, kind: RunKind) -> Result<Arc<RunRecord>, postcard::Error> {
         match &self.rest {
             Rest::Packed(packed) => Ok(Arc::new(self.unpack(kind, postcard::from_bytes(packed)?))),
@@ -102,7 +102,7 @@ impl StoredRun {
         }
     }
 
-    /// Makes two runs of one object share the texts that say which one it is.
+    /// Shares the strings that identify the object with another run of the same object.
     pub fn share(&mut self, sibling: &Self) {
         if self.owner_uid == sibling.owner_uid && self.namespace == sibling.namespace {
             (self.owner_uid, self.namespace) = (sibling.owner_uid.clone(), sibling.namespace.clone());

@@ -15,7 +15,7 @@ use crate::{
     kube_io::versions::{self, StoredVersion},
 };
 
-/// The ModelVersions. Each is kept packed, with what decisions need beside it: some 1.5 KiB where it holds a few metrics.
+/// The ModelVersions. Each is compressed, beside the fields that decisions need: some 1.5 KiB with a few metrics.
 pub type ModelVersions = Store<StoredVersion>;
 
 /// Feeds the ModelVersions of one scope into their store.
@@ -27,7 +27,7 @@ pub enum VersionsOf {
     Unknown,
     /// The kind is not installed.
     Missing,
-    /// Everything, in the order of attempt, candidate and name.
+    /// All versions, in the order of attempt, candidate and name.
     Known(Vec<Arc<StoredVersion>>),
 }
 
@@ -48,7 +48,8 @@ impl Stored for StoredVersion {
     }
 
     fn problems(&self) -> Vec<String> {
-        let problem = (!self.record.sound).then(|| "it is not what was written: see `modelsync verify`".to_owned());
+        let problem = (!self.record.sound)
+            .then(|| "its content was changed after it was written: see `modelsync verify`".to_owned());
         problem.into_iter().collect()
     }
 }
@@ -93,7 +94,7 @@ impl Index<StoredVersion> for ByTrain {
     }
 }
 
-/// Makes two versions of one ModelTrain share the texts that say which one it is.
+/// Shares the strings that identify the ModelTrain with another version of the same ModelTrain.
 fn share(record: &mut VersionRecord, sibling: &VersionRecord) {
     if record.train_name == sibling.train_name && record.namespace == sibling.namespace {
         record.train_uid = sibling.train_uid.clone();
@@ -121,7 +122,7 @@ impl Store<StoredVersion> {
         VersionsOf::Known(found)
     }
 
-    /// Uids of the ModelTrains of this name that versions name, the present one among them.
+    /// Uids of all ModelTrains of this name that versions refer to, including the present one.
     pub fn trains_named(&self, namespace: &str, name: &str) -> BTreeSet<Arc<str>> {
         let train = (Arc::from(namespace), Arc::from(name));
         self.read().index.uids.get(&train).map_or_else(BTreeSet::new, |uids| uids.keys().cloned().collect())
@@ -129,8 +130,8 @@ impl Store<StoredVersion> {
 }
 
 impl StoreSink<StoredVersion> {
-    /// `namespace` is the scope. `wake` is called with the uid of the ModelTrain of each changed version, `wake_all` when the
-    /// whole scope becomes known, or known to lack the kind.
+    /// `namespace` is the scope. `wake` is called with the uid of the ModelTrain of each changed version, `wake_all`
+    /// when the whole scope becomes known, or known to lack the kind.
     pub fn new(
         store: Arc<ModelVersions>,
         namespace: Option<String>,
@@ -138,7 +139,7 @@ impl StoreSink<StoredVersion> {
         wake_all: Arc<dyn Fn() + Send + Sync>,
     ) -> Self {
         let changed = move |version: &StoredVersion| wake(&version.record.train_uid);
-        Self::feed(store, ("ModelVersion", namespace), versions::version, changed).telling(wake_all)
+        Self::feed(store, ("ModelVersion", namespace), versions::version, changed).on_known(wake_all)
     }
 }
 
@@ -184,7 +185,7 @@ mod tests {
         let (store, mut sink, woken) = world();
         sink.begin();
         sink.listed(&object("a", ("churn", "one"), 5));
-        assert!(names(&store, "one").is_none(), "the list may go on");
+        assert!(names(&store, "one").is_none(), "the list is not complete");
         sink.commit("9");
         assert_eq!(names(&store, "one").unwrap(), ["a"]);
         assert_eq!(*woken.lock().unwrap(), ["one", "all"]);
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_reply_has_brought_is_no_news() {
+    fn object_from_a_reply_is_not_reported_again() {
         let (store, mut sink, woken) = world();
         sink.begin();
         sink.commit("9");
@@ -206,13 +207,13 @@ mod tests {
     }
 
     #[test]
-    fn list_forgets_what_it_does_not_name_but_not_what_was_written_since() {
+    fn list_removes_what_it_does_not_name_but_not_what_was_written_since() {
         let (store, mut sink, _) = world();
         sink.begin();
         sink.listed(&object("old", ("churn", "one"), 5));
         sink.commit("9");
         store.insert(versions::version(&object("late", ("churn", "one"), 7)).unwrap());
-        assert_eq!(names(&store, "one").unwrap(), ["old"], "the watch would have shown it: it is gone again");
+        assert_eq!(names(&store, "one").unwrap(), ["old"], "the watch has seen a later version: it is gone");
         store.insert(versions::version(&object("new", ("churn", "one"), 12)).unwrap());
         sink.begin();
         sink.commit("11");
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn trains_are_found_by_name_as_long_as_versions_speak_of_them() {
+    fn trains_are_found_by_name_as_long_as_versions_refer_to_them() {
         let (store, mut sink, _) = world();
         sink.begin();
         for (name, uid) in [("a", "one"), ("b", "one"), ("c", "two")] {

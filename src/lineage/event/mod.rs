@@ -1,7 +1,7 @@
-//! OpenLineage events: what is told of a run, as JSON. Pure.
+//! OpenLineage events about runs, as JSON. Pure.
 //!
-//! Made after the core schema 2-0-2 and the facets that `schema` names. How jobs and data are called is documented in
-//! `docs/lineage.md`; names are what joins events of many runs, so they never change their form.
+//! Follows the core schema 2-0-2 and the facets that `schema` names. `docs/lineage.md` documents the names of jobs and
+//! data. Names join the events of many runs, so their form never changes.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -18,21 +18,21 @@ use crate::{
 
 /// Largest event, in bytes.
 pub const MAX_EVENT: usize = 256 * 1024;
-/// Who tells: a name for this operator and release, as every event and facet must have one.
+/// The producer that every event and facet must name: this operator and release.
 pub const PRODUCER: &str = concat!("https://automl.cloudai.kubeflow.org/modelsync/", env!("CARGO_PKG_VERSION"));
-/// What tags and job types name as their source.
+/// The source that tags and job types name.
 const INTEGRATION: &str = "MODELSYNC";
 
-/// Longest texts, in bytes, from the most generous on: an event takes the first with which it fits. With the last one
-/// every event fits.
+/// Limits of the length of texts, in bytes, longest first: an event uses the first limit with which it fits. With the
+/// last one every event fits.
 const TEXTS: [usize; 4] = [4096, 1024, 256, 32];
-/// Longest part of a name, in bytes. Names of Kubernetes are shorter.
+/// Longest name or namespace, in bytes. Kubernetes names are shorter.
 const MAX_NAME: usize = 512;
-/// Most inputs and most rules; what a record may hold.
+/// Maximum numbers of inputs and of rules: the limits of a record.
 const MAX_INPUTS: usize = 16;
 const MAX_RULES: usize = 33;
 
-/// Where the published definitions are: an event's and its facets'.
+/// URLs of the published schemas, of the event and of its facets.
 mod schema {
     pub(super) const EVENT: &str = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent";
     pub(super) const JOB_TYPE: &str =
@@ -57,12 +57,12 @@ mod schema {
         "https://openlineage.io/spec/facets/1-0-1/SymlinksDatasetFacet.json#/$defs/SymlinksDatasetFacet";
 }
 
-/// Which kind of object a job is.
+/// The kind of object that a job represents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobKind {
-    /// A ModelTrain: its runs train.
+    /// A ModelTrain: its runs train a model.
     Training,
-    /// A ModelSync: its runs bring about what is desired.
+    /// A ModelSync: its runs bring about the desired value.
     Sync,
 }
 
@@ -79,7 +79,7 @@ pub struct Job<'a> {
     pub uid: &'a str,
 }
 
-/// A run of another job that made this one run.
+/// The run of another job that caused this run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parent<'a> {
     /// Its job.
@@ -88,7 +88,7 @@ pub struct Parent<'a> {
     pub run_uid: &'a str,
 }
 
-/// A run, as far as it is known when it starts.
+/// A run, as known when it starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run<'a> {
     /// The object that it belongs to.
@@ -101,15 +101,15 @@ pub struct Run<'a> {
     pub uid: &'a str,
     /// Number of the attempt.
     pub attempt: i64,
-    /// The candidate; empty without.
+    /// The candidate; empty if there is none.
     pub candidate: &'a str,
     /// Why it was started; none for a ModelSync.
     pub reasons: &'a [StaleReason],
-    /// What it is made from; none for a ModelSync.
+    /// The inputs that it is made from; none for a ModelSync.
     pub inputs: &'a [RecordedInput],
     /// Its parameters: names and values.
     pub parameters: Vec<(&'a str, &'a str)>,
-    /// What made it run: the training whose model a ModelSync's run brings about, where that is known.
+    /// For a ModelSync, the training whose model the run brings about, if that is known.
     pub parent: Option<Parent<'a>>,
 }
 
@@ -120,17 +120,17 @@ pub struct End<'a> {
     pub at: Timestamp,
     /// How.
     pub outcome: Outcome,
-    /// More about a failure; empty without.
+    /// Details of a failure; empty if there are none.
     pub message: &'a str,
-    /// The model that came out.
+    /// The model that the run produced.
     pub artifact: Option<&'a Artifact>,
-    /// How it was judged; none for a ModelSync.
+    /// The report of the gate; none for a ModelSync.
     pub gate: Option<&'a GateReport>,
 }
 
-/// Whether an event tells of a run's start or of its end.
+/// Whether an event reports the start or the end of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
+pub enum EventKind {
     /// START.
     Start,
     /// COMPLETE, FAIL or ABORT.
@@ -142,8 +142,8 @@ pub enum Phase {
 pub struct Event {
     /// Id of the run, a UUID in lower case.
     pub run: String,
-    /// What of the run it tells of.
-    pub phase: Phase,
+    /// Whether it reports the start or the end of the run.
+    pub phase: EventKind,
     /// The event as JSON: at most [`MAX_EVENT`] bytes.
     pub body: String,
 }
@@ -168,7 +168,7 @@ impl<'a> Run<'a> {
 }
 
 impl<'a> End<'a> {
-    /// How the run of a record ended; at `now` where the record does not say when.
+    /// How the run of a record ended; at `now` if the record has no time.
     pub fn of_record(record: &'a ModelVersionSpec, now: Timestamp) -> Self {
         Self {
             at: record.run.finished_at.unwrap_or(now),
@@ -181,15 +181,15 @@ impl<'a> End<'a> {
 }
 
 impl Event {
-    /// START of a run. None where its uid is no UUID: such a run has no id to be told under.
+    /// START of a run. `None` if its uid is no UUID: an event needs one as the id of the run.
     ///
     /// `namespace` is that of jobs and models; default: the Kubernetes namespace of the object.
     pub fn started(run: &Run<'_>, at: Timestamp, namespace: Option<&str>) -> Option<Self> {
-        fitting(run, Phase::Start, |text| EventEncoder { namespace, text }.event("START", at, run, None))
+        fitting(run, EventKind::Start, |text| EventEncoder { namespace, text }.event("START", at, run, None))
     }
 
     /// COMPLETE of a run that succeeded, FAIL of one that failed or took too long, ABORT of one that was cancelled or
-    /// disappeared. None as for [`Event::started`], and for an outcome that this release does not know.
+    /// disappeared. `None` as for [`Event::started`], and for an outcome that this release does not know.
     pub fn ended(run: &Run<'_>, end: &End<'_>, namespace: Option<&str>) -> Option<Self> {
         let type_ = match end.outcome {
             Outcome::Succeeded => "COMPLETE",
@@ -197,15 +197,15 @@ impl Event {
             Outcome::Cancelled | Outcome::Gone => "ABORT",
             Outcome::Unrecognised => return None,
         };
-        fitting(run, Phase::End, |text| EventEncoder { namespace, text }.event(type_, end.at, run, Some(end)))
+        fitting(run, EventKind::End, |text| EventEncoder { namespace, text }.event(type_, end.at, run, Some(end)))
     }
 }
 
 /// The event with the longest texts that fit.
-fn fitting(run: &Run<'_>, phase: Phase, event: impl Fn(usize) -> Option<Value>) -> Option<Event> {
+fn fitting(run: &Run<'_>, phase: EventKind, event: impl Fn(usize) -> Option<Value>) -> Option<Event> {
     let id = run_id(run.uid)?;
     let bodies = TEXTS.iter().filter_map(|text| event(*text)).map(|event| event.to_string());
-    // The last one fits by construction; a test holds it to that.
+    // The last one fits by construction; a test checks this.
     let mut last = None;
     for body in bodies {
         let fits = body.len() <= MAX_EVENT;
@@ -227,7 +227,7 @@ fn run_id(uid: &str) -> Option<String> {
     is_uuid.then(|| uid.to_ascii_lowercase())
 }
 
-/// How events are written: under which namespace, and how long a text may be, in bytes.
+/// How events are written: the namespace, and the longest text in bytes.
 #[derive(Clone, Copy)]
 struct EventEncoder<'a> {
     namespace: Option<&'a str>,
@@ -280,7 +280,7 @@ impl EventEncoder<'_> {
             facets.insert("parent".into(), facet(schema::PARENT, json!({ "job": job, "run": run, "root": root })));
         }
         if let Some(message) = end.and_then(failure) {
-            // The schema asks for a language. A run may be written in any; which, nobody tells the operator.
+            // The schema requires a language. A run may use any language, and the operator does not know which.
             let members = json!({ "message": self.cut(&message), "programmingLanguage": "UNKNOWN" });
             facets.insert("errorMessage".into(), facet(schema::ERROR, members));
         }
@@ -291,7 +291,7 @@ impl EventEncoder<'_> {
         facets.into()
     }
 
-    /// A rule of the gate as a test. Whatever does not pass keeps the candidate from being accepted by itself.
+    /// A rule of the gate as a test. Any verdict but `Passed` prevents the automatic acceptance of the candidate.
     fn test(self, rule: &RuleReport) -> Value {
         let status = match rule.verdict {
             Verdict::Passed => "pass",
@@ -340,11 +340,11 @@ impl EventEncoder<'_> {
         })
     }
 
-    /// Namespace and name of an input. What has a URL is called by it, so that it is the same data for whoever reads it;
-    /// what lives in the Kubernetes namespace is called by that and its source.
+    /// Namespace and name of an input. An input with a URL is named after the URL, so that every reader of the data
+    /// names it alike. An input in the Kubernetes namespace is named after that namespace and its source.
     fn dataset(self, run: &Run<'_>, input: &RecordedInput) -> (String, String) {
         let mut words = input.source.split(' ');
-        if let Some((namespace, path)) = words.by_ref().find_map(place) {
+        if let Some((namespace, path)) = words.by_ref().find_map(url_name) {
             let rest = words.collect::<Vec<_>>().join(" ");
             let path = if rest.is_empty() { path } else { format!("{path}@{rest}") };
             return (name(&namespace), name(&path));
@@ -356,7 +356,7 @@ impl EventEncoder<'_> {
         (self.namespace_of(&run.job), name(&own))
     }
 
-    /// The model, once a training has succeeded.
+    /// The model of a training that succeeded.
     fn outputs(self, run: &Run<'_>, end: Option<&End<'_>>) -> Vec<Value> {
         let Some(end) = end.filter(|end| end.outcome == Outcome::Succeeded && run.job.kind == JobKind::Training) else {
             return Vec::new();
@@ -365,10 +365,10 @@ impl EventEncoder<'_> {
         let mut model = self.job(&run.job);
         let mut facets = json!({
             "datasetType": facet(schema::DATASET_TYPE, json!({ "datasetType": "MODEL" })),
-            // Without a digest the record's name tells versions apart, and a record is named as its run.
+            // Without a digest, the record's name distinguishes versions; a record has the name of its run.
             "version": facet(schema::DATASET_VERSION, json!({ "datasetVersion": self.cut(digest.unwrap_or(run.name)) })),
         });
-        if let Some((namespace, path)) = end.artifact.and_then(|artifact| place(&artifact.uri)) {
+        if let Some((namespace, path)) = end.artifact.and_then(|artifact| url_name(&artifact.uri)) {
             let place = json!([{ "namespace": name(&namespace), "name": name(&path), "type": "LOCATION" }]);
             facets["symlinks"] = facet(schema::SYMLINKS, json!({ "identifiers": place }));
         }
@@ -381,8 +381,8 @@ impl EventEncoder<'_> {
     }
 }
 
-/// Name of an object's job, and of the model that it trains. A namespace has no dot and a kind neither, so that two objects
-/// never share a name.
+/// Name of an object's job, and of the model that it trains. Neither a namespace nor a kind contains a dot, so two
+/// objects never share a name.
 fn object_name(job: &Job<'_>) -> String {
     let kind = match job.kind {
         JobKind::Training => "modeltrain",
@@ -404,12 +404,12 @@ fn job_facets(run: &Run<'_>) -> Value {
     facets
 }
 
-/// Where the code of an input is that was read from Git: `git URL ref`. A job has one such place: that of the first input.
+/// The location of the code, from an input that was read from Git: `git URL ref`. A job names the first such location.
 fn source_code(input: &RecordedInput) -> Option<Value> {
     let (url, reference) = input.source.strip_prefix("git ")?.split_once(' ')?;
-    let (namespace, path) = place(url)?;
+    let (namespace, path) = url_name(url)?;
     let url = format!("{namespace}/{path}");
-    // The schema wants a URI, and URLs are let through that are none by its letter. An unusual one is left out.
+    // The schema requires a URI, but the operator also accepts URLs that are not strictly URIs. It leaves those out.
     if url.len() > MAX_NAME || !url.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~:/@+".contains(&byte)) {
         return None;
     }
@@ -417,7 +417,7 @@ fn source_code(input: &RecordedInput) -> Option<Value> {
     if is_commit(&input.value) {
         code["version"] = input.value.as_str().into();
     }
-    // A short name is a branch first, and a tag where there is no such branch.
+    // A short name means a branch, or a tag if there is no such branch.
     match reference.strip_prefix("refs/tags/") {
         Some(tag) => code["tag"] = name(tag).into(),
         None if is_commit(reference) => {}
@@ -430,9 +430,9 @@ fn is_commit(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Namespace and name of what a URL leads to, as OpenLineage's naming has it: scheme and authority, and the path. Neither
-/// user nor query: those may be secrets.
-fn place(url: &str) -> Option<(String, String)> {
+/// Namespace and name of a URL's target, by OpenLineage's naming rules: scheme and authority, and the path. Leaves out
+/// user and query: they may be secrets.
+fn url_name(url: &str) -> Option<(String, String)> {
     let url = Url::parse(url).ok()?;
     let host = url.host_str().filter(|host| !host.is_empty())?;
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
@@ -447,13 +447,13 @@ fn name(text: &str) -> String {
     truncated(&plain, MAX_NAME)
 }
 
-/// The time of the schedule that the run was started for.
+/// The scheduled time that the run was started for.
 fn scheduled(reasons: &[StaleReason]) -> Option<Timestamp> {
     let reason = reasons.iter().find(|reason| reason.type_ == StaleReasonType::Schedule)?;
     reason.value.parse().ok()
 }
 
-/// A reason as a tag has it: `Input data`, `MaxAge`.
+/// A reason as the text of a tag: `Input data`, `MaxAge`.
 fn shown(reason: &StaleReason) -> String {
     match reason.name.as_str() {
         "" => reason.type_.as_str().to_owned(),
@@ -461,7 +461,7 @@ fn shown(reason: &StaleReason) -> String {
     }
 }
 
-/// Why a run did not succeed, in words.
+/// Why a run did not succeed, as text.
 fn failure(end: &End<'_>) -> Option<String> {
     let what = match end.outcome {
         Outcome::Failed => "the run failed",
@@ -471,7 +471,7 @@ fn failure(end: &End<'_>) -> Option<String> {
     Some(if end.message.is_empty() { what.to_owned() } else { format!("{what}: {}", end.message) })
 }
 
-/// A facet with what every facet must say about itself.
+/// A facet with the members that every facet must have.
 fn facet(schema: &str, mut members: Value) -> Value {
     members["_producer"] = PRODUCER.into();
     members["_schemaURL"] = schema.into();

@@ -1,5 +1,5 @@
-//! Every event here is checked twice: against what this release promises, and against the published schemas where those
-//! lie beside the repository.
+//! Every event here is checked twice: against the members that this release promises, and against the published schemas
+//! if they exist beside the repository.
 
 use std::{collections::HashMap, fs, path::Path, sync::LazyLock};
 
@@ -93,7 +93,7 @@ fn checked(event: &Event) -> Value {
     value
 }
 
-/// Every facet of an event, with its name and where it stands.
+/// Every facet of an event: the kind of its holder, its name, and the facet.
 fn facets(event: &Value) -> Vec<(&'static str, &str, &Value)> {
     let datasets = ["inputs", "outputs"].into_iter().flat_map(|list| event[list].as_array().unwrap());
     let holders = [("run", &event["run"]), ("job", &event["job"])];
@@ -103,8 +103,8 @@ fn facets(event: &Value) -> Vec<(&'static str, &str, &Value)> {
     facets.map(|(place, (name, facet))| (place, name.as_str(), facet)).collect()
 }
 
-/// What the schemas ask for, as far as this operator makes use of it: place and name of each facet, its schema, and those
-/// of its members that must be texts.
+/// The requirements of the schemas that this operator uses: holder and name of each facet, its schema, and those of its
+/// members that must be texts.
 const FACETS: &[(&str, &str, &str, &[&str])] = &[
     ("run", "executionParameters", "1-0-0/ExecutionParametersRunFacet", &[]),
     ("run", "tags", "1-0-0/TagsRunFacet", &[]),
@@ -156,7 +156,7 @@ fn check_members(event: &Value) {
     }
 }
 
-/// The published schemas. Nothing is fetched: what they refer to must be among them.
+/// The published schemas. Nothing is fetched: the schemas that they refer to must be among them.
 struct Schemas {
     event: Validator,
     /// By the name of the facet and its `_schemaURL`.
@@ -221,7 +221,7 @@ fn the_published_schemas_refuse_an_event_that_breaks_them() {
 }
 
 #[test]
-fn every_outcome_ends_the_run_in_its_way() {
+fn each_outcome_has_its_event_type_outputs_and_message() {
     for (outcome, type_, outputs, message) in [
         (Outcome::Succeeded, "COMPLETE", 1, None),
         (Outcome::Failed, "FAIL", 0, Some("the run failed")),
@@ -243,7 +243,7 @@ fn every_outcome_ends_the_run_in_its_way() {
 }
 
 #[test]
-fn a_run_without_an_id_and_an_outcome_of_another_release_are_not_told() {
+fn a_run_without_a_uuid_and_an_unknown_outcome_make_no_event() {
     let (now, mut unknown) = (Timestamp::UNIX_EPOCH, record(Outcome::Unrecognised));
     let run = Run::of_record("team-a", &unknown);
     assert_eq!(Event::ended(&run, &End::of_record(&unknown, now), None), None);
@@ -256,7 +256,7 @@ fn a_run_without_an_id_and_an_outcome_of_another_release_are_not_told() {
 }
 
 #[test]
-fn an_end_without_a_time_of_its_own_is_told_as_of_now() {
+fn an_end_without_a_time_is_reported_with_the_current_time() {
     let mut gone = record(Outcome::Gone);
     gone.run.finished_at = None;
     let end = End::of_record(&gone, time("2026-12-01T00:00:00Z"));
@@ -265,7 +265,7 @@ fn an_end_without_a_time_of_its_own_is_told_as_of_now() {
 }
 
 #[test]
-fn jobs_models_and_data_have_names_that_stay() {
+fn jobs_models_and_data_have_stable_names() {
     let [started, ended] = events(&record(Outcome::Succeeded));
     let called =
         |value: &Value| format!("{} {}", value["namespace"].as_str().unwrap(), value["name"].as_str().unwrap());
@@ -288,7 +288,7 @@ fn jobs_models_and_data_have_names_that_stay() {
 }
 
 #[test]
-fn the_configured_namespace_stands_for_that_of_the_cluster() {
+fn the_configured_namespace_replaces_the_kubernetes_namespace() {
     let mut record = record(Outcome::Succeeded);
     record.inputs = vec![input("own", "1", "")];
     let run = Run::of_record("team-a", &record);
@@ -304,7 +304,7 @@ fn the_configured_namespace_stands_for_that_of_the_cluster() {
 }
 
 #[test]
-fn a_model_without_a_digest_has_the_name_of_its_record_for_a_version() {
+fn a_model_without_a_digest_has_the_name_of_its_record_as_version() {
     let mut record = record(Outcome::Succeeded);
     record.artifact = None;
     let [_, ended] = events(&record);
@@ -331,7 +331,7 @@ fn rules_of_the_gate_are_tests_of_the_run() {
 }
 
 #[test]
-fn tags_tell_why_and_what_came_of_it() {
+fn tags_show_the_reasons_and_the_result() {
     let [started, ended] = events(&record(Outcome::Succeeded));
     let tags = |event: &Value| -> Vec<String> {
         let tags = event["run"]["facets"]["tags"]["tags"].as_array().unwrap().iter();
@@ -350,7 +350,7 @@ fn tags_tell_why_and_what_came_of_it() {
 }
 
 #[test]
-fn the_schedules_time_is_the_nominal_one() {
+fn the_scheduled_time_is_the_nominal_time() {
     let mut record = record(Outcome::Succeeded);
     let nominal = |record: &ModelVersionSpec| events(record)[0]["run"]["facets"]["nominalTime"].clone();
     assert_eq!(nominal(&record)["nominalStartTime"], "2026-11-22T03:00:00Z");
@@ -361,7 +361,7 @@ fn the_schedules_time_is_the_nominal_one() {
 }
 
 #[test]
-fn the_first_input_from_git_says_where_the_code_is() {
+fn the_first_git_input_is_the_source_code_location() {
     let shown = |source: &str, value: &str| {
         let mut record = record(Outcome::Succeeded);
         record.inputs = vec![input("data", "1", "http https://h/x"), input("code", value, source)];
@@ -393,7 +393,7 @@ fn names_of_data_hold_neither_users_nor_queries() {
 }
 
 #[test]
-fn a_sync_is_told_with_the_training_that_it_brings_about() {
+fn a_run_of_a_sync_names_its_training_as_parent() {
     let job = Job { kind: JobKind::Sync, namespace: "team-a", name: "deploy", uid: "u" };
     let train = Job { kind: JobKind::Training, namespace: "team-a", name: "labelbot", uid: "t" };
     let parent = "AAAAAAAA-bbbb-4ccc-8ddd-eeeeeeeeeeee";
@@ -424,7 +424,7 @@ fn a_sync_is_told_with_the_training_that_it_brings_about() {
 }
 
 #[test]
-fn the_largest_run_with_the_widest_texts_fits_and_is_told_whole_where_it_may() {
+fn the_largest_run_with_the_widest_texts_fits_and_texts_that_fit_stay_whole() {
     for wide in ["\u{1}", "\"", "€", "x"] {
         let text = wide.repeat(5000);
         let mut record = record(Outcome::TimedOut);
@@ -447,7 +447,7 @@ fn the_largest_run_with_the_widest_texts_fits_and_is_told_whole_where_it_may() {
     assert_eq!(parameters[0]["value"], one.parameters[0].value.as_str());
 }
 
-/// Short texts of anything, and long ones of one character.
+/// Short texts of any characters, and long ones of one character.
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         3 => any::<String>(),
@@ -455,7 +455,7 @@ fn text() -> impl Strategy<Value = String> {
     ]
 }
 
-/// What a source may be called: also things that look like URLs.
+/// Texts of sources, also ones that resemble URLs.
 fn source() -> impl Strategy<Value = String> {
     prop_oneof![
         text(),

@@ -22,30 +22,30 @@ use tracing::{debug, info, warn};
 use url::Url;
 
 use super::{
-    event::{End, Event, Phase, Run},
-    settings::{Settings, Unusable},
+    event::{End, Event, EventKind, Run},
+    settings::{LineageSettings, Unusable},
 };
-use crate::core::delivery::Delivery;
+use crate::core::delivery::{CountDelivery, Delivery};
 
-/// Events that wait at most; beyond that they are dropped.
+/// Maximum number of waiting events; more are dropped.
 const QUEUE: usize = 1024;
-/// Bytes of the events that wait and of the one under way, at most. An event usually has some thousand.
+/// Maximum bytes of the waiting events and the one in flight. An event usually has a few thousand bytes.
 const QUEUE_BYTES: usize = 16 * 1024 * 1024;
-/// Runs whose events are remembered, so that none is told twice.
+/// Number of runs whose events are remembered, so that none is sent twice.
 const REMEMBERED: usize = 16 * 1024;
 /// Deadline of one request, from the connection to the status.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// Waits between the attempts to deliver an event. A service that restarts is back within them.
-const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(25)];
-/// How long a connection is kept idle. Short, because a service that closes it in the moment of a request leaves open
-/// whether the event was taken, and then it is not sent again.
+/// Waits between the attempts to deliver an event. They are long enough for a service to restart.
+const RETRY_WAITS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(25)];
+/// How long an idle connection is kept. Short: if the service closes the connection just as a request is sent, it is
+/// unknown whether the service accepted the event, and then the event is not sent again.
 const IDLE_FOR: Duration = Duration::from_secs(5);
-/// Sent with every request, so that the service's log tells who it is.
+/// Sent with every request, so that the service's log names the operator.
 const USER_AGENT: &str = concat!("modelsync/", env!("CARGO_PKG_VERSION"));
 
-/// Why nothing can be sent.
+/// Why events cannot be sent.
 #[derive(Debug, thiserror::Error)]
-pub enum SetupError {
+pub enum LineageSetupError {
     /// A setting cannot be used.
     #[error(transparent)]
     Setting(#[from] Unusable),
@@ -57,11 +57,11 @@ pub enum SetupError {
     Client(#[from] reqwest::Error),
 }
 
-/// Tells the lineage service of runs. Cheap to clone; clones share one queue.
+/// Sends events about runs to the lineage service. Cheap to clone; clones share one queue.
 ///
-/// No method but [`Lineage::stop`] waits for anything. Within one process each run has at most one START and one end, and
-/// no START after its end, however often it is told. Across processes that is up to the caller: tell of a start after your
-/// own successful create, and of an end after your own durable write, never of what you find done already.
+/// Only [`Lineage::stop`] waits. Within one process, each run gets at most one START and one end event, and no START
+/// after its end, however often the caller reports it. Across processes, the caller must ensure this: it reports a
+/// start after its own successful create and an end after its own durable write, never one that it finds already done.
 #[derive(Clone)]
 pub struct Lineage(Option<Arc<Shared>>);
 
@@ -70,53 +70,51 @@ struct Shared {
     queue: mpsc::Sender<Waiting>,
     room: Arc<Semaphore>,
     delivered: Mutex<Delivered>,
-    count: Arc<Count>,
+    count: Arc<CountDelivery>,
     closing: CancellationToken,
     abandoned: CancellationToken,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
-type Count = dyn Fn(Delivery) + Send + Sync;
-
-/// An event in the queue, with its share of the room.
+/// An event in the queue, with its share of the queue's bytes.
 struct Waiting {
     event: Event,
     _room: OwnedSemaphorePermit,
 }
 
-/// How patient the sender is.
+/// The deadline of a request and the waits between attempts.
 #[derive(Clone)]
-struct Pace {
+struct SendPolicy {
     deadline: Duration,
-    pauses: Vec<Duration>,
+    retry_waits: Vec<Duration>,
 }
 
 impl Lineage {
-    /// Tells nobody.
+    /// Sends nothing.
     pub const fn off() -> Self {
         Self(None)
     }
 
-    /// Starts the sending task; without settings, nothing. `count` is called once for each event with what became of it.
+    /// Starts the sending task; without settings, starts nothing. `count` is called once with the result of each event.
     ///
     /// Reads the system's CA certificates. Must be called within a runtime.
     pub fn start(
-        settings: Option<Settings>,
+        settings: Option<LineageSettings>,
         count: impl Fn(Delivery) + Send + Sync + 'static,
-    ) -> Result<Self, SetupError> {
+    ) -> Result<Self, LineageSetupError> {
         let Some(settings) = settings else { return Ok(Self::off()) };
-        Self::paced(settings, count, Pace { deadline: DEADLINE, pauses: PAUSES.to_vec() })
+        Self::paced(settings, count, SendPolicy { deadline: DEADLINE, retry_waits: RETRY_WAITS.to_vec() })
     }
 
     fn paced(
-        settings: Settings,
+        settings: LineageSettings,
         count: impl Fn(Delivery) + Send + Sync + 'static,
-        pace: Pace,
-    ) -> Result<Self, SetupError> {
+        pace: SendPolicy,
+    ) -> Result<Self, LineageSetupError> {
         let service = Service::new(&settings, pace)?;
         let (queue, waiting) = mpsc::channel(QUEUE);
         let (closing, abandoned) = (CancellationToken::new(), CancellationToken::new());
-        let count: Arc<Count> = Arc::new(count);
+        let count: Arc<CountDelivery> = Arc::new(count);
         let task = tokio::spawn(send_all(waiting, service, count.clone(), closing.clone(), abandoned.clone()));
         Ok(Self(Some(Arc::new(Shared {
             namespace: settings.namespace,
@@ -130,21 +128,21 @@ impl Lineage {
         }))))
     }
 
-    /// Tells that a run has started.
+    /// Queues the START event of a run.
     pub fn started(&self, run: &Run<'_>, at: Timestamp) {
         if let Some(shared) = &self.0 {
             shared.emit(Event::started(run, at, shared.namespace.as_deref()));
         }
     }
 
-    /// Tells how a run has ended.
+    /// Queues the end event of a run.
     pub fn ended(&self, run: &Run<'_>, end: &End<'_>) {
         if let Some(shared) = &self.0 {
             shared.emit(Event::ended(run, end, shared.namespace.as_deref()));
         }
     }
 
-    /// Takes no more events, and waits until those that wait are sent, for `at_most` this long. The rest is dropped.
+    /// Accepts no more events, and waits up to `at_most` until the waiting ones are sent. The rest is dropped.
     pub async fn stop(&self, at_most: Duration) {
         let Some(shared) = &self.0 else { return };
         let task = shared.task.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -152,7 +150,7 @@ impl Lineage {
         shared.closing.cancel();
         if timeout(at_most, &mut task).await.is_err() {
             shared.abandoned.cancel();
-            // What it has to tell went into the log and the count.
+            // The task itself logs and counts what it drops.
             let _ = task.await;
         }
     }
@@ -172,7 +170,7 @@ impl Shared {
         if sent {
             delivered.note(run, phase);
         } else {
-            debug!(run, "too many lineage events wait; dropped one");
+            debug!(run, "the lineage queue is full: dropped an event");
             (self.count)(Delivery::Dropped);
         }
     }
@@ -184,10 +182,10 @@ impl fmt::Debug for Lineage {
     }
 }
 
-/// What was told of the runs that were told of last.
+/// The phase that was queued last, for each of the most recent runs.
 #[derive(Default)]
 struct Delivered {
-    last: HashMap<String, Phase>,
+    last: HashMap<String, EventKind>,
     order: VecDeque<String>,
 }
 
@@ -196,7 +194,7 @@ impl Delivered {
         self.last.get(&event.run).is_none_or(|last| *last < event.phase)
     }
 
-    fn note(&mut self, run: String, phase: Phase) {
+    fn note(&mut self, run: String, phase: EventKind) {
         if self.last.insert(run.clone(), phase).is_none() {
             self.order.push_back(run);
         }
@@ -208,11 +206,11 @@ impl Delivered {
     }
 }
 
-/// Sends what comes, until nobody can tell anything any more.
+/// Sends events until the queue is closed and empty, or the rest is abandoned.
 async fn send_all(
     mut waiting: mpsc::Receiver<Waiting>,
     service: Service,
-    count: Arc<Count>,
+    count: Arc<CountDelivery>,
     closing: CancellationToken,
     abandoned: CancellationToken,
 ) {
@@ -231,9 +229,9 @@ async fn send_all(
             () = abandoned.cancelled() => break,
         };
         match &delivered {
-            Ok(()) if !reachable => info!(url = service.shown, "lineage events are taken again"),
-            Err(why) if reachable => warn!(url = service.shown, why, "a lineage event was not taken"),
-            Err(why) => debug!(url = service.shown, why, "a lineage event was not taken"),
+            Ok(()) if !reachable => info!(url = service.shown, "the lineage service accepts events again"),
+            Err(why) if reachable => warn!(url = service.shown, why, "the lineage service did not accept an event"),
+            Err(why) => debug!(url = service.shown, why, "the lineage service did not accept an event"),
             Ok(()) => {}
         }
         reachable = delivered.is_ok();
@@ -243,35 +241,35 @@ async fn send_all(
     while waiting.try_recv().is_ok() {
         left += 1;
     }
-    info!(left, "lineage events were not sent before the end");
+    info!(left, "lineage events were not sent before the stop");
     (0..left).for_each(|_| count(Delivery::Dropped));
 }
 
 /// The lineage service.
 ///
-/// Its URL is the operator's own configuration, written by whoever installs it and by nobody else. So it is asked by a
-/// plain client: the rules of which addresses may be dialled, the shares of hosts and the pauses of `source::http` are
-/// there for URLs of tenants, and would refuse a service on loopback or behind the API server's address. As there, proxy
-/// variables are ignored and redirects are not followed: the key must go where the flag says.
+/// Only the person who installs the operator sets its URL, so a plain client sends the events. The limits of
+/// `source::http` (allowed addresses, shares of hosts, circuit breakers) exist for URLs of tenants, and would refuse a
+/// service on loopback or behind the API server's address. As in `source::http`, proxy variables are ignored and
+/// redirects are not followed: the key must go only where the flag says.
 struct Service {
     client: Client,
     url: Url,
     headers: HeaderMap,
-    pace: Pace,
-    /// The URL as the log shows it.
+    pace: SendPolicy,
+    /// The URL for logs, without its query.
     shown: String,
 }
 
-/// Why an event was not taken.
-enum NotTaken {
-    /// For certain, and it may be another time.
+/// Why the service did not accept an event.
+enum DeliveryError {
+    /// Certainly not accepted; a later attempt may succeed.
     Yet(String),
-    /// For good, or nobody knows.
+    /// Refused for good, or the outcome is unknown.
     Now(String),
 }
 
 impl Service {
-    fn new(settings: &Settings, pace: Pace) -> Result<Self, SetupError> {
+    fn new(settings: &LineageSettings, pace: SendPolicy) -> Result<Self, LineageSetupError> {
         let url = settings.target()?;
         let mut headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
         if let Some(key) = &settings.api_key {
@@ -282,40 +280,40 @@ impl Service {
         Ok(Self { client: client(&pace)?, url, headers, pace, shown: shown.into() })
     }
 
-    /// Sends an event until the service takes it.
+    /// Sends an event until the service accepts it.
     ///
-    /// Only where it was certainly not taken it is sent again: a second COMPLETE would be a lie about the run, a lost one
-    /// is a gap. So a lost answer ends the matter.
+    /// Sends it again only if the service certainly did not accept it: a lost event is a gap, but a second COMPLETE
+    /// would be false. A lost response therefore ends the attempts.
     async fn deliver(&self, event: &Event) -> Result<(), String> {
-        let mut pauses = self.pace.pauses.iter();
+        let mut retry_waits = self.pace.retry_waits.iter();
         loop {
-            match (self.post(event).await, pauses.next()) {
+            match (self.post(event).await, retry_waits.next()) {
                 (Ok(()), _) => return Ok(()),
-                (Err(NotTaken::Yet(_)), Some(pause)) => sleep(*pause).await,
-                (Err(NotTaken::Yet(why) | NotTaken::Now(why)), _) => return Err(why),
+                (Err(DeliveryError::Yet(_)), Some(pause)) => sleep(*pause).await,
+                (Err(DeliveryError::Yet(why) | DeliveryError::Now(why)), _) => return Err(why),
             }
         }
     }
 
-    async fn post(&self, event: &Event) -> Result<(), NotTaken> {
+    async fn post(&self, event: &Event) -> Result<(), DeliveryError> {
         let request = self.client.post(self.url.clone()).headers(self.headers.clone()).body(event.body.clone());
         let response = request.send().await.map_err(|error| {
-            let why = in_words(&error);
-            if error.is_connect() { NotTaken::Yet(why) } else { NotTaken::Now(why) }
+            let why = error_text(&error);
+            if error.is_connect() { DeliveryError::Yet(why) } else { DeliveryError::Now(why) }
         })?;
         match response.status() {
             status if status.is_success() => Ok(()),
-            // A gateway that waited in vain does not know what became of the request.
-            status @ StatusCode::GATEWAY_TIMEOUT => Err(NotTaken::Now(format!("status {status}"))),
+            // A gateway that timed out does not know whether the service accepted the event.
+            status @ StatusCode::GATEWAY_TIMEOUT => Err(DeliveryError::Now(format!("status {status}"))),
             status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
-                Err(NotTaken::Yet(format!("status {status}")))
+                Err(DeliveryError::Yet(format!("status {status}")))
             }
-            status => Err(NotTaken::Now(format!("status {status}"))),
+            status => Err(DeliveryError::Now(format!("status {status}"))),
         }
     }
 }
 
-fn client(pace: &Pace) -> Result<Client, SetupError> {
+fn client(pace: &SendPolicy) -> Result<Client, LineageSetupError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(found.certs);
@@ -331,7 +329,7 @@ fn client(pace: &Pace) -> Result<Client, SetupError> {
         .retry(retry::never())
         .referer(false)
         .user_agent(USER_AGENT)
-        // Sooner than the deadline: a connection that never was is known to have taken nothing.
+        // Shorter than the deadline: without a connection, the service certainly accepted nothing.
         .connect_timeout(pace.deadline / 2)
         .timeout(pace.deadline)
         .pool_idle_timeout(IDLE_FOR)
@@ -339,14 +337,14 @@ fn client(pace: &Pace) -> Result<Client, SetupError> {
 }
 
 /// An error with its causes, without the URL: its query may hold a key.
-fn in_words(error: &reqwest::Error) -> String {
+fn error_text(error: &reqwest::Error) -> String {
     let (mut words, mut cause) = (String::new(), error.source());
     while let Some(error) = cause {
         words = if words.is_empty() { error.to_string() } else { format!("{words}: {error}") };
         cause = error.source();
     }
     match (words.is_empty(), error.is_timeout()) {
-        (_, true) => "no answer in time".to_owned(),
+        (_, true) => "no response in time".to_owned(),
         (true, false) => "the request failed".to_owned(),
         (false, false) => words,
     }

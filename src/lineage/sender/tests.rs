@@ -1,4 +1,4 @@
-//! Against a real HTTP server on loopback that says what a test tells it to.
+//! Tests against a real HTTP server on loopback. Each test chooses the server's responses.
 
 use std::{convert::Infallible, net::SocketAddr, sync::Mutex as StdMutex};
 
@@ -31,13 +31,13 @@ struct Seen {
 }
 
 impl Seen {
-    /// `START` and the number of the run.
+    /// Type of the event and last digit of the run's id, such as `START 1`.
     fn delivered(&self) -> String {
         format!("{} {}", self.event["eventType"].as_str().unwrap(), &self.event["run"]["runId"].as_str().unwrap()[35..])
     }
 }
 
-/// A server that answers with these statuses, one for each request; the last one goes on. 0 = no answer, ever.
+/// A server that responds with these statuses, one for each request, and repeats the last one. 0 = no response, ever.
 struct Server {
     address: SocketAddr,
     seen: watch::Receiver<Vec<Seen>>,
@@ -58,11 +58,11 @@ impl Server {
         Self { address, seen }
     }
 
-    fn settings(&self) -> Settings {
-        Settings { url: format!("http://{}/base", self.address), ..Settings::default() }
+    fn settings(&self) -> LineageSettings {
+        LineageSettings { url: format!("http://{}/base", self.address), ..LineageSettings::default() }
     }
 
-    /// Waits until it has seen this many requests.
+    /// Waits until the server has seen this many requests.
     async fn has_seen(&mut self, count: usize) -> Vec<Seen> {
         soon(self.seen.wait_for(|seen| seen.len() >= count)).await.unwrap().clone()
     }
@@ -86,7 +86,7 @@ async fn response(
     }
 }
 
-/// Counts what became of events.
+/// Counts the results of events.
 #[derive(Clone)]
 struct Counts {
     all: Arc<StdMutex<Vec<Delivery>>>,
@@ -110,7 +110,7 @@ impl Counts {
         self.all.lock().unwrap().iter().filter(|one| **one == delivery).count()
     }
 
-    /// Waits until the fate of this many events is known: sent, dropped, failed.
+    /// Waits until this many events have a result. Returns how many were sent, dropped, failed.
     async fn when(&self, count: usize) -> (usize, usize, usize) {
         soon(self.changed.subscribe().wait_for(|seen| *seen >= count)).await.unwrap();
         (self.of(Delivery::Sent), self.of(Delivery::Dropped), self.of(Delivery::Failed))
@@ -121,15 +121,15 @@ async fn soon<T>(wait: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(30), wait).await.expect("it did not come about within 30s")
 }
 
-fn impatient() -> Pace {
-    Pace { deadline: Duration::from_secs(20), pauses: vec![Duration::from_millis(5); 2] }
+fn impatient() -> SendPolicy {
+    SendPolicy { deadline: Duration::from_secs(20), retry_waits: vec![Duration::from_millis(5); 2] }
 }
 
-fn lineage(settings: Settings, counts: &Counts, pace: Pace) -> Lineage {
+fn lineage(settings: LineageSettings, counts: &Counts, pace: SendPolicy) -> Lineage {
     Lineage::paced(settings, counts.hook(), pace).unwrap()
 }
 
-/// Has a run of this number, and tells of it.
+/// Calls `emit` with the run of this number.
 fn with_run(number: usize, emit: impl FnOnce(&Run<'_>)) {
     let uid = format!("00000000-0000-4000-8000-{number:012}");
     let job = Job { kind: JobKind::Training, namespace: "ns", name: "train", uid: "uid" };
@@ -158,9 +158,9 @@ fn end(lineage: &Lineage, number: usize, outcome: Outcome) {
 }
 
 #[tokio::test]
-async fn events_arrive_in_their_order_under_the_endpoint_with_the_key() {
+async fn events_arrive_in_order_at_the_endpoint_with_the_key() {
     let (mut server, counts) = (Server::start(&[201]).await, Counts::new());
-    let settings = Settings { api_key: Some(ApiKey::new("k1\n")), ..server.settings() };
+    let settings = LineageSettings { api_key: Some(ApiKey::new("k1\n")), ..server.settings() };
     let lineage = lineage(settings, &counts, impatient());
     start(&lineage, 1);
     end(&lineage, 1, Outcome::Succeeded);
@@ -178,7 +178,7 @@ async fn events_arrive_in_their_order_under_the_endpoint_with_the_key() {
 }
 
 #[tokio::test]
-async fn a_run_has_one_start_and_one_end_however_often_it_is_told() {
+async fn each_run_gets_one_start_and_one_end_however_often_it_is_reported() {
     let (mut server, counts) = (Server::start(&[200]).await, Counts::new());
     let lineage = lineage(server.settings(), &counts, impatient());
     start(&lineage, 1);
@@ -199,18 +199,18 @@ async fn a_run_has_one_start_and_one_end_however_often_it_is_told() {
 async fn remembers_a_bounded_number_of_runs() {
     let mut delivered = Delivered::default();
     for number in 0..=REMEMBERED {
-        delivered.note(number.to_string(), Phase::Start);
-        delivered.note(number.to_string(), Phase::End);
+        delivered.note(number.to_string(), EventKind::Start);
+        delivered.note(number.to_string(), EventKind::End);
     }
     assert_eq!((delivered.last.len(), delivered.order.len()), (REMEMBERED, REMEMBERED));
-    let event = |run: usize| Event { run: run.to_string(), phase: Phase::End, body: String::new() };
+    let event = |run: usize| Event { run: run.to_string(), phase: EventKind::End, body: String::new() };
     assert!(delivered.is_new(&event(0)) && !delivered.is_new(&event(1)) && !delivered.is_new(&event(REMEMBERED)));
 }
 
-/// The test's only thread tells without a pause, so the sender cannot run meanwhile: whoever waited here would wait for
-/// ever.
+/// The test's only thread emits without a pause, so the sender cannot run meanwhile: if emitting waited for anything,
+/// it would wait for ever.
 #[tokio::test]
-async fn a_server_that_never_answers_delays_nobody_and_what_does_not_fit_is_counted() {
+async fn a_server_that_never_responds_delays_no_caller_and_excess_events_are_counted() {
     let (mut server, counts) = (Server::start(&[0]).await, Counts::new());
     let lineage = lineage(server.settings(), &counts, impatient());
     start(&lineage, 0);
@@ -219,7 +219,7 @@ async fn a_server_that_never_answers_delays_nobody_and_what_does_not_fit_is_coun
         start(&lineage, number);
     }
     assert_eq!(counts.when(100).await, (0, 100, 0));
-    // The rest is counted too when the operator ends, and the end does not wait for the server either.
+    // The rest is counted when the operator stops, and the stop does not wait for the server either.
     soon(lineage.stop(Duration::from_millis(1))).await;
     assert_eq!(counts.when(QUEUE + 101).await, (0, QUEUE + 101, 0));
     start(&lineage, QUEUE + 101);
@@ -227,19 +227,19 @@ async fn a_server_that_never_answers_delays_nobody_and_what_does_not_fit_is_coun
 }
 
 #[tokio::test]
-async fn large_events_fill_the_queue_before_it_has_its_length() {
+async fn large_events_fill_the_queue_before_its_length_limit() {
     let (server, counts) = (Server::start(&[0]).await, Counts::new());
     let lineage = lineage(server.settings(), &counts, impatient());
     let shared = lineage.0.as_ref().unwrap();
     for number in 0..100 {
         let body = "x".repeat(crate::lineage::event::MAX_EVENT);
-        shared.emit(Some(Event { run: number.to_string(), phase: Phase::Start, body }));
+        shared.emit(Some(Event { run: number.to_string(), phase: EventKind::Start, body }));
     }
     assert_eq!(counts.of(Delivery::Dropped), 100 - QUEUE_BYTES / crate::lineage::event::MAX_EVENT);
 }
 
 #[tokio::test]
-async fn what_the_server_did_not_take_is_sent_again_a_bounded_number_of_times() {
+async fn events_that_were_not_accepted_are_sent_again_a_bounded_number_of_times() {
     let (mut server, counts) = (Server::start(&[503, 429, 200, 500]).await, Counts::new());
     let lineage = lineage(server.settings(), &counts, impatient());
     start(&lineage, 1);
@@ -250,7 +250,7 @@ async fn what_the_server_did_not_take_is_sent_again_a_bounded_number_of_times() 
 }
 
 #[tokio::test]
-async fn what_the_server_refuses_or_may_have_taken_is_not_sent_again() {
+async fn events_that_were_refused_or_possibly_accepted_are_not_sent_again() {
     for status in [400, 401, 308, 504] {
         let (mut server, counts) = (Server::start(&[status, 200]).await, Counts::new());
         let lineage = lineage(server.settings(), &counts, impatient());
@@ -260,7 +260,7 @@ async fn what_the_server_refuses_or_may_have_taken_is_not_sent_again() {
         assert_eq!(server.has_seen(2).await.len(), 2, "{status}");
     }
     let (mut server, counts) = (Server::start(&[0, 200]).await, Counts::new());
-    let lineage = lineage(server.settings(), &counts, Pace { deadline: Duration::from_secs(1), ..impatient() });
+    let lineage = lineage(server.settings(), &counts, SendPolicy { deadline: Duration::from_secs(1), ..impatient() });
     end(&lineage, 1, Outcome::Succeeded);
     end(&lineage, 2, Outcome::Succeeded);
     assert_eq!(counts.when(2).await, (1, 0, 1));
@@ -271,15 +271,16 @@ async fn what_the_server_refuses_or_may_have_taken_is_not_sent_again() {
 #[tokio::test]
 async fn a_server_that_is_not_up_yet_is_tried_again() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let settings = Settings { url: format!("http://{}", listener.local_addr().unwrap()), ..Settings::default() };
+    let settings =
+        LineageSettings { url: format!("http://{}", listener.local_addr().unwrap()), ..LineageSettings::default() };
     drop(listener);
     let service = Service::new(&settings, impatient()).unwrap();
-    let event = Event { run: String::new(), phase: Phase::Start, body: String::new() };
-    assert!(matches!(service.post(&event).await, Err(NotTaken::Yet(_))));
+    let event = Event { run: String::new(), phase: EventKind::Start, body: String::new() };
+    assert!(matches!(service.post(&event).await, Err(DeliveryError::Yet(_))));
 }
 
 #[tokio::test]
-async fn stopping_sends_what_waits() {
+async fn stop_sends_the_waiting_events() {
     let (mut server, counts) = (Server::start(&[200]).await, Counts::new());
     let lineage = lineage(server.settings(), &counts, impatient());
     for number in 0..50 {
@@ -290,13 +291,13 @@ async fn stopping_sends_what_waits() {
 }
 
 #[tokio::test]
-async fn is_off_without_settings_and_refuses_bad_ones_without_repeating_them() {
+async fn is_off_without_settings_and_refuses_bad_settings_without_showing_them() {
     let counts = Counts::new();
     let off = Lineage::start(None, counts.hook()).unwrap();
     start(&off, 1);
     off.stop(Duration::from_secs(20)).await;
     assert_eq!(*counts.changed.borrow(), 0);
-    let settings = Settings { url: "http://user:s3cret@h".into(), ..Settings::default() };
+    let settings = LineageSettings { url: "http://user:s3cret@h".into(), ..LineageSettings::default() };
     let refusal = Lineage::start(Some(settings), counts.hook()).unwrap_err().to_string();
     assert!(refusal.contains("--openlineage-url") && !refusal.contains("s3cret"), "{refusal}");
 }

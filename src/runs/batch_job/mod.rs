@@ -1,8 +1,8 @@
 //! Runs as Kubernetes Jobs. Pure.
 //!
-//! Every container, init containers too, gets each parameter as the environment variable `PARAM_<NAME>`; and
-//! `$(params.<name>)` is replaced in `command`, `args` and the values of `env`. Values arrive as they are: what the
-//! kubelet would expand in them is escaped.
+//! Every container, including init containers, gets each parameter as the environment variable `PARAM_<NAME>`. The
+//! operator also replaces `$(params.<name>)` in `command`, `args` and the values of `env`. Values arrive unchanged: the
+//! operator escapes everything that the kubelet would expand in them.
 
 mod placeholder;
 
@@ -17,7 +17,7 @@ use super::{
     json::{self, Object},
     metadata,
     parameters::{self, Parameters},
-    status::{Condition, Status},
+    status::{RunCondition, Status},
 };
 use crate::{
     api::Outcome,
@@ -61,7 +61,7 @@ impl RunBackend for BatchJob {
         Ok(metadata::object(KIND, request, spec))
     }
 
-    /// A deadline that has passed: the Job controller ends the pods and keeps the Job.
+    /// Sets a deadline that has passed: the Job controller ends the pods and keeps the Job.
     fn stop(&self, timeout: Option<Duration>) -> Value {
         json!({ "activeDeadlineSeconds": timeout.map_or(1, |timeout| timeout.as_secs().max(1)) })
     }
@@ -117,7 +117,7 @@ fn container_names(template: Template<'_>) -> Result<Vec<String>, Invalid> {
 }
 
 /// `SuccessCriteriaMet` and `FailureTarget` only announce an end: pods still run, and results are not final.
-fn outcome(condition: &Condition<'_>) -> Option<Outcome> {
+fn outcome(condition: &RunCondition<'_>) -> Option<Outcome> {
     match condition.is() {
         ("Complete", "True") => Some(Outcome::Succeeded),
         ("Failed", "True") if condition.reason() == "DeadlineExceeded" => Some(Outcome::TimedOut),
@@ -126,7 +126,7 @@ fn outcome(condition: &Condition<'_>) -> Option<Outcome> {
     }
 }
 
-/// The spec of a run. `check` makes it too and drops it: what can be checked can be built.
+/// The spec of a run. `check` builds it too and drops it, so a template that passes the check can be built.
 fn spec(template: Template<'_>, parameters: &Parameters<'_>, timeout: Option<Duration>) -> Result<Object, Invalid> {
     metadata::check(template, &[])?;
     let mut spec = json::spec(template)?;
@@ -183,7 +183,7 @@ fn check_pod_labels(pod: &mut Object, at: &str) -> Result<(), Invalid> {
     })
 }
 
-/// A pod's own default is Always, which no Job may have; so there is no default to rely on.
+/// The default of a pod is `Always`, which a Job must not use; so the field is required.
 fn check_restart_policy(pod: &Object, at: &str) -> Result<(), Invalid> {
     let at = format!("{at}.restartPolicy");
     match json::present(pod, "restartPolicy").map(Value::as_str) {
@@ -193,7 +193,7 @@ fn check_restart_policy(pod: &Object, at: &str) -> Result<(), Invalid> {
     }
 }
 
-/// Name and value of a variable, and the parameter that it carries.
+/// By the name of the variable: the parameter that it carries, and its value.
 type Environment<'a> = BTreeMap<String, (&'a str, String)>;
 
 fn environment<'a>(parameters: &Parameters<'a>) -> Result<Environment<'a>, Invalid> {
@@ -245,7 +245,8 @@ fn fill_container(
     if environment.is_empty() {
         return Ok(());
     }
-    // First, because a variable can refer only to those before it: the user's may say `$(PARAM_X)`.
+    // The operator's variables come first: a variable can refer only to earlier ones, and the user's may use
+    // `$(PARAM_X)`.
     let ours = environment.iter().map(|(name, (_, value))| json!({ "name": name, "value": value }));
     json::list_made(container, "env", at)?.splice(0..0, ours);
     Ok(())

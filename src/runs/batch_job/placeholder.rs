@@ -1,22 +1,22 @@
-//! `$(params.<name>)` in the texts of a container, written so that the kubelet's own expansion leaves values alone.
+//! `$(params.<name>)` in the texts of a container, written so that the kubelet's own expansion leaves values unchanged.
 //! Pure.
 //!
-//! The kubelet reads `command`, `args` and `env[].value` once, from the left: `$$` becomes `$` wherever it stands, and
-//! `$(NAME)` the value of a variable, or stays as it is if there is none of that name. What is written here is read
-//! like that afterwards. So a value is written with every `$` doubled, and `$$(params.x)` needs no work at all: the
-//! kubelet makes `$(params.x)` of it.
+//! The kubelet reads `command`, `args` and `env[].value` once, from left to right: `$$` becomes `$` everywhere, and
+//! `$(NAME)` becomes the value of that variable, or stays as it is if there is no such variable. The kubelet reads the
+//! output of this module in the same way. A value is therefore written with every `$` doubled. `$$(params.x)` needs no
+//! change: the kubelet turns it into `$(params.x)`.
 
 use crate::runs::parameters::Parameters;
 
 const OPEN: &str = "$(params.";
 
-/// What must be written for the kubelet to make `value` of it.
+/// The text that the kubelet expands to `value`.
 pub(super) fn verbatim(value: &str) -> String {
     value.replace('$', "$$")
 }
 
-/// `text` with its placeholders replaced, once: a value is not looked at again. `None` when it has none, and then it
-/// is to stay as the user wrote it. The error is a name that is not a parameter's.
+/// `text` with its placeholders replaced once: placeholders inside values are not expanded. `None` if it has none; the
+/// text then stays as the user wrote it. The error is a name that is no parameter.
 pub(super) fn fill<'t>(text: &'t str, parameters: &Parameters<'_>) -> Result<Option<String>, &'t str> {
     if !text.contains(OPEN) {
         return Ok(None);
@@ -31,7 +31,7 @@ pub(super) fn fill<'t>(text: &'t str, parameters: &Parameters<'_>) -> Result<Opt
     Ok(Some(filled))
 }
 
-/// Writes the token that `tail` begins with (its first character is a `$`), and gives what follows it.
+/// Writes the token at the beginning of `tail`, whose first character is `$`, and returns the rest.
 fn token<'t>(tail: &'t str, filled: &mut String, parameters: &Parameters<'_>) -> Result<&'t str, &'t str> {
     if let Some(rest) = tail.strip_prefix("$$") {
         filled.push_str("$$");
@@ -46,8 +46,8 @@ fn token<'t>(tail: &'t str, filled: &mut String, parameters: &Parameters<'_>) ->
         return Ok(&tail[1..]);
     };
     match inner.split_once(')') {
-        // A shell's command substitution around a placeholder, as in `$(basename $(params.path))`. To the kubelet it
-        // would be a reference up to the first `)`, which a value could bring along; doubled, it is plain text.
+        // A shell's command substitution around a placeholder, as in `$(basename $(params.path))`. The kubelet would
+        // read a reference up to the first `)`, which may be part of a value. With a doubled `$` it is plain text.
         Some((reference, _)) if reference.contains(OPEN) => {
             filled.push_str("$$(");
             Ok(inner)

@@ -1,7 +1,7 @@
 //! Runs as Tekton PipelineRuns. Pure.
 //!
-//! Runs are created as `tekton.dev/v1`. A template may be written for v1beta1: fields that moved are moved (see
-//! `v1beta1`), so that creating with strict field validation refuses typing errors and nothing else.
+//! Runs are created as `tekton.dev/v1`. A template may use the fields of v1beta1: those that moved are moved (see
+//! `v1beta1`), so that strict field validation at the create refuses only typing errors.
 
 mod v1beta1;
 
@@ -13,7 +13,7 @@ use super::{
     json::{self, Object},
     metadata,
     parameters::{self, Parameters},
-    status::{Condition, Status},
+    status::{RunCondition, Status},
 };
 use crate::{
     api::Outcome,
@@ -33,7 +33,7 @@ const KIND: RunKind = RunKind { group: "tekton.dev", version: "v1", kind: "Pipel
 /// Tekton finds the runs of a pipeline, and the parts of a run, by labels below this prefix.
 const RESERVED_LABELS: &[&str] = &["tekton.dev/"];
 
-/// `spec.status` of a run that waits until somebody clears it.
+/// `spec.status` of a run that waits until this value is cleared.
 const PENDING: &str = "PipelineRunPending";
 
 impl RunBackend for PipelineRun {
@@ -58,7 +58,7 @@ impl RunBackend for PipelineRun {
         Ok(metadata::object(KIND, request, spec))
     }
 
-    /// `finally` tasks still run: they are where a pipeline cleans up.
+    /// Cancels the run. Its `finally` tasks still run: a pipeline cleans up in them.
     fn stop(&self, _: Option<Duration>) -> Value {
         json!({ "status": "CancelledRunFinally" })
     }
@@ -79,9 +79,9 @@ impl RunBackend for PipelineRun {
     }
 }
 
-/// One condition says it all: True and False are final, Unknown is on the way (also while `finally` tasks of a
-/// cancelled or timed out run go on).
-fn outcome(condition: &Condition<'_>) -> Option<Outcome> {
+/// One condition decides: True and False are final; Unknown means active, also while the `finally` tasks of a cancelled
+/// or timed out run still run.
+fn outcome(condition: &RunCondition<'_>) -> Option<Outcome> {
     match condition.is() {
         ("Succeeded", "True") => Some(Outcome::Succeeded),
         ("Succeeded", "False") => Some(match condition.reason() {
@@ -93,7 +93,7 @@ fn outcome(condition: &Condition<'_>) -> Option<Outcome> {
     }
 }
 
-/// The spec of a run. `check` makes it too and drops it: what can be checked can be built.
+/// The spec of a run. `check` builds it too and drops it, so a template that passes the check can be built.
 fn spec(template: Template<'_>, parameters: &Parameters<'_>, timeout: Option<Duration>) -> Result<Object, Invalid> {
     metadata::check(template, RESERVED_LABELS)?;
     let mut spec = json::spec(template)?;
@@ -109,7 +109,7 @@ fn spec(template: Template<'_>, parameters: &Parameters<'_>, timeout: Option<Dur
     Ok(spec)
 }
 
-/// Bounds the run where the template does not. Tekton refuses a run whose parts may take longer than the whole.
+/// Bounds the run if the template does not. Tekton refuses a run whose parts may take longer than the whole.
 fn set_timeout(spec: &mut Object, at: &str, timeout: Duration) -> Result<(), Invalid> {
     let timeouts = spec.entry("timeouts").or_insert_with(|| json!({}));
     if timeouts.is_null() {
@@ -138,13 +138,13 @@ fn set_timeout(spec: &mut Object, at: &str, timeout: Duration) -> Result<(), Inv
     Ok(())
 }
 
-/// At least as long, in whole seconds.
+/// The timeout, rounded up to whole seconds.
 fn whole_seconds(timeout: Duration) -> u64 {
     timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0)
 }
 
-/// A run may be created pending: queues and approvers release such runs, and until then it is active like any other.
-/// The other values cancel or stop, and a run that is born cancelled never does its work.
+/// A template may create runs as pending: queues and approvers release such runs, and until then they are active like
+/// any other. The other values cancel or stop, and a run that is created cancelled never does its work.
 fn check_status(spec: &Object, at: &str) -> Result<(), Invalid> {
     match json::present(spec, "status") {
         None => Ok(()),
@@ -178,8 +178,8 @@ fn check_pipeline(spec: &mut Object, at: &str) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// A parameter of the run is a string. Where the embedded pipeline declares a list or an object of that name, Tekton
-/// would fail every run.
+/// A parameter of the run is a string. If the embedded pipeline declares a list or an object of that name, Tekton would
+/// fail every run.
 fn check_declared(spec: &mut Object, at: &str, parameters: &Parameters<'_>) -> Result<(), Invalid> {
     let Some(pipeline) = json::object_at(spec, "pipelineSpec", at)? else { return Ok(()) };
     json::each(pipeline, "params", &format!("{at}.pipelineSpec"), |declared, at| {
@@ -199,13 +199,13 @@ fn check_declared(spec: &mut Object, at: &str, parameters: &Parameters<'_>) -> R
     })
 }
 
-/// Sets the run's parameters: in place where the template has one of that name, the others after the template's.
+/// Sets the run's parameters: replaces the values of those that the template has, and appends the others.
 fn set_parameters(spec: &mut Object, at: &str, parameters: &Parameters<'_>) -> Result<(), Invalid> {
     let mut seen = BTreeMap::new();
     json::each(spec, "params", at, |param, at| {
         let name = param_name(param, at)?;
         if let Some(value) = parameters.get(name.as_str()) {
-            // A list or object here means that the pipeline declares one: it would refuse the string.
+            // A list or object here means that the pipeline declares one, and would refuse the string.
             if json::present(param, "value").is_some_and(is_structured) {
                 let problem = format!(
                     "is a list or an object, but {name:?} is set to a string by {}: make it a string, or map \
@@ -235,7 +235,7 @@ fn param_name(param: &Object, at: &str) -> Result<String, Invalid> {
         None | Some(Value::String(_)) => {
             Err(Invalid::new(format!("{at}.name"), "is missing: every parameter needs a name"))
         }
-        // YAML 1.1, which kubectl reads, takes some words for booleans; the user sees a name where we see `true`.
+        // YAML 1.1, which kubectl reads, takes some words for booleans: the user wrote a name, but here it is `true`.
         Some(_) => {
             let problem = "must be a text: in YAML, put names such as n, y, on, no and 1 in quotes";
             Err(Invalid::new(format!("{at}.name"), problem))

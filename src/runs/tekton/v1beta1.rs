@@ -1,4 +1,4 @@
-//! What moved between Tekton's v1beta1 and v1, as Tekton's own conversion moves it. Pure.
+//! The fields that moved between Tekton's v1beta1 and v1, moved as Tekton's own conversion does it. Pure.
 
 use serde_json::{Value, json};
 
@@ -7,8 +7,8 @@ use crate::{
     runs::json::{self, Object},
 };
 
-/// Renames and moves the old fields of a PipelineRun's spec. A field of v1 is left as it is; the same thing said
-/// twice, and differently, is refused rather than guessed at.
+/// Renames and moves the old fields of a PipelineRun's spec. Leaves fields of v1 as they are. Refuses a spec whose old
+/// and new field have different values, because either may be meant.
 pub(super) fn move_fields(spec: &mut Object, at: &str) -> Result<(), Invalid> {
     refuse_resources(spec, at)?;
     if json::take(spec, "serviceAccountNames").is_some() {
@@ -31,7 +31,7 @@ pub(super) fn move_fields(spec: &mut Object, at: &str) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// PipelineResources have no successor that we could move them to. An empty list binds nothing and is dropped.
+/// PipelineResources have no successor that they could be moved to. Empty ones bind nothing and are dropped.
 fn refuse_resources(object: &mut Object, at: &str) -> Result<(), Invalid> {
     match json::take(object, "resources") {
         None => Ok(()),
@@ -72,7 +72,7 @@ fn compute_resources(container: &mut Object, at: &str) -> Result<(), Invalid> {
     rename(container, at, "resources", "computeResources")
 }
 
-/// `bundle` and `name` become the bundles resolver's parameters. `kind` is what is looked for in the bundle.
+/// Turns `bundle` and `name` into the parameters of the bundles resolver. `kind` is the kind to read from the bundle.
 fn bundle(reference: &mut Object, at: &str, kind: &str) -> Result<(), Invalid> {
     let Some(bundle) = json::take(reference, "bundle") else { return Ok(()) };
     if json::present(reference, "resolver").is_some() {

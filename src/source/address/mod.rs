@@ -1,8 +1,8 @@
-//! Which addresses the operator may dial for a URL that a tenant wrote. Pure.
+//! Decides which addresses the operator may dial for a URL that a tenant wrote. Pure.
 //!
-//! The operator stands where tenants do not: on the node network, next to metadata services, with a way to the API
-//! server. Its requests must not become theirs. The rules look at addresses, never at names, and are applied to the very
-//! addresses that are then dialled, so a name that changes its mind between check and connect gains nothing.
+//! The operator can reach what tenants cannot: the node network, metadata services, the API server. A tenant must not
+//! reach them through it (server-side request forgery). The rules check addresses, never names, and they check the very
+//! addresses that are then dialled. A name that resolves differently between check and connect gains nothing.
 
 use std::{
     fmt, iter,
@@ -47,14 +47,14 @@ pub enum AddressClass {
 
 /// An address that may not be dialled, and why. Displays as a sentence that names the class and the flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct Refusal {
+pub struct AddressRefusal {
     /// The address as it would have been dialled.
     pub address: IpAddr,
     /// The reason.
     pub class: AddressClass,
 }
 
-/// Well-known metadata and credential services. The link-local ones among them are here for the clearer message.
+/// Well-known metadata and credential services. The link-local ones are listed for a clearer message.
 const METADATA: [IpAddr; 11] = [
     IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), // AWS, Azure, Google, Oracle, OpenStack and most others
     IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),   // AWS container credentials
@@ -70,18 +70,19 @@ const METADATA: [IpAddr; 11] = [
 ];
 
 impl AddressRules {
-    /// Whether `address` may be dialled.
+    /// Checks whether `address` may be dialled.
     ///
-    /// An IPv6 address that carries an IPv4 address, because some translator on the way would unwrap it, must pass as
-    /// both. `::ffff:a.b.c.d` is just another spelling of `a.b.c.d`.
-    pub fn check(&self, address: IpAddr) -> Result<(), Refusal> {
+    /// A translator on the path may unwrap an IPv6 address that embeds an IPv4 address. Such an address must be
+    /// permitted in both forms, unless `allow` contains the IPv6 address itself. `::ffff:a.b.c.d` is only another
+    /// spelling of `a.b.c.d`.
+    pub fn check(&self, address: IpAddr) -> Result<(), AddressRefusal> {
         let address = address.to_canonical();
         let inside = match address {
             IpAddr::V4(_) => [None; 5],
             IpAddr::V6(v6) => embedded(v6),
         };
         let forms = || iter::once(address).chain(inside.into_iter().flatten().map(IpAddr::V4));
-        let refuse = |class| Err(Refusal { address, class });
+        let refuse = |class| Err(AddressRefusal { address, class });
         if forms().any(|form| contains(&self.deny, form)) {
             return refuse(AddressClass::Denied);
         }
@@ -94,7 +95,7 @@ impl AddressRules {
         }
     }
 
-    /// The class for which `address` is refused by default.
+    /// The class of `address`, if it is refused by default.
     fn classify(&self, address: IpAddr) -> Option<AddressClass> {
         if METADATA.contains(&address) {
             return Some(AddressClass::Metadata);
@@ -147,7 +148,8 @@ fn classify_v6(address: Ipv6Addr) -> Option<AddressClass> {
     }
 }
 
-/// The IPv4 addresses that translators on the way might read out of an IPv6 address: every reading that its prefix allows.
+/// The IPv4 addresses that a translator on the path might extract from an IPv6 address, for every format that its
+/// prefix allows.
 fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 5] {
     let words = address.segments();
     let pair = |at: usize| u32::from(words[at]) << 16 | u32::from(words[at + 1]);
@@ -163,20 +165,20 @@ fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 5] {
     let teredo = matches!(words, [0x2001, 0, ..]);
     let readings = [
         in_the_tail.then(|| pair(6)),
-        // As the /48 that it is, with the eight bits that RFC 6052 leaves out in between.
+        // Local NAT64 as a /48: RFC 6052 skips eight bits in the middle of the IPv4 address.
         nat64_local.then(|| u32::from(words[3]) << 16 | (pair(4) >> 8 & 0xffff)),
         // 6to4.
         (words[0] == 0x2002).then(|| pair(1)),
-        // Teredo's server, and its client with all bits flipped.
+        // Teredo: the server, and the client with all bits inverted (RFC 4380).
         teredo.then(|| pair(2)),
         teredo.then(|| !pair(6)),
     ];
-    // All zeros are the mark of a reading that does not apply; no translator sends to 0.0.0.0.
+    // All zeros mean that the format does not apply: no translator sends to 0.0.0.0.
     readings.map(|found| found.filter(|bits| *bits != 0).map(Ipv4Addr::from))
 }
 
 impl AddressClass {
-    /// The class in words that fit into "… is refused: it is …".
+    /// The class as a phrase that completes "… is refused: it is …".
     pub const fn describe(self) -> &'static str {
         match self {
             Self::Loopback => "a loopback address",
@@ -191,7 +193,7 @@ impl AddressClass {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for AddressRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { address, class } = self;
         write!(f, "the address {address} is refused: it is {}", class.describe())?;

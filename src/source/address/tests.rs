@@ -155,9 +155,9 @@ fn a_refusal_names_the_class_and_the_flag() {
     );
 }
 
-/// The client dials what the `url` crate makes of a host; this pins that it sees through every spelling.
+/// The client dials the host as the `url` crate parses it, so the crate must recognise every spelling of an address.
 #[test]
-fn url_spellings_of_loopback_and_metadata_come_out_as_addresses() {
+fn url_spellings_of_loopback_and_metadata_are_parsed_as_addresses() {
     let rules = rules(&[], &[]);
     let hosts = [
         "127.0.0.1",
@@ -212,7 +212,7 @@ fn url_spellings_of_loopback_and_metadata_come_out_as_addresses() {
 }
 
 #[test]
-fn url_spellings_that_are_no_address_are_no_host_either() {
+fn malformed_addresses_are_no_valid_host_of_a_url() {
     for host in
         ["127.0.0.256", "1.2.3.4.5", "4294967296", "0x100000000", "[fe80::1%25eth0]", "[::1", "256.1", "127.0.0.09"]
     {

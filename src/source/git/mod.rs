@@ -1,42 +1,67 @@
-//! The source `git`: the commit that a ref stands at, asked over smart HTTP. Network IO through the requester only.
+//! The source `git`: the commit of a ref, read over smart HTTP. Network IO through the requester only.
 //!
-//! Protocol version 2 lists just the refs that are meant. A server that does not speak it tells all its refs at once, and
-//! that is read too, up to the same bound.
+//! Protocol version 2 lists only the refs that the source names. A server without it lists all its refs at once; the
+//! operator reads that too, up to the same bound.
 
 mod pkt_line;
 mod refs;
 
 use http::{HeaderValue, Method, header};
 
-use self::refs::{Advertised, Found, advertised, candidates, first_of, listed, ls_refs};
+use self::refs::{Advertised, FoundRef, advertised, candidates, first_of, listed, ls_refs};
 use super::{
-    http::{Exchange, Limits, Reply},
+    http::{Exchange, Reply, ResponseLimits},
     page::below,
+    read::{ReadValue, ValueReader},
     request::Requester,
     text::poll_error,
     value::{Reading, Value},
 };
 use crate::{
-    api::{GitSource, Request, needs_sync::MAX_HEADERS},
-    core::poll::response::{PollError, PollErrorKind},
+    api::{Request, needs_sync::MAX_HEADERS, source::GitSource},
+    core::{
+        invalid::Invalid,
+        poll::response::{PollError, PollErrorKind},
+        source::{
+            ValueSource,
+            validate::{check_server, without_query},
+        },
+    },
 };
 
-/// Bounds of an answer: some ten thousand refs.
-const LIMITS: Limits = Limits { body: 1024 * 1024, headers: MAX_HEADERS };
-/// Asks for version 2 in the header `Git-Protocol`; servers that do not know it ignore this.
+/// Bounds of a reply: some ten thousand refs.
+const LIMITS: ResponseLimits = ResponseLimits { body: 1024 * 1024, headers: MAX_HEADERS };
+/// Requests version 2 by the header `Git-Protocol`; servers that do not know it ignore this.
 const VERSION: (&str, HeaderValue) = ("git-protocol", HeaderValue::from_static("version=2"));
 
-/// The commit, with `commit` and `ref` (the full name) as attributes. A missing ref is no value; a missing repository is a
-/// failure, for many servers do not tell it from a forbidden one.
-pub(super) async fn read(requests: &Requester, namespace: &str, source: &GitSource) -> Reading {
-    let repository = Repository { requests, namespace, source, request: source.request.clone().unwrap_or_default() };
-    let found = repository.find(&candidates(&source.reference)).await?;
-    let Some(Found { reference, commit }) = found else { return Ok(None) };
-    let value = Value::of_text(&commit).map_err(|problem| poll_error(PollErrorKind::Source, &problem))?;
-    Ok(Some(value.with("commit", commit).with("ref", reference)))
+impl ValueSource for GitSource {
+    fn check(&self, at: &str) -> Result<(), Invalid> {
+        check_server(at, &self.url, self.request.as_ref())
+    }
+
+    fn describe(&self) -> String {
+        format!("git {} {}", without_query(&self.url), self.reference)
+    }
+
+    fn texts(&mut self) -> Vec<(&'static str, &mut String)> {
+        vec![("ref", &mut self.reference), ("url", &mut self.url)]
+    }
 }
 
-/// A repository, and how it is asked.
+impl ReadValue for GitSource {
+    /// The commit, with `commit` and `ref` (the full name) as attributes. A missing ref is no value; a missing repository is
+    /// an error, because many servers reply alike for a forbidden one.
+    async fn read(&self, reader: &ValueReader, namespace: &str) -> Reading {
+        let request = self.request.clone().unwrap_or_default();
+        let repository = Repository { requests: &reader.requests, namespace, source: self, request };
+        let found = repository.find(&candidates(&self.reference)).await?;
+        let Some(FoundRef { reference, commit }) = found else { return Ok(None) };
+        let value = Value::of_text(&commit).map_err(|problem| poll_error(PollErrorKind::Source, &problem))?;
+        Ok(Some(value.with("commit", commit).with("ref", reference)))
+    }
+}
+
+/// A repository, and how to send requests to it.
 struct Repository<'a> {
     requests: &'a Requester,
     namespace: &'a str,
@@ -46,7 +71,7 @@ struct Repository<'a> {
 
 impl Repository<'_> {
     /// The first of these refs that there is. Takes two exchanges, each with a deadline of its own.
-    async fn find(&self, names: &[String]) -> Result<Option<Found>, PollError> {
+    async fn find(&self, names: &[String]) -> Result<Option<FoundRef>, PollError> {
         let reply = self.advertisement().await?;
         match advertised(&reply.body).map_err(|problem| malformed(&reply, &problem))? {
             Advertised::Refs(found) => Ok(first_of(names, found)),
@@ -77,14 +102,14 @@ impl Repository<'_> {
         self.send(exchange, RESULT).await
     }
 
-    /// An answer of status 200 and of this content type: what tells a Git server from any other.
+    /// Accepts a response with status 200 and this content type; servers other than Git send another type.
     async fn send(&self, exchange: Exchange<'_>, content_type: &str) -> Result<Reply, PollError> {
         let reply = self.requests.send(&self.request, exchange).await?.ok()?;
         let stated = reply.head.content_type.as_deref().and_then(|stated| stated.split(';').next());
         if stated.map(str::trim) == Some(content_type) {
             return Ok(reply);
         }
-        Err(malformed(&reply, "this is not the answer of a Git server that speaks smart HTTP"))
+        Err(malformed(&reply, "this is not the response of a Git server that speaks smart HTTP"))
     }
 }
 

@@ -1,23 +1,23 @@
-//! Git's packet lines: the frame of everything that is said to and by a Git server. Pure.
+//! Git's packet lines: the framing of every request to a Git server and of its responses. Pure.
 //!
-//! Four hexadecimal digits give the length of a line, themselves included; 0000 to 0002 are marks without a line
-//! (gitprotocol-common).
+//! Four hexadecimal digits give the length of a packet, themselves included; 0000 to 0002 are markers without a line
+//! (gitprotocol-common, gitprotocol-v2).
 
-/// Longest line that Git sends, with its length.
+/// Longest packet that Git sends, length prefix included, in bytes.
 const MAX_LINE: usize = 65_520;
-/// Length of the length.
+/// Size of the length prefix, in bytes.
 const PREFIX: usize = 4;
 
 /// One packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Packet<'a> {
-    /// 0000: the end of a part.
+    /// 0000: the end of a message.
     Flush,
-    /// 0001: the border between two sections of a part.
+    /// 0001: the border between two sections of a message.
     Delimiter,
-    /// 0002: the end of the answer.
+    /// 0002: the end of the response.
     End,
-    /// A line, without the line break that may end it.
+    /// A line, without its line break if it has one.
     Line(&'a [u8]),
 }
 
@@ -33,7 +33,7 @@ pub(super) const fn packets(bytes: &[u8]) -> Packets<'_> {
 
 impl<'a> Packets<'a> {
     fn read(&mut self) -> Result<Packet<'a>, &'static str> {
-        let length = self.rest.get(..PREFIX).ok_or("it breaks off within a packet's length")?;
+        let length = self.rest.get(..PREFIX).ok_or("the response breaks off within a packet's length")?;
         let length = length
             .iter()
             .try_fold(0, |value, digit| Some(value << 4 | char::from(*digit).to_digit(16)?))
@@ -48,7 +48,7 @@ impl<'a> Packets<'a> {
         if !(PREFIX..=MAX_LINE).contains(&end) {
             return Err("a packet's length is out of range");
         }
-        let packet = self.rest.get(..end).ok_or("it breaks off within a packet")?;
+        let packet = self.rest.get(..end).ok_or("the response breaks off within a packet")?;
         self.rest = &self.rest[end..];
         let line = &packet[PREFIX..];
         Ok(mark.unwrap_or_else(|| Packet::Line(line.strip_suffix(b"\n").unwrap_or(line))))
@@ -80,7 +80,7 @@ pub(super) fn delimiter(to: &mut Vec<u8>) {
     to.extend_from_slice(b"0001");
 }
 
-/// Appends the end of a part.
+/// Appends the end of a message.
 pub(super) fn flush(to: &mut Vec<u8>) {
     to.extend_from_slice(b"0000");
 }
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_wrong_and_ends_there() {
+    fn reports_the_error_and_stops() {
         for (bytes, problem) in [
             (&b"000"[..], "within a packet's length"),
             (b"<htm", "not hexadecimal"),
@@ -124,12 +124,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_panics_and_never_runs_on(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn never_panics_and_always_ends(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             prop_assert!(packets(&bytes).count() <= bytes.len());
         }
 
         #[test]
-        fn never_panics_on_what_looks_like_packets(text in "(000[0-9a-f]|00[0-2][0-9a-f][a-z ]{0,40}){0,10}") {
+        fn never_panics_on_almost_valid_packets(text in "(000[0-9a-f]|00[0-2][0-9a-f][a-z ]{0,40}){0,10}") {
             prop_assert!(packets(text.as_bytes()).count() <= text.len());
         }
 

@@ -1,15 +1,15 @@
-//! What a Git server says about its refs, in protocol version 2 (`ls-refs`) and in the advertisement of versions 0 and 1.
-//! Pure.
+//! Reads the refs of a Git server: the `ls-refs` response of protocol version 2, and the advertisement of versions 0
+//! and 1. Pure.
 
 use super::pkt_line::{Packet, Packets, delimiter, flush, line, packets};
 use crate::source::text::sanitise;
 
-/// Largest part of a server's own words that a message shows, in bytes.
+/// Largest part of a server's error text that a message shows, in bytes.
 const MAX_WORDS: usize = 128;
-/// What a tag's commit is called in the advertisement of versions 0 and 1.
+/// Suffix of a tag's name on the line with its commit, in the advertisement of versions 0 and 1.
 const PEELED: &str = "^{}";
 
-/// The names that a ref can have: itself where it is a full one, else a branch, then a tag.
+/// The full names that `reference` may mean: itself if it is a full name, otherwise a branch, then a tag.
 pub(super) fn candidates(reference: &str) -> Vec<String> {
     if reference == "HEAD" || reference.starts_with("refs/") {
         vec![reference.to_owned()]
@@ -18,31 +18,31 @@ pub(super) fn candidates(reference: &str) -> Vec<String> {
     }
 }
 
-/// Where a ref stands.
+/// A ref and the commit it points to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct FoundRef {
     /// Its full name.
     pub(super) reference: String,
     /// The commit.
     pub(super) commit: String,
 }
 
-/// What `info/refs` says first.
+/// The content of an `info/refs` response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Advertised {
-    /// The server speaks version 2, and names objects by this hash function.
+    /// The server speaks version 2.
     V2 {
-        /// `object-format`, where the server names it.
+        /// `object-format`, the hash function of its object IDs, if the server names it.
         object_format: Option<String>,
     },
-    /// The server does not, and has told its refs already.
-    Refs(Vec<Found>),
+    /// The server speaks version 0 or 1 and has listed its refs already.
+    Refs(Vec<FoundRef>),
 }
 
 /// Reads the body of `info/refs?service=git-upload-pack`.
 pub(super) fn advertised(body: &[u8]) -> Result<Advertised, String> {
     let mut packets = packets(body).peekable();
-    // Servers of version 2 may leave the announcement of the service out.
+    // A server of version 2 may omit the announcement of the service.
     if matches!(packets.peek(), Some(Ok(Packet::Line(b"# service=git-upload-pack")))) {
         packets.next();
         packets.next_if_eq(&Ok(Packet::Flush));
@@ -50,7 +50,7 @@ pub(super) fn advertised(body: &[u8]) -> Result<Advertised, String> {
     let first = match packets.peek() {
         Some(Ok(Packet::Line(first))) => *first,
         Some(Err(problem)) => return Err((*problem).to_owned()),
-        // A repository without refs may say nothing at all.
+        // The response of a repository without refs may be empty.
         _ => return Ok(Advertised::Refs(Vec::new())),
     };
     if first == b"version 2" {
@@ -63,11 +63,11 @@ pub(super) fn advertised(body: &[u8]) -> Result<Advertised, String> {
     let mut found = Vec::new();
     for packet in packets {
         match packet? {
-            Packet::Line(line) => take_old(&mut found, text(line)?)?,
+            Packet::Line(line) => add_advertised(&mut found, text(line)?)?,
             _ => return Ok(Advertised::Refs(found)),
         }
     }
-    Err("it breaks off before its end".to_owned())
+    Err("the response ends early".to_owned())
 }
 
 fn capabilities<'a>(packets: impl Iterator<Item = Result<Packet<'a>, &'static str>>) -> Result<Advertised, String> {
@@ -87,12 +87,12 @@ fn capabilities<'a>(packets: impl Iterator<Item = Result<Packet<'a>, &'static st
             _ => {}
         }
     }
-    Err("it breaks off before its end".to_owned())
+    Err("the response ends early".to_owned())
 }
 
-/// A line of version 0: `<object> <ref>`, after the first ref a zero byte and the capabilities; a tag's commit on a line
-/// of its own.
-fn take_old(found: &mut Vec<Found>, line: &str) -> Result<(), String> {
+/// Adds a line of versions 0 and 1 to `found`: `<object> <ref>`, on the first line followed by a zero byte and the
+/// capabilities. The commit of a tag has a line of its own.
+fn add_advertised(found: &mut Vec<FoundRef>, line: &str) -> Result<(), String> {
     let line = line.split('\0').next().unwrap_or(line);
     let (object, name) = line.split_once(' ').ok_or("a ref's line has no name")?;
     let commit = object_id(object)?;
@@ -103,12 +103,12 @@ fn take_old(found: &mut Vec<Found>, line: &str) -> Result<(), String> {
                 known.commit = commit;
             }
         }
-        None => found.push(Found { reference: name.to_owned(), commit }),
+        None => found.push(FoundRef { reference: name.to_owned(), commit }),
     }
     Ok(())
 }
 
-/// The body of the request that lists the refs of these names.
+/// The body of an `ls-refs` request for these names.
 pub(super) fn ls_refs(names: &[String], object_format: Option<&str>) -> Vec<u8> {
     let mut body = Vec::new();
     line(&mut body, "command=ls-refs");
@@ -124,8 +124,8 @@ pub(super) fn ls_refs(names: &[String], object_format: Option<&str>) -> Vec<u8> 
     body
 }
 
-/// Reads the answer to [`ls_refs`].
-pub(super) fn listed(body: &[u8]) -> Result<Vec<Found>, String> {
+/// Reads the response to [`ls_refs`].
+pub(super) fn listed(body: &[u8]) -> Result<Vec<FoundRef>, String> {
     let mut found = Vec::new();
     let packets: Packets<'_> = packets(body);
     for packet in packets {
@@ -133,18 +133,18 @@ pub(super) fn listed(body: &[u8]) -> Result<Vec<Found>, String> {
         let mut words = text(line)?.split(' ');
         let (object, name) = (words.next().unwrap_or_default(), words.next().ok_or("a ref's line has no name")?);
         let peeled = words.find_map(|word| word.strip_prefix("peeled:"));
-        found.push(Found { reference: name.to_owned(), commit: object_id(peeled.unwrap_or(object))? });
+        found.push(FoundRef { reference: name.to_owned(), commit: object_id(peeled.unwrap_or(object))? });
     }
-    Err("it breaks off before its end".to_owned())
+    Err("the response ends early".to_owned())
 }
 
-/// The first of these names that is among the refs. Prefixes match more than was asked for.
-pub(super) fn first_of(names: &[String], mut found: Vec<Found>) -> Option<Found> {
+/// The ref of the first of these names that was found. `ref-prefix` matches longer names too, which are ignored.
+pub(super) fn first_of(names: &[String], mut found: Vec<FoundRef>) -> Option<FoundRef> {
     let at = names.iter().find_map(|name| found.iter().position(|found| found.reference == *name))?;
     Some(found.swap_remove(at))
 }
 
-/// The line as text; where the server reports an error in its place, that.
+/// The line as text. An `ERR` line is an error with the server's message.
 fn text(line: &[u8]) -> Result<&str, String> {
     let text = std::str::from_utf8(line).map_err(|_| "a line is not UTF-8 text")?;
     match text.strip_prefix("ERR ") {
@@ -153,10 +153,10 @@ fn text(line: &[u8]) -> Result<&str, String> {
     }
 }
 
-/// SHA-1 or SHA-256, in hexadecimal.
+/// Checks that `text` is a SHA-1 or SHA-256 object ID in hexadecimal.
 fn object_id(text: &str) -> Result<String, String> {
     let is_id = matches!(text.len(), 40 | 64) && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    if is_id { Ok(text.to_owned()) } else { Err("a ref does not stand at an object".to_owned()) }
+    if is_id { Ok(text.to_owned()) } else { Err("a ref does not point to an object".to_owned()) }
 }
 
 #[cfg(test)]
@@ -179,8 +179,8 @@ mod tests {
         body
     }
 
-    fn found(reference: &str, commit: &str) -> Found {
-        Found { reference: reference.to_owned(), commit: commit.to_owned() }
+    fn found(reference: &str, commit: &str) -> FoundRef {
+        FoundRef { reference: reference.to_owned(), commit: commit.to_owned() }
     }
 
     #[test]
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_version_2_offers_with_and_without_the_announcement() {
+    fn reads_capabilities_of_version_2_with_and_without_the_announcement() {
         let offer = ["version 2", "agent=git/2.39.5", "ls-refs=unborn", "object-format=sha1", "0000"];
         let announced = [&["# service=git-upload-pack", "0000"][..], &offer].concat();
         for lines in [&offer[..], &announced] {
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_refs_that_an_old_server_tells_at_once() {
+    fn reads_the_refs_that_an_old_server_advertises() {
         let head = format!("{A} HEAD\0side-band-64k symref=HEAD:refs/heads/main");
         let lines = [
             "# service=git-upload-pack",
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn asks_for_nothing_but_the_names() {
+    fn requests_only_the_names() {
         let request = ls_refs(&candidates("v1"), Some("sha256"));
         let expected = "0014command=ls-refs\n0019object-format=sha256\n0001\
                         0009peel\n001dref-prefix refs/heads/v1\n001cref-prefix refs/tags/v1\n0000";
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_cut_or_something_else() {
+    fn refuses_truncated_and_foreign_responses() {
         for (bytes, problem) in [
             (body(&[&format!("{A} HEAD")]), "breaks off"),
             (body(&["hello", "0000"]), "no name"),

@@ -1,7 +1,7 @@
-//! One HTTP client for the operator's own certificate authorities, and one for each set that objects bring. No IO.
+//! One HTTP client for the operator's own certificate authorities, and one for each set that objects name. No IO.
 //!
-//! Connections are kept by client, so a connection that one set of authorities vouched for never serves a question that
-//! trusts another set.
+//! Each client has its own connections, so a connection that was verified with one set of authorities never serves a
+//! request that trusts another set.
 
 use std::{
     collections::HashMap,
@@ -18,10 +18,7 @@ use rustls::{
 };
 use sha2::{Digest, Sha256};
 
-use super::{
-    Authorities, CONNECT_TIMEOUT, IDLE_FOR, IDLE_PER_HOST, SetupError, USER_AGENT,
-    resolver::{Guarded, Lookup},
-};
+use super::resolver::{GuardedResolver, NameLookup};
 use crate::{
     core::{
         poll::response::{PollError, PollErrorKind},
@@ -30,27 +27,60 @@ use crate::{
     source::{address::AddressRules, text::poll_error},
 };
 
-/// Clients for sets of authorities that are kept at once. Beyond that the one that was used the longest time ago goes.
+/// Sent with every request, so that a service's log shows the client.
+const USER_AGENT: &str = concat!("modelsync/", env!("CARGO_PKG_VERSION"));
+/// Idle connections kept for each host. Many objects poll few hosts; more would only occupy the services' sockets.
+const IDLE_PER_HOST: usize = 8;
+/// How long an idle connection is kept.
+const IDLE_FOR: Duration = Duration::from_secs(90);
+/// Ends connection attempts that outlive their request. The request ends earlier, at its own deadline.
+const CONNECT_TIMEOUT: Duration = Duration::from_mins(1);
+/// Most clients for sets of authorities in the cache. Beyond that the least recently used one is dropped.
 const MAX_CACHED: usize = 64;
-/// A client for a set of authorities goes when it was not used for this long and another one comes.
+/// How long an unused client stays in the cache. It is dropped when the next client is added after that.
 const UNUSED: Duration = Duration::from_mins(10);
 
-/// The clients. They share the rules of what may be dialled.
-pub(super) struct Clients {
+/// Certificate authorities that are trusted instead of the operator's own.
+#[derive(Clone, Copy)]
+pub struct Authorities<'a> {
+    /// Their origin, for messages: `ConfigMap trust, key ca.crt`.
+    pub from: &'a str,
+    /// Their certificates. Text around them is ignored.
+    pub pem: &'a [u8],
+}
+
+/// A client cannot be built: a defect of this binary, not of its environment.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientSetupError {
+    /// The cipher suites and protocol versions are incompatible.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The HTTP library rejects its configuration.
+    #[error("the HTTP client cannot be set up: {0}")]
+    Client(#[from] reqwest::Error),
+}
+
+/// The clients. They share the address rules.
+pub(super) struct ClientCache {
     rules: Arc<AddressRules>,
-    lookup: Lookup,
+    lookup: NameLookup,
     usual: Client,
     /// By the digest of the PEM text.
     cached: Mutex<HashMap<[u8; 32], (Client, MonotonicTime)>>,
 }
 
-impl Clients {
-    pub(super) fn new(rules: Arc<AddressRules>, lookup: Lookup, roots: RootCertStore) -> Result<Self, SetupError> {
+impl ClientCache {
+    pub(super) fn new(
+        rules: Arc<AddressRules>,
+        lookup: NameLookup,
+        roots: RootCertStore,
+    ) -> Result<Self, ClientSetupError> {
         let usual = build(&rules, &lookup, roots)?;
         Ok(Self { rules, lookup, usual, cached: Mutex::default() })
     }
 
-    /// The client that trusts these authorities, or the operator's own; with the digest of the former.
+    /// The client that trusts these authorities, with their digest; for `None` the client of the operator's own
+    /// authorities.
     pub(super) fn trusting(
         &self,
         authorities: Option<&Authorities<'_>>,
@@ -77,13 +107,13 @@ impl Clients {
     }
 }
 
-impl fmt::Debug for Clients {
+impl fmt::Debug for ClientCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Clients").field("rules", &self.rules).finish_non_exhaustive()
     }
 }
 
-/// The certificates of a PEM text; text around them is ignored, and so are certificates that are no authority's.
+/// The certificates of a PEM text. Text around them and certificates that cannot be parsed are ignored.
 fn read(pem: &[u8]) -> Result<RootCertStore, &'static str> {
     let certificates = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<Vec<_>, _>>()
@@ -95,7 +125,7 @@ fn read(pem: &[u8]) -> Result<RootCertStore, &'static str> {
     }
 }
 
-fn build(rules: &Arc<AddressRules>, lookup: &Lookup, roots: RootCertStore) -> Result<Client, SetupError> {
+fn build(rules: &Arc<AddressRules>, lookup: &NameLookup, roots: RootCertStore) -> Result<Client, ClientSetupError> {
     let mut tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
@@ -103,7 +133,7 @@ fn build(rules: &Arc<AddressRules>, lookup: &Lookup, roots: RootCertStore) -> Re
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Client::builder()
         .tls_backend_preconfigured(tls)
-        .dns_resolver(Guarded::new(Arc::clone(rules), lookup.clone()))
+        .dns_resolver(GuardedResolver::new(Arc::clone(rules), lookup.clone()))
         .no_proxy()
         .redirect(redirect::Policy::none())
         .retry(retry::never())
@@ -121,19 +151,19 @@ mod tests {
     use super::*;
     use crate::source::http::system_lookup;
 
-    const CA: &str = include_str!("../../../tests/fixtures/answers/tls/ca.pem");
+    const CA: &str = include_str!("../../../tests/fixtures/responses/tls/ca.pem");
 
-    fn clients() -> Clients {
-        Clients::new(Arc::default(), system_lookup(), RootCertStore::empty()).unwrap()
+    fn clients() -> ClientCache {
+        ClientCache::new(Arc::default(), system_lookup(), RootCertStore::empty()).unwrap()
     }
 
-    fn poll(clients: &Clients, pem: &str, second: u64) -> Result<(), PollError> {
+    fn poll(clients: &ClientCache, pem: &str, second: u64) -> Result<(), PollError> {
         let authorities = Authorities { from: "ConfigMap ca, key x", pem: pem.as_bytes() };
         clients.trusting(Some(&authorities), MonotonicTime::new(Duration::from_secs(second))).map(drop)
     }
 
     #[test]
-    fn keeps_a_bounded_number_of_clients_and_drops_those_that_nobody_uses() {
+    fn keeps_a_bounded_number_of_clients_and_drops_unused_ones() {
         let clients = clients();
         let count = || clients.cached.lock().unwrap().len();
         for n in 0..100 {
@@ -141,13 +171,13 @@ mod tests {
         }
         assert_eq!(count(), MAX_CACHED);
         poll(&clients, &format!("99\n{CA}"), 600).unwrap();
-        assert_eq!(count(), MAX_CACHED, "one that is there already");
+        assert_eq!(count(), MAX_CACHED, "this client was cached already");
         poll(&clients, &format!("new\n{CA}"), 99 + 600).unwrap();
-        assert_eq!(count(), 2, "that and the one that was used last");
+        assert_eq!(count(), 2, "the new client and the one that was used last");
     }
 
     #[test]
-    fn says_what_is_wrong_with_authorities_without_repeating_them() {
+    fn reports_errors_in_authorities_without_repeating_their_text() {
         let cut = &CA[..CA.len() / 2];
         let garbage = "-----BEGIN CERTIFICATE-----\nczNjcmV0\n-----END CERTIFICATE-----\n";
         for (pem, reason) in [
@@ -165,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_the_certificates_it_can_read_of_a_bundle() {
+    fn uses_the_certificates_of_a_bundle_that_it_can_parse() {
         let garbage = "-----BEGIN CERTIFICATE-----\nczNjcmV0\n-----END CERTIFICATE-----\n";
         assert_eq!(poll(&clients(), &format!("# comment\n{garbage}{CA}"), 0), Ok(()));
     }

@@ -1,7 +1,7 @@
 //! Turns errors of the HTTP stack into classes and sentences. Pure.
 //!
-//! Errors arrive as chains of boxes from six libraries. Only the types and the innermost text are used: the outer texts
-//! repeat the URL with its query.
+//! Errors arrive as chains of boxed errors from six libraries. Only the types and the innermost text are used: the
+//! outer texts repeat the URL with its query.
 
 use std::{error::Error, io, iter};
 
@@ -9,13 +9,14 @@ use super::Head;
 use crate::{
     core::poll::response::{PollError, PollErrorKind},
     source::{
-        address::Refusal,
+        address::AddressRefusal,
         text::{bytes, poll_error},
     },
 };
 
-/// How resolvers say that a name does not exist: glibc, musl, and this client for a name without an address. The standard
-/// library hands on their words only. A resolver that fails otherwise does not know, and must not be taken to.
+/// The texts with which resolvers report that a name does not exist: glibc, musl, and this client for a name without an
+/// address. The standard library passes on only the text. After any other failure it is unknown whether the name
+/// exists.
 const NO_SUCH_NAME: [&str; 5] = [
     "Name or service not known",
     "No address associated with hostname",
@@ -24,10 +25,10 @@ const NO_SUCH_NAME: [&str; 5] = [
     "the name has no address",
 ];
 
-/// The failure of a request that got no status line and headers.
+/// The error of a request that got no status line and headers.
 pub(super) fn classify(error: &reqwest::Error) -> PollError {
     let root = root(error);
-    let (class, message) = if let Some(refusal) = find::<Refusal>(error) {
+    let (class, message) = if let Some(refusal) = find::<AddressRefusal>(error) {
         return refused(refusal);
     } else if let Some(tls) = tls_failure(error) {
         (PollErrorKind::Tls, format!("TLS failed: {tls}"))
@@ -47,28 +48,29 @@ pub(super) fn classify(error: &reqwest::Error) -> PollError {
     } else if find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse_too_large) {
         (PollErrorKind::TooLarge, "the headers are too large or too many".to_owned())
     } else {
-        (PollErrorKind::Malformed, format!("no valid HTTP answer: {root}"))
+        (PollErrorKind::Malformed, format!("no valid HTTP response: {root}"))
     };
     poll_error(class, &message)
 }
 
-/// The failure of a request to an address that the rules refuse.
-pub(super) fn refused(refusal: &Refusal) -> PollError {
+/// The error of a request to an address that the rules refuse.
+pub(super) fn refused(refusal: &AddressRefusal) -> PollError {
     poll_error(PollErrorKind::Refused, &refusal.to_string())
 }
 
-/// The failure of a body that broke off, or could not be decompressed, after `read` bytes.
+/// The error of a body that broke off, or could not be decompressed, after `read` bytes.
 pub(super) fn broken_body(error: &reqwest::Error, head: &Head, read: usize) -> PollError {
     let reason = format!("the body broke off after {}: {}", bytes(read), root(error));
     head.fail(PollErrorKind::Malformed, head.length, &reason)
 }
 
-/// What went wrong with TLS, if that is what went wrong.
+/// The text of a TLS error, if TLS is the cause.
 fn tls_failure(error: &reqwest::Error) -> Option<String> {
     if let Some(tls) = find::<rustls::Error>(error) {
         return Some(tls.to_string());
     }
-    // A server that hangs up during the handshake is an end of file; a plain connection attempt has nothing to end.
+    // A server that closes the connection during the handshake causes an end of file; connecting without TLS never
+    // does.
     let is_eof = |io: &io::Error| io.kind() == io::ErrorKind::UnexpectedEof;
     let hung_up = error.is_connect() && chain(error).filter_map(|error| error.downcast_ref()).any(is_eof);
     hung_up.then(|| "the connection was closed during the handshake".to_owned())
@@ -84,9 +86,9 @@ fn root(error: &(dyn Error + 'static)) -> String {
     chain(error).last().map(ToString::to_string).unwrap_or_default()
 }
 
-/// An error and what caused it, outermost first.
+/// An error and its causes, outermost first.
 ///
-/// An `io::Error` that wraps another error skips it in `source()`, so its inside is followed instead.
+/// An `io::Error` that wraps another error skips it in `source()`, so `get_ref()` is followed instead.
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     let cause = |&error: &&'a (dyn Error + 'static)| -> Option<&'a (dyn Error + 'static)> {
         match error.downcast_ref::<io::Error>() {

@@ -1,4 +1,4 @@
-//! Status and headers of an answer: what is checked before a body is read, and how it is told. Pure.
+//! Status and headers of a response: the checks before its body is read, and their form in messages. Pure.
 
 use std::fmt;
 
@@ -7,32 +7,40 @@ use reqwest::{
     header::{self, HeaderMap, HeaderName},
 };
 
-use super::Limits;
 use crate::{
     core::poll::response::{PollError, PollErrorKind},
     source::text::{bytes, poll_error, sanitise},
 };
 
+/// Bounds of a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResponseLimits {
+    /// Largest body, in bytes after decompression.
+    pub body: usize,
+    /// Largest sum of the header lines, in bytes.
+    pub headers: usize,
+}
+
 /// Largest part of a header's value that a message shows, in bytes.
 const MAX_SHOWN: usize = 60;
 
-/// The facts about an answer's status line and headers that decide and that users are told.
+/// The facts of a response's status line and headers that the operator checks or shows to users.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
     /// The status code.
     pub status: StatusCode,
-    /// `Content-Type`, sanitised and bounded. For the user only: an answer is what its body says.
+    /// `Content-Type`, sanitised and bounded. For messages only: it does not affect how the body is read.
     pub content_type: Option<String>,
-    /// A `Content-Encoding` that was not undone, sanitised and bounded.
+    /// A `Content-Encoding` that was not decoded, sanitised and bounded.
     pub encoding: Option<String>,
-    /// `Content-Length`. A decompressed answer has none.
+    /// `Content-Length`. A decompressed response has none.
     pub length: Option<usize>,
     /// Sum of all header lines, in bytes.
     pub header_bytes: usize,
 }
 
 impl Head {
-    /// The facts of these headers.
+    /// Extracts the facts from status and headers.
     pub fn new(status: StatusCode, headers: &HeaderMap) -> Self {
         let shown = |name: HeaderName| {
             headers.get(name).map(|value| sanitise(&String::from_utf8_lossy(value.as_bytes()), MAX_SHOWN))
@@ -46,23 +54,24 @@ impl Head {
         }
     }
 
-    /// Whether this is an answer: only status 200 is.
+    /// Fails unless the status is 200.
     pub fn must_be_ok(&self) -> Result<(), PollError> {
         if self.status == StatusCode::OK {
             return Ok(());
         }
-        let hint = if self.status.is_redirection() { "redirects are not followed" } else { "only 200 is an answer" };
+        let hint =
+            if self.status.is_redirection() { "redirects are not followed" } else { "only status 200 is accepted" };
         Err(self.fail(PollErrorKind::Status, self.length, hint))
     }
 
-    /// Whether this is an answer whose body is worth reading: status 200, and as in `check_body`.
-    pub fn check(&self, limits: &Limits) -> Result<(), PollError> {
+    /// Fails unless the status is 200, the encoding is supported, and headers and body are within their limits.
+    pub fn check(&self, limits: &ResponseLimits) -> Result<(), PollError> {
         self.must_be_ok()?;
         self.check_body(limits)
     }
 
-    /// Whether the body is in an encoding that is understood, and nothing is over its limit.
-    pub(super) fn check_body(&self, limits: &Limits) -> Result<(), PollError> {
+    /// Fails unless the encoding is supported, and headers and body are within their limits.
+    pub(super) fn check_body(&self, limits: &ResponseLimits) -> Result<(), PollError> {
         if self.header_bytes > limits.headers {
             let reason =
                 format!("the headers take {}; at most {} are allowed", bytes(self.header_bytes), limits.headers);
@@ -78,21 +87,21 @@ impl Head {
         Ok(())
     }
 
-    /// The failure of a body over `max` bytes.
+    /// The error of a body over `max` bytes.
     pub(in crate::source) fn body_too_large(&self, max: usize) -> PollError {
         let reason = format!("the body takes more than {}", bytes(max));
         self.fail(PollErrorKind::TooLarge, self.length, &reason)
     }
 
-    /// A failure that tells status, content type and length before its reason.
+    /// An error whose message gives status, content type and length before the reason.
     pub(in crate::source) fn fail(&self, class: PollErrorKind, length: Option<usize>, reason: &str) -> PollError {
         let length = length.map_or("of unknown length".into(), bytes);
         poll_error(class, &format!("{self}, {length}: {reason}"))
     }
 }
 
-/// Status and content type, as in `status 503 Service Unavailable, text/html`. The words are the standard's, not the
-/// server's.
+/// Status and content type, as in `status 503 Service Unavailable, text/html`. The reason phrase is the
+/// standard's, not the server's.
 impl fmt::Display for Head {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "status {}", self.status.as_str())?;

@@ -1,12 +1,11 @@
 //! The one HTTP client for URLs that come from objects. Network IO; reads the system's CA certificates once.
 //!
-//! What it guarantees, whatever the other side does: only permitted addresses are dialled; one deadline spans lookup,
-//! connection, TLS, headers and body; redirects are not followed and proxy variables are ignored; the body is read up to
-//! its limit and no further, counted after decompression. Headers that are marked as sensitive leave over https only, or
-//! to a Service of this cluster. One host gets a bounded share of the requests, and an endpoint that cannot be reached is
-//! paused. Failures are sentences for the user, never foreign content.
+//! Its guarantees hold for any behaviour of a server: only permitted addresses are dialled; one deadline spans lookup,
+//! connection, TLS, headers and body; redirects are not followed and proxy variables are ignored; the body is read up
+//! to its limit and no further, counted after decompression. Headers marked as sensitive are sent over https only, or
+//! to a Service of this cluster. One host gets a bounded share of the requests, and an unreachable endpoint is paused.
+//! Errors are sentences for the user and never repeat a response body.
 
-mod breaker;
 mod clients;
 mod failure;
 mod head;
@@ -29,13 +28,13 @@ use rustls::RootCertStore;
 use url::Host;
 
 use self::{
-    breaker::{Endpoint, Outcome},
-    clients::Clients,
-    limiter::HostLimiter,
+    clients::ClientCache,
+    limiter::{Endpoint, HostLimiter, Reachability},
 };
 pub use self::{
-    head::Head,
-    resolver::{Lookup, system_lookup},
+    clients::{Authorities, ClientSetupError},
+    head::{Head, ResponseLimits},
+    resolver::{NameLookup, system_lookup},
 };
 use super::{
     address::AddressRules,
@@ -50,98 +49,61 @@ use crate::{
     },
 };
 
-/// Sent with every request, so that a service's log tells who asks.
-const USER_AGENT: &str = concat!("modelsync/", env!("CARGO_PKG_VERSION"));
-/// Idle connections kept for each host. Many objects ask few hosts; more would only hold the services' sockets.
-const IDLE_PER_HOST: usize = 8;
-/// How long a connection is kept idle.
-const IDLE_FOR: Duration = Duration::from_secs(90);
-/// Ends connection attempts that outlive the request they were made for; the deadline of a request is its own.
-const CONNECT_TIMEOUT: Duration = Duration::from_mins(1);
 /// Largest entity tag that is kept, in bytes.
 const MAX_ETAG: usize = 256;
 
-/// Bounds of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Largest body, in bytes after decompression.
-    pub body: usize,
-    /// Largest sum of the header lines, in bytes.
-    pub headers: usize,
-}
-
-/// Certificate authorities that are trusted instead of the operator's own.
-#[derive(Clone, Copy)]
-pub struct Authorities<'a> {
-    /// Where they come from, for messages: `ConfigMap trust, key ca.crt`.
-    pub from: &'a str,
-    /// Their certificates. Text around them is ignored.
-    pub pem: &'a [u8],
-}
-
-/// One request and what its answer may cost.
+/// One request and the limits of its response.
 pub struct Exchange<'a> {
-    /// Namespace of the object that asks. What fails for one namespace is not held against another.
+    /// Namespace of the object that polls. Failures count for this namespace only.
     pub namespace: &'a str,
     /// The method.
     pub method: Method,
     /// An `http` or `https` URL without user information.
     pub url: &'a str,
-    /// Headers beside `User-Agent` and `Accept-Encoding`. Those that nobody but the receiver may see are marked sensitive.
+    /// Headers besides `User-Agent` and `Accept-Encoding`. Confidential ones are marked as sensitive.
     pub headers: HeaderMap,
     /// The body.
     pub body: Vec<u8>,
-    /// Deadline, from looking up the name to the last byte. Waiting for a turn comes before it.
+    /// Time limit from the lookup of the name to the last byte. Waiting for a turn does not count.
     pub timeout: Duration,
-    /// Bounds of the answer.
-    pub limits: Limits,
-    /// Whom to trust instead of the operator's own authorities.
+    /// Bounds of the response.
+    pub limits: ResponseLimits,
+    /// Authorities that are trusted instead of the operator's own.
     pub authorities: Option<Authorities<'a>>,
-    /// Whether "nobody there" is an answer to this question. Then it does not pause the endpoint.
+    /// Whether [`PollErrorKind::NotThere`] is an expected result. If so, it does not pause the endpoint.
     pub absent_is_fine: bool,
-    /// Whether the body of a refusal (status 4xx) is read too: some services tell only there what is missing.
+    /// Whether the body of a status 4xx is read too: some services name only there what is missing.
     pub read_refusals: bool,
 }
 
-/// What came back, within its limits.
+/// A response within its limits.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Reply {
     /// The URL as messages may show it: without query, fragment and user.
     pub url: String,
-    /// Status and headers, as far as they decide.
+    /// The status, and the facts that the operator needs from the headers.
     pub head: Head,
-    /// All headers. None where the body was not read.
+    /// All headers. Empty if the body was not read.
     pub headers: HeaderMap,
-    /// The body, decompressed. Empty where the status is not 200: such a body is not even read, but for refusals where
-    /// [`Exchange::read_refusals`] says so.
+    /// The body, decompressed. It is read for status 200, and for 4xx if [`Exchange::read_refusals`] is set; otherwise
+    /// it is empty.
     pub body: Vec<u8>,
 }
 
-/// What a [`GuardedClient`] is made of.
+/// The parts of a [`GuardedClient`].
 pub struct Setup {
-    /// Time, for pauses.
+    /// The clock, for pauses.
     pub clock: Arc<Clock>,
     /// Which addresses may be dialled.
     pub rules: AddressRules,
     /// DNS domain of this cluster.
     pub cluster_domain: String,
-    /// Requests under way at once, in all.
+    /// Most requests in flight at once, over all hosts.
     pub most: usize,
-    /// Who may vouch for a server. Empty is fine; then no `https` URL can be asked without authorities of its own.
+    /// The operator's own authorities. May be empty; then only requests with authorities of their own can use `https`.
     pub roots: RootCertStore,
-    /// How names become addresses.
-    pub lookup: Lookup,
-}
-
-/// A client cannot be built: a defect of this binary, not of its surroundings.
-#[derive(Debug, thiserror::Error)]
-pub enum SetupError {
-    /// The cipher suites and protocol versions do not go together.
-    #[error("TLS cannot be set up: {0}")]
-    Tls(#[from] rustls::Error),
-    /// The HTTP library refuses its configuration.
-    #[error("the HTTP client cannot be set up: {0}")]
-    Client(#[from] reqwest::Error),
+    /// Resolves names to addresses.
+    pub lookup: NameLookup,
 }
 
 /// Sends requests to URLs that come from objects. Cheap to clone; clones share connections and limits.
@@ -150,13 +112,13 @@ pub struct GuardedClient {
     clock: Arc<Clock>,
     rules: Arc<AddressRules>,
     cluster_domain: Arc<str>,
-    clients: Arc<Clients>,
+    clients: Arc<ClientCache>,
     limiter: HostLimiter,
 }
 
 impl<'a> Exchange<'a> {
     /// `GET url`, accepting JSON, with the usual deadline and the operator's own authorities.
-    pub fn get(namespace: &'a str, url: &'a str, limits: Limits) -> Self {
+    pub fn get(namespace: &'a str, url: &'a str, limits: ResponseLimits) -> Self {
         Self {
             namespace,
             method: Method::GET,
@@ -173,7 +135,7 @@ impl<'a> Exchange<'a> {
 }
 
 impl Reply {
-    /// The strict reading: only status 200 is an answer.
+    /// Accepts status 200 only; any other status is an error.
     pub fn ok(self) -> Result<Self, PollError> {
         match self.head.must_be_ok() {
             Ok(()) => Ok(self),
@@ -181,19 +143,19 @@ impl Reply {
         }
     }
 
-    /// `failure` as one of this answer: with the URL in front.
+    /// `failure` with the URL of this response in front of its message.
     pub fn blame(&self, failure: &PollError) -> PollError {
         at(&self.url, failure)
     }
 
-    /// The entity tag, where there is one that can be sent back: at most 256 visible ASCII characters.
+    /// The entity tag, if it can be sent back: at most 256 visible ASCII characters.
     pub fn etag(&self) -> Option<String> {
         let tag = self.headers.get(header::ETAG)?.to_str().ok()?;
         (!tag.is_empty() && tag.len() <= MAX_ETAG).then(|| tag.to_owned())
     }
 }
 
-/// A body and headers may repeat what was sent, so they are left out.
+/// Omits body and headers, because they may repeat confidential parts of the request.
 impl fmt::Debug for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reply").field("url", &self.url).field("head", &self.head).finish_non_exhaustive()
@@ -203,34 +165,34 @@ impl fmt::Debug for Reply {
 impl Setup {
     /// The system's resolver and CA certificates (`SSL_CERT_FILE` and `SSL_CERT_DIR` are honoured).
     ///
-    /// An image without CA certificates is no error, only a warning in the log: endpoints inside a cluster mostly speak
-    /// plain HTTP.
+    /// An image without CA certificates is not an error, only a warning in the log: endpoints inside a cluster mostly
+    /// speak plain HTTP.
     pub fn system(clock: Arc<Clock>, rules: AddressRules, cluster_domain: String, most: usize) -> Self {
         let found = rustls_native_certs::load_native_certs();
         let mut roots = RootCertStore::empty();
         let (added, ignored) = roots.add_parsable_certificates(found.certs);
         if added == 0 {
-            tracing::warn!(ignored, errors = ?found.errors, "no CA certificates found: https endpoints cannot be asked");
+            tracing::warn!(ignored, errors = ?found.errors, "no CA certificates found: https endpoints cannot be polled");
         }
         Self { clock, rules, cluster_domain, most, roots, lookup: system_lookup() }
     }
 }
 
 impl GuardedClient {
-    /// A client of these parts. No IO.
-    pub fn new(setup: Setup) -> Result<Self, SetupError> {
+    /// Builds a client from these parts. No IO.
+    pub fn new(setup: Setup) -> Result<Self, ClientSetupError> {
         let Setup { clock, rules, cluster_domain, most, roots, lookup } = setup;
         let rules = Arc::new(rules);
-        let clients = Arc::new(Clients::new(Arc::clone(&rules), lookup, roots)?);
+        let clients = Arc::new(ClientCache::new(Arc::clone(&rules), lookup, roots)?);
         let limiter = HostLimiter::new(clock.clone(), most);
         Ok(Self { clock, rules, cluster_domain: cluster_domain.into(), clients, limiter })
     }
 
-    /// Sends one request and reads its answer. Any status is a [`Reply`]; the body is read of status 200 only, and
-    /// where the exchange says so of a refusal.
+    /// Sends one request and reads its response. Any status is a [`Reply`]. The body is read for status 200, and for
+    /// 4xx if [`Exchange::read_refusals`] is set.
     ///
-    /// The message of a failure names the URL without its query. An endpoint that is paused fails at once; one whose host is
-    /// busy waits for its turn. Neither is dialled meanwhile.
+    /// The message of an error names the URL without its query, unless the URL is invalid. A request to a paused
+    /// endpoint fails at once; a request to a busy host waits for its turn. Neither dials anything meanwhile.
     pub async fn send(&self, exchange: Exchange<'_>) -> Result<Reply, PollError> {
         let url = parse(exchange.url)?;
         let shown = show_url(&url);
@@ -240,9 +202,9 @@ impl GuardedClient {
             let (client, authorities) = self.clients.trusting(exchange.authorities.as_ref(), self.clock.mono())?;
             let permit = self.limiter.take(host(&url), endpoint(&url, &exchange, authorities)).await?;
             let absent_is_fine = exchange.absent_is_fine;
-            // Boxed, because many questions may wait for their turn and need no room for an answer yet.
+            // Boxed, because many requests may wait for their turn and need no memory for a response yet.
             let result = Box::pin(within_deadline(client, url, exchange)).await;
-            permit.settle(Outcome::of(&result, absent_is_fine));
+            permit.settle(Reachability::of(&result, absent_is_fine));
             result
         };
         match sent.await {
@@ -251,7 +213,7 @@ impl GuardedClient {
         }
     }
 
-    /// Refuses a host that is a forbidden address already. Such a host never reaches the resolver.
+    /// Refuses a host that is a forbidden IP address. Such a host never reaches the resolver, which checks all others.
     fn check_literal(&self, url: &Url) -> Result<(), PollError> {
         let address = match url.host() {
             Some(Host::Ipv4(v4)) => IpAddr::V4(v4),
@@ -261,7 +223,7 @@ impl GuardedClient {
         self.rules.check(address).map_err(|refusal| failure::refused(&refusal))
     }
 
-    /// Refuses to send what is confidential where others may read it.
+    /// Refuses to send sensitive headers over a connection that others may read.
     fn check_confidential(&self, url: &Url, headers: &HeaderMap) -> Result<(), PollError> {
         let confidential = headers.values().any(HeaderValue::is_sensitive);
         if !confidential || url.scheme() == "https" || is_service(url, &self.cluster_domain) {
@@ -276,28 +238,28 @@ impl GuardedClient {
     }
 }
 
-type PollResult = (Head, HeaderMap, Vec<u8>);
+type RawReply = (Head, HeaderMap, Vec<u8>);
 
-async fn within_deadline(client: Client, url: Url, exchange: Exchange<'_>) -> Result<PollResult, PollError> {
-    let (timeout, answering) = (exchange.timeout, AtomicBool::new(false));
-    tokio::time::timeout(timeout, send(client, url, exchange, &answering))
+async fn within_deadline(client: Client, url: Url, exchange: Exchange<'_>) -> Result<RawReply, PollError> {
+    let (timeout, responding) = (exchange.timeout, AtomicBool::new(false));
+    tokio::time::timeout(timeout, send(client, url, exchange, &responding))
         .await
-        .unwrap_or_else(|_| Err(late(timeout, answering.load(Ordering::Relaxed))))
+        .unwrap_or_else(|_| Err(late(timeout, responding.load(Ordering::Relaxed))))
 }
 
-/// Request, headers, body. Sets `answering` when the headers are there.
+/// Sends the request and reads headers and body. Sets `responding` once the headers have arrived.
 async fn send(
     client: Client,
     url: Url,
     exchange: Exchange<'_>,
-    answering: &AtomicBool,
-) -> Result<PollResult, PollError> {
+    responding: &AtomicBool,
+) -> Result<RawReply, PollError> {
     let mut request = client.request(exchange.method, url).headers(exchange.headers);
     if !exchange.body.is_empty() {
         request = request.body(exchange.body);
     }
     let response = request.send().await.map_err(|error| failure::classify(&error))?;
-    answering.store(true, Ordering::Relaxed);
+    responding.store(true, Ordering::Relaxed);
     let head = Head::new(response.status(), response.headers());
     let refusal = exchange.read_refusals && head.status.is_client_error();
     if head.status != StatusCode::OK && !refusal {
@@ -309,7 +271,7 @@ async fn send(
     Ok((head, headers, body))
 }
 
-/// The host with its port, as the limits count it.
+/// The host with its port: the key of the limits.
 fn host(url: &Url) -> String {
     format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default())
 }
@@ -321,9 +283,9 @@ fn endpoint(url: &Url, exchange: &Exchange<'_>, authorities: Option<[u8; 32]>) -
     Endpoint { namespace: exchange.namespace.to_owned(), url: bare.into(), timeout: exchange.timeout, authorities }
 }
 
-/// The URL, if it is of a kind that can be asked. The message does not repeat it: what does not parse cannot be masked.
+/// Parses a supported URL. The error does not repeat the text: a URL that does not parse cannot be masked.
 fn parse(url: &str) -> Result<Url, PollError> {
-    let refuse = |reason: &str| poll_error(PollErrorKind::Refused, &format!("the URL cannot be asked: {reason}"));
+    let refuse = |reason: &str| poll_error(PollErrorKind::Refused, &format!("the URL cannot be used: {reason}"));
     let parsed = Url::parse(url).map_err(|error| refuse(&error.to_string()))?;
     if !matches!(parsed.scheme(), "http" | "https") {
         return Err(refuse("only http and https are supported"));
@@ -334,7 +296,7 @@ fn parse(url: &str) -> Result<Url, PollError> {
     Ok(parsed)
 }
 
-/// The whole body, or a refusal as soon as it exceeds `max` bytes; what follows is never read.
+/// Reads the whole body. Fails as soon as it exceeds `max` bytes and reads no further.
 async fn read(mut response: Response, head: &Head, max: usize) -> Result<Vec<u8>, PollError> {
     let mut body = Vec::new();
     loop {
@@ -347,8 +309,8 @@ async fn read(mut response: Response, head: &Head, max: usize) -> Result<Vec<u8>
     }
 }
 
-fn late(timeout: Duration, answering: bool) -> PollError {
-    let what = if answering { "the answer was not complete" } else { "no answer began" };
+fn late(timeout: Duration, responding: bool) -> PollError {
+    let what = if responding { "the response was not complete" } else { "no response began" };
     poll_error(PollErrorKind::Timeout, &format!("{what} within {timeout:?}"))
 }
 

@@ -1,7 +1,7 @@
-//! Resolves names and hands on only addresses that may be dialled. Network IO.
+//! Resolves names and returns only addresses that may be dialled. Network IO.
 //!
 //! The connector dials exactly what this returns. There is no second lookup between check and connect, so a name server
-//! that alternates its answers achieves nothing.
+//! that alternates its responses gains nothing.
 
 use std::{
     io,
@@ -13,27 +13,28 @@ use futures::future::BoxFuture;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::Semaphore;
 
-use crate::source::address::{AddressRules, Refusal};
+use crate::source::address::{AddressRefusal, AddressRules};
 
 /// Looks up the addresses of a name.
-pub type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync>;
+pub type NameLookup = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync>;
 
-/// Lookups under way at once. Each takes a thread of the runtime's blocking pool (512), in which the Kubernetes client
-/// resolves names too: a name server that never answers must not take them all.
+/// Most lookups in flight at once. Each takes a thread of the runtime's blocking pool (512), where the Kubernetes
+/// client resolves names too: a name server that never responds must not take them all.
 const MAX_LOOKUPS: usize = 128;
-/// Addresses of one name that are tried. Each may cost a part of the deadline.
+/// Most addresses of one name that are tried. Each may take a part of the time until the deadline.
 const MAX_ADDRESSES: usize = 8;
 
 /// The operating system's resolver, with at most 128 lookups at a time.
 ///
 /// The returned function must be called inside a Tokio runtime.
-pub fn system_lookup() -> Lookup {
+pub fn system_lookup() -> NameLookup {
     let slots = Arc::new(Semaphore::new(MAX_LOOKUPS));
     Arc::new(move |name| {
         let slots = Arc::clone(&slots);
         Box::pin(async move {
             let slot = slots.acquire_owned().await.map_err(io::Error::other)?;
-            // A lookup cannot be cancelled. In a task of its own it keeps its slot when the request that wants it ends.
+            // A lookup cannot be cancelled. Its own task keeps the slot until it ends, even if its request ends
+            // earlier.
             let lookup = tokio::spawn(async move {
                 let _slot = slot;
                 tokio::net::lookup_host((name, 0)).await.map(|found| found.map(|address| address.ip()).collect())
@@ -44,18 +45,18 @@ pub fn system_lookup() -> Lookup {
 }
 
 /// The resolver that the HTTP client uses.
-pub(super) struct Guarded {
+pub(super) struct GuardedResolver {
     rules: Arc<AddressRules>,
-    lookup: Lookup,
+    lookup: NameLookup,
 }
 
-impl Guarded {
-    pub(super) fn new(rules: Arc<AddressRules>, lookup: Lookup) -> Self {
+impl GuardedResolver {
+    pub(super) fn new(rules: Arc<AddressRules>, lookup: NameLookup) -> Self {
         Self { rules, lookup }
     }
 }
 
-impl Resolve for Guarded {
+impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let rules = Arc::clone(&self.rules);
         let found = (self.lookup)(name.as_str().to_owned());
@@ -64,15 +65,15 @@ impl Resolve for Guarded {
             if permitted.is_empty() {
                 return Err("the name has no address".into());
             }
-            // Port 0 stands for the port of the URL.
+            // Port 0 means the port of the URL.
             let addresses: Addrs = Box::new(permitted.into_iter().map(|address| SocketAddr::new(address, 0)));
             Ok(addresses)
         })
     }
 }
 
-/// The permitted ones among `found`, or the first refusal if none is.
-fn permitted(rules: &AddressRules, found: Vec<IpAddr>) -> Result<Vec<IpAddr>, Refusal> {
+/// The permitted addresses among `found`, at most 8; the first refusal if every address is refused.
+fn permitted(rules: &AddressRules, found: Vec<IpAddr>) -> Result<Vec<IpAddr>, AddressRefusal> {
     let mut refusal = None;
     let mut permitted = Vec::new();
     for address in found {

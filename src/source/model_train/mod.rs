@@ -1,4 +1,4 @@
-//! The source `modelTrain`: what a ModelTrain of the same namespace has accepted, or tried last. IO through
+//! The source `modelTrain`: the accepted version, or the last training, of a ModelTrain of the same namespace. IO through
 //! [`ReadObjects`] only.
 
 use std::{cmp::Ordering, collections::BTreeMap};
@@ -7,24 +7,58 @@ use futures::future::try_join_all;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
+    read::{ReadValue, ValueReader},
     text::poll_error,
     value::{Reading, Value},
 };
 use crate::{
     api::{
-        AcceptedVersion, Artifact, LastAttempt, ModelTrainSource, ModelVersionSpec, Outcome, RecordRef, SlotReport,
-        TrainSelect, Verdict, VersionField, keys, source::MAX_CANDIDATES,
+        AcceptedVersion, Artifact, LastAttempt, ModelVersionSpec, Outcome, RecordRef, SlotReport, TrainSelect, Verdict,
+        VersionField, keys,
+        source::{MAX_CANDIDATES, ModelTrainSource},
     },
-    core::poll::response::{PollError, PollErrorKind},
+    core::{
+        invalid::Invalid,
+        poll::response::{PollError, PollErrorKind},
+        source::{ValueSource, references::Reference},
+    },
     port::ReadObjects,
 };
 
-/// Most records of the chain that are looked at: those of the training that is under way and of the one before.
+/// Most records of the chain that are read: those of the active training and of the one before.
 const MAX_RECORDS: usize = 32;
 
+/// What a ModelTrain accepted is no measurement of a run, so none of the texts names one.
+impl ValueSource for ModelTrainSource {
+    fn check(&self, at: &str) -> Result<(), Invalid> {
+        if self.field.is_some() && self.select == Some(TrainSelect::LastAttempt) {
+            return Err(Invalid::new(
+                format!("{at}.field"),
+                "is for select: Accepted; the value of LastAttempt is the training's number: remove it",
+            ));
+        }
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        format!("modelTrain {}", self.name)
+    }
+
+    /// The ModelTrain alone. The ModelVersions that are read too never change, and the ModelTrain changes when one is added.
+    fn reference(&self) -> Option<Reference> {
+        Some(Reference::new(keys::API_VERSION, "ModelTrain", &self.name))
+    }
+}
+
+impl ReadValue for ModelTrainSource {
+    async fn read(&self, reader: &ValueReader, namespace: &str) -> Reading {
+        read(&*reader.objects, namespace, self).await
+    }
+}
+
 /// A field of the accepted version with its name, uri, digest and trainedAt as attributes; or the number of the last
-/// training with its winner, verdict and candidates. No ModelTrain, and none of what was asked for, is no value.
-pub(super) async fn read(objects: &dyn ReadObjects, namespace: &str, source: &ModelTrainSource) -> Reading {
+/// training with its winner, verdict and candidates. Without the ModelTrain, the version or the training there is no value.
+async fn read(objects: &dyn ReadObjects, namespace: &str, source: &ModelTrainSource) -> Reading {
     let records = Records { objects, namespace };
     let Some(train) = records.get::<Train>("ModelTrain", &source.name).await? else { return Ok(None) };
     let fail = |problem: String| poll_error(PollErrorKind::Source, &format!("ModelTrain {}: {problem}", source.name));
@@ -41,7 +75,7 @@ pub(super) async fn read(objects: &dyn ReadObjects, namespace: &str, source: &Mo
     }
 }
 
-/// What of a ModelTrain is read: the rest of it may be of another release.
+/// The part of a ModelTrain that is read; the rest may be of another release.
 #[derive(Deserialize)]
 struct Train {
     #[serde(default)]
@@ -61,7 +95,7 @@ struct Status {
 }
 
 #[derive(Deserialize)]
-struct Record {
+struct VersionObject {
     spec: ModelVersionSpec,
 }
 
@@ -149,7 +183,7 @@ impl Records<'_> {
         let mut candidates = Vec::new();
         for _ in 0..MAX_RECORDS {
             let Some(name) = next else { break };
-            let Some(Record { spec }) = self.get::<Record>("ModelVersion", &name).await? else { break };
+            let Some(VersionObject { spec }) = self.get::<VersionObject>("ModelVersion", &name).await? else { break };
             next = spec.previous.as_ref().map(|previous| previous.name.clone());
             match spec.attempt.cmp(&attempt) {
                 Ordering::Greater => {}
@@ -162,7 +196,7 @@ impl Records<'_> {
     }
 
     async fn of_slot(&self, slot: &SlotReport) -> Result<Entry, PollError> {
-        let record = self.get::<Record>("ModelVersion", &slot.run).await?;
+        let record = self.get::<VersionObject>("ModelVersion", &slot.run).await?;
         Ok(record.map_or_else(
             || Entry {
                 candidate: slot.candidate.clone(),
@@ -173,7 +207,7 @@ impl Records<'_> {
                 artifact: None,
                 dropped: Vec::new(),
             },
-            |Record { spec }| of_record(slot.run.clone(), spec),
+            |VersionObject { spec }| of_record(slot.run.clone(), spec),
         ))
     }
 

@@ -58,7 +58,7 @@ fn record(
 fn read(objects: impl IntoIterator<Item = ((&'static str, String), Json)>, source: Json) -> Reading {
     let objects = Objects(objects.into_iter().collect());
     let source = serde_json::from_value(source).unwrap();
-    // These objects answer at once.
+    // The reads of `Objects` are ready at once.
     super::read(&objects, "ns", &source).now_or_never().unwrap()
 }
 
@@ -78,7 +78,7 @@ fn candidates(value: &Value) -> Json {
 }
 
 #[test]
-fn tells_each_field_of_the_accepted_version_with_all_of_them_as_attributes() {
+fn reads_each_field_of_the_accepted_version_with_all_fields_as_attributes() {
     for (field, expected) in [
         (None, "t-1"),
         (Some("Name"), "t-1"),
@@ -100,7 +100,7 @@ fn tells_each_field_of_the_accepted_version_with_all_of_them_as_attributes() {
 }
 
 #[test]
-fn what_there_is_not_yet_is_absent() {
+fn a_missing_version_or_attempt_is_no_value() {
     let by_name = json!({ "name": "t" });
     let by_uri = json!({ "name": "t", "field": "Uri" });
     let attempt = json!({ "name": "t", "select": "LastAttempt" });
@@ -109,14 +109,14 @@ fn what_there_is_not_yet_is_absent() {
         assert_eq!(read([train(&json!({ "observedGeneration": -1 }))], source.clone()), Ok(None));
     }
     let without_uri = || train(&json!({ "acceptedVersion": accepted("") }));
-    assert_eq!(read([without_uri()], by_uri), Ok(None), "never the empty text, which a fresh cluster equals");
+    assert_eq!(read([without_uri()], by_uri), Ok(None), "an empty text would equal the one of a fresh cluster");
     assert_eq!(read([without_uri()], by_name).unwrap().unwrap().attributes()["uri"], "");
     let no_status = (("ModelTrain", "t".to_owned()), json!({ "spec": {} }));
     assert_eq!(read([no_status], attempt), Ok(None));
 }
 
 #[test]
-fn last_attempt_tells_winner_verdict_and_candidates_in_their_order() {
+fn last_attempt_has_winner_verdict_and_candidates_in_their_order() {
     let slot = |candidate: &str, verdict: &str| json!({ "candidate": candidate, "run": format!("t-2-{candidate}"), "outcome": "Failed", "verdict": verdict });
     let status = json!({
         "attempt": 2, "lastAttempt": last(2), "slots": [slot("b", "Passed"), slot("a", "NotJudged")],
@@ -132,11 +132,11 @@ fn last_attempt_tells_winner_verdict_and_candidates_in_their_order() {
           "metrics": { "m0": "0.5", "nan": null }, "artifact": { "uri": "s3://b/t-2-b" } },
         { "candidate": "a", "version": "t-2-a", "outcome": "Failed", "verdict": "NotJudged" },
     ]);
-    assert_eq!(candidates(&value), expected, "one without a record is without metrics");
+    assert_eq!(candidates(&value), expected, "a candidate without a record has no metrics");
 }
 
 #[test]
-fn last_attempt_is_told_whole_while_the_next_one_is_under_way() {
+fn last_attempt_is_complete_while_the_next_one_is_active() {
     let status = json!({
         "attempt": 3, "lastAttempt": last(2), "head": { "name": "t-3-a", "digest": "d" },
         "slots": [{ "candidate": "a", "run": "t-3-a" }],
@@ -156,7 +156,7 @@ fn last_attempt_is_told_whole_while_the_next_one_is_under_way() {
 }
 
 #[test]
-fn candidates_that_take_too_much_lose_their_metrics_and_say_so() {
+fn candidates_over_the_size_limit_lose_their_metrics_and_list_them_as_dropped() {
     let letters = ["a", "b", "c", "d"];
     let slots: Vec<_> = letters.iter().map(|c| json!({ "candidate": c, "run": format!("t-2-{c}") })).collect();
     let with = |metrics: usize| {
@@ -175,7 +175,7 @@ fn candidates_that_take_too_much_lose_their_metrics_and_say_so() {
 }
 
 #[test]
-fn the_largest_training_there_can_be_fits() {
+fn the_largest_possible_training_fits() {
     let candidates: Vec<_> = (0..16)
         .map(|n| Entry {
             candidate: format!("{n:016}"),

@@ -1,4 +1,4 @@
-//! Sends requests as an object's `request` says: deadline, headers from Secrets, authorities, a token. IO through
+//! Sends requests as an object's `request` specifies: deadline, headers from Secrets, authorities, a token. IO through
 //! [`Credentials`] and [`GuardedClient`].
 
 use std::sync::Arc;
@@ -24,10 +24,10 @@ use crate::{
 
 /// Largest value of a header that comes from a Secret, in bytes.
 const MAX_HEADER: usize = 8 * 1024;
-/// Largest PEM text of authorities, in bytes. A bundle of everything that browsers trust has a quarter of a mebibyte.
+/// Largest PEM text of authorities, in bytes. A bundle of all authorities that browsers trust takes about 256 KiB.
 const MAX_AUTHORITIES: usize = 512 * 1024;
 
-/// Sends requests with what they need. Cheap to clone; clones share connections.
+/// Sends requests with their credentials. Cheap to clone; clones share connections.
 #[derive(Clone)]
 pub struct Requester {
     http: GuardedClient,
@@ -35,16 +35,17 @@ pub struct Requester {
 }
 
 impl Requester {
-    /// Sends through `http` what `credentials` gives.
+    /// Sends requests through `http` and reads their credentials through `credentials`.
     pub fn new(http: GuardedClient, credentials: Arc<dyn Credentials>) -> Self {
         Self { http, credentials }
     }
 
-    /// Sends `exchange` as `request` says. Deadline, authorities and confidential headers of `exchange` are replaced.
+    /// Sends `exchange` as `request` specifies. Replaces its deadline and authorities, and adds the confidential
+    /// headers; they replace headers of the same name.
     ///
-    /// Any status is a [`Reply`]. A missing or unusable credential is [`PollErrorKind::Credentials`], with a message that
-    /// names the field, the object and the key. When the service turns the request away (401, 403), or its certificate is
-    /// not vouched for, the credentials are read anew for the next one.
+    /// Any status is a [`Reply`]. A missing or unusable credential is [`PollErrorKind::Credentials`], with a message
+    /// that names the field, the object and the key. When the service rejects the request (401, 403), or TLS fails, the
+    /// credentials are read anew for the next request.
     pub async fn send(&self, request: &Request, exchange: Exchange<'_>) -> Result<Reply, PollError> {
         let namespace = exchange.namespace;
         let mut headers = exchange.headers;
@@ -55,12 +56,12 @@ impl Requester {
         };
         let authorities = authorities.as_ref().map(|(from, pem)| Authorities { from, pem: pem.expose() });
         let result = self.http.send(Exchange { headers, authorities, timeout: timeout(request), ..exchange }).await;
-        let turned_away = match &result {
+        let invalidate = match &result {
             Ok(reply) => matches!(reply.head.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN),
             Err(failure) => failure.class == PollErrorKind::Tls,
         };
-        if turned_away {
-            self.credentials.turned_away(namespace, request);
+        if invalidate {
+            self.credentials.invalidate(namespace, request);
         }
         result
     }
@@ -94,7 +95,7 @@ impl Requester {
         sensitive(&[b"Bearer ", token.expose()].concat()).map_err(|reason| refuse(&format!("the token {reason}")))
     }
 
-    /// The authorities' PEM text, and where it comes from.
+    /// The origin of the authorities, for messages, and their PEM text.
     async fn authorities(
         &self,
         namespace: &str,
@@ -119,13 +120,13 @@ fn refuse(field: &str, reason: &str) -> PollError {
     poll_error(PollErrorKind::Credentials, &format!("{field}: {reason}"))
 }
 
-/// What editors and `echo` put behind a value is not part of it.
+/// Removes one line break from the end: editors and `echo` add it, and it is not part of the value.
 fn without_newline(value: &[u8]) -> &[u8] {
     let value = value.strip_suffix(b"\n").unwrap_or(value);
     value.strip_suffix(b"\r").unwrap_or(value)
 }
 
-/// A header's value that no log shows, or what is wrong with it.
+/// The header value, marked as sensitive so that logs do not show it; or what is wrong with it.
 fn sensitive(value: &[u8]) -> Result<HeaderValue, &'static str> {
     if value.len() > MAX_HEADER {
         return Err("takes more than 8 KiB");

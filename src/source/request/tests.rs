@@ -1,4 +1,4 @@
-//! What a `request` adds, with credentials from a table and real servers behind the client.
+//! Tests what a `request` adds, with credentials from a table and real servers behind the client.
 
 use std::sync::Mutex;
 
@@ -6,17 +6,17 @@ use futures::future::BoxFuture;
 
 use super::*;
 use crate::source::http::{
-    Limits,
+    ResponseLimits,
     tests::{client, server::Server},
 };
 
-const BOUNDS: Limits = Limits { body: 1024, headers: 1024 };
+const BOUNDS: ResponseLimits = ResponseLimits { body: 1024, headers: 1024 };
 
-/// Values by `kind namespace/name/key`, and the requests that were turned away.
+/// Values by `kind namespace/name/key`, and the number of requests that were rejected.
 #[derive(Default)]
 struct Table {
     values: Vec<(&'static str, Vec<u8>)>,
-    turned_away: Mutex<usize>,
+    invalidate: Mutex<usize>,
 }
 
 impl Table {
@@ -40,8 +40,8 @@ impl Credentials for Table {
         self.find(&format!("token {n}/{a}/{to}"))
     }
 
-    fn turned_away(&self, _: &str, _: &Request) {
-        *self.turned_away.lock().unwrap() += 1;
+    fn invalidate(&self, _: &str, _: &Request) {
+        *self.invalidate.lock().unwrap() += 1;
     }
 }
 
@@ -53,7 +53,7 @@ fn with_header() -> Request {
     request(serde_json::json!({ "headersFrom": [{ "name": "X-Token", "secretKeyRef": { "name": "s", "key": "k" } }] }))
 }
 
-/// Sends to a Service of this cluster, behind which this server stands.
+/// Sends to `server` by the name of a Service of this cluster.
 async fn send(table: Table, request: &Request, server: &Server) -> (Result<Reply, PollError>, Arc<Table>) {
     let (url, table) = (format!("http://trainer.team.svc:{}/", server.port()), Arc::new(table));
     let requester = Requester::new(client(), table.clone());
@@ -87,7 +87,7 @@ async fn sends_the_values_of_secrets_and_tokens_as_headers() {
 }
 
 #[tokio::test]
-async fn what_is_missing_or_no_header_is_told_by_field_object_and_key_and_nothing_is_sent() {
+async fn a_missing_or_invalid_header_is_reported_with_field_object_and_key_and_nothing_is_sent() {
     let server = good().await;
     let of = |value: &[u8]| vec![("Secret team/s/k", value.to_vec())];
     for (values, reason) in [
@@ -106,7 +106,7 @@ async fn what_is_missing_or_no_header_is_told_by_field_object_and_key_and_nothin
 }
 
 #[tokio::test]
-async fn authorities_that_are_missing_or_too_large_are_told_by_object_and_key() {
+async fn missing_or_too_large_authorities_are_reported_with_object_and_key() {
     let server = good().await;
     let by = |kind: &str| request(serde_json::json!({ "ca": { kind: { "name": "ca", "key": "k" } } }));
     let (map, secret) = (by("configMapKeyRef"), by("secretKeyRef"));
@@ -128,12 +128,12 @@ async fn authorities_that_are_missing_or_too_large_are_told_by_object_and_key() 
 }
 
 #[tokio::test]
-async fn credentials_are_read_anew_after_a_service_turned_them_away() {
+async fn credentials_are_read_anew_after_a_service_rejected_them() {
     for (status, expected) in [(200, 0), (304, 0), (401, 1), (403, 1), (404, 0), (500, 0)] {
         let server = Server::fixed(&format!("HTTP/1.1 {status} X\ncontent-length: 0\n\n")).await;
         let values = vec![("Secret team/s/k", b"one".to_vec())];
         let (reply, table) = send(Table { values, ..Table::default() }, &with_header(), &server).await;
         assert_eq!(reply.unwrap().head.status.as_u16(), status);
-        assert_eq!(*table.turned_away.lock().unwrap(), expected, "status {status}");
+        assert_eq!(*table.invalidate.lock().unwrap(), expected, "status {status}");
     }
 }

@@ -10,15 +10,15 @@ pub trait Checks: Types {
     const RULES: &'static [Self::Rule];
 
     fn attempt(status: &Self::Status) -> i64;
-    /// The properties that this kind has besides.
+    /// The further properties of this kind.
     fn properties(machine: &Machine<Self>) -> Vec<Property<Machine<Self>>>
     where
         Self: Kind;
-    /// Whether a state keeps the properties that its runs show.
+    /// Whether the runs of this state keep their properties. If not, its successors are not explored.
     fn is_sound(_world: &World<Self>) -> bool {
         true
     }
-    /// What more there is to say of a state that breaks this property.
+    /// A further explanation of a state that violates this property.
     fn explain(_machine: &Machine<Self>, _property: &str, _last: &World<Self>) -> Vec<String> {
         Vec::new()
     }
@@ -33,7 +33,7 @@ impl<K: Kind> Model for Machine<K> {
     }
 
     fn actions(&self, world: &World<K>, actions: &mut Vec<Action<K>>) {
-        // A state that follows a broken property says nothing new.
+        // States after a violated property show nothing new.
         if world.broken == Broken::default() && K::is_sound(world) {
             self.possible(world, actions);
         }
@@ -57,7 +57,7 @@ impl<K: Kind> Model for Machine<K> {
         properties.extend(unbroken! { K,
             "2: at most one run for each attempt and slot" Broken::TWICE
             "3.1: only the run that was decided on is stopped" Broken::STOP
-            "6: Ready speaks of the present generation" Broken::READY
+            "6: Ready describes the present generation" Broken::READY
             "7: every plan has a wake-up, a poll or an event" Broken::NO_WAKE_UP
             "8: no write that changes nothing" Broken::EMPTY_WRITE
         });
@@ -99,7 +99,7 @@ impl<K: Kind> Explored for Machine<K> {
         format!(", longest drain {} steps", self.drained.longest())
     }
 
-    /// Also the drains from here that do not end well.
+    /// Adds the drains from here that do not end well.
     fn explain(&self, property: &str, last: &World<K>) -> Vec<String> {
         let mut lines = K::explain(self, property, last);
         for leader in (0..self.configuration.replicas).filter(|_| property.contains("drain")) {

@@ -1,4 +1,4 @@
-//! What is explored: how long, with which faults, and what is to be found there.
+//! What to explore: for how long, with which faults, and which rules must be reached.
 
 use super::{Budget, Tick, Types};
 
@@ -20,7 +20,7 @@ pub struct Configuration<K: Types> {
     pub fenced: bool,
     /// Whether an object of another owner has the first run's name.
     pub foreign_run: bool,
-    /// Whether the replicas know the object from the start: saves the steps of a start.
+    /// Whether the replicas know the object from the start. This saves the steps of a start.
     pub warm: bool,
     /// Whether other things may happen between a poll and the arrival of its result.
     pub split_polls: bool,

@@ -1,5 +1,5 @@
-//! From any state, without further faults and with one replica leading, the operator comes to rest, step by step. The way
-//! there is the same for equal states, so each state on it is judged once.
+//! From any state, without further faults and with one replica leading, the operator comes to rest, step by step. The
+//! path there is the same for equal states, so each state on it is checked once.
 
 use std::{
     collections::HashMap,
@@ -15,13 +15,13 @@ use super::{
     Types, View, World,
 };
 
-/// Steps for which a world at rest is watched.
+/// Number of steps for which a world at rest must stay quiet.
 const QUIET_STEPS: usize = 24;
 
 /// How the operator rests.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Rest {
-    /// Nothing is demanded that could be served.
+    /// No demand is left that could be served.
     Served,
     /// A user has to act.
     Parked,
@@ -29,30 +29,30 @@ pub enum Rest {
 
 /// How the worlds of a kind come to rest.
 pub trait Drains: Types {
-    /// Most steps to rest.
+    /// Maximum number of steps to rest.
     const MOST_STEPS: usize;
-    /// What a user does where one has to act.
+    /// The action of a user if one has to act.
     const USER: Action<Self>;
 
-    /// Ends the faults that this kind has besides.
+    /// Ends the faults that only this kind has.
     fn without_faults(world: &mut World<Self>);
-    /// What another watch than those of the object and its runs has to show.
+    /// The next news of a watch other than those of the object and its runs.
     fn news(_world: &World<Self>, _leader: u8) -> Option<Action<Self>> {
         None
     }
-    /// What else happens before runs end.
+    /// An action that happens before runs end.
     fn before_ends(_world: &World<Self>) -> Option<Action<Self>> {
         None
     }
-    /// A run has succeeded.
+    /// Called after a run has succeeded.
     fn succeeded(_world: &mut World<Self>) {}
-    /// Takes out what properties alone read.
+    /// Removes what only properties read.
     fn forget(world: &mut Self::World);
-    /// Whether a request that this kind alone has is sure to write nothing.
+    /// Whether a request that only this kind has never writes.
     fn only_reads(_request: &Self::Request) -> bool {
         false
     }
-    /// Whether the operator rests after this reconcile, which sends nothing.
+    /// How the operator rests after this reconcile, which sends nothing; `None` if it does not rest.
     fn rests(
         machine: &Machine<Self>,
         world: &World<Self>,
@@ -60,16 +60,17 @@ pub trait Drains: Types {
         view: &View<Self>,
         reconcile: &Reconcile<Self>,
     ) -> Option<Rest>;
-    /// When time alone changes something for a world at rest.
+    /// The moment at which time alone changes something for a world at rest.
     fn changes_at(_machine: &Machine<Self>, _world: &World<Self>) -> Option<Tick> {
         None
     }
-    /// What this kind's state has besides, in words.
+    /// The part of the state that only this kind has, in words.
     fn describe(world: &World<Self>) -> String;
 }
 
 impl<K: Kind> Machine<K> {
-    /// Whether the drain from here, with this replica leading, ends well; else its steps in words, and why it does not.
+    /// Checks that the drain from here, with this replica leading, ends well. The error has the steps in words, and the
+    /// cause.
     pub fn drains(&self, world: &World<K>, leader: u8) -> Result<(), Vec<String>> {
         let mut world = self.without_faults(world, leader);
         let mut way = Vec::new();
@@ -80,7 +81,7 @@ impl<K: Kind> Machine<K> {
         })
     }
 
-    /// Walks to rest, or to the first thing that is wrong. A step without an action is time that passes.
+    /// Walks to rest, or to the first problem. A step without an action means that time passes.
     fn walk(&self, world: &mut World<K>, leader: u8, way: &mut Vec<Option<Action<K>>>) -> Result<(), String> {
         let mut path = Vec::new();
         let left = loop {
@@ -125,7 +126,7 @@ impl<K: Kind> Machine<K> {
         world
     }
 
-    /// Takes out what properties alone read.
+    /// Removes what only properties read.
     fn forget(&self, world: &mut World<K>) {
         world.broken = Broken::default();
         K::forget(&mut world.own);
@@ -138,12 +139,12 @@ impl<K: Kind> Machine<K> {
         self.canonical(world);
     }
 
-    /// What happens next; `None` when only time is left to pass.
+    /// The next action; `None` if only time can pass.
     fn next(world: &World<K>, leader: u8) -> Option<Action<K>> {
         if let Some(flight) = world.flights.first() {
             return Some(match flight.stage {
                 Stage::Replied(_) => Action::Reply(*flight),
-                Stage::Sent | Stage::Admitted(_) => Action::OnPollResult(*flight),
+                Stage::Sent | Stage::Admitted(_) => Action::Arrive(*flight),
             });
         }
         if world.object.is_some_and(|object| object.deleting) {
@@ -180,7 +181,7 @@ impl<K: Kind> Machine<K> {
         Some(Action::EndRun(*active, if active.stopped.is_some() { RunPhase::Cancelled } else { RunPhase::Good }))
     }
 
-    /// The time at which the next thing happens by itself.
+    /// The tick at which the next timer or planned poll is due.
     fn next_timer(world: &World<K>, leader: u8) -> Option<Tick> {
         let views = world.replicas[usize::from(leader)].views.iter();
         views.flat_map(|view| [view.timer, view.planned.map(|(at, _)| at)]).flatten().min()
@@ -194,7 +195,7 @@ impl<K: Kind> Machine<K> {
         self.forget(world);
     }
 
-    /// What happens next, or time passes.
+    /// Takes the next action, or lets time pass.
     fn advance(&self, world: &mut World<K>, leader: u8) -> Result<Option<Action<K>>, String> {
         let next = Self::next(world, leader);
         match (&next, Self::next_timer(world, leader)) {
@@ -208,7 +209,8 @@ impl<K: Kind> Machine<K> {
         Ok(next)
     }
 
-    /// Whether nothing is under way, nothing is demanded that could be served, and the operator waits for time alone.
+    /// How the operator rests: nothing is in flight, the reconcile sends nothing, and only time can pass. `None` if it
+    /// does not rest.
     fn rest(&self, world: &World<K>, leader: u8) -> Option<Rest> {
         if Self::next(world, leader).is_some() {
             return None;
@@ -222,7 +224,7 @@ impl<K: Kind> Machine<K> {
         if reconcile.requests.is_empty() { K::rests(self, world, &object, view, &reconcile) } else { None }
     }
 
-    /// An unchanged world causes no write, until time changes something by itself.
+    /// Checks that an unchanged world causes no write, until time alone changes something.
     fn stays_quiet(&self, mut world: World<K>, leader: u8) -> Result<(), String> {
         let until = K::changes_at(self, &world);
         for _ in 0..QUIET_STEPS {
@@ -274,7 +276,8 @@ impl Drained {
         self.steps.lock().unwrap().get(&key).copied()
     }
 
-    /// The states on this path, from which `left` more steps lead to rest. The steps of the whole.
+    /// Stores the states on this path, from whose end `left` more steps lead to rest. Returns the steps of the whole
+    /// path.
     fn learn(&self, path: &[u64], left: usize) -> usize {
         let mut known = self.steps.lock().unwrap();
         let steps = path.len().saturating_sub(usize::from(left == 0)) + left;

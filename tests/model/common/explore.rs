@@ -1,5 +1,5 @@
-//! Explores a model whole, or up to its first broken property, and says what was found. Every model is explored by this one
-//! piece.
+//! Explores a model completely, or up to its first violated property, and reports what was found. This code explores
+//! every model.
 
 use std::{
     collections::BTreeSet,
@@ -28,15 +28,15 @@ pub trait Explored:
     fn name(&self) -> &'static str;
     /// Rules that this world must reach.
     fn declared(&self) -> &'static [Self::Rule];
-    /// Whether something that is due now is decided by this rule.
+    /// Whether this rule decides a reconcile that is due now.
     fn decides_by(&self, state: &Self::State, rule: Self::Rule) -> bool;
-    /// What more there is to say of a whole exploration.
+    /// Further figures of a complete exploration.
     fn explored(&self) -> String;
-    /// What more there is to say of a state that breaks this property.
+    /// A further explanation of a state that violates this property.
     fn explain(&self, property: &str, last: &Self::State) -> Vec<String>;
 }
 
-/// `always` for each of these bits, which the states of a kind keep in `broken`.
+/// An `always` property for each of these bits, which the states of a kind keep in `broken`.
 macro_rules! unbroken {
     ($kind:ty, $($name:literal $bit:path)*) => {
         [$(stateright::Property::always($name, |_, world: &$crate::common::World<$kind>| !world.broken.has($bit)),)*]
@@ -44,13 +44,14 @@ macro_rules! unbroken {
 }
 pub(crate) use unbroken;
 
-/// `sometimes` for each rule that this world declares.
+/// A `sometimes` property for each rule that this world declares.
 pub fn declared<M: Explored>(machine: &M) -> impl Iterator<Item = Property<M>> {
     let rules = M::RULES.iter().enumerate();
     rules.filter(|(_, rule)| machine.declared().contains(rule)).map(|(number, _)| reaches(number))
 }
 
-/// `sometimes` for one rule, by its place in [`Explored::RULES`]: properties are plain functions, so each rule needs its own.
+/// A `sometimes` property for one rule, by its place in [`Explored::RULES`]. Properties are plain functions, so each
+/// rule needs its own.
 fn reaches<M: Explored>(number: usize) -> Property<M> {
     macro_rules! rules {
         ($($index:literal $name:literal)*) => {
@@ -74,12 +75,12 @@ fn reaches<M: Explored>(number: usize) -> Property<M> {
 /// What an exploration found.
 pub struct Found<R> {
     pub states: usize,
-    /// The broken property and the way there.
+    /// The violated property and the path to it.
     pub broken: Option<(&'static str, Vec<String>)>,
     pub reached: BTreeSet<R>,
 }
 
-/// Explores a model whole, or up to the first broken property.
+/// Explores a model completely, or up to the first violated property.
 #[expect(clippy::disallowed_methods, reason = "tests say how long they took")]
 fn explore<M: Explored>(machine: M) -> Found<M::Rule> {
     let started = Instant::now();
@@ -119,8 +120,8 @@ fn explore<M: Explored>(machine: M) -> Found<M::Rule> {
     Found { states, broken, reached }
 }
 
-/// Explores worlds in which nothing may break, and in which each reaches the rules that it declares. With fewer than `least`
-/// states they mean nothing. All rules that were reached.
+/// Explores worlds, each of which must keep every property and reach the rules that it declares. Fewer than `least`
+/// states mean nothing, and fail. Returns all rules that were reached.
 pub fn explore_all<M: Explored>(least: usize, machines: impl IntoIterator<Item = M>) -> BTreeSet<M::Rule> {
     let (mut states, mut reached) = (0, BTreeSet::new());
     for machine in machines {
@@ -133,12 +134,16 @@ pub fn explore_all<M: Explored>(least: usize, machines: impl IntoIterator<Item =
         states += found.states;
         reached.extend(found.reached);
     }
-    say(&format!("{states} states, every invariant kept, {} of {} rules reached", reached.len(), M::RULES.len()));
+    let rules = match M::RULES.len() {
+        0 => String::new(),
+        all => format!(", {} of {all} rules reached", reached.len()),
+    };
+    say(&format!("{states} states, every invariant kept{rules}"));
     assert!(states >= least, "{states} states are too few to mean anything");
     reached
 }
 
-/// Explores mutants, each in the world that shows what is wrong with it. Each must break a property; its way there is printed.
+/// Explores mutants, each in the world that exposes it. Each must violate a property; the path to it is printed.
 pub fn catch_all<D: Debug, M: Explored>(mutants: impl IntoIterator<Item = (D, M)>) {
     let (mut states, mut all, mut missed) = (0, 0, Vec::new());
     for (mutant, machine) in mutants {
@@ -155,7 +160,7 @@ pub fn catch_all<D: Debug, M: Explored>(mutants: impl IntoIterator<Item = (D, M)
     assert!(missed.is_empty(), "not caught: {missed:?}");
 }
 
-/// Says something that is to be seen although the test passes.
+/// Prints a text that is visible even if the test passes.
 pub fn say(text: &str) {
     // A closed output is no reason to fail.
     let _ = writeln!(std::io::stdout(), "{text}");

@@ -1,4 +1,4 @@
-//! Requests on their way: from their sending over their effect to their reply.
+//! Requests in flight: their sending, their effect and their reply.
 
 use std::fmt;
 
@@ -6,31 +6,31 @@ use super::{Incarnation, Reply, Request, Tick, Types, Versioned};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stage<K: Types> {
-    /// On its way to the server.
+    /// In flight to the server.
     Sent,
-    /// A POST that admission has let pass at this moment, and that is not stored yet.
+    /// A POST that was admitted at this moment and is not stored yet.
     Admitted(Tick),
-    /// It has taken effect or been refused; the reply is on its way.
+    /// It has taken effect or been refused; the reply is in flight.
     Replied(Reply<K>),
 }
 
-/// A request on its way. It outlives its sender.
+/// A request in flight. It outlives its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Flight<K: Types> {
     pub owner: Incarnation,
-    /// The replica whose reconcile waits for the reply; `None` once it does not wait any more.
+    /// The replica whose reconcile waits for the reply; `None` if none waits.
     pub waiting: Option<u8>,
     pub request: Request<K>,
     pub stage: Stage<K>,
 }
 
 impl<K: Types> Flight<K> {
-    /// The same with this reply.
+    /// The same request with this reply.
     pub fn replied(self, reply: Reply<K>) -> Self {
         Self { stage: Stage::Replied(reply), ..self }
     }
 
-    /// The reply that is on its way to this replica.
+    /// The reply that is in flight to this replica.
     pub fn reply_to(&self, replica: usize) -> Option<Reply<K>> {
         match self.stage {
             Stage::Replied(reply) if self.waiting.is_some_and(|waiting| usize::from(waiting) == replica) => Some(reply),
@@ -39,13 +39,13 @@ impl<K: Types> Flight<K> {
     }
 }
 
-/// Takes one out of those that are on their way.
+/// Removes a request from those in flight.
 pub fn take<K: Types>(flights: &mut Vec<Flight<K>>, flight: &Flight<K>) {
     let at = flights.iter().position(|known| known == flight).unwrap();
     flights.remove(at);
 }
 
-/// This replica does not wait for its requests any more.
+/// Marks the requests of this replica as no longer waited for.
 pub fn abandon<K: Types>(flights: &mut [Flight<K>], replica: u8) {
     for flight in flights.iter_mut().filter(|flight| flight.waiting == Some(replica)) {
         flight.waiting = None;

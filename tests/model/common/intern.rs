@@ -1,5 +1,5 @@
-//! Numbers for large values: equal values get equal numbers, so that states stay small and cheap to compare. And results
-//! that are made once.
+//! Numbers for large values: equal values get equal numbers, so that states stay small and cheap to compare. Also
+//! results that are computed once.
 
 use std::{
     collections::HashMap,
@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, RwLock},
 };
 
-/// A number that stands for an interned value.
+/// The number of an interned value.
 pub type Id = u32;
 
 /// A table of values. Their `Debug` text is their identity.
@@ -49,7 +49,7 @@ impl<T: Debug> Interner<T> {
 
 const SHARDS: u64 = 16;
 
-/// What a pure function gave for each key.
+/// The results of a pure function, by key.
 pub struct Memo<K, V> {
     shards: Vec<RwLock<HashMap<K, Arc<V>>>>,
 }

@@ -1,5 +1,5 @@
-//! What differs between the kinds of objects. The types are named here; what a kind does is a trait beside the code that
-//! calls it.
+//! What differs between the kinds of objects. The types are named here; what a kind does is a trait beside the code
+//! that calls it.
 
 use std::{
     fmt::{Debug, Display},
@@ -18,9 +18,9 @@ impl<T: Copy + Debug + Ord + Hash + Send + Sync + 'static> Small for T {}
 pub trait Part: Clone + Debug + Eq + Hash + Send + Sync + 'static {}
 impl<T: Clone + Debug + Eq + Hash + Send + Sync + 'static> Part for T {}
 
-/// The types of a kind. What is named like a type of `common` is what this kind has besides.
+/// The types of a kind. A type that is named like one of `common` has what only this kind has.
 pub trait Types: Small {
-    /// What a configuration says besides.
+    /// Further settings of a configuration.
     type Options: Copy + Debug + Send + Sync;
     /// Specs that an object can have.
     type Spec: Copy + Debug + PartialEq + Send + Sync + 'static;
@@ -32,16 +32,16 @@ pub trait Types: Small {
     type Annotations: Small + Default;
     type Request: Small + Display;
     type Reply: Small + Display;
-    /// What a poll brings.
+    /// The response to a poll.
     type Response: Part + Copy;
-    /// What was really so at the moment of a poll. No replica sees this; the properties do.
+    /// The true state at the moment of a poll. No replica sees it; the properties do.
     type Evidence: Small + Default;
     type Replica: Part + Default;
     type World: Part;
     type Action: Clone + Debug + PartialEq + Display + Send + Sync;
-    /// What a reconcile does without a request.
+    /// The effects of a reconcile that need no request.
     type Local: Clone + Debug + Default + Send + Sync;
-    /// What a machine works with.
+    /// The values that a machine works with.
     type Values: Send + Sync;
 }
 

@@ -1,6 +1,6 @@
 //! One reconcile of the operator: the facts built by hand, the shipped `decide`, and its plan as requests of the model.
 //!
-//! Reconciles are pure, so each is made once for each set of facts.
+//! Reconciles are pure, so each set of facts is decided once.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -24,7 +24,7 @@ use super::{
     Stored as _, Tick, Types, View, moment, mono, tick_from, tick_of, trigger, uid,
 };
 
-/// Attempts that are distinguished by name.
+/// Number of attempts that have names.
 const ATTEMPTS: u8 = 9;
 /// The name of the object.
 pub const OBJECT: &str = "model";
@@ -47,7 +47,7 @@ pub trait Decides: Types {
     fn decide(machine: &Machine<Self>, key: &Key<Self>) -> Reconcile<Self>;
 }
 
-/// What a reconcile comes to.
+/// The result of a reconcile.
 #[derive(Clone, Debug)]
 pub struct Reconcile<K: Types> {
     pub rule: K::Rule,
@@ -61,7 +61,7 @@ pub struct Reconcile<K: Types> {
 }
 
 impl<K: Kind> Reconcile<K> {
-    /// All of a plan but its effects.
+    /// Converts all of a plan except its effects.
     pub fn of<Effect>(plan: &Plan<K::Rule, Effect>, key: &Key<K>) -> Self {
         let at = |at| tick_from(at).max(key.tick);
         let mut broken = Broken::default();
@@ -86,8 +86,8 @@ impl<K: Kind> Reconcile<K> {
     }
 }
 
-/// Whether another reconcile is sure to follow a plan, soon enough: it wakes up or polls within `longest`, or the event that
-/// it waits for is `named`.
+/// Whether another reconcile is sure to follow a plan, soon enough: it wakes up or polls within `longest`, or the event
+/// that it waits for is `named`.
 fn is_followed(
     wake_up: WakeUp,
     polls: Option<MonotonicTime>,
@@ -123,7 +123,7 @@ impl<K: Types> Key<K> {
         Now { wall: moment(self.tick), server: Some(moment(self.tick - self.lag)), mono: mono(self.tick) }
     }
 
-    /// What every nonce of the process begins with.
+    /// The prefix of every nonce of the process.
     pub fn process(&self) -> String {
         format!("{}.{}", self.replica, self.term)
     }
@@ -172,7 +172,7 @@ impl<K: Kind> Machine<K> {
         K::run_name(&self.configuration.own, name)
     }
 
-    /// The name of which this is the text.
+    /// Parses the name of a run.
     pub fn name(&self, text: &str) -> Name {
         self.names[text]
     }

@@ -7,8 +7,9 @@
 //! check: properties, also those of drain          explore: stateright, and what it found
 //! ```
 //!
-//! A kind (`kind`) names its types, and implements the trait of each piece. `flight` has requests on their way, `store` a
-//! replica's runs, `view` what a replica knows and does about one object; `intern` and `versions` keep states few and small.
+//! A kind (`kind`) names its types, and implements the trait of each piece. `flight` has requests in flight, `store` a
+//! replica's runs, `view` what a replica knows and does about one object; `intern` and `versions` keep states few and
+//! small.
 
 mod check;
 mod configuration;

@@ -1,11 +1,11 @@
-//! What a replica does: its watches, its reconciles, its poller. As `controller/`, `kube_io/store` and `schedule/` do it, with
-//! every request split into its sending, its effect and its reply.
+//! What a replica does: its watches, its reconciles, its poller. The code follows `controller/`, `kube_io/store` and
+//! `schedule/`, with every request split into its sending, its effect and its reply.
 
 use modelsync::{
     api::Reason,
     core::{
-        poll::request::PollContext,
-        run::claim::{Lookup, Post, PostState, Refusal},
+        poll::context::PollContext,
+        run::claim::{CreateRefusal, Lookup, Post, PostState},
         time::MonotonicTime,
     },
 };
@@ -15,7 +15,7 @@ use super::{
     Stage, Types, View, World, moment, mono, trigger,
 };
 
-/// What a kind remembers of replies and polls, and what it has at a replica.
+/// How a kind stores replies and poll results, and what only this kind has at a replica.
 pub trait Replies: Types {
     fn remember_post(memory: &mut Self::Memory, run_name: String, post: Post);
     fn remember_look_up(memory: &mut Self::Memory, look_up: Lookup);
@@ -29,7 +29,7 @@ pub trait Replies: Types {
     fn is_installed(_world: &World<Self>) -> bool {
         true
     }
-    /// Carries out what needs no request. Whether the reconcile ends with that.
+    /// Carries out the effects that need no request. Returns whether the reconcile ends with them.
     fn act_locally(
         _machine: &Machine<Self>,
         _world: &mut World<Self>,
@@ -38,14 +38,14 @@ pub trait Replies: Types {
     ) -> bool {
         false
     }
-    /// Takes in the reply to a request that this kind alone has.
+    /// Handles the reply to a request that only this kind has.
     fn reply(
         machine: &Machine<Self>,
         world: &mut World<Self>,
         place: Place,
         request: (Self::Request, Reply<Self>),
     ) -> Follows;
-    /// What a poll brings at this moment; `None` where nothing is polled after all.
+    /// The response to a poll at this moment; `None` if there is nothing to poll.
     fn poll(
         machine: &Machine<Self>,
         world: &World<Self>,
@@ -71,20 +71,20 @@ impl<K: Kind> Machine<K> {
         }
     }
 
-    fn heard(world: &World<K>) -> Knowledge {
+    fn reported(world: &World<K>) -> Knowledge {
         if K::is_installed(world) { Knowledge::Known } else { Knowledge::Missing }
     }
 
     pub fn run_news(world: &World<K>, index: u8) -> bool {
         let replica = &world.replicas[usize::from(index)];
-        replica.knowledge != Self::heard(world) || replica.store.has_news(&world.runs)
+        replica.knowledge != Self::reported(world) || replica.store.has_news(&world.runs)
     }
 
     pub fn see_runs(world: &mut World<K>, index: u8) {
-        let heard = Self::heard(world);
+        let reported = Self::reported(world);
         let replica = &mut world.replicas[usize::from(index)];
         replica.store.catch_up(&world.runs);
-        replica.knowledge = heard;
+        replica.knowledge = reported;
         replica.wake();
     }
 
@@ -144,7 +144,7 @@ impl<K: Kind> Machine<K> {
         view.remember(&self.memories, |memory| K::remember_post(memory, run_name, Post { nonce, state }));
     }
 
-    /// The reconcile that waits takes in a reply.
+    /// Delivers a reply to the reconcile that waits for it.
     pub fn reply(&self, world: &mut World<K>, flight: Flight<K>) {
         let (Some(index), Stage::Replied(reply)) = (flight.waiting, flight.stage) else { return };
         let place = Place { replica: index, object: flight.owner };
@@ -156,7 +156,7 @@ impl<K: Kind> Machine<K> {
                 view.take_in(stored);
                 Follows::Effect
             }
-            // The object is read live: a conflict means that there is something newer.
+            // The controller reads the object from the API server: a conflict means that there is a newer version.
             (Request::Patch { .. }, Reply::Conflict) => {
                 view.object = live;
                 Follows::Reconcile
@@ -167,7 +167,7 @@ impl<K: Kind> Machine<K> {
                         replica.store.take_in(&world.runs, run);
                         PostState::Created
                     }
-                    Reply::Refused(why) => PostState::Refused(Refusal {
+                    Reply::Refused(why) => PostState::Refused(CreateRefusal {
                         reason: match why {
                             Refused::Fence => Reason::ApiUnavailable,
                             Refused::Quota => Reason::QuotaExceeded,

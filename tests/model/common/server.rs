@@ -1,4 +1,4 @@
-//! What the API server does, and what the properties say about it.
+//! What the API server does, and the checks of the properties.
 
 use modelsync::{
     api::{Condition, ConditionStatus, ConditionType},
@@ -10,13 +10,13 @@ use super::{
     Stored as _, Types, World, merge::merged,
 };
 
-/// What a kind has at the server, and what its properties say.
+/// The server's side of a kind, and the checks of its properties.
 pub trait Serves: Types {
-    /// Why every POST is refused for now.
+    /// Why the server refuses every POST at present.
     fn refuses(_world: &World<Self>) -> Option<Refused> {
         None
     }
-    /// Judges the creation of a run, and distinguishes it from earlier ones of its name.
+    /// Checks the creation of a run, and distinguishes it from earlier ones of its name.
     fn create(machine: &Machine<Self>, world: &mut World<Self>, run: Run) -> Run;
     fn serve(
         machine: &Machine<Self>,
@@ -24,7 +24,7 @@ pub trait Serves: Types {
         owner: Incarnation,
         request: Self::Request,
     ) -> Reply<Self>;
-    /// Judges a write of the status of `object`.
+    /// Checks a write of the status of `object`.
     fn judge_write(
         machine: &Machine<Self>,
         world: &mut World<Self>,
@@ -33,12 +33,12 @@ pub trait Serves: Types {
         evidence: Option<Self::Evidence>,
     );
     fn judge_run_deletion(machine: &Machine<Self>, world: &mut World<Self>, run: Run);
-    /// A run is gone.
+    /// Called after a run was deleted.
     fn run_deleted(_world: &mut World<Self>, _run: Run) {}
 }
 
 impl<K: Kind> Machine<K> {
-    /// The API server handles a request.
+    /// Handles a request as the API server does.
     pub fn at_server(&self, world: &mut World<K>, flight: Flight<K>) -> Flight<K> {
         let replied = |reply| flight.replied(reply);
         match flight.request {
@@ -59,7 +59,7 @@ impl<K: Kind> Machine<K> {
                 (Stage::Sent, None) if self.configuration.fenced => {
                     Flight { stage: Stage::Admitted(world.tick), ..flight }
                 }
-                // The server's own timeout: what was admitted a minute ago and is not stored never will be.
+                // The server's own timeout: a POST that was admitted a minute ago and is not stored never will be.
                 (Stage::Admitted(at), _) if world.tick >= at + 2 => replied(Reply::Unknown),
                 (Stage::Sent | Stage::Admitted(_), _) => replied(self.create(world, run)),
                 (Stage::Replied(_), _) => flight,
@@ -88,7 +88,7 @@ impl<K: Kind> Machine<K> {
     }
 
     fn create(&self, world: &mut World<K>, run: Run) -> Reply<K> {
-        // A name that the protocol does not have is a generated one, which is never taken.
+        // A slot that the protocol does not have means a generated name, which is never taken.
         if run.name.slot < K::slots(&self.configuration.own) {
             if let Some(there) = world.runs.iter().find(|there| there.name == run.name) {
                 return Reply::Ours(*there);
@@ -114,7 +114,7 @@ impl<K: Kind> Machine<K> {
         Reply::Ours(*there)
     }
 
-    /// Stores a status, after looking at what it changes.
+    /// Stores a status, after checking what it changes.
     fn store(
         &self,
         world: &mut World<K>,
@@ -146,7 +146,7 @@ impl<K: Kind> Machine<K> {
     }
 }
 
-/// Whether a status says Ready of another generation than `generation`.
+/// Whether a status reports Ready for another generation than `generation`.
 pub fn is_ready_of_another(conditions: &[Condition], observed_generation: i64, generation: u8) -> bool {
     let present = i64::from(generation);
     find(conditions, ConditionType::Ready).is_some_and(|ready| {

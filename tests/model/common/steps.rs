@@ -6,7 +6,7 @@ use super::{
     Run, RunPhase, Stage, Stored as _, Types, World, flight, versions,
 };
 
-/// One thing that happens.
+/// One step of the world.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action<K: Types> {
     /// The watch of objects catches up.
@@ -20,12 +20,12 @@ pub enum Action<K: Types> {
     /// The response arrives.
     TakeResponse(Place),
     /// A request takes effect, or passes admission.
-    OnPollResult(Flight<K>),
+    Arrive(Flight<K>),
     /// A reply reaches the reconcile that waits for it.
     Reply(Flight<K>),
-    /// The reconcile gives up waiting. The request stays on its way.
+    /// The reconcile gives up waiting. The request stays in flight.
     GiveUp(Flight<K>),
-    /// The request is on its way twice.
+    /// The request is in flight twice.
     Duplicate(Flight<K>),
     /// The API server refuses a POST.
     Refuse(Flight<K>, Refused),
@@ -35,7 +35,7 @@ pub enum Action<K: Types> {
     Crash(u8),
     /// The replica leads again after another might have.
     NewTerm(u8),
-    /// The replica hears a server whose clock is slow.
+    /// The replica gets the time from a server whose clock is slow.
     HearSlowServer(u8),
     /// The watch of runs has been silent for too long.
     Silence(u8),
@@ -49,39 +49,39 @@ pub enum Action<K: Types> {
     ObjectGone,
     Recreate,
     RemoveForeign,
-    /// An action of this kind alone.
+    /// An action that only this kind has.
     Own(K::Action),
 }
 
 /// What happens in the worlds of a kind.
 pub trait Steps: Types {
-    /// Why the API server may refuse a POST for now.
+    /// Why the API server may refuse a POST.
     const REFUSALS: &'static [Refused];
 
-    /// What this kind's first state has besides.
+    /// The part of the first state that only this kind has.
     fn first_world(configuration: &Configuration<Self>) -> Self::World;
-    /// What else differs in the first state.
+    /// Makes further changes to the first state.
     fn prepare(_configuration: &Configuration<Self>, _world: &mut World<Self>) {}
-    /// A replica of a warm world has seen what this kind has besides.
+    /// Shows the parts that only this kind has to a replica of a warm world.
     fn warm(_machine: &Machine<Self>, _world: &mut World<Self>, _index: u8) {}
     /// How this active run may end now.
     fn ends(machine: &Machine<Self>, world: &World<Self>, run: &Run) -> Vec<RunPhase>;
-    /// A run has ended; `run` is to be stored.
+    /// Called when a run has ended, before `run` is stored.
     fn ended(machine: &Machine<Self>, world: &mut World<Self>, run: &mut Run);
     /// Whether the garbage collector may delete this run.
     fn is_garbage(_world: &World<Self>, _run: &Run) -> bool {
         false
     }
-    /// Another object of the same name has been created.
+    /// Called after another object of the same name was created.
     fn recreated(_world: &mut World<Self>) {}
-    /// Everything else that can happen now.
+    /// Adds everything else that can happen now.
     fn possible(machine: &Machine<Self>, world: &World<Self>, actions: &mut Vec<Action<Self>>);
     fn act(machine: &Machine<Self>, world: &mut World<Self>, action: &Self::Action);
-    /// Whether a request that is not waited for can still change something.
+    /// Whether a request without a waiting sender can still change something.
     fn matters(world: &Self::World, request: &Self::Request) -> bool;
-    /// Brings what this kind has besides into its one form.
+    /// Brings the parts that only this kind has into their canonical form.
     fn canonical(machine: &Machine<Self>, world: &mut World<Self>);
-    /// Visits the resourceVersions of objects that this kind has besides.
+    /// Visits the resourceVersions of the objects that only this kind has.
     fn each_version(_world: &mut Self::World, _visit: &mut dyn FnMut(&mut u8)) {}
 }
 
@@ -106,7 +106,8 @@ impl<K: Kind> Machine<K> {
                 Self::see_runs(&mut world, replica);
                 K::warm(self, &mut world, replica);
             }
-            // The first reconcile of either has written that the object awaits its first poll result, and has planned a poll.
+            // The first reconcile of either has written that the object awaits its first poll result, and has planned a
+            // poll.
             for replica in 0..self.configuration.replicas {
                 for _ in 0..2 {
                     self.start_reconcile(&mut world, Place { replica, object: 0 });
@@ -122,7 +123,7 @@ impl<K: Kind> Machine<K> {
         world
     }
 
-    /// Everything that can happen now.
+    /// Adds everything that can happen now.
     pub fn possible(&self, world: &World<K>, actions: &mut Vec<Action<K>>) {
         for index in 0..self.configuration.replicas {
             Self::possible_of_replica(world, index, actions);
@@ -189,7 +190,7 @@ impl<K: Kind> Machine<K> {
     fn possible_of_request(world: &World<K>, flight: &Flight<K>, actions: &mut Vec<Action<K>>) {
         let budget = &world.budget;
         let replied = matches!(flight.stage, Stage::Replied(_));
-        actions.push(if replied { Action::Reply(*flight) } else { Action::OnPollResult(*flight) });
+        actions.push(if replied { Action::Reply(*flight) } else { Action::Arrive(*flight) });
         if flight.waiting.is_some() && budget.lost > 0 {
             actions.push(Action::GiveUp(*flight));
         }
@@ -255,7 +256,7 @@ impl<K: Kind> Machine<K> {
                 }
             }
             Action::TakeResponse(place) => self.take_response(world, *place),
-            Action::OnPollResult(flight) => {
+            Action::Arrive(flight) => {
                 flight::take(&mut world.flights, flight);
                 let done = self.at_server(world, *flight);
                 world.flights.push(done);
@@ -349,11 +350,11 @@ impl<K: Kind> Machine<K> {
         flight::abandon(&mut world.flights, index);
     }
 
-    /// Brings a state into the one form that stands for all that differ from it in nothing that matters.
+    /// Brings a state into the canonical form of all states that differ from it in nothing that matters.
     pub fn canonical(&self, world: &mut World<K>) {
         world.runs.sort_unstable();
         let (tick, object, runs, own) = (world.tick, world.object, &world.runs, &world.own);
-        // A request without a waiting sender that cannot change anything any more is as good as gone.
+        // A request without a waiting sender that cannot change anything any more does not matter.
         world.flights.retain(|flight| {
             flight.waiting.is_some()
                 || match (flight.request, flight.stage) {

@@ -1,8 +1,8 @@
-//! A replica's store of runs: as old as it likes, and moving forward.
+//! A replica's store of runs: arbitrarily old, and only moving forward.
 
 /// A run in a store.
 pub trait Stored: Copy + Ord {
-    /// Stands for its resourceVersion: it only moves forward.
+    /// Represents its resourceVersion: it only moves forward.
     type Version: PartialOrd;
 
     fn version(self) -> Self::Version;
@@ -13,7 +13,7 @@ pub trait Stored: Copy + Ord {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Store<Run> {
     pub runs: Vec<Run>,
-    /// Deletions that the watch has not brought yet.
+    /// Deletions that the watch has not shown yet.
     deletions: Vec<Run>,
 }
 
@@ -48,7 +48,8 @@ impl<Run: Stored> Store<Run> {
         self.deletions.push(run);
     }
 
-    /// As `Runs::insert` of what a request returned: a run whose deletion the watch has brought stays away.
+    /// Inserts a run that a request returned, as `Runs::insert` does: a run whose deletion the watch has shown stays
+    /// absent.
     pub fn take_in(&mut self, live: &[Run], run: Run) {
         if live.iter().chain(&self.deletions).any(|known| known.same(run)) {
             self.insert(run);
@@ -59,7 +60,7 @@ impl<Run: Stored> Store<Run> {
         self.runs.retain(|stored| !stored.same(run));
     }
 
-    /// What is newer stays.
+    /// Keeps the newer version.
     fn insert(&mut self, run: Run) {
         match self.runs.iter_mut().find(|known| known.same(run)) {
             Some(known) if known.version() < run.version() => *known = run,
@@ -68,7 +69,7 @@ impl<Run: Stored> Store<Run> {
         }
     }
 
-    /// Drops the deletions of runs that it does not have, and that no reply `brings`.
+    /// Drops the deletions of runs that the store does not have and that no reply `brings`.
     pub fn canonical(&mut self, brings: impl Fn(Run) -> bool) {
         self.runs.sort_unstable();
         let runs = &self.runs;

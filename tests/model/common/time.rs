@@ -1,4 +1,4 @@
-//! Time of the models: the steps that it passes in, and the moments and clocks that they stand for.
+//! Time of the models: its steps, and the moments and clock values that they represent.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use modelsync::core::time::MonotonicTime;
 /// Time in steps of [`TICK`].
 pub type Tick = i16;
 
-/// One step of time, in all and in seconds.
+/// One step of time, as a duration and in seconds.
 pub const TICK: Duration = Duration::from_secs(SECONDS.unsigned_abs());
 const SECONDS: i64 = 30;
 /// Tick 0, in seconds since 1970.
 const START: i64 = 1_800_000_000;
-/// Where every process' monotonic clock begins: far enough that "long ago" is a moment.
+/// The initial value of every process's monotonic clock: large enough that "long ago" is a valid moment.
 const PROCESS_START: Duration = Duration::from_secs(1_000_000);
-/// Older than any request that is on its way: the reservation's window and the server's timeout.
+/// Older than any request that is in flight: the reservation's window and the server's timeout.
 pub const MIN_AGE: Tick = 4;
 
 pub fn moment(tick: Tick) -> Timestamp {

@@ -1,6 +1,6 @@
-//! resourceVersions: only their order means anything.
+//! resourceVersions: only their order matters.
 
-/// What has resourceVersions.
+/// A value that contains resourceVersions.
 pub trait Versioned {
     fn each_version(&mut self, visit: &mut dyn FnMut(&mut u8));
 }

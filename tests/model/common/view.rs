@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use modelsync::core::poll::request::PollContext;
+use modelsync::core::poll::context::PollContext;
 
 use super::{Id, Incarnation, Interner, Object, Request, Tick, Types, Versioned, trigger, trigger_value, uid};
 
@@ -50,7 +50,7 @@ impl From<Context> for PollContext {
     }
 }
 
-/// A poll in flight, with its response, and what was really so at that moment: no replica sees this.
+/// A poll in flight, with its response and its evidence: the true state at that moment, which no replica sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Poll<K: Types> {
     pub context: Context,
@@ -61,7 +61,7 @@ pub struct Poll<K: Types> {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct View<K: Types> {
-    /// The object as its store has it.
+    /// The object in the replica's store.
     pub object: Option<Object<K>>,
     /// The interned memory.
     pub memory: Id,
@@ -73,7 +73,7 @@ pub struct View<K: Types> {
     pub in_flight: Option<Poll<K>>,
     /// Evidence of the response in memory.
     pub evidence: Option<K::Evidence>,
-    /// Requests that follow the one that the reconcile waits for; `None` when no reconcile is under way.
+    /// Requests that follow the one that the reconcile waits for; `None` when no reconcile is in progress.
     pub reconcile: Option<Vec<Request<K>>>,
 }
 
@@ -113,7 +113,7 @@ impl<K: Types> View<K> {
         self.planned.is_some_and(|(at, _)| at <= tick)
     }
 
-    /// Takes in what a write has stored, unless there is something newer.
+    /// Stores the object that a write returned, unless a newer version is known.
     pub fn take_in(&mut self, stored: Object<K>) {
         if self.object.is_none_or(|known| known.version <= stored.version) {
             self.object = Some(stored);
@@ -131,7 +131,7 @@ impl<K: Types> View<K> {
         self.memory = memories.put(memory);
     }
 
-    /// As `Poller::plan`.
+    /// Plans a poll as `Poller::plan` does.
     pub fn plan(&mut self, poll: Option<(Tick, Context)>) {
         let old = self.planned.take();
         let in_flight = self.in_flight.as_ref().map(|poll| poll.context);
@@ -142,7 +142,7 @@ impl<K: Types> View<K> {
         });
     }
 
-    /// The reconcile goes on with its next request, which is returned, or ends.
+    /// Continues the reconcile with its next request, which is returned, or ends it.
     pub fn go_on(&mut self, next: &Follows, tick: Tick) -> Option<Request<K>> {
         let rest = self.reconcile.take().unwrap_or_default();
         match next {

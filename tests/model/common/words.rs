@@ -1,4 +1,4 @@
-//! The model in words, for the ways to a broken property.
+//! The model in words, for the paths to a violated property.
 
 use std::fmt;
 
@@ -14,20 +14,20 @@ impl<K: Types> fmt::Display for Action<K> {
             Self::TakeResponse(place) => {
                 write!(f, "replica {} gets the response for {}", place.replica, object_words(place.object))
             }
-            Self::OnPollResult(flight) if matches!(flight.stage, Stage::Admitted(_)) => write!(f, "{flight}: stored"),
-            Self::OnPollResult(flight) => write!(f, "{flight}: at the server"),
+            Self::Arrive(flight) if matches!(flight.stage, Stage::Admitted(_)) => write!(f, "{flight}: stored"),
+            Self::Arrive(flight) => write!(f, "{flight}: at the server"),
             Self::Reply(flight) => match flight.stage {
                 Stage::Replied(reply) => write!(f, "{flight}: the reply {reply} arrives"),
                 Stage::Sent | Stage::Admitted(_) => write!(f, "{flight}: no reply"),
             },
             Self::GiveUp(flight) => write!(f, "{flight}: the sender gives up waiting"),
-            Self::Duplicate(flight) => write!(f, "{flight}: sent a second time on the way"),
+            Self::Duplicate(flight) => write!(f, "{flight}: delivered a second time"),
             Self::Refuse(flight, why) => write!(f, "{flight}: refused ({why:?})"),
             Self::Tick => write!(f, "30 seconds pass"),
             Self::EndRun(run, phase) => write!(f, "{run} ends: {phase:?}"),
             Self::Crash(replica) => write!(f, "replica {replica} dies and starts again"),
             Self::NewTerm(replica) => write!(f, "replica {replica} begins another term of leadership"),
-            Self::HearSlowServer(replica) => write!(f, "replica {replica} hears a server whose clock is slow"),
+            Self::HearSlowServer(replica) => write!(f, "replica {replica} gets the time of a slow clock"),
             Self::Silence(replica) => write!(f, "replica {replica}'s watch of runs falls silent"),
             Self::DeleteRun(run) => write!(f, "a user deletes {run}"),
             Self::CollectGarbage(run) => write!(f, "the garbage collector deletes {run}"),

@@ -1,5 +1,5 @@
-//! The state of a model: the API server, the requests on their way, two replicas of the operator, and the rest of the world.
-//! Everything is small, ordered and hashable; what is large (a status, a memory) is interned.
+//! The state of a model: the API server, the requests in flight, two replicas of the operator, and the rest of the
+//! world. Everything is small, ordered and hashable; what is large (a status, a memory) is interned.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ impl Name {
     pub const FIRST: Self = Self { owner: 0, attempt: 1, slot: 0 };
 }
 
-/// How far a run is.
+/// The phase of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RunPhase {
     Active,
@@ -123,7 +123,7 @@ impl Run {
         format!("{}-{}-{}-{}", uid(self.name.owner), self.name.attempt, self.name.slot, self.copy)
     }
 
-    /// How it ended, if it has: a run that the operator has stopped counts by the cause that the operator had.
+    /// Its outcome, if it has ended. A run that the operator stopped counts by the operator's cause.
     pub fn outcome(self) -> Option<Outcome> {
         match (self.phase, self.stopped) {
             (RunPhase::Active, _) => None,
@@ -151,7 +151,7 @@ impl Stored for Run {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Object<K: Types> {
     pub incarnation: Incarnation,
-    /// resourceVersion. Only its order means anything: a state is renumbered after each action.
+    /// resourceVersion. Only its order matters: a state is renumbered after each action.
     pub version: u8,
     pub generation: u8,
     /// Which of the configured specs it has.
@@ -200,7 +200,7 @@ pub enum Request<K: Types> {
         /// The evidence of a reserve, where a property reads that.
         evidence: Option<K::Evidence>,
     },
-    /// A run is created.
+    /// The create of a run.
     Post {
         run: Run,
         not_after: Tick,
@@ -208,7 +208,7 @@ pub enum Request<K: Types> {
         generation: u8,
         trigger: u8,
     },
-    /// A GET of a run; `sent` is the replica's idea of the server's time, `at` its own clock's.
+    /// A GET of a run; `sent` is the replica's estimate of the server's time, `at` the time of its own clock.
     Get {
         name: Name,
         sent: Tick,
@@ -223,7 +223,7 @@ pub enum Request<K: Types> {
         cause: Stopped,
         exact: bool,
     },
-    /// A request of this kind alone.
+    /// A request that only this kind has.
     Own(K::Request),
 }
 
@@ -281,7 +281,7 @@ pub enum Knowledge {
 pub struct Replica<K: Types> {
     /// Counts processes and terms of leadership.
     pub term: u8,
-    /// How far its idea of the API server's time lags: it has last heard a server whose clock is slow.
+    /// How far its estimate of the API server's time lags: its last response came from a server whose clock is slow.
     pub lag: Tick,
     /// Nonces that this term has used.
     pub nonces: u8,
@@ -304,7 +304,7 @@ impl<K: Types> Replica<K> {
         }
     }
 
-    /// A watch has shown something that each object may depend on.
+    /// Wakes every object, after a watch has shown something that each may depend on.
     pub fn wake(&mut self) {
         for view in &mut self.views {
             view.woken |= view.object.is_some();
@@ -370,7 +370,8 @@ budget! {
     scores,
 }
 
-/// The properties that were broken on the way to this state, a bit each. Bits of one kind alone are beside its properties.
+/// The properties that were violated on the path to this state, one bit each. The bits of a single kind are beside its
+/// properties.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Broken(u32);
 
@@ -381,7 +382,7 @@ impl Broken {
     pub const EMPTY_WRITE: Self = Self(1 << 3);
     pub const STOP: Self = Self(1 << 4);
 
-    /// A bit of one kind alone.
+    /// A bit of a single kind.
     pub const fn own(number: u32) -> Self {
         Self(1 << (5 + number))
     }
@@ -400,7 +401,7 @@ impl Broken {
 pub struct World<K: Types> {
     pub tick: Tick,
     pub object: Option<Object<K>>,
-    /// The incarnation that is there, or was there last.
+    /// The incarnation that exists, or existed last.
     pub incarnation: Incarnation,
     pub runs: Vec<Run>,
     /// An object of another owner has the name of the first run.
@@ -421,12 +422,12 @@ impl<K: Kind> World<K> {
         &mut self.replica(place.replica).views[usize::from(place.object)]
     }
 
-    /// The object as the server has it, where it is this one.
+    /// The object in the API server, if it is this incarnation.
     pub fn stored_object(&self, incarnation: Incarnation) -> Option<Object<K>> {
         self.object.filter(|object| object.incarnation == incarnation)
     }
 
-    /// A user changes the object.
+    /// Changes the object as a user does.
     pub fn change(&mut self, change: impl FnOnce(&mut Object<K>)) {
         let version = self.next_version();
         if let Some(object) = &mut self.object {

@@ -1,4 +1,4 @@
-//! From any state, without further faults, one replica leads within a bound, and goes on leading.
+//! From any state, without further faults, one replica leads within a bound, and keeps leading.
 
 use std::{
     collections::HashSet,
@@ -6,23 +6,23 @@ use std::{
     sync::Mutex,
 };
 
-use modelsync::core::election::{Step, Terms};
+use modelsync::core::election::{ElectionStep, Terms};
 
 use super::{
     machine::{Action, Machine},
     world::{Budget, Stage, Units, World, duration},
 };
 
-/// The states, by their hashes, whose drains are known to end well.
+/// Hashes of the states whose drains are known to end well.
 #[derive(Default)]
 pub struct Drains(Mutex<HashSet<u64>>);
 
 impl Machine {
-    /// Whether the drain from here ends well: within the bound one replica leads, the same one for a whole duration, and at
-    /// no moment two.
+    /// Checks that the drain from here ends well: within the bound one replica leads, the same one for a whole lease
+    /// duration, and never two at once.
     pub fn drains(&self, world: &World) -> Result<(), String> {
         let mut world = self.arrived(world);
-        // What has happened and what may yet happen is nothing to a drain.
+        // A drain does not depend on past events or on the remaining faults.
         (world.tick, world.budget, world.taken) = (0, Budget::default(), (false, false));
         let mut hasher = DefaultHasher::new();
         world.hash(&mut hasher);
@@ -49,14 +49,14 @@ impl Machine {
                 elected.clone_from(&leaders);
             }
             if leaders.is_empty() || leaders != elected {
-                return Err(format!("{leaders:?} lead after {tick} ticks, where {bound} must do"));
+                return Err(format!("{leaders:?} lead after {tick} ticks; the bound is {bound}"));
             }
         }
         self.drains.0.lock().unwrap().insert(key);
         Ok(())
     }
 
-    /// Every request that is on its way has arrived, and every reply.
+    /// The world after every request and reply in flight has arrived.
     fn arrived(&self, world: &World) -> World {
         let mut world = world.clone();
         while let Some(flight) = world.flights.first().copied() {
@@ -66,8 +66,8 @@ impl Machine {
         world
     }
 
-    /// Most ticks until one replica leads: a pause and a look where the lease is not held; else a pause, a look, a whole
-    /// duration of silence, and another pause, by the slowest clock.
+    /// The maximum number of ticks until one replica leads, by the slowest clock: one retry wait if no replica holds
+    /// the lease; otherwise a retry wait, a whole lease duration of silence, and another retry wait.
     fn bound(&self, world: &World) -> u16 {
         let longest = self.replicas.iter().map(|(duration, ..)| *duration).max().unwrap();
         let terms = Terms { duration: duration(longest) };
@@ -81,11 +81,11 @@ impl Machine {
         Units::try_from(wait.as_secs()).unwrap().div_ceil(slowest)
     }
 
-    /// Every replica does what it has to do at this moment, and is answered at once.
+    /// Lets every replica act until none has anything to do at this moment. Replies arrive at once.
     pub fn settle(&self, world: &mut World) -> Result<(), String> {
         for _ in 0..10 {
             let due: Vec<_> = (0..self.count())
-                .filter(|index| matches!(self.next(world, *index), Step::Look | Step::Claim(_)))
+                .filter(|index| matches!(self.next(world, *index), ElectionStep::Read | ElectionStep::Claim(_)))
                 .collect();
             if due.is_empty() {
                 return Ok(());
@@ -95,6 +95,6 @@ impl Machine {
                 *world = self.arrived(&acted);
             }
         }
-        Err("replicas call without end".to_owned())
+        Err("replicas send requests without end".to_owned())
     }
 }

@@ -1,10 +1,10 @@
-//! What can happen, and what follows from it. A replica's steps are those of `modelsync::core::lease`, carried out as
-//! `kube_io/lease.rs` does, with each call split into its sending, its effect and its reply.
+//! What can happen, and what follows from it. A replica's steps are those of `modelsync::core::election`, carried out
+//! as `kube_io/lease.rs` does, with each call split into its sending, its effect and its reply.
 
 use std::fmt;
 
 use modelsync::core::{
-    election::{Step, StoredLease, Terms},
+    election::{ElectionStep, StoredLease, Terms},
     time::MonotonicTime,
 };
 
@@ -14,20 +14,22 @@ use super::{
     world::{Budget, Call, Flight, Lease, Process, Replica, Request, Stage, Units, World, duration, stored},
 };
 
-/// Where clocks begin: a process does not start at the beginning of time.
+/// The initial value of every clock: a process does not start at time zero.
 const EPOCH: Units = 200;
 
-/// What is explored.
+/// One exploration.
 #[derive(Default)]
 pub struct Machine {
     pub name: &'static str,
-    /// For each replica: how long its lease holds, how far its clock moves in one tick, and how far its wall clock is ahead.
+    /// For each replica: the duration of its lease, the units that its clock moves in one tick, and the units that its
+    /// wall clock is ahead.
     pub replicas: Vec<(Units, Units, Units)>,
-    /// How many ticks are explored.
+    /// Number of ticks to explore.
     pub ticks: u8,
-    /// Whether no replica has led before; else the first replica leads, and the others have seen it.
+    /// Whether no replica has led before; otherwise the first replica leads, and the others have seen it.
     pub cold: bool,
-    /// Whether the reply to a look may be late. It is then as old as a late look, and counts later.
+    /// Whether the reply to a read may be late. It is then no newer than the reply to a late read, and counts from a
+    /// later moment.
     pub late_replies: bool,
     pub budget: Budget,
     pub mutant: Mutant,
@@ -36,21 +38,21 @@ pub struct Machine {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// Time passes. A replica that could do something and does not stands still.
+    /// Time passes. A replica that could act and does not is paused.
     Tick,
-    /// A replica does what is next.
+    /// A replica takes its next step.
     Act(u8),
     /// A standby's watch shows that the lease has changed.
     Hint(u8),
     /// A request takes effect or is refused.
     Arrive(Flight),
-    /// A reply is taken in.
+    /// A reply reaches its sender.
     Reply(Flight),
     /// A replica gives up waiting.
     GiveUp(u8),
     /// A replica dies, and a new process begins.
     Crash(u8),
-    /// A replica gets the order to stop.
+    /// A replica begins an orderly stop.
     Stop(u8),
     /// A user deletes the lease.
     Delete,
@@ -112,11 +114,11 @@ impl Machine {
                 }
                 Some(_) => {}
                 None => match self.next(world, index) {
-                    Step::Look | Step::Claim(_) => actions.push(Action::Act(index)),
-                    Step::Watch(_) if world.lease != replica.sight => {
+                    ElectionStep::Read | ElectionStep::Claim(_) => actions.push(Action::Act(index)),
+                    ElectionStep::Watch(_) if world.lease != replica.sight => {
                         actions.push(Action::Hint(index));
                     }
-                    Step::Rest(_) | Step::Watch(_) => {}
+                    ElectionStep::Rest(_) | ElectionStep::Watch(_) => {}
                 },
             }
             // A process that has never seen the lease cannot know that there was one.
@@ -177,8 +179,8 @@ impl Machine {
         world
     }
 
-    /// What the replica does next.
-    pub fn next(&self, world: &World, index: u8) -> Step {
+    /// The next step of the replica.
+    pub fn next(&self, world: &World, index: u8) -> ElectionStep {
         let replica = &world.replicas[usize::from(index)];
         let step = replica.election.next(self.terms(index), replica.now());
         self.mutant.step(step, replica, self.wall(world, index))
@@ -191,9 +193,9 @@ impl Machine {
 
     fn act(&self, world: &mut World, index: u8) {
         let request = match self.next(world, index) {
-            Step::Look => Request::Get,
-            Step::Claim(old) => self.write(world, index, old.as_ref(), true),
-            Step::Rest(_) | Step::Watch(_) => return,
+            ElectionStep::Read => Request::Get,
+            ElectionStep::Claim(old) => self.write(world, index, old.as_ref(), true),
+            ElectionStep::Rest(_) | ElectionStep::Watch(_) => return,
         };
         self.send(world, index, request);
     }
@@ -210,8 +212,8 @@ impl Machine {
 
     fn send(&self, world: &mut World, index: u8, request: Request) {
         let replica = &mut world.replicas[usize::from(index)];
-        let patience = replica.election.patience(self.terms(index), replica.now()).as_secs();
-        let until = replica.clock + Units::try_from(patience).unwrap();
+        let call_timeout = replica.election.call_timeout(self.terms(index), replica.now()).as_secs();
+        let until = replica.clock + Units::try_from(call_timeout).unwrap();
         replica.call = Some(Call { sent: replica.clock, until });
         let from = Process { replica: index, life: replica.life };
         world.flights.push(Flight { from, request, stage: Stage::Sent, waited: true });
@@ -253,7 +255,7 @@ impl Machine {
         stage
     }
 
-    /// What the API server makes of a write: a create where there is none, an update of the very version and uid.
+    /// Whether the API server accepts a write: a create if there is no lease, an update if version and uid match.
     fn accepts(&self, lease: Option<Lease>, old: Option<(u8, u8)>) -> bool {
         match (lease, old) {
             (None, None) => true,
@@ -289,7 +291,7 @@ impl Machine {
         end_if_stopping(world, index);
     }
 
-    /// Drops the requests whose sender does not wait and that cannot change anything any more.
+    /// Drops requests without a waiting sender that cannot change anything any more.
     fn tidy(&self, world: &mut World) {
         let lease = world.lease;
         let may_vanish = world.budget.deletions > 0;
@@ -307,7 +309,7 @@ impl Machine {
     }
 }
 
-/// This replica does not wait for its requests any more.
+/// Marks the requests of this replica as no longer waited for.
 fn abandon(world: &mut World, index: u8) {
     let from = Process { replica: index, life: world.replicas[usize::from(index)].life };
     for flight in world.flights.iter_mut().filter(|flight| flight.from == from) {
@@ -332,13 +334,13 @@ impl fmt::Display for Action {
         match self {
             Self::Tick => write!(f, "time passes"),
             Self::Act(replica) => write!(f, "replica {replica} sends its next call"),
-            Self::Hint(replica) => write!(f, "replica {replica} hears that the lease has changed, and looks"),
+            Self::Hint(replica) => write!(f, "replica {replica} learns that the lease has changed, and reads it"),
             Self::Arrive(flight) => write!(f, "{flight} arrives"),
             Self::Reply(flight) if flight.stage == Stage::Refused => write!(f, "{flight} is refused"),
-            Self::Reply(flight) => write!(f, "{flight} is answered"),
+            Self::Reply(flight) => write!(f, "{flight} gets its reply"),
             Self::GiveUp(replica) => write!(f, "replica {replica} gives up its call"),
             Self::Crash(replica) => write!(f, "replica {replica} dies and starts again"),
-            Self::Stop(replica) => write!(f, "replica {replica} gets the order to stop"),
+            Self::Stop(replica) => write!(f, "replica {replica} begins an orderly stop"),
             Self::Delete => write!(f, "a user deletes the lease"),
         }
     }

@@ -1,4 +1,4 @@
-//! The shipped election in a model of the world: replicas whose clocks differ, that stand still, crash, stop and start
+//! The shipped election in a model of the world: replicas whose clocks differ, that are paused, crash, stop and start
 //! again, over one Lease, with requests that outlive their sender.
 //!
 //! ```text
@@ -22,10 +22,11 @@ use machine::{Action, Machine};
 use mutant::Mutant;
 use world::{Budget, Units, World};
 
-/// How far a clock moves in one tick. The fast one is half as fast again as the slow one: all that the terms allow.
+/// How far a clock moves in one tick. The fast one is half as fast again as the slow one: the most that the terms
+/// allow.
 const SLOW: Units = 4;
 const FAST: Units = 6;
-/// Durations of leases: their step-down, pause and patience are whole numbers.
+/// Durations of leases: their step-down, retry wait and call timeout are whole numbers.
 const SHORT: Units = 12;
 const LONG: Units = 24;
 
@@ -58,7 +59,7 @@ impl Model for Machine {
         let drain = Property::always(DRAIN, |machine: &Self, world: &World| machine.drains(world).is_ok());
         match self.mutant {
             Mutant::None => {}
-            Mutant::WaitsAnewWithEachLook => return vec![drain],
+            Mutant::WaitsAnewWithEachRead => return vec![drain],
             _ => return vec![one],
         }
         let mut properties = vec![one, drain];
@@ -73,7 +74,7 @@ impl Model for Machine {
     }
 }
 
-/// A world of replicas with these durations and rates; no faults but that of standing still and of late and lost messages.
+/// A world of replicas with these durations and rates. Its only faults are paused replicas and late or lost messages.
 fn world(name: &'static str, ticks: u8, replicas: &[(Units, Units)]) -> Machine {
     let replicas = replicas.iter().map(|(duration, rate)| (*duration, *rate, 0)).collect();
     Machine { name, replicas, ticks, ..Machine::default() }
@@ -107,11 +108,11 @@ fn large() -> Vec<Machine> {
     ]
 }
 
-/// The smallest world that shows what is wrong with a mutant.
+/// The smallest world in which this mutant violates a property.
 fn of_mutant(mutant: Mutant) -> Machine {
     let budget = Budget::default();
     let mut machine = match mutant {
-        Mutant::TakeoverWithoutWait | Mutant::WaitsAnewWithEachLook => {
+        Mutant::TakeoverWithoutWait | Mutant::WaitsAnewWithEachRead => {
             Machine { cold: true, budget: Budget { crashes: 1, ..budget }, ..world("", 3, &PAIR) }
         }
         Mutant::ReleaseUnchecked => Machine { budget: Budget { stops: 1, ..budget }, ..world("", 3, &PAIR) },
@@ -121,7 +122,7 @@ fn of_mutant(mutant: Mutant) -> Machine {
         Mutant::VanishedIsFree => Machine { budget: Budget { deletions: 1, ..budget }, ..world("", 3, &PAIR) },
         Mutant::OwnDuration => world("", 4, &[(LONG, SLOW), (SHORT, FAST)]),
         Mutant::ClockTooFast => world("", 4, &[(LONG, SLOW), (LONG, 2 * SLOW)]),
-        Mutant::SeenWhenAsked => world("", 6, &[(LONG, SLOW), (LONG, FAST)]),
+        Mutant::SeenWhenSent => world("", 6, &[(LONG, SLOW), (LONG, FAST)]),
         _ => world("", 4, &PAIR),
     };
     (machine.name, machine.mutant) = ("lease, mutant", mutant);
@@ -162,13 +163,13 @@ impl Explored for Machine {
 }
 
 #[test]
-fn at_most_one_replica_leads_and_one_soon_does_in_every_small_world_of_the_lease() {
+fn every_small_world_of_the_lease_has_at_most_one_leader_and_soon_one() {
     explore_all(10_000, small());
 }
 
 #[test]
 #[ignore = "takes minutes even when optimised: cargo xtask model"]
-fn at_most_one_replica_leads_and_one_soon_does_in_every_large_world_of_the_lease() {
+fn every_large_world_of_the_lease_has_at_most_one_leader_and_soon_one() {
     explore_all(10_000, large());
 }
 

@@ -1,7 +1,7 @@
-//! The mutants. Each alters what the shipped code sees, or what is done with its steps.
+//! The mutants. Each alters what the shipped code sees, or how its steps are carried out.
 
 use modelsync::core::{
-    election::{Election, Step, StoredLease, Terms},
+    election::{Election, ElectionStep, StoredLease, Terms},
     time::MonotonicTime,
 };
 
@@ -13,25 +13,25 @@ mutants! {
     RenewedWhenReplied,
     /// The holder is judged by `renewTime` and the own wall clock.
     ExpiryByWallClock,
-    /// An update replaces whatever lease there is.
+    /// An update ignores the version of the lease.
     WriteWithoutVersion,
-    /// An update that comes after the lease was deleted creates it again.
+    /// An update that arrives after the lease was deleted creates it again.
     WriteWithoutUid,
-    /// A leader stops after the end of its lease.
+    /// A leader stops only after the end of its lease.
     StepDownAfterExpiry,
-    /// A new process takes what it sees first as unchanged for a long time.
+    /// A new process treats the first lease that it sees as unchanged for a long time.
     TakeoverWithoutWait,
-    /// A replica that ends releases the lease even if another one holds it.
+    /// A replica that stops releases the lease even if another one holds it.
     ReleaseUnchecked,
-    /// What a look brings counts from its sending.
-    SeenWhenAsked,
-    /// A lease is waited for as long as the waiting replica's own would hold.
+    /// An observation counts from the sending of its read.
+    SeenWhenSent,
+    /// A standby waits for the duration of its own lease, not for that of the lease it sees.
     OwnDuration,
-    /// A lease that is deleted is taken at once.
+    /// A replica takes a deleted lease at once.
     VanishedIsFree,
-    /// The wait begins anew with every look, changed or not.
-    WaitsAnewWithEachLook,
-    /// The shipped one, with a clock that runs twice as fast as the other: more than the terms allow.
+    /// The wait begins again with every read, whether the lease has changed or not.
+    WaitsAnewWithEachRead,
+    /// The shipped election, with one clock twice as fast as the other: more than the terms allow.
     ClockTooFast,
 }
 
@@ -44,12 +44,12 @@ impl Mutant {
         }
     }
 
-    /// When a claim that was sent and answered at these moments counts from.
+    /// The moment from which a claim counts that was sent and replied to at these moments.
     pub fn renewed(self, sent: MonotonicTime, replied: MonotonicTime) -> MonotonicTime {
         if self == Self::RenewedWhenReplied { replied } else { sent }
     }
 
-    /// Takes in what a look brought that was sent at `sent`.
+    /// Stores the result of a read that was sent at `sent`.
     pub fn observe(self, replica: &mut Replica, found: Option<Lease>, sent: Units, terms: Terms) {
         let mut lease = found.map(stored);
         let mut now = replica.now();
@@ -59,10 +59,10 @@ impl Mutant {
             Self::TakeoverWithoutWait if !replica.met => {
                 replica.election.observe(lease.clone(), MonotonicTime::new(duration(0)));
             }
-            Self::SeenWhenAsked => now = MonotonicTime::new(duration(sent)),
+            Self::SeenWhenSent => now = MonotonicTime::new(duration(sent)),
             Self::OwnDuration => lease = lease.map(|lease| StoredLease { duration: duration(0), ..lease }),
             Self::VanishedIsFree if lease.is_none() && !leads => replica.election = Election::new(identity),
-            Self::WaitsAnewWithEachLook if !leads => replica.election = Election::new(identity),
+            Self::WaitsAnewWithEachRead if !leads => replica.election = Election::new(identity),
             _ => {}
         }
         replica.sight = found;
@@ -70,10 +70,12 @@ impl Mutant {
     }
 
     /// Alters the next step; `wall` is the replica's wall clock.
-    pub fn step(self, step: Step, replica: &Replica, wall: Units) -> Step {
+    pub fn step(self, step: ElectionStep, replica: &Replica, wall: Units) -> ElectionStep {
         match (self, step, replica.sight) {
-            (Self::ExpiryByWallClock, Step::Watch(_), Some(lease)) if lease.renew_time + lease.duration <= wall => {
-                Step::Claim(Some(stored(lease)))
+            (Self::ExpiryByWallClock, ElectionStep::Watch(_), Some(lease))
+                if lease.renew_time + lease.duration <= wall =>
+            {
+                ElectionStep::Claim(Some(stored(lease)))
             }
             (_, step, _) => step,
         }

@@ -1,4 +1,4 @@
-//! The state: the Lease, the replicas with their clocks, and the requests on their way. Small, ordered and hashable.
+//! The state: the Lease, the replicas with their clocks, and the requests in flight. Small, ordered and hashable.
 
 use std::{fmt, time::Duration};
 
@@ -7,10 +7,10 @@ use modelsync::core::{
     time::MonotonicTime,
 };
 
-/// What clocks count in.
+/// The unit of the clocks.
 pub type Units = u16;
 
-/// A process: which replica, and its how-manieth life.
+/// A process: its replica, and how often the replica has restarted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Process {
     pub replica: u8,
@@ -24,7 +24,7 @@ pub struct Lease {
     pub version: u8,
     pub holder: Option<Process>,
     pub duration: Units,
-    /// The writer's wall clock; kept only where a mutant reads it.
+    /// The writer's wall clock; set only for the mutant that reads it.
     pub renew_time: Units,
 }
 
@@ -42,14 +42,14 @@ pub enum Request {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stage {
-    /// On its way to the server.
+    /// In flight to the server.
     Sent,
-    /// The reply is on its way: the lease as it was found or stored.
+    /// The reply is in flight: the lease as it was found or stored.
     Found(Option<Lease>),
     Refused,
 }
 
-/// A request on its way. It outlives its sender.
+/// A request in flight. It outlives its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Flight {
     pub from: Process,
@@ -104,9 +104,9 @@ impl Replica {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Budget {
     pub crashes: u8,
-    /// Ordered ends, each followed by a new process.
+    /// Orderly stops, each followed by a new process.
     pub stops: u8,
-    /// Calls that are given up early: a broken connection. Late replies cost nothing.
+    /// Calls that are given up early: a broken connection. Late replies need no budget.
     pub breaks: u8,
     pub deletions: u8,
 }
@@ -115,12 +115,12 @@ pub struct Budget {
 pub struct World {
     pub tick: u8,
     pub lease: Option<Lease>,
-    /// Versions and uids given so far.
+    /// Numbers of versions and uids assigned so far.
     pub given: (u8, u8),
     pub replicas: Vec<Replica>,
     pub flights: Vec<Flight>,
     pub budget: Budget,
-    /// A lease that was held was taken by another process; a released one was.
+    /// Whether another process has taken a held lease; whether one has taken a released lease.
     pub taken: (bool, bool),
     pub deleted: bool,
 }
@@ -129,7 +129,7 @@ pub fn duration(units: Units) -> Duration {
     Duration::from_secs(units.into())
 }
 
-/// As a reader gets it.
+/// The lease as a reader gets it.
 pub fn stored(lease: Lease) -> StoredLease {
     StoredLease {
         uid: lease.uid.to_string(),
@@ -149,7 +149,7 @@ impl fmt::Display for Process {
 impl fmt::Display for Flight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.request {
-            Request::Get => write!(f, "the look of {}", self.from)?,
+            Request::Get => write!(f, "the read of {}", self.from)?,
             Request::Write { old: None, .. } => write!(f, "the create of {}", self.from)?,
             Request::Write { old: Some((_, version)), holder, .. } => {
                 let what = if holder.is_some() { "claim" } else { "release" };

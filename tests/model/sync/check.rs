@@ -41,10 +41,10 @@ impl Checks for ModelSync {
             "3: the attempt never shrinks" SHRUNK
             "3: a new attempt only after the end of the last is durable" END_NOT_DURABLE
             "3.1: the deadline of an attempt is never lowered" DEADLINE_LOWERED
-            "3.1: gone takes a look-up after the last sighting" OLD_LOOK_UP
+            "3.1: gone requires a look-up after the last sighting" OLD_LOOK_UP
             "3.2: no reserve while runs are unknown" UNKNOWN_RUNS
             "4: no reserve without a usable response" NO_RESPONSE
-            "4: no reserve of a target that waits, or waits for a user" WAITING
+            "4: no reserve of a target that waits or is parked" WAITING
             "4: no reserve by a response from before the end of a wait" OLD_RESPONSE
             "5: only runs that may go are deleted" DELETION
         });
@@ -56,15 +56,15 @@ impl Checks for ModelSync {
         properties
     }
 
-    /// What follows the one exception says nothing new.
+    /// States after the one exception show nothing new.
     fn is_sound(world: &World) -> bool {
         one_unfinished_run(world)
     }
 }
 
 impl Machine {
-    /// The one exception: a run was deleted while a request for it was on its way. With the fence it takes a request that
-    /// was delivered twice, and all of it within 90 seconds of the reservation.
+    /// The one exception: a run was deleted while a request for it was in flight. With the fence this requires a
+    /// request that was delivered twice, all within 90 seconds of the reservation.
     fn excused(&self, world: &World) -> bool {
         world.own.exception && (self.retried(world) || !self.configuration.fenced)
     }

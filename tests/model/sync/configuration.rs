@@ -1,4 +1,4 @@
-//! What differs between the worlds of ModelSyncs: their specs, and what is there at first.
+//! What differs between the worlds of ModelSyncs: their specs, and their first state.
 
 use modelsync::api::ModelSyncSpec;
 
@@ -15,9 +15,9 @@ pub enum Spec {
     Invalid,
     /// Runs may take one step of time.
     Bounded,
-    /// One failure is one too many.
+    /// One failure exhausts the retries.
     Once,
-    /// The same, and edited: another generation, the same target.
+    /// The same after an edit: another generation, the same target.
     OnceEdited,
     /// A run that succeeded is not repeated.
     NotRepeated,
@@ -27,15 +27,15 @@ pub enum Spec {
     NeverAllowed,
 }
 
-/// What a configuration says besides.
+/// Further settings of a configuration.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Options {
     /// History limits, or the default of 100.
     pub limits: Option<i32>,
-    /// Whether the run's success makes the endpoint respond that nothing is needed any more.
+    /// Whether a run's success makes the endpoint respond that no sync is needed.
     pub success_serves: bool,
-    /// Whether a user has put the last attempt's number onto a finished run.
+    /// Whether a user has put the last possible attempt number on a finished run.
     pub forged: bool,
     /// Whether an earlier operator's run is unfinished at first.
     pub earlier: bool,
@@ -48,7 +48,7 @@ pub struct Options {
 pub type Configuration = common::Configuration<ModelSync>;
 
 impl Configuration {
-    /// Whether the start of runs matters.
+    /// Whether the start times of runs matter.
     pub fn bounds_runs(&self) -> bool {
         self.specs.contains(&Spec::Bounded)
     }

@@ -1,5 +1,5 @@
-//! When a ModelSync rests: what was demanded is served, and nothing more is to do. Where a target waits for a user it rests,
-//! too, until the trigger is set.
+//! When a ModelSync rests: the demand is served, and nothing is left to do. If a target waits for a user, the ModelSync
+//! also rests, until the trigger is set.
 
 use modelsync::core::sync::Rule;
 

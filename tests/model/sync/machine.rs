@@ -12,7 +12,7 @@ use modelsync::{
             digest,
             knowledge::{ObjectInfo, RunKnowledge},
             name,
-            retention::Limits,
+            retention::HistoryLimits,
         },
         sync::{Effect, Facts, Memory, Plan, Rule, Valid, decide, validate},
         time::{MonotonicTime, Now, after},
@@ -60,7 +60,7 @@ impl Decides for ModelSync {
         let specs = configuration.specs();
         let target = |spec| {
             validate(spec, backends())
-                .map_or_else(|_| String::new(), |valid| digest::target(&BTreeMap::default(), &valid.template))
+                .map_or_else(|_| String::new(), |valid| digest::target(&BTreeMap::default(), &valid.policy.template))
         };
         Values { targets: specs.iter().map(target).collect(), specs }
     }
@@ -84,7 +84,7 @@ impl Decides for ModelSync {
 
         let mut memory = (*machine.memories.get(key.memory)).clone();
         if key.knowledge != Knowledge::Unknown {
-            let limits = spec.as_ref().map_or(Limits::KEEP_ALL, |valid| valid.limits);
+            let limits = spec.as_ref().map_or(HistoryLimits::KEEP_ALL, |valid| valid.policy.limits);
             memory.observe(own, limits, &stored, now.mono);
         }
         machine.canonical_memory(&mut memory, &stored, now.mono);
@@ -145,7 +145,7 @@ impl Machine {
         record
     }
 
-    /// Keeps of a memory what later reconciles can distinguish. Moments that are only ever compared keep their order.
+    /// Reduces a memory to what later reconciles can distinguish. Moments that are only compared keep their order.
     fn canonical_memory(&self, memory: &mut Memory, status: &ModelSyncStatus, now: MonotonicTime) {
         let open = status.reservation.as_ref();
         let slot = open.and_then(|open| open.slots.first()).map(|slot| slot.run_name.as_str());
@@ -167,19 +167,19 @@ impl Machine {
         }
         memory.demand_since = None;
         memory.legacy_run = memory.legacy_run.take().filter(|_| status.attempt == 0);
-        // Only whether it is a step of time old is of interest: by then it is looked for again.
+        // It only matters whether it is one step of time old: then the operator searches again.
         if let Some(seen) = &mut memory.legacy_run
             && (seen.run.is_none() || seen.at < now)
         {
             seen.at = long_ago;
         }
-        if let Some(answered) = &mut memory.last_poll {
+        if let Some(polled) = &mut memory.last_poll {
             let counted = status.target.as_ref().is_some_and(|target| target.failures + target.successes > 0);
-            let needed = answered.result.as_ref().is_ok_and(|response| response.demand == Demand::Needed);
-            // Only whether the poll was made after the end of the wait is of interest.
-            answered.sent = match status.next_attempt_at.map(|at| mono(tick_of(at))) {
-                Some(end) if needed && answered.sent >= end => end,
-                None if needed && counted => answered.sent,
+            let needed = polled.result.as_ref().is_ok_and(|response| response.demand == Demand::Needed);
+            // It only matters whether the poll was sent after the end of the wait.
+            polled.sent = match status.next_attempt_at.map(|at| mono(tick_of(at))) {
+                Some(end) if needed && polled.sent >= end => end,
+                None if needed && counted => polled.sent,
                 _ => long_ago,
             };
         }
@@ -243,7 +243,7 @@ impl Machine {
     }
 }
 
-/// What can be said against a plan by looking at it alone.
+/// Checks the properties that a plan alone can violate.
 fn judge(broken: &mut Broken, plan: &Plan, truth: &Altered, unknown: bool) {
     if unknown && matches!(plan.rule, Rule::Reserve | Rule::ReserveAgain) {
         broken.add(check::UNKNOWN_RUNS);
@@ -262,7 +262,7 @@ fn judge(broken: &mut Broken, plan: &Plan, truth: &Altered, unknown: bool) {
     }
 }
 
-/// Whether a plan reserves a target again by a response from before the end of its wait.
+/// Whether a plan reserves a target again because of a response from before the end of its wait.
 fn is_old_news(plan: &Plan, truth: &Altered, valid: &Valid<'_>) -> bool {
     let reserved = plan.effects.iter().find_map(|effect| match effect {
         Effect::WriteStatus(status) => status.target.as_ref(),
@@ -272,13 +272,13 @@ fn is_old_news(plan: &Plan, truth: &Altered, valid: &Valid<'_>) -> bool {
     let pause = match (target.failures, target.successes) {
         (0, 0) => return false,
         (0, successes) => valid.settle.after(successes),
-        (failures, _) => valid.backoff.after(failures),
+        (failures, _) => valid.policy.backoff.after(failures),
     };
-    let sent = truth.memory.last_poll.as_ref().map(|answered| answered.sent);
+    let sent = truth.memory.last_poll.as_ref().map(|polled| polled.sent);
     sent < Some(mono(tick_of(after(last.finished_at, pause))))
 }
 
-/// Takes out of a status what no decision reads: words, and moments that are only shown.
+/// Removes from a status what no decision reads: messages, and moments that are only shown.
 fn normalise(status: &mut ModelSyncStatus) {
     for condition in &mut status.conditions {
         condition.message.clear();

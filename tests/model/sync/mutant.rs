@@ -46,7 +46,7 @@ pub struct Altered {
 }
 
 impl Altered {
-    /// Takes back what was altered in the stored status and came through to the one to be written.
+    /// Undoes alterations of the stored status in the status to be written.
     pub fn restore(&self, stored: &ModelSyncStatus, written: &mut ModelSyncStatus) {
         if let (Some(shown), Some(stored), Some(written)) =
             (&self.status.reservation, &stored.reservation, &mut written.reservation)
@@ -58,7 +58,7 @@ impl Altered {
 }
 
 impl Mutant {
-    /// Alters what is seen of runs.
+    /// Alters the runs that `decide` sees.
     pub fn alter_runs(self, runs: &mut [RunRecord]) {
         if self == Self::TimeoutCountsAsCancelled {
             for run in runs.iter_mut().filter(|run| !run.is_active()) {
@@ -67,7 +67,7 @@ impl Mutant {
         }
     }
 
-    /// Alters what is known of runs.
+    /// Alters the knowledge about runs.
     pub fn knowledge(self, knowledge: Knowledge) -> Knowledge {
         match (self, knowledge) {
             (Self::UnknownAsEmpty, Knowledge::Unknown) => Knowledge::Known,
@@ -87,18 +87,18 @@ impl Mutant {
             Self::NextFromRunStore => {
                 let ended = own.iter().any(|run| Some(&run.name) == slot.as_ref() && !run.is_active());
                 if ended && let Some(open) = facts.status.reservation.take() {
-                    // The poll was made while the run was active or before: take its result as one that came after.
-                    if let Some(answered) = &mut facts.memory.last_poll
-                        && answered.context.attempt == open.attempt
+                    // The poll was sent before the run ended: treat its result as one from after the end.
+                    if let Some(polled) = &mut facts.memory.last_poll
+                        && polled.context.attempt == open.attempt
                     {
-                        answered.context.ended = true;
+                        polled.context.ended = true;
                     }
                 }
             }
             Self::SameAtOnceAfter404 => {
                 let absent = facts.memory.lookup.as_ref().is_some_and(|lookup| lookup.foreign.is_none());
                 if let (true, Some(open)) = (absent, &mut facts.status.reservation) {
-                    // As if this process had reserved, had not sent anything, and had no time left to do so.
+                    // As if this process had reserved, had sent no create, and had no time left to send one.
                     open.nonce = format!("{}-unsent", facts.process);
                     open.not_after = now.server_or_wall();
                     facts.memory.post = None;
@@ -125,8 +125,8 @@ impl Mutant {
                 }
             }
             Self::OldResponseAfterWait => {
-                if let Some(answered) = &mut facts.memory.last_poll {
-                    answered.sent = now.mono;
+                if let Some(polled) = &mut facts.memory.last_poll {
+                    polled.sent = now.mono;
                 }
             }
             Self::SearchesOnlyOnce => {
@@ -155,7 +155,7 @@ impl Mutant {
         }
     }
 
-    /// Alters what is sent.
+    /// Alters the requests.
     pub fn requests(
         self,
         rule: Rule,

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use modelsync::core::{
     poll::{
-        request::PollContext,
+        context::PollContext,
         response::{Demand, PollError, PollErrorKind, PollResponse, PollResult},
     },
     run::claim::{Lookup, Post},

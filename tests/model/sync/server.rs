@@ -1,4 +1,4 @@
-//! What the API server does with the runs of a ModelSync, and what the properties say about it.
+//! What the API server does with the runs of a ModelSync, and the checks of the properties.
 
 use modelsync::{
     api::{ModelSyncStatus, Outcome, Repeat},
@@ -26,8 +26,8 @@ impl Serves for ModelSync {
         let since = if machine.configuration.bounds_runs() { world.tick } else { 0 };
         let run = Run { copy: *created, since, ..run };
         *created += 1;
-        // Without the fence the name is the only lock, and a run that was deleted is created again under it. With the fence
-        // that takes a request that was delivered twice.
+        // Without the fence the name is the only lock, and a run that was deleted is created again under it. With the
+        // fence this requires a request that was delivered twice.
         if *created > 1 && machine.configuration.fenced && !machine.retried(world) {
             world.broken.add(Broken::TWICE);
         }
@@ -104,7 +104,7 @@ impl Serves for ModelSync {
         }
     }
 
-    /// While a request for it is on its way, this is the one exception of a cluster without the fence.
+    /// While a request for the run is in flight, its deletion is the one exception of a cluster without the fence.
     fn run_deleted(world: &mut World, run: Run) {
         let posts = |request: &Request<ModelSync>| matches!(request, Request::Post { run: posted, .. } if posted.name == run.name);
         let flying =
@@ -120,11 +120,11 @@ impl Machine {
         world.budget.retries < self.configuration.budget.retries
     }
 
-    /// Whether a reserve is of a target that is to be left alone, by what is stored.
+    /// Whether a reserve claims a target that must wait, according to the stored status.
     fn waits(&self, world: &World, object: &Object, old: &ModelSyncStatus, new: &ModelSyncStatus) -> bool {
         let triggered = object.trigger > 0 && old.last_handled_trigger.as_deref() != trigger(object.trigger).as_deref();
         let Ok(valid) = validate(self.spec(object.spec), backends()) else { return false };
-        let closed = valid.windows.permission(moment(world.tick)) != Permission::Open;
+        let closed = valid.policy.windows.permission(moment(world.tick)) != Permission::Open;
         if closed && !(triggered && object.annotations.overriding == object.trigger) {
             return true;
         }
@@ -137,10 +137,10 @@ impl Machine {
         let edited = last.generation != i64::from(object.generation);
         let since = moment(world.tick).duration_since(last.finished_at);
         let within = |pause| since < jiff::SignedDuration::try_from(pause).unwrap();
-        if target.failures >= valid.max_attempts || (target.failures > 0 && last.outcome == Outcome::Cancelled) {
+        if target.failures >= valid.policy.max_attempts || (target.failures > 0 && last.outcome == Outcome::Cancelled) {
             !edited
         } else if target.failures > 0 {
-            within(valid.backoff.after(target.failures))
+            within(valid.policy.backoff.after(target.failures))
         } else {
             target.successes > 0 && (valid.repeat == Repeat::Never || within(valid.settle.after(target.successes)))
         }

@@ -1,4 +1,4 @@
-//! What else can happen to a ModelSync: to its endpoint, its sources and what an earlier operator left.
+//! What else can happen to a ModelSync: to its endpoint, its sources and the leftovers of an earlier operator.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use crate::common::{
 
 pub type Action = common::Action<ModelSync>;
 
-/// One thing that happens.
+/// One step of the world.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Own {
     /// The process dies and starts again, and the first lists come from a server that lags.
@@ -25,7 +25,7 @@ pub enum Own {
     /// A trigger that overrides the windows.
     TriggerOverriding,
     FlipResponse,
-    /// The desired value disappears, or is there again.
+    /// The desired value disappears, or comes back.
     FlipDesired,
     /// A replica sees a watched source change.
     SeeSource(Place),
@@ -165,7 +165,7 @@ impl Steps for ModelSync {
                 budget.withdrawals -= 1;
                 own.response = Response::DesiredUnknown;
             }
-            // The last response says nothing any more.
+            // The last response does not count any more.
             Own::SeeSource(place) => {
                 budget.source_changes -= 1;
                 let view = world.view(*place);
@@ -188,7 +188,7 @@ impl Steps for ModelSync {
         false
     }
 
-    /// Ends that are as old as a run must be before it is deleted are all alike.
+    /// Ends that are older than the minimum age for a deletion are all alike.
     fn canonical(_machine: &Machine, world: &mut World) {
         let tick = world.tick;
         for since in world.own.end_since.iter_mut().flatten() {
@@ -214,7 +214,7 @@ impl fmt::Display for Own {
             Self::KeepOldState => write!(f, "a server of the control plane begins to lag"),
             Self::TriggerOverriding => write!(f, "a user sets the trigger, and lets it override the windows"),
             Self::FlipResponse => write!(f, "the endpoint changes its response"),
-            Self::FlipDesired => write!(f, "the desired value disappears, or is there again"),
+            Self::FlipDesired => write!(f, "the desired value disappears, or comes back"),
             Self::SeeSource(place) => {
                 write!(f, "replica {} sees a source of {} change", place.replica, object_words(place.object))
             }

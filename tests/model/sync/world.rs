@@ -1,4 +1,4 @@
-//! What a ModelSync's world has besides: an endpoint, an earlier operator's run, and what properties count.
+//! What only a ModelSync's world has: an endpoint, an earlier operator's run, and what properties count.
 
 use std::fmt;
 
@@ -53,13 +53,13 @@ pub struct Annotations {
 pub enum Response {
     Needed,
     NotNeeded,
-    /// There is nothing desired yet.
+    /// There is no desired value yet.
     DesiredUnknown,
     /// A poll error.
     Error,
 }
 
-/// What was really so when the endpoint responded.
+/// The true state when the endpoint responded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Evidence {
     pub needed: bool,
@@ -92,7 +92,7 @@ impl fmt::Display for Earlier {
 
 /// Attempts that are distinguished.
 pub const ATTEMPTS: usize = 6;
-/// Stands for the last attempt that can be, on a run that a user has labelled so.
+/// Represents the last possible attempt number, which a user has put on a run.
 pub const LAST_ATTEMPT: u8 = 99;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -101,7 +101,7 @@ pub struct OwnWorld {
     pub kind_installed: bool,
     /// An earlier operator's run of the first object is unfinished. No watch shows it.
     pub earlier: bool,
-    /// What the endpoint responds, and whether it responds at all.
+    /// The response of the endpoint, and whether it responds at all.
     pub response: Response,
     pub endpoint_up: bool,
     /// An older state of the server, from which a replica may start.
@@ -111,12 +111,12 @@ pub struct OwnWorld {
     /// Ends that are durable, by incarnation: how many, and since when by attempt (0: not; 1: long ago; else tick + 2).
     pub ends: [u8; 2],
     pub end_since: [[u8; ATTEMPTS]; 2],
-    /// A run was deleted while a request for it was on its way.
+    /// A run was deleted while a request for it was in flight.
     pub exception: bool,
 }
 
 impl OwnWorld {
-    /// A run brings about what was desired.
+    /// A run brings about the desired state.
     pub fn serve(&mut self) {
         if self.response == Response::Needed {
             self.response = Response::NotNeeded;

@@ -1,4 +1,4 @@
-//! The worlds that are explored. Faults multiply, so each world has a few of them: together they have all.
+//! The worlds to explore. Faults multiply, so each world has only a few of them: together they have all.
 
 use modelsync::core::sync::Rule;
 
@@ -48,7 +48,7 @@ pub fn small() -> Vec<Configuration> {
     [faults(), waits()].concat()
 }
 
-/// What goes wrong with processes, requests, runs, watches and the object.
+/// Faults of processes, requests, runs, watches and the object.
 fn faults() -> Vec<Configuration> {
     vec![
         Configuration {
@@ -144,7 +144,7 @@ fn faults() -> Vec<Configuration> {
     ]
 }
 
-/// Edits, ends of runs, and what targets then wait for.
+/// Edits, ends of runs, and the waits of targets that follow.
 fn waits() -> Vec<Configuration> {
     vec![
         Configuration {
@@ -300,7 +300,7 @@ pub fn large() -> Vec<Configuration> {
     ]
 }
 
-/// The world in which a design that fails does so.
+/// The world in which a mutant violates a property.
 pub fn of_mutant(mutant: Mutant) -> Configuration {
     let one = Configuration { name: "mutant", mutant, rules: &[], ..ONE };
     let two = Configuration { replicas: 2, budget: Budget { second_reconciles: 3, ..NONE }, ..one.clone() };

@@ -40,11 +40,11 @@ impl Checks for ModelTrain {
         properties.extend(unbroken! { ModelTrain,
             "3.1: no run without its reservation" UNRESERVED
             "3: no attempt's number is used twice, none shrinks" NUMBER
-            "3: a training ends once every slot is recorded or left out, and nothing of it comes after" END
-            "4: no reserve but of inputs since the last end, for a reason" INPUT
+            "3: a training ends once every slot is recorded or left out, and nothing of it follows" END
+            "4: a reserve is for a reason, and pins inputs since the last end" INPUT
             "5: only runs that are recorded and no evidence are deleted" RUN_DELETION
             "5: only records whose removal is noted and that are no evidence are deleted" RECORD_DELETION
-            "9: a record says what was the case with its run" RECORD
+            "9: a record is true to its run" RECORD
             "9: a record is written once, and never changed" RECORD_CHANGED
             "9: an accepted version is on record and has passed, or a user has named it" ACCEPTED
             "the accepted version is the best that passed" DECISION
@@ -63,7 +63,8 @@ impl Checks for ModelTrain {
 }
 
 impl Machine {
-    /// Proved as `modelsync verify` does. A record that a user deletes, or a status that is lost, breaks it.
+    /// Proves the chain as `modelsync verify` does. A record that a user deletes and a status that is lost break the
+    /// chain, and are excused.
     fn chain_is_sound(&self, world: &World) -> bool {
         let Some(object) = world.object else { return true };
         let tampered = world.own.history.lost || !world.own.history.deleted.is_empty();

@@ -1,4 +1,4 @@
-//! What differs between the worlds of ModelTrains: their specs, and what is there at first.
+//! What differs between the worlds of ModelTrains: their specs, and their first state.
 
 use modelsync::{api::ModelTrainSpec, core::train::Compiled};
 use serde_json::json;
@@ -19,7 +19,7 @@ pub enum Spec {
     Invalid,
 }
 
-/// What a configuration says besides.
+/// Further settings of a configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Candidates; 0 is one run without a candidate's name.
@@ -38,7 +38,7 @@ pub struct Options {
     pub approvals: bool,
     /// Whether metrics are measured from outside rather than read from results.
     pub measures: bool,
-    /// The input at first, and the values that it takes.
+    /// The first input, and the values that it takes.
     pub input: Input,
     pub inputs: &'static [Input],
     /// Whether an object of another owner has the first record's name.
@@ -50,7 +50,7 @@ impl Options {
         self.candidates.max(1)
     }
 
-    /// How many runs may be on their way at once.
+    /// How many runs may be active at once.
     pub fn at_once(&self) -> usize {
         usize::from(self.parallelism.unwrap_or(self.slots()))
     }

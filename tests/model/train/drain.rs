@@ -1,5 +1,6 @@
-//! When a ModelTrain rests: no training is open, the input, the trigger and the lack of a version are answered, and every record
-//! says whether it was accepted. Where trainings failed too often it rests, too, until the trigger is set.
+//! When a ModelTrain rests: no training is open, the input, the trigger and the lack of a version are answered, and
+//! every record says whether it was accepted. If trainings failed too often, the ModelTrain also rests, until the
+//! trigger is set.
 
 use modelsync::{
     api::{AttemptVerdict, ConditionType},
@@ -34,7 +35,7 @@ impl Drains for ModelTrain {
     }
 
     fn forget(world: &mut OwnWorld) {
-        // What was created before gives the next run of a name its uid.
+        // The earlier creates of a name determine the uid of its next run.
         let created = std::mem::take(&mut world.history.created);
         world.history = History { created, lost: world.history.lost, ..History::default() };
     }
@@ -69,17 +70,17 @@ impl Drains for ModelTrain {
 }
 
 impl Machine {
-    /// Whether something is waited for besides what time alone changes about freshness.
+    /// Whether the object waits for more than the next change of its freshness by time alone.
     fn waits_for_more(&self, object: &Object, view: &View) -> bool {
         view.timer.is_some_and(|timer| self.fresh_until(object).is_none_or(|changes| timer < changes))
     }
 
-    /// When time alone changes something about freshness.
+    /// The moment at which time alone changes the freshness.
     fn fresh_until(&self, object: &Object) -> Option<Tick> {
         self.statuses.get(object.status).next_evaluation_at.map(tick_of)
     }
 
-    /// Whether a training has answered what is current.
+    /// Whether a training has answered every current reason.
     fn is_answered(&self, world: &World, object: &Object) -> bool {
         let status = self.statuses.get(object.status);
         let is_now = |inputs: &[modelsync::api::RecordedInput]| {
@@ -90,12 +91,13 @@ impl Machine {
         let input =
             accepted.is_some_and(|accepted| is_now(&accepted.inputs)) || last.is_some_and(|last| is_now(&last.inputs));
         let version = accepted.is_some() || last.is_some_and(|last| last.verdict != AttemptVerdict::Accepted);
-        let sent = trigger(object.trigger);
-        let triggered = sent.is_none() || sent.as_deref() == status.last_handled_trigger.as_deref();
-        status.reservation.is_none() && input && version && triggered
+        let value = trigger(object.trigger);
+        let handled = value.is_none() || value.as_deref() == status.last_handled_trigger.as_deref();
+        status.reservation.is_none() && input && version && handled
     }
 
-    /// Whether every record says whether it was accepted. One that came late, after its removal, is about to go again.
+    /// Whether every record says whether it was accepted. A record that was created late, after its removal was noted,
+    /// is about to be deleted again.
     fn says_verdicts(&self, world: &World, object: &Object) -> bool {
         let removed = &self.statuses.get(object.status).removed;
         let goes = |record: &Record| removed.iter().any(|removed| removed.name == self.run_name(record.name));

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use modelsync::{
     api::{ConditionType, ModelTrainStatus, ModelVersionSpec, ModelVersionStatus},
     core::{
-        poll::request::PollContext,
+        poll::context::PollContext,
         run::{
             backend::RunRecord,
             knowledge::{ManualOverrides, ObjectInfo},
@@ -24,10 +24,10 @@ use super::{
 };
 use crate::common::{Context, Name, OBJECT, Run, TICK, min_run_age, moment};
 
-/// A record as decisions see it, and the whole of it.
+/// A record as decisions see it, and its full spec.
 pub type Version = (VersionRecord, Arc<ModelVersionSpec>);
 
-/// The context of no poll.
+/// A context that no poll has.
 const NO_POLL: Context = Context { incarnation: 9, generation: 0, attempt: 0, ended: true, trigger: 0, revision: 0 };
 
 impl Machine {
@@ -43,7 +43,8 @@ impl Machine {
         self.run_record(run, "ModelTrain", Some(moment(run.since)))
     }
 
-    /// Versions of the object, and of the earlier one where it may take up one of those, as the controller reads them.
+    /// Versions of the object, and of the earlier object if this one may take over one of them, as the controller reads
+    /// them.
     pub fn versions(
         &self,
         object: &Object,
@@ -60,7 +61,7 @@ impl Machine {
         (own.into_iter().map(read).collect(), earlier)
     }
 
-    /// Keeps of a memory what later reconciles can distinguish. Moments that are only ever compared keep their order.
+    /// Reduces a memory to what later reconciles can distinguish. Moments that are only compared keep their order.
     pub fn canonical_memory(
         &self,
         memory: &mut Memory,
@@ -99,7 +100,7 @@ impl Machine {
         if let Some(observed) = &mut memory.observed {
             observed.took = Duration::ZERO;
             if !usable(&observed.context) {
-                // It never counts again; only of which generation it was is of interest.
+                // It never counts again; only its generation matters.
                 observed.result = Ok(Arc::new(TrainPollResponse::Observed(Observation::default())));
                 let generation = observed.context.generation;
                 observed.context = PollContext { generation, ended: true, ..NO_POLL.into() };
@@ -145,7 +146,7 @@ pub fn version(spec: Arc<ModelVersionSpec>, status: &ModelVersionStatus) -> Vers
     (record, spec)
 }
 
-/// The whole of the versions that may be needed: as the controller reads them.
+/// The full specs of the versions that may be needed, as the controller reads them.
 pub fn details(
     own: &[Version],
     earlier: &[Version],

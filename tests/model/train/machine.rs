@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use modelsync::{
     api::{ModelTrainSpec, ModelTrainStatus, ModelVersionSpec, ModelVersionStatus, StaleReason},
     core::{
-        run::{backend::RunRecord, knowledge::RunKnowledge, name::candidate_run_name, retention::Limits},
+        run::{backend::RunRecord, knowledge::RunKnowledge, name::candidate_run_name, retention::HistoryLimits},
         train::{Compiled, Effect, Facts, Rule, VersionKnowledge, decide, validate},
         version::chain::{self, Report},
     },
@@ -27,7 +27,7 @@ pub type Machine = common::Machine<ModelTrain>;
 pub type Reconcile = common::Reconcile<ModelTrain>;
 type Key = common::Key<ModelTrain>;
 
-/// What a reconcile does without a request.
+/// The effects of a reconcile that need no request.
 #[derive(Clone, Debug, Default)]
 pub struct Local {
     /// The run whose results are read.
@@ -36,7 +36,7 @@ pub struct Local {
     pub judged: bool,
 }
 
-/// The specs, what is interned besides, and proofs of chains.
+/// The specs, further interned values, and proofs of chains.
 pub struct Values {
     pub records: Interner<ModelVersionSpec>,
     pub record_statuses: Interner<ModelVersionStatus>,
@@ -93,7 +93,8 @@ impl Decides for ModelTrain {
 
         let mut memory = (*machine.memories.get(key.memory)).clone();
         if let RunKnowledge::Known { own, .. } = &runs {
-            let limits = validate(spec, compiled, backends()).map_or(Limits::KEEP_ALL, |valid| valid.limits);
+            let limits =
+                validate(spec, compiled, backends()).map_or(HistoryLimits::KEEP_ALL, |valid| valid.policy.limits);
             memory.observe(own, limits, &stored, now.mono);
         }
         machine.canonical_memory(&mut memory, &stored, &identity, now.mono);
@@ -171,7 +172,7 @@ impl Machine {
         validate(spec, compiled, backends()).is_ok()
     }
 
-    /// What the proof of this object's chain comes to.
+    /// The result of the proof of this object's chain.
     pub fn proof(&self, status: Id, records: &[Record], owner: Incarnation) -> Arc<Report> {
         self.values.chains.get((status, records.to_vec(), owner), |(status, records, owner)| {
             let of = |mine: bool| {
@@ -227,7 +228,7 @@ impl Machine {
     }
 }
 
-/// Takes out of a status what no decision reads: moments that are only shown.
+/// Removes from a status what no decision reads: moments that are only shown.
 fn normalise(status: &mut ModelTrainStatus) {
     for condition in &mut status.conditions {
         condition.last_transition_time = moment(0);
@@ -243,7 +244,7 @@ fn normalise(status: &mut ModelTrainStatus) {
     }
 }
 
-/// Whether the value of an input is the one that this digest is of.
+/// Whether this is the digest of the input's value.
 pub fn is_of(digest: &str, input: Input) -> bool {
     matches!(input, Input::Value(value) if chain::input_digest(&input_text(value)) == digest)
 }

@@ -43,6 +43,6 @@ fn every_large_world_of_trainings_keeps_its_invariants() {
 }
 
 #[test]
-fn every_design_of_trainings_that_fails_is_caught() {
+fn every_broken_design_of_trainings_is_caught() {
     catch_all(Mutant::ALL.iter().map(|mutant| (*mutant, Machine::new(worlds::of_mutant(*mutant)))));
 }

@@ -22,10 +22,10 @@ mutants! {
     ReserveWithoutVersion,
     CloseWithoutVersion,
     IgnoresHoldAtClose,
-    SpendsNoReason,
+    AnswersNoReason,
     NumberFromRunsAlone,
     JudgesAnewAfterCrash,
-    DecidesWithoutLooking,
+    DecidesWithoutLookUp,
     HoldsWhatIsRemoved,
 }
 
@@ -38,7 +38,7 @@ pub struct Altered {
     pub identity: ObjectInfo,
     /// Records of the object.
     pub versions: Vec<Version>,
-    /// Runs that may be on their way at once, where that is not the spec's.
+    /// How many runs may be active at once, if not as many as the spec says.
     pub parallelism: Option<usize>,
 }
 
@@ -62,7 +62,7 @@ impl Mutant {
                     let absent = facts.memory.lookups.get(&slot.run_name).is_some_and(|seen| seen.foreign.is_none());
                     let sent = facts.memory.post_of(&slot.run_name, &slot.nonce).is_some();
                     if absent && (sent || !slot.nonce.starts_with(&facts.process)) {
-                        // As if this process had claimed it, had not sent anything, and had no time left to do so.
+                        // As if this process had claimed it, had sent no create, and had no time left to send one.
                         slot.nonce = format!("{}-unsent", facts.process);
                         slot.not_after = Some(now.server_or_wall());
                     }
@@ -84,7 +84,7 @@ impl Mutant {
                     .collect();
                 versions.retain(|(_, spec)| !judged.contains(&spec.run.name));
             }
-            Self::DecidesWithoutLooking => {
+            Self::DecidesWithoutLookUp => {
                 let open = facts.status.reservation.iter().flat_map(|open| &open.slots);
                 facts.memory.absent = open.map(|slot| slot.run_name.clone()).collect();
             }
@@ -124,13 +124,13 @@ impl Mutant {
                 budget.started_at.extend(std::iter::repeat_n(now.wall, created));
                 status.budget = (!budget.started_at.is_empty()).then_some(budget);
             }
-            Self::SpendsNoReason if plan.rule == Rule::CloseTraining => status.answered_reasons.clear(),
+            Self::AnswersNoReason if plan.rule == Rule::CloseTraining => status.answered_reasons.clear(),
             _ => {}
         }
         plan
     }
 
-    /// Takes back what was altered in the stored status and came through to the one to be written.
+    /// Undoes alterations of the stored status in the status to be written.
     pub fn restore(self, stored: &ModelTrainStatus, written: &mut ModelTrainStatus) {
         if self == Self::HoldsWhatIsRemoved && written.removed.len() < stored.removed.len() {
             written.removed.clone_from(&stored.removed);
@@ -145,7 +145,7 @@ impl Mutant {
         }
     }
 
-    /// Whether a record takes the place of one that exists.
+    /// Whether a record replaces one that exists.
     pub fn replaces_records(self) -> bool {
         self == Self::JudgesAnewAfterCrash
     }

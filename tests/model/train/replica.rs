@@ -1,11 +1,11 @@
-//! What a process remembers of a ModelTrain, its requests for records, and its polls. Reading results and judging change nothing
-//! in the world, and are one step.
+//! What a process remembers of a ModelTrain, its requests for records, and its polls. Reading results and judging
+//! change nothing in the world, and are one step.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use modelsync::core::{
     poll::{
-        request::PollContext,
+        context::PollContext,
         response::{PollError, PollErrorKind, PollResult},
     },
     results::Results,
@@ -49,7 +49,7 @@ impl Replies for ModelTrain {
 
     fn act_locally(machine: &Machine, world: &mut World, place: Place, reconcile: &Reconcile) -> bool {
         let tick = world.tick;
-        let exists = |run: &Run| world.runs.iter().any(|actionable| actionable.same(*run));
+        let exists = |run: &Run| world.runs.iter().any(|alive| alive.same(*run));
         let readable = reconcile.local.reads.as_ref().map(exists);
         let view = world.view(place);
         match (reconcile.local.reads, readable) {
@@ -75,7 +75,8 @@ impl Replies for ModelTrain {
         match (request, reply) {
             (RecordRequest::Create { name, spec, before, .. }, Reply::Own(found)) => {
                 let (meant, there) = (machine.values.records.get(spec), machine.values.records.get(found.spec));
-                // Written before a crash, from metrics that may have changed since, at the same place in the chain.
+                // A record at the same place in the chain was written before a crash, from metrics that may have
+                // changed since.
                 let adopted = meant.run.uid == there.run.uid
                     && (meant.digest == there.digest || there.previous == machine.statuses.get(before).head);
                 if adopted {
@@ -101,7 +102,7 @@ impl Replies for ModelTrain {
         Follows::Effect
     }
 
-    /// As the controller builds the poll, with the response of the moment.
+    /// Builds the poll as the controller does, with the response of this moment.
     fn poll(machine: &Machine, world: &World, place: Place, context: Context) -> Option<(Response, Option<()>)> {
         let replica = &world.replicas[usize::from(place.replica)];
         let view = &replica.views[usize::from(place.object)];
@@ -135,7 +136,7 @@ fn read(input: Input) -> poll::Read<InputValue> {
     }
 }
 
-/// What a run reports.
+/// The results that a run reports.
 pub fn results(run: Run) -> Results {
     let metric = |value: &str| {
         serde_json::from_value(serde_json::json!({ "name": "r2", "value": value, "source": "Results" })).unwrap()

@@ -1,4 +1,4 @@
-//! What the API server does with the runs and records of a ModelTrain, and what the properties say about it.
+//! What the API server does with the runs and records of a ModelTrain, and the checks of the properties.
 
 use std::sync::Arc;
 
@@ -128,8 +128,8 @@ impl Machine {
         }
         match world.own.history.records.iter().find(|(known, _)| *known == name) {
             None => world.own.history.records.push((name, spec)),
-            // A late request may write a record once more that retention has removed; its removal is noted, so it goes
-            // again. So it is with one that a user has deleted.
+            // A late request may create a record again that retention has removed. Its removal is noted, so the
+            // operator deletes it again. A record that a user has deleted is excused, too.
             Some((_, first)) => {
                 let noted = self
                     .live_status(world)
@@ -145,7 +145,7 @@ impl Machine {
         Reply::Own(record)
     }
 
-    /// Whether a record says what was the case with its run.
+    /// Whether a record is true to its run.
     fn is_true(&self, world: &World, name: Name, spec: &ModelVersionSpec) -> bool {
         if spec.run.outcome == Outcome::Gone {
             return spec.gate.verdict == Verdict::NotJudged && !world.runs.iter().any(|run| run.name == name);
@@ -191,7 +191,7 @@ impl Machine {
         if !pinned || open.reasons.is_empty() || object.deleting || self.suspends(object.spec) {
             world.broken.add(check::INPUT);
         }
-        // A run counts from the moment that its reservation was made, however late that was stored.
+        // A run counts from the moment at which its reservation was made, however late the write was stored.
         let made = open.slots.iter().filter_map(|slot| slot.not_after).map(|at| tick_of(at) - 1).min();
         let made = made.unwrap_or(world.tick);
         history.starts.extend(open.slots.iter().map(|_| (object.incarnation, made)));
@@ -202,7 +202,7 @@ impl Machine {
         }
     }
 
-    /// The end of a training is durable: its runs are recorded, and its reasons are answered.
+    /// Checks a training whose end is durable: its runs are recorded, and its reasons are answered.
     fn judge_end(&self, world: &mut World, object: &Object, new: &ModelTrainStatus, open: &TrainReservation) {
         let owner = usize::from(object.incarnation);
         let history = &mut world.own.history;
@@ -236,7 +236,7 @@ impl Machine {
         self.judge_decision(world, object, new, open);
     }
 
-    /// The best of a training that passed is accepted, or something that is no worse.
+    /// Checks that the best version of a training that passed is accepted, or another one that is no worse.
     fn judge_decision(&self, world: &mut World, object: &Object, new: &ModelTrainStatus, open: &TrainReservation) {
         if object.annotations.hold.is_some() || !self.is_valid(object.spec) || !world.own.history.deleted.is_empty() {
             return;
@@ -246,14 +246,14 @@ impl Machine {
         let passed = records.map(|record| self.values.records.get(record.spec));
         let passed = passed.filter(|spec| spec.gate.verdict == Verdict::Passed);
         let best = passed.filter_map(|spec| score(&spec.metrics)).reduce(f64::max);
-        // What a user approved without the metric cannot be compared with.
+        // A version that a user approved without the metric cannot be compared.
         let accepted = new.accepted_version.as_ref().map(|accepted| score(&accepted.metrics).unwrap_or(f64::MAX));
         if best.is_some_and(|best| accepted.is_none_or(|accepted| accepted < best)) {
             world.broken.add(check::DECISION);
         }
     }
 
-    /// The accepted version is a record that was written, of a run that passed, or one that a user named.
+    /// Checks that the accepted version is on record, and that it passed or a user named it.
     fn judge_accepted(&self, world: &mut World, object: &Object, old: &ModelTrainStatus, new: &ModelTrainStatus) {
         let name = |status: &ModelTrainStatus| status.accepted_version.as_ref().map(|accepted| accepted.name.clone());
         let (was, is) = (name(old), name(new));
@@ -268,7 +268,7 @@ impl Machine {
         {
             world.broken.add(check::HOLD);
         }
-        // A record that a user deletes while it is decided on may be written again, and say something else.
+        // A record that a user deletes while its training is open may be written again with other content.
         let first = world.own.history.records.iter().find(|(known, _)| *known == name).map(|(_, spec)| *spec);
         let taken = world.own.history.deleted.contains(&name);
         let there = world.own.records.iter().find(|record| record.name == name).map(|record| record.spec);
@@ -319,7 +319,7 @@ fn score(metrics: &[RecordedMetric]) -> Option<f64> {
     metrics.iter().find(|metric| metric.name == "r2")?.value.as_deref()?.parse().ok()
 }
 
-/// Whether a version speaks for what is accepted, or may be.
+/// Whether a version is evidence for what is accepted, or may be accepted.
 fn is_evidence(status: &ModelTrainStatus, name: &str) -> bool {
     status.accepted_version.as_ref().is_some_and(|accepted| accepted.name == name)
         || status.pending_approval.as_ref().is_some_and(|pending| pending.version == name)

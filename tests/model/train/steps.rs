@@ -11,7 +11,7 @@ use crate::common::{self, Name, Refused, Reply, Run, RunPhase, Steps};
 
 pub type Action = common::Action<ModelTrain>;
 
-/// One thing that happens.
+/// One step of the world.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Own {
     /// The watch of records catches up.
@@ -122,7 +122,7 @@ impl Steps for ModelTrain {
                 budget.old_lists -= 1;
                 own.old = Some(own.records.clone());
             }
-            // The last response says nothing any more.
+            // The last response does not count any more.
             Own::SeeSource(index) => {
                 let replica = world.replica(*index);
                 replica.own.source_news = false;
@@ -201,7 +201,7 @@ impl Steps for ModelTrain {
 }
 
 impl Machine {
-    /// Whether nothing is on its way, and every replica has seen everything. A status that is lost earlier takes along
+    /// Whether nothing is in flight and every replica has seen everything. A status that is lost earlier would lose
     /// attempts that nothing else shows.
     fn is_quiet(&self, world: &World, object: &Object) -> bool {
         let status = self.statuses.get(object.status);
@@ -242,7 +242,7 @@ impl fmt::Display for Own {
             Self::Approve(name) => write!(f, "a user approves {name}"),
             Self::Reject(name) => write!(f, "a user rejects {name}"),
             Self::SetInput(input) => write!(f, "the input becomes {input:?}"),
-            Self::SetScore(score) => write!(f, "what is measured becomes {score:?}"),
+            Self::SetScore(score) => write!(f, "the measured metric becomes {score:?}"),
             Self::LoseStatus => write!(f, "the object's status is lost"),
         }
     }

@@ -1,4 +1,4 @@
-//! What a ModelTrain's world has besides: records, the input that trainings are made from, and what properties count.
+//! What only a ModelTrain's world has: records, the input that trainings are made from, and what properties count.
 
 use std::fmt;
 
@@ -50,7 +50,7 @@ pub struct Annotations {
     pub reject: Option<Name>,
 }
 
-/// A ModelVersion in the API server, or in a replica's store. Spec and status stand for its resourceVersion.
+/// A ModelVersion in the API server, or in a replica's store. Spec and status represent its resourceVersion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Record {
     pub name: Name,
@@ -68,7 +68,7 @@ pub enum Input {
     Failing,
 }
 
-/// What is measured of a run that has succeeded, where metrics do not come from its results.
+/// The metric that is measured for a successful run, if metrics do not come from its results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Score {
     Absent,
@@ -76,7 +76,7 @@ pub enum Score {
     Bad,
 }
 
-/// What a poll brings.
+/// The response to a poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Response {
     Observed(Input),
@@ -86,7 +86,7 @@ pub enum Response {
 /// A request for a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RecordRequest {
-    /// Creates one, after the head that `before`, the status, has; `replaces` another one in a mutant.
+    /// Creates a record after the head of the status `before`; in a mutant it `replaces` another record.
     Create {
         name: Name,
         spec: Id,
@@ -128,28 +128,28 @@ pub struct Replica {
     /// Whether it has listed records.
     pub knows_records: bool,
     pub records: Vec<Record>,
-    /// Deletions of records that the watch has not brought yet.
+    /// Deletions of records that the watch has not shown yet.
     pub gone_records: Vec<Record>,
     /// Whether the watch of the input's source has news.
     pub source_news: bool,
 }
 
 impl Replica {
-    /// Takes in what a request returned of a record. Where the watch is ahead, what it brought stays; a record whose deletion
-    /// it has brought stays away.
-    pub fn take_in(&mut self, actionable: &[Record], record: Record) {
+    /// Stores a record that a request returned. If the watch is ahead, its version stays; a record whose deletion it
+    /// has shown stays absent.
+    pub fn take_in(&mut self, alive: &[Record], record: Record) {
         let same = |known: &Record| known.name == record.name;
-        if self.records.iter().any(|known| same(known) && actionable.contains(known)) {
+        if self.records.iter().any(|known| same(known) && alive.contains(known)) {
             return;
         }
-        if actionable.iter().chain(&self.gone_records).any(same) {
+        if alive.iter().chain(&self.gone_records).any(same) {
             self.records.retain(|known| !same(known));
             self.records.push(record);
         }
     }
 }
 
-/// What has happened, for properties alone: no replica sees it.
+/// What has happened, for the properties only: no replica sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct History {
     /// How often each run was created; at most 2 are distinguished.

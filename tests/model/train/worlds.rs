@@ -1,4 +1,4 @@
-//! The worlds that are explored. Faults multiply, so each world has a few of them: together they have all.
+//! The worlds to explore. Faults multiply, so each world has only a few of them: together they have all.
 
 use modelsync::core::train::Rule;
 
@@ -72,7 +72,7 @@ pub fn small() -> Vec<Configuration> {
     [faults(), batches(), decisions()].concat()
 }
 
-/// What goes wrong with processes, requests, runs and the object.
+/// Faults of processes, requests, runs and the object.
 fn faults() -> Vec<Configuration> {
     vec![
         Configuration { name: "a training", horizon: 1, warm: false, ..ONE },
@@ -157,7 +157,7 @@ fn batches() -> Vec<Configuration> {
     ]
 }
 
-/// When a training is due, and what comes of it.
+/// When a training is due, and its result.
 fn decisions() -> Vec<Configuration> {
     vec![
         Configuration {
@@ -311,7 +311,7 @@ pub fn large() -> Vec<Configuration> {
     ]
 }
 
-/// The world in which a design that fails does so.
+/// The world in which a mutant violates a property.
 pub fn of_mutant(mutant: Mutant) -> Configuration {
     let one = Configuration { name: "mutant", mutant, rules: &[], ..ONE };
     let batch = Configuration { name: "mutant", mutant, rules: &[], ..BATCH };
@@ -336,9 +336,9 @@ pub fn of_mutant(mutant: Mutant) -> Configuration {
             budget: Budget { annotations: 1, triggers: 1, ..NONE },
             ..one
         },
-        Mutant::SpendsNoReason => Configuration { own: Options { ends: both, ..DEFAULTS }, ..one },
+        Mutant::AnswersNoReason => Configuration { own: Options { ends: both, ..DEFAULTS }, ..one },
         Mutant::NumberFromRunsAlone => Configuration { budget: Budget { losses: 1, run_deletions: 1, ..NONE }, ..one },
-        Mutant::DecidesWithoutLooking => Configuration {
+        Mutant::DecidesWithoutLookUp => Configuration {
             own: Options { parallelism: Some(1), ends: &[Good, Better], ..PAIR },
             budget: Budget { crashes: 1, old_lists: 1, ..NONE },
             ..batch

@@ -1,4 +1,4 @@
-//! A process that dies at exactly one request, and namespaces that go away under it.
+//! A process that dies at exactly one request, and a namespace that is terminated under the operator.
 
 use std::time::Duration;
 
@@ -19,21 +19,21 @@ use crate::harness::{
     world::faulty_scenario,
 };
 
-/// Runs an operator that dies when it has sent this request of this object.
+/// Runs an operator that dies once it has sent this request for this object.
 ///
-/// With [`Fault::Hold`] the request has not arrived at the API server then, with [`Fault::HoldReply`] it has been carried
-/// out. Another operator is running when this returns.
+/// With [`Fault::Hold`] the request has not reached the API server by then; with [`Fault::HoldReply`] the API server
+/// has executed it. Another operator runs when this function returns.
 async fn die_at(world: &mut World, proxy: &Proxy, object: &str, kind: &Call, fault: Fault) -> Row {
     world.stop_operator().await;
     world.start_mortal_operator().await;
     let carried_out = matches!(fault, Fault::HoldReply);
     let rule = proxy.once(kind.clone().of(object), fault);
-    world.model_sync_that_hears(object, Reply::model("m1")).await;
+    world.model_sync_with_reply(object, Reply::model("m1")).await;
     let row = Row { object: object.to_owned(), rule, began: world.clock.mono() };
     world
         .wait("the request", async || {
             for run in world.unfinished_runs().await {
-                // Where the request comes only after its run has ended.
+                // This request is sent only after the run has ended.
                 if row.rule.hits() == 0 && proxy.done(&create().of(object)).len() == 1 {
                     world.endpoint.says(object, Reply::NotNeeded);
                     world.end_run(&run, "Succeeded").await;
@@ -89,7 +89,7 @@ async fn reservation_of_a_dead_process_that_arrives_late_is_refused() {
         world.run("a", 1).await;
         row.rule.release();
         let late = || proxy.seen(&reserve().of("a"))[0].code;
-        assert_eq!(world.wait("its answer", async || late()).await, 409);
+        assert_eq!(world.wait("its response", async || late()).await, 409);
         play(world).await;
         row.judge(world, &proxy, LONGEST).await;
         assert_eq!(world.status("a").await.attempt, 1);
@@ -107,26 +107,26 @@ async fn namespace_that_is_being_terminated_gets_no_run_and_few_requests() {
         let config_maps = api(&world.client, "v1", "ConfigMap", Some(&world.namespace));
         config_maps.create(&PostParams::default(), &keeper).await.unwrap();
         let held = proxy.once(create().of("a"), Fault::Hold);
-        world.model_sync_that_hears("a", Reply::model("m1")).await;
+        world.model_sync_with_reply("a", Reply::model("m1")).await;
         held.hit(1).await;
         let namespaces: Api<Namespace> = Api::all(world.client.clone());
         namespaces.delete(&world.namespace, &DeleteParams::background()).await.unwrap();
         held.release();
         let response = || proxy.seen(&create().of("a"))[0].code;
-        let code = world.wait("the answer", async || response()).await;
-        assert!([403, 404].contains(&code), "a namespace that is going takes no run: {code}");
+        let code = world.wait("the response", async || response()).await;
+        assert!([403, 404].contains(&code), "a terminating namespace accepts no run: {code}");
         world
             .wait("the object is gone", async || {
                 world.model_syncs().get_opt("a").await.unwrap().is_none().then_some(())
             })
             .await;
-        let asked = async || {
+        let requests = async || {
             let before = proxy.requests().len();
-            // The passing of time is what is measured.
+            // The test counts the requests in real time.
             tokio::time::sleep(Duration::from_secs(3)).await;
             proxy.requests().len() - before
         };
-        assert!(asked().await <= 40, "roles go with the namespace, and every watch is refused");
+        assert!(requests().await <= 40, "roles go with the namespace, and every watch is refused");
         let sent = proxy.seen(&create());
         assert!(sent.len() <= 3, "a refusal is followed by a pause: {sent:#?}");
         assert!(sent.iter().all(|seen| seen.code.is_some_and(|code| code >= 400)), "{sent:#?}");

@@ -1,5 +1,5 @@
-//! Defaults of kube that would hurt us. Each is shown twice: what we have in its place holds, and without that the fault is
-//! there. Where this operator has a part of its own, kube's own part is what shows the fault.
+//! Defaults of kube that would harm the operator. Each test shows two things: the safeguard of the operator works, and
+//! the fault occurs without it. Where the operator has its own part instead of kube's, kube's part shows the fault.
 
 use std::{
     sync::{
@@ -44,7 +44,7 @@ use crate::harness::{
     world::faulty_scenario,
 };
 
-/// How long a call is waited for that is not to come back.
+/// How long a test waits for a call that must not return.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 fn clients(world: &World, safeguards: Safeguards) -> Clients {
@@ -61,7 +61,7 @@ fn get_job(world: &World) -> Request<Vec<u8>> {
     Request::get(format!("/apis/batch/v1/namespaces/{}/jobs/none", world.namespace)).body(Vec::new()).unwrap()
 }
 
-/// A POST that was carried out and answered with 503 is sent again.
+/// kube sends a POST again that the API server executed and answered with 503.
 #[tokio::test]
 async fn create_is_sent_once_and_without_the_safeguard_makes_two_objects() {
     faulty_scenario("default_post", async |world, proxy| {
@@ -72,7 +72,7 @@ async fn create_is_sent_once_and_without_the_safeguard_makes_two_objects() {
                 "spec": { "pipelineRef": { "name": "p" } } });
             let path = format!("/apis/tekton.dev/v1/namespaces/{}/pipelineruns", world.namespace);
             let request = Request::post(path).header("Content-Type", "application/json");
-            let rule = proxy.once(call("create", "pipelineruns"), Fault::AnswerLate(503));
+            let rule = proxy.once(call("create", "pipelineruns"), Fault::StatusAfter(503));
             let sent: Result<Value, CallError> =
                 send(&clients.writes, request.body(serde_json::to_vec(&body).unwrap()).unwrap()).await;
             assert_eq!((rule.hits(), sent.is_ok()), (1, !safe), "{sent:?}");
@@ -84,7 +84,7 @@ async fn create_is_sent_once_and_without_the_safeguard_makes_two_objects() {
     .await;
 }
 
-/// A call stays in the client as long as the server says 503, or for a whole `Retry-After`.
+/// kube keeps a call in the client while the server returns 503, or for the whole `Retry-After`.
 #[tokio::test]
 async fn refused_call_comes_back_at_once_and_without_the_safeguards_does_not() {
     faulty_scenario("default_retry", async |world, proxy| {
@@ -93,21 +93,21 @@ async fn refused_call_comes_back_at_once_and_without_the_safeguards_does_not() {
                 let call_deadline = if safe { Safeguards::default().call_deadline } else { None };
                 let clients = clients(world, Safeguards { no_repeats: safe, call_deadline, ..Safeguards::default() });
                 let (kind, before) = (call("get", "jobs"), proxy.seen(&call("get", "jobs")).len());
-                let rule = proxy.always(kind.clone(), Fault::PollResponse(code));
+                let rule = proxy.always(kind.clone(), Fault::Status(code));
                 let response = timeout(PATIENCE, send::<Value>(&clients.reads, get_job(world))).await;
                 rule.release();
-                let asked = proxy.seen(&kind).len() - before;
+                let calls = proxy.seen(&kind).len() - before;
                 assert_eq!(response.is_ok(), safe, "{code}: {response:?}");
-                assert!(if safe { asked == 1 } else { asked >= fewest }, "{code}: {asked} requests");
+                assert!(if safe { calls == 1 } else { calls >= fewest }, "{code}: {calls} requests");
             }
         }
     })
     .await;
 }
 
-/// A call that is never answered never ends.
+/// In kube, a call without a response never ends.
 #[tokio::test]
-async fn call_without_an_answer_ends_at_its_deadline_and_without_one_does_not() {
+async fn call_without_a_response_ends_at_its_deadline_and_without_a_deadline_does_not() {
     faulty_scenario("default_deadline", async |world, proxy| {
         assert_eq!(Safeguards::default().call_deadline, Some(Duration::from_secs(9)));
         for limit in [Some(Duration::from_secs(1)), None] {
@@ -121,22 +121,22 @@ async fn call_without_an_answer_ends_at_its_deadline_and_without_one_does_not() 
     .await;
 }
 
-/// After HTTP 410 as a status, kube's watcher asks for the same version for ever.
+/// After HTTP 410 as a status, kube's watcher requests the same version forever.
 #[tokio::test]
-async fn version_that_is_refused_by_a_status_is_given_up_and_by_kubes_watcher_is_not() {
+async fn version_refused_with_410_is_dropped_and_by_kubes_watcher_is_not() {
     faulty_scenario("default_gone", async |world, proxy| {
         let (list, watch) = (call("list", "modelsyncs"), call("watch", "modelsyncs"));
         world.stop_operator().await;
         let before = (proxy.seen(&list).len(), proxy.done(&watch).len());
-        let rule = proxy.times(3, watch.clone(), Fault::PollResponse(410));
+        let rule = proxy.times(3, watch.clone(), Fault::Status(410));
         world.start_operator().await;
         world.wait("a watch works", async || (proxy.done(&watch).len() > before.1).then_some(())).await;
         assert_eq!((rule.hits(), proxy.seen(&list).len() - before.0), (3, 4), "each refusal is followed by a list");
-        world.model_sync_that_hears("a", Reply::model("m1")).await;
+        world.model_sync_with_reply("a", Reply::model("m1")).await;
         play(world).await;
 
         let (client, library) = kubes_own(world).await;
-        library.always(watch.clone(), Fault::PollResponse(410));
+        library.always(watch.clone(), Fault::Status(410));
         let objects = Api::<ModelSync>::namespaced(client, &world.namespace);
         let mut events = watcher::watcher(objects, watcher::Config::default()).boxed();
         let _ = timeout(Duration::from_secs(1), async { while events.next().await.is_some() {} }).await;
@@ -147,8 +147,8 @@ async fn version_that_is_refused_by_a_status_is_given_up_and_by_kubes_watcher_is
     .await;
 }
 
-/// This default is mended: kube's watcher has a limit of its own, though a long one (295 s by default). Ours is tested among
-/// the watches.
+/// This default does no harm: kube's watcher has its own limit, though a long one (295 s by default). `watches.rs`
+/// tests the limit of the operator.
 #[tokio::test]
 async fn kubes_watcher_notices_a_silent_watch_after_its_time_out_and_five_seconds() {
     faulty_scenario("default_silence", async |world, _| {
@@ -163,7 +163,7 @@ async fn kubes_watcher_notices_a_silent_watch_after_its_time_out_and_five_second
     .await;
 }
 
-/// How long it takes until something has reacted to each of some changes of an object, one after the other.
+/// The total time until `reactions` has grown after each of four successive changes of an object.
 async fn reaction(world: &World, reactions: impl Fn() -> usize) -> Duration {
     let (clock, mut total) = (Clock::system(), Duration::ZERO);
     for n in 0..4 {
@@ -175,14 +175,14 @@ async fn reaction(world: &World, reactions: impl Fn() -> usize) -> Duration {
     total
 }
 
-/// A kind that is not installed slows the watch of every other kind of the same controller.
+/// In kube's controller, a kind that is not installed slows the watches of all other kinds.
 #[tokio::test]
 async fn missing_kind_slows_no_other_and_in_kubes_controller_does() {
     const SLOW: Duration = Duration::from_secs(2);
     faulty_scenario("default_missing", async |world, proxy| {
         let missing = call("list", "pipelineruns");
         world.stop_operator().await;
-        proxy.always(missing.clone(), Fault::PollResponse(404));
+        proxy.always(missing.clone(), Fault::Status(404));
         world.start_operator().await;
         world.endpoint.says("healthy", Reply::NotNeeded);
         let container = json!({ "name": "c", "image": "i" });
@@ -194,11 +194,11 @@ async fn missing_kind_slows_no_other_and_in_kubes_controller_does() {
         spec["jobTemplate"] = job;
         world.apply("healthy", spec).await;
         world.until("healthy", InSync, True, "UpToDate").await;
-        let took = reaction(world, || world.endpoint.asked("healthy")).await;
+        let took = reaction(world, || world.endpoint.polls("healthy")).await;
         assert!(took < SLOW, "{took:?}");
 
         let (client, library) = kubes_own(world).await;
-        library.always(missing, Fault::PollResponse(404));
+        library.always(missing, Fault::Status(404));
         let objects = Api::<ModelSync>::namespaced(client.clone(), &world.namespace);
         let runs = api(&client, "tekton.dev/v1", "PipelineRun", Some(&world.namespace));
         let kind =
@@ -220,7 +220,7 @@ async fn missing_kind_slows_no_other_and_in_kubes_controller_does() {
     .await;
 }
 
-/// Panics in the middle of each pass over the object `bad`: where the decision is logged.
+/// Panics in the middle of each reconcile of the object `bad`, where the operator logs its decision.
 struct Panics;
 
 impl<S: tracing::Subscriber> Layer<S> for Panics {
@@ -235,26 +235,26 @@ impl<S: tracing::Subscriber> Layer<S> for Panics {
         if event.metadata().fields().field("rule").is_some() {
             event.record(&mut bad);
         }
-        assert!(!bad.0, "a pass panics, as this test wants");
+        assert!(!bad.0, "a reconcile panics, as this test wants");
     }
 }
 
-/// How many passes have panicked.
+/// How many reconciles have panicked.
 async fn panics(world: &World) -> u64 {
     let page = world.page("/metrics").await;
     let count = page.lines().find_map(|line| line.strip_prefix(r#"modelsync_reconcile_total{result="panic"} "#));
     count.map_or(0, |count| count.parse().unwrap())
 }
 
-/// A panic in one pass ends kube's controller for every object.
+/// A panic in one reconcile ends kube's controller for every object.
 #[tokio::test]
-async fn panic_in_one_pass_stops_no_other_and_stops_kubes_controller() {
+async fn panic_in_one_reconcile_stops_no_other_and_stops_kubes_controller() {
     faulty_scenario("default_panic", async |world, _| {
-        // For this thread only, on which the operator of this test runs.
+        // Only for this thread, on which the operator of this test runs.
         let logging = tracing::subscriber::set_default(tracing_subscriber::registry().with(Panics));
-        world.model_sync_that_hears("bad", Reply::model("m1")).await;
-        world.wait("a pass panics", async || (panics(world).await > 0).then_some(())).await;
-        world.model_sync_that_hears("good", Reply::model("m1")).await;
+        world.model_sync_with_reply("bad", Reply::model("m1")).await;
+        world.wait("a reconcile panics", async || (panics(world).await > 0).then_some(())).await;
+        world.model_sync_with_reply("good", Reply::model("m1")).await;
         world.run("good", 1).await;
         assert!(world.runs("bad").await.is_empty());
         let shown = async || {
@@ -289,7 +289,7 @@ async fn panic_in_one_pass_stops_no_other_and_stops_kubes_controller() {
     .await;
 }
 
-/// One object that cannot be read keeps kube's watcher from all others.
+/// One unreadable object hides all other objects from kube's watcher.
 #[tokio::test]
 async fn unreadable_object_hides_no_other_and_from_kubes_watcher_hides_all() {
     const BAD: Fault = Fault::Rewrite(r#""suspend":true"#, r#""suspend":"no""#);
@@ -303,7 +303,7 @@ async fn unreadable_object_hides_no_other_and_from_kubes_watcher_hides_all() {
         spec["suspend"] = json!(true);
         world.apply("bad", spec).await;
         world.start_operator().await;
-        world.model_sync_that_hears("good", Reply::model("m1")).await;
+        world.model_sync_with_reply("good", Reply::model("m1")).await;
         world.run("good", 1).await;
         world.until("bad", Stalled, True, "InvalidSpec").await;
 
@@ -312,12 +312,12 @@ async fn unreadable_object_hides_no_other_and_from_kubes_watcher_hides_all() {
         let objects = Api::<ModelSync>::namespaced(client, &world.namespace);
         let mut events = watcher::watcher(objects, watcher::Config::default()).default_backoff().boxed();
         let seen = async { while !matches!(events.next().await, Some(Ok(Event::InitApply(_) | Event::Apply(_)))) {} };
-        assert!(timeout(PATIENCE, seen).await.is_err(), "it sees no object at all");
+        assert!(timeout(PATIENCE, seen).await.is_err(), "kube's watcher sees no object at all");
     })
     .await;
 }
 
-/// A streaming list whose last bookmark is lost is begun again and again, and never falls back to a plain list.
+/// kube starts a streaming list whose last bookmark is lost again and again, and never falls back to a plain list.
 #[tokio::test]
 async fn lost_bookmarks_hold_up_nothing_and_hold_up_kubes_streaming_lists_for_ever() {
     faulty_scenario("default_bookmark", async |world, proxy| {
@@ -326,7 +326,7 @@ async fn lost_bookmarks_hold_up_nothing_and_hold_up_kubes_streaming_lists_for_ev
             proxy.always(call("watch", resource), Fault::NoBookmarks);
         }
         world.start_operator().await;
-        world.model_sync_that_hears("a", Reply::model("m1")).await;
+        world.model_sync_with_reply("a", Reply::model("m1")).await;
         play(world).await;
 
         let (client, library) = kubes_own(world).await;
@@ -336,7 +336,7 @@ async fn lost_bookmarks_hold_up_nothing_and_hold_up_kubes_streaming_lists_for_ev
         let config = watcher::Config::default().streaming_lists().timeout(1);
         let mut events = watcher::watcher(objects, config).boxed();
         let done = async { while !matches!(events.next().await, Some(Ok(Event::InitDone))) {} };
-        assert!(timeout(PATIENCE, done).await.is_err(), "it is never complete");
+        assert!(timeout(PATIENCE, done).await.is_err(), "the streaming list is never complete");
         assert!(library.seen(&list).is_empty(), "it does not fall back");
         assert!(library.seen(&watch).len() >= 2, "it begins again and again");
     })

@@ -1,4 +1,5 @@
-//! Two operators that both believe that they lead: the compare-and-swap and the name keep them apart, and the fence.
+//! Two operators that both believe that they lead: the compare-and-swap, the name of the run and the fence allow one
+//! run.
 
 use modelsync::{
     api::{ConditionStatus::Unknown, ConditionType::InSync, keys},
@@ -21,7 +22,7 @@ async fn two_leaders_whose_reservations_cross_start_one_run() {
         let proxies = [&proxy, &other_proxy];
         for (object, first) in [("a", 0), ("b", 1)] {
             let held = proxies.map(|proxy| proxy.once(reserve().of(object), Fault::Hold));
-            world.model_sync_that_hears(object, Reply::model("m1")).await;
+            world.model_sync_with_reply(object, Reply::model("m1")).await;
             for rule in &held {
                 rule.hit(1).await;
             }
@@ -29,11 +30,11 @@ async fn two_leaders_whose_reservations_cross_start_one_run() {
             world.run(object, 1).await;
             held[1 - first].release();
             let late = || proxies[1 - first].seen(&reserve().of(object))[0].code;
-            assert_eq!(world.wait("the other's answer", async || late()).await, 409, "{object}");
+            assert_eq!(world.wait("the response to the other", async || late()).await, 409, "{object}");
             play(world).await;
             let created = proxies.map(|proxy| proxy.done(&create().of(object)).len());
             assert_eq!(created.iter().sum::<usize>(), 1, "{object}: {created:?}");
-            assert_eq!(created[first], 1, "{object}: who reserved creates");
+            assert_eq!(created[first], 1, "{object}: the operator that reserved creates");
         }
         other.stop().await;
     })
@@ -46,10 +47,10 @@ async fn two_leaders_of_ten_objects_start_one_run_for_each() {
         let other_proxy = Proxy::start(&world.cluster).await;
         let other = world.another_operator_behind(&other_proxy).await;
         let objects: Vec<_> = (0..10).map(|n| format!("row{n}")).collect();
-        // Of the first both are kept back, so that neither sees what the other writes.
+        // Both reservations of the first object are held, so that neither operator sees the write of the other.
         let held = [&proxy, &other_proxy].map(|proxy| proxy.once(reserve().of(&objects[0]), Fault::Hold));
         for object in &objects {
-            world.model_sync_that_hears(object, Reply::model("m1")).await;
+            world.model_sync_with_reply(object, Reply::model("m1")).await;
         }
         for one in &held {
             one.hit(1).await;
@@ -66,19 +67,19 @@ async fn two_leaders_of_ten_objects_start_one_run_for_each() {
             assert_eq!(ours.0 + theirs.0, 1, "{object}: runs");
             reserved.push((ours.1 > 0) && (theirs.1 > 0));
         }
-        assert!(reserved[0], "both tried");
+        assert!(reserved[0], "both operators tried");
         other.stop().await;
     })
     .await;
 }
 
-/// A leader that paused in the middle: its create arrives after its successor has given the attempt up. The fence's time is
-/// the API server's, so this one waits for real time to pass.
+/// A leader that paused in the middle: its create arrives after its successor has recorded the attempt as gone. The
+/// fence compares with the clock of the API server, so this test waits in real time.
 #[tokio::test]
 async fn create_of_a_paused_leader_that_comes_too_late_is_refused_by_the_fence() {
     faulty_scenario("leaders_paused", async |world, proxy| {
         let held = proxy.once(create().of("a"), Fault::Hold);
-        world.model_sync_that_hears("a", Reply::model("m1")).await;
+        world.model_sync_with_reply("a", Reply::model("m1")).await;
         held.hit(1).await;
         let not_after = world.status("a").await.reservation.unwrap().not_after;
         let other_proxy = Proxy::start(&world.cluster).await;
@@ -90,7 +91,7 @@ async fn create_of_a_paused_leader_that_comes_too_late_is_refused_by_the_fence()
         let second = world.run("a", 2).await;
         held.release();
         let late = || proxy.seen(&create().of("a"))[0].code;
-        let code = world.wait("the answer to the late create", async || late()).await;
+        let code = world.wait("the response to the late create", async || late()).await;
         assert!((400..500).contains(&code), "the fence ({}) refuses it: {code}", keys::FENCE);
         let runs = world.runs("a").await;
         assert_eq!(runs.iter().map(attempt_of).collect::<Vec<_>>(), [attempt_of(&second)]);

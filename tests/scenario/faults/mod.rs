@@ -1,5 +1,5 @@
-//! An API server that fails: whatever it answers, and whenever, there is one run for each demand, in bounded time and with a
-//! bounded number of requests.
+//! An API server that fails: for every response and at every time, the operator starts one run for each demand, in
+//! bounded time and with a bounded number of requests.
 
 mod crashes;
 mod defaults;
@@ -25,26 +25,26 @@ use crate::harness::{
     proxy::Proxy,
 };
 
-/// What an API server may do to any request.
+/// Faults that the API server or the network may cause for any request.
 const FAULTS: [Fault; 9] = [
-    Fault::PollResponse(409),
-    Fault::PollResponse(410),
-    Fault::PollResponse(429),
-    Fault::PollResponse(503),
-    Fault::PollResponse(504),
-    Fault::AnswerLate(504),
+    Fault::Status(409),
+    Fault::Status(410),
+    Fault::Status(429),
+    Fault::Status(503),
+    Fault::Status(504),
+    Fault::StatusAfter(504),
     Fault::Reset,
     Fault::DropReply,
     Fault::Truncate,
 ];
 
-/// How much time may pass on the operator's clock until a demand is met, whatever `Retry-After` says. The longest wait that
-/// follows from one answer is that for a run that may still come, about 90 s.
+/// The longest time on the operator's clock until a demand is met; a longer `Retry-After` does not extend it. The
+/// longest wait after one response is the wait for a run that may still be created, about 90 s.
 const LONGEST: Duration = Duration::from_mins(6);
-/// An answer to a create that says that the run itself is wrong is believed for an hour.
+/// The same limit if the API server rejects the run itself: the operator waits for an hour after such a response.
 const LONGEST_REFUSED: Duration = Duration::from_mins(66);
 
-/// What passes before an attempt that nobody sees counts as gone: the creation window and the API server's timeout.
+/// The time until an attempt without a visible run counts as gone: the creation window and the API server's timeout.
 const UNTIL_CERTAIN: Duration = Duration::from_secs(30 + 60 + 1);
 
 /// The reservation of an attempt.
@@ -70,14 +70,14 @@ struct Row {
 }
 
 impl Row {
-    /// The object demands a run from now on.
+    /// Applies an object that needs a run, and lets two of its requests meet the fault.
     async fn begin(world: &World, proxy: &Proxy, object: &str, call: Call, fault: Fault) -> Self {
         let rule = proxy.times(2, call, fault);
-        world.model_sync_that_hears(object, Reply::model("m1")).await;
+        world.model_sync_with_reply(object, Reply::model("m1")).await;
         Self { object: object.to_owned(), rule, began: world.clock.mono() }
     }
 
-    /// What there must be once the object is in sync.
+    /// Asserts the bounds on runs, requests and time once the object is in sync.
     async fn judge(&self, world: &World, proxy: &Proxy, longest: Duration) {
         let Self { object, rule, began } = self;
         let row = format!("{object}: {:?}", rule.fault);
@@ -93,8 +93,8 @@ impl Row {
     }
 }
 
-/// Plays the rest of the world until every object is in sync: its endpoint says so as soon as it has a run, runs succeed,
-/// and time passes.
+/// Plays endpoints, Tekton and the clock until every object is in sync: an endpoint needs no sync once its object has a
+/// run, every run succeeds, and the clock advances.
 async fn play(world: &World) {
     world
         .wait("every object is in sync", async || {
@@ -109,7 +109,7 @@ async fn play(world: &World) {
                 return Some(());
             }
             let all = |wait: &str| left.iter().all(|object| shows(object, wait));
-            // Where all wait for one and the same thing, there is nothing to see until it comes.
+            // If all objects are in the same wait, nothing happens before its end.
             world.clock.advance(if all("RunRefused") {
                 Duration::from_hours(1)
             } else if all("RunUnconfirmed") {
@@ -122,12 +122,12 @@ async fn play(world: &World) {
         .await;
 }
 
-/// Whether its one run is recorded and nothing more is needed.
+/// Whether the run of the object is recorded and no sync is needed.
 fn in_sync(object: &ModelSync) -> bool {
     shows(object, "UpToDate") && object.status.as_ref().is_some_and(|status| status.last_run.is_some())
 }
 
-/// Whether its condition InSync has this reason.
+/// Whether the condition InSync of the object has this reason.
 fn shows(object: &ModelSync, reason: &str) -> bool {
     let in_sync = object.status.as_ref().and_then(|status| find(&status.conditions, InSync));
     in_sync.is_some_and(|shown| shown.reason.as_str() == reason)

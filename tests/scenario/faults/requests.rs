@@ -1,8 +1,8 @@
-//! Every kind of request, and every answer to it that the API server or the network may give.
+//! Every kind of request with every fault that the API server or the network may cause.
 
 use std::{collections::BTreeSet, time::Duration};
 
-use modelsync::{app::Election, kube_io::client::Safeguards};
+use modelsync::{app::ElectionSettings, kube_io::client::Safeguards};
 use serde_json::json;
 
 use super::{FAULTS, LONGEST, LONGEST_REFUSED, Row, create, play, record_end, reserve};
@@ -13,7 +13,7 @@ use crate::harness::{
     world::faulty_scenario,
 };
 
-/// One object for each fault; its requests of this kind meet it.
+/// Creates one object for each fault, whose requests of this kind meet that fault.
 async fn rows(world: &World, proxy: &Proxy, kind: impl Fn(&str) -> Call) -> Vec<Row> {
     let mut rows = Vec::new();
     for (n, fault) in FAULTS.into_iter().enumerate() {
@@ -36,7 +36,7 @@ async fn reservation_that_meets_any_fault_leads_to_one_run() {
         play(world).await;
         judge(world, &proxy, &rows, LONGEST).await;
         for row in &rows {
-            assert_eq!(world.status(&row.object).await.attempt, 1, "{:?}: no attempt is spent", row.rule.fault);
+            assert_eq!(world.status(&row.object).await.attempt, 1, "{:?}: no attempt is lost", row.rule.fault);
         }
     })
     .await;
@@ -65,8 +65,8 @@ async fn create_that_meets_any_fault_leads_to_one_run() {
         for row in &rows {
             let sent = proxy.seen(&create().of(&row.object));
             let names: BTreeSet<_> = sent.iter().map(|seen| seen.request.name.as_str()).collect();
-            // Only a certain refusal is followed by a second request for the same attempt.
-            let refused = matches!(row.rule.fault, Fault::PollResponse(410 | 429));
+            // Only after a certain refusal does the operator send a second request for the same attempt.
+            let refused = matches!(row.rule.fault, Fault::Status(410 | 429));
             assert_eq!(names.len() < sent.len(), refused, "{:?}: {sent:#?}", row.rule.fault);
         }
     })
@@ -74,10 +74,10 @@ async fn create_that_meets_any_fault_leads_to_one_run() {
 }
 
 #[tokio::test]
-async fn look_up_that_meets_any_fault_leads_to_one_run() {
+async fn lookup_that_meets_any_fault_leads_to_one_run() {
     faulty_scenario("fault_look_up", async |world, proxy| {
         let rows = rows(world, &proxy, |object| {
-            proxy.once(create().of(object), Fault::PollResponse(503));
+            proxy.once(create().of(object), Fault::Status(503));
             call("get", "pipelineruns").of(object)
         })
         .await;
@@ -140,9 +140,9 @@ async fn event_that_meets_any_fault_hinders_nothing_and_is_not_repeated() {
     .await;
 }
 
-/// The real deadline is 9 s; here it is short.
+/// The default deadline is 9 s; here it is short.
 #[tokio::test]
-async fn answers_that_never_come_hold_up_no_demand_for_longer_than_the_deadline() {
+async fn missing_responses_delay_no_demand_beyond_the_deadline() {
     faulty_scenario("fault_hang", async |world, proxy| {
         world.stop_operator().await;
         let call_deadline = Some(Duration::from_secs(1));
@@ -150,15 +150,15 @@ async fn answers_that_never_come_hold_up_no_demand_for_longer_than_the_deadline(
         let kinds = [
             ("reserve", reserve()),
             ("create", create()),
-            ("look", call("get", "pipelineruns")),
+            ("read", call("get", "pipelineruns")),
             ("end", record_end()),
             ("event", call("create", "events")),
         ];
-        proxy.once(create().of("look"), Fault::PollResponse(503));
+        proxy.once(create().of("read"), Fault::Status(503));
         let mut rules = Vec::new();
         for (object, kind) in kinds {
             rules.push((object, proxy.once(kind.of(object), Fault::Hang)));
-            world.model_sync_that_hears(object, Reply::model("m1")).await;
+            world.model_sync_with_reply(object, Reply::model("m1")).await;
         }
         play(world).await;
         for (object, rule) in rules {
@@ -166,7 +166,7 @@ async fn answers_that_never_come_hold_up_no_demand_for_longer_than_the_deadline(
             assert_eq!(proxy.done(&create().of(object)).len(), 1, "{object}: one run");
         }
         let published = async || (!proxy.done(&call("create", "events").of("event")).is_empty()).then_some(());
-        world.wait("events go on after one that was not answered", published).await;
+        world.wait("the next event after one without a response", published).await;
     })
     .await;
 }
@@ -185,13 +185,13 @@ async fn lists_that_meet_any_fault_delay_a_demand_and_repeat_nothing() {
 async fn watches_that_meet_any_fault_at_their_start_delay_a_demand_and_repeat_nothing() {
     faulty_scenario("fault_watch", async |world, proxy| {
         for (n, code) in [409, 410, 429, 503, 504].into_iter().enumerate() {
-            restart_into(world, &proxy, "watch", Fault::PollResponse(code), &format!("row{n}")).await;
+            restart_into(world, &proxy, "watch", Fault::Status(code), &format!("row{n}")).await;
         }
     })
     .await;
 }
 
-/// A new operator meets the fault at objects and at runs, and then a new demand.
+/// Restarts the operator so that its first requests for objects and for runs meet the fault, then creates a new demand.
 async fn restart_into(world: &mut World, proxy: &Proxy, verb: &'static str, fault: Fault, object: &str) {
     world.stop_operator().await;
     let kinds = ["modelsyncs", "pipelineruns"].map(|resource| call(verb, resource));
@@ -199,18 +199,18 @@ async fn restart_into(world: &mut World, proxy: &Proxy, verb: &'static str, faul
     let rules = kinds.each_ref().map(|kind| proxy.times(2, kind.clone(), fault.clone()));
     let began = world.clock.mono();
     world.start_operator().await;
-    world.model_sync_that_hears(object, Reply::model("m1")).await;
+    world.model_sync_with_reply(object, Reply::model("m1")).await;
     world
-        .wait("both meet it", async || {
-            // Pauses are on the clock that can be set forward.
+        .wait("both kinds of requests meet the fault", async || {
+            // Pauses run on the clock that the test sets forward.
             world.clock.advance(Duration::from_secs(1));
             rules.iter().all(|rule| rule.hits() == 2).then_some(())
         })
         .await;
     play(world).await;
     for (n, rule) in rules.into_iter().enumerate() {
-        let asked = proxy.seen(&kinds[n]).len() - before[n];
-        assert!(asked <= 10, "{object}: {fault:?}: {:?} {asked} times", kinds[n]);
+        let requests = proxy.seen(&kinds[n]).len() - before[n];
+        assert!(requests <= 10, "{object}: {fault:?}: {:?} {requests} times", kinds[n]);
         Row { object: object.to_owned(), rule, began }.judge(world, proxy, LONGEST).await;
     }
 }
@@ -220,23 +220,23 @@ async fn renewal_of_the_lease_that_meets_any_fault_costs_no_run_and_no_flood() {
     faulty_scenario("fault_lease", async |world, proxy| {
         world.stop_operator().await;
         let duration = Duration::from_secs(2);
-        world.elect(Election { name: "modelsync-controller".into(), namespace: None, duration });
+        world.elect(ElectionSettings { name: "modelsync-controller".into(), namespace: None, duration });
         world.start_operator().await;
         for (n, fault) in FAULTS.into_iter().enumerate() {
             let before = proxy.requests().len();
             let object = format!("row{n}");
             let row = Row::begin(world, &proxy, &object, call("update", "leases"), fault).await;
             row.rule.hit(1).await;
-            world.wait("it leads again", async || world.operator().leads().then_some(())).await;
+            world.wait("the operator leads again", async || world.operator().leads().then_some(())).await;
             play(world).await;
             row.judge(world, &proxy, LONGEST).await;
             row.rule.release();
             let lease = |seen: &crate::harness::proxy::Seen| seen.request.resource == "leases";
-            let asked = proxy.requests().into_iter().skip(before).filter(lease).count();
-            // Renewals go on for as long as the row takes; the operator's pause between two is a sixth of the duration.
+            let requests = proxy.requests().into_iter().skip(before).filter(lease).count();
+            // Renewals continue while the row runs; the operator's pause between two is a sixth of the duration.
             let calm = 20 + 3 * world.clock.mono().since(row.began).as_secs();
-            let few = u64::try_from(asked).unwrap() <= calm;
-            assert!(few, "{object}: {:?}: {asked} requests for the lease, at most {calm} are due", row.rule.fault);
+            let few = u64::try_from(requests).unwrap() <= calm;
+            assert!(few, "{object}: {:?}: {requests} requests for the lease, at most {calm} are due", row.rule.fault);
         }
     })
     .await;

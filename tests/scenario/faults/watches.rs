@@ -1,4 +1,4 @@
-//! Watches that break, fall silent or tell of the past.
+//! Watches that break, fall silent or report an old state.
 
 use std::time::Duration;
 
@@ -19,9 +19,9 @@ use crate::harness::{
 
 const RUNS: &str = "pipelineruns";
 
-/// An object whose run is on its way, on watches that tell of it.
+/// Applies an object and waits until its run is active and shown in status. Returns the run.
 async fn running(world: &World) -> kube::api::DynamicObject {
-    world.model_sync_that_hears("a", Reply::model("m1")).await;
+    world.model_sync_with_reply("a", Reply::model("m1")).await;
     let run = world.run("a", 1).await;
     world.until("a", InSync, False, "RunActive").await;
     world.endpoint.says("a", Reply::NotNeeded);
@@ -44,10 +44,10 @@ async fn watch_that_breaks_again_and_again_misses_no_end() {
 }
 
 #[tokio::test]
-async fn version_that_is_gone_leads_to_a_list_that_brings_what_was_missed() {
+async fn expired_version_leads_to_a_list_that_brings_the_missed_changes() {
     faulty_scenario("watch_gone", async |world, proxy| {
         let run = running(world).await;
-        // Nor do bookmarks keep the version young.
+        // Without bookmarks, the version of the watch stays old.
         proxy.always(call("watch", RUNS), Fault::NoBookmarks);
         let silent = proxy.always(call("watch", RUNS), Fault::Silence);
         world.end_run(&run, "Succeeded").await;
@@ -63,10 +63,10 @@ async fn version_that_is_gone_leads_to_a_list_that_brings_what_was_missed() {
 }
 
 #[tokio::test]
-async fn watches_that_end_at_once_are_begun_anew_with_growing_pauses() {
+async fn watches_that_end_at_once_restart_with_growing_pauses() {
     faulty_scenario("watch_ends", async |world, proxy| {
         let run = running(world).await;
-        for fault in [Fault::End, Fault::Cut, Fault::Gone, Fault::PollResponse(410), Fault::PollResponse(503)] {
+        for fault in [Fault::End, Fault::Cut, Fault::Gone, Fault::Status(410), Fault::Status(503)] {
             world.stop_operator().await;
             let rule = proxy.always(call("watch", RUNS), fault.clone());
             let before = proxy.seen(&call("watch", RUNS)).len();
@@ -81,18 +81,18 @@ async fn watches_that_end_at_once_are_begun_anew_with_growing_pauses() {
             rule.release();
         }
         world.end_run(&run, "Succeeded").await;
-        // The pauses are on the clock that can be set forward.
+        // Pauses run on the clock that `play` sets forward.
         play(world).await;
         assert_eq!(proxy.done(&create()).len(), 1);
     })
     .await;
 }
 
-/// As from an API server that lags: the lists are from before the demand, and the watches tell of nothing since.
+/// As with an API server that lags: the lists are older than the demand, and the watches report no later change.
 #[tokio::test]
-async fn operator_that_starts_into_the_past_starts_no_second_run() {
+async fn operator_that_starts_from_stale_lists_starts_no_second_run() {
     faulty_scenario("watch_past", async |world, proxy| {
-        world.model_sync_that_hears("a", Reply::NotNeeded).await;
+        world.model_sync_with_reply("a", Reply::NotNeeded).await;
         world.until("a", InSync, True, "UpToDate").await;
         world.stop_operator().await;
         let lists = ["modelsyncs", RUNS].map(|resource| proxy.always(call("list", resource), Fault::Remember));
@@ -126,7 +126,7 @@ async fn operator_that_starts_into_the_past_starts_no_second_run() {
     .await;
 }
 
-/// The real limit is a minute; here it is short.
+/// The default limit is a minute; here it is short.
 #[tokio::test]
 async fn watch_that_falls_silent_is_noticed_and_without_the_limit_is_not() {
     const SHORT: Duration = Duration::from_secs(2);

@@ -1,4 +1,4 @@
-//! What a user asked of the API server, from its audit log. IO: reads the log.
+//! Requests of one user to the API server, from its audit log. IO: reads the log.
 
 use std::{
     fs::File,
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::cluster::repository;
 
-/// One request that was answered.
+/// One request that got its response.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub verb: String,
@@ -19,7 +19,7 @@ pub struct Request {
     pub code: u64,
 }
 
-/// The audit log, from a moment on.
+/// The entries of one user in the audit log from a moment on.
 pub struct Audit {
     path: PathBuf,
     from: u64,
@@ -27,7 +27,7 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Requests of this user from now on.
+    /// The audit log of this user from now on.
     pub fn of(user: String) -> Self {
         let path = std::env::var_os("MODELSYNC_TEST_AUDIT_LOG")
             .map_or_else(|| repository().join("target/cluster/default/log/audit.log"), PathBuf::from);
@@ -35,7 +35,7 @@ impl Audit {
         Self { path, from, user }
     }
 
-    /// Everything that the log says of this user's requests so far.
+    /// All entries of this user so far, one JSON object in each line.
     pub fn text(&self) -> String {
         self.events().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     }
@@ -48,7 +48,7 @@ impl Audit {
         events.filter(|event| event["user"]["username"] == self.user.as_str()).collect()
     }
 
-    /// The requests so far, watches apart.
+    /// The completed requests so far. A watch is among them only once it has ended.
     pub fn requests(&self) -> Vec<Request> {
         let events = self.events();
         let ours = events.iter().filter(|event| event["stage"] == "ResponseComplete");
@@ -66,7 +66,7 @@ impl Audit {
         .collect()
     }
 
-    /// The writes so far, events and leases apart.
+    /// The writes so far, without those of events and leases.
     pub fn writes(&self) -> Vec<Request> {
         let reading = ["get", "list", "watch"];
         self.requests()

@@ -1,4 +1,4 @@
-//! The cluster under test: who is admin there, and what is installed once for all scenarios. IO.
+//! The cluster under test: its administrator, and the objects that are installed once for all scenarios. IO.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -14,9 +14,9 @@ use tokio::sync::OnceCell;
 /// One cluster.
 #[derive(Clone)]
 pub struct Cluster {
-    /// Its administrator's configuration.
+    /// The configuration of its administrator.
     pub admin: Config,
-    /// The same as a file.
+    /// The kubeconfig of that configuration.
     path: PathBuf,
 }
 
@@ -56,7 +56,7 @@ impl Cluster {
         Self { admin, path }
     }
 
-    /// The administrator's client. Each test has its own: a client belongs to the runtime that made it.
+    /// A client of the administrator. Each test has its own: a client belongs to the runtime that created it.
     pub fn client(&self) -> Client {
         Client::try_from(self.admin.clone()).unwrap()
     }
@@ -77,7 +77,7 @@ impl Cluster {
         config
     }
 
-    /// A bare cluster that served before has Tekton's PipelineRuns from then.
+    /// Removes the PipelineRun CRD: a bare cluster still has it from an earlier test run.
     async fn remove_tekton(&self, client: &Client) {
         let crds = api(client, "apiextensions.k8s.io/v1", "CustomResourceDefinition", None);
         let _ = crds.delete("pipelineruns.tekton.dev", &DeleteParams::default()).await;
@@ -128,7 +128,7 @@ pub fn yaml(text: &str) -> Vec<Value> {
     documents.into_iter().filter(|document| !document.is_null()).collect()
 }
 
-/// A dynamic API of any kind whose plural is regular.
+/// A dynamic API of a kind. The plural is the lower-case kind with an `s`, but for ValidatingAdmissionPolicy.
 pub fn api(client: &Client, api_version: &str, kind: &str, namespace: Option<&str>) -> Api<DynamicObject> {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     let plural = match kind {
@@ -142,7 +142,7 @@ pub fn api(client: &Client, api_version: &str, kind: &str, namespace: Option<&st
     }
 }
 
-/// Server-side apply of a cluster-scoped object.
+/// Applies an object by server-side apply, in its namespace if it names one.
 pub async fn apply(client: &Client, object: &Value) {
     let (api_version, kind) = (object["apiVersion"].as_str().unwrap(), object["kind"].as_str().unwrap());
     let name = object["metadata"]["name"].as_str().unwrap();
@@ -153,19 +153,19 @@ pub async fn apply(client: &Client, object: &Value) {
         .unwrap_or_else(|error| panic!("{kind} {name}: {error}"));
 }
 
-/// Waits until the question has an answer; `None` when the deadline has passed.
+/// Probes every 20 ms until there is a value. The error says what was not there within the deadline.
 pub async fn eventually<T, F: Future<Output = Option<T>>>(
     what: &str,
     within: Duration,
-    mut ask: impl FnMut() -> F,
+    mut probe: impl FnMut() -> F,
 ) -> Result<T, String> {
-    let asking = async {
+    let probing = async {
         loop {
-            if let Some(response) = ask().await {
-                return response;
+            if let Some(value) = probe().await {
+                return value;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(within, asking).await.map_err(|_| format!("not within {} s: {what}", within.as_secs()))
+    tokio::time::timeout(within, probing).await.map_err(|_| format!("not within {} s: {what}", within.as_secs()))
 }

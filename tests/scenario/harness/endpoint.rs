@@ -1,4 +1,4 @@
-//! A diff endpoint that says what a scenario wants it to say. IO: one listener on loopback.
+//! A diff endpoint whose responses a scenario chooses. IO: one listener on loopback.
 
 use std::{
     collections::HashMap,
@@ -18,7 +18,7 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-/// What an endpoint answers.
+/// The response of an endpoint.
 #[derive(Clone, Debug)]
 pub enum Reply {
     /// A sync is needed, with these parameters.
@@ -29,14 +29,14 @@ pub enum Reply {
     Raw(u16, String),
     /// A redirect with this status to this URL.
     Redirect(u16, String),
-    /// Nothing, ever.
+    /// No response for an hour, longer than any scenario.
     Silence,
-    /// A body that never ends, of spaces: as many at once, and a pause after them.
+    /// A body of spaces that never ends: the number of spaces in each chunk, and the pause before each chunk.
     Endless(usize, Duration),
 }
 
 impl Reply {
-    /// A sync is needed to this model.
+    /// A sync to this model is needed.
     pub fn model(name: &str) -> Self {
         Self::Needed(vec![("name".into(), name.into())])
     }
@@ -45,7 +45,7 @@ impl Reply {
 #[derive(Default)]
 struct Shared {
     replies: HashMap<String, Reply>,
-    asked: HashMap<String, usize>,
+    polls: HashMap<String, usize>,
     lineage: Vec<Value>,
 }
 
@@ -62,7 +62,7 @@ impl Endpoint {
         Self::start_on(TcpListener::bind("127.0.0.1:0").await.unwrap())
     }
 
-    /// Starts it here.
+    /// Starts it on this listener.
     pub fn start_on(listener: TcpListener) -> Self {
         let base = format!("http://{}", listener.local_addr().unwrap());
         let endpoint = Self { base, shared: Arc::default() };
@@ -79,14 +79,14 @@ impl Endpoint {
         format!("{}/{name}", self.base)
     }
 
-    /// From now on this is the answer under this name.
+    /// Sets the response under this name. The default is [`Reply::NotNeeded`].
     pub fn says(&self, name: &str, reply: Reply) {
         self.shared.lock().unwrap().replies.insert(name.into(), reply);
     }
 
-    /// How often it was asked under this name.
-    pub fn asked(&self, name: &str) -> usize {
-        self.shared.lock().unwrap().asked.get(name).copied().unwrap_or(0)
+    /// The number of polls under this name so far.
+    pub fn polls(&self, name: &str) -> usize {
+        self.shared.lock().unwrap().polls.get(name).copied().unwrap_or(0)
     }
 
     /// The OpenLineage events that were posted below the URL of `lineage`, in the order of their arrival.
@@ -102,7 +102,7 @@ async fn take_lineage(State(endpoint): State<Endpoint>, event: Bytes) {
 async fn response(State(endpoint): State<Endpoint>, Path(name): Path<String>) -> Response<Body> {
     let reply = {
         let mut shared = endpoint.shared.lock().unwrap();
-        *shared.asked.entry(name.clone()).or_default() += 1;
+        *shared.polls.entry(name.clone()).or_default() += 1;
         shared.replies.get(&name).cloned().unwrap_or(Reply::NotNeeded)
     };
     let json = |value: Value| respond(200, value.to_string());

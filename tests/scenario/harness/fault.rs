@@ -1,4 +1,4 @@
-//! What a proxy does to requests: which ones, how often, and what. No IO.
+//! Rules of a proxy: the requests that they match, the fault, and how often it happens. No IO.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,21 +7,21 @@ use tokio::sync::watch;
 
 use super::{cluster::eventually, world::DEADLINE};
 
-/// A request as the rules see it.
+/// A request in the form that the rules match.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// `get`, `list`, `watch`, `create`, `update`, `patch` or `delete`.
     pub verb: &'static str,
     /// Plural with the subresource, as in `modelsyncs/status`.
     pub resource: String,
-    /// Name of the object; of an event, the object that it is about. Empty for collections.
+    /// Name of the object; for an event, the name of the object that it regards. Empty for collections.
     pub name: String,
-    /// Its body; null where there is none.
+    /// Its body; null if it has none.
     pub body: Value,
 }
 
 impl Request {
-    /// Takes method, path, query and body apart.
+    /// Parses method, path, query and body.
     pub fn parse(method: &http::Method, uri: &http::Uri, body: &[u8]) -> Self {
         let body: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
         let mut parts = uri.path().split('/').filter(|part| !part.is_empty());
@@ -52,13 +52,13 @@ impl Request {
         Self { verb, resource, name, body }
     }
 
-    /// Whether it is about the object of this name, one of its runs or one of its events.
+    /// Whether it concerns the object of this name, one of its runs or one of its events.
     pub fn is_about(&self, object: &str) -> bool {
         self.name.strip_prefix(object).is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '.']))
     }
 }
 
-/// Which requests a rule is for.
+/// A pattern of requests.
 #[derive(Clone, Debug)]
 pub struct Call {
     verb: &'static str,
@@ -73,17 +73,17 @@ pub fn call(verb: &'static str, resource: &'static str) -> Call {
 }
 
 impl Call {
-    /// Only about the object of this name, its runs and its events.
+    /// Restricts it to the object of this name, its runs and its events.
     pub fn of(self, name: &str) -> Self {
         Self { of: Some(name.to_owned()), ..self }
     }
 
-    /// Only with such a body.
+    /// Restricts it to bodies that fulfil this predicate.
     pub fn saying(self, saying: fn(&Value) -> bool) -> Self {
         Self { saying, ..self }
     }
 
-    /// Whether it is for this request.
+    /// Whether it matches this request.
     pub fn is(&self, request: &Request) -> bool {
         self.verb == request.verb
             && self.resource == request.resource
@@ -95,40 +95,40 @@ impl Call {
 /// What happens to a request.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// This status instead of the API server's answer, which never sees the request. 429 says `Retry-After: 86400`.
-    PollResponse(u16),
-    /// No answer; the API server never sees the request. Ends when the rule is released.
+    /// The proxy responds with this status; the API server never sees the request. 429 has `Retry-After: 86400`.
+    Status(u16),
+    /// No response; the API server never sees the request. Ends when the rule is released.
     Hang,
     /// The connection breaks, and the API server never sees the request.
     Reset,
-    /// The request arrives at the API server only when the rule is released, even if its sender is dead by then.
+    /// The request reaches the API server only when the rule is released, even if its sender is dead by then.
     Hold,
-    /// The API server carries it out; the answer is lost with the connection.
+    /// The API server executes the request; its response is lost with the connection.
     DropReply,
-    /// The API server carries it out; this status is told instead.
-    AnswerLate(u16),
-    /// The API server carries it out; half of the answer arrives.
+    /// The API server executes the request; the proxy responds with this status instead.
+    StatusAfter(u16),
+    /// The API server executes the request; half of its response arrives.
     Truncate,
-    /// The API server carries it out; the answer arrives when the rule is released.
+    /// The API server executes the request; its response arrives when the rule is released.
     HoldReply,
-    /// The first answer is given again each time.
+    /// Every request gets the first response.
     Remember,
-    /// In answers and in events of watches, one text stands for another.
+    /// The second text replaces the first in responses and in events of watches.
     Rewrite(&'static str, &'static str),
-    /// Open watches say nothing until the rule is released, and then what they held back.
+    /// Open watches send nothing until the rule is released, and then the events that they held back.
     Silence,
     /// An open watch breaks.
     Cut,
-    /// An open watch ends in order.
+    /// An open watch ends cleanly.
     End,
-    /// An open watch says that its version is gone.
+    /// An open watch sends the error 410 and ends: its version is gone.
     Gone,
-    /// Watches bring no bookmarks.
+    /// Watches send no bookmarks.
     NoBookmarks,
 }
 
 impl Fault {
-    /// Whether it befalls watches that are open, rather than requests.
+    /// Whether it affects open watches instead of requests.
     fn on_stream(&self) -> bool {
         matches!(self, Self::Silence | Self::Cut | Self::End | Self::Gone | Self::NoBookmarks)
     }
@@ -138,7 +138,7 @@ impl Fault {
 #[derive(Clone)]
 pub struct Rule {
     call: Call,
-    /// What it does.
+    /// Its fault.
     pub fault: Fault,
     state: watch::Sender<State>,
     remembered: Arc<Mutex<Option<Vec<u8>>>>,
@@ -152,30 +152,30 @@ struct State {
 }
 
 impl Rule {
-    /// How often it was applied.
+    /// The number of its applications so far.
     pub fn hits(&self) -> usize {
         self.state.borrow().hits
     }
 
-    /// Waits until it was applied this often.
+    /// Waits until it has been applied this often.
     pub async fn hit(&self, times: usize) {
         eventually("a request meets the fault", DEADLINE, async || (self.hits() >= times).then_some(()))
             .await
             .unwrap_or_else(|late| panic!("{late}: {} {} {:?}", self.call.verb, self.call.resource, self.fault));
     }
 
-    /// Ends it: what it holds goes on, and it is applied no more.
+    /// Ends it: the requests that it holds continue, and it matches no more.
     pub fn release(&self) {
         self.state.send_modify(|state| (state.released, state.left) = (true, 0));
     }
 
     /// Waits until it is released.
     pub async fn released(&self) {
-        // The sender is ours, so the wait cannot fail.
+        // This rule holds the sender, so the wait cannot fail.
         let _ = self.state.subscribe().wait_for(|state| state.released).await;
     }
 
-    /// The answer to give: what was answered first.
+    /// Stores the body of the first response and returns it every time.
     pub fn remember(&self, body: Vec<u8>) -> Vec<u8> {
         self.remembered.lock().unwrap().get_or_insert(body).clone()
     }
@@ -205,7 +205,7 @@ impl Default for Rules {
 }
 
 impl Rules {
-    /// From now on, so many times.
+    /// Adds a rule that applies this often from now on.
     pub fn add(&self, times: usize, call: Call, fault: Fault) -> Rule {
         let state = watch::Sender::new(State { hits: 0, left: times, released: false });
         let rule = Rule { call, fault, state, remembered: Arc::default() };
@@ -214,7 +214,7 @@ impl Rules {
         rule
     }
 
-    /// Told of every new rule.
+    /// A receiver that is notified of every new rule.
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }

@@ -1,4 +1,4 @@
-//! Time in a world of trainings: how a scenario lets it pass, and how it knows that nothing follows from that any more. IO.
+//! Time in a world of trainings: advances the clock and waits until a ModelTrain has nothing more to write. IO.
 
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ impl World {
         self.clock.advance(until(self.clock.now().wall, moment) + Duration::from_secs(1));
     }
 
-    /// An hourly cron expression, and its next time: half an hour from now, so that none comes while a scenario looks.
+    /// An hourly cron expression and its next time: half an hour from now, so that none comes during the scenario by
+    /// itself.
     pub fn hourly(&self) -> (String, Timestamp) {
         let next = (self.clock.now().wall.as_second() + 30 * 60) / 60 * 60;
         (format!("{} * * * *", next / 60 % 60), Timestamp::from_second(next).unwrap())
@@ -26,7 +27,7 @@ impl World {
         whole_seconds(self.clock.now().wall)
     }
 
-    /// Under this name the endpoint gives this number, at `$.value`.
+    /// Lets the endpoint return this number under this name, at `$.value`.
     pub fn measures(&self, name: &str, value: &str) {
         self.endpoint.says(name, Reply::Raw(200, format!("{{\"value\":{value}}}")));
     }
@@ -36,18 +37,18 @@ impl World {
         json!({ "http": { "url": self.endpoint.url(name), "jsonPath": "$.value" } })
     }
 
-    /// Waits until whatever follows for a ModelTrain from the present state has followed; `asked` is what it asks the
-    /// endpoint for every 5 s.
+    /// Waits until a ModelTrain has no more writes that follow from the present state; `polled` is the name at the
+    /// endpoint that it polls every 5 s.
     ///
-    /// A turn's question is planned by the pass over the answer before it, so that three of them without a write show that
-    /// nothing is written because of the first two. An object that changed at the same time is asked about at once, whence
-    /// some turns more.
-    pub async fn settle_train(&self, name: &str, asked: &str) {
+    /// A poll is planned by the reconcile of the response before it. So three polls without a write show that the
+    /// first two responses caused none. An object that changed at the same time is polled at once, so the loop allows
+    /// some more polls.
+    pub async fn settle_train(&self, name: &str, polled: &str) {
         let (mut version, mut quiet) = (None, 0);
         for _ in 0..10 {
-            let before = self.endpoint.asked(asked);
+            let before = self.endpoint.polls(polled);
             self.clock.advance(Duration::from_secs(5));
-            self.wait("a question", async || (self.endpoint.asked(asked) > before).then_some(())).await;
+            self.wait("a poll", async || (self.endpoint.polls(polled) > before).then_some(())).await;
             let now = self.model_trains().get(name).await.unwrap().resource_version();
             quiet = if now == version { quiet + 1 } else { 0 };
             version = now;
@@ -58,13 +59,13 @@ impl World {
         panic!("{name} is still being written");
     }
 
-    /// Has a ModelTrain that asks nothing looked at: the second pass has begun after the first, and that after the call.
-    /// For worlds with one object.
-    pub async fn look_at_train(&self, name: &str) {
+    /// Causes two reconciles of a ModelTrain that polls nothing, and waits for them. The first may have begun before
+    /// the call; the second has not. Only for worlds with one object, where reconciles do not overlap.
+    pub async fn reconcile_train(&self, name: &str) {
         for _ in 0..2 {
-            let passes = self.passes().await;
-            self.annotate_train(name, "example.com/look", Some(&passes.to_string())).await;
-            self.wait("a pass", async || (self.passes().await > passes).then_some(())).await;
+            let before = self.reconciles().await;
+            self.annotate_train(name, "example.com/touch", Some(&before.to_string())).await;
+            self.wait("a reconcile", async || (self.reconciles().await > before).then_some(())).await;
         }
     }
 
@@ -76,7 +77,7 @@ impl World {
         [(name.to_owned(), train.resource_version())].into_iter().chain(records).collect()
     }
 
-    /// Stops the operator, and starts one that knows nothing.
+    /// Stops the operator and starts a new one with empty memory.
     pub async fn restart_operator(&mut self) {
         self.stop_operator().await;
         self.start_operator().await;

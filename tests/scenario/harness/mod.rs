@@ -1,4 +1,4 @@
-//! What every scenario stands on. IO.
+//! The parts that every scenario uses. IO.
 
 pub mod audit;
 pub mod cluster;

@@ -1,7 +1,7 @@
-//! A proxy between one operator and the real API server, which does to requests what its rules say. IO.
+//! A proxy between one operator and the real API server, which applies the faults of its rules to requests. IO.
 //!
-//! The operator speaks plain HTTP to it and the proxy TLS to the API server, with the operator's own token, so roles stay
-//! real. A request that has arrived is not taken back by the death of its sender, as in a real network.
+//! The operator speaks plain HTTP to the proxy, and the proxy TLS to the API server with the operator's own token, so
+//! the roles are real. As in a real network, the death of the sender does not cancel a request that has arrived.
 
 use std::{
     convert::Into,
@@ -39,9 +39,9 @@ pub struct Seen {
     pub request: Request,
     /// Path and query.
     pub uri: String,
-    /// When it arrived, on the proxy's clock.
+    /// The time of its arrival on the proxy's clock.
     pub at: MonotonicTime,
-    /// What the API server answered; `None` where it was not asked, or has not answered yet.
+    /// The status from the API server; `None` if the request did not reach it, or it has not responded yet.
     pub code: Option<u16>,
 }
 
@@ -57,7 +57,7 @@ pub struct Proxy {
 
 /// How an exchange ends.
 enum End {
-    PollResult(Reply),
+    Reply(Reply),
     Closed,
     Reset,
 }
@@ -91,17 +91,17 @@ impl Proxy {
         config
     }
 
-    /// From now on this happens to each of these requests, until the rule is released.
+    /// Applies the fault to each of these requests from now on, until the rule is released.
     pub fn always(&self, call: Call, fault: Fault) -> Rule {
         self.rules.add(usize::MAX, call, fault)
     }
 
-    /// This happens to the next of these requests.
+    /// Applies the fault to the next of these requests.
     pub fn once(&self, call: Call, fault: Fault) -> Rule {
         self.rules.add(1, call, fault)
     }
 
-    /// This happens to so many of these requests.
+    /// Applies the fault to this many of these requests.
     pub fn times(&self, times: usize, call: Call, fault: Fault) -> Rule {
         self.rules.add(times, call, fault)
     }
@@ -111,7 +111,7 @@ impl Proxy {
         self.rules.release();
     }
 
-    /// The requests so far, in the order of their arrival.
+    /// All requests so far, in the order of their arrival.
     pub fn requests(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
@@ -121,7 +121,7 @@ impl Proxy {
         self.requests().into_iter().filter(|seen| call.is(&seen.request)).collect()
     }
 
-    /// Those of these requests that the API server has carried out.
+    /// Those of these requests that succeeded at the API server.
     pub fn done(&self, call: &Call) -> Vec<Seen> {
         let done = |seen: &Seen| seen.code.is_some_and(|code| (200..300).contains(&code));
         self.seen(call).into_iter().filter(done).collect()
@@ -133,7 +133,7 @@ impl Proxy {
             let (exchange, reset) = (tokio::spawn(self.clone().exchange(request)), reset.clone());
             async move {
                 match exchange.await? {
-                    End::PollResult(reply) => Ok::<_, io::Error>(reply),
+                    End::Reply(reply) => Ok::<_, io::Error>(reply),
                     End::Closed => Err(io::Error::other("closed")),
                     End::Reset => {
                         *reset.lock().unwrap() = true;
@@ -145,7 +145,7 @@ impl Proxy {
         let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
         let ended = (&mut connection).await;
         if ended.is_err() && *reset.lock().unwrap() {
-            // Without lingering, the connection ends by a reset.
+            // A socket with zero linger closes with a reset.
             let _ = connection.into_parts().io.into_inner().set_zero_linger();
         }
     }
@@ -153,16 +153,16 @@ impl Proxy {
     async fn exchange(self, request: http::Request<Incoming>) -> End {
         let (parts, body) = request.into_parts();
         let Ok(body) = body.collect().await.map(http_body_util::Collected::to_bytes) else { return End::Closed };
-        let asked = Request::parse(&parts.method, &parts.uri, &body);
+        let parsed = Request::parse(&parts.method, &parts.uri, &body);
         let index = {
             let mut seen = self.seen.lock().unwrap();
             let uri = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
-            seen.push(Seen { request: asked.clone(), uri, at: self.clock.mono(), code: None });
+            seen.push(Seen { request: parsed.clone(), uri, at: self.clock.mono(), code: None });
             seen.len() - 1
         };
-        let rule = self.rules.for_request(&asked);
+        let rule = self.rules.for_request(&parsed);
         match rule.as_ref().map(|rule| (rule, &rule.fault)) {
-            Some((_, Fault::PollResponse(code))) => return End::PollResult(status(*code)),
+            Some((_, Fault::Status(code))) => return End::Reply(status(*code)),
             Some((_, Fault::Reset)) => return End::Reset,
             Some((rule, Fault::Hang)) => {
                 rule.released().await;
@@ -177,24 +177,24 @@ impl Proxy {
         }
         let Ok(response) = self.upstream.send(request).await else { return End::Closed };
         self.seen.lock().unwrap()[index].code = Some(response.status().as_u16());
-        if asked.verb == "watch" && response.status().is_success() {
+        if parsed.verb == "watch" && response.status().is_success() {
             let (mut head, body) = response.into_parts();
             without_length(&mut head.headers);
-            let stream = self.watch(asked, rule, body);
-            return End::PollResult(Response::from_parts(head, stream));
+            let stream = self.watch(parsed, rule, body);
+            return End::Reply(Response::from_parts(head, stream));
         }
         relay(response, rule).await
     }
 
-    /// Passes the events of a watch on, one by one.
-    fn watch(self, asked: Request, rule: Option<Rule>, mut upstream: Body) -> UnsyncBoxBody<Bytes, Failure> {
+    /// Forwards the events of a watch one by one.
+    fn watch(self, request: Request, rule: Option<Rule>, mut upstream: Body) -> UnsyncBoxBody<Bytes, Failure> {
         let (sender, receiver) = mpsc::channel::<Result<Frame<Bytes>, Failure>>(1);
         let mut news = self.rules.changes();
         tokio::spawn(async move {
             let mut rest = Vec::new();
             loop {
                 let mut bookmarks = true;
-                let now = self.rules.for_stream(&asked);
+                let now = self.rules.for_stream(&request);
                 match now.as_ref().map(|rule| (rule, &rule.fault)) {
                     Some((rule, Fault::Silence)) => tokio::select! {
                         () = sender.closed() => return,
@@ -214,7 +214,7 @@ impl Proxy {
                     _ => {}
                 }
                 let frame = tokio::select! {
-                    // A rule that comes before an event befalls it.
+                    // A rule that is added before an event applies to the event.
                     biased;
                     () = sender.closed() => return,
                     changed = news.changed() => if changed.is_ok() { continue } else { return },
@@ -239,7 +239,7 @@ impl Proxy {
     }
 }
 
-/// Gives the answer on, as far as the rule lets it.
+/// Forwards the response, changed by the rule.
 async fn relay(response: Response<Body>, rule: Option<Rule>) -> End {
     let (mut head, body) = response.into_parts();
     let Ok(body) = body.collect_bytes().await else { return End::Closed };
@@ -247,7 +247,7 @@ async fn relay(response: Response<Body>, rule: Option<Rule>) -> End {
     let mut body = rewritten(body.to_vec(), rule.as_ref());
     match rule.as_ref().map(|rule| (rule, &rule.fault)) {
         Some((_, Fault::DropReply)) => return End::Closed,
-        Some((_, Fault::AnswerLate(code))) => return End::PollResult(status(*code)),
+        Some((_, Fault::StatusAfter(code))) => return End::Reply(status(*code)),
         Some((rule, Fault::HoldReply)) => rule.released().await,
         Some((rule, Fault::Remember)) => body = rule.remember(body),
         Some((_, Fault::Truncate)) => {
@@ -255,11 +255,11 @@ async fn relay(response: Response<Body>, rule: Option<Rule>) -> End {
             body.truncate(body.len() / 2);
             let frames = [Ok(Frame::data(body.into())), Err::<_, Failure>("truncated".into())];
             let half = StreamBody::new(futures::stream::iter(frames)).boxed_unsync();
-            return End::PollResult(Response::from_parts(head, half));
+            return End::Reply(Response::from_parts(head, half));
         }
         _ => {}
     }
-    End::PollResult(Response::from_parts(head, whole(body)))
+    End::Reply(Response::from_parts(head, whole(body)))
 }
 
 fn rewritten(text: Vec<u8>, rule: Option<&Rule>) -> Vec<u8> {
@@ -269,7 +269,7 @@ fn rewritten(text: Vec<u8>, rule: Option<&Rule>) -> Vec<u8> {
     }
 }
 
-/// An answer of the API server's that says no.
+/// An error response in the form of the API server's.
 fn status(code: u16) -> Reply {
     let mut reply = Response::new(whole(failure(code).to_string().into_bytes()));
     *reply.status_mut() = code.try_into().unwrap();

@@ -1,4 +1,4 @@
-//! Every revision of one object from a moment on, for states that the operator leaves by itself. IO: one watch.
+//! Every revision of one object from a moment on, for short states that the operator leaves by itself. IO: one watch.
 
 use std::fmt::Debug;
 
@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 
 use super::{World, world::DEADLINE};
 
-/// The revisions of an object that have not been read yet. A read now and then may miss a state that lasts for
-/// milliseconds; the watch brings every one, in order.
+/// The revisions of an object that the test has not read yet. Periodic reads may miss a state that lasts for
+/// milliseconds; the watch brings every revision in order.
 pub struct Revisions<K> {
     name: String,
     events: BoxStream<'static, kube::Result<WatchEvent<K>>>,
@@ -28,7 +28,7 @@ impl<K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + '
         Self { name: name.to_owned(), events }
     }
 
-    /// The next revision that is as wanted; those before it are passed over.
+    /// Waits for the next revision that fulfils the predicate, and skips those before it.
     pub async fn next(&mut self, what: &str, wanted: impl Fn(&K) -> bool) -> K {
         let reading = async {
             loop {

@@ -1,4 +1,4 @@
-//! Plays Tekton: what it would write into a PipelineRun's status. No IO.
+//! Plays Tekton: the status that Tekton would write to a PipelineRun. No IO.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ pub fn started(at: &str) -> Value {
     })
 }
 
-/// Status of a PipelineRun that has ended; `reason` as Tekton writes it, as in `Succeeded` or `Failed`.
+/// Status of a PipelineRun that has ended; `reason` is Tekton's, for example `Succeeded` or `Failed`.
 pub fn ended(reason: &str, started: Option<&str>, at: &str) -> Value {
     let good = matches!(reason, "Succeeded" | "Completed");
     let mut status = json!({

@@ -1,4 +1,4 @@
-//! An https endpoint whose certificate an authority of its own vouches for, and which remembers what it was sent. IO: one
+//! An https endpoint with a certificate from its own authority, which stores the heads of its requests. IO: one
 //! listener on loopback, one thread for each connection.
 
 use std::{
@@ -15,16 +15,16 @@ use rustls::{
     pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
 };
 
-/// What the endpoint answers.
+/// The response of the endpoint.
 #[derive(Clone, Debug)]
 pub enum TlsReply {
     /// This status and body.
     Raw(u16, String),
-    /// This body with this entity tag; 304 to whoever knows the tag.
+    /// This body with this entity tag; 304 if the request carries the tag.
     Tagged(&'static str, String),
     /// 200 with this body to requests with this line in their head, else 401.
     Only(String, String),
-    /// Nothing, for an hour.
+    /// No response for an hour.
     Silence,
 }
 
@@ -33,7 +33,7 @@ struct Shared {
     heads: Vec<String>,
 }
 
-/// The endpoint. Every path is answered in the same way.
+/// The endpoint. Every path has the same response.
 #[derive(Clone)]
 pub struct TlsEndpoint {
     port: u16,
@@ -54,8 +54,8 @@ impl TlsEndpoint {
                 let (Ok(socket), config, shared) = (socket, config.clone(), shared.clone()) else { return };
                 std::thread::spawn(move || {
                     let session = ServerConnection::new(config).unwrap();
-                    // Whoever mistrusts this endpoint ends the handshake; that is no failure here.
-                    let _ = answer_all(StreamOwned::new(session, socket), &shared);
+                    // A client that does not trust this endpoint ends the handshake; that is no failure here.
+                    let _ = serve(StreamOwned::new(session, socket), &shared);
                 });
             }
         });
@@ -67,12 +67,12 @@ impl TlsEndpoint {
         format!("https://127.0.0.1:{}/{path}", self.port)
     }
 
-    /// The authority that vouches for it, as PEM text.
+    /// Its authority as PEM text.
     pub fn authority(&self) -> &str {
         &self.authority
     }
 
-    /// From now on this is the answer. Returns how many requests had come until then.
+    /// Sets the response. Returns the number of requests before that.
     pub fn says(&self, reply: TlsReply) -> usize {
         let mut shared = self.shared.lock().unwrap();
         shared.reply = reply;
@@ -111,7 +111,7 @@ fn certified() -> (Arc<ServerConfig>, String) {
     (Arc::new(config), authority.pem())
 }
 
-fn answer_all(mut stream: StreamOwned<ServerConnection, TcpStream>, shared: &Mutex<Shared>) -> std::io::Result<()> {
+fn serve(mut stream: StreamOwned<ServerConnection, TcpStream>, shared: &Mutex<Shared>) -> std::io::Result<()> {
     loop {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {

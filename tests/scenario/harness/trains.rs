@@ -1,4 +1,4 @@
-//! Trainings in a world: ModelTrains, their runs as Tekton would end them, their records.
+//! Trainings in a world: ModelTrains, the ends of their runs as Tekton would write them, and their records.
 
 use kube::{
     Api, ResourceExt,
@@ -34,7 +34,7 @@ impl World {
             .unwrap();
     }
 
-    /// Spec of a ModelTrain that makes PipelineRuns and looks at its sources every 5 s. Stale by the trigger alone.
+    /// Spec of a ModelTrain that creates PipelineRuns and polls its sources every 5 s. Only the trigger makes it stale.
     #[expect(clippy::unused_self, reason = "read beside the specs that need the world")]
     pub fn train_spec(&self) -> Value {
         json!({
@@ -43,7 +43,7 @@ impl World {
         })
     }
 
-    /// Applies a ModelTrain with this spec, or says why it is refused.
+    /// Applies a ModelTrain with this spec, or returns the refusal of the API server.
     pub async fn try_apply_train(&self, name: &str, spec: Value) -> Result<(), String> {
         let object = json!({ "apiVersion": keys::API_VERSION, "kind": "ModelTrain", "metadata": { "name": name }, "spec": spec });
         let applied = api(&self.client, keys::API_VERSION, "ModelTrain", Some(&self.namespace))
@@ -79,7 +79,7 @@ impl World {
         self.model_trains().get(name).await.unwrap().status.unwrap_or_default()
     }
 
-    /// Waits until the condition has this status and reason; returns the status then. They must last, as in
+    /// Waits until the condition has this status and reason; returns the ModelTrain's status. They must last, as in
     /// [`Self::until_status`].
     pub async fn until_train(
         &self,
@@ -95,7 +95,7 @@ impl World {
         .await
     }
 
-    /// Waits until the status is as wanted. What is wanted must last, as in [`Self::until_status`].
+    /// Waits until the status fulfils the predicate. The state must last, as in [`Self::until_status`].
     pub async fn until_train_status(
         &self,
         name: &str,
@@ -110,8 +110,8 @@ impl World {
         .await
     }
 
-    /// Waits until this training has been decided. The decision lasts until the next training is decided; the next training
-    /// may be reserved by now.
+    /// Waits until this training has been decided. The decision lasts until the next training is decided; the next
+    /// training may be reserved by now.
     pub async fn until_trained(&self, name: &str, attempt: i64) -> ModelTrainStatus {
         let status = self
             .until_train_status(name, &format!("end of training {attempt}"), |status| {
@@ -131,7 +131,7 @@ impl World {
         .await
     }
 
-    /// The runs of a training that there are now.
+    /// The present runs of a training.
     pub async fn train_runs(&self, name: &str, attempt: i64) -> Vec<DynamicObject> {
         let mut runs = self.runs(name).await;
         runs.retain(|run| attempt_of(run) == attempt);
@@ -146,7 +146,8 @@ impl World {
         self.set_run_status(run, status).await;
     }
 
-    /// Sees a training of one run through: it succeeds with these results. Returns the status once it is decided.
+    /// Ends the only run of a training successfully with these results. Returns the status once the training is
+    /// decided.
     pub async fn train(&self, name: &str, attempt: i64, results: &[(&str, &str)]) -> ModelTrainStatus {
         let run = self.train_run(name, attempt, "").await;
         self.end_with(&run, "Succeeded", results).await;

@@ -1,4 +1,5 @@
-//! One scenario's world: a namespace, an endpoint, an operator with its own account and a clock that can be set forward. IO.
+//! The world of one scenario: a namespace, an endpoint, an operator with its own account, and a clock that the test can
+//! set forward. IO.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -10,11 +11,11 @@ use kube::{
 };
 use modelsync::{
     api::{ConditionStatus, ConditionType, LastRun, ModelSync, ModelSyncStatus, keys},
-    app::{Election, Operator, Settings},
+    app::{ElectionSettings, Operator, Settings},
     clock::Clock,
     core::status::condition,
     kube_io::client::Safeguards,
-    lineage::settings::Settings as LineageSettings,
+    lineage::settings::LineageSettings,
     source::address::AddressRules,
 };
 use serde_json::{Value, json};
@@ -28,10 +29,10 @@ use super::{
 };
 use crate::support::kstatus::{Verdict, kstatus};
 
-/// How long a scenario waits for anything.
+/// The longest wait of a scenario for one thing.
 pub const DEADLINE: Duration = Duration::from_mins(1);
 
-/// How a world differs from the usual one.
+/// Options of a world.
 pub struct WorldOptions {
     /// Its cluster.
     pub cluster: Cluster,
@@ -50,13 +51,13 @@ pub struct World {
     pub cluster: Cluster,
     settings: Settings,
     token: String,
-    /// What stands between the operator and the API server.
+    /// The proxy between the operator and the API server.
     proxy: Option<Proxy>,
     operator: Option<Operator>,
     threads: Option<tokio::runtime::Runtime>,
 }
 
-/// Runs a scenario in a world of its own; shows the world where it fails.
+/// Runs a scenario in a world of its own. Prints the world if the scenario fails.
 pub async fn scenario(name: &str, body: impl AsyncFnOnce(&mut World)) {
     let cluster = Cluster::complete().await;
     scenario_with(name, WorldOptions { cluster, operator: true, min_run_age: Duration::ZERO }, body).await;
@@ -75,7 +76,7 @@ pub async fn faulty_scenario(name: &str, body: impl AsyncFnOnce(&mut World, Prox
     .await;
 }
 
-/// Runs a scenario in a world with options.
+/// Runs a scenario in a world with these options.
 pub async fn scenario_with(name: &str, options: WorldOptions, body: impl AsyncFnOnce(&mut World)) {
     let _ = tracing_subscriber::fmt().with_env_filter("modelsync=debug").with_test_writer().with_ansi(false).try_init();
     let mut world = World::new(name, options).await;
@@ -134,17 +135,17 @@ impl World {
         world
     }
 
-    /// User name of the operator, as the audit log has it.
+    /// User name of the operator in the audit log.
     pub fn operator_user(&self) -> String {
         format!("system:serviceaccount:{}:modelsync-controller", self.namespace)
     }
 
-    /// The same as the contents of a kubeconfig.
+    /// The contents of a kubeconfig of the operator's account.
     pub fn kubeconfig(&self) -> Value {
         self.cluster.kubeconfig(&self.token)
     }
 
-    /// Starts an operator that knows nothing.
+    /// Starts an operator with empty memory.
     pub async fn start_operator(&mut self) {
         self.operator =
             Some(Operator::start(self.settings.clone(), &self.operator_config(), self.clock.clone()).await.unwrap());
@@ -156,7 +157,7 @@ impl World {
         self.operator = Some(Operator::start_guarded(settings, &config, clock, safeguards).await.unwrap());
     }
 
-    /// Stops the operator; what it had in memory is gone.
+    /// Stops the operator; its memory is lost.
     pub async fn stop_operator(&mut self) {
         if let Some(operator) = self.operator.take() {
             operator.stop().await;
@@ -175,34 +176,34 @@ impl World {
         self.threads = Some(threads);
     }
 
-    /// Ends the operator as a SIGKILL would: nothing is finished, nothing is released.
+    /// Ends the operator as a SIGKILL would: it finishes nothing and releases nothing.
     pub fn kill_operator(&mut self) {
         self.threads.take().expect("a mortal operator runs").shutdown_background();
         self.operator = None;
     }
 
-    /// From its next start on, the operator dials only what it dials without a flag.
+    /// From its next start on, the operator connects only to the addresses that it allows without a flag.
     pub fn refuse_loopback(&mut self) {
         self.settings.addresses = AddressRules::default();
     }
 
     /// From its next start on, the operator is a candidate for this lease, in the world's namespace.
-    pub fn elect(&mut self, election: Election) {
-        self.settings.lease = Some(Election { namespace: Some(self.namespace.clone()), ..election });
+    pub fn elect(&mut self, election: ElectionSettings) {
+        self.settings.lease = Some(ElectionSettings { namespace: Some(self.namespace.clone()), ..election });
     }
 
-    /// From its next start on, the operator looks after the objects with these labels only.
+    /// From its next start on, the operator handles only the objects with these labels.
     pub fn select(&mut self, labels: &str) {
         labels.clone_into(&mut self.settings.selector);
     }
 
-    /// From its next start on, the operator tells this world's endpoint of its runs.
-    pub fn tell_lineage(&mut self) {
+    /// From its next start on, the operator sends lineage events of its runs to the endpoint of this world.
+    pub fn send_lineage(&mut self) {
         self.settings.lineage =
             Some(LineageSettings { url: self.endpoint.url("lineage"), ..LineageSettings::default() });
     }
 
-    /// Starts a copy that looks after other objects.
+    /// Starts a second operator that handles the objects with these labels.
     pub async fn another_operator_that_selects(&self, labels: &str) -> Operator {
         let settings = Settings { selector: labels.to_owned(), ..self.settings.clone() };
         Operator::start(settings, &self.operator_config(), self.clock.clone()).await.unwrap()
@@ -223,12 +224,12 @@ impl World {
         Operator::start(self.settings.clone(), &self.config_behind(proxy), self.clock.clone()).await.unwrap()
     }
 
-    /// The operator's account behind this proxy.
+    /// A configuration with the operator's account that goes through this proxy.
     pub fn config_behind(&self, proxy: &Proxy) -> kube::Config {
         proxy.before(self.cluster.with_token(&self.token))
     }
 
-    /// How the operator reaches the API server.
+    /// The configuration with which the operator reaches the API server.
     pub fn operator_config(&self) -> kube::Config {
         match &self.proxy {
             Some(proxy) => self.config_behind(proxy),
@@ -236,14 +237,14 @@ impl World {
         }
     }
 
-    /// The operator's page at this path.
+    /// The page of the operator at this path.
     pub async fn page(&self, path: &str) -> String {
         let address = self.operator().address();
         reqwest::get(format!("http://{address}{path}")).await.unwrap().text().await.unwrap()
     }
 
-    /// How many passes the operator has made.
-    pub async fn passes(&self) -> u64 {
+    /// The number of successful reconciles of the operator so far.
+    pub async fn reconciles(&self) -> u64 {
         let page = self.page("/metrics").await;
         let count = page.lines().find_map(|line| line.strip_prefix("modelsync_reconcile_total{result=\"ok\"} "));
         count.map_or(0, |count| count.parse().unwrap())
@@ -261,7 +262,7 @@ impl World {
         api(&self.client, "batch/v1", "Job", Some(&self.namespace))
     }
 
-    /// Spec of a ModelSync that asks this world's endpoint under its own name every 5 s and makes PipelineRuns.
+    /// Spec of a ModelSync that polls the endpoint of this world under its own name every 5 s and creates PipelineRuns.
     pub fn spec(&self, name: &str) -> Value {
         json!({
             "needsSyncUrl": self.endpoint.url(name),
@@ -274,7 +275,7 @@ impl World {
         })
     }
 
-    /// The same spec, with a backoff after a failure that is longer than any scenario takes.
+    /// The same spec, with a backoff after a failure that is longer than any scenario.
     pub fn patient_spec(&self, name: &str) -> Value {
         let mut spec = self.spec(name);
         spec["retry"] = json!({ "minBackoff": "1h" });
@@ -286,7 +287,7 @@ impl World {
         self.try_apply(name, spec).await.unwrap_or_else(|error| panic!("{name}: {error}"));
     }
 
-    /// Applies a ModelSync with this spec, or says why it is refused.
+    /// Applies a ModelSync with this spec, or returns the refusal of the API server.
     pub async fn try_apply(&self, name: &str, spec: Value) -> Result<ModelSync, String> {
         let object =
             json!({ "apiVersion": keys::API_VERSION, "kind": "ModelSync", "metadata": { "name": name }, "spec": spec });
@@ -296,8 +297,8 @@ impl World {
         applied.map(|object| object.try_parse().unwrap()).map_err(|error| error.to_string())
     }
 
-    /// A ModelSync whose endpoint gives this reply, applied.
-    pub async fn model_sync_that_hears(&self, name: &str, reply: Reply) {
+    /// Applies a ModelSync whose endpoint gives this reply.
+    pub async fn model_sync_with_reply(&self, name: &str, reply: Reply) {
         self.endpoint.says(name, reply);
         self.apply(name, self.spec(name)).await;
     }
@@ -317,7 +318,7 @@ impl World {
         self.model_syncs().get(name).await.unwrap().status.unwrap_or_default()
     }
 
-    /// Waits until the condition has this status and reason; returns the status then. They must last, as in
+    /// Waits until the condition has this status and reason; returns the ModelSync's status. They must last, as in
     /// [`Self::until_status`].
     pub async fn until(
         &self,
@@ -333,11 +334,11 @@ impl World {
         .await
     }
 
-    /// Waits until the status is as wanted.
+    /// Waits until the status fulfils the predicate.
     ///
-    /// What is wanted must last until the test ends it, or for [`DEADLINE`]: the status is read now and then, and a state
-    /// that the operator leaves by itself may lie between two reads. [`Revisions`](super::revisions::Revisions) shows such
-    /// a state.
+    /// The state must last until the test ends it, or for [`DEADLINE`]: the status is read periodically, and a state
+    /// that the operator leaves by itself may lie between two reads. [`Revisions`](super::revisions::Revisions) shows
+    /// such a state.
     pub async fn until_status(
         &self,
         name: &str,
@@ -352,8 +353,8 @@ impl World {
         .await
     }
 
-    /// Waits until the end of this attempt is recorded. The record lasts until the next attempt has ended; the next attempt
-    /// may be reserved by now.
+    /// Waits until the end of this attempt is recorded. The record lasts until the next attempt has ended; the next
+    /// attempt may be reserved by now.
     pub async fn until_recorded(&self, name: &str, attempt: i64) -> LastRun {
         let status = self
             .until_status(name, &format!("end of attempt {attempt}"), |status| {
@@ -365,12 +366,12 @@ impl World {
         *status.last_run.unwrap()
     }
 
-    /// Waits until the question has an answer. What is asked about must last, as in [`Self::until_status`].
-    pub async fn wait<T>(&self, what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
-        eventually(what, DEADLINE, || ask()).await.unwrap_or_else(|late| panic!("{late}"))
+    /// Waits until the probe returns a value. The state must last, as in [`Self::until_status`].
+    pub async fn wait<T>(&self, what: &str, probe: impl AsyncFn() -> Option<T>) -> T {
+        eventually(what, DEADLINE, || probe()).await.unwrap_or_else(|late| panic!("{late}"))
     }
 
-    /// Runs of an object, in the order of their attempts.
+    /// The runs of an object in the order of their attempts.
     pub async fn runs(&self, name: &str) -> Vec<DynamicObject> {
         let mut runs = Vec::new();
         for (api_version, kind) in [("tekton.dev/v1", "PipelineRun"), ("batch/v1", "Job")] {
@@ -422,15 +423,15 @@ impl World {
             .unwrap();
     }
 
-    /// Waits until whatever follows from the present state has followed.
+    /// Waits until the operator has no more writes that follow from the present state.
     ///
-    /// A question is planned by the pass over the answer before it. So when the third one is asked, two answers that were
-    /// given from now on have been decided on; the fourth shows that nothing was written because of them.
+    /// A poll is planned by the reconcile of the response before it. So when the third poll arrives, the operator has
+    /// decided on two responses since the call; the fourth poll shows that it wrote nothing because of them.
     pub async fn settle(&self, name: &str) {
         let mut version = None;
-        for poll_target in 1..=4 {
+        for poll in 1..=4 {
             self.next_poll(name).await;
-            if poll_target == 3 {
+            if poll == 3 {
                 version = self.model_syncs().get(name).await.unwrap().resource_version();
             }
         }
@@ -439,13 +440,13 @@ impl World {
     }
 
     async fn next_poll(&self, name: &str) {
-        let asked = self.endpoint.asked(name);
+        let before = self.endpoint.polls(name);
         self.clock.advance(Duration::from_secs(5));
-        self.wait("a question", async || (self.endpoint.asked(name) > asked).then_some(())).await;
+        self.wait("a poll", async || (self.endpoint.polls(name) > before).then_some(())).await;
     }
 
-    /// Waits until there are this many events about an object; the operator publishes them after the write that they report.
-    /// Returns all of them, oldest first.
+    /// Waits until there are this many events about an object; the operator publishes an event after the write that it
+    /// reports. Returns reason and note of all of them, oldest first.
     pub async fn until_events(&self, name: &str, count: usize) -> Vec<(String, String)> {
         self.wait(&format!("{name}: {count} events"), async || {
             Some(self.events(name).await).filter(|events| events.len() >= count)
@@ -453,7 +454,7 @@ impl World {
         .await
     }
 
-    /// Events about an object, oldest first.
+    /// Reason and note of the events about an object, oldest first.
     async fn events(&self, name: &str) -> Vec<(String, String)> {
         let events = api(&self.client, "events.k8s.io/v1", "Event", Some(&self.namespace))
             .list(&ListParams::default())
@@ -466,21 +467,21 @@ impl World {
         about.iter().map(|event| (text(event, "reason"), text(event, "note"))).collect()
     }
 
-    /// Whatever a scenario ends with, tools must read it right.
+    /// Asserts that kstatus reads the final state of every ModelSync correctly.
     async fn check_what_tools_read(&self) {
         let objects = api(&self.client, keys::API_VERSION, "ModelSync", Some(&self.namespace));
         for object in objects.list(&ListParams::default()).await.unwrap().items {
             let name = object.name_any();
-            // What cannot be read is left as it is.
+            // The operator leaves an unreadable status as it is.
             let Ok(status) = serde_json::from_value::<ModelSyncStatus>(object.data["status"].clone()) else { continue };
             let holds =
                 |type_| condition::find(&status.conditions, type_).is_some_and(|c| c.status == ConditionStatus::True);
             let (ready, stalled) = (holds(ConditionType::Ready), holds(ConditionType::Stalled));
             assert!(!(stalled && (ready || holds(ConditionType::Reconciling))), "{name}: {status:?}");
-            let taken_in = object.metadata.generation == Some(status.observed_generation);
+            let observed = object.metadata.generation == Some(status.observed_generation);
             let expected = match () {
                 () if object.metadata.deletion_timestamp.is_some() => Verdict::Terminating,
-                () if !taken_in => Verdict::InProgress,
+                () if !observed => Verdict::InProgress,
                 () if stalled => Verdict::Failed,
                 () if ready => Verdict::Current,
                 () => Verdict::InProgress,
@@ -522,12 +523,12 @@ impl World {
     }
 }
 
-/// The attempt that a run belongs to.
+/// The attempt of a run.
 pub fn attempt_of(run: &DynamicObject) -> i64 {
     run.labels().get(keys::ATTEMPT).and_then(|attempt| attempt.parse().ok()).unwrap_or(0)
 }
 
-/// Value of a PipelineRun's parameter.
+/// The value of a parameter of a PipelineRun.
 pub fn parameter(run: &DynamicObject, name: &str) -> Option<String> {
     let parameters = run.data["spec"]["params"].as_array()?;
     parameters
@@ -536,7 +537,7 @@ pub fn parameter(run: &DynamicObject, name: &str) -> Option<String> {
         .and_then(|parameter| parameter["value"].as_str().map(str::to_owned))
 }
 
-/// Makes the operator's account with the shipped roles, and returns a token for it.
+/// Creates the operator's account with the shipped roles. Returns a token for it.
 async fn account(client: &Client, namespace: &str) -> String {
     let subject = json!([{ "kind": "ServiceAccount", "name": "modelsync-controller", "namespace": namespace }]);
     let role = |name: &str| json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name });

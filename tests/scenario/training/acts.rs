@@ -1,4 +1,4 @@
-//! What several of these scenarios do, and what must hold after each of them.
+//! Steps that several scenarios share, and assertions that hold after each of them.
 
 use kube::api::{DynamicObject, ListParams};
 use modelsync::{
@@ -21,7 +21,7 @@ impl World {
         spec
     }
 
-    /// The same with these candidates, of which the one with the highest `r2` is the best.
+    /// The same with these candidates; the one with the highest `r2` is the best.
     pub fn candidates_spec(&self, candidates: &[&str]) -> Value {
         let mut spec = self.gated_spec(json!({ "best": { "metric": "r2", "direction": "Maximize" } }));
         spec["candidates"] = candidates.iter().map(|name| json!({ "name": name })).collect();
@@ -34,14 +34,14 @@ impl World {
         self.end_with(&run, "Succeeded", &[("r2", r2)]).await;
     }
 
-    /// Sees a training of one run through that is started by the trigger. Returns its version once that is decided.
+    /// Starts a training of one run by the trigger and ends it. Returns its version once that is decided.
     pub async fn triggered(&self, name: &str, attempt: i64, r2: &str, reason: &str) -> ModelVersion {
         self.trigger_train(name, &format!("training {attempt}")).await;
         self.train(name, attempt, &[("r2", r2)]).await;
         self.version_of(name, attempt, "", reason).await
     }
 
-    /// Waits until the version of this slot is decided like this.
+    /// Waits until the version of this slot is decided with this reason.
     pub async fn version_of(&self, name: &str, attempt: i64, candidate: &str, reason: &str) -> ModelVersion {
         self.wait(&format!("{name}: version of training {attempt} {candidate}: {reason}"), async || {
             let mut versions = self.versions(name).await;
@@ -51,7 +51,7 @@ impl World {
         .await
     }
 
-    /// The records form a chain that nobody has touched, as `modelsync verify` has it.
+    /// Asserts that the records form an intact chain, by the check of `modelsync verify`.
     pub async fn assert_chain(&self, name: &str) {
         let train = self.model_trains().get(name).await.unwrap();
         let listed = api(&self.client, keys::API_VERSION, "ModelVersion", Some(&self.namespace))
@@ -69,7 +69,7 @@ impl World {
         assert!(report.problems.is_empty() && report.notes.is_empty(), "{name}: {report:#?}");
     }
 
-    /// No two runs of an object are for the same candidate of the same training, nor are two records.
+    /// Asserts that each candidate of each training has at most one run and at most one record.
     pub async fn assert_one_each(&self, name: &str) {
         let runs = self.runs(name).await;
         let slots = runs.iter().map(|run| (attempt_of(run), candidate_of(run)));
@@ -87,7 +87,7 @@ fn assert_distinct(mut slots: Vec<(i64, String)>, what: &str) {
     assert_eq!(all, slots, "{what} of one slot");
 }
 
-/// What became of a version.
+/// The reason of a version's condition Accepted.
 pub fn decision(version: &ModelVersion) -> Option<Reason> {
     let status = version.status.as_ref()?;
     find(&status.conditions, Accepted).map(|accepted| accepted.reason)

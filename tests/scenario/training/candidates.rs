@@ -1,4 +1,4 @@
-//! Several candidates in one training: which are run when, and which is accepted.
+//! Several candidates in one training: the order of their runs, and the choice of the accepted one.
 
 use std::time::Duration;
 
@@ -32,12 +32,12 @@ async fn first_of_equals_is_accepted_whichever_ended_first() {
 }
 
 #[tokio::test]
-async fn others_are_judged_where_one_candidate_fails() {
+async fn other_candidates_are_judged_if_one_fails() {
     scenario("one_fails", async |world| {
         world.apply_train("model", world.candidates_spec(&["a", "b", "c"])).await;
         world.score("model", 1, "c", "0.4").await;
         let failing = world.train_run("model", 1, "a").await;
-        // What a failed run reports is recorded and never judged, were it the best.
+        // The results of a failed run are recorded and never judged, even if they are the best.
         world.end_with(&failing, "Failed", &[("r2", "0.99")]).await;
         world.score("model", 1, "b", "0.3").await;
         let status = world.until_trained("model", 1).await;
@@ -72,7 +72,7 @@ async fn training_without_a_run_that_succeeded_is_repeated_after_a_pause() {
         for candidate in ["a", "b", "c"] {
             world.version_of("model", 1, candidate, "NotJudged").await;
         }
-        assert_eq!(world.train_status("model").await.attempt, 1, "not before the pause is over");
+        assert_eq!(world.train_status("model").await.attempt, 1, "not before the backoff is over");
         world.clock.advance(Duration::from_hours(1));
         for candidate in ["a", "b", "c"] {
             world.score("model", 2, candidate, "0.5").await;
@@ -104,7 +104,7 @@ async fn parallelism_of_one_runs_one_candidate_after_the_other() {
         {
             world.train_run("model", 1, candidate).await;
             let runs = world.train_runs("model", 1).await;
-            assert_eq!(runs.len(), turn + 1, "only {candidate} has begun: {:?}", runs.iter().map(candidate_of));
+            assert_eq!(runs.len(), turn + 1, "only {candidate} has started: {:?}", runs.iter().map(candidate_of));
             let status = world.train_status("model").await;
             let open = status.reservation.unwrap();
             assert_eq!(open.slots.iter().map(|slot| slot.state).collect::<Vec<_>>(), states);
@@ -125,7 +125,7 @@ async fn parallelism_of_one_runs_one_candidate_after_the_other() {
 }
 
 #[tokio::test]
-async fn candidate_whose_record_somebody_deletes_is_passed_over_once_it_is_certainly_gone() {
+async fn candidate_whose_record_is_deleted_is_skipped_once_it_is_certainly_gone() {
     scenario("record_deleted", async |world| {
         let mut spec = world.candidates_spec(&["a", "b"]);
         spec["parallelism"] = json!(1);
@@ -137,13 +137,13 @@ async fn candidate_whose_record_somebody_deletes_is_passed_over_once_it_is_certa
         world.score("model", 1, "b", "0.7").await;
         let status = world.until_trained("model", 1).await;
         assert_eq!(status.accepted_version.unwrap().name, b.name_any());
-        assert!(world.versions("model").await.iter().all(|version| version.name_any() != a), "it is not written anew");
+        assert!(world.versions("model").await.iter().all(|version| version.name_any() != a), "it is not written again");
     })
     .await;
 }
 
 #[tokio::test]
-async fn candidates_that_had_not_begun_are_left_out_after_an_edit_and_the_others_are_judged() {
+async fn candidates_that_have_not_started_are_skipped_after_an_edit_and_the_others_are_judged() {
     scenario("edited", async |world| {
         for (name, patch) in [
             ("edited", json!({ "parameters": [{ "name": "n", "value": "2" }] })),
@@ -156,7 +156,7 @@ async fn candidates_that_had_not_begun_are_left_out_after_an_edit_and_the_others
             world.train_run(name, 1, "b").await;
             world.patch_train(name, patch).await;
             world
-                .until_train_status(name, "c is left out", |status| {
+                .until_train_status(name, "c is skipped", |status| {
                     let open = status.reservation.as_deref();
                     open.is_some_and(|open| open.slots[2].state == SlotState::Skipped)
                 })
@@ -168,7 +168,7 @@ async fn candidates_that_had_not_begun_are_left_out_after_an_edit_and_the_others
             assert_eq!((status.slots[2].outcome, status.slots[2].decision), (None, None));
             world.version_of(name, 1, "a", "NotBest").await;
             world.version_of(name, 1, "b", "Best").await;
-            assert_eq!(world.versions(name).await.len(), 2, "what was left out has no record");
+            assert_eq!(world.versions(name).await.len(), 2, "a skipped candidate has no record");
             assert_eq!(world.runs(name).await.len(), 2);
             world.assert_chain(name).await;
         }
@@ -177,7 +177,7 @@ async fn candidates_that_had_not_begun_are_left_out_after_an_edit_and_the_others
 }
 
 #[tokio::test]
-async fn parameters_of_a_candidate_go_before_those_of_the_object_and_these_before_the_templates() {
+async fn parameters_of_a_candidate_override_those_of_the_object_and_these_override_the_template() {
     scenario("parameters", async |world| {
         let mut spec = world.candidates_spec(&[]);
         spec["parameters"] = json!([{ "name": "lr", "value": "object" }, { "name": "epochs", "value": "object" }]);

@@ -1,4 +1,4 @@
-//! Operators that die at each of a training's writes, replies that are lost, runs that vanish, two operators at once.
+//! Operators that die at each write of a training, lost replies, deleted runs, and two operators at once.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ use crate::harness::{
     world::faulty_scenario,
 };
 
-/// What passes before a run that nobody sees counts as gone: the creation window and the API server's timeout.
+/// The time until an invisible run counts as gone: the creation window and the API server's timeout.
 const UNTIL_CERTAIN: Duration = Duration::from_secs(30 + 60 + 1);
 
 fn reserve() -> Call {
@@ -45,35 +45,35 @@ fn close() -> Call {
     call("patch", "modeltrains/status").saying(|body| body["status"]["lastAttempt"].is_object())
 }
 
-fn tell() -> Call {
+fn status() -> Call {
     call("patch", "modelversions/status")
 }
 
-/// The writes of a training, each with a name for an object that meets a fault there.
+/// The writes of a training, each with the name of an object that meets a fault at this write.
 fn writes() -> [(&'static str, Call); 5] {
-    [("reserve", reserve()), ("create", create()), ("record", record()), ("close", close()), ("tell", tell())]
+    [("reserve", reserve()), ("create", create()), ("record", record()), ("close", close()), ("status", status())]
 }
 
 fn shows(status: &ModelTrainStatus, reason: &str) -> bool {
     find(&status.conditions, Fresh).is_some_and(|fresh| fresh.reason.as_str() == reason)
 }
 
-/// Runs of an object that have not ended.
+/// The unfinished runs of an object.
 async fn unfinished(world: &World, name: &str) -> Vec<DynamicObject> {
     let mut runs = world.runs(name).await;
     runs.retain(|run| run.data["status"]["completionTime"] == Value::Null);
     runs
 }
 
-/// Ends what runs of an object there are, with success.
+/// Ends all unfinished runs of an object successfully.
 async fn end_runs(world: &World, name: &str) {
     for run in unfinished(world, name).await {
         world.end_with(&run, "Succeeded", &[("r2", "0.9")]).await;
     }
 }
 
-/// Plays the rest of the world until a version of the object is accepted and says so: runs succeed, and time passes where
-/// nothing else is waited for.
+/// Plays Tekton and the clock until a version of the object is accepted and its record says so: runs succeed, and the
+/// clock advances while the object waits for it.
 async fn play(world: &World, name: &str) {
     world
         .wait(&format!("{name}: the end"), async || {
@@ -95,7 +95,7 @@ async fn play(world: &World, name: &str) {
         .await;
 }
 
-/// What there must be in the end: one run, and the records of so many trainings, the last of which was accepted.
+/// Asserts the final state: one run, and one record for each training, of which the last was accepted.
 async fn judge(world: &World, proxy: &Proxy, name: &str, trainings: i64) {
     let created = proxy.done(&create().of(name));
     assert_eq!(created.len(), 1, "{name}: runs: {created:#?}");
@@ -115,7 +115,7 @@ async fn judge(world: &World, proxy: &Proxy, name: &str, trainings: i64) {
     world.assert_chain(name).await;
 }
 
-/// Applies an object; runs succeed as soon as they are there, until the fault has met its request.
+/// Applies an object and ends its runs successfully until the fault has met its request.
 async fn meet(world: &World, name: &str, met: impl Fn() -> bool) {
     world
         .apply_train(name, world.gated_spec(serde_json::json!({ "best": { "metric": "r2", "direction": "Maximize" } })))
@@ -128,13 +128,14 @@ async fn meet(world: &World, name: &str, met: impl Fn() -> bool) {
         .await;
 }
 
-/// Nobody but the dead knew that a run had not been created yet: it counts as gone, and the training is repeated.
+/// The number of trainings of an object. If only the dead process knew that the run had not been created, the run
+/// counts as gone and the training is repeated.
 fn trainings(object: &str) -> i64 {
     if ["reserve-after", "create-before"].contains(&object) { 2 } else { 1 }
 }
 
-/// Applies an object and kills the operator when it has sent this request of it: before it arrives at the API server, or
-/// once it is carried out. Another operator is running when this returns.
+/// Applies an object and kills the operator once it has sent this request for it: before the request reaches the API
+/// server, or after the API server has executed it. Another operator runs when this function returns.
 async fn die_at(world: &mut World, proxy: &Proxy, object: &str, write: &Call, fault: Fault) -> Rule {
     world.stop_operator().await;
     world.start_mortal_operator().await;
@@ -157,7 +158,7 @@ async fn death_before_or_after_any_write_leads_to_one_run_and_one_record() {
                 let rule = die_at(world, &proxy, &object, &write, fault).await;
                 play(world, &object).await;
                 judge(world, &proxy, &object, trainings(&object)).await;
-                // The fence has the API server's clock, which is not set forward: a create would not be late.
+                // The fence uses the API server's clock, which the test cannot set forward: a create would not be late.
                 if when == "before" && name != "create" {
                     late.push((object, write.clone(), rule));
                 }
@@ -167,8 +168,8 @@ async fn death_before_or_after_any_write_leads_to_one_run_and_one_record() {
             rule.release();
             let write = write.of(&object);
             let response = async || proxy.seen(&write)[0].code;
-            let code = world.wait("an answer to the dead", async || response().await).await;
-            assert_eq!(code, 409, "{object}: what arrives late is refused");
+            let code = world.wait("the response to the dead process", async || response().await).await;
+            assert_eq!(code, 409, "{object}: a late write is refused");
             judge(world, &proxy, &object, 1).await;
         }
     })
@@ -190,7 +191,7 @@ async fn run_of_a_dead_process_that_arrives_late_is_adopted_by_the_training() {
 #[tokio::test]
 async fn lost_reply_to_any_write_leads_to_one_run_and_one_record() {
     faulty_scenario("train_lost_reply", async |world, proxy| {
-        for fault in [Fault::DropReply, Fault::AnswerLate(504), Fault::Truncate] {
+        for fault in [Fault::DropReply, Fault::StatusAfter(504), Fault::Truncate] {
             for (name, write) in writes() {
                 let object = format!("{name}-{}", format!("{fault:?}").split('(').next().unwrap().to_lowercase());
                 let rule = proxy.once(write.clone().of(&object), fault.clone());
@@ -234,7 +235,7 @@ async fn two_operators_at_once_make_one_run_and_one_record_for_each_candidate() 
 }
 
 #[tokio::test]
-async fn run_that_somebody_deletes_is_recorded_as_gone_once_that_is_certain_and_repeated() {
+async fn deleted_run_is_recorded_as_gone_once_that_is_certain_and_repeated() {
     scenario("train_gone", async |world| {
         world.apply_train("model", world.candidates_spec(&["a", "b"])).await;
         let (a, b) = (world.train_run("model", 1, "a").await, world.train_run("model", 1, "b").await);
@@ -248,14 +249,14 @@ async fn run_that_somebody_deletes_is_recorded_as_gone_once_that_is_certain_and_
         for (run, candidate) in [(&a, "a"), (&b, "b")] {
             let version = world.version_of("model", 1, candidate, "NotJudged").await.spec;
             assert_eq!((version.run.outcome, version.gate.verdict), (Outcome::Gone, Verdict::NotJudged));
-            assert_eq!(version.run.uid, run.uid().unwrap(), "it was seen");
+            assert_eq!(version.run.uid, run.uid().unwrap(), "the operator saw it");
         }
         let status = world.until_trained("model", 1).await;
         assert_eq!(status.last_attempt.unwrap().verdict, AttemptVerdict::Failed);
         world.until_train("model", Fresh, False, "BackingOff").await;
         world.clock.advance(Duration::from_mins(1));
         world.score("model", 2, "a", "0.8").await;
-        // Of two candidates one may vanish: the other is judged.
+        // If the run of one of two candidates vanishes, the other candidate is judged.
         let gone = world.train_run("model", 2, "b").await;
         world.pipeline_runs().delete(&gone.name_any(), &DeleteParams::default()).await.unwrap();
         world.until_train("model", Fresh, Unknown, "RunUnconfirmed").await;

@@ -1,4 +1,4 @@
-//! Why a model is trained, when it is trained again, and when it is not.
+//! Reasons for a training: when they start one, and when they do not.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use crate::harness::{
     world::{attempt_of, parameter},
 };
 
-/// A spec with this freshness, whose runs are told why they were started.
+/// A spec with this freshness, whose runs get the reasons of their training as the parameter `why`.
 fn spec(world: &World, freshness: Value) -> Value {
     let mut spec = world.train_spec();
     spec["freshness"] = freshness;
@@ -39,7 +39,7 @@ fn gated(world: &World, freshness: Value) -> Value {
     spec
 }
 
-/// Why a run was started.
+/// The reasons for which a run was started.
 fn why(run: &DynamicObject) -> String {
     parameter(run, "why").unwrap()
 }
@@ -53,7 +53,7 @@ fn verdict(status: &ModelTrainStatus) -> AttemptVerdict {
     status.last_attempt.as_ref().unwrap().verdict
 }
 
-/// Attempts of the runs that there are.
+/// The attempts of the existing runs.
 async fn attempts(world: &World) -> Vec<i64> {
     world.runs("model").await.iter().map(attempt_of).collect()
 }
@@ -68,7 +68,7 @@ async fn version_is_fresh_until_its_age_is_reached_and_is_then_trained_again() {
         assert_eq!(status.next_evaluation_at, Some(old));
         world.until_train("model", Fresh, True, "Fresh").await;
         world.clock.advance(Duration::from_hours(23));
-        world.look_at_train("model").await;
+        world.reconcile_train("model").await;
         assert_eq!(attempts(world).await, [1]);
 
         world.advance_past(old);
@@ -77,16 +77,16 @@ async fn version_is_fresh_until_its_age_is_reached_and_is_then_trained_again() {
         let accepted = status.accepted_version.unwrap();
         assert!(accepted.trained_at >= old);
         let said = &find(&status.conditions, Accepted).unwrap().message;
-        assert!(said.contains(&accepted.name), "{said}: the reason is the same, the version is another");
+        assert!(said.contains(&accepted.name), "{said}: the same reason, another version");
         world.until_train("model", Fresh, True, "Fresh").await;
-        world.look_at_train("model").await;
+        world.reconcile_train("model").await;
         assert_eq!(attempts(world).await, [1, 2]);
     })
     .await;
 }
 
 #[tokio::test]
-async fn age_that_a_rejected_model_leaves_standing_counts_again_after_longer_and_longer_waits() {
+async fn reason_of_a_rejected_training_counts_again_after_growing_waits() {
     scenario("settle", async |world| {
         let mut spec = gated(world, json!({ "maxAge": "24h" }));
         spec["settle"] = json!({ "initial": "2h", "max": "3h" });
@@ -96,15 +96,15 @@ async fn age_that_a_rejected_model_leaves_standing_counts_again_after_longer_and
             assert_eq!(verdict(&status), AttemptVerdict::Rejected);
             let ended = status.last_attempt.unwrap().ended_at;
             let status = world.until_train("model", Fresh, False, "NothingAccepted").await;
-            let [spent] = status.answered_reasons.as_slice() else { panic!("{status:?}") };
-            assert_eq!((spent.reason.type_, spent.count), (StaleReasonType::NeverAccepted, attempt));
-            assert_eq!(spent.until, Some(after(ended, Duration::from_hours(hours))));
-            world.look_at_train("model").await;
+            let [answered] = status.answered_reasons.as_slice() else { panic!("{status:?}") };
+            assert_eq!((answered.reason.type_, answered.count), (StaleReasonType::NeverAccepted, attempt));
+            assert_eq!(answered.until, Some(after(ended, Duration::from_hours(hours))));
+            world.reconcile_train("model").await;
             assert_eq!(attempts(world).await.len(), usize::try_from(attempt).unwrap());
-            world.advance_past(spent.until.unwrap());
+            world.advance_past(answered.until.unwrap());
         }
         let status = world.train("model", 4, &[("r2", "0.9")]).await;
-        assert_eq!(status.answered_reasons, [], "an accepted version begins afresh");
+        assert_eq!(status.answered_reasons, [], "an accepted version clears the answered reasons");
     })
     .await;
 }
@@ -117,7 +117,7 @@ async fn changed_input_is_seen_at_once_and_an_answered_value_is_not_trained_twic
         (spec["interval"], spec["settle"]) = (json!("1h"), json!({ "initial": "8760h", "max": "8760h" }));
         world.apply_train("model", spec).await;
         world.train("model", 1, &[("r2", "0.9")]).await;
-        // The clock stands: what is watched needs no turn.
+        // The clock does not advance: a watched value needs no poll.
         world.config_map("data", "digest", "two").await;
         assert_eq!(why(&world.train_run("model", 2, "").await), "Input:data");
         assert_eq!(verdict(&world.train("model", 2, &[("r2", "0.1")]).await), AttemptVerdict::Rejected);
@@ -130,7 +130,7 @@ async fn changed_input_is_seen_at_once_and_an_answered_value_is_not_trained_twic
         assert_eq!((status.attempt, status.stale_reasons[0].name.as_str()), (2, "data"));
         world.config_map("data", "digest", "three").await;
         world.train("model", 3, &[("r2", "0.1")]).await;
-        // Another value has been tried in between.
+        // Another value has been trained in the meantime.
         world.config_map("data", "digest", "two").await;
         world.train("model", 4, &[("r2", "0.9")]).await;
         world.until_train("model", Fresh, True, "Fresh").await;
@@ -179,9 +179,9 @@ async fn data_that_changes_during_a_training_is_trained_on_after_it_not_instead(
         world.apply_train("model", spec).await;
         let first = world.train_run("model", 1, "").await;
         world.config_map("data", "digest", "two").await;
-        world.look_at_train("model").await;
+        world.reconcile_train("model").await;
         let same = world.train_run("model", 1, "").await;
-        assert_eq!((same.uid(), same.data["spec"].get("status")), (first.uid(), None), "it goes on");
+        assert_eq!((same.uid(), same.data["spec"].get("status")), (first.uid(), None), "the run continues");
         assert_eq!(attempts(world).await, [1]);
         world.end_with(&first, "Succeeded", &[]).await;
         let second = world.train_run("model", 2, "").await;
@@ -190,7 +190,7 @@ async fn data_that_changes_during_a_training_is_trained_on_after_it_not_instead(
         world.until_trained("model", 2).await;
         let versions = world.versions("model").await;
         let read: Vec<_> = versions.iter().map(|version| version.spec.inputs[0].value.as_str()).collect();
-        assert_eq!(read, ["one", "two"], "what was reserved is what is recorded");
+        assert_eq!(read, ["one", "two"], "the record has the reserved value");
         world.settle_train("model", "model").await;
         assert_eq!(attempts(world).await, [1, 2]);
     })
@@ -222,7 +222,7 @@ async fn nothing_is_trained_while_an_input_is_absent_or_cannot_be_read() {
         world.clock.advance(Duration::from_secs(5));
         world.train("model", 1, &[]).await;
 
-        // Trained for its age, it would say that it was made from data that nobody can name.
+        // The record of a training for age would lack the value of its input, so none is started.
         let maps = api(&world.client, "v1", "ConfigMap", Some(&world.namespace));
         maps.delete("data", &DeleteParams::default()).await.unwrap();
         world.clock.advance(Duration::from_hours(25));
@@ -252,7 +252,7 @@ async fn low_live_metric_trains_again_only_after_settle_or_once_it_had_recovered
         world.train("model", 2, &[]).await;
         let status = world.until_train("model", Fresh, False, "NoBetterCandidate").await;
         world.settle_train("model", "clicks").await;
-        assert_eq!(attempts(world).await, [1, 2], "the new version has not had the time to show");
+        assert_eq!(attempts(world).await, [1, 2], "the new version has not had time to take effect");
         world.advance_past(status.answered_reasons[0].until.unwrap());
         assert_eq!(why(&world.train_run("model", 3, "").await), "Metric:clicks");
         world.train("model", 3, &[]).await;
@@ -287,7 +287,7 @@ async fn metric_must_stay_low_for_its_time_which_outlives_a_restart_and_an_unkno
         world.clock.advance(Duration::from_mins(20));
         world.start_operator().await;
         world.settle_train("model", "auc").await;
-        // A scrape that fails says nothing.
+        // A failed scrape neither confirms nor clears the breach.
         world.endpoint.says("auc", Reply::Raw(200, "{\"value\":\"n/a\"}".into()));
         world.settle_train("model", "auc").await;
         world.endpoint.says("auc", Reply::Raw(404, String::new()));
@@ -303,7 +303,7 @@ async fn metric_must_stay_low_for_its_time_which_outlives_a_restart_and_an_unkno
 }
 
 #[tokio::test]
-async fn metric_that_recovers_begins_its_time_anew() {
+async fn metric_that_recovers_restarts_its_time() {
     scenario("metric_anew", async |world| {
         world.config_map("live", "auc", "0.9").await;
         let source = json!({ "configMapKeyRef": { "name": "live", "key": "auc" } });
@@ -321,7 +321,7 @@ async fn metric_that_recovers_begins_its_time_anew() {
         world.config_map("live", "auc", "0.6").await;
         let status = world.until_train_status("model", "it falls again", falling(1)).await;
         world.clock.advance(Duration::from_mins(29));
-        world.look_at_train("model").await;
+        world.reconcile_train("model").await;
         assert_eq!(attempts(world).await, [1]);
         world.advance_past(after(status.breaching_metrics[0].since, Duration::from_mins(30)));
         assert_eq!(why(&world.train_run("model", 2, "").await), "Metric:auc");
@@ -330,11 +330,11 @@ async fn metric_that_recovers_begins_its_time_anew() {
 }
 
 #[tokio::test]
-async fn endpoint_says_when_to_train_and_without_a_usable_answer_nothing_starts() {
+async fn endpoint_starts_trainings_and_an_unusable_response_starts_none() {
     scenario("endpoint", async |world| {
         world.endpoint.says("drift", Reply::Raw(200, "{\"needsSync\":\"yes\"}".into()));
         let mut spec = spec(world, json!({ "needsTrainUrl": world.endpoint.url("drift") }));
-        spec["parameters"].as_array_mut().unwrap().push(json!({ "name": "drift", "fromAnswer": "drift" }));
+        spec["parameters"].as_array_mut().unwrap().push(json!({ "name": "drift", "fromResponse": "drift" }));
         world.apply_train("model", spec).await;
         world.until_train("model", Ready, False, "EndpointFailing").await;
         world.settle_train("model", "drift").await;
@@ -349,7 +349,7 @@ async fn endpoint_says_when_to_train_and_without_a_usable_answer_nothing_starts(
         let run = world.train_run("model", 1, "").await;
         assert_eq!((why(&run).as_str(), parameter(&run, "drift").as_deref()), ("Endpoint", Some("0.4")));
         world.train("model", 1, &[]).await;
-        // It goes on saying so: that is answered until `settle` is over.
+        // The endpoint still needs a training: that reason is answered until `settle` is over.
         world.until_train("model", Fresh, False, "NoBetterCandidate").await;
         world.settle_train("model", "drift").await;
         assert_eq!(attempts(world).await, [1]);
@@ -378,7 +378,7 @@ async fn each_value_of_the_trigger_trains_once() {
         assert_eq!(attempts(world).await, [1]);
         world.trigger_train("model", "b").await;
         world.train_run("model", 2, "").await;
-        // One that comes while a training is on its way is for the next.
+        // A trigger during an active training starts the next one.
         let mut revisions = world.train_revisions("model").await;
         world.trigger_train("model", "c").await;
         world.train("model", 2, &[]).await;
@@ -396,7 +396,7 @@ async fn each_value_of_the_trigger_trains_once() {
 }
 
 #[tokio::test]
-async fn one_training_answers_every_reason_that_stands() {
+async fn one_training_answers_every_current_reason() {
     scenario("all_reasons", async |world| {
         world.config_map("data", "digest", "one").await;
         world.measures("auc", "0.9");
@@ -431,7 +431,7 @@ async fn one_training_answers_every_reason_that_stands() {
         assert_eq!(version.reasons[5].value, "now");
         let status = world.train_status("model").await;
         assert_eq!(status.last_attempt.unwrap().reasons, version.reasons);
-        // What is accepted now is young and made of the newest data; what is live has not changed yet.
+        // The accepted version is young and has the newest data; the live metric and the endpoint have not changed yet.
         let left: Vec<_> = status.stale_reasons.iter().map(|reason| reason.type_).collect();
         assert_eq!(left, [StaleReasonType::Metric, StaleReasonType::Endpoint]);
     })
@@ -439,7 +439,7 @@ async fn one_training_answers_every_reason_that_stands() {
 }
 
 #[tokio::test]
-async fn of_several_times_that_were_missed_the_last_is_made_up_for_once() {
+async fn last_of_several_missed_schedule_times_is_made_up_for_once() {
     scenario("catch_up", async |world| {
         let (cron, firing) = world.hourly();
         let freshness = json!({ "schedule": { "cron": cron }, "needsTrainUrl": world.endpoint.url("model") });
@@ -461,11 +461,11 @@ async fn of_several_times_that_were_missed_the_last_is_made_up_for_once() {
         world.settle_train("model", "model").await;
         assert_eq!(attempts(world).await, [1]);
 
-        // In time now, and during a training: after it.
+        // One time while the operator runs, and one during a training, which is handled after it.
         world.advance_past(after(last, Duration::from_hours(1)));
         let run = world.train_run("model", 2, "").await;
         world.advance_past(after(last, Duration::from_hours(2)));
-        world.look_at_train("model").await;
+        world.reconcile_train("model").await;
         assert_eq!(attempts(world).await, [1, 2]);
         world.end_with(&run, "Succeeded", &[]).await;
         let status = world.train("model", 3, &[]).await;
@@ -476,7 +476,7 @@ async fn of_several_times_that_were_missed_the_last_is_made_up_for_once() {
 }
 
 #[tokio::test]
-async fn time_that_is_older_than_its_starting_deadline_is_not_made_up_for() {
+async fn schedule_time_older_than_its_starting_deadline_is_skipped() {
     scenario("deadline", async |world| {
         let (cron, firing) = world.hourly();
         let freshness = json!({
@@ -489,7 +489,7 @@ async fn time_that_is_older_than_its_starting_deadline_is_not_made_up_for() {
         world.advance_past(after(last, Duration::from_mins(20)));
         world.start_operator().await;
         world
-            .until_train_status("model", "the missed time is over", |status| {
+            .until_train_status("model", "the missed time is handled", |status| {
                 status.schedule.as_ref().is_some_and(|schedule| schedule.last_handled_time == Some(last))
             })
             .await;
@@ -508,7 +508,7 @@ async fn time_that_is_older_than_its_starting_deadline_is_not_made_up_for() {
 }
 
 #[tokio::test]
-async fn schedule_that_cannot_be_carried_out_stalls_and_says_which_field() {
+async fn unusable_schedule_stalls_the_object_and_names_the_field() {
     scenario("bad_schedule", async |world| {
         let at = "spec.freshness.schedule";
         let cases = [

@@ -1,4 +1,4 @@
-//! What holds a training back, what ends one early, and what holds a version.
+//! Limits that delay a training, ways to end it early, and the hold of a version.
 
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ use crate::harness::{
     world::{attempt_of, parameter},
 };
 
-/// A spec that is stale by a question to the endpoint, under this name, and by the trigger.
-fn asking(world: &World, name: &str) -> Value {
+/// A spec that becomes stale by the endpoint under this name and by the trigger.
+fn polling(world: &World, name: &str) -> Value {
     let mut spec = world.train_spec();
     spec["freshness"] = json!({ "needsTrainUrl": world.endpoint.url(name) });
     spec["gate"] = json!({ "rules": [{ "name": "good", "expression": "metrics.r2 > 0.5" }] });
@@ -31,7 +31,7 @@ async fn attempts(world: &World, name: &str) -> Vec<i64> {
     world.runs(name).await.iter().map(attempt_of).collect()
 }
 
-/// Triggers a training and sees it through; returns the name of its version.
+/// Triggers a training and ends its run successfully. Returns the name of its version.
 async fn version(world: &World, attempt: i64, r2: &str) -> String {
     world.trigger_train("model", &attempt.to_string()).await;
     let run = world.train_run("model", attempt, "").await;
@@ -47,7 +47,7 @@ fn verdict(status: &ModelTrainStatus) -> AttemptVerdict {
     status.last_attempt.as_ref().unwrap().verdict
 }
 
-/// Waits until the operator ends this run, and plays Tekton as it ends.
+/// Waits until the operator cancels this run, and ends it as Tekton would.
 async fn ended_by_the_operator(world: &World, attempt: i64) -> DynamicObject {
     let ending = world
         .wait("the run is being ended", async || {
@@ -62,7 +62,7 @@ async fn ended_by_the_operator(world: &World, attempt: i64) -> DynamicObject {
 #[tokio::test]
 async fn training_beyond_the_budget_waits_whole_until_the_budget_frees() {
     scenario("budget", async |world| {
-        let mut spec = asking(world, "model");
+        let mut spec = polling(world, "model");
         spec["candidates"] = json!([{ "name": "a" }, { "name": "b" }]);
         spec["budget"] = json!({ "runs": 3, "window": "2h" });
         world.apply_train("model", spec).await;
@@ -82,7 +82,7 @@ async fn training_beyond_the_budget_waits_whole_until_the_budget_frees() {
         assert_eq!(find(&status.conditions, BudgetSpent).unwrap().status, True);
         assert_eq!(find(&status.conditions, Ready).unwrap().status, True);
         assert_eq!(status.budget.unwrap().frees_at, Some(frees));
-        // What has been started is in status.
+        // Status counts the runs that were started.
         world.restart_operator().await;
         world.clock.advance(Duration::from_mins(100));
         world.settle_train("model", "model").await;
@@ -100,10 +100,10 @@ async fn training_beyond_the_budget_waits_whole_until_the_budget_frees() {
 }
 
 #[tokio::test]
-async fn reason_that_is_false_when_the_budget_frees_starts_nothing() {
+async fn reason_that_is_gone_when_the_budget_frees_starts_nothing() {
     scenario("budget_recovered", async |world| {
         world.measures("auc", "0.9");
-        let mut spec = asking(world, "model");
+        let mut spec = polling(world, "model");
         let metric = json!({ "name": "auc", "source": world.measured("auc"), "rule": "value < 0.7" });
         spec["freshness"]["metrics"] = json!([metric]);
         spec["budget"] = json!({ "runs": 1, "window": "2h" });
@@ -126,7 +126,7 @@ async fn reason_that_is_false_when_the_budget_frees_starts_nothing() {
 #[tokio::test]
 async fn training_with_more_candidates_than_its_budget_stalls() {
     scenario("budget_impossible", async |world| {
-        let mut spec = asking(world, "model");
+        let mut spec = polling(world, "model");
         spec["candidates"] = json!([{ "name": "a" }, { "name": "b" }]);
         spec["budget"] = json!({ "runs": 1, "window": "2h" });
         let refused = world.try_apply_train("model", spec).await;
@@ -147,7 +147,7 @@ async fn closed_window_holds_trainings_back_until_it_opens_or_is_overridden() {
         let opens = after(world.now(), Duration::from_mins(30));
         let freeze = json!([{ "kind": "Deny", "from": "2020-01-01T00:00:00Z", "to": opens.to_string() }]);
         for name in ["age", "word"] {
-            let mut spec = asking(world, name);
+            let mut spec = polling(world, name);
             if name == "age" {
                 spec["freshness"]["maxAge"] = json!("24h");
             }
@@ -191,20 +191,20 @@ async fn suspended_train_starts_nothing_and_lets_a_training_end() {
             })
             .await;
         assert_eq!(find(&status.conditions, Ready).unwrap().reason.as_str(), "Suspended");
-        world.look_at_train("model").await;
+        world.reconcile_train("model").await;
         assert_eq!(attempts(world, "model").await, [0; 0]);
 
         world.patch_train("model", json!({ "suspend": false })).await;
         let run = world.train_run("model", 1, "").await;
         world.patch_train("model", json!({ "suspend": true })).await;
         world.until_train("model", Ready, True, "Suspended").await;
-        assert_eq!(world.train_run("model", 1, "").await.data["spec"].get("status"), None, "it goes on");
+        assert_eq!(world.train_run("model", 1, "").await.data["spec"].get("status"), None, "the run continues");
         world.end_with(&run, "Succeeded", &[("r2", "0.9")]).await;
         let status = world.until_trained("model", 1).await;
         assert_eq!((verdict(&status), accepted(&status)), (AttemptVerdict::Accepted, run.name_any().as_str()));
         world.until_train("model", Fresh, Unknown, "Suspended").await;
         world.clock.advance(Duration::from_hours(25));
-        world.look_at_train("model").await;
+        world.reconcile_train("model").await;
         assert_eq!(attempts(world, "model").await, [1]);
         world.patch_train("model", json!({ "suspend": false })).await;
         world.train_run("model", 2, "").await;
@@ -213,9 +213,9 @@ async fn suspended_train_starts_nothing_and_lets_a_training_end() {
 }
 
 #[tokio::test]
-async fn suspended_training_leaves_out_the_candidates_whose_turn_has_not_come() {
+async fn suspended_training_skips_the_candidates_that_have_not_started() {
     scenario("suspend_candidates", async |world| {
-        let mut spec = asking(world, "model");
+        let mut spec = polling(world, "model");
         spec["candidates"] = json!([{ "name": "a" }, { "name": "b" }]);
         spec["parallelism"] = json!(1);
         world.apply_train("model", spec).await;
@@ -234,9 +234,9 @@ async fn suspended_training_leaves_out_the_candidates_whose_turn_has_not_come() 
 }
 
 #[tokio::test]
-async fn held_version_is_the_accepted_one_whatever_is_trained_until_it_is_released() {
+async fn held_version_stays_accepted_until_it_is_released() {
     scenario("hold", async |world| {
-        world.apply_train("model", asking(world, "model")).await;
+        world.apply_train("model", polling(world, "model")).await;
         let first = version(world, 1, "0.6").await;
         let second = version(world, 2, "0.7").await;
         assert_eq!(accepted(&world.train_status("model").await), second);
@@ -259,7 +259,7 @@ async fn held_version_is_the_accepted_one_whatever_is_trained_until_it_is_releas
         assert_eq!(accepted(&status), first, "a release chooses nothing by itself");
         let fourth = version(world, 4, "0.8").await;
         assert_eq!(accepted(&world.train_status("model").await), fourth);
-        // What was held back has passed: it can be chosen.
+        // A version that was held back has passed its gate, so a hold can choose it.
         world.annotate_train("model", keys::HOLD, Some(&third)).await;
         world.until_train_status("model", "the third is held", |status| accepted(status) == third).await;
     })
@@ -267,9 +267,9 @@ async fn held_version_is_the_accepted_one_whatever_is_trained_until_it_is_releas
 }
 
 #[tokio::test]
-async fn hold_of_a_version_that_is_unknown_or_failed_changes_nothing_and_says_so() {
+async fn hold_of_an_unknown_or_failed_version_changes_nothing_and_is_reported() {
     scenario("hold_invalid", async |world| {
-        world.apply_train("model", asking(world, "model")).await;
+        world.apply_train("model", polling(world, "model")).await;
         let good = version(world, 1, "0.6").await;
         let bad = version(world, 2, "0.1").await;
         for held in ["never-was", bad.as_str()] {
@@ -292,14 +292,14 @@ async fn hold_of_a_version_that_is_unknown_or_failed_changes_nothing_and_says_so
 }
 
 #[tokio::test]
-async fn cancelled_run_ends_its_training_and_is_not_tried_again() {
+async fn cancelled_run_ends_its_training_and_is_not_retried() {
     scenario("cancel_training", async |world| {
-        let mut spec = asking(world, "model");
+        let mut spec = polling(world, "model");
         spec["freshness"]["maxAge"] = json!("24h");
         world.apply_train("model", spec).await;
         let run = world.train_run("model", 1, "").await;
         world.annotate_train("model", keys::CANCEL, Some("some-other-run")).await;
-        world.look_at_train("model").await;
+        world.reconcile_train("model").await;
         assert_eq!(world.train_run("model", 1, "").await.data["spec"].get("status"), None);
         world.annotate_train("model", keys::CANCEL, Some(&run.name_any())).await;
         ended_by_the_operator(world, 1).await;
@@ -308,10 +308,10 @@ async fn cancelled_run_ends_its_training_and_is_not_tried_again() {
         assert_eq!(world.versions("model").await[0].spec.run.outcome, Outcome::Cancelled);
         world.clock.advance(Duration::from_mins(50));
         world.settle_train("model", "model").await;
-        assert_eq!(attempts(world, "model").await, [1], "a cancelled training is an answer");
+        assert_eq!(attempts(world, "model").await, [1], "a cancelled training answers its reason");
         world.trigger_train("model", "again").await;
         let second = world.train_run("model", 2, "").await;
-        world.look_at_train("model").await;
+        world.reconcile_train("model").await;
         assert_eq!(second.data["spec"].get("status"), None, "the annotation names the first run");
     })
     .await;
@@ -320,7 +320,7 @@ async fn cancelled_run_ends_its_training_and_is_not_tried_again() {
 #[tokio::test]
 async fn run_past_its_timeout_is_ended_and_its_training_counts_as_failed() {
     scenario("train_timeout", async |world| {
-        let mut spec = asking(world, "model");
+        let mut spec = polling(world, "model");
         spec["runTimeout"] = json!("10m");
         world.apply_train("model", spec).await;
         world.trigger_train("model", "now").await;
@@ -328,7 +328,7 @@ async fn run_past_its_timeout_is_ended_and_its_training_counts_as_failed() {
         assert_eq!(run.data["spec"]["timeouts"]["pipeline"], "600s", "it holds while the operator is down");
         world.set_run_status(&run, tekton::started(&world.now().to_string())).await;
         world.clock.advance(Duration::from_mins(9));
-        world.look_at_train("model").await;
+        world.reconcile_train("model").await;
         assert_eq!(world.train_run("model", 1, "").await.data["spec"].get("status"), None);
         world.clock.advance(Duration::from_secs(61));
         let ending = ended_by_the_operator(world, 1).await;
@@ -346,7 +346,7 @@ async fn run_past_its_timeout_is_ended_and_its_training_counts_as_failed() {
 #[tokio::test]
 async fn failing_training_backs_off_then_stalls_until_a_person_acts() {
     scenario("train_exhausted", async |world| {
-        let mut spec = asking(world, "model");
+        let mut spec = polling(world, "model");
         spec["freshness"]["maxAge"] = json!("24h");
         spec["retry"] = json!({ "maxAttempts": 3, "minBackoff": "10m" });
         spec["parameters"] = json!([{ "name": "why", "fromContext": "Reasons" }]);
@@ -361,7 +361,7 @@ async fn failing_training_backs_off_then_stalls_until_a_person_acts() {
             let status = world.until_train_status("model", "it waits", waits).await;
             assert_eq!(find(&status.conditions, Fresh).unwrap().reason.as_str(), "BackingOff");
             assert_eq!(find(&status.conditions, Ready).unwrap().reason.as_str(), "RunFailing");
-            // Everything that the wait rests on is in status.
+            // Status holds everything that the wait is derived from.
             world.restart_operator().await;
             world.settle_train("model", "model").await;
             assert_eq!(attempts(world, "model").await.len(), usize::try_from(attempt).unwrap());
@@ -380,7 +380,7 @@ async fn failing_training_backs_off_then_stalls_until_a_person_acts() {
         let ended = world.until_trained("model", 4).await.last_attempt.unwrap().ended_at;
         let again = after(ended, Duration::from_mins(10));
         let waits = |status: &ModelTrainStatus| status.next_evaluation_at == Some(again);
-        let status = world.until_train_status("model", "the count began anew", waits).await;
+        let status = world.until_train_status("model", "the count starts again", waits).await;
         assert!(find(&status.conditions, Stalled).is_none());
         world.advance_past(again);
         assert_eq!(verdict(&world.train("model", 5, &[("r2", "0.9")]).await), AttemptVerdict::Accepted);
@@ -391,10 +391,10 @@ async fn failing_training_backs_off_then_stalls_until_a_person_acts() {
 }
 
 #[tokio::test]
-async fn schedule_whose_training_failed_is_tried_again_past_its_starting_deadline() {
+async fn scheduled_training_that_failed_is_retried_past_its_starting_deadline() {
     scenario("retry_schedule", async |world| {
         let (cron, firing) = world.hourly();
-        let mut spec = asking(world, "model");
+        let mut spec = polling(world, "model");
         spec["freshness"]["schedule"] = json!({ "cron": cron, "startingDeadline": "30s" });
         world.apply_train("model", spec).await;
         world.until_train("model", Fresh, Unknown, "NotDue").await;

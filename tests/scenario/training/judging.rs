@@ -1,4 +1,4 @@
-//! What the gate makes of a training, and what a person makes of what waits.
+//! Verdicts of the gate, and decisions of a person about versions that wait for approval.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn rule(expression: &str) -> Value {
     json!({ "name": "rule", "expression": expression })
 }
 
-/// A training: how its run ends and what that says, the gate, and what must come of it.
+/// A training: its gate, the end and the results of its run, and the expected result.
 struct Row {
     name: &'static str,
     gate: Value,
@@ -83,12 +83,12 @@ fn rows() -> Vec<Row> {
 }
 
 #[tokio::test]
-async fn each_verdict_is_recorded_told_and_acted_upon() {
+async fn each_verdict_is_recorded_reported_and_acted_upon() {
     scenario("verdicts", async |world| {
         let rows = rows();
         for row in &rows {
             let mut spec = world.gated_spec(row.gate.clone());
-            // A failure is looked at when all rows before it have been.
+            // A failed training must not be repeated before the test has checked the rows before it.
             spec["retry"] = json!({ "minBackoff": "1h" });
             world.apply_train(row.name, spec).await;
         }
@@ -126,7 +126,7 @@ async fn each_verdict_is_recorded_told_and_acted_upon() {
 }
 
 #[tokio::test]
-async fn model_that_is_not_better_enough_leaves_the_accepted_one_in_place() {
+async fn model_without_enough_improvement_leaves_the_accepted_one_in_place() {
     scenario("not_improved", async |world| {
         let best = json!({ "metric": "r2", "direction": "Maximize", "minImprovement": "0.1" });
         world.apply_train("model", world.gated_spec(json!({ "best": best }))).await;
@@ -142,7 +142,7 @@ async fn model_that_is_not_better_enough_leaves_the_accepted_one_in_place() {
             let version = world.version_of("model", attempt, "", "NotImproved").await;
             assert_eq!((version.spec.gate.verdict, &*version.spec.gate.compared_to), (Verdict::Passed, &*first));
         }
-        // A binary subtraction would say 0.10000000000000009 or less than 0.1.
+        // A binary subtraction would give 0.10000000000000009 or less than 0.1.
         world.clock.advance(Duration::from_hours(25));
         let status = world.train("model", 4, &[("r2", "0.8")]).await;
         assert_eq!(status.accepted_version.unwrap().score.as_deref(), Some("0.8"));
@@ -155,7 +155,7 @@ async fn model_that_is_not_better_enough_leaves_the_accepted_one_in_place() {
 }
 
 #[tokio::test]
-async fn rule_that_is_no_rule_stalls_the_object_naming_field_and_place() {
+async fn invalid_rule_stalls_the_object_and_names_field_and_position() {
     scenario("broken_rule", async |world| {
         let gate =
             json!({ "rules": [rule("metrics.r2 > 0.5"), { "name": "second", "expression": "metrics.r2 > > 1" }] });
@@ -172,12 +172,12 @@ async fn rule_that_is_no_rule_stalls_the_object_naming_field_and_place() {
     .await;
 }
 
-/// A gate that cannot be decided without an accepted version, and asks then.
-fn asking() -> Value {
+/// A gate that is inconclusive without an accepted version, and then waits for approval.
+fn approval() -> Value {
     json!({ "rules": [rule("metrics.r2 > accepted.r2")], "onInconclusive": "AwaitApproval" })
 }
 
-/// Trains a version that waits for approval; returns its name.
+/// Trains a version that waits for approval. Returns its name.
 async fn waiting(world: &World, name: &str, attempt: i64) -> String {
     let status = world.train(name, attempt, &[("r2", "0.6")]).await;
     assert_eq!(status.last_attempt.as_ref().unwrap().verdict, AttemptVerdict::AwaitingApproval);
@@ -198,7 +198,7 @@ fn assert_nothing_waits(status: &modelsync::api::ModelTrainStatus) {
 #[tokio::test]
 async fn version_that_waits_is_accepted_once_a_person_approves_it() {
     scenario("approved", async |world| {
-        world.apply_train("model", world.gated_spec(asking())).await;
+        world.apply_train("model", world.gated_spec(approval())).await;
         let version = waiting(world, "model", 1).await;
         world.annotate_train("model", keys::APPROVE, Some(&version)).await;
         let status = world.until_train("model", Fresh, True, "Fresh").await;
@@ -208,7 +208,7 @@ async fn version_that_waits_is_accepted_once_a_person_approves_it() {
         assert_nothing_waits(&status);
         let found = world.until_decided(&version, "Approved").await;
         assert_eq!(found.status.unwrap().approved_by.as_deref(), Some(keys::APPROVE));
-        assert_eq!(found.spec.gate.verdict, Verdict::Inconclusive, "the record says what the gate said");
+        assert_eq!(found.spec.gate.verdict, Verdict::Inconclusive, "the record keeps the verdict of the gate");
         world.assert_chain("model").await;
     })
     .await;
@@ -227,7 +227,7 @@ async fn version_without_its_metric_waits_and_is_not_accepted_once_a_person_reje
         assert_eq!(status.accepted_version, None);
         assert_eq!(status.last_attempt.as_ref().unwrap().verdict, AttemptVerdict::Rejected);
         assert_nothing_waits(&status);
-        // Too late: what was rejected waits no more.
+        // Too late: a rejected version no longer waits.
         world.annotate_train("model", keys::APPROVE, Some(&version)).await;
         world.triggered("model", 2, "0.1", "AwaitingApproval").await;
         assert_eq!(world.train_status("model").await.accepted_version, None);
@@ -238,7 +238,7 @@ async fn version_without_its_metric_waits_and_is_not_accepted_once_a_person_reje
 #[tokio::test]
 async fn version_that_waits_is_superseded_by_a_later_one_that_is_accepted() {
     scenario("superseded", async |world| {
-        world.apply_train("model", world.gated_spec(asking())).await;
+        world.apply_train("model", world.gated_spec(approval())).await;
         let first = waiting(world, "model", 1).await;
         world.patch_train("model", json!({ "gate": { "rules": [rule("metrics.r2 > 0.5")] } })).await;
         let second = world.triggered("model", 2, "0.7", "Best").await.spec.run.name;
@@ -248,7 +248,7 @@ async fn version_that_waits_is_superseded_by_a_later_one_that_is_accepted() {
         let found = world.until_decided(&first, "Superseded").await;
         let shown = find(&found.status.as_ref().unwrap().conditions, Accepted).unwrap().clone();
         assert_eq!(shown.status, False, "{shown:?}");
-        // Too late.
+        // Too late: a superseded version no longer waits.
         world.annotate_train("model", keys::APPROVE, Some(&first)).await;
         world.triggered("model", 3, "0.1", "GateFailed").await;
         assert_eq!(world.train_status("model").await.accepted_version.unwrap().name, second);
@@ -260,7 +260,7 @@ async fn version_that_waits_is_superseded_by_a_later_one_that_is_accepted() {
 #[tokio::test]
 async fn version_that_waits_goes_on_waiting_while_later_trainings_fail() {
     scenario("waits_on", async |world| {
-        world.apply_train("model", world.gated_spec(asking())).await;
+        world.apply_train("model", world.gated_spec(approval())).await;
         let first = waiting(world, "model", 1).await;
         world.trigger_train("model", "fails").await;
         let run = world.train_run("model", 2, "").await;
@@ -278,10 +278,10 @@ async fn version_that_waits_goes_on_waiting_while_later_trainings_fail() {
     .await;
 }
 
-/// Another training is due in the moment in which one ends: its reservation must not take the place of what the first has
-/// to say of its version.
+/// Another training is due at the moment one ends: its reservation must not replace the decision about the version of
+/// the first.
 #[tokio::test]
-async fn version_is_told_what_became_of_it_though_the_next_training_is_due_at_once() {
+async fn version_gets_its_decision_though_the_next_training_is_due_at_once() {
     scenario("back_to_back", async |world| {
         world.apply_train("model", world.gated_spec(json!({ "rules": [rule("metrics.r2 > 0.5")] }))).await;
         let run = world.train_run("model", 1, "").await;

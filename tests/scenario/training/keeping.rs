@@ -1,4 +1,4 @@
-//! How many runs and versions are kept, which, and that the chain of records stays whole.
+//! Retention of runs and versions: how many and which the operator keeps, with an intact chain of records.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::harness::{
     world::{attempt_of, faulty_scenario},
 };
 
-/// A spec with a limit for versions and for runs, which accepts what is better.
+/// A spec with a limit for versions and one for runs, which accepts a version that is better.
 fn limited(world: &World, versions: i64, runs: i64) -> Value {
     let mut spec = world.gated_spec(json!({ "best": { "metric": "r2", "direction": "Maximize" } }));
     spec["versionHistoryLimit"] = json!(versions);
@@ -22,7 +22,7 @@ fn limited(world: &World, versions: i64, runs: i64) -> Value {
 }
 
 impl World {
-    /// Waits until exactly these trainings have a version and these have a run; the chain is whole then.
+    /// Waits until exactly these trainings have a version and these have a run. Asserts that the chain is intact then.
     async fn until_kept(&self, name: &str, versions: &[i64], runs: &[i64]) {
         self.wait(&format!("{name}: versions {versions:?} and runs {runs:?}"), async || {
             let kept: Vec<_> = self.versions(name).await.iter().map(|version| version.spec.attempt).collect();
@@ -35,7 +35,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn versions_and_runs_beyond_the_limits_go_but_not_the_accepted_and_the_newest() {
+async fn versions_and_runs_beyond_the_limits_are_deleted_but_not_the_accepted_and_the_newest() {
     scenario("limits", async |world| {
         world.apply_train("model", limited(world, 1, 1)).await;
         world.train("model", 1, &[("r2", "0.9")]).await;
@@ -53,7 +53,7 @@ async fn versions_and_runs_beyond_the_limits_go_but_not_the_accepted_and_the_new
         let gone: Vec<_> = removed.iter().map(|entry| entry.name.rsplit('-').next().unwrap()).collect();
         assert_eq!(gone, ["2", "3"]);
         assert!(removed[0].previous.as_ref().unwrap().name.ends_with("-1"), "{removed:?}");
-        // What was accepted is protected no longer once something better is.
+        // An accepted version loses its protection once a better one is accepted.
         world.triggered("model", 6, "0.95", "Best").await;
         world.until_kept("model", &[5, 6], &[6]).await;
         let removed = world.train_status("model").await.removed;
@@ -86,7 +86,7 @@ async fn failed_runs_have_a_limit_of_their_own_and_their_records_count_as_versio
 }
 
 #[tokio::test]
-async fn version_that_is_held_stays_with_its_run_whatever_the_limits() {
+async fn held_version_stays_with_its_run_whatever_the_limits() {
     scenario("held_stays", async |world| {
         world.apply_train("model", limited(world, 0, 0)).await;
         world.train("model", 1, &[("r2", "0.5")]).await;
@@ -98,7 +98,7 @@ async fn version_that_is_held_stays_with_its_run_whatever_the_limits() {
         world.triggered("model", 4, "0.8", "HeldBack").await;
         world.until_kept("model", &[2, 4], &[2]).await;
         assert_eq!(world.train_status("model").await.accepted_version.unwrap().name, held);
-        // Let go, it is the accepted version until a better one comes.
+        // After the release, it is the accepted version until a better one comes.
         world.annotate_train("model", keys::HOLD, None).await;
         world.triggered("model", 5, "0.9", "Best").await;
         world.until_kept("model", &[5], &[5]).await;
@@ -107,7 +107,7 @@ async fn version_that_is_held_stays_with_its_run_whatever_the_limits() {
 }
 
 #[tokio::test]
-async fn limit_that_is_lowered_removes_the_oldest_first_each_noted_before_it_goes() {
+async fn lowered_limit_removes_the_oldest_first_and_notes_each_before_its_deletion() {
     faulty_scenario("lowered", async |world, proxy| {
         world.apply_train("model", limited(world, 20, 20)).await;
         world.train("model", 1, &[("r2", "0.9")]).await;

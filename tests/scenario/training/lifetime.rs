@@ -1,5 +1,5 @@
-//! ModelTrains that are edited, deleted and made anew, and operators that are started again: what goes on, what is taken up,
-//! and what is not written.
+//! ModelTrains that are edited, deleted and recreated, and operators that restart: what continues, what is restored,
+//! and that nothing is written without a change.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Reply, World, scenario, world::parameter};
 
-/// A spec that asks the endpoint under the object's name, and is stale after a day.
+/// A spec that polls the endpoint under the object's name, and is stale after a day.
 fn daily(world: &World, name: &str) -> Value {
     let mut spec = world.train_spec();
     spec["freshness"] = json!({ "maxAge": "24h", "needsTrainUrl": world.endpoint.url(name) });
@@ -34,7 +34,7 @@ async fn delete(world: &World, name: &str) {
     world.wait("the ModelTrain is gone", gone).await;
 }
 
-/// The runs of the object that has this name now.
+/// The runs of the present object of this name, by its uid.
 async fn own_runs(world: &World, name: &str) -> Vec<DynamicObject> {
     let uid = world.model_trains().get(name).await.unwrap().uid();
     let mut runs = world.runs(name).await;
@@ -43,7 +43,7 @@ async fn own_runs(world: &World, name: &str) -> Vec<DynamicObject> {
 }
 
 #[tokio::test]
-async fn edit_during_a_training_kills_nothing_and_is_no_reason() {
+async fn edit_during_a_training_stops_no_run_and_is_no_reason() {
     scenario("edited", async |world| {
         let mut spec = daily(world, "model");
         spec["parameters"] = json!([{ "name": "epochs", "value": "3" }]);
@@ -59,7 +59,7 @@ async fn edit_during_a_training_kills_nothing_and_is_no_reason() {
         let status = world.until_trained("model", 1).await;
         assert_eq!(status.accepted_version.unwrap().name, run.name_any());
         let record = &world.versions("model").await[0].spec;
-        assert_eq!(record.parameters[0].value, "3", "the record says what the run was made from");
+        assert_eq!(record.parameters[0].value, "3", "the record has the parameters of its run");
         world.until_train("model", Fresh, True, "Fresh").await;
         world.settle_train("model", "model").await;
         assert_eq!(world.runs("model").await.len(), 1);
@@ -72,7 +72,7 @@ async fn edit_during_a_training_kills_nothing_and_is_no_reason() {
 }
 
 #[tokio::test]
-async fn spec_that_becomes_invalid_during_a_training_stalls_and_the_run_is_recorded_once_it_is_mended() {
+async fn spec_that_becomes_invalid_during_a_training_stalls_and_the_run_is_recorded_once_it_is_fixed() {
     scenario("edited_badly", async |world| {
         let good = daily(world, "model");
         world.apply_train("model", good.clone()).await;
@@ -82,7 +82,7 @@ async fn spec_that_becomes_invalid_during_a_training_stalls_and_the_run_is_recor
         world.apply_train("model", bad).await;
         world.until_train("model", Stalled, True, "InvalidSpec").await;
         world.end_with(&run, "Succeeded", &[("r2", "0.9")]).await;
-        world.look_at_train("model").await;
+        world.reconcile_train("model").await;
         assert!(world.versions("model").await.is_empty(), "no gate, no verdict");
         world.apply_train("model", good).await;
         let status = world.until_trained("model", 1).await;
@@ -111,17 +111,17 @@ async fn runs_and_records_go_or_stay_with_their_train_as_it_says() {
         }
         let all_gone =
             async || (world.runs("gone").await.is_empty() && world.versions("gone").await.is_empty()).then_some(());
-        world.wait("what it owned goes", all_gone).await;
+        world.wait("its owned objects are gone", all_gone).await;
         assert_eq!((world.runs("kept").await.len(), world.versions("kept").await.len()), (2, 1));
         let run = world.train_run("kept", 2, "").await;
-        assert_eq!((run.uid(), run.data["spec"].get("status")), (keeps.uid(), None), "it goes on");
+        assert_eq!((run.uid(), run.data["spec"].get("status")), (keeps.uid(), None), "the run continues");
     })
     .await;
 }
 
 #[tokio::test]
-async fn train_made_anew_waits_for_its_predecessors_run_and_takes_up_its_accepted_version() {
-    scenario("made_anew", async |world| {
+async fn recreated_train_waits_for_its_predecessors_run_and_restores_its_accepted_version() {
+    scenario("recreated_train", async |world| {
         world.apply_train("model", daily(world, "model")).await;
         let first = world.train("model", 1, &[("r2", "0.9")]).await.accepted_version.unwrap();
         world.trigger_train("model", "bad").await;
@@ -133,9 +133,9 @@ async fn train_made_anew_waits_for_its_predecessors_run_and_takes_up_its_accepte
         world.apply_train("model", daily(world, "model")).await;
         let status = world.until_train("model", Fresh, Unknown, "PredecessorRunning").await;
         assert!(find(&status.conditions, Fresh).unwrap().message.contains(&unfinished.name_any()));
-        // Whatever asks for a training.
+        // Not even the trigger starts a training.
         world.trigger_train("model", "anew").await;
-        world.look_at_train("model").await;
+        world.reconcile_train("model").await;
         assert!(own_runs(world, "model").await.is_empty());
         world.annotate_train("model", keys::TRIGGER, None).await;
         world.end_with(&unfinished, "Succeeded", &[("r2", "0.95")]).await;
@@ -149,21 +149,21 @@ async fn train_made_anew_waits_for_its_predecessors_run_and_takes_up_its_accepte
         world.restart_operator().await;
         world.settle_train("model", "model").await;
         world.until_train("model", Accepted, True, "Restored").await;
-        assert!(own_runs(world, "model").await.is_empty(), "what was restored is young enough");
+        assert!(own_runs(world, "model").await.is_empty(), "the restored version is young enough");
 
-        // Its age counts from the day of its training.
+        // Its age counts from the end of its training.
         world.clock.advance(Duration::from_hours(25));
         let run =
             world.wait("a run of the new object", async || own_runs(world, "model").await.into_iter().next()).await;
         world.end_with(&run, "Succeeded", &[("r2", "0.3")]).await;
         let status = world.until_trained("model", 1).await;
-        assert_eq!(status.accepted_version.unwrap().name, first.name, "a rejected model takes nobody's place");
+        assert_eq!(status.accepted_version.unwrap().name, first.name, "a rejected model replaces no accepted one");
     })
     .await;
 }
 
 #[tokio::test]
-async fn run_that_somebody_deletes_is_recorded_as_gone_and_tried_again() {
+async fn deleted_run_is_recorded_as_gone_and_retried() {
     scenario("run_deleted", async |world| {
         world.apply_train("model", daily(world, "model")).await;
         let run = world.train_run("model", 1, "").await;
@@ -181,7 +181,7 @@ async fn run_that_somebody_deletes_is_recorded_as_gone_and_tried_again() {
 }
 
 #[tokio::test]
-async fn unchanged_world_writes_nothing_whatever_a_train_waits_for() {
+async fn unchanged_world_causes_no_write_in_any_waiting_state() {
     scenario("quiet", async |world| {
         world.config_map("data", "digest", "one").await;
         world.measures("auc", "0.9");
@@ -214,7 +214,7 @@ async fn unchanged_world_writes_nothing_whatever_a_train_waits_for() {
                 _ => {}
             }
         }
-        // A metric that falls, and an endpoint that says yes once a training has answered it.
+        // The metric falls below its threshold for less than its `for`.
         world.measures("auc", "0.6");
         world.until_train("fresh", Ready, True, "Operational").await;
         world.until_train("rejected", Fresh, False, "NothingAccepted").await;
@@ -223,29 +223,29 @@ async fn unchanged_world_writes_nothing_whatever_a_train_waits_for() {
         world.until_train("held", Accepted, True, "Held").await;
         world.until_train("suspended", Fresh, Unknown, "Suspended").await;
         world.until_train("stalled", Stalled, True, "InvalidSpec").await;
-        let asking = ["fresh", "rejected", "failed", "broke", "held"];
-        for name in asking {
+        let polling = ["fresh", "rejected", "failed", "broke", "held"];
+        for name in polling {
             world.settle_train(name, name).await;
         }
         let mut before = Vec::new();
         for name in names {
             before.push(world.revisions(name).await);
         }
-        let silent = ["suspended", "stalled"].map(|name| world.endpoint.asked(name));
+        let silent = ["suspended", "stalled"].map(|name| world.endpoint.polls(name));
         for restart in [false, true, true] {
             if restart {
                 world.restart_operator().await;
             }
-            for name in asking {
+            for name in polling {
                 world.settle_train(name, name).await;
             }
-            let asked = ["suspended", "stalled"].map(|name| world.endpoint.asked(name));
-            assert_eq!(asked, silent, "they ask nothing");
+            let polls = ["suspended", "stalled"].map(|name| world.endpoint.polls(name));
+            assert_eq!(polls, silent, "they poll nothing");
             for (name, before) in names.into_iter().zip(&before) {
                 assert_eq!(&world.revisions(name).await, before, "{name}, restarted: {restart}");
             }
         }
-        // The world was being looked at all the time.
+        // The operator has polled the world all the time.
         world.endpoint.says("fresh", Reply::Needed(vec![]));
         world.clock.advance(Duration::from_secs(5));
         world.until_train("fresh", Fresh, False, "BudgetSpent").await;

@@ -1,4 +1,4 @@
-//! What the operator sends to a lineage service: of trainings, and of the runs that roll their models out.
+//! Lineage events of the operator: of trainings, and of the runs that roll out their models.
 
 use kube::ResourceExt;
 use serde_json::{Value, json};
@@ -6,16 +6,16 @@ use serde_json::{Value, json};
 use crate::harness::{World, scenario, world::parameter};
 
 /// Types of the events of a run, in the order of their arrival.
-fn told(events: &[Value], uid: &str) -> Vec<String> {
+fn event_types(events: &[Value], uid: &str) -> Vec<String> {
     let of_run = events.iter().filter(|event| event["run"]["runId"] == uid);
     of_run.map(|event| event["eventType"].as_str().unwrap().to_owned()).collect()
 }
 
 #[tokio::test]
-async fn each_run_is_told_once_at_its_start_and_once_at_its_end() {
+async fn each_run_is_reported_once_at_its_start_and_once_at_its_end() {
     scenario("lineage", async |world: &mut World| {
         world.stop_operator().await;
-        world.tell_lineage();
+        world.send_lineage();
         world.start_operator().await;
         world.apply_train("model", world.candidates_spec(&["a", "b"])).await;
         let (a, b) = (world.train_run("model", 1, "a").await, world.train_run("model", 1, "b").await);
@@ -28,14 +28,14 @@ async fn each_run_is_told_once_at_its_start_and_once_at_its_end() {
         world
             .wait("the events", async || {
                 let events = world.endpoint.lineage();
-                (told(&events, &a).len() >= 2 && told(&events, &b).len() >= 2).then_some(())
+                (event_types(&events, &a).len() >= 2 && event_types(&events, &b).len() >= 2).then_some(())
             })
             .await;
-        // Whatever is still to be told is told when the operator ends.
+        // The operator sends the remaining events before it stops.
         world.stop_operator().await;
         let events = world.endpoint.lineage();
         assert_eq!(
-            (told(&events, &a), told(&events, &b)),
+            (event_types(&events, &a), event_types(&events, &b)),
             (vec!["START".into(), "FAIL".into()], vec!["START".into(), "COMPLETE".into()])
         );
         assert_eq!(events.len(), 4, "{events:#?}");
@@ -51,7 +51,7 @@ async fn each_run_is_told_once_at_its_start_and_once_at_its_end() {
 async fn run_of_a_model_sync_is_sent_with_the_training_whose_model_it_rolls_out() {
     scenario("sync-lineage", async |world: &mut World| {
         world.stop_operator().await;
-        world.tell_lineage();
+        world.send_lineage();
         world.start_operator().await;
         world.apply_train("model", world.train_spec()).await;
         world.trigger_train("model", "1").await;
@@ -73,10 +73,12 @@ async fn run_of_a_model_sync_is_sent_with_the_training_whose_model_it_rolls_out(
         world.config_map("deployed", "model", &version).await;
         world.end_run(&run, "Succeeded").await;
         let uid = run.uid().unwrap();
-        world.wait("both events", async || (told(&world.endpoint.lineage(), &uid).len() == 2).then_some(())).await;
+        world
+            .wait("both events", async || (event_types(&world.endpoint.lineage(), &uid).len() == 2).then_some(()))
+            .await;
         world.stop_operator().await;
         let events = world.endpoint.lineage();
-        assert_eq!(told(&events, &uid), ["START", "COMPLETE"]);
+        assert_eq!(event_types(&events, &uid), ["START", "COMPLETE"]);
         for event in events.iter().filter(|event| event["run"]["runId"] == uid.as_str()) {
             assert_eq!(event["job"]["name"], format!("{}.modelsync.rollout", world.namespace), "{event:#}");
             assert_eq!(event["job"]["facets"]["jobType"]["jobType"], "SYNC", "{event:#}");

@@ -1,4 +1,4 @@
-//! What a run reports, and what is measured of it elsewhere. The test plays Tekton and the kubelet.
+//! Results that a run reports, and metrics that are measured elsewhere. The test plays Tekton and the kubelet.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ async fn jobs_termination_message_is_judged_and_recorded() {
 }
 
 #[tokio::test]
-async fn what_a_failed_job_reports_is_recorded_and_what_cannot_be_read_is_said() {
+async fn results_of_a_failed_job_are_recorded_and_unreadable_results_are_reported() {
     scenario("job_reports", async |world| {
         for name in ["fails", "prose"] {
             world.apply_train(name, job_spec(world)).await;
@@ -67,7 +67,7 @@ async fn what_a_failed_job_reports_is_recorded_and_what_cannot_be_read_is_said()
 }
 
 #[tokio::test]
-async fn run_that_read_something_else_than_what_was_pinned_is_inconclusive() {
+async fn run_that_read_another_input_than_pinned_is_inconclusive() {
     scenario("misread", async |world| {
         world.config_map("data", "digest", "one").await;
         let source = json!({ "configMapKeyRef": { "name": "data", "key": "digest" } });
@@ -80,14 +80,14 @@ async fn run_that_read_something_else_than_what_was_pinned_is_inconclusive() {
             world.train(name, 1, &[("r2", "0.9"), ("input.data", read)]).await;
             let version = world.version_of(name, 1, "", decision).await.spec;
             assert_eq!((version.gate.verdict, version.inputs[0].value.as_str()), (verdict, "one"), "{name}");
-            let told = version.gate.rules.iter().any(|rule| rule.name == "input.data" && !rule.message.is_empty());
-            assert_eq!(told, verdict == Verdict::Inconclusive, "{:?}", version.gate);
+            let said = version.gate.rules.iter().any(|rule| rule.name == "input.data" && !rule.message.is_empty());
+            assert_eq!(said, verdict == Verdict::Inconclusive, "{:?}", version.gate);
         }
     })
     .await;
 }
 
-/// A spec whose metric is asked of this world's endpoint, under the name of the run.
+/// A spec whose metric is polled from the endpoint of this world, under the name of the run.
 fn measured_spec(world: &World, wait: &str) -> Value {
     let mut spec = world.gated_spec(good());
     let source = json!({ "http": { "url": world.endpoint.url("$(run.name)"), "jsonPath": "$.r2" } });
@@ -102,15 +102,15 @@ async fn metric_that_comes_late_is_waited_for() {
         let run = world.train_run("model", 1, "").await;
         let name = kube::ResourceExt::name_any(&run);
         world.endpoint.says(&name, Reply::Raw(404, "{}".into()));
-        // What the run itself reports does not count then.
+        // A metric that the run itself reports does not count then.
         world.end_with(&run, "Succeeded", &[("r2", "0.1")]).await;
-        let asked =
-            async |least| world.wait("a question", async || (world.endpoint.asked(&name) >= least).then_some(())).await;
-        asked(1).await;
+        let polls =
+            async |least| world.wait("a poll", async || (world.endpoint.polls(&name) >= least).then_some(())).await;
+        polls(1).await;
         let status = world.until_train("model", Fresh, False, "RunActive").await;
         assert!(status.reservation.is_some() && world.versions("model").await.is_empty());
         world.clock.advance(Duration::from_secs(5));
-        asked(2).await;
+        polls(2).await;
         world.endpoint.says(&name, Reply::Raw(200, r#"{"r2": 0.75}"#.into()));
         world.clock.advance(Duration::from_secs(5));
         let status = world.until_trained("model", 1).await;
@@ -136,7 +136,7 @@ async fn metric_that_never_comes_is_unavailable_once_the_wait_is_over() {
             world.end_with(&run, "Succeeded", &[]).await;
         }
         let run = kube::ResourceExt::name_any(&world.train_run("model", 1, "a").await);
-        world.wait("a question", async || (world.endpoint.asked(&run) > 0).then_some(())).await;
+        world.wait("a poll", async || (world.endpoint.polls(&run) > 0).then_some(())).await;
         world.until_train("model", Fresh, False, "RunActive").await;
         assert!(world.versions("model").await.is_empty(), "the wait is not over");
         world.clock.advance(Duration::from_mins(10));

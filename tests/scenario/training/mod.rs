@@ -1,4 +1,4 @@
-//! Trainings: when one is started, how it is judged, what is accepted, and what stays on record.
+//! Trainings: their reasons, the verdict of the gate, the accepted version, and the records.
 #![expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "numbers of attempts are small here")]
 
 mod acts;

@@ -1,4 +1,4 @@
-//! Which version is served: from the roll-out by a ModelSync to the record, and what follows of it.
+//! The served version: from the roll-out by a ModelSync to the record, and its effects.
 
 use std::time::Duration;
 
@@ -22,8 +22,8 @@ use crate::harness::{
     world::{faulty_scenario, parameter},
 };
 
-/// Spec of a ModelSync that rolls the accepted version of ModelTrain `model` out into the ConfigMap `deployed`. What is in
-/// the cluster wakes it, so that its interval may be long.
+/// Spec of a ModelSync that rolls out the accepted version of ModelTrain `model` to the ConfigMap `deployed`. Changes
+/// in the cluster wake it up, so its interval may be long.
 fn rolls_out() -> Value {
     json!({
         "compare": {
@@ -36,14 +36,14 @@ fn rolls_out() -> Value {
     })
 }
 
-/// A training by the trigger whose version is accepted; the version's name.
+/// Triggers a training whose version is accepted. Returns the name of the version.
 async fn accepted(world: &World, attempt: i64) -> String {
     world.trigger_train("model", &attempt.to_string()).await;
     let status = world.train("model", attempt, &[("r2", "0.8")]).await;
     status.accepted_version.unwrap().name
 }
 
-/// Sees the roll-out of this version through: its run changes what is deployed, and succeeds.
+/// Completes the roll-out of this version: changes the deployed version and ends the run successfully.
 async fn rolled_out(world: &World, sync: &str, attempt: i64, version: &str) {
     let run = world.run(sync, attempt).await;
     assert_eq!(parameter(&run, "model").as_deref(), Some(version));
@@ -53,7 +53,7 @@ async fn rolled_out(world: &World, sync: &str, attempt: i64, version: &str) {
     begins_to_serve(revisions, version).await;
 }
 
-/// Waits until the ModelSync says that it serves this version.
+/// Waits until the status of the ModelSync says that it serves this version.
 async fn begins_to_serve(mut revisions: Revisions<ModelSync>, version: &str) {
     let serves = |sync: &ModelSync| {
         let serving = sync.status.as_ref().and_then(|status| status.serving.as_ref());
@@ -62,18 +62,18 @@ async fn begins_to_serve(mut revisions: Revisions<ModelSync>, version: &str) {
     let status = revisions.next(&format!("serving {version}"), serves).await.status.unwrap();
     assert_eq!(status.serving.unwrap().model_train, "model");
     let in_sync = find(&status.conditions, InSync).unwrap();
-    assert_eq!(in_sync.status, True, "what is served is told in the write that says in sync");
+    assert_eq!(in_sync.status, True, "the write that says in sync also names the served version");
 }
 
-/// Waits until exactly these ModelSyncs serve this version by its record, and the condition says so.
+/// Waits until the record of this version names exactly these ModelSyncs as serving it, and its condition agrees.
 async fn until_served_by(world: &World, version: &str, syncs: &[&str]) -> ModelVersionStatus {
     let condition = if syncs.is_empty() { (False, "NotServed") } else { (True, "Served") };
     world
         .wait(&format!("{version}: served by {syncs:?}"), async || {
             let status = record(world, version).await?.status?;
-            let told = find(&status.conditions, Served).map(|found: &Condition| (found.status, found.reason.as_str()));
+            let said = find(&status.conditions, Served).map(|found: &Condition| (found.status, found.reason.as_str()));
             let names = status.served_by.iter().map(|by| by.model_sync.as_str());
-            (names.eq(syncs.iter().copied()) && told == Some(condition)).then_some(status)
+            (names.eq(syncs.iter().copied()) && said == Some(condition)).then_some(status)
         })
         .await
 }
@@ -104,7 +104,7 @@ async fn version_is_served_once_its_roll_out_is_seen_and_until_another_is_rolled
         world.apply("deploy", rolls_out()).await;
         let first = accepted(world, 1).await;
         world.run("deploy", 1).await;
-        assert_eq!(world.status("deploy").await.serving, None, "its roll-out is on its way");
+        assert_eq!(world.status("deploy").await.serving, None, "its roll-out is active");
         assert_eq!(record(world, &first).await.unwrap().status.unwrap_or_default().served_by, []);
         rolled_out(world, "deploy", 1, &first).await;
         let status = until_served_by(world, &first, &["deploy"]).await;
@@ -115,7 +115,7 @@ async fn version_is_served_once_its_roll_out_is_seen_and_until_another_is_rolled
 
         let second = accepted(world, 2).await;
         world.run("deploy", 2).await;
-        assert_eq!(world.status("deploy").await.serving.unwrap(), serving, "the old one is served on");
+        assert_eq!(world.status("deploy").await.serving.unwrap(), serving, "the old version is still served");
         until_served_by(world, &first, &["deploy"]).await;
         until_served_version(world, Some(&first)).await;
         rolled_out(world, "deploy", 2, &second).await;
@@ -133,7 +133,7 @@ async fn version_is_served_once_its_roll_out_is_seen_and_until_another_is_rolled
 }
 
 #[tokio::test]
-async fn deleted_model_sync_serves_no_more_however_late_the_list_comes_that_lacks_it() {
+async fn deleted_model_sync_serves_nothing_even_if_the_list_without_it_comes_late() {
     faulty_scenario("served_late_list", async |world, proxy| {
         world.config_map("deployed", "model", "none").await;
         world.apply_train("model", world.train_spec()).await;
@@ -154,9 +154,9 @@ async fn deleted_model_sync_serves_no_more_however_late_the_list_comes_that_lack
                 begun().iter().zip(&before).all(|(now, before)| now > before).then_some(())
             })
             .await;
-        world.look_at_train("model").await;
+        world.reconcile_train("model").await;
         let status = record(world, &version).await.unwrap().status.unwrap();
-        assert_eq!(status.served_by.len(), 1, "nobody knows yet that it is gone");
+        assert_eq!(status.served_by.len(), 1, "the operator does not know yet that it is gone");
         late.release();
         until_served_by(world, &version, &[]).await;
         until_served_version(world, None).await;
@@ -165,7 +165,7 @@ async fn deleted_model_sync_serves_no_more_however_late_the_list_comes_that_lack
 }
 
 #[tokio::test]
-async fn metric_of_the_version_before_counts_only_where_nobody_rolls_the_new_one_out() {
+async fn metric_of_the_previous_version_counts_only_without_a_follower() {
     scenario("awaits_serving", async |world| {
         world.config_map("deployed", "model", "none").await;
         world.config_map("live", "r2", "0.9").await;
@@ -186,7 +186,7 @@ async fn metric_of_the_version_before_counts_only_where_nobody_rolls_the_new_one
         world.clock.advance(Duration::from_mins(61));
         world.train_run("alone", 2, "").await;
         let status = world.train_status("model").await;
-        assert_eq!((status.attempt, &*status.breaching_metrics), (1, &[][..]), "it tells of what was deployed before");
+        assert_eq!((status.attempt, &*status.breaching_metrics), (1, &[][..]), "the metric is of the previous version");
 
         let before = world.clock.now().wall;
         rolled_out(world, "deploy", 1, &version).await;
@@ -199,7 +199,7 @@ async fn metric_of_the_version_before_counts_only_where_nobody_rolls_the_new_one
 }
 
 #[tokio::test]
-async fn served_version_is_not_removed_whatever_the_limit_until_it_is_served_no_more() {
+async fn served_version_is_not_removed_whatever_the_limit_while_it_is_served() {
     scenario("served_kept", async |world| {
         world.config_map("deployed", "model", "none").await;
         let mut spec = world.train_spec();
@@ -227,7 +227,7 @@ async fn served_version_is_not_removed_whatever_the_limit_until_it_is_served_no_
     .await;
 }
 
-/// An endpoint that finds everything in sync, and says what is deployed.
+/// A response that needs no sync and names the deployed version.
 fn in_sync_at(version: &str) -> Reply {
     Reply::Raw(200, json!({ "needsSync": false, "parameters": { "deployed": version } }).to_string())
 }
@@ -237,7 +237,7 @@ async fn endpoint_names_the_served_version_by_a_parameter_until_serving_is_disab
     scenario("serves_explicitly", async |world| {
         world.apply_train("model", world.train_spec()).await;
         let first = accepted(world, 1).await;
-        world.model_sync_that_hears("deploy", in_sync_at(&first)).await;
+        world.model_sync_with_reply("deploy", in_sync_at(&first)).await;
         world.until("deploy", InSync, True, "UpToDate").await;
         assert_eq!(world.status("deploy").await.serving, None, "an endpoint implies nothing");
 

@@ -1,4 +1,4 @@
-//! What a training costs the API server.
+//! Writes of a training to the API server.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::harness::{World, audit::Audit, scenario};
 
-/// What a training of one candidate writes: reservation, run, record, end, and what became of the record.
+/// The writes of a training of one candidate: reservation, run, record, end, and the decision about the record.
 const CYCLE: [(&str, &str); 5] = [
     ("patch", "modeltrains/status"),
     ("create", "pipelineruns"),
@@ -20,8 +20,8 @@ const CYCLE: [(&str, &str); 5] = [
     ("patch", "modelversions/status"),
 ];
 
-/// The writes since the audit began, once the object has been decided on once more: a hold of nothing is told by one
-/// write, so that whatever was still to be written stands in the log before it.
+/// The writes since the audit began, without two marks. A hold of an unknown version and its removal cause one write
+/// each; every earlier write is in the log before them.
 async fn writes(world: &World, audit: &Audit, name: &str) -> Vec<(String, String)> {
     world.annotate_train(name, keys::HOLD, Some("nothing")).await;
     world.until_train(name, HoldInvalid, True, "HoldInvalid").await;
@@ -30,7 +30,7 @@ async fn writes(world: &World, audit: &Audit, name: &str) -> Vec<(String, String
         modelsync::core::status::condition::find(&status.conditions, HoldInvalid).is_none()
     };
     world.until_train_status(name, "the hold is forgotten", gone).await;
-    let told = async || {
+    let found = async || {
         let writes = audit.writes();
         assert!(writes.iter().all(|write| write.code < 300), "no conflict, no refusal: {writes:?}");
         let mut writes: Vec<_> = writes.into_iter().map(|write| (write.verb, write.resource)).collect();
@@ -38,11 +38,11 @@ async fn writes(world: &World, audit: &Audit, name: &str) -> Vec<(String, String
         let marks = writes.len().checked_sub(2)?;
         (writes.len() >= CYCLE.len() + 2).then(|| drop(writes.drain(marks..))).map(|()| writes)
     };
-    world.wait("the log", told).await
+    world.wait("the log", found).await
 }
 
 #[tokio::test]
-async fn training_of_one_candidate_takes_five_writes_whatever_comes_of_it() {
+async fn training_of_one_candidate_takes_five_writes_for_any_verdict() {
     scenario("five_writes", async |world| {
         let mut spec = world.train_spec();
         spec["gate"] = json!({

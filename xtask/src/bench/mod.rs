@@ -14,7 +14,7 @@ mod args;
 #[cfg(feature = "bench")]
 mod trial;
 
-/// Measures. Succeeds where every bound holds.
+/// Measures. Succeeds if every bound holds.
 #[cfg(feature = "bench")]
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     trial::run(args)

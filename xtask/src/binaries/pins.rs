@@ -1,4 +1,4 @@
-//! The cluster's programs, their Go modules, and the pins that decide what a build gives. Pure.
+//! The cluster's programs, their Go modules, and the pins that determine the result of a build. Pure.
 
 use anyhow::{Context, Result};
 
@@ -131,7 +131,7 @@ impl Program {
     }
 }
 
-/// A digest of everything that decides what a build gives.
+/// A digest of everything that determines the result of a build.
 pub(crate) fn pin(compiler: &str, flags: &[String], sources: &[(String, Vec<u8>)]) -> String {
     let mut parts = vec![compiler.to_owned(), flags.join("\n")];
     for (name, content) in sources {

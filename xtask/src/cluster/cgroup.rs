@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_without_processes_goes_at_once() {
+    fn a_tree_without_processes_is_removed_at_once() {
         let dir = tempfile::tempdir().unwrap();
         let tree = dir.path().join("a");
         fs::create_dir_all(tree.join("b/c")).unwrap();

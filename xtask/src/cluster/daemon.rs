@@ -17,14 +17,14 @@ use super::layout::Layout;
 use super::state;
 use super::wait;
 use crate::lock::Lock;
-use crate::process::ObjectInfo;
+use crate::process::ProcessIdentity;
 use crate::{command, files};
 
 /// A recorded process that must not end while `up` runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Daemon {
     name: String,
-    identity: ObjectInfo,
+    identity: ProcessIdentity,
     layout: Layout,
 }
 
@@ -49,19 +49,19 @@ impl Daemon {
             .process_group(0)
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
-        let identity = ObjectInfo::of(child.id());
+        let identity = ProcessIdentity::of(child.id());
         Self::recorded(layout, name, identity.as_ref())
     }
 
     /// Waits until the process has recorded itself. `starter` is the process that becomes or starts it: if `starter` ends
     /// first, there is nothing to wait for.
-    pub(crate) fn recorded(layout: &Layout, name: &str, starter: Option<&ObjectInfo>) -> Result<Self> {
+    pub(crate) fn recorded(layout: &Layout, name: &str, starter: Option<&ProcessIdentity>) -> Result<Self> {
         let find = || -> Result<Option<Self>> {
             let found = state::recorded(layout)?.into_iter().find(|process| process.name == name);
             Ok(found.map(|process| Self { name: process.name, identity: process.identity, layout: layout.clone() }))
         };
         wait::until(&format!("{name} to start"), Duration::from_secs(20), || {
-            let starting = starter.is_some_and(ObjectInfo::is_alive);
+            let starting = starter.is_some_and(ProcessIdentity::is_alive);
             let found = find()?;
             if found.is_none() && !starting {
                 bail!("{name} ended at once: {}", tail(layout, name));
@@ -71,7 +71,7 @@ impl Daemon {
     }
 
     /// The process.
-    pub(crate) fn identity(&self) -> &ObjectInfo {
+    pub(crate) fn identity(&self) -> &ProcessIdentity {
         &self.identity
     }
 
@@ -106,5 +106,5 @@ pub(crate) fn become_daemon(record: &Path, line: &[String]) -> Result<()> {
 
 /// Records the identity of this process.
 pub(crate) fn record_own(record: &Path) -> Result<()> {
-    files::write(record, serde_json::to_vec(&ObjectInfo::own()?)?)
+    files::write(record, serde_json::to_vec(&ProcessIdentity::own()?)?)
 }

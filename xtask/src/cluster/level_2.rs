@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_mins(3);
 const NODE_READY: [&str; 4] =
     ["get", "nodes", "-o", r#"jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}"#];
 
-/// Refuses at once what would fail late.
+/// Checks early for problems that would otherwise appear late.
 pub(crate) fn check_machine(layout: &Layout) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!(

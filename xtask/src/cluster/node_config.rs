@@ -92,7 +92,7 @@ pub(crate) fn kube_proxy(layout: &Layout) -> CommandLine {
     line(&layout.bin().join("kube-proxy"), [("config", config)])
 }
 
-/// Replaces each `{name}` by its value. Other braces are left alone.
+/// Replaces each `{name}` by its value. Leaves other braces unchanged.
 fn fill(template: &str, values: &[(&str, &str)]) -> Result<String> {
     let mut filled = template.to_owned();
     for (name, value) in values {
@@ -117,21 +117,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_named_places_are_filled() {
+    fn only_named_placeholders_are_filled() {
         let filled = fill("a: {x: {dir}}, b: {enabled: false}", &[("dir", "/d")]).unwrap();
         assert_eq!(filled, "a: {x: /d}, b: {enabled: false}");
         assert!(fill("{dir}", &[("dir", "a\"b")]).is_err());
     }
 
     #[test]
-    fn templates_have_no_place_left_open() {
+    fn templates_have_no_unfilled_placeholder() {
         for text in [dns().unwrap(), tekton_probe().unwrap()] {
             assert!(!text.contains("{image}") && !text.contains("{dns}"), "{text}");
         }
     }
 
     #[test]
-    fn folders_that_the_cluster_mounts_over_are_no_place_for_it() {
+    fn folders_below_the_clusters_own_mounts_are_hidden() {
         assert!(is_hidden(Path::new("/var/lib/ci/target")));
         assert!(!is_hidden(Path::new("/home/me/target")));
         assert!(!is_hidden(Path::new("/runner/target")));

@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_with_one_port_in_use_is_passed_over() {
+    fn a_block_with_one_port_in_use_is_skipped() {
         let first = choose("a", |_| true).unwrap();
         let next = choose("a", |port| port != first.etcd_client).unwrap();
         assert_eq!(next.api, first.api + 3);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::layout::Layout;
 use crate::files;
-use crate::process::ObjectInfo;
+use crate::process::ProcessIdentity;
 
 /// The size of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -58,7 +58,7 @@ pub(crate) struct State {
 #[derive(Clone, Debug)]
 pub(crate) struct Recorded {
     pub(crate) name: String,
-    pub(crate) identity: ObjectInfo,
+    pub(crate) identity: ProcessIdentity,
 }
 
 impl State {
@@ -145,7 +145,7 @@ mod tests {
     fn drafts_of_records_are_no_records() {
         let dir = tempfile::tempdir().unwrap();
         let layout = layout(dir.path());
-        let own = ObjectInfo::own().unwrap();
+        let own = ProcessIdentity::own().unwrap();
         files::write(&layout.record("etcd"), serde_json::to_vec(&own).unwrap()).unwrap();
         files::write(&layout.records().join("kubelet.json.draft-1"), "{").unwrap();
         let all = recorded(&layout).unwrap();

@@ -17,7 +17,7 @@ fn full() -> World {
 }
 
 #[test]
-fn work_that_is_too_much_ends_inconclusive() {
+fn expression_that_exceeds_a_bound_is_inconclusive() {
     for expression in [
         // Texts that grow.
         "parameters.long + 'a' == ''".to_owned(),
@@ -36,14 +36,14 @@ fn work_that_is_too_much_ends_inconclusive() {
 }
 
 #[test]
-fn nothing_outweighs_a_bound_that_is_passed() {
+fn nothing_outweighs_an_exceeded_bound() {
     let (verdict, message) = verdict("parameters.long.split('').size() > 1 || true", &full());
     assert_eq!(verdict, Verdict::Inconclusive);
     assert_eq!(message, "a value is too long: at most 4096 bytes, 1024 elements");
 }
 
 #[test]
-fn usual_work_stays_far_below_the_bound() {
+fn usual_expressions_stay_below_the_bounds() {
     for expression in [
         "metrics.all(k, metrics[k] >= 0.5 && (k in accepted ? metrics[k] > accepted[k] : true))",
         "metrics.all(a, metrics.all(b, a == b || metrics[a] - metrics[b] < 0.1))",
@@ -179,7 +179,7 @@ proptest! {
     }
 
     #[test]
-    fn no_heap_of_pieces_makes_compiling_or_judging_panic(text in pieces()) {
+    fn no_mix_of_pieces_makes_compiling_or_judging_panic(text in pieces()) {
         try_it(&text);
     }
 
@@ -190,7 +190,7 @@ proptest! {
     }
 
     #[test]
-    fn what_decides_alone_decides_on_either_side(text in expressions()) {
+    fn deciding_operand_decides_on_either_side(text in expressions()) {
         let world = World { metrics: metrics(&[("r2", 0.5)]), ..World::default() };
         for (expression, expected) in [
             (format!("({text} > 0.5) || true"), Verdict::Passed),
@@ -205,7 +205,7 @@ proptest! {
     }
 
     #[test]
-    fn name_that_does_not_exist_is_refused_at_its_place(text in expressions()) {
+    fn unknown_name_is_refused_at_its_place(text in expressions()) {
         let text = format!("// größe\n'größe' == 'ä' || {}", text.replacen("metrics.f1", "unknown", 1));
         if let Some((before, _)) = text.split_once("unknown")
             && let Err(invalid) = GateProgram::compile(Some(&gate(&[&text])))

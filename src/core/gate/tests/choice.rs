@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::{metrics, numbers};
 use crate::{
     api::{Best, Direction, Gate, OnUndecided, Over, Verdict},
-    core::gate::{Candidate, Earlier, Fate, GateProgram, Selection},
+    core::gate::{Earlier, Fate, GateProgram, JudgedCandidate, Selection},
 };
 
 type Metrics = BTreeMap<String, Option<f64>>;
@@ -18,8 +18,8 @@ fn gate(direction: Direction, over: Option<Over>, min_improvement: &str) -> Gate
 }
 
 fn select(gate: Option<&Gate>, candidates: &[(Verdict, Metrics)], earlier: &Earlier<'_>) -> Selection {
-    let candidates: Vec<Candidate<'_>> =
-        candidates.iter().map(|(verdict, metrics)| Candidate { verdict: *verdict, metrics }).collect();
+    let candidates: Vec<JudgedCandidate<'_>> =
+        candidates.iter().map(|(verdict, metrics)| JudgedCandidate { verdict: *verdict, metrics }).collect();
     GateProgram::compile(gate).unwrap().select(&candidates, earlier)
 }
 
@@ -30,7 +30,7 @@ fn passed(scores: &[f64]) -> Vec<(Verdict, Metrics)> {
 const NOTHING: Earlier<'static> = Earlier { accepted: None, served: None };
 
 #[test]
-fn without_a_measure_the_first_that_passed_is_chosen() {
+fn without_best_the_first_candidate_that_passed_wins() {
     let none = BTreeMap::new();
     let candidates = [
         (Verdict::Failed, none.clone()),
@@ -44,7 +44,7 @@ fn without_a_measure_the_first_that_passed_is_chosen() {
 }
 
 #[test]
-fn best_by_its_measure_is_chosen_and_the_first_of_equals() {
+fn best_candidate_by_metric_wins_and_the_first_of_equals() {
     for (direction, winner) in [(Direction::Maximize, 1), (Direction::Minimize, 0)] {
         let selection = select(Some(&gate(direction, None, "")), &passed(&[0.5, 0.9, 0.9, 0.5]), &NOTHING);
         assert_eq!(selection.winner, Some(winner), "{direction:?}");
@@ -66,7 +66,7 @@ fn candidate_that_did_not_pass_is_never_chosen() {
 }
 
 #[test]
-fn improvement_is_more_than_nothing_and_at_least_what_is_asked() {
+fn improvement_is_positive_and_at_least_the_minimum() {
     for (direction, new, old, least, improves) in [
         (Direction::Maximize, 0.8, 0.8, "", false),
         (Direction::Maximize, 0.8, 0.8, "0", false),
@@ -102,7 +102,7 @@ fn improvement_is_more_than_nothing_and_at_least_what_is_asked() {
 }
 
 #[test]
-fn refusal_says_what_was_compared() {
+fn message_names_the_compared_numbers() {
     let old = numbers(&[("r2", 0.8)]);
     let earlier = Earlier { accepted: Some(&old), served: None };
     let selection = select(Some(&gate(Direction::Maximize, None, "0.01")), &passed(&[0.805, 0.8]), &earlier);
@@ -111,7 +111,7 @@ fn refusal_says_what_was_compared() {
 }
 
 #[test]
-fn without_an_earlier_version_any_that_passed_may_be_chosen() {
+fn without_an_earlier_version_any_candidate_that_passed_may_win() {
     let better = numbers(&[("r2", 0.99)]);
     for (over, earlier) in [
         (None, NOTHING),
@@ -124,7 +124,7 @@ fn without_an_earlier_version_any_that_passed_may_be_chosen() {
 }
 
 #[test]
-fn earlier_version_without_the_metric_keeps_its_place() {
+fn earlier_version_without_the_metric_is_not_replaced() {
     let other = numbers(&[("f1", 0.5)]);
     let earlier = Earlier { accepted: Some(&other), served: None };
     let mut gate = gate(Direction::Maximize, None, "");
@@ -136,7 +136,7 @@ fn earlier_version_without_the_metric_keeps_its_place() {
 }
 
 #[test]
-fn undecided_candidate_waits_for_approval_where_asked_and_none_was_chosen() {
+fn undecided_candidate_waits_for_approval_if_configured_and_without_a_winner() {
     let none = BTreeMap::new();
     let candidates = [
         (Verdict::Failed, none.clone()),

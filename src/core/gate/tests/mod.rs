@@ -6,10 +6,10 @@ mod rules;
 
 use std::collections::BTreeMap;
 
-use super::{Evidence, GateProgram, Judgement};
+use super::{GateEvidence, GateProgram, Judgement};
 use crate::api::{Gate, GateRule, Verdict};
 
-/// An owned [`Evidence`].
+/// An owned [`GateEvidence`].
 #[derive(Clone, Debug, Default)]
 struct World {
     candidate: String,
@@ -21,8 +21,8 @@ struct World {
 }
 
 impl World {
-    fn evidence(&self) -> Evidence<'_> {
-        Evidence {
+    fn evidence(&self) -> GateEvidence<'_> {
+        GateEvidence {
             candidate: &self.candidate,
             metrics: &self.metrics,
             accepted: &self.accepted,

@@ -126,9 +126,9 @@ fn rules_that_cannot_be_computed_are_inconclusive() {
         ("[1, 2][2] == 1", "a list of 2 has no element 2"),
         ("[1, 2][0.5] == 1", "a list of 2 has no element 0.5"),
         ("[].max() > 1", "an empty list has no least or greatest"),
-        ("[1, 'a'][1]", "text stands where true or false must"),
+        ("[1, 'a'][1]", "expected true or false, found text"),
         ("[1, 'a'][1] > 2", "text cannot be compared with a number"),
-        ("[1, 'a'].all(x, x + 1 > 0)", "text and a number do not add up"),
+        ("[1, 'a'].all(x, x + 1 > 0)", "arithmetic on text and a number is not possible"),
     ] {
         assert_eq!(verdict(expression, &world()), (Verdict::Inconclusive, message.to_owned()), "{expression}");
     }
@@ -184,7 +184,7 @@ fn expressions_are_refused_with_place_and_remedy() {
         ("metrics.n > 0x5", "at line 1, column 13: a number is written in decimal digits"),
         (
             "metrics.n > 9007199254740993",
-            "at line 1, column 13: 9007199254740993 cannot be told from its neighbours: write it as 1e18",
+            "at line 1, column 13: 9007199254740993 is too large for an exact number: write it as 1e18",
         ),
         ("metrics.n > 99999999999999999999", "at line 1, column 13: invalid int literal"),
         ("metrics.?r2 > 1", "at line 1, column 8: unsupported syntax '.?'"),
@@ -197,7 +197,7 @@ fn expressions_are_refused_with_place_and_remedy() {
         ("[metrics.in].max() > 1", "at line 1, column 10: no viable alternative at input '.in'"),
         ("has(candidate.r2)", "at line 1, column 5: text has no entry r2"),
         ("size(size(metrics)) > 1", "at line 1, column 1: size takes text, a list or a map, not a number"),
-        ("candidate.all(k, true)", "at line 1, column 11: text cannot be gone through"),
+        ("candidate.all(k, true)", "at line 1, column 11: text is not a map or a list"),
         (
             "metrics.map(k, k)\n  .filter(k, metrics[k]).size() > 1",
             "at line 2, column 4: filter takes an expression that is true or false, not a number",
@@ -213,7 +213,7 @@ fn expressions_are_refused_with_place_and_remedy() {
 }
 
 #[test]
-fn failure_outweighs_missing_metrics_and_these_what_cannot_be_decided() {
+fn failed_rule_outweighs_missing_metrics_and_both_outweigh_an_inconclusive_rule() {
     let judge = |expressions: &[&str]| {
         let judgement = GateProgram::compile(Some(&gate(expressions))).unwrap().judge(&world().evidence());
         assert_eq!(judgement.rules.len(), expressions.len(), "every rule is reported");
@@ -235,7 +235,7 @@ fn no_gate_lets_every_candidate_pass() {
 }
 
 #[test]
-fn metric_that_chooses_must_be_there() {
+fn metric_of_best_must_be_available() {
     let mut gate = gate(&["metrics.r2 > 0.5"]);
     for (metric, verdict, message) in [
         ("r2", Verdict::Passed, None),
@@ -252,7 +252,7 @@ fn metric_that_chooses_must_be_there() {
 }
 
 #[test]
-fn usual_comparisons_pass_where_there_is_no_earlier_version() {
+fn usual_comparisons_pass_without_an_earlier_version() {
     let first = World { metrics: metrics(&[("r2", 0.6)]), ..World::default() };
     for expression in [
         "!(\"r2\" in accepted) || metrics.r2 > accepted.r2",

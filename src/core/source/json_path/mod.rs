@@ -18,12 +18,12 @@ const MAX_INDEX: i64 = (1 << 53) - 1;
 /// A path that names at most one place. Displays as RFC 9535's normalised path, but for negative indexes, which stay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SingularPath {
-    steps: Vec<Step>,
+    steps: Vec<Segment>,
 }
 
 /// One step down.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum Segment {
     /// To the member of this name.
     Member(String),
     /// To the element at this place; negative ones count from the end.
@@ -81,8 +81,10 @@ impl SingularPath {
     /// that is no valid JSON has nothing at any path. Of a name that occurs twice the last counts.
     pub fn lookup<'a>(&self, document: &'a RawValue) -> Option<&'a RawValue> {
         self.steps.iter().try_fold(document, |place, step| match step {
-            Step::Member(name) => serde_json::from_str::<BTreeMap<String, &RawValue>>(place.get()).ok()?.remove(name),
-            Step::Element(index) => {
+            Segment::Member(name) => {
+                serde_json::from_str::<BTreeMap<String, &RawValue>>(place.get()).ok()?.remove(name)
+            }
+            Segment::Element(index) => {
                 let elements: Vec<&RawValue> = serde_json::from_str(place.get()).ok()?;
                 let from_either_end = if *index < 0 {
                     elements.len().checked_sub(usize::try_from(index.unsigned_abs()).ok()?)?
@@ -101,8 +103,8 @@ impl fmt::Display for SingularPath {
         f.write_str("$")?;
         for step in &self.steps {
             match step {
-                Step::Element(index) => write!(f, "[{index}]")?,
-                Step::Member(name) => {
+                Segment::Element(index) => write!(f, "[{index}]")?,
+                Segment::Member(name) => {
                     f.write_str("['")?;
                     for c in name.chars() {
                         match c {
@@ -157,7 +159,7 @@ impl Reader {
         Err(PathError { at: self.at, problem })
     }
 
-    fn step(&mut self) -> Result<Step, PathError> {
+    fn step(&mut self) -> Result<Segment, PathError> {
         if self.take('.') {
             return match self.peek() {
                 Some('.') => self.fail("has .. (descendants), which may name several places: write every step"),
@@ -190,7 +192,7 @@ impl Reader {
     }
 
     /// A name without quotes: letters, digits, `_` and everything beyond ASCII; a digit not first.
-    fn shorthand(&mut self) -> Result<Step, PathError> {
+    fn shorthand(&mut self) -> Result<Segment, PathError> {
         let mut name = String::new();
         while let Some(c) = self.peek() {
             if !(c.is_ascii_alphabetic() || c == '_' || !c.is_ascii() || (c.is_ascii_digit() && !name.is_empty())) {
@@ -202,11 +204,11 @@ impl Reader {
         match self.peek() {
             _ if name.is_empty() => self.fail("must have a name after the dot; other names are written [\"name\"]"),
             Some('-' | '/' | ':') => self.fail("has a name with a character that needs quotes: write it as [\"name\"]"),
-            _ => Ok(Step::Member(name)),
+            _ => Ok(Segment::Member(name)),
         }
     }
 
-    fn index(&mut self) -> Result<Step, PathError> {
+    fn index(&mut self) -> Result<Segment, PathError> {
         let begin = self.at;
         let negative = self.take('-');
         let digits = self.at;
@@ -217,19 +219,19 @@ impl Reader {
         let written_well = text == "0" && !negative || !text.is_empty() && !text.starts_with('0');
         let index = text.parse::<i64>().ok().filter(|index| written_well && *index <= MAX_INDEX);
         if let Some(index) = index {
-            return Ok(Step::Element(if negative { -index } else { index }));
+            return Ok(Segment::Element(if negative { -index } else { index }));
         }
         self.at = begin;
         self.fail("has an index that is not a whole number below 2^53, without leading zeros")
     }
 
-    fn quoted(&mut self, quote: char) -> Result<Step, PathError> {
+    fn quoted(&mut self, quote: char) -> Result<Segment, PathError> {
         self.at += 1;
         let mut name = String::new();
         loop {
             match self.next() {
                 None => return self.fail("has a name whose closing quote is missing"),
-                Some(c) if c == quote => return Ok(Step::Member(name)),
+                Some(c) if c == quote => return Ok(Segment::Member(name)),
                 Some('\\') => name.push(self.escape(quote)?),
                 Some(c) if c < ' ' => {
                     self.at -= 1;

@@ -3,14 +3,14 @@
 use proptest::prelude::*;
 use serde_json::{Value, json, value::to_raw_value};
 
-use super::{MAX_INDEX, MAX_STEPS, SingularPath, Step};
+use super::{MAX_INDEX, MAX_STEPS, Segment, SingularPath};
 
-fn steps(text: &str) -> Vec<Step> {
+fn steps(text: &str) -> Vec<Segment> {
     SingularPath::parse(text).unwrap_or_else(|error| panic!("{text}: {error}")).steps
 }
 
-fn member(name: &str) -> Step {
-    Step::Member(name.to_owned())
+fn member(name: &str) -> Segment {
+    Segment::Member(name.to_owned())
 }
 
 #[test]
@@ -20,14 +20,14 @@ fn reads_every_way_to_write_a_step() {
         ("$.a", vec![member("a")]),
         ("$._1", vec![member("_1")]),
         ("$.größe.日本", vec![member("größe"), member("日本")]),
-        ("$.a.b[0][-1]", vec![member("a"), member("b"), Step::Element(0), Step::Element(-1)]),
+        ("$.a.b[0][-1]", vec![member("a"), member("b"), Segment::Element(0), Segment::Element(-1)]),
         (r#"$["a b"]['c"d']"#, vec![member("a b"), member("c\"d")]),
         (r#"$["it's"]['']"#, vec![member("it's"), member("")]),
         (r#"$["a.b/c"]"#, vec![member("a.b/c")]),
-        ("$ .a\t[ 'b' ]\r\n[ 7 ]", vec![member("a"), member("b"), Step::Element(7)]),
+        ("$ .a\t[ 'b' ]\r\n[ 7 ]", vec![member("a"), member("b"), Segment::Element(7)]),
         (r#"$["\b\f\n\r\t\/\\\""]"#, vec![member("\u{8}\u{c}\n\r\t/\\\"")]),
         (r"$['\'\u00e4\uD83D\ude00']", vec![member("'ä😀")]),
-        ("$[9007199254740991]", vec![Step::Element(MAX_INDEX)]),
+        ("$[9007199254740991]", vec![Segment::Element(MAX_INDEX)]),
     ] {
         assert_eq!(steps(text), expected, "{text}");
     }
@@ -115,8 +115,8 @@ fn finds_one_place_or_none() {
     assert_eq!(found("[1]", "$").as_deref(), Some("[1]"));
 }
 
-fn any_step() -> impl Strategy<Value = Step> {
-    prop_oneof![any::<String>().prop_map(Step::Member), (-MAX_INDEX..=MAX_INDEX).prop_map(Step::Element)]
+fn any_step() -> impl Strategy<Value = Segment> {
+    prop_oneof![any::<String>().prop_map(Segment::Member), (-MAX_INDEX..=MAX_INDEX).prop_map(Segment::Element)]
 }
 
 proptest! {
@@ -141,7 +141,7 @@ proptest! {
     #[test]
     fn finds_what_was_put_at_the_end_of_a_path(names in proptest::collection::vec(".{0,8}", 0..6), value in 0..1000_u32) {
         let document = names.iter().rev().fold(json!(value), |inner, name| json!({ name: inner }));
-        let path = SingularPath { steps: names.into_iter().map(Step::Member).collect() };
+        let path = SingularPath { steps: names.into_iter().map(Segment::Member).collect() };
         let document = to_raw_value(&document).unwrap();
         let found: Option<Value> = path.lookup(&document).map(|place| serde_json::from_str(place.get()).unwrap());
         prop_assert_eq!(found, Some(json!(value)));

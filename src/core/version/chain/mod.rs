@@ -1,5 +1,5 @@
-//! The chain of a ModelTrain's records: their digests, how each is tied to the one before it, and what bridges those that
-//! were removed. Pure.
+//! The chain of a ModelTrain's records: their digests, the link from each record to the one before it, and the entries
+//! that bridge removed records. Pure.
 
 mod verify;
 
@@ -15,7 +15,7 @@ pub use self::verify::{Note, Problem, Report, verify};
 use crate::api::{ModelVersionSpec, RecordRef, RecordedInput, RemovedRecord};
 use crate::core::run::digest::hex;
 
-/// Most entries of `status.removed`, as the schema has it.
+/// Maximum number of entries of `status.removed`, as in the schema.
 pub const MAX_REMOVED: usize = 100;
 
 /// Longest value of an input that a record holds, in bytes.
@@ -25,38 +25,39 @@ const MAX_SOURCE: usize = 512;
 
 /// Digest of a record: `v1:sha256:<hex>` over the RFC 8785 form of its spec without `digest`.
 ///
-/// The form must never change, nor may the schema of the spec get a default: either would break every chain. Whatever else
-/// is added to the spec is part of the digest by itself.
+/// The form must never change, nor may the schema of the spec get a default: either would break every chain. A new
+/// field of the spec is part of the digest automatically.
 pub fn digest(spec: &ModelVersionSpec) -> String {
     // Text, whole numbers and lists of both always have a JSON form.
     digest_as_stored(&serde_json::to_value(spec).unwrap_or_default())
 }
 
-/// The same of a spec as the API server has it. Members that this release does not know are covered too.
+/// [`digest`] of a spec as the API server stores it. Covers members that this release does not know, too.
 pub fn digest_as_stored(spec: &Value) -> String {
     let rest: BTreeMap<_, _> = spec.as_object().into_iter().flatten().filter(|(name, _)| *name != "digest").collect();
     let form = serde_json_canonicalizer::to_vec(&rest).unwrap_or_default();
     format!("v1:sha256:{}", hex(&Sha256::digest(form)))
 }
 
-/// Makes a record of a draft: the next one after `head`, sealed by its digest. What the draft has for both is replaced.
+/// Makes the next record after `head` from a draft, sealed by its digest. Replaces `previous` and `digest` of the
+/// draft.
 pub fn next_record(draft: ModelVersionSpec, head: Option<&RecordRef>) -> ModelVersionSpec {
     let spec = ModelVersionSpec { previous: head.cloned(), digest: String::new(), ..draft };
     ModelVersionSpec { digest: digest(&spec), ..spec }
 }
 
-/// What the next record, or `status.head`, says of this one.
+/// The reference to this record in the next one, or in `status.head`.
 pub fn reference(spec: &ModelVersionSpec) -> RecordRef {
     RecordRef { name: spec.run.name.clone(), digest: spec.digest.clone() }
 }
 
-/// `sha256:<hex>` of an input's whole value, of the very bytes: `printf %s "$VALUE" | sha256sum` gives the same.
+/// `sha256:<hex>` over the bytes of an input's whole value: `printf %s "$VALUE" | sha256sum` gives the same.
 pub fn input_digest(value: &str) -> String {
     format!("sha256:{}", hex(&Sha256::digest(value)))
 }
 
-/// An input as reservations and records have it: the digest of the whole value, and as much of its text as fits, cut
-/// between characters. `source` says what it was read from; it must hold no secret.
+/// An input as reservations and records store it: the digest of the whole value, and as much of its text as fits, cut
+/// between characters. `source` says where it was read from; it must contain no secret.
 pub fn recorded_input(name: &str, value: &str, source: &str) -> RecordedInput {
     let cut = |text: &str, most| text[..text.floor_char_boundary(most)].to_owned();
     RecordedInput {
@@ -67,7 +68,7 @@ pub fn recorded_input(name: &str, value: &str, source: &str) -> RecordedInput {
     }
 }
 
-/// A record as it was read, with the digest that its content gives.
+/// A record as it was read, with the digest of its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Name of the object.
@@ -83,14 +84,14 @@ impl Record {
         Self { name: name.into(), content: digest(&spec), spec }
     }
 
-    /// A record from the JSON of its spec as it is stored. The digest is taken of that, not of what this release reads of
-    /// it. Fails where a member is missing or has another type.
+    /// Reads a record from the stored JSON of its spec. The digest is that of this JSON, not of the members that this
+    /// release reads. Fails if a member is missing or has another type.
     pub fn read(name: impl Into<String>, spec: Value) -> Result<Self, serde_json::Error> {
         let content = digest_as_stored(&spec);
         Ok(Self { name: name.into(), spec: serde_json::from_value(spec)?, content })
     }
 
-    /// Whether it is what was written: its digest is that of its content, and its name that of its run.
+    /// Whether it is as it was written: its digest is that of its content, and its name that of its run.
     pub fn is_sound(&self) -> bool {
         self.content == self.spec.digest && self.name == self.spec.run.name
     }
@@ -101,7 +102,7 @@ impl Record {
     }
 }
 
-/// Where a record stands in the chain.
+/// The place of a record in the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link<'a> {
     /// Its name.
@@ -112,14 +113,15 @@ pub struct Link<'a> {
     pub previous: Option<&'a RecordRef>,
 }
 
-/// `status.removed` once the record of this name is to be removed. `records` are all that still exist.
+/// The new `status.removed` for the removal of the record of this name. `records` are all that still exist.
 ///
-/// To be stored *before* the record is deleted: a death in between leaves a record that is noted and can be deleted again,
-/// the other order a hole that looks like tampering. Delete what is noted before more is noted.
+/// The list must be stored *before* the record is deleted. If the process dies in between, the record is noted and can
+/// still be deleted later; the other order would leave a gap that looks like tampering. Delete all noted records before
+/// noting more.
 ///
-/// The list never loses what bridges the chain. When it is full, its two oldest neighbours become one entry, which bridges
-/// both. `None`: there is no such record, or the list is full of entries that have records between them. Then the record
-/// has to stay.
+/// The list always bridges the chain. When it is full, its two oldest neighbouring entries become one entry that
+/// bridges both. `None` if there is no such record, or if the list is full of entries with records between them: then
+/// the record must be kept.
 pub fn remove(removed: &[RemovedRecord], records: &[Link<'_>], name: &str) -> Option<Vec<RemovedRecord>> {
     let mut list = removed.to_vec();
     if removed.iter().any(|entry| entry.name == name) {
@@ -136,7 +138,7 @@ pub fn remove(removed: &[RemovedRecord], records: &[Link<'_>], name: &str) -> Op
         let exists = |name: &str| records.iter().any(|record| record.name == name);
         let older = list.windows(2).position(|pair| {
             let neighbours = pair[1].previous.as_ref().is_some_and(|previous| previous.name == pair[0].name);
-            // One whose deletion has not happened yet still needs its entry.
+            // A record that is not deleted yet still needs its entry.
             neighbours && !exists(&pair[0].name)
         })?;
         let bridged = list.remove(older);
@@ -145,10 +147,10 @@ pub fn remove(removed: &[RemovedRecord], records: &[Link<'_>], name: &str) -> Op
     Some(list)
 }
 
-/// Where in the list, which has the order of the chain, a record belongs: behind the nearest older entry.
+/// The index of a record in the list, which has the order of the chain: right after the nearest older entry.
 fn place(removed: &[RemovedRecord], records: &[Link<'_>], record: &Link<'_>) -> usize {
     let mut previous = record.previous;
-    // No chain is longer than its records; links in a circle are none.
+    // No chain is longer than its records, so links in a circle end here.
     for _ in 0..=records.len() {
         let Some(link) = previous else { return 0 };
         if let Some(found) = removed.iter().position(|entry| entry.name == link.name) {

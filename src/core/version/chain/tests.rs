@@ -1,4 +1,4 @@
-//! The acceptance test of records: chains that were built verify, and whatever is changed in one is found.
+//! The acceptance test of records: a chain as built verifies, and every change to one is found.
 
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -71,7 +71,7 @@ fn accepted(spec: &ModelVersionSpec) -> AcceptedVersion {
     }
 }
 
-/// A ModelTrain's records as JSON, as the API server has them, and its status.
+/// A ModelTrain's records as JSON, as the API server stores them, and its status.
 #[derive(Clone, Debug)]
 struct Chain {
     records: Vec<(String, Value)>,
@@ -83,7 +83,7 @@ impl Chain {
         Self { records: Vec::new(), status: ModelTrainStatus::default() }
     }
 
-    /// A chain of so many records; the one at `accepted` is accepted.
+    /// A chain of `count` records; the one at `accepted` is accepted.
     fn of(count: i64, accepted: usize) -> Self {
         let mut chain = Self::empty();
         for attempt in 1..=count {
@@ -126,7 +126,8 @@ impl Chain {
         self.records.remove(at);
     }
 
-    /// The proof, as the command makes it: what cannot be read is a problem, and what names another uid is another chain.
+    /// The proof, as the command makes it: an unreadable record is a problem, and one that names another uid is of
+    /// another chain.
     fn verify(&self) -> Report {
         let mut unreadable = Vec::new();
         let mut records = Vec::new();
@@ -180,7 +181,7 @@ fn containers(value: &Value, at: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Another value of the same type, that the schema would take where it can.
+/// Another value of the same type; the schema allows it where possible.
 fn other(value: &Value) -> Value {
     match value {
         Value::String(text) => match text.as_str() {
@@ -224,7 +225,7 @@ fn changes(value: &Value) -> Vec<(String, Value)> {
     changed
 }
 
-/// States the digest of what it says now, as one would who knows how it is done.
+/// Sets the digest to that of the present content, as an attacker who knows the form would.
 fn seal(spec: &mut Value) {
     spec["digest"] = json!(digest_as_stored(spec));
 }
@@ -244,7 +245,7 @@ fn digest_stays_what_it_was_in_earlier_releases() {
 }
 
 #[test]
-fn digest_is_that_of_the_canonical_form_whatever_the_order_of_members() {
+fn digest_is_that_of_the_canonical_form_in_any_order_of_members() {
     let (one, other) = (r#"{"b":1,"a":"é\u0000","digest":"x"}"#, r#"{"digest":"y","a":"\u00e9\u0000","b":1.0}"#);
     let digest_of = |text: &str| digest_as_stored(&serde_json::from_str(text).unwrap());
     assert_eq!(digest_of(one), digest_of(other));
@@ -253,7 +254,7 @@ fn digest_is_that_of_the_canonical_form_whatever_the_order_of_members() {
 }
 
 #[test]
-fn digest_is_the_same_of_what_is_written_and_of_what_is_stored() {
+fn written_and_stored_spec_have_the_same_digest() {
     let spec = next_record(draft(1, "a"), None);
     let stored: Value = serde_json::from_str(&serde_json::to_string(&spec).unwrap()).unwrap();
     assert_eq!(digest_as_stored(&stored), spec.digest);
@@ -272,7 +273,7 @@ fn inputs_are_cut_between_characters_and_digested_whole() {
 }
 
 #[test]
-fn accepted_version_whose_run_did_not_say_when_it_ended_is_as_old_as_its_acceptance() {
+fn accepted_version_of_a_run_that_states_no_end_is_as_old_as_its_acceptance() {
     let mut chain = Chain::empty();
     let mut draft = draft(1, "a");
     draft.run.finished_at = None;
@@ -320,7 +321,7 @@ fn every_change_to_a_record_that_states_its_new_digest_is_found() {
 }
 
 #[test]
-fn every_change_to_what_the_status_says_of_the_chain_is_found() {
+fn every_change_to_the_chain_in_the_status_is_found() {
     let mut chain = Chain::of(8, 3);
     for at in [5, 4, 0, 0] {
         chain.remove(at);
@@ -335,7 +336,7 @@ fn every_change_to_what_the_status_says_of_the_chain_is_found() {
             edited[member] = changed;
             let Ok(edited) = serde_json::from_value::<ModelTrainStatus>(edited) else { continue };
             tampered.status = edited;
-            // When it was accepted, and what is left out of the score, no record says.
+            // No record confirms the time of acceptance, and the score may be missing.
             if serde_json::to_value(&tampered.status).unwrap() == status
                 || what.contains("acceptedAt")
                 || what.contains("without score")
@@ -350,7 +351,7 @@ fn every_change_to_what_the_status_says_of_the_chain_is_found() {
 }
 
 #[test]
-fn exchanged_and_repeated_entries_of_what_was_removed_are_found() {
+fn exchanged_and_repeated_entries_of_removed_records_are_found() {
     let mut chain = Chain::of(6, 5);
     for _ in 0..3 {
         chain.remove(0);
@@ -367,7 +368,7 @@ fn exchanged_and_repeated_entries_of_what_was_removed_are_found() {
 }
 
 #[test]
-fn lost_exchanged_and_slipped_in_records_are_told_by_their_kind() {
+fn lost_exchanged_and_inserted_records_are_reported_by_kind() {
     let names =
         |report: &Report| report.problems.iter().map(|problem| format!("{problem:?}")).collect::<Vec<_>>().join("\n");
     let is = |chain: &Chain, kind: &str| {
@@ -463,7 +464,7 @@ fn records_of_a_deleted_train_are_proved_without_a_head() {
     let mut chain = Chain::of(6, 5);
     let report = orphans(&chain);
     assert_eq!((report.problems.len(), report.notes.len(), report.head), (0, 0, chain.status.head.clone()));
-    // Nobody can tell any more who removed it.
+    // Without the status, nothing says why the record is missing.
     chain.remove(2);
     let report = orphans(&chain);
     assert_eq!(report.problems, []);
@@ -494,7 +495,7 @@ fn version_that_a_predecessor_accepted_is_found_among_its_records() {
 #[test]
 fn full_list_of_removed_records_still_bridges_the_whole_chain() {
     let mut chain = Chain::of(150, 0);
-    // The accepted version is the oldest, and stays.
+    // The accepted version is the oldest, and is kept.
     for _ in 0..140 {
         chain.remove(1);
         assert!(chain.status.removed.len() <= MAX_REMOVED);
@@ -507,7 +508,7 @@ fn full_list_of_removed_records_still_bridges_the_whole_chain() {
 }
 
 #[test]
-fn record_stays_when_the_list_is_full_of_entries_that_cannot_be_joined() {
+fn record_is_kept_when_the_list_is_full_of_entries_that_cannot_be_merged() {
     let mut chain = Chain::of(210, 209);
     for at in 0..100 {
         chain.remove(at + 1);
@@ -526,7 +527,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn chain_that_was_built_verifies_however_it_was_trimmed_and_in_whatever_order_it_is_read(
+    fn chain_verifies_after_any_removals_and_in_any_order_of_records(
         candidates in prop::collection::vec(1..4_i64, 1..12),
         removals in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
         accept in any::<prop::sample::Index>(), rotate in any::<prop::sample::Index>(), uncommitted in any::<bool>(),

@@ -1,4 +1,4 @@
-//! The proof of a chain: that nothing was changed, taken out, slipped in or exchanged since it was written. Pure.
+//! The proof of a chain: that nothing was changed, removed, inserted or exchanged since it was written. Pure.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,20 +10,20 @@ use serde::Serialize;
 use super::Record;
 use crate::api::{AcceptedVersion, ModelTrainStatus, RecordRef, RemovedRecord, Verdict};
 
-/// Who names the newest record.
+/// The field that names the newest record.
 const HEAD: &str = "status.head";
 
-/// What is wrong with a chain. As text it says what, of which record, and what it may mean.
+/// A problem of a chain. Its text names the record and the problem, and says what it may mean.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename_all_fields = "camelCase")]
 pub enum Problem {
-    /// The content of a record does not give its digest.
+    /// A record states a digest that is not that of its content.
     WrongDigest {
         /// The record.
         record: String,
         /// The digest that it states.
         stated: String,
-        /// The digest that its content gives.
+        /// The digest of its content.
         content: String,
     },
     /// A record does not have the name of its run.
@@ -33,20 +33,20 @@ pub enum Problem {
         /// Its run.
         run: String,
     },
-    /// A record, or an entry of `status.removed`, is not the one that is named by who follows it.
+    /// A record, or an entry of `status.removed`, is not the one that its successor names.
     Replaced {
         /// The record.
         record: String,
-        /// Who names it.
+        /// The record or field that names it.
         named_by: String,
-        /// What is named.
+        /// The record that is named.
         expected: RecordRef,
     },
-    /// A record that is named does not exist, and is not among those that were removed.
+    /// A named record does not exist, and `status.removed` has no entry for it.
     Missing {
         /// The record.
         record: String,
-        /// Who names it.
+        /// The record or field that names it.
         named_by: String,
     },
     /// A record is reached a second time.
@@ -68,19 +68,20 @@ pub enum Problem {
         /// The record that both follow; empty for the beginning.
         after: String,
     },
-    /// A record is tied to nothing.
+    /// A record is not linked to the chain.
     Outside {
         /// The record.
         record: String,
     },
-    /// An entry of `status.removed` is tied to nothing, or stands in another place than its record in the chain.
+    /// An entry of `status.removed` is not linked to the chain, or is in another place than its record was in the
+    /// chain.
     RemovedMisplaced {
         /// Its record.
         record: String,
     },
     /// There are records, but the ModelTrain does not say which is the newest.
     NoHead {
-        /// How many.
+        /// The number of records.
         records: usize,
     },
     /// The accepted version is not in the chain.
@@ -88,25 +89,25 @@ pub enum Problem {
         /// The version.
         record: String,
     },
-    /// The accepted version's record does not say what the ModelTrain says of it.
+    /// The ModelTrain's status differs from the record of the accepted version.
     AcceptedDiffers {
         /// The version.
         record: String,
         /// The member of `status.acceptedVersion`.
         field: &'static str,
     },
-    /// The accepted version cannot have been accepted by this gate.
+    /// The accepted version has a verdict with which it cannot be accepted.
     AcceptedUnfit {
         /// The version.
         record: String,
-        /// What its record says.
+        /// The verdict of its record.
         verdict: &'static str,
     },
     /// A record cannot be read.
     Unreadable {
         /// The record.
         record: String,
-        /// Why.
+        /// Why it cannot be read.
         error: String,
     },
 }
@@ -124,13 +125,13 @@ impl fmt::Display for Problem {
             ),
             Self::Replaced { record, named_by, expected } => write!(
                 f,
-                "{record}: is not what {named_by} names ({} with digest {}): one of the two was written anew",
+                "{record}: is not what {named_by} names ({} with digest {}): one of the two was rewritten",
                 expected.name, expected.digest
             ),
             Self::Missing { record, named_by } => write!(
                 f,
-                "{record}: does not exist, though {named_by} names it, and the history limit did not remove it: somebody \
-                 deleted it, or took its entry out of status.removed"
+                "{record}: does not exist, though {named_by} names it, and the history limit did not remove it: it was \
+                 deleted, or its entry was removed from status.removed"
             ),
             Self::Circle { record } => {
                 write!(f, "{record}: is reached twice on the way back from the newest record: a link was changed")
@@ -139,21 +140,20 @@ impl fmt::Display for Problem {
                 f,
                 "{record}: has attempt {attempt}, more than one that follows it: records were put into another order"
             ),
-            Self::Fork { record, after } if after.is_empty() => write!(
-                f,
-                "{record}: begins a second chain: it was slipped in, or status.head was set to something else"
-            ),
+            Self::Fork { record, after } if after.is_empty() => {
+                write!(f, "{record}: begins a second chain: it was inserted, or status.head was set to something else")
+            }
             Self::Fork { record, after } => write!(
                 f,
-                "{record}: follows {after}, as another record does that is part of the chain: it was slipped in, or \
+                "{record}: follows {after}, as another record does that is part of the chain: it was inserted, or \
                  status.head was set to something else"
             ),
             Self::Outside { record } => {
-                write!(f, "{record}: is tied to no record of the chain: it was slipped in, or status.head was set back")
+                write!(f, "{record}: is not linked to the chain: it was inserted, or status.head was set back")
             }
             Self::RemovedMisplaced { record } => write!(
                 f,
-                "{record}: its entry in status.removed bridges nothing, or stands in the wrong place: the list was edited"
+                "{record}: its entry in status.removed bridges nothing, or is in the wrong place: the list was edited"
             ),
             Self::NoHead { records } => write!(
                 f,
@@ -179,11 +179,11 @@ impl fmt::Display for Problem {
     }
 }
 
-/// What is worth knowing about a chain and breaks no promise.
+/// A fact about a chain that is worth knowing but is not a problem.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename_all_fields = "camelCase")]
 pub enum Note {
-    /// A record follows the head, and the ModelTrain does not know of it yet.
+    /// A record follows the head, and the ModelTrain's status does not count it yet.
     Uncommitted {
         /// The record.
         record: String,
@@ -193,14 +193,14 @@ pub enum Note {
         /// The record.
         record: String,
     },
-    /// Records before a missing one: whole among themselves, but nothing ties them to the head any more.
+    /// Records before a missing one: complete among themselves, but no longer linked to the head.
     Severed {
         /// The newest of them.
         record: String,
-        /// How many, those that were removed included.
+        /// Their number, including removed records.
         records: usize,
     },
-    /// The record before this one does not exist, and without a ModelTrain nobody can tell why.
+    /// The record before this one does not exist, and the reason is unknown because the ModelTrain is gone.
     Gap {
         /// The record.
         record: String,
@@ -217,7 +217,10 @@ impl fmt::Display for Note {
             }
             Self::BeingRemoved { record } => write!(f, "{record}: is about to be removed by the history limit"),
             Self::Severed { record, records } => {
-                write!(f, "{record}: the newest of {records} that nothing ties to the head because of what is missing")
+                write!(
+                    f,
+                    "{record}: the newest of {records} that are not linked to the head because a record is missing"
+                )
             }
             Self::Gap { record, missing } => write!(
                 f,
@@ -228,29 +231,30 @@ impl fmt::Display for Note {
     }
 }
 
-/// What the proof of one chain came to.
+/// The result of the proof of one chain.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// How many records there are.
     pub records: usize,
-    /// How many entries bridge those that were removed.
+    /// How many entries bridge removed records.
     pub removed: usize,
-    /// The newest record. Whoever keeps a copy of it can tell later that the chain was not written anew as a whole.
+    /// The newest record. A copy of it can prove later that the chain was not rewritten as a whole.
     pub head: Option<RecordRef>,
-    /// What is wrong.
+    /// The problems.
     pub problems: Vec<Problem>,
-    /// What is worth knowing.
+    /// Facts that are worth knowing but are not problems.
     pub notes: Vec<Note>,
 }
 
-/// Proves the chain of one ModelTrain uid. `records` are all of that uid, in any order.
+/// Proves the chain of one ModelTrain uid. `records` are all records of that uid, in any order.
 ///
-/// With a status: each record is what was written; from `status.head` back to the first, every record exists or is bridged
-/// by `status.removed`; there is no other record but one that is written and not yet committed; and the accepted version is
-/// one of them, or one of `predecessors`: records of earlier ModelTrains of the same name.
+/// With a status, it proves that each record is as it was written; that from `status.head` back to the first, every
+/// record exists or is bridged by `status.removed`; that there is no other record, except one that is written and not
+/// yet committed; and that the accepted version is one of them, or one of `predecessors`: records of earlier
+/// ModelTrains of the same name.
 ///
-/// Without one, which is all that is left of a ModelTrain that was deleted: each record is what was written, and no two
-/// follow the same one.
+/// Without a status, because the ModelTrain was deleted, it proves that each record is as it was written, and that no
+/// two follow the same one.
 pub fn verify(records: &[Record], status: Option<&ModelTrainStatus>, predecessors: &[Record]) -> Report {
     let removed = status.map_or(&[][..], |status| &status.removed);
     let mut proof = Proof::new(records, removed, status.is_none());
@@ -281,9 +285,9 @@ pub fn verify(records: &[Record], status: Option<&ModelTrainStatus>, predecessor
     Report { records: records.len(), removed: removed.len(), head, problems: proof.problems, notes: proof.notes }
 }
 
-/// A record, or what is left of one.
+/// A record, or the entry of a removed one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Node {
+enum ChainNode {
     Record(usize),
     Removed(usize),
 }
@@ -292,15 +296,15 @@ enum Node {
 struct Proof<'a> {
     records: &'a [Record],
     removed: &'a [RemovedRecord],
-    by_name: HashMap<&'a str, Node>,
-    by_digest: HashMap<&'a str, Node>,
+    by_name: HashMap<&'a str, ChainNode>,
+    by_digest: HashMap<&'a str, ChainNode>,
     /// Entries of records that still exist.
     noted: HashMap<&'a str, usize>,
     /// Nodes that were reached.
-    seen: HashSet<Node>,
-    /// Whether what is missing may have been removed in order.
+    seen: HashSet<ChainNode>,
+    /// Whether a missing record is only noted: without a status, the history limit may have removed it.
     lenient: bool,
-    /// Whether the way from the head ended before the first record.
+    /// Whether the path from the head ended before the first record.
     broken: bool,
     problems: Vec<Problem>,
     notes: Vec<Note>,
@@ -311,14 +315,14 @@ impl<'a> Proof<'a> {
         let (mut by_name, mut by_digest, mut noted) = (HashMap::new(), HashMap::new(), HashMap::new());
         for (at, entry) in removed.iter().enumerate() {
             noted.insert(entry.name.as_str(), at);
-            by_name.insert(entry.name.as_str(), Node::Removed(at));
-            by_digest.insert(entry.digest.as_str(), Node::Removed(at));
+            by_name.insert(entry.name.as_str(), ChainNode::Removed(at));
+            by_digest.insert(entry.digest.as_str(), ChainNode::Removed(at));
         }
         for (at, record) in records.iter().enumerate() {
-            by_name.insert(&record.name, Node::Record(at));
-            by_digest.insert(&record.content, Node::Record(at));
+            by_name.insert(&record.name, ChainNode::Record(at));
+            by_digest.insert(&record.content, ChainNode::Record(at));
         }
-        noted.retain(|name, _| matches!(by_name.get(name), Some(Node::Record(_))));
+        noted.retain(|name, _| matches!(by_name.get(name), Some(ChainNode::Record(_))));
         Self {
             records,
             removed,
@@ -333,48 +337,48 @@ impl<'a> Proof<'a> {
         }
     }
 
-    fn name(&self, node: Node) -> &'a str {
+    fn name(&self, node: ChainNode) -> &'a str {
         match node {
-            Node::Record(at) => &self.records[at].name,
-            Node::Removed(at) => &self.removed[at].name,
+            ChainNode::Record(at) => &self.records[at].name,
+            ChainNode::Removed(at) => &self.removed[at].name,
         }
     }
 
-    /// The record before it. A merged entry bridges more than its record does, so the entry goes first.
-    fn previous(&self, node: Node) -> Option<&'a RecordRef> {
+    /// The record before it. A merged entry bridges more than its record does, so an entry takes precedence.
+    fn previous(&self, node: ChainNode) -> Option<&'a RecordRef> {
         match node {
-            Node::Record(at) => match self.noted.get(self.records[at].name.as_str()) {
+            ChainNode::Record(at) => match self.noted.get(self.records[at].name.as_str()) {
                 Some(entry) => self.removed[*entry].previous.as_ref(),
                 None => self.records[at].spec.previous.as_ref(),
             },
-            Node::Removed(at) => self.removed[at].previous.as_ref(),
+            ChainNode::Removed(at) => self.removed[at].previous.as_ref(),
         }
     }
 
-    /// Whether it is the one that is meant. What a record states is of no account: its content is what was tied.
-    fn is(&self, node: Node, meant: &RecordRef) -> bool {
+    /// Whether the reference means this node.
+    fn is(&self, node: ChainNode, meant: &RecordRef) -> bool {
         let digest = match node {
-            Node::Record(at) => {
+            ChainNode::Record(at) => {
                 let record = &self.records[at];
-                // A record whose content was changed is told of once, as that.
+                // The stated digest counts, too, so that a changed record is reported once only, as `WrongDigest`.
                 record.content == meant.digest || record.spec.digest == meant.digest
             }
-            Node::Removed(at) => self.removed[at].digest == meant.digest,
+            ChainNode::Removed(at) => self.removed[at].digest == meant.digest,
         };
         digest && self.name(node) == meant.name
     }
 
-    /// Every node that was not reached, in the order that they were given.
-    fn unseen(&self) -> Vec<Node> {
-        let records = (0..self.records.len()).map(Node::Record);
-        // Entries of records that exist go with their records.
+    /// Every node that was not reached, in the order of the input.
+    fn unseen(&self) -> Vec<ChainNode> {
+        let records = (0..self.records.len()).map(ChainNode::Record);
+        // The entry of a record that still exists counts with its record.
         let entries = (0..self.removed.len())
             .filter(|at| !self.noted.contains_key(self.removed[*at].name.as_str()))
-            .map(Node::Removed);
+            .map(ChainNode::Removed);
         records.chain(entries).filter(|node| !self.seen.contains(node)).collect()
     }
 
-    /// What each record says for itself.
+    /// Checks each record by itself.
     fn each_record(&mut self) {
         for record in self.records {
             let Record { name, spec, content } = record;
@@ -396,7 +400,7 @@ impl<'a> Proof<'a> {
         }
     }
 
-    /// Goes from link to link, as far as they lead.
+    /// Follows the links as far as they lead.
     fn follow(&mut self, named_by: &str, first: Option<&RecordRef>) {
         let (mut named_by, mut link) = (named_by.to_owned(), first.cloned());
         let (mut least_attempt, mut entry_after) = (i64::MAX, usize::MAX);
@@ -421,7 +425,7 @@ impl<'a> Proof<'a> {
                 self.broken = true;
                 return;
             }
-            if let Node::Record(at) = node {
+            if let ChainNode::Record(at) = node {
                 let attempt = self.records[at].spec.attempt;
                 if attempt > least_attempt {
                     self.problems.push(Problem::OutOfOrder { record: name.clone(), attempt });
@@ -429,8 +433,8 @@ impl<'a> Proof<'a> {
                 least_attempt = attempt;
             }
             let entry = match node {
-                Node::Record(_) => self.noted.get(name.as_str()).copied(),
-                Node::Removed(at) => Some(at),
+                ChainNode::Record(_) => self.noted.get(name.as_str()).copied(),
+                ChainNode::Removed(at) => Some(at),
             };
             if let Some(at) = entry {
                 if at >= entry_after {
@@ -442,12 +446,12 @@ impl<'a> Proof<'a> {
         }
     }
 
-    /// The record that was written before its ModelTrain's status could be: at most one, right after the head.
+    /// Accepts one record right after the head: it is written, and its ModelTrain's status not yet.
     fn uncommitted(&mut self, head: Option<&RecordRef>) {
         let after_head: Vec<_> = self
             .unseen()
             .into_iter()
-            .filter(|node| matches!(node, Node::Record(_)) && self.previous(*node) == head)
+            .filter(|node| matches!(node, ChainNode::Record(_)) && self.previous(*node) == head)
             .collect();
         if let [node] = after_head[..] {
             self.seen.insert(node);
@@ -455,14 +459,14 @@ impl<'a> Proof<'a> {
         }
     }
 
-    /// Records that follow the same one as another.
+    /// Finds the records that follow the same record as another.
     fn forks(&mut self) {
-        let mut followed: HashMap<Option<&str>, Node> = HashMap::new();
+        let mut followed: HashMap<Option<&str>, ChainNode> = HashMap::new();
         let after = |proof: &Self, node| proof.previous(node).map(|link| link.digest.as_str());
         let seen: Vec<_> = self.seen.iter().copied().collect();
         followed.extend(seen.into_iter().map(|node| (after(self, node), node)));
         for node in self.unseen() {
-            let Node::Record(_) = node else { continue };
+            let ChainNode::Record(_) = node else { continue };
             if followed.insert(after(self, node), node).is_none() {
                 continue;
             }
@@ -472,20 +476,21 @@ impl<'a> Proof<'a> {
         }
     }
 
-    /// What the way from the head did not reach because it broke off, piece by piece. Returns the newest record of all.
+    /// Follows each segment that the broken path from the head did not reach. Returns the newest record of all
+    /// segments.
     fn segments(&mut self, severed: bool) -> Option<RecordRef> {
         let unseen = self.unseen();
         let named: HashSet<_> =
             unseen.iter().filter_map(|node| self.previous(*node)).map(|link| link.name.as_str()).collect();
         let mut tops: Vec<_> = unseen.into_iter().filter(|node| !named.contains(self.name(*node))).collect();
-        let attempt = |node: &Node| match node {
-            Node::Record(at) => self.records[*at].spec.attempt,
-            Node::Removed(_) => 0,
+        let attempt = |node: &ChainNode| match node {
+            ChainNode::Record(at) => self.records[*at].spec.attempt,
+            ChainNode::Removed(_) => 0,
         };
         tops.sort_by_key(|node| std::cmp::Reverse(attempt(node)));
         let newest = tops.iter().find_map(|node| match node {
-            Node::Record(at) => Some(super::reference(&self.records[*at].spec)),
-            Node::Removed(_) => None,
+            ChainNode::Record(at) => Some(super::reference(&self.records[*at].spec)),
+            ChainNode::Removed(_) => None,
         });
         for top in tops {
             let (before, record) = (self.seen.len(), self.name(top).to_owned());
@@ -498,18 +503,18 @@ impl<'a> Proof<'a> {
         newest
     }
 
-    /// What is tied to nothing.
+    /// Reports the nodes that are not linked to the chain.
     fn leftovers(&mut self) {
         for node in self.unseen() {
             let record = self.name(node).to_owned();
             self.problems.push(match node {
-                Node::Record(_) => Problem::Outside { record },
-                Node::Removed(_) => Problem::RemovedMisplaced { record },
+                ChainNode::Record(_) => Problem::Outside { record },
+                ChainNode::Removed(_) => Problem::RemovedMisplaced { record },
             });
         }
     }
 
-    /// What the ModelTrain says of its accepted version.
+    /// Compares the accepted version in the ModelTrain's status with its record.
     fn accepted(&mut self, accepted: &AcceptedVersion, predecessors: &[Record]) {
         let loose: Vec<_> = self
             .problems
@@ -540,7 +545,7 @@ impl<'a> Proof<'a> {
         let score = accepted.score.is_none()
             || accepted.score == spec.gate.score
             || spec.metrics.iter().any(|metric| metric.value == accepted.score);
-        // A run that does not say when it ended is as old as its acceptance.
+        // If the run states no end, the status has the time of acceptance, which the record cannot confirm.
         let trained_at = spec.run.finished_at.is_none_or(|finished| finished == accepted.trained_at);
         for (field, same) in [
             ("metrics", accepted.metrics == spec.metrics),

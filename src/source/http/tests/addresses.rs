@@ -1,4 +1,4 @@
-//! Which addresses are dialled, seen from the servers behind them.
+//! Which addresses the client dials, as seen by the servers.
 
 use std::{
     io,
@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    server::{answer_all, closed_port},
+    server::{closed_port, respond_to_all},
     *,
 };
 use crate::source::http::system_lookup;
@@ -14,7 +14,7 @@ use crate::source::http::system_lookup;
 const GOOD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 19\r\nconnection: close\r\n\r\n{\"needsSync\":false}";
 
 async fn good_at(address: &str) -> Server {
-    Server::at(address, |stream, seen| answer_all(stream, seen, GOOD.to_vec())).await
+    Server::at(address, |stream, seen| respond_to_all(stream, seen, GOOD.to_vec())).await
 }
 
 #[tokio::test]
@@ -47,7 +47,7 @@ async fn a_refused_address_is_never_dialled_however_it_is_spelled() {
 }
 
 #[tokio::test]
-async fn of_a_mixed_answer_only_permitted_addresses_are_dialled() {
+async fn only_the_permitted_addresses_of_a_name_are_dialled() {
     let open = good_at("127.0.0.2:0").await;
     let shut = good_at(&format!("127.0.0.1:{}", open.port())).await;
     let client = client_of(rules(&["127.0.0.2/32"]), names(&["127.0.0.1", "::1", "127.0.0.2", "169.254.169.254"]));
@@ -58,7 +58,7 @@ async fn of_a_mixed_answer_only_permitted_addresses_are_dialled() {
 }
 
 #[tokio::test]
-async fn a_name_with_refused_addresses_only_is_refused() {
+async fn a_name_with_only_refused_addresses_is_refused() {
     for (found, class) in [
         (["127.0.0.1", "::1"], "a loopback address"),
         (["169.254.169.254", "127.0.0.1"], "a cloud metadata service"),
@@ -71,7 +71,7 @@ async fn a_name_with_refused_addresses_only_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_denied_is_refused_even_if_it_is_allowed() {
+async fn a_denied_address_is_refused_even_if_it_is_allowed() {
     let server = good_at("127.0.0.1:0").await;
     let rules = AddressRules { deny: vec!["127.0.0.1/32".parse().unwrap()], ..rules(&["127.0.0.0/8"]) };
     let client = client_of(rules, names(&["127.0.0.1"]));
@@ -87,7 +87,7 @@ async fn a_name_that_changes_its_address_never_gets_a_connection_to_a_refused_on
     let open = good_at("127.0.0.2:0").await;
     let shut = good_at(&format!("127.0.0.1:{}", open.port())).await;
     let permit = Arc::new(AtomicUsize::new(0));
-    let lookup: Lookup = Arc::new(move |_| {
+    let lookup: NameLookup = Arc::new(move |_| {
         let address =
             if permit.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) { [127, 0, 0, 2] } else { [127, 0, 0, 1] };
         Box::pin(async move { Ok(vec![IpAddr::from(address)]) })
@@ -109,7 +109,7 @@ async fn a_name_that_changes_its_address_never_gets_a_connection_to_a_refused_on
 async fn a_name_with_a_thousand_addresses_costs_a_few_attempts() {
     let tried: Vec<IpAddr> = vec!["127.0.0.1".parse().unwrap(); 1000];
     let port = closed_port().await;
-    let lookup: Lookup = Arc::new(move |_| {
+    let lookup: NameLookup = Arc::new(move |_| {
         let tried = tried.clone();
         Box::pin(async move { Ok(tried) })
     });
@@ -119,9 +119,9 @@ async fn a_name_with_a_thousand_addresses_costs_a_few_attempts() {
 }
 
 #[tokio::test]
-async fn a_name_that_does_not_exist_is_told_from_one_that_cannot_be_resolved_now() {
+async fn distinguishes_a_missing_name_from_a_failure_to_resolve_it() {
     use PollErrorKind::{NotThere, Unreachable};
-    let failing = |words: &'static str| -> Lookup {
+    let failing = |words: &'static str| -> NameLookup {
         Arc::new(move |_| Box::pin(async move { Err(io::Error::other(format!("failed to lookup: {words}"))) }))
     };
     for (lookup, class, reason) in [

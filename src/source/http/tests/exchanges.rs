@@ -1,13 +1,13 @@
-//! What is sent, to whom it may be sent, and when it is not.
+//! Which requests the client sends, to which hosts, and which it refuses to send.
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 use super::{
-    server::{answer_all, closed_port},
+    server::{closed_port, respond_to_all},
     *,
 };
 
-/// A request with a header that nobody but the receiver may see.
+/// A request with a confidential header.
 fn confidential(url: &str) -> Exchange<'_> {
     let mut value = HeaderValue::from_static("s3cret");
     value.set_sensitive(true);
@@ -31,7 +31,7 @@ async fn sends_a_body_with_its_method_and_headers() {
 }
 
 #[tokio::test]
-async fn a_status_other_than_200_can_be_looked_at_without_its_body() {
+async fn a_status_other_than_200_is_returned_without_its_body() {
     for status in [304, 404, 410, 401] {
         let length = if status == 304 { 0 } else { 6 };
         let response = format!("HTTP/1.1 {status} X\nconnection: close\ncontent-length: {length}\n\ns3cret");
@@ -44,7 +44,7 @@ async fn a_status_other_than_200_can_be_looked_at_without_its_body() {
 }
 
 #[tokio::test]
-async fn what_is_confidential_leaves_over_plain_http_to_services_of_this_cluster_only() {
+async fn confidential_headers_are_sent_over_plain_http_only_to_services_of_this_cluster() {
     let server = Server::fixed("HTTP/1.1 200 OK\ncontent-length: 2\n\nok").await;
     for host in ["127.0.0.1", "trainer.test", "trainer", "trainer.team", "trainer.team.svc.example.com"] {
         let url = format!("http://{host}:{}/?s3cret", server.port());
@@ -59,7 +59,7 @@ async fn what_is_confidential_leaves_over_plain_http_to_services_of_this_cluster
 }
 
 #[tokio::test]
-async fn an_endpoint_that_cannot_be_reached_is_paused_and_asked_again_after_the_pause() {
+async fn an_unreachable_endpoint_is_paused_and_polled_again_after_the_pause() {
     let clock = Clock::system();
     let client =
         GuardedClient::new(Setup { clock: clock.clone(), ..setup(rules(&["127.0.0.0/8"]), names(&["127.0.0.1"])) })
@@ -71,7 +71,8 @@ async fn an_endpoint_that_cannot_be_reached_is_paused_and_asked_again_after_the_
     }
     let response = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec();
     let server =
-        Server::at(&format!("127.0.0.1:{port}"), move |stream, seen| answer_all(stream, seen, response.clone())).await;
+        Server::at(&format!("127.0.0.1:{port}"), move |stream, seen| respond_to_all(stream, seen, response.clone()))
+            .await;
     for _ in 0..3 {
         let result = client.get(&url, AMPLE, &BOUNDS).await;
         assert_fails(result, PollErrorKind::Paused, "after 5 failures in a row; the last: no connection");
@@ -84,7 +85,7 @@ async fn an_endpoint_that_cannot_be_reached_is_paused_and_asked_again_after_the_
 }
 
 #[tokio::test]
-async fn absence_that_is_an_answer_never_pauses_an_endpoint() {
+async fn expected_absence_never_pauses_an_endpoint() {
     let (client, url) = (client(), format!("http://127.0.0.1:{}/", closed_port().await));
     for _ in 0..20 {
         let exchange = Exchange { absent_is_fine: true, ..Exchange::get("team", &url, BOUNDS) };
@@ -93,7 +94,7 @@ async fn absence_that_is_an_answer_never_pauses_an_endpoint() {
 }
 
 #[tokio::test]
-async fn a_silent_host_holds_up_no_other() {
+async fn silent_host_delays_no_other() {
     let silent = Server::raw(|stream| async move {
         let _open = stream;
         std::future::pending::<()>().await;
@@ -113,7 +114,7 @@ async fn a_silent_host_holds_up_no_other() {
     }
     let good = Server::fixed("HTTP/1.1 200 OK\ncontent-length: 2\n\nok").await;
     client.get(&good.url("/"), AMPLE, &BOUNDS).await.unwrap();
-    assert_eq!(silent.requests(), 32, "one host has its share and no more");
+    assert_eq!(silent.requests(), 32, "one host gets its share of the requests and no more");
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
 }
 

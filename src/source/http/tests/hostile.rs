@@ -9,7 +9,7 @@ use tokio::{io::AsyncWriteExt, sync::oneshot, time::sleep};
 
 use super::*;
 
-/// What may sit in socket buffers on loopback when the client stops reading.
+/// Most bytes that the socket buffers on loopback may hold when the client stops reading.
 const IN_FLIGHT: usize = 16 * 1024 * 1024;
 
 /// 10 MiB of spaces in 10 KiB.
@@ -17,8 +17,8 @@ fn bomb() -> Vec<u8> {
     gzipped(&vec![b' '; 10 << 20])
 }
 
-/// A server that writes `head`, then `unit` for ever, with `pause` between; and the count of bytes it could write, which
-/// jumps to the maximum when the client is gone.
+/// A server that writes `head`, then `unit` forever, with `pause` in between; and the number of bytes it has written,
+/// which becomes `usize::MAX` when the client is gone.
 async fn endless(head: &'static str, unit: Vec<u8>, pause: Duration) -> (Server, Arc<AtomicUsize>) {
     let written = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&written);
@@ -46,10 +46,10 @@ async fn until_dropped(written: &AtomicUsize) {
             sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(AMPLE, gone).await.expect("the client holds on to the connection");
+    tokio::time::timeout(AMPLE, gone).await.expect("the client keeps the connection");
 }
 
-/// Asks with a short deadline; the answer must not come long after it.
+/// Sends a request with a short deadline; the error must not come long after it.
 async fn expect_deadline(url: &str, fragment: &str) {
     let client = client();
     let result =
@@ -64,20 +64,20 @@ async fn one_deadline_spans_lookup_connection_tls_headers_and_body() {
         std::future::pending::<()>().await;
     })
     .await;
-    expect_deadline(&silent.url("/"), "no answer began within 300ms").await;
-    expect_deadline(&silent.url("/").replace("http:", "https:"), "no answer began within 300ms").await;
+    expect_deadline(&silent.url("/"), "no response began within 300ms").await;
+    expect_deadline(&silent.url("/").replace("http:", "https:"), "no response began within 300ms").await;
 
-    let never: Lookup = Arc::new(|_| Box::pin(std::future::pending()));
+    let never: NameLookup = Arc::new(|_| Box::pin(std::future::pending()));
     let lost = client_of(rules(&[]), never).get("http://trainer.test/", SHORT, &BOUNDS).await;
-    assert_fails(lost, PollErrorKind::Timeout, "http://trainer.test/: no answer began within 300ms");
+    assert_fails(lost, PollErrorKind::Timeout, "http://trainer.test/: no response began within 300ms");
 
     let tick = Duration::from_millis(20);
     for (head, unit, fragment) in [
-        ("HTTP/1.1 200 ", "K", "no answer began"),
-        ("HTTP/1.1 200 OK\nx: ", "y", "no answer began"),
-        ("HTTP/1.1 200 OK\ncontent-length: 60000\n\n", " ", "the answer was not complete"),
-        ("HTTP/1.1 200 OK\ntransfer-encoding: chunked\n\n", "1\r\n \r\n", "the answer was not complete"),
-        ("HTTP/1.1 200 OK\n\n", " ", "the answer was not complete"),
+        ("HTTP/1.1 200 ", "K", "no response began"),
+        ("HTTP/1.1 200 OK\nx: ", "y", "no response began"),
+        ("HTTP/1.1 200 OK\ncontent-length: 60000\n\n", " ", "the response was not complete"),
+        ("HTTP/1.1 200 OK\ntransfer-encoding: chunked\n\n", "1\r\n \r\n", "the response was not complete"),
+        ("HTTP/1.1 200 OK\n\n", " ", "the response was not complete"),
     ] {
         let (server, written) = endless(head, unit.into(), tick).await;
         expect_deadline(&server.url("/"), fragment).await;
@@ -109,29 +109,29 @@ async fn a_decompression_bomb_is_too_large() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn compressed_nothing_without_end_meets_the_deadline() {
+async fn endless_gzip_input_without_output_ends_at_the_deadline() {
     let server = Server::raw(|mut stream| async move {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n\r\n").await;
-        // A gzip header, then empty stored blocks: input for ever, output never.
+        // A gzip header, then empty stored blocks: endless input, no output.
         let _ = stream.write_all(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]).await;
         let blocks = [0, 0, 0, 0xff, 0xff].repeat(1000);
         while stream.write_all(&blocks).await.is_ok() {}
     })
     .await;
-    expect_deadline(&server.url("/"), "the answer was not complete").await;
+    expect_deadline(&server.url("/"), "the response was not complete").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn interim_responses_without_end_meet_the_deadline() {
+async fn endless_interim_responses_end_at_the_deadline() {
     for unit in ["HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n"] {
         let (server, written) = endless("", unit.repeat(100).into_bytes(), Duration::from_millis(1)).await;
-        expect_deadline(&server.url("/"), "no answer began").await;
+        expect_deadline(&server.url("/"), "no response began").await;
         until_dropped(&written).await;
     }
 }
 
 #[tokio::test]
-async fn interim_responses_before_an_answer_are_skipped() {
+async fn interim_responses_before_the_final_one_are_skipped() {
     let interim = "HTTP/1.1 100 Continue\n\nHTTP/1.1 102 X\n\nHTTP/1.1 103 X\nlink: y\n\n";
     let server =
         Server::fixed(&format!("{interim}HTTP/1.1 200 OK\ncontent-length: 18\n\n{{\"needsSync\":true}}")).await;
@@ -159,11 +159,11 @@ async fn header_floods_are_too_large() {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_is_malformed() {
+async fn a_response_that_breaks_off_is_malformed() {
     for (response, fragment) in [
-        ("", "no valid HTTP answer"),
-        ("HTTP/1.1 20", "no valid HTTP answer"),
-        ("HTTP/1.1 200 OK\ncontent-le", "no valid HTTP answer"),
+        ("", "no valid HTTP response"),
+        ("HTTP/1.1 20", "no valid HTTP response"),
+        ("HTTP/1.1 200 OK\ncontent-le", "no valid HTTP response"),
         (
             "HTTP/1.1 200 OK\ncontent-length: 19\n\n{\"needsSync\":true}",
             "status 200 OK, no content type, 19 bytes: the body broke off after 18 bytes",
@@ -181,7 +181,7 @@ async fn an_answer_that_breaks_off_is_malformed() {
 }
 
 #[tokio::test]
-async fn an_answer_that_contradicts_http_is_malformed() {
+async fn a_response_that_violates_http_is_malformed() {
     let body = "{\"needsSync\":true}";
     for head in [
         "SSH-2.0-OpenSSH_9.6\n",
@@ -196,12 +196,12 @@ async fn an_answer_that_contradicts_http_is_malformed() {
         "HTTP/1.1 200 OK\ns3 cret: x\n\n",
     ] {
         let server = Server::closing(&format!("{head}{body}")).await;
-        assert_fails(poll(&server.url("/")).await, PollErrorKind::Malformed, "no valid HTTP answer");
+        assert_fails(poll(&server.url("/")).await, PollErrorKind::Malformed, "no valid HTTP response");
     }
 }
 
 #[tokio::test]
-async fn a_length_shorter_than_the_body_cuts_the_answer_and_spoils_nothing_after_it() {
+async fn a_length_shorter_than_the_body_cuts_the_response_and_affects_no_later_one() {
     let server = Server::fixed("HTTP/1.1 200 OK\ncontent-length: 10\n\n{\"needsSync\":true}").await;
     let client = needs_sync();
     for _ in 0..5 {
@@ -238,7 +238,7 @@ async fn broken_or_unknown_compression_is_malformed() {
         .await;
         assert_fails(poll(&server.url("/")).await, PollErrorKind::Malformed, fragment);
     }
-    let good = gzipped_answer();
+    let good = gzipped_response();
     for (cut, fragment) in [(0, "body"), (5, "broke off"), (good.len() - 9, "broke off"), (good.len() - 1, "broke off")]
     {
         assert_fails(poll(&Server::gzip(&good[..cut]).await.url("/")).await, PollErrorKind::Malformed, fragment);
@@ -246,7 +246,7 @@ async fn broken_or_unknown_compression_is_malformed() {
 }
 
 #[tokio::test]
-async fn giving_up_the_wait_drops_the_connection() {
+async fn dropping_a_poll_closes_the_connection() {
     let (signal, gone) = oneshot::channel();
     let signal = std::sync::Mutex::new(Some(signal));
     let server = Server::raw(move |mut stream| {

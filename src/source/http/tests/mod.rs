@@ -1,4 +1,4 @@
-//! The client against real servers on loopback that misbehave on the wire.
+//! Tests the client against real servers on loopback that misbehave on the wire.
 
 mod addresses;
 mod exchanges;
@@ -12,15 +12,16 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use futures::future::BoxFuture;
 use rustls::RootCertStore;
 
-use self::server::{Server, gzipped, gzipped_answer};
-use super::{Exchange, GuardedClient, Limits, Lookup, Reply, Setup};
+use self::server::{Server, gzipped, gzipped_response};
+use super::{Exchange, GuardedClient, NameLookup, Reply, ResponseLimits, Setup};
 use crate::{
     api::Request,
     clock::Clock,
     core::{
         confidential::Confidential,
         poll::{
-            request::{Poll, PollContext, PollTarget},
+            context::PollContext,
+            request::{Poll, PollTarget},
             response::{Demand, PollError, PollErrorKind, PollResponse},
         },
     },
@@ -28,14 +29,14 @@ use crate::{
     source::{address::AddressRules, needs_sync::NeedsSyncClient, request::Requester},
 };
 
-const BOUNDS: Limits = Limits { body: 64 * 1024, headers: 16 * 1024 };
+const BOUNDS: ResponseLimits = ResponseLimits { body: 64 * 1024, headers: 16 * 1024 };
 /// Long enough for a loaded machine; no test waits for it.
 const AMPLE: Duration = Duration::from_secs(20);
 /// The deadline of tests that wait for it.
 const SHORT: Duration = Duration::from_millis(300);
 
 /// Every name resolves to these addresses.
-fn names(addresses: &[&str]) -> Lookup {
+fn names(addresses: &[&str]) -> NameLookup {
     let addresses: Vec<IpAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
     Arc::new(move |_| {
         let addresses = addresses.clone();
@@ -47,12 +48,12 @@ fn rules(allow: &[&str]) -> AddressRules {
     AddressRules { allow: allow.iter().map(|net| net.parse().unwrap()).collect(), ..AddressRules::default() }
 }
 
-fn setup(rules: AddressRules, lookup: Lookup) -> Setup {
+fn setup(rules: AddressRules, lookup: NameLookup) -> Setup {
     let (clock, roots) = (Clock::system(), RootCertStore::empty());
     Setup { clock, rules, cluster_domain: "cluster.local".into(), most: 256, roots, lookup }
 }
 
-fn client_of(rules: AddressRules, lookup: Lookup) -> GuardedClient {
+fn client_of(rules: AddressRules, lookup: NameLookup) -> GuardedClient {
     GuardedClient::new(setup(rules, lookup)).unwrap()
 }
 
@@ -62,8 +63,8 @@ pub(in crate::source) fn client() -> GuardedClient {
 }
 
 impl GuardedClient {
-    /// `GET url`, for which only status 200 is an answer.
-    async fn get(&self, url: &str, timeout: Duration, limits: &Limits) -> Result<Reply, PollError> {
+    /// `GET url`; any status but 200 is an error.
+    async fn get(&self, url: &str, timeout: Duration, limits: &ResponseLimits) -> Result<Reply, PollError> {
         self.send(Exchange { timeout, ..Exchange::get("team", url, *limits) }).await?.ok()
     }
 }
@@ -93,7 +94,7 @@ impl Credentials for NoCredentials {
         panic!("a token of {name} is not needed")
     }
 
-    fn turned_away(&self, _: &str, _: &Request) {}
+    fn invalidate(&self, _: &str, _: &Request) {}
 }
 
 fn needs_sync() -> NeedsSyncClient {
@@ -130,7 +131,7 @@ fn assert_fails<T: std::fmt::Debug>(result: Result<T, PollError>, class: PollErr
 }
 
 #[tokio::test]
-async fn gets_an_answer_and_says_who_asks() {
+async fn gets_a_response_and_identifies_the_client() {
     let server = Server::fixed(
         r#"HTTP/1.1 200 OK
 content-length: 46
@@ -154,18 +155,18 @@ content-length: 46
 }
 
 #[tokio::test]
-async fn reads_chunked_and_compressed_answers() {
+async fn reads_chunked_and_compressed_responses() {
     let chunked = Server::fixed(
         "HTTP/1.1 200 OK\ntransfer-encoding: chunked\n\n7\n{\"needs\n0c;x=y\nSync\":false}\n0\ntrailer: x\n\n",
     )
     .await;
     assert!(!needed(&poll(&chunked.url("/")).await.unwrap()));
-    let packed = Server::gzip(&gzipped_answer()).await;
+    let packed = Server::gzip(&gzipped_response()).await;
     assert!(needed(&poll(&packed.url("/")).await.unwrap()));
 }
 
 #[tokio::test]
-async fn asks_a_healthy_service_again_on_the_same_connection() {
+async fn reuses_the_connection_to_a_healthy_service() {
     let server = Server::fixed("HTTP/1.1 200 OK\ncontent-length: 19\n\n{\"needsSync\":false}").await;
     let client = client();
     for _ in 0..20 {
@@ -193,7 +194,7 @@ async fn accepts_a_body_of_exactly_the_limit_and_refuses_one_byte_more() {
 }
 
 #[tokio::test]
-async fn every_status_but_200_is_no_answer_and_its_body_is_never_shown() {
+async fn every_status_but_200_is_an_error_and_its_body_is_never_shown() {
     let client = client();
     for status in (101..=999).filter(|status| *status == 101 || *status > 200) {
         let body = if matches!(status, 101 | 204 | 304) { "" } else { "s3cret" };
@@ -224,7 +225,7 @@ async fn messages_show_the_url_without_its_query() {
     let server = Server::fixed("HTTP/1.1 503 X\ncontent-type: text/plain\ncontent-length: 6\n\ns3cret").await;
     let failure = poll(&server.url("/a/diff?token=s3cret#s3cret")).await.unwrap_err();
     let expected = format!(
-        "{}?…: status 503 Service Unavailable, text/plain, 6 bytes: only 200 is an answer",
+        "{}?…: status 503 Service Unavailable, text/plain, 6 bytes: only status 200 is accepted",
         server.url("/a/diff")
     );
     assert_eq!(failure.message, expected);
@@ -233,7 +234,7 @@ async fn messages_show_the_url_without_its_query() {
 }
 
 #[tokio::test]
-async fn refuses_urls_that_cannot_be_asked_without_repeating_them() {
+async fn refuses_unsupported_urls_without_repeating_them() {
     for (url, reason) in [
         ("", "relative URL without a base"),
         ("s3cret", "relative URL without a base"),
@@ -250,12 +251,12 @@ async fn refuses_urls_that_cannot_be_asked_without_repeating_them() {
     }
 }
 
-/// Environment variables are the process's, so this runs the first test above in a process of its own.
+/// Environment variables belong to the process, so this runs the first test above in a process of its own.
 #[test]
 fn proxy_variables_are_ignored() {
     let proxy = "http://127.0.0.1:1";
     let status = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "source::http::tests::gets_an_answer_and_says_who_asks"])
+        .args(["--exact", "source::http::tests::gets_a_response_and_identifies_the_client"])
         .envs(
             ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]
                 .map(|name| (name, proxy)),

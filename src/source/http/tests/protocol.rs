@@ -7,14 +7,14 @@ fn header(request: &str, name: &str) -> Option<String> {
     lines.find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned())
 }
 
-async fn server_saying(head: &str) -> Server {
+async fn server_with_head(head: &str) -> Server {
     let body = r#"{"needsSync":true,"parameters":{"name":"m2"}}"#;
     Server::fixed(&format!("HTTP/1.1 200 OK\n{head}content-length: {}\n\n{body}", body.len())).await
 }
 
 #[tokio::test]
-async fn tells_who_asks_and_gives_each_question_a_trace_of_its_own() {
-    let (server, client) = (server_saying("").await, needs_sync());
+async fn identifies_the_object_and_gives_each_poll_its_own_trace() {
+    let (server, client) = (server_with_head("").await, needs_sync());
     let mut traces = std::collections::BTreeSet::new();
     for _ in 0..10 {
         client.poll(&a_poll(&server.url("/"))).await.unwrap();
@@ -49,13 +49,13 @@ async fn an_entity_tag_is_kept_if_it_can_be_sent_back() {
         (long.as_str(), None),
         ("", None),
     ] {
-        let response = poll(&server_saying(head).await.url("/")).await.unwrap();
+        let response = poll(&server_with_head(head).await.url("/")).await.unwrap();
         assert_eq!(response.etag.as_deref(), expected, "{head}");
     }
 }
 
 #[tokio::test]
-async fn not_modified_gives_the_kept_answer_again() {
+async fn not_modified_returns_the_previous_response_again() {
     let server = Server::fixed("HTTP/1.1 304 Not Modified\netag: \"v2\"\n\n").await;
     let previous = PollResponse { demand: Demand::Needed, etag: Some("\"v1\"".into()), ..PollResponse::default() };
     let poll_target = Poll { previous: Some(Arc::new(previous.clone())), ..a_poll(&server.url("/")) };
@@ -64,7 +64,7 @@ async fn not_modified_gives_the_kept_answer_again() {
 }
 
 #[tokio::test]
-async fn not_modified_without_a_kept_answer_is_no_answer() {
+async fn not_modified_without_a_previous_response_is_an_error() {
     let server = Server::fixed("HTTP/1.1 304 Not Modified\n\n").await;
     let no_tag = Poll { previous: Some(Arc::default()), ..a_poll(&server.url("/")) };
     for poll_target in [a_poll(&server.url("/")), no_tag] {
@@ -75,8 +75,8 @@ async fn not_modified_without_a_kept_answer_is_no_answer() {
 }
 
 #[tokio::test]
-async fn a_good_answer_replaces_the_kept_one() {
-    let server = server_saying("").await;
+async fn a_valid_response_replaces_the_previous_one() {
+    let server = server_with_head("").await;
     let previous = PollResponse { etag: Some("\"v1\"".into()), ..PollResponse::default() };
     let poll_target = Poll { previous: Some(Arc::new(previous)), ..a_poll(&server.url("/")) };
     let response = needs_sync().poll(&poll_target).await.unwrap();
@@ -84,8 +84,8 @@ async fn a_good_answer_replaces_the_kept_one() {
 }
 
 #[test]
-fn a_question_that_waits_for_its_turn_takes_little_memory() {
+fn a_poll_that_waits_for_its_turn_takes_little_memory() {
     let (client, a_poll) = (needs_sync(), a_poll("http://h/"));
-    let poll_target = client.poll(&a_poll);
-    assert!(size_of_val(&*poll_target) < 4096, "{} bytes", size_of_val(&*poll_target));
+    let future = client.poll(&a_poll);
+    assert!(size_of_val(&*future) < 4096, "{} bytes", size_of_val(&*future));
 }

@@ -1,4 +1,4 @@
-//! Servers that write what they are told, byte for byte.
+//! Servers that write given responses byte for byte.
 
 use std::{
     future::Future,
@@ -21,7 +21,7 @@ pub(in crate::source) struct Server {
     seen: Arc<Seen>,
 }
 
-/// What a server saw so far.
+/// What a server has received so far.
 #[derive(Default)]
 pub(in crate::source) struct Seen {
     connections: AtomicUsize,
@@ -30,7 +30,7 @@ pub(in crate::source) struct Seen {
 }
 
 impl Server {
-    /// Answers every connection with `serve`, on this address (port 0 = any).
+    /// Listens on `address` (port 0 = any) and runs `serve` for every connection.
     pub(in crate::source) async fn at<F, Fut>(address: &str, serve: F) -> Self
     where
         F: Fn(TcpStream, Arc<Seen>) -> Fut + Send + 'static,
@@ -48,13 +48,13 @@ impl Server {
         server
     }
 
-    /// Answers every request with these bytes and keeps the connection. In head and chunk lines `\n` stands for `\r\n`.
+    /// Sends `response` to every request and keeps the connection open. Every `\n` is sent as `\r\n`.
     pub(in crate::source) async fn fixed(response: &str) -> Self {
         let response = response.replace('\n', "\r\n").into_bytes();
-        Self::at("127.0.0.1:0", move |stream, seen| answer_all(stream, seen, response.clone())).await
+        Self::at("127.0.0.1:0", move |stream, seen| respond_to_all(stream, seen, response.clone())).await
     }
 
-    /// Answers one request with these bytes and closes the connection.
+    /// Sends `response` to one request and closes the connection. Every `\n` is sent as `\r\n`.
     pub(in crate::source) async fn closing(response: &str) -> Self {
         let response = response.replace('\n', "\r\n");
         Self::raw(move |mut stream| {
@@ -66,11 +66,11 @@ impl Server {
         .await
     }
 
-    /// Answers with a gzip body.
+    /// Sends `body` to every request, declared as gzip.
     pub(in crate::source) async fn gzip(body: &[u8]) -> Self {
         let head = format!("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n", body.len());
         let response = [head.as_bytes(), body].concat();
-        Self::at("127.0.0.1:0", move |stream, seen| answer_all(stream, seen, response.clone())).await
+        Self::at("127.0.0.1:0", move |stream, seen| respond_to_all(stream, seen, response.clone())).await
     }
 
     /// Reads one request, then hands the connection to `serve`.
@@ -113,13 +113,13 @@ impl Server {
     }
 }
 
-/// A port on which nobody listens.
+/// A port on which no server listens.
 pub(in crate::source) async fn closed_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
 }
 
-/// Answers each request of a connection with the same bytes.
-pub(in crate::source) async fn answer_all(mut stream: TcpStream, seen: Arc<Seen>, response: Vec<u8>) {
+/// Sends the same response to each request of a connection.
+pub(in crate::source) async fn respond_to_all(mut stream: TcpStream, seen: Arc<Seen>, response: Vec<u8>) {
     while read_request(&mut stream, &seen).await {
         if stream.write_all(&response).await.is_err() {
             return;
@@ -127,7 +127,7 @@ pub(in crate::source) async fn answer_all(mut stream: TcpStream, seen: Arc<Seen>
     }
 }
 
-/// Reads one request, with the body that its length announces; `false` at the end of the connection.
+/// Reads one request, with a body of the announced length; `false` at the end of the connection.
 async fn read_request(stream: &mut TcpStream, seen: &Seen) -> bool {
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n") {
@@ -155,7 +155,7 @@ pub(in crate::source) fn gzipped(text: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// A valid answer, compressed.
-pub(in crate::source) fn gzipped_answer() -> Vec<u8> {
+/// A valid response, compressed.
+pub(in crate::source) fn gzipped_response() -> Vec<u8> {
     gzipped(br#"{"needsSync":true,"parameters":{"epochs":"3"}}"#)
 }

@@ -1,4 +1,4 @@
-//! Who is trusted, and how TLS failures are told.
+//! Which servers the client trusts, and how it reports TLS errors.
 
 use std::{
     io::Write as _,
@@ -28,11 +28,11 @@ struct Trainer {
     connections: Arc<AtomicUsize>,
 }
 
-/// Starts a server that answers every request with "not needed".
+/// Starts a server that responds to every request with `needsSync: false`.
 fn serve() -> Trainer {
     let key =
-        PrivateKeyDer::from_pem_slice(include_bytes!("../../../../tests/fixtures/answers/tls/server.key")).unwrap();
-    let chain = vec![certificate(include_bytes!("../../../../tests/fixtures/answers/tls/server.pem"))];
+        PrivateKeyDer::from_pem_slice(include_bytes!("../../../../tests/fixtures/responses/tls/server.key")).unwrap();
+    let chain = vec![certificate(include_bytes!("../../../../tests/fixtures/responses/tls/server.pem"))];
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -47,13 +47,13 @@ fn serve() -> Trainer {
         for socket in listener.incoming() {
             count.fetch_add(1, Ordering::SeqCst);
             let session = ServerConnection::new(config.clone()).unwrap();
-            std::thread::spawn(move || answer_all(StreamOwned::new(session, socket.unwrap())));
+            std::thread::spawn(move || respond_to_all(StreamOwned::new(session, socket.unwrap())));
         }
     });
     Trainer { port, connections }
 }
 
-fn answer_all(mut stream: StreamOwned<ServerConnection, TcpStream>) {
+fn respond_to_all(mut stream: StreamOwned<ServerConnection, TcpStream>) {
     let mut request = [0; 4096];
     while std::io::Read::read(&mut stream, &mut request).is_ok_and(|read| read > 0) {
         let response = b"HTTP/1.1 200 OK\r\ncontent-length: 19\r\n\r\n{\"needsSync\":false}";
@@ -73,10 +73,10 @@ fn trusting(roots: RootCertStore) -> GuardedClient {
     GuardedClient::new(Setup { roots, ..setup(rules(&["127.0.0.0/8"]), names(&["127.0.0.1"])) }).unwrap()
 }
 
-const CA: &[u8] = include_bytes!("../../../../tests/fixtures/answers/tls/ca.pem");
+const CA: &[u8] = include_bytes!("../../../../tests/fixtures/responses/tls/ca.pem");
 
-/// Asks as an object that brings these authorities.
-async fn ask_with(client: &GuardedClient, url: &str, pem: &[u8]) -> Result<Reply, PollError> {
+/// Sends a request of an object that names these authorities.
+async fn send_with(client: &GuardedClient, url: &str, pem: &[u8]) -> Result<Reply, PollError> {
     let authorities = Some(Authorities { from: "ConfigMap ca, key x", pem });
     client.send(Exchange { authorities, timeout: AMPLE, ..Exchange::get("team", url, BOUNDS) }).await
 }
@@ -98,7 +98,7 @@ async fn trusts_a_server_whose_ca_is_known() {
 }
 
 #[tokio::test]
-async fn refuses_a_server_that_nobody_vouches_for() {
+async fn refuses_a_server_of_an_unknown_authority() {
     for roots in [RootCertStore::empty(), system().roots] {
         assert_fails(
             trusting(roots).get(&serve().url(), AMPLE, &BOUNDS).await,
@@ -109,7 +109,7 @@ async fn refuses_a_server_that_nobody_vouches_for() {
 }
 
 #[tokio::test]
-async fn refuses_a_certificate_of_another_name() {
+async fn refuses_a_certificate_for_another_name() {
     for host in ["other.test", "127.0.0.1"] {
         let url = format!("https://{host}:{}/?s3cret", serve().port);
         assert_fails(trusting(test_ca()).get(&url, AMPLE, &BOUNDS).await, PollErrorKind::Tls, "not valid for name");
@@ -135,35 +135,35 @@ async fn a_server_without_tls_is_a_tls_failure() {
 }
 
 #[test]
-fn an_image_without_ca_certificates_still_asks_plain_http() {
+fn a_client_needs_no_ca_certificates() {
     assert!(GuardedClient::new(Setup { roots: RootCertStore::empty(), ..system() }).is_ok());
 }
 
 #[tokio::test]
-async fn authorities_of_an_object_stand_instead_of_the_operators_own() {
+async fn authorities_of_an_object_replace_the_operators_own() {
     let (trainer, client) = (serve(), trusting(test_ca()));
     let other = rcgen::generate_simple_self_signed(["other.test".to_owned()]).unwrap().cert.pem();
-    assert_fails(ask_with(&client, &trainer.url(), other.as_bytes()).await, PollErrorKind::Tls, "TLS failed: invalid");
-    assert!(client.get(&trainer.url(), AMPLE, &BOUNDS).await.is_ok(), "nobody else is told to mistrust");
+    assert_fails(send_with(&client, &trainer.url(), other.as_bytes()).await, PollErrorKind::Tls, "TLS failed: invalid");
+    assert!(client.get(&trainer.url(), AMPLE, &BOUNDS).await.is_ok(), "other requests are not affected");
     let stranger = trusting(RootCertStore::empty());
-    assert!(ask_with(&stranger, &trainer.url(), CA).await.is_ok());
+    assert!(send_with(&stranger, &trainer.url(), CA).await.is_ok());
     assert_fails(stranger.get(&trainer.url(), AMPLE, &BOUNDS).await, PollErrorKind::Tls, "TLS failed: invalid");
 }
 
 #[tokio::test]
-async fn questions_with_the_same_authorities_share_connections_and_no_others() {
+async fn only_requests_with_the_same_authorities_share_connections() {
     let (trainer, client) = (serve(), trusting(test_ca()));
     for _ in 0..10 {
-        ask_with(&client, &trainer.url(), CA).await.unwrap();
+        send_with(&client, &trainer.url(), CA).await.unwrap();
     }
     assert_eq!(trainer.connections.load(Ordering::SeqCst), 1);
     client.get(&trainer.url(), AMPLE, &BOUNDS).await.unwrap();
-    ask_with(&client, &trainer.url(), &[b"# another set\n", CA].concat()).await.unwrap();
+    send_with(&client, &trainer.url(), &[b"# another set\n", CA].concat()).await.unwrap();
     assert_eq!(trainer.connections.load(Ordering::SeqCst), 3);
 }
 
 #[tokio::test]
-async fn authorities_that_cannot_be_read_are_told_by_where_they_come_from() {
-    let result = ask_with(&client(), "https://trainer.test/?s3cret", b"s3cret").await;
+async fn the_error_for_invalid_authorities_names_their_origin() {
+    let result = send_with(&client(), "https://trainer.test/?s3cret", b"s3cret").await;
     assert_fails(result, PollErrorKind::Credentials, "https://trainer.test/?…: ConfigMap ca, key x: it holds no");
 }

@@ -166,7 +166,7 @@ impl Owner {
                 })
             }
             Self::ModelTrain => {
-                let message = "nothing asks for a training";
+                let message = "there is no reason for a training";
                 json!({
                     "observedGeneration": 1,
                     "conditions": [
@@ -245,7 +245,7 @@ fn never_accepted() -> Value {
 }
 
 fn reserved_sync(run: &str) -> Value {
-    let message = format!("run {run} is on its way");
+    let message = format!("run {run} is active");
     json!({
         "conditions": [
             condition("Ready", "True", "Operational", &message),
@@ -264,7 +264,7 @@ fn reserved_sync(run: &str) -> Value {
 }
 
 fn reserved_train(run: &str) -> Value {
-    let message = "training 1 is on its way (Schedule)";
+    let message = "training 1 is active (Schedule)";
     json!({
         "conditions": [
             condition("Ready", "True", "Operational", message),

@@ -14,7 +14,7 @@ pub(super) const SURPLUS: Duration = Duration::from_secs(10);
 
 /// One mass start.
 pub(super) struct MassStart {
-    /// From the moment when runs may begin until a watch shows the last run.
+    /// Time from the moment when runs may begin until a watch shows the last run.
     pub(super) took: Duration,
     /// CPU time of the operator in that time.
     pub(super) cpu: Duration,

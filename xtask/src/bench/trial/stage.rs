@@ -21,9 +21,9 @@ use crate::{command, files, workspace};
 
 const CLUSTER: &str = "bench";
 const ACCOUNT: &str = "system:serviceaccount:modelsync-system:modelsync-controller";
-/// In the cluster's folder.
+/// The audit log, in the cluster's folder.
 const AUDIT_LOG: &str = "log/audit.log";
-/// It watches the operator's kinds for its garbage collector and its resource quotas.
+/// The controller manager watches the operator's kinds for its garbage collector and its resource quotas.
 const CONTROLLER_MANAGER: &str = "system:kube-controller-manager";
 /// The resources of the operator's kinds and of runs.
 const KINDS: [&str; 4] = ["modelsyncs", "modeltrains", "modelversions", "pipelineruns"];

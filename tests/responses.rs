@@ -1,4 +1,5 @@
-//! The corpus of good and bad answers of diff endpoints, and generated ones, through the parser. No IO but the fixtures.
+//! Parses the corpus of good and bad responses of needs-sync endpoints, and generated responses. Reads the fixtures
+//! only.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -18,10 +19,10 @@ mod support {
 
 use support::dice::Dice;
 
-/// Generated bodies in all.
+/// Number of generated bodies.
 const GENERATED: usize = 60_000;
 
-/// One answer as the fixtures write it, with what is expected of it.
+/// A response as the fixtures describe it, with the expected result.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Case {
@@ -92,14 +93,14 @@ impl Case {
 }
 
 fn bad() -> Vec<Case> {
-    serde_saphyr::from_str(include_str!("fixtures/answers/bad.yaml")).unwrap()
+    serde_saphyr::from_str(include_str!("fixtures/responses/bad.yaml")).unwrap()
 }
 
 fn good() -> Vec<Case> {
-    serde_saphyr::from_str(include_str!("fixtures/answers/good.yaml")).unwrap()
+    serde_saphyr::from_str(include_str!("fixtures/responses/good.yaml")).unwrap()
 }
 
-/// What holds of every message, whatever it is about.
+/// The rule for error messages that this one breaks, if any.
 fn complaint_about(failure: &PollError) -> Option<&'static str> {
     let message = &failure.message;
     if message.len() > 512 {
@@ -114,7 +115,7 @@ fn complaint_about(failure: &PollError) -> Option<&'static str> {
 }
 
 #[test]
-fn every_bad_answer_is_refused_for_its_reason() {
+fn every_bad_response_is_refused_for_its_reason() {
     let cases = bad();
     assert!(cases.len() >= 60, "{}", cases.len());
     let mut wrong = Vec::new();
@@ -133,7 +134,7 @@ fn every_bad_answer_is_refused_for_its_reason() {
 }
 
 #[test]
-fn every_good_answer_is_accepted_as_it_was_meant() {
+fn every_good_response_is_accepted_with_its_meaning() {
     for case in good() {
         let expected = PollResponse {
             demand: demand(case.needed.unwrap_or(true)),
@@ -148,7 +149,7 @@ fn every_good_answer_is_accepted_as_it_was_meant() {
 }
 
 #[test]
-fn every_failure_but_reported_errors_tells_status_type_and_length() {
+fn every_failure_but_reported_errors_names_status_type_and_length() {
     for case in bad() {
         let failure = case.parse().unwrap_err();
         if failure.class != PollErrorKind::Errors {
@@ -161,7 +162,7 @@ fn every_failure_but_reported_errors_tells_status_type_and_length() {
 }
 
 #[test]
-fn cases_have_names_of_their_own() {
+fn names_of_cases_are_unique() {
     let names: Vec<String> = bad().into_iter().chain(good()).map(|case| case.name).collect();
     let distinct: std::collections::BTreeSet<&String> = names.iter().collect();
     assert_eq!(distinct.len(), names.len());
@@ -196,7 +197,7 @@ impl Dice {
         body
     }
 
-    /// A valid answer in one of many spellings, and what it says.
+    /// A valid response in one of many spellings, and its meaning.
     fn response(&mut self) -> (String, PollResponse) {
         let needed = self.below(2) == 0;
         let parameters: BTreeMap<String, String> = (0..self.below(5)).map(|_| (self.text(), self.text())).collect();
@@ -242,7 +243,7 @@ impl Dice {
     }
 }
 
-/// What a lenient reader makes of a body that the parser accepted: it must agree. Durations have cases of their own.
+/// Reads a body that the parser accepted with a lenient reader, which must agree. Durations have their own cases.
 fn lenient(body: &[u8]) -> PollResponse {
     let value: Value = serde_json::from_slice(body).unwrap();
     let text = |(name, value): (&String, &Value)| (name.clone(), value.as_str().unwrap().to_owned());
@@ -257,9 +258,9 @@ fn lenient(body: &[u8]) -> PollResponse {
 }
 
 #[test]
-fn mutated_answers_never_panic_and_what_is_accepted_means_what_it_says() {
+fn mutated_responses_never_panic_and_accepted_ones_mean_what_a_lenient_reader_finds() {
     let head = Head::new(StatusCode::OK, &HeaderMap::new());
-    // Long bodies only slow this down: the limits have cases of their own.
+    // Long bodies only slow this down: the limits have their own cases.
     let corpus: Vec<Vec<u8>> =
         bad().iter().chain(&good()).map(Case::bytes).filter(|body| (1..2000).contains(&body.len())).collect();
     let mut dice = Dice(20_240_601);
@@ -274,7 +275,7 @@ fn mutated_answers_never_panic_and_what_is_accepted_means_what_it_says() {
                 let read = PollResponse { poll_after: None, reason: None, ..response };
                 assert_eq!(read, lenient(&body), "{:?}", String::from_utf8_lossy(&body));
             }
-            // A mutation may move the canary to where it may be told, so only the rest is checked of it.
+            // A mutation may move the canary to where a message may repeat it, so only the other rules are checked.
             Err(failure) => match complaint_about(&failure) {
                 None | Some("repeats foreign content") => {}
                 Some(complaint) => panic!("{:?} {complaint}", failure.message),
@@ -285,7 +286,7 @@ fn mutated_answers_never_panic_and_what_is_accepted_means_what_it_says() {
 }
 
 #[test]
-fn generated_valid_answers_are_accepted_in_every_spelling() {
+fn generated_valid_responses_are_accepted_in_every_spelling() {
     let head = Head::new(StatusCode::OK, &HeaderMap::new());
     let mut dice = Dice(7);
     for _ in 0..GENERATED / 10 {

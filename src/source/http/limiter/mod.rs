@@ -1,7 +1,9 @@
-//! Who may ask now: a share of each host, a share of all, and no question to an endpoint that is paused. No IO but waiting.
+//! The limits of requests: a share for each host, a share for all, and a circuit breaker for each endpoint. No IO but waiting.
 //!
-//! The limits stand where every request passes, so that a value source obeys them as an endpoint's question does. The turn
-//! at the host comes first: those who wait for a slow host hold no place among all.
+//! Every request takes a permit here, so value sources obey the limits as endpoints do. The host's share comes first: a
+//! request that waits for a slow host uses none of the share for all.
+
+mod breaker;
 
 use std::{
     collections::HashMap,
@@ -10,15 +12,16 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::breaker::{Endpoint, Endpoints, Outcome, Pool};
+use self::breaker::{Breakers, Pool};
+pub(super) use self::breaker::{Endpoint, Reachability};
 use crate::{clock::Clock, core::poll::response::PollError};
 
-/// Requests under way to one host.
+/// Most requests in flight to one host.
 const PER_HOST: usize = 32;
-/// Requests under way to those endpoints of one host whose last question timed out.
+/// Most requests in flight to those endpoints of one host whose last request timed out.
 const PER_HOST_SLOW: usize = 4;
 
-/// Hands out turns. Cheap to clone; clones hand out the same ones.
+/// Hands out permits. Cheap to clone; clones share their limits.
 #[derive(Clone, Debug)]
 pub(super) struct HostLimiter {
     clock: Arc<Clock>,
@@ -28,21 +31,21 @@ pub(super) struct HostLimiter {
 
 #[derive(Debug, Default)]
 struct State {
-    endpoints: Endpoints,
+    breakers: Breakers,
     pools: HashMap<(String, Pool), Arc<Semaphore>>,
 }
 
-/// A place in a host's lane. The lane is forgotten with its last place.
-struct Place {
+/// A place in the pool of a host, waiting or permitted. The pool is dropped with its last place.
+struct PoolSlot {
     limiter: HostLimiter,
     key: (String, Pool),
     pool: Arc<Semaphore>,
     permit: Option<OwnedSemaphorePermit>,
 }
 
-/// The right to send one request. Whoever drops it unsettled has not found out anything.
+/// The right to send one request. Dropping it without [`Permit::settle`] counts as an unknown outcome.
 pub(super) struct Permit {
-    place: Place,
+    place: PoolSlot,
     endpoint: Endpoint,
     probe: bool,
     settled: bool,
@@ -50,30 +53,30 @@ pub(super) struct Permit {
 }
 
 impl HostLimiter {
-    /// At most `most` requests at once.
+    /// Permits at most `most` requests at once.
     pub(super) fn new(clock: Arc<Clock>, most: usize) -> Self {
         Self { clock, all: Arc::new(Semaphore::new(most)), state: Arc::default() }
     }
 
-    /// Waits for a turn at this host (with its port); fails at once where the endpoint is paused.
+    /// Waits for a permit at this host (with its port). Fails at once if the endpoint is paused.
     pub(super) async fn take(&self, host: String, endpoint: Endpoint) -> Result<Permit, PollError> {
         let mut place = self.place(host, &endpoint)?;
         // The semaphores are never closed, so neither can fail.
         place.permit = place.pool.clone().acquire_owned().await.ok();
         let among_all = self.all.clone().acquire_owned().await.ok();
-        // The endpoint may have been paused while this question waited.
-        let probe = self.state().endpoints.begin(&endpoint, self.clock.now())?;
+        // The endpoint may have been paused while this request waited.
+        let probe = self.state().breakers.begin(&endpoint, self.clock.now())?;
         Ok(Permit { place, endpoint, probe, settled: false, _among_all: among_all })
     }
 
-    fn place(&self, host: String, endpoint: &Endpoint) -> Result<Place, PollError> {
+    fn place(&self, host: String, endpoint: &Endpoint) -> Result<PoolSlot, PollError> {
         let mut state = self.state();
-        state.endpoints.check(endpoint, self.clock.now())?;
-        let key = (host, state.endpoints.pool(endpoint));
+        state.breakers.check(endpoint, self.clock.now())?;
+        let key = (host, state.breakers.pool(endpoint));
         let most = if key.1 == Pool::Slow { PER_HOST_SLOW } else { PER_HOST };
         let pool = state.pools.entry(key.clone()).or_insert_with(|| Arc::new(Semaphore::new(most))).clone();
         drop(state);
-        Ok(Place { limiter: self.clone(), key, pool, permit: None })
+        Ok(PoolSlot { limiter: self.clone(), key, pool, permit: None })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -82,30 +85,30 @@ impl HostLimiter {
 }
 
 impl Permit {
-    /// Ends the turn with what it has found out.
-    pub(super) fn settle(mut self, outcome: Outcome) {
+    /// Returns the permit with the outcome of its request.
+    pub(super) fn settle(mut self, outcome: Reachability) {
         self.end(outcome);
     }
 
-    fn end(&mut self, outcome: Outcome) {
+    fn end(&mut self, outcome: Reachability) {
         if !std::mem::replace(&mut self.settled, true) {
             let limiter = &self.place.limiter;
-            limiter.state().endpoints.settle(&self.endpoint, self.probe, outcome, limiter.clock.now());
+            limiter.state().breakers.settle(&self.endpoint, self.probe, outcome, limiter.clock.now());
         }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.end(Outcome::Unknown);
+        self.end(Reachability::Unknown);
     }
 }
 
-impl Drop for Place {
+impl Drop for PoolSlot {
     fn drop(&mut self) {
         let mut state = self.limiter.state();
         drop(self.permit.take());
-        // This place and the table: nobody else has the lane or waits for it.
+        // Only this place and the table hold the pool: no other request has it or waits for it.
         if Arc::strong_count(&self.pool) == 2 {
             state.pools.remove(&self.key);
         }
@@ -126,11 +129,11 @@ mod tests {
         Endpoint { namespace: "a".into(), url, timeout: Duration::from_secs(10), authorities: None }
     }
 
-    fn time_out() -> Outcome {
-        Outcome::Failed(poll_error(PollErrorKind::Timeout, "no answer began"))
+    fn time_out() -> Reachability {
+        Reachability::Failed(poll_error(PollErrorKind::Timeout, "no response began"))
     }
 
-    /// Takes turns until one would have to wait.
+    /// Takes permits until one would have to wait.
     fn take_all(limiter: &HostLimiter, host: &str, path: &str) -> Vec<Permit> {
         std::iter::from_fn(|| limiter.take(host.into(), endpoint(path)).now_or_never()).map(Result::unwrap).collect()
     }
@@ -142,11 +145,11 @@ mod tests {
         let other = take_all(&limiter, "i:80", "x");
         assert_eq!((one.len(), other.len()), (32, 8));
         drop(one);
-        assert_eq!(take_all(&limiter, "i:80", "x").len(), 24, "a turn that ends makes room");
+        assert_eq!(take_all(&limiter, "i:80", "x").len(), 24, "a permit that ends makes room");
     }
 
     #[test]
-    fn who_waits_for_a_host_holds_no_place_among_all() {
+    fn waiting_for_a_host_uses_none_of_the_share_for_all() {
         let limiter = HostLimiter::new(Clock::system(), 33);
         let _busy = take_all(&limiter, "h:80", "x");
         let mut waiting: Vec<_> = (0..100).map(|_| Box::pin(limiter.take("h:80".into(), endpoint("x")))).collect();
@@ -155,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_that_timed_out_share_a_lane_of_four() {
+    fn endpoints_that_timed_out_share_a_pool_of_four() {
         let limiter = HostLimiter::new(Clock::system(), 256);
         for path in ["x", "y"] {
             limiter.take("h:80".into(), endpoint(path)).now_or_never().unwrap().unwrap().settle(time_out());
@@ -166,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_that_waited_is_not_sent_to_an_endpoint_that_was_paused_meanwhile() {
+    fn request_that_waited_is_not_sent_to_an_endpoint_that_was_paused_meanwhile() {
         let limiter = HostLimiter::new(Clock::system(), 5);
         let busy = take_all(&limiter, "h:80", "x");
         let mut waits = Box::pin(limiter.take("h:80".into(), endpoint("x")));
@@ -179,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_that_is_dropped_leaves_the_end_of_the_pause_to_another() {
+    fn dropped_probe_makes_way_for_another() {
         let clock = Clock::system();
         let limiter = HostLimiter::new(clock.clone(), 5);
         let take = || limiter.take("h:80".into(), endpoint("x")).now_or_never().unwrap();
@@ -191,12 +194,12 @@ mod tests {
         let probe = take().unwrap();
         assert!(take().is_err(), "one at a time");
         drop(probe);
-        take().unwrap().settle(Outcome::Reached);
+        take().unwrap().settle(Reachability::Reached);
         assert_eq!(take_all(&limiter, "h:80", "x").len(), 5);
     }
 
     #[test]
-    fn nothing_is_kept_of_hosts_that_nobody_asks() {
+    fn keeps_nothing_of_hosts_without_requests() {
         let limiter = HostLimiter::new(Clock::system(), 1);
         let busy = take_all(&limiter, "h:80", "x");
         let waits = Box::pin(limiter.take("i:80".into(), endpoint("x")));
