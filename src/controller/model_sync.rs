@@ -26,7 +26,7 @@ use crate::{
             knowledge::ObjectInfo,
             retention::HistoryLimits,
         },
-        source::references::Reference,
+        source::Reference,
         status::event::ObjectEvent,
         sync::{
             Effect, Facts, LegacyRun, Memory, Plan, Rule, Valid, decide, events, follower, parse_spec, poll_target,

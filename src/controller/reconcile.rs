@@ -26,7 +26,7 @@ use crate::{
             knowledge::ObjectInfo,
             template::find,
         },
-        source::references::Reference,
+        source::Reference,
         status::{event::ObjectEvent, plan::Plan},
         time::Now,
     },

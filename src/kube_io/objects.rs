@@ -13,7 +13,7 @@ use super::{
 use crate::{
     core::{
         poll::response::{PollError, PollErrorKind},
-        source::references::Reference,
+        source::Reference,
     },
     port::ReadObjects,
 };

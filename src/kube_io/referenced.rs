@@ -24,7 +24,7 @@ use super::{
     record::names,
     watch::{Scope, Sink, follow},
 };
-use crate::{clock::Clock, core::source::references::Reference};
+use crate::{clock::Clock, core::source::Reference};
 
 /// Shortest time between two notifications about one object. An object that changes constantly must not make its
 /// readers poll constantly, and they have this long to use a response before it is out of date.

@@ -15,7 +15,7 @@ use crate::{
         invalid::Invalid,
         poll::response::{PollError, PollErrorKind},
         run::digest::hex,
-        source::{ValueSource, references::Reference},
+        source::{Reference, ValueSource},
     },
 };
 

@@ -13,7 +13,7 @@ use crate::{
     core::{
         invalid::Invalid,
         poll::response::{PollError, PollErrorKind},
-        source::{ValueSource, json_path::SingularPath, references::Reference, validate::check_path},
+        source::{Reference, ValueSource, json_path::SingularPath, validate::check_path},
     },
 };
 

@@ -19,7 +19,7 @@ use crate::{
         invalid::Invalid,
         poll::response::PollResult,
         run::{backend::RunRecord, effects::CreateRun, knowledge::ObjectInfo, retention::HistoryLimits},
-        source::references::Reference,
+        source::Reference,
         status::event::ObjectEvent,
         time::Now,
         train::{

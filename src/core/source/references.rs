@@ -2,32 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::members;
+use super::value_source::{Reference, members};
 use crate::api::{SingleSource, Source};
-
-/// An object of the same namespace that a source reads.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Reference {
-    /// Its `apiVersion`.
-    pub api_version: String,
-    /// Its kind.
-    pub kind: String,
-    /// Its name.
-    pub name: String,
-}
-
-impl Reference {
-    /// The object of this `apiVersion`, kind and name.
-    pub fn new(api_version: &str, kind: &str, name: &str) -> Self {
-        Self { api_version: api_version.to_owned(), kind: kind.to_owned(), name: name.to_owned() }
-    }
-}
 
 /// The objects that these sources read, each once. A change of one of them may change a value.
 ///
 /// The ModelVersions that `modelTrain` reads too are not among them: they never change, and the ModelTrain does when one
 /// is added.
-pub fn of_sources<'a>(sources: impl IntoIterator<Item = &'a Source>) -> BTreeSet<Reference> {
+pub fn references_of<'a>(sources: impl IntoIterator<Item = &'a Source>) -> BTreeSet<Reference> {
     let singles =
         |source: &'a Source| std::iter::once(&source.single).chain(source.all.iter().map(|member| &member.source));
     sources.into_iter().flat_map(singles).flat_map(of_single).collect()
@@ -46,7 +28,7 @@ mod tests {
 
     fn found(sources: serde_json::Value) -> Vec<String> {
         let sources: Vec<Source> = serde_json::from_value(sources).unwrap();
-        let found = of_sources(&sources);
+        let found = references_of(&sources);
         found.into_iter().map(|Reference { api_version, kind, name }| format!("{api_version} {kind} {name}")).collect()
     }
 

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use crate::core::{
     poll::request::PollTarget,
-    source::references::{Reference, of_sources},
+    source::{Reference, references_of},
 };
 
 /// The objects that a poll of this target reads, each once.
 pub fn references(poll_target: &PollTarget) -> BTreeSet<Reference> {
     match poll_target {
         PollTarget::NeedsSync { .. } => BTreeSet::new(),
-        PollTarget::Compare(compare) => of_sources([&compare.desired, &compare.actual]),
+        PollTarget::Compare(compare) => references_of([&compare.desired, &compare.actual]),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
         },
         results,
         run::backend::RunRecord,
-        source::references::{Reference, of_sources},
+        source::{Reference, references_of},
     },
 };
 
@@ -128,5 +128,5 @@ pub fn references(spec: &ModelTrainSpec) -> BTreeSet<Reference> {
     let freshness = spec.freshness.as_deref();
     let inputs = freshness.iter().flat_map(|freshness| &freshness.inputs).map(|input| &input.source);
     let metrics = freshness.iter().flat_map(|freshness| &freshness.metrics).map(|metric| &metric.source);
-    of_sources(inputs.chain(metrics))
+    references_of(inputs.chain(metrics))
 }

@@ -246,9 +246,9 @@ mod tests {
     #[test]
     fn refuses_truncated_and_foreign_responses() {
         for (bytes, problem) in [
-            (body(&[&format!("{A} HEAD")]), "breaks off"),
+            (body(&[&format!("{A} HEAD")]), "ends early"),
             (body(&["hello", "0000"]), "no name"),
-            (body(&["hello world", "0000"]), "does not stand at an object"),
+            (body(&["hello world", "0000"]), "does not point to an object"),
             (body(&["ERR access denied\u{1b}[31m", "0000"]), "the server reports: access denied[31m"),
             (b"<html>".to_vec(), "not hexadecimal"),
         ] {

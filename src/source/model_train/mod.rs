@@ -20,7 +20,7 @@ use crate::{
     core::{
         invalid::Invalid,
         poll::response::{PollError, PollErrorKind},
-        source::{ValueSource, references::Reference},
+        source::{Reference, ValueSource},
     },
     port::ReadObjects,
 };

@@ -1,7 +1,7 @@
 //! The chain of a ModelTrain's records: their digests, the link from each record to the one before it, and the entries
 //! that bridge removed records. Pure.
 
-mod verify;
+mod proof;
 
 #[cfg(test)]
 mod tests;
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-pub use self::verify::{Note, Problem, Report, verify};
+pub use self::proof::{Note, Problem, Report, verify};
 use crate::api::{ModelVersionSpec, RecordRef, RecordedInput, RemovedRecord};
 use crate::core::run::digest::hex;
 

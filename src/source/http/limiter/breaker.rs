@@ -29,15 +29,15 @@ const MAX_REMEMBERED: usize = 4096;
 /// The namespace, the deadline and the authorities are part of it, so that an object with a deadline that is too short, or
 /// with the wrong authorities, does not pause the endpoint of another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(in crate::source::http) struct Endpoint {
+pub(in crate::source) struct Endpoint {
     /// Namespace of the object that polls.
-    pub(in crate::source::http) namespace: String,
+    pub(in crate::source) namespace: String,
     /// Scheme, host, port and path; not the query.
-    pub(in crate::source::http) url: String,
+    pub(in crate::source) url: String,
     /// Deadline of the exchange.
-    pub(in crate::source::http) timeout: Duration,
+    pub(in crate::source) timeout: Duration,
     /// Digest of the authorities that are trusted instead of the operator's.
-    pub(in crate::source::http) authorities: Option<[u8; 32]>,
+    pub(in crate::source) authorities: Option<[u8; 32]>,
 }
 
 /// The share of its host that an endpoint uses.
@@ -51,7 +51,7 @@ pub(super) enum Pool {
 
 /// The result of an exchange, as far as it says whether the endpoint can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::source::http) enum Reachability {
+pub(in crate::source) enum Reachability {
     /// It sent a response, or part of one.
     Reached,
     /// It could not be reached, for this reason.
@@ -77,7 +77,7 @@ struct Breaker {
 
 impl Reachability {
     /// The outcome of this result. With `absent_is_fine`, a server that does not exist counts as reached.
-    pub(in crate::source::http) fn of<T>(result: &Result<T, PollError>, absent_is_fine: bool) -> Self {
+    pub(in crate::source) fn of<T>(result: &Result<T, PollError>, absent_is_fine: bool) -> Self {
         use PollErrorKind::{Malformed, NotThere, Status, Timeout, Tls, TooLarge, Unreachable};
         match result {
             Err(failure) if failure.class == NotThere && absent_is_fine => Self::Reached,

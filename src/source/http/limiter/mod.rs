@@ -13,7 +13,7 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::breaker::{Breakers, Pool};
-pub(super) use self::breaker::{Endpoint, Reachability};
+pub(in crate::source) use self::breaker::{Endpoint, Reachability};
 use crate::{clock::Clock, core::poll::response::PollError};
 
 /// Most requests in flight to one host.
