@@ -24,7 +24,7 @@ async fn until_metric(world: &World, series: &str, wanted: impl Fn(f64) -> bool)
 async fn metrics_follow_a_demand_from_poll_to_run() {
     scenario("metrics", async |world| {
         until_metric(world, "modelsync_leader{lease=\"\"}", |leader| leader > 0.0).await;
-        assert_eq!(metric(world, "modelsync_last_answer_age_seconds").await, Some(-1.0));
+        assert_eq!(metric(world, "modelsync_last_response_age_seconds").await, Some(-1.0));
         world.endpoint.says("a", Reply::model("m1"));
         world.apply("a", world.patient_spec("a")).await;
         let run = world.run("a", 1).await;
@@ -40,7 +40,7 @@ async fn metrics_follow_a_demand_from_poll_to_run() {
         until_metric(world, "modelsync_events_total{result=\"sent\"}", |count| (2.0..3.0).contains(&count)).await;
         until_metric(world, "modelsync_oldest_demand_age_seconds", |age| age >= 50.0).await;
         until_metric(world, "modelsync_polls_total{outcome=\"needed\"}", |count| count >= 2.0).await;
-        until_metric(world, "modelsync_last_answer_age_seconds", |age| (0.0..60.0).contains(&age)).await;
+        until_metric(world, "modelsync_last_response_age_seconds", |age| (0.0..60.0).contains(&age)).await;
         until_metric(world, "modelsync_watch_age_seconds{kind=\"ModelSync\"}", |age| age < 60.0).await;
         world.endpoint.says("a", Reply::NotNeeded);
         world.clock.advance(std::time::Duration::from_secs(10));
