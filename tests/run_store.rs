@@ -84,7 +84,7 @@ fn unfinished_runs_of_an_earlier_object_of_the_name_are_predecessors_until_they_
     assert_eq!(names(&store, "one", "a"), Some((vec!["a-1".into()], vec![])));
     sink.applied(&object("a-1", ("one", "a"), 10, true));
     assert_eq!(names(&store, "two", "a"), Some((vec![], vec![])));
-    let ended = store.named("one", "a-1").unwrap();
+    let ended = store.named("team", "one", "a-1").unwrap();
     assert!(!matches!(ended.observed.phase, Phase::Active), "its end is known");
 }
 
@@ -110,7 +110,7 @@ fn change_wakes_the_object_if_versions_are_not_comparable_numbers() {
     woken.lock().unwrap().clear();
     sink.applied(&object("a-1", ("one", "a"), 0, true));
     assert_eq!(*woken.lock().unwrap(), ["a-1"]);
-    assert!(!store.named("one", "a-1").unwrap().is_active());
+    assert!(!store.named("team", "one", "a-1").unwrap().is_active());
 }
 
 #[test]
@@ -150,4 +150,18 @@ fn list_drops_the_runs_that_it_lacks_but_not_those_created_since() {
     sink.begin();
     sink.commit("15");
     assert_eq!(names(&store, "one", "a"), Some((vec!["a-2".into()], vec![])));
+}
+
+#[test]
+fn run_of_another_namespace_belongs_to_no_object_of_this_one() {
+    let (store, mut sink, _) = world();
+    sink.begin();
+    sink.listed(&object("a-1", ("one", "a"), 5, false));
+    sink.commit("9");
+    let mut forged = record("a-2", ("one", "a"), 10, false);
+    forged.namespace = "stranger".to_owned();
+    store.insert(forged);
+    assert_eq!(names(&store, "one", "a"), Some((vec!["a-1".to_owned()], Vec::new())));
+    assert_eq!(names(&store, "two", "a"), Some((Vec::new(), vec!["a-1".to_owned()])), "as a predecessor, too");
+    assert!(store.named("team", "one", "a-2").is_none());
 }

@@ -35,7 +35,7 @@ use crate::{
         lease::Leadership,
     },
     lineage::Lineage,
-    telemetry::health::{self, Pages},
+    telemetry::health,
 };
 
 /// How long a stop waits for the lineage events that are queued or in flight.
@@ -94,7 +94,7 @@ impl Operator {
         start_watches(&components, &settings, &clients, &clock, &stop, &tasks);
         syncs.start(&stop, &tasks);
         trains.start(&stop, &tasks);
-        tasks.spawn(serve(listener, pages(&components, scopes(&settings).len()), stop.clone()));
+        tasks.spawn(health::serve(listener, pages(&components, scopes(&settings).len()), stop.clone()));
         tasks.spawn(stop.clone().run_until_cancelled_owned(follow_leadership(&components)));
         tasks.close();
         let campaign = (CancellationToken::new(), TaskTracker::new());
@@ -162,11 +162,5 @@ async fn watch_fence(fence: FenceState, clients: Clients, clock: Arc<Clock>) {
     loop {
         clock.sleep_until(clock.mono() + FENCE_EVERY).await;
         fence.refresh(&clients).await;
-    }
-}
-
-async fn serve(listener: TcpListener, pages: Pages, stop: CancellationToken) {
-    if let Err(error) = health::serve(listener, pages, stop).await {
-        warn!(%error, "the health pages ended");
     }
 }

@@ -327,7 +327,7 @@ impl<C: KindController> Controller<C> {
         let template = template.map_err(|invalid| invalid.to_string());
         let state = runs.create((C::Kind::KIND, info), run, template).await;
         if state == PostState::Created
-            && let Some(stored) = runs.runs.named(&info.uid, &run.name)
+            && let Some(stored) = runs.runs.named(&info.namespace, &info.uid, &run.name)
         {
             self.kind.run_created(self, object, run, &stored);
         }

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::{
-    client::{CallError, Clients, Guarded, call, get_opt},
+    client::{CallError, Clients, Guarded, call, get_opt, is_webhook_failure},
     record::{self, ObjectRecord},
 };
 use crate::{
@@ -248,6 +248,8 @@ fn refusal(kind: RunKind, code: u16, message: String) -> Created {
     match code {
         // The fence refused a late create. No person has to act: the operator tries again.
         _ if message.contains(keys::FENCE) => refused(Reason::ApiUnavailable, false, message),
+        _ if is_webhook_failure(&message) => refused(Reason::ApiUnavailable, false, message),
+        _ if is_policy_denial(&message) => refused(Reason::Forbidden, false, message),
         403 if message.contains("exceeded quota") => refused(Reason::QuotaExceeded, false, message),
         401 | 403 => refused(Reason::Forbidden, false, message),
         404 => refused(Reason::RunKindMissing, false, format!("{kind} cannot be created: {message}")),
@@ -258,6 +260,14 @@ fn refusal(kind: RunKind, code: u16, message: String) -> Created {
             format!("the API server refuses the {} (status {code}): {message}", kind.kind),
         ),
     }
+}
+
+/// Whether an admission policy or webhook denies the request, with any status: a policy chooses its own. Tekton's webhook
+/// is no policy. It validates the run itself, so its denial needs another template.
+fn is_policy_denial(message: &str) -> bool {
+    let webhook = message.split_once("admission webhook \"").and_then(|(_, rest)| rest.split_once('"'));
+    let denied_by = webhook.filter(|(_, rest)| rest.starts_with(" denied the request")).map(|(name, _)| name);
+    denied_by.is_some_and(|name| !name.ends_with(".tekton.dev")) || message.contains("ValidatingAdmissionPolicy '")
 }
 
 /// RFC 7396: the merge patch that turns `before` into `after`. Removed members become null; lists are replaced whole.
@@ -326,6 +336,10 @@ mod tests {
             (404, "the server could not find the requested resource", Reason::RunKindMissing, false),
             (429, "too many requests", Reason::ApiUnavailable, false),
             (422, "ValidatingAdmissionPolicy 'modelsync-run-not-after' denied request", Reason::ApiUnavailable, false),
+            (422, "ValidatingAdmissionPolicy 'p' with binding 'p' denied request: no", Reason::Forbidden, false),
+            (400, "admission webhook \"policy.example.com\" denied the request: no", Reason::Forbidden, false),
+            (400, "admission webhook \"validation.webhook.pipeline.tekton.dev\" denied the request: validation failed: missing field(s): spec.pipelineRef", Reason::RunRefused, true),
+            (500, "Internal error occurred: failed calling webhook \"webhook.pipeline.tekton.dev\": connection refused", Reason::ApiUnavailable, false),
             (422, "spec.template: Required value", Reason::RunRefused, true),
             (400, "strict decoding error: unknown field", Reason::RunRefused, true),
             (413, "too large", Reason::RunRefused, true),

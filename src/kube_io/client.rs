@@ -92,10 +92,10 @@ fn server_date(headers: &header::HeaderMap) -> Option<jiff::Timestamp> {
 /// Why a call returned no result.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// The API server refused the call and did nothing.
+    /// The API server refused the call and did nothing: a 4xx, or a webhook that it could not call.
     #[error("{}", .0.message)]
     Refused(Box<Status>),
-    /// No reply in time, a broken connection, or a 5xx: the call may or may not have been carried out.
+    /// No reply in time, a broken connection, or another 5xx: the call may or may not have been carried out.
     #[error("no certain reply: {0}")]
     Unknown(String),
     /// The reply could not be read.
@@ -143,7 +143,7 @@ pub(super) async fn within<T>(limit: Option<Duration>, work: impl Future<Output 
 
 async fn exchange(client: &Client, request: Request<Vec<u8>>) -> Result<String, CallError> {
     let unknown = |error: kube::Error| match error {
-        kube::Error::Api(status) if !(500..600).contains(&status.code) => CallError::Refused(status),
+        kube::Error::Api(status) if is_certain(&status) => CallError::Refused(status),
         other => CallError::Unknown(other.to_string()),
     };
     let response = client.send(request.map(Body::from)).await.map_err(unknown)?;
@@ -153,14 +153,19 @@ async fn exchange(client: &Client, request: Request<Vec<u8>>) -> Result<String, 
     if code.is_success() {
         return Ok(text);
     }
-    let status: Status = serde_json::from_str(&text).unwrap_or_else(|_| Status {
-        code: code.as_u16(),
-        message: format!("status {code}"),
-        ..Status::default()
-    });
-    if code.is_server_error() {
-        Err(CallError::Unknown(status.message))
-    } else {
-        Err(CallError::Refused(Box::new(Status { code: code.as_u16(), ..status })))
-    }
+    let status: Status = serde_json::from_str(&text)
+        .unwrap_or_else(|_| Status { message: format!("status {code}"), ..Status::default() });
+    let status = Status { code: code.as_u16(), ..status };
+    Err(if is_certain(&status) { CallError::Refused(Box::new(status)) } else { CallError::Unknown(status.message) })
+}
+
+/// Whether the API server has certainly done nothing. It calls admission webhooks before it stores anything, so a request
+/// whose webhook it could not call had no effect, although it replies with status 500.
+fn is_certain(status: &Status) -> bool {
+    !(500..600).contains(&status.code) || is_webhook_failure(&status.message)
+}
+
+/// Whether the API server could not call a webhook (`ErrCallingWebhook` of `k8s.io/apiserver`).
+pub(super) fn is_webhook_failure(message: &str) -> bool {
+    message.contains("failed calling webhook")
 }

@@ -28,6 +28,7 @@ mod history;
 mod lost_runs;
 mod operation;
 mod records;
+mod refusals;
 mod requests;
 mod results;
 mod training;

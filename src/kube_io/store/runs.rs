@@ -125,9 +125,12 @@ fn readable<T>(run: &StoredRun, read: Result<T, postcard::Error>) -> Option<T> {
 }
 
 impl Inner<StoredRun> {
-    /// The runs of the object with this uid; `None` if one of them cannot be read.
-    fn own(&self, kind: RunKind, owner_uid: &str) -> Option<Vec<Arc<RunRecord>>> {
-        self.index.runs.of(owner_uid).iter().map(|run| readable(run, run.read(kind))).collect()
+    /// The runs of the object with this uid in this namespace; `None` if one of them cannot be read.
+    ///
+    /// A user of another namespace can write any uid into a run there, so the namespace is part of what a run belongs to.
+    fn own(&self, kind: RunKind, namespace: &str, owner_uid: &str) -> Option<Vec<Arc<RunRecord>>> {
+        let own = self.index.runs.of(owner_uid).iter().filter(|run| *run.namespace == *namespace);
+        own.map(|run| readable(run, run.read(kind))).collect()
     }
 
     /// The unfinished runs of objects of this namespace/kind/name.
@@ -174,7 +177,7 @@ impl Runs {
                 Reliance::Missing => missing.push(*kind),
                 Reliance::Known => {}
             }
-            let Some(found) = inner.own(*kind, uid) else { return RunsOf::Unknown };
+            let Some(found) = inner.own(*kind, namespace, uid) else { return RunsOf::Unknown };
             own.extend(found);
             predecessors.extend(inner.active(*kind, &owner_name).filter(|run| run.owner_uid != uid));
         }
@@ -184,10 +187,10 @@ impl Runs {
         RunsOf::Known { own, predecessors, missing }
     }
 
-    /// The run of this name that belongs to the object with this uid.
-    pub fn named(&self, owner_uid: &str, name: &str) -> Option<Arc<RunRecord>> {
+    /// The run of this name that belongs to the object with this uid in this namespace.
+    pub fn named(&self, namespace: &str, owner_uid: &str, name: &str) -> Option<Arc<RunRecord>> {
         let kinds = read(&self.kinds);
-        let own = kinds.iter().filter_map(|(kind, runs)| runs.store.read().own(*kind, owner_uid)).flatten();
+        let own = kinds.iter().filter_map(|(kind, runs)| runs.store.read().own(*kind, namespace, owner_uid)).flatten();
         own.into_iter().find(|run| run.name == name)
     }
 

@@ -53,6 +53,18 @@ pub(super) fn classify(error: &reqwest::Error) -> PollError {
     poll_error(class, &message)
 }
 
+/// Whether the connection ended after it was made and before a response was complete.
+pub(super) fn is_closed_connection(error: &reqwest::Error) -> bool {
+    let reset = |io: &io::Error| {
+        matches!(
+            io.kind(),
+            io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe
+        )
+    };
+    let ended = find::<hyper::Error>(error).is_some_and(hyper::Error::is_incomplete_message);
+    !error.is_connect() && (ended || chain(error).filter_map(|error| error.downcast_ref()).any(reset))
+}
+
 /// The error of a request to an address that the rules refuse.
 pub(super) fn refused(refusal: &AddressRefusal) -> PollError {
     poll_error(PollErrorKind::Refused, &refusal.to_string())

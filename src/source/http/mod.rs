@@ -254,11 +254,19 @@ async fn send(
     exchange: Exchange<'_>,
     responding: &AtomicBool,
 ) -> Result<RawReply, PollError> {
+    let is_get = exchange.method == Method::GET;
     let mut request = client.request(exchange.method, url).headers(exchange.headers);
     if !exchange.body.is_empty() {
         request = request.body(exchange.body);
     }
-    let response = request.send().await.map_err(|error| failure::classify(&error))?;
+    // Servers close idle connections, often after 5 s, and a request may cross with that: the connection ends without a
+    // response. It says nothing about the server, and a GET has no effect, so it is sent once more.
+    let again = is_get.then(|| request.try_clone()).flatten();
+    let sent = match (request.send().await, again) {
+        (Err(error), Some(again)) if failure::is_closed_connection(&error) => again.send().await,
+        (sent, _) => sent,
+    };
+    let response = sent.map_err(|error| failure::classify(&error))?;
     responding.store(true, Ordering::Relaxed);
     let head = Head::new(response.status(), response.headers());
     let refusal = exchange.read_refusals && head.status.is_client_error();

@@ -128,7 +128,7 @@ pub(in crate::source) async fn respond_to_all(mut stream: TcpStream, seen: Arc<S
 }
 
 /// Reads one request, with a body of the announced length; `false` at the end of the connection.
-async fn read_request(stream: &mut TcpStream, seen: &Seen) -> bool {
+pub(in crate::source) async fn read_request(stream: &mut TcpStream, seen: &Seen) -> bool {
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n") {
         match stream.read_u8().await {
