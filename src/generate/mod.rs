@@ -3,8 +3,8 @@
 
 pub mod crds;
 pub mod dictionary;
-pub mod fence;
 mod file;
+pub mod policies;
 pub mod rbac;
 pub mod reference;
 
@@ -16,7 +16,11 @@ pub fn files(backends: &[&dyn RunBackend]) -> Vec<GeneratedFile> {
     let mut files = crds::files();
     files
         .push(GeneratedFile { path: "config/rbac/role.yaml".into(), content: Content::Objects(rbac::roles(backends)) });
-    files.push(GeneratedFile { path: "config/fence.yaml".into(), content: Content::Yaml(fence::policy(backends)) });
+    for (path, policy) in
+        [("config/fence.yaml", policies::fence(backends)), ("config/run-owner.yaml", policies::run_owner(backends))]
+    {
+        files.push(GeneratedFile { path: path.into(), content: Content::Yaml(policy) });
+    }
     files.push(GeneratedFile {
         path: "docs/api-reference.md".into(),
         content: Content::Markdown(reference::text(backends)),

@@ -24,6 +24,7 @@ mod election;
 mod endpoints;
 mod faults;
 mod first_sync;
+mod forgery;
 mod history;
 mod lost_runs;
 mod operation;

@@ -68,6 +68,13 @@ impl Cluster {
         config
     }
 
+    /// A client with the rights of this user alone.
+    pub fn acting_as(&self, user: &str) -> Client {
+        let mut config = self.admin.clone();
+        config.auth_info.impersonate = Some(user.to_owned());
+        Client::try_from(config).unwrap()
+    }
+
     /// The contents of a kubeconfig that authenticates with this token.
     pub fn kubeconfig(&self, token: &str) -> Value {
         let mut config = yaml_file(&self.path).remove(0);
@@ -93,7 +100,7 @@ impl Cluster {
         }
         let mut files = vec!["config/rbac/role.yaml"];
         if fence {
-            files.push("config/fence.yaml");
+            files.extend(["config/fence.yaml", "config/run-owner.yaml"]);
         }
         for file in files {
             for object in yaml_file(&repository().join(file)) {

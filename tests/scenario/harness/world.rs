@@ -197,6 +197,22 @@ impl World {
         labels.clone_into(&mut self.settings.selector);
     }
 
+    /// Creates another namespace, and restarts the operator so that it manages that one too.
+    pub async fn manage_also(&mut self, namespace: &str) {
+        let object: Namespace = serde_json::from_value(json!({ "metadata": { "name": namespace } })).unwrap();
+        Api::all(self.client.clone()).create(&PostParams::default(), &object).await.unwrap();
+        let role = json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "modelsync-controller" });
+        let subject = json!({ "kind": "ServiceAccount", "name": "modelsync-controller", "namespace": self.namespace });
+        let binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+            "metadata": { "name": "modelsync-controller", "namespace": namespace }, "roleRef": role, "subjects": [subject],
+        });
+        apply(&self.client, &binding).await;
+        self.stop_operator().await;
+        self.settings.namespaces.push(namespace.to_owned());
+        self.start_operator().await;
+    }
+
     /// From its next start on, the operator sends lineage events of its runs to the endpoint of this world.
     pub fn send_lineage(&mut self) {
         self.settings.lineage =

@@ -103,7 +103,9 @@ impl Stage {
         let path = |name: &str| root.join(name).to_string_lossy().into_owned();
         self.kubectl(&["apply", "--server-side", "-f", &path("config/namespace.yaml")])?;
         self.kubectl(&["apply", "--server-side", "-k", &path("config/rbac")])?;
-        self.kubectl(&["apply", "--server-side", "-f", &path("config/fence.yaml")])?;
+        for policy in ["config/fence.yaml", "config/run-owner.yaml"] {
+            self.kubectl(&["apply", "--server-side", "-f", &path(policy)])?;
+        }
         Ok(())
     }
 

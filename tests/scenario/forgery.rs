@@ -1,0 +1,124 @@
+//! Runs that somebody else made and that look like the operator's: with its label, in the same namespace or in another.
+
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
+};
+use modelsync::api::{ConditionStatus::False, ConditionType::InSync, keys};
+use serde_json::{Value, json};
+
+use crate::harness::{
+    Reply, World,
+    cluster::{self, api},
+    scenario,
+    world::attempt_of,
+};
+
+/// A client of a user who may create and change Jobs and PipelineRuns in the world's namespace, and nothing else.
+async fn tenant(world: &World) -> Client {
+    let rules = [("batch", "jobs"), ("tekton.dev", "pipelineruns")].map(|(group, resource)| {
+        json!({ "apiGroups": [group], "resources": [resource], "verbs": ["create", "get", "list", "patch", "update", "delete"] })
+    });
+    let metadata = json!({ "name": "tenant", "namespace": world.namespace });
+    for object in [
+        json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata, "rules": rules }),
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": metadata,
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "tenant" },
+            "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "tenant" }],
+        }),
+    ] {
+        cluster::apply(&world.client, &object).await;
+    }
+    world.cluster.acting_as("tenant")
+}
+
+/// A run of this kind that carries the operator's label for an object.
+fn forged((api_version, kind): (&str, &str), name: &str, owner: &str) -> Value {
+    let spec = if kind == "Job" {
+        json!({ "suspend": true, "template": { "spec": { "restartPolicy": "Never", "containers": [{ "name": "c", "image": "i" }] } } })
+    } else {
+        json!({ "pipelineRef": { "name": "p" } })
+    };
+    let (labels, annotations) = (
+        json!({ keys::OWNER_UID: owner, keys::OWNER_KIND: "ModelSync", keys::ATTEMPT: "99999998" }),
+        json!({ keys::NOT_AFTER: "2099-01-01T00:00:00Z", keys::OWNER_NAME: "a" }),
+    );
+    json!({
+        "apiVersion": api_version, "kind": kind,
+        "metadata": { "name": name, "labels": labels, "annotations": annotations }, "spec": spec,
+    })
+}
+
+fn object(value: Value) -> DynamicObject {
+    serde_json::from_value(value).unwrap()
+}
+
+const KINDS: [(&str, &str); 2] = [("batch/v1", "Job"), ("tekton.dev/v1", "PipelineRun")];
+
+#[tokio::test]
+async fn user_who_may_only_create_runs_cannot_give_one_to_an_object() {
+    scenario("forged_label", async |world| {
+        world.model_sync_with_reply("a", Reply::model("m1")).await;
+        let run = world.run("a", 1).await;
+        let owner = world.model_syncs().get("a").await.unwrap().uid().unwrap();
+        let tenant = tenant(world).await;
+        let refused =
+            |error: kube::Error| assert!(error.to_string().contains("only the modelsync operator"), "{error}");
+        let dry = PostParams { dry_run: true, ..PostParams::default() };
+        for (api_version, kind) in KINDS {
+            let runs: Api<DynamicObject> = api(&tenant, api_version, kind, Some(&world.namespace));
+            let with_label = object(forged((api_version, kind), "forged", &owner));
+            // A policy takes effect a moment after it is stored.
+            world.wait("the policy works", async || runs.create(&dry, &with_label).await.is_err().then_some(())).await;
+            refused(runs.create(&PostParams::default(), &with_label).await.unwrap_err());
+            let mut plain = forged((api_version, kind), "plain", &owner);
+            plain["metadata"]["labels"] = json!({ "team": "a" });
+            plain["metadata"]["annotations"] = json!({});
+            runs.create(&PostParams::default(), &object(plain)).await.unwrap();
+            let later = json!({ "metadata": { "labels": { keys::OWNER_UID: owner } } });
+            refused(runs.patch("plain", &PatchParams::default(), &Patch::Merge(later)).await.unwrap_err());
+        }
+        let runs: Api<DynamicObject> = api(&tenant, "tekton.dev/v1", "PipelineRun", Some(&world.namespace));
+        let name = run.name_any();
+        for change in [
+            json!({ "labels": { keys::ATTEMPT: "99999998" } }),
+            json!({ "labels": { keys::OWNER_UID: null } }),
+            json!({ "annotations": { keys::TARGET: "v1:sha256:0" } }),
+            json!({ "annotations": { keys::STOPPED: "TimedOut" } }),
+        ] {
+            let patch = Patch::Merge(json!({ "metadata": change }));
+            refused(runs.patch(&name, &PatchParams::default(), &patch).await.unwrap_err());
+        }
+        let own = Patch::Merge(json!({ "metadata": { "labels": { "team": "a" } } }));
+        runs.patch(&name, &PatchParams::default(), &own).await.expect("other labels are the user's");
+        world.end_run(&run, "Succeeded").await;
+        world.until_recorded("a", 1).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn run_in_another_namespace_is_never_the_objects_own() {
+    scenario("forged_elsewhere", async |world| {
+        let stranger = format!("{}-b", world.namespace);
+        world.manage_also(&stranger).await;
+        world.model_sync_with_reply("a", Reply::model("m1")).await;
+        let run = world.run("a", 1).await;
+        let owner = world.model_syncs().get("a").await.unwrap().uid().unwrap();
+        let jobs: Api<DynamicObject> = api(&world.client, "batch/v1", "Job", Some(&stranger));
+        // An administrator can make it; the policy refuses it for everyone else.
+        jobs.create(&PostParams::default(), &object(forged(KINDS[0], "forged", &owner))).await.unwrap();
+        world.end_run(&run, "Succeeded").await;
+        world.until_recorded("a", 1).await;
+        // The forged run is unfinished and has a greater attempt. Neither delays the next run, nor changes its number.
+        world.endpoint.says("a", Reply::model("m2"));
+        world.trigger("a", "again").await;
+        let next = world.run("a", 2).await;
+        assert_eq!(attempt_of(&next), 2);
+        world.until("a", InSync, False, "RunActive").await;
+        let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(world.client.clone());
+        let _ = namespaces.delete(&stranger, &DeleteParams::background()).await;
+    })
+    .await;
+}
