@@ -159,6 +159,19 @@ impl Referenced {
         }
     }
 
+    /// Forgets the states of the objects of a kind in a scope, because their versions went back, and notifies their readers.
+    fn forget_states(&self, kind: &(String, String), scope: Option<&str>) {
+        let mut state = self.state();
+        let objects = state.watched.get_mut(kind).into_iter().flat_map(|watched| &mut watched.objects);
+        for (_, object) in objects.filter(|((namespace, _), _)| scope.is_none_or(|scope| scope == namespace)) {
+            object.known = None;
+            for uid in &object.readers {
+                // Sending fails only at the end of the process, when the receiver is dropped.
+                let _ = self.shared.changes.send(uid.clone());
+            }
+        }
+    }
+
     /// Notifies the object's readers, and begins to hold back further notifications.
     fn notify(&self, object: &mut Object) {
         object.held = Some(false);
@@ -205,7 +218,7 @@ impl Referenced {
             match kinds.find(&kind.0, &kind.1).await {
                 Ok(resource) => {
                     let scope = Scope::metadata(resource.collection(namespace.as_deref()));
-                    let sink = ReferencedSink { referenced: self.clone(), kind, namespace, listing: BTreeSet::new() };
+                    let sink = ReferencedSink { referenced: self.clone(), kind, namespace, listing: BTreeSet::new(), newest: 0 };
                     return follow(client.clone(), clock.clone(), scope, sink, stop).await;
                 }
                 Err(error) if !reported => warn!(api_version = kind.0, kind = kind.1, %error, "not watched"),
@@ -257,11 +270,14 @@ struct ReferencedSink {
     kind: (String, String),
     namespace: Option<String>,
     listing: BTreeSet<(String, String)>,
+    /// The newest version that the watch has seen.
+    newest: u64,
 }
 
 impl ReferencedSink {
-    fn learn(&self, object: &str, known: impl Fn(u64) -> Known) -> Option<(String, String)> {
+    fn learn(&mut self, object: &str, known: impl Fn(u64) -> Known) -> Option<(String, String)> {
         let (name, version) = read(object)?;
+        self.newest = self.newest.max(version);
         self.referenced.learn(&self.kind, &name, known(version), false);
         Some(name)
     }
@@ -286,8 +302,12 @@ impl Sink for ReferencedSink {
         }
     }
 
-    fn commit(&mut self, version: &str) {
-        let Ok(version) = version.parse() else { return };
+    fn commit(&mut self, version: &str) -> bool {
+        let Ok(version) = version.parse() else { return true };
+        if version < std::mem::replace(&mut self.newest, version) {
+            self.referenced.forget_states(&self.kind, self.namespace.as_deref());
+            return false;
+        }
         let unlisted: Vec<_> = {
             let state = self.referenced.state();
             let names = state.watched.get(&self.kind).into_iter().flat_map(|watched| watched.objects.keys());
@@ -298,6 +318,7 @@ impl Sink for ReferencedSink {
             self.referenced.learn(&self.kind, &name, Known::Gone(Some(version)), false);
         }
         self.listing = BTreeSet::new();
+        true
     }
 
     fn applied(&mut self, object: &str) {

@@ -69,7 +69,10 @@ pub trait Sink: Send {
     /// An object of the list.
     fn listed(&mut self, object: &str);
     /// The list is complete, as of this resourceVersion.
-    fn commit(&mut self, version: &str);
+    ///
+    /// Returns `false` if the sink has seen a newer version before: the API server's storage was restored from a backup.
+    /// The sink has then dropped what it knew, and needs the list once more. A list is the truth, whatever came before.
+    fn commit(&mut self, version: &str) -> bool;
     /// An object was added or changed.
     fn applied(&mut self, object: &str);
     /// An object is gone.
@@ -165,17 +168,21 @@ async fn session(client: &Guarded, scope: &Scope, sink: &mut impl Sink, pauses: 
 }
 
 async fn list(client: &Guarded, scope: &Scope, sink: &mut impl Sink) -> Result<String, CallError> {
-    sink.begin();
-    let what = Listing {
-        path: &scope.path,
-        selector: &scope.selector,
-        accept: scope.metadata_only.then_some(METADATA.0),
-        page: PAGE,
-        ..Listing::default()
-    };
-    let version = list::list(client, what, |object| sink.listed(object)).await?;
-    sink.commit(&version);
-    Ok(version)
+    loop {
+        sink.begin();
+        let what = Listing {
+            path: &scope.path,
+            selector: &scope.selector,
+            accept: scope.metadata_only.then_some(METADATA.0),
+            page: PAGE,
+            ..Listing::default()
+        };
+        let version = list::list(client, what, |object| sink.listed(object)).await?;
+        if sink.commit(&version) {
+            return Ok(version);
+        }
+        warn!(path = scope.path, version, "versions went back: the API server was restored from a backup; listing anew");
+    }
 }
 
 /// Runs one watch request, up to its regular end or to an error, which may be that the version is gone.

@@ -88,7 +88,7 @@ fn scalar(reply: &Reply, path: &str) -> Reading {
     let malformed =
         |problem: String| -> PollError { reply.head.fail(PollErrorKind::Malformed, Some(reply.body.len()), &problem) };
     let path = SingularPath::parse(path).map_err(|error| unusable(&format!("jsonPath {error}")))?;
-    Json::read(&reply.body).map_err(malformed)?;
+    Json::check(&reply.body).map_err(malformed)?;
     let body: &RawValue = serde_json::from_slice(&reply.body).map_err(|error| malformed(error.to_string()))?;
     Value::at(body, &path).map_err(|problem| unusable(&problem))
 }

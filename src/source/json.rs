@@ -3,7 +3,12 @@
 //! JSON does not define what a name means that occurs twice in an object, and parsers differ (RFC 8259, section 4).
 //! Here the value may start a run, so such a text is refused, at every depth.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashSet},
+    fmt,
+    hash::{BuildHasher, RandomState},
+};
 
 use serde::{
     Deserialize, Deserializer,
@@ -48,7 +53,18 @@ impl Json {
     ///
     /// Refuses names that occur twice in an object, lone surrogates, and more than 127 levels. The error is a sentence
     /// that repeats nothing of the text but words of the protocol.
+    ///
+    /// The value takes up to 16 times the memory of the body, so large bodies are only checked ([`Json::check`]).
     pub(super) fn read(body: &[u8]) -> Result<Self, String> {
+        Self::parse(body)
+    }
+
+    /// Refuses a body that [`Json::read`] refuses, and keeps no value of it: only the names of the objects that are open.
+    pub(super) fn check(body: &[u8]) -> Result<(), String> {
+        Self::parse::<Checked>(body).map(|Checked| ())
+    }
+
+    fn parse<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, String> {
         let text = std::str::from_utf8(body).map_err(|error| not_utf8(body, error.valid_up_to()))?;
         if text.starts_with('\u{feff}') {
             return Err("the body starts with a byte order mark, which JSON does not allow".to_owned());
@@ -57,7 +73,7 @@ impl Json {
             return Err("the body is empty".to_owned());
         }
         let mut reader = serde_json::Deserializer::from_str(text);
-        let value = Self::deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
+        let value = T::deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
         value.map_err(|error| format!("the body is not valid JSON: {error}"))
     }
 
@@ -134,13 +150,75 @@ impl<'de> Visitor<'de> for Builder {
         let mut object = BTreeMap::new();
         while let Some(name) = members.next_key::<String>()? {
             if object.contains_key(&name) {
-                let name =
-                    if WORDS.contains(&name.as_str()) { format!("the name {name:?}") } else { "a name".to_owned() };
-                return Err(A::Error::custom(format!("{name} occurs twice in one object")));
+                return Err(twice(&name));
             }
             object.insert(name, members.next_value()?);
         }
         Ok(Json::Object(object))
+    }
+}
+
+fn twice<E: serde::de::Error>(name: &str) -> E {
+    let name = if WORDS.contains(&name) { format!("the name {name:?}") } else { "a name".to_owned() };
+    E::custom(format!("{name} occurs twice in one object"))
+}
+
+/// A value that was checked and dropped.
+struct Checked;
+
+impl<'de> Deserialize<'de> for Checked {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Checked)
+    }
+}
+
+impl<'de> Visitor<'de> for Checked {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
+        // Hashes instead of names: an object can have a hundred thousand short ones. Two names with one hash would refuse a
+        // good body; with a secret seed that does not happen.
+        let (seed, mut names) = (RandomState::new(), HashSet::new());
+        while let Some(name) = members.next_key::<Cow<'de, str>>()? {
+            if !names.insert(seed.hash_one(&*name)) {
+                return Err(twice(&name));
+            }
+            members.next_value::<Self>()?;
+        }
+        Ok(self)
     }
 }
 
@@ -167,8 +245,9 @@ mod tests {
     #[test]
     fn refuses_a_name_that_occurs_twice_at_any_depth_and_in_any_spelling() {
         for text in [r#"{"a":1,"a":1}"#, r#"[{"x":{"a":1,"b":2,"a":1}}]"#, r#"{"a":1,"\u0061":1}"#] {
-            let error = Json::read(text.as_bytes()).unwrap_err();
-            assert!(error.contains("a name occurs twice in one object at line 1 column"), "{error}");
+            for error in [Json::read(text.as_bytes()).unwrap_err(), Json::check(text.as_bytes()).unwrap_err()] {
+                assert!(error.contains("a name occurs twice in one object at line 1 column"), "{error}");
+            }
         }
     }
 
@@ -177,7 +256,19 @@ mod tests {
         let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
         assert!(Json::read(nested(127).as_bytes()).is_ok());
         for levels in [128, 100_000] {
-            assert!(Json::read(nested(levels).as_bytes()).unwrap_err().contains("recursion limit"), "{levels}");
+            let deep = nested(levels);
+            assert!(Json::read(deep.as_bytes()).unwrap_err().contains("recursion limit"), "{levels}");
+            assert!(Json::check(deep.as_bytes()).unwrap_err().contains("recursion limit"), "{levels}");
+        }
+    }
+
+    #[test]
+    fn check_accepts_what_read_accepts() {
+        for text in [r#" {"a":[null,true,1,-1,1.5,"x"],"b":{},"\u0062c":{"a":{"a":1}}} "#, "1", "\"x\"", "[]"] {
+            assert_eq!((Json::check(text.as_bytes()), Json::read(text.as_bytes()).map(drop)), (Ok(()), Ok(())), "{text}");
+        }
+        for text in ["", "[1", "{\"a\" 1}", "nul", "\u{feff}{}", "{} {}"] {
+            assert_eq!(Json::check(text.as_bytes()), Json::read(text.as_bytes()).map(drop), "{text}");
         }
     }
 

@@ -201,7 +201,7 @@ impl Registry<'_> {
 fn answer<T: DeserializeOwned>(reply: &Reply) -> Result<T, PollError> {
     let malformed =
         |problem: &str| reply.blame(&reply.head.fail(PollErrorKind::Malformed, Some(reply.body.len()), problem));
-    Json::read(&reply.body).map_err(|problem| malformed(&problem))?;
+    Json::check(&reply.body).map_err(|problem| malformed(&problem))?;
     // The error's own words may repeat the server's.
     serde_json::from_slice(&reply.body).map_err(|_| malformed("this is not what MLflow answers"))
 }

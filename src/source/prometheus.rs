@@ -56,15 +56,22 @@ impl ReadValue for PrometheusSource {
         }
         let reply = reply.ok()?;
         let response = response(&reply)?;
-        sample(response).map_err(|problem| reply.blame(&poll_error(PollErrorKind::Source, &problem)))
+        complete(response).and_then(sample).map_err(|problem| reply.blame(&poll_error(PollErrorKind::Source, &problem)))
     }
 }
 
 /// The body of a response with status 200 (`format overview` of Prometheus' HTTP API).
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Envelope {
     status: String,
     data: Data,
+    /// VictoriaMetrics: some of its storage nodes did not respond.
+    #[serde(default)]
+    is_partial: bool,
+    /// Thanos: some of its stores did not respond. Prometheus puts remarks about the expression here.
+    #[serde(default)]
+    warnings: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -84,15 +91,24 @@ struct Element {
     value: Option<(IgnoredAny, String)>,
 }
 
-fn response(reply: &Reply) -> Result<Data, PollError> {
+fn response(reply: &Reply) -> Result<Envelope, PollError> {
     let malformed =
         |problem: &str| reply.blame(&reply.head.fail(PollErrorKind::Malformed, Some(reply.body.len()), problem));
-    Json::read(&reply.body).map_err(|problem| malformed(&problem))?;
+    Json::check(&reply.body).map_err(|problem| malformed(&problem))?;
     match serde_json::from_slice::<Envelope>(&reply.body) {
-        Ok(Envelope { status, data }) if status == "success" => Ok(data),
+        Ok(envelope) if envelope.status == "success" => Ok(envelope),
         // The error's own words may repeat the server's.
         _ => Err(malformed("this is not Prometheus' response to an instant query")),
     }
+}
+
+/// The data of a complete response. In an incomplete one, an empty vector is not "no value", and a sum is too small.
+fn complete(Envelope { data, is_partial, warnings, .. }: Envelope) -> Result<Data, String> {
+    let remark = |warning: &String| warning.starts_with("PromQL ");
+    if is_partial || !warnings.unwrap_or_default().iter().all(remark) {
+        return Err("the server reports that its response is incomplete: some of its data could not be read".to_owned());
+    }
+    Ok(data)
 }
 
 fn sample(data: Data) -> Result<Option<Value>, String> {
@@ -129,8 +145,30 @@ mod tests {
     use super::*;
 
     fn read(data: &str) -> Result<Option<Value>, String> {
-        let response: Envelope = serde_json::from_str(&format!(r#"{{"status":"success","data":{data}}}"#)).unwrap();
-        sample(response.data)
+        with_rest(data, "")
+    }
+
+    fn with_rest(data: &str, rest: &str) -> Result<Option<Value>, String> {
+        let response = format!(r#"{{"status":"success"{rest},"data":{data}}}"#);
+        complete(serde_json::from_str(&response).unwrap()).and_then(sample)
+    }
+
+    #[test]
+    fn incomplete_response_is_an_error_and_never_an_absent_value() {
+        let empty = r#"{"resultType":"vector","result":[]}"#;
+        let value = r#"{"resultType":"vector","result":[{"metric":{},"value":[1.5,"1"]}]}"#;
+        for rest in [r#","isPartial":true"#, r#","warnings":["no StoreAPIs matched for this query"]"#] {
+            for data in [empty, value] {
+                assert!(with_rest(data, rest).unwrap_err().contains("incomplete"), "{rest}");
+            }
+        }
+        for rest in [
+            r#","isPartial":false,"warnings":null"#,
+            r#","warnings":[]"#,
+            r#","warnings":["PromQL warning: bucket label \"le\" is missing"],"infos":["PromQL info: x"]"#,
+        ] {
+            assert_eq!(with_rest(empty, rest), Ok(None), "{rest}");
+        }
     }
 
     #[test]

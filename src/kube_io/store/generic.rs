@@ -196,6 +196,24 @@ impl<T: Stored> Store<T> {
         write(&self.inner).unreadable.remove(name);
     }
 
+    /// If a list of the scope is older than what its watch has seen, the storage of the API server was restored from a
+    /// backup: versions no longer say which state is newer. Then drops all entries of the scope, which is unknown until the
+    /// next list, and returns them.
+    pub(super) fn rewind(&self, scope: Option<&str>, listed_at: u64) -> Option<Vec<Arc<T>>> {
+        let mut inner = write(&self.inner);
+        let seen = inner.scopes.get(&scope.map(str::to_owned)).and_then(|knowledge| knowledge.seen);
+        if listed_at == 0 || seen.is_none_or(|seen| seen <= listed_at) {
+            return None;
+        }
+        inner.scopes.remove(&scope.map(str::to_owned));
+        let in_scope = |entry: &T| scope.is_none_or(|namespace| entry.namespace() == namespace);
+        let dropped: Vec<_> = inner.by_uid.values().filter(|entry| in_scope(entry)).cloned().collect();
+        for entry in &dropped {
+            inner.remove(entry.uid());
+        }
+        Some(dropped)
+    }
+
     /// Makes a scope known: as listed at the version `seen`, or (`None`) as one whose kind is not installed. Removes
     /// the entries that `gone` selects, and the unreadable objects that are not in `unreadable`.
     ///

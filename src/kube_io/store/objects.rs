@@ -188,6 +188,28 @@ mod tests {
     }
 
     #[test]
+    fn list_after_a_restore_of_the_api_server_is_the_truth() {
+        let (store, mut sink, woken) = world();
+        sink.begin();
+        sink.listed(&object("a", "one", 50));
+        sink.listed(&object("b", "two", 60));
+        assert!(sink.commit("100"));
+        store.insert(record("a", "one", 110));
+        woken.lock().unwrap().clear();
+        // The backup is of version 55: it has the object `a` as it was, and no `b`.
+        for complete in [false, true] {
+            sink.begin();
+            sink.listed(&object("a", "one", 50));
+            assert_eq!(sink.commit("56"), complete);
+            assert_eq!(store.knows("team"), complete, "nothing is decided on before the second list");
+        }
+        assert_eq!((version_of(&store, "one"), version_of(&store, "two")), (Some("50".to_owned()), None));
+        assert_eq!(*woken.lock().unwrap(), ["one", "two"]);
+        sink.applied(&object("a", "one", 57));
+        assert_eq!(version_of(&store, "one").unwrap(), "57", "news counts again");
+    }
+
+    #[test]
     fn template_is_checked_once_for_each_generation() {
         let (store, _, _) = world();
         let checks = |version: u64, generation: i64| {

@@ -33,6 +33,9 @@ pub struct StoreSink<T: Stored> {
     listing: HashSet<Arc<str>>,
     /// namespace/name of objects of that list that cannot be read.
     unreadable: BTreeSet<String>,
+    /// Entries that were dropped because the API server was restored from a backup. The next list says which of them are
+    /// gone.
+    dropped: Vec<Arc<T>>,
 }
 
 impl<T: Stored> StoreSink<T> {
@@ -53,6 +56,7 @@ impl<T: Stored> StoreSink<T> {
             known: Arc::new(|| {}),
             listing: HashSet::new(),
             unreadable: BTreeSet::new(),
+            dropped: Vec::new(),
         }
     }
 
@@ -117,10 +121,18 @@ impl<T: Stored> Sink for StoreSink<T> {
         }
     }
 
-    fn commit(&mut self, listed_at: &str) {
+    fn commit(&mut self, listed_at: &str) -> bool {
         let (listing, listed_at) = (mem::take(&mut self.listing), version(listed_at));
+        if let Some(dropped) = self.store.rewind(self.scope.as_deref(), listed_at) {
+            self.dropped.extend(dropped);
+            return false;
+        }
         // An entry that is newer than the list came from a reply to a write, so it is not gone.
         self.know(Some(listed_at), |entry| !listing.contains(entry.uid()) && entry.version() <= listed_at);
+        for gone in mem::take(&mut self.dropped).iter().filter(|entry| !listing.contains(entry.uid())) {
+            (self.changed)(gone);
+        }
+        true
     }
 
     fn applied(&mut self, object: &str) {
