@@ -78,8 +78,7 @@ impl Operator {
         clock: Arc<Clock>,
         safeguards: Safeguards,
     ) -> Result<Self, Error> {
-        let listener =
-            TcpListener::bind(settings.listen).await.map_err(|error| Error::Listen(settings.listen, error))?;
+        let listener = listen(settings.listen).await.map_err(|error| Error::Listen(settings.listen, error))?;
         let address = listener.local_addr().map_err(|error| Error::Listen(settings.listen, error))?;
         let clients = Clients::new(config, &clock, safeguards)?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -155,6 +154,19 @@ async fn stop_signal() {
             warn!(%error, "SIGTERM cannot be listened for");
             let _ = interrupt.await;
         }
+    }
+}
+
+/// Listens on this address. `[::]` covers IPv4 as well; where the kernel has no IPv6, it is IPv4 alone.
+async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    use std::{io::ErrorKind, net::Ipv4Addr};
+    let bound = TcpListener::bind(address).await;
+    let all = address.is_ipv6() && address.ip().is_unspecified();
+    match &bound {
+        Err(error) if all && !matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::PermissionDenied) => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        _ => bound,
     }
 }
 

@@ -41,7 +41,7 @@ pub struct ControllerArgs {
     pub lease_duration: Duration,
 
     /// Address of /healthz, /readyz and /metrics.
-    #[arg(long, env = "MODELSYNC_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:8080")]
+    #[arg(long, env = "MODELSYNC_LISTEN", value_name = "ADDR", default_value = "[::]:8080")]
     pub listen: SocketAddr,
 
     /// Allow endpoints in a network that is refused by default (loopback, link-local, metadata, the API server); may be

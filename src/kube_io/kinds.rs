@@ -11,8 +11,11 @@ use serde::Deserialize;
 use super::client::{CallError, Guarded, get_opt};
 use crate::{clock::Clock, core::time::MonotonicTime};
 
-/// How long a missing kind counts as missing before the operator repeats the discovery.
-const MISSING_TTL: Duration = Duration::from_secs(10);
+/// How long a missing kind counts as missing before the operator repeats the discovery: the first time, and at most. It
+/// doubles each time, so that specs with invented kinds do not keep the API server busy.
+const MISSING_TTL: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(5));
+/// Most `apiVersion`s in the cache. Beyond it the cache is emptied: a cluster serves fewer, so most of them are invented.
+const MAX_GROUPS: usize = 512;
 
 /// The resource of a kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,9 +72,27 @@ pub struct Kinds {
     groups: Arc<Mutex<HashMap<String, Arc<Discovered>>>>,
 }
 
-/// The kinds of one `apiVersion`, and the time of their discovery. It stays locked during the request, so that
-/// concurrent callers send only one.
-type Discovered = tokio::sync::Mutex<Option<(MonotonicTime, Vec<KnownKind>)>>;
+/// The last discovery of one `apiVersion`. It stays locked during the request, so that concurrent callers send only one.
+type Discovered = tokio::sync::Mutex<Option<Discovery>>;
+
+struct Discovery {
+    at: MonotonicTime,
+    kinds: Vec<KnownKind>,
+    /// How many discoveries in a row lacked a kind that was looked up.
+    misses: u32,
+}
+
+impl Discovery {
+    fn find(&self, kind: &str) -> Option<KnownKind> {
+        self.kinds.iter().find(|found| found.kind == kind).cloned()
+    }
+
+    /// How long a kind that it lacks counts as missing.
+    fn ttl(&self) -> Duration {
+        let doubled = 1_u32.checked_shl(self.misses.saturating_sub(1)).unwrap_or(u32::MAX);
+        MISSING_TTL.0.saturating_mul(doubled).min(MISSING_TTL.1)
+    }
+}
 
 #[derive(Clone, Deserialize)]
 struct KnownKind {
@@ -113,21 +134,25 @@ impl Kinds {
     async fn lookup(&self, api_version: &str, kind: &str) -> Result<Option<KnownKind>, KindError> {
         let discovered = {
             let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+            if groups.len() >= MAX_GROUPS && !groups.contains_key(api_version) {
+                groups.clear();
+            }
             groups.entry(api_version.to_owned()).or_default().clone()
         };
         let mut discovered = discovered.lock().await;
-        let of_kind = |found: &[KnownKind]| found.iter().find(|found| found.kind == kind).cloned();
         let now = self.clock.mono();
-        if let Some((at, found)) = &*discovered {
-            let found = of_kind(found);
-            if found.is_some() || now.since(*at) < MISSING_TTL {
+        if let Some(last) = &*discovered {
+            let found = last.find(kind);
+            if found.is_some() || now.since(last.at) < last.ttl() {
                 return Ok(found);
             }
         }
-        let all =
+        let kinds =
             self.discover(api_version).await.map_err(|error| KindError::Undiscovered(api_version.to_owned(), error))?;
-        let found = of_kind(&all);
-        *discovered = Some((now, all));
+        let before = discovered.as_ref().map_or(0, |last| last.misses);
+        let discovery = Discovery { at: now, kinds, misses: before.saturating_add(1) };
+        let found = discovery.find(kind);
+        *discovered = Some(Discovery { misses: if found.is_some() { 0 } else { discovery.misses }, ..discovery });
         Ok(found)
     }
 
@@ -143,5 +168,19 @@ impl Kinds {
         let mut resources = list.map_or_else(Vec::new, |list| list.resources);
         resources.retain(|found| !found.name.contains('/'));
         Ok(resources)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_kind_is_looked_up_ever_more_rarely() {
+        let ttl = |misses| {
+            let at = MonotonicTime::new(Duration::ZERO);
+            Discovery { at, kinds: Vec::new(), misses }.ttl().as_secs()
+        };
+        assert_eq!([1, 2, 3, 4, 5, 6, 100].map(ttl), [10, 20, 40, 80, 160, 300, 300]);
     }
 }
