@@ -276,6 +276,7 @@ impl World {
             target: target.digest.clone(),
             not_after: instant("2026-03-01T12:00:30Z"),
             create_failures: 0,
+            refusal: None,
             slots: vec![RunSlot {
                 api_version: "tekton.dev/v1".into(),
                 kind: "PipelineRun".into(),

@@ -529,7 +529,7 @@ impl Dice {
                 message: "no".into(),
                 stalled: self.once_in(2),
                 generation: if self.once_in(4) { object.generation - 1 } else { object.generation },
-                trigger: if self.once_in(4) { None } else { object.trigger.clone() },
+                trigger: if self.once_in(4) { None } else { object.handled_trigger() },
                 at: earlier,
             };
             let nonce = if self.once_in(6) { "me-older".to_owned() } else { open.nonce.clone() };

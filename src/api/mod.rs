@@ -42,7 +42,7 @@ pub use retry::{Repeat, Retry, Settle};
 pub use run_spec::{RunSpec, Templates};
 pub use source::{NamedSource, SingleSource, Source, TrainSelect, VersionField};
 pub use status::{
-    ActiveRun, LastRun, ModelSyncStatus, Outcome, Output, Reservation, RunSlot, Serving, SuccessfulRun, Target,
+    ActiveRun, LastRun, ModelSyncStatus, Outcome, Output, Refusal, Reservation, RunSlot, Serving, SuccessfulRun, Target,
 };
 pub use template::{RunTemplate, TemplateMetadata};
 pub use train_status::{

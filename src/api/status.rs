@@ -112,9 +112,32 @@ pub struct Reservation {
     /// How often the API server refused to create the run of this attempt.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub create_failures: i64,
+    /// The refusal of the last request to create the run. Another process relies on it: nothing was created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<Box<Refusal>>,
     /// The runs of this attempt.
     #[schemars(length(max = 16))]
     pub slots: Vec<RunSlot>,
+}
+
+/// A certain refusal to create a run. Nothing was created.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Refusal {
+    /// The cause, as the conditions show it.
+    pub reason: Reason,
+    /// The API server's message, at most 1024 bytes.
+    #[schemars(length(max = 1024))]
+    pub message: String,
+    /// Whether a person must act.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stalled: bool,
+    /// Generation of the object at the request.
+    pub generation: i64,
+    /// Value of the trigger annotation at the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub trigger: Option<String>,
 }
 
 /// One run of an attempt.

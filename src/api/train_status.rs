@@ -14,7 +14,7 @@ use super::{
     model_version::{RecordRef, RecordedInput, RecordedMetric},
     needs_sync::MAX_PARAMETER_COUNT,
     reason::Reason,
-    status::{ActiveRun, Outcome, is_zero, unobserved},
+    status::{ActiveRun, Outcome, Refusal, is_zero, unobserved},
 };
 
 /// What the operator knows and has done. Only the operator writes it.
@@ -204,6 +204,9 @@ pub struct TrainSlot {
     /// How often the API server refused to create the run.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub create_failures: i64,
+    /// The refusal of the last request to create the run. Another process relies on it: nothing was created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<Box<Refusal>>,
 }
 
 /// State of a candidate run: `Waiting` (not claimed yet), `Reserved` (its run may be created or exists), `Recorded` (its

@@ -129,7 +129,7 @@ impl RunEffects {
             }
             Created::Refused { reason, message, stalled } => {
                 warn!(object, namespace, run = run.name, reason = reason.as_str(), message, "run refused");
-                let (generation, trigger, at) = (identity.generation, identity.trigger.clone(), self.clock.mono());
+                let (generation, trigger, at) = (identity.generation, identity.handled_trigger(), self.clock.mono());
                 PostState::Refused(CreateRefusal { reason, message, stalled, generation, trigger, at })
             }
             Created::Unknown(error) => {

@@ -236,7 +236,7 @@ impl World {
                     message: "no".into(),
                     stalled: dice.once_in(2),
                     generation: self.object.generation,
-                    trigger: self.object.trigger.clone(),
+                    trigger: self.object.handled_trigger(),
                     at: *dice.pick(&[earlier, self.now.mono]),
                 };
                 let state = match dice.below(3) {

@@ -81,6 +81,20 @@ async fn webhook_that_cannot_be_called_delays_a_sync_and_spends_nothing() {
             .await;
         let status = world.until("a", Ready, False, "ApiUnavailable").await;
         assert_eq!((status.attempt, &status.last_run), (1, &None));
+        // Another process knows from the reservation that nothing was created.
+        let refusals = status.reservation.map_or(0, |open| open.create_failures);
+        world.stop_operator().await;
+        world.start_operator().await;
+        world.clock.advance(Duration::from_mins(3));
+        world
+            .wait("a refusal after the restart", async || {
+                world.clock.advance(Duration::from_secs(61));
+                let open = world.status("a").await.reservation;
+                open.is_none_or(|open| open.create_failures > refusals + 1).then_some(())
+            })
+            .await;
+        let status = world.until("a", Ready, False, "ApiUnavailable").await;
+        assert_eq!((status.attempt, &status.last_run), (1, &None), "the restart made no lost run of it");
         delete(world, &webhook).await;
         world
             .wait("the run", async || {
@@ -114,6 +128,18 @@ async fn webhook_that_cannot_be_called_delays_a_training_and_spends_nothing() {
             .await;
         let status = world.until_train("t", Ready, False, "ApiUnavailable").await;
         assert_eq!((status.attempt, &status.last_attempt), (1, &None));
+        world.stop_operator().await;
+        world.start_operator().await;
+        let refusals = status.reservation.map_or(0, |open| open.slots[0].create_failures);
+        world
+            .wait("a refusal after the restart", async || {
+                world.clock.advance(Duration::from_secs(61));
+                let open = world.train_status("t").await.reservation;
+                open.is_none_or(|open| open.slots[0].create_failures > refusals + 1).then_some(())
+            })
+            .await;
+        let status = world.until_train("t", Ready, False, "ApiUnavailable").await;
+        assert_eq!((status.attempt, &status.last_attempt), (1, &None), "the restart made no lost run of it");
         assert!(world.versions("t").await.is_empty(), "a run that never existed has no record");
         delete(world, &webhook).await;
         let run = world

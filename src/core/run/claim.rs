@@ -5,7 +5,7 @@
 //! flight. So a run counts as gone only if a lookup finds nothing, and that lookup was sent when the deadline had
 //! certainly passed and after the run was last seen.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
@@ -15,11 +15,14 @@ use super::{
     knowledge::{Fence, ObjectInfo},
 };
 use crate::{
-    api::{Outcome, Reason, keys},
-    core::time::{
-        MonotonicTime, Now, after,
-        backoff::{CREATE_BACKOFF, INVALID_RETRY},
-        until, whole_seconds,
+    api::{Outcome, Reason, Refusal, keys},
+    core::{
+        status::condition::{MAX_MESSAGE, truncated},
+        time::{
+            MonotonicTime, Now, after,
+            backoff::{CREATE_BACKOFF, INVALID_RETRY},
+            until, whole_seconds,
+        },
     },
 };
 
@@ -44,8 +47,8 @@ pub struct CreateRefusal {
     pub stalled: bool,
     /// Generation that was refused.
     pub generation: i64,
-    /// Value of the trigger annotation when it was refused.
-    pub trigger: Option<Arc<str>>,
+    /// Value of the trigger annotation when it was refused, in the form that status stores.
+    pub trigger: Option<String>,
     /// When it was refused.
     pub at: MonotonicTime,
 }
@@ -216,6 +219,18 @@ pub fn deadline(before: Option<Timestamp>, now: Now) -> Timestamp {
 }
 
 impl CreateRefusal {
+    /// The refusal that an earlier process stored. Its wait begins anew.
+    pub fn restored(stored: &Refusal, now: MonotonicTime) -> Self {
+        let Refusal { reason, message, stalled, generation, trigger } = stored.clone();
+        Self { reason, message, stalled, generation, trigger, at: now }
+    }
+
+    /// The form that status stores.
+    pub fn stored(&self) -> Box<Refusal> {
+        let Self { reason, message, stalled, generation, trigger, .. } = self.clone();
+        Box::new(Refusal { reason, message: truncated(&message, MAX_MESSAGE), stalled, generation, trigger })
+    }
+
     /// When the same attempt is tried again without a change, after `failures` refusals before this one.
     pub fn retry_at(&self, failures: i64) -> MonotonicTime {
         let pause = if self.stalled { INVALID_RETRY } else { CREATE_BACKOFF.after(failures.saturating_add(1)) };

@@ -189,7 +189,7 @@ fn create_run(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -
 /// the trigger has changed.
 fn refused(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, refusal: &CreateRefusal, now: Now) -> Plan {
     let due = refusal.retry_at(open.create_failures);
-    let changed = refusal.generation != facts.object.generation || refusal.trigger != facts.object.trigger;
+    let changed = refusal.generation != facts.object.generation || refusal.trigger != facts.handled_trigger();
     if changed || due <= now.mono {
         return retry_attempt(facts, open, slot, now);
     }
@@ -199,7 +199,14 @@ fn refused(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, refusal: &Crea
         Situation::Hindered { reason: refusal.reason, message: &refusal.message }
     };
     let rule = if refusal.reason == Reason::NameConflict { Rule::NameConflict } else { Rule::CreateRefused };
-    report(facts, rule, &situation, now).waking_at(due)
+    // The refusal is stored with the condition. A process that finds only the reservation would take the run for lost.
+    let stored = open.refusal.clone().unwrap_or_else(|| refusal.stored());
+    let status = ModelSyncStatus {
+        next_attempt_at: None,
+        reservation: Some(Box::new(Reservation { refusal: Some(stored), ..open.clone() })),
+        ..reported(facts, &situation, now)
+    };
+    Plan::write(facts, rule, status).waking_at(due)
 }
 
 /// Reserves the same attempt again if a poll made since its reservation still says that a sync is needed. If the

@@ -11,7 +11,7 @@ use crate::{
         poll::response::PollResult,
         run::{
             backend::RunRecord,
-            claim::{Lookup, Post, PostState},
+            claim::{CreateRefusal, Lookup, Post, PostState},
             retention::{HistoryLimits, surplus},
         },
         time::MonotonicTime,
@@ -58,14 +58,21 @@ impl Memory {
         self.last_poll = Some(polled);
     }
 
-    /// Updates the memory from the run store and from status: when the reserved run was last seen, and since when the
-    /// end of each finished run is durable in status. Drops what belongs to runs that are no longer reserved.
+    /// Updates the memory from the run store and from status: when the reserved run was last seen, since when the end of
+    /// each finished run is durable in status, and the refusal that an earlier process stored. Drops what belongs to runs
+    /// that are no longer reserved.
     pub fn observe(&mut self, own: &[&RunRecord], limits: HistoryLimits, status: &ModelSyncStatus, now: MonotonicTime) {
         let open = status.reservation.as_ref();
         let reserved = open.and_then(|open| open.slots.first());
         // The operator looks for a legacy run only before the first attempt.
         self.legacy_run.take_if(|_| status.attempt > 0);
         self.post.take_if(|post| open.is_none_or(|open| open.nonce != post.nonce));
+        if let Some(open) = open
+            && let (None, Some(refusal)) = (&self.post, &open.refusal)
+        {
+            let state = PostState::Refused(CreateRefusal::restored(refusal, now));
+            self.post = Some(Post { nonce: open.nonce.clone(), state });
+        }
         self.lookup.take_if(|lookup| reserved.is_none_or(|slot| slot.run_name != lookup.run_name));
         self.sighted.take_if(|(name, ..)| reserved.is_none_or(|slot| slot.run_name != *name));
         if let Some(run) = own.iter().find(|run| reserved.is_some_and(|slot| slot.run_name == run.name)) {
@@ -138,6 +145,7 @@ mod tests {
             not_after: Timestamp::UNIX_EPOCH,
             slots: vec![slot],
             create_failures: 0,
+            refusal: None,
         };
         ModelSyncStatus { attempt: 1, reservation: Some(open.into()), ..ModelSyncStatus::default() }
     }

@@ -141,6 +141,7 @@ pub(super) fn reserve(
         not_after: deadline(again.map(|open| open.not_after), now),
         create_failures: again
             .map_or(0, |open| open.create_failures.saturating_add(i64::from(facts.memory.was_refused(&open.nonce)))),
+        refusal: None,
         slots: vec![RunSlot {
             api_version: valid.policy.kind().api_version(),
             kind: valid.policy.kind().kind.to_owned(),

@@ -84,7 +84,7 @@ fn create_or_claim(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_,
             }
             CandidateRunState::Unsent => !fresh(slot),
             CandidateRunState::Refused(refusal) => {
-                refusal.trigger != facts.object.trigger || refusal.retry_at(slot.create_failures) <= now.mono
+                refusal.trigger != facts.object.handled_trigger() || refusal.retry_at(slot.create_failures) <= now.mono
             }
             // Without the fence the name is the only lock, so the attempt cannot be given up.
             CandidateRunState::Lost(RunLocation::Unfenced) => true,
@@ -140,7 +140,11 @@ fn waiting(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_, '_>, no
                 } else {
                     Situation::Hindered { reason: refusal.reason, message }
                 };
-                return report(facts, rule, &situation, now);
+                let status = ModelTrainStatus {
+                    reservation: Some(Box::new(with_refusals(open, slots))),
+                    ..reported(facts, &situation, now)
+                };
+                return Plan::write(facts, rule, status);
             }
             CandidateRunState::Lost(RunLocation::Foreign { owner, .. }) => {
                 let message = name_conflict(&slot.kind, &slot.run_name, owner);
@@ -156,6 +160,18 @@ fn waiting(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_, '_>, no
         }
     }
     report(facts, Rule::RunActive, &Situation::Training(open), now)
+}
+
+/// The reservation with the refusals of its slots. A process that finds only the reservation would take their runs for
+/// lost, and record runs that never existed.
+fn with_refusals(open: &TrainReservation, slots: &Slots<'_, '_>) -> TrainReservation {
+    let mut open = open.clone();
+    for (slot, (_, state)) in open.slots.iter_mut().zip(slots) {
+        if let (None, CandidateRunState::Refused(refusal)) = (&slot.refusal, state) {
+            slot.refusal = Some(refusal.stored());
+        }
+    }
+    open
 }
 
 /// The times at which slots need another reconcile.

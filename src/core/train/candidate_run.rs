@@ -73,6 +73,7 @@ fn state<'a>(facts: &Facts<'a>, slot: &TrainSlot, own: &[&'a RunRecord], now: No
 pub fn claim(slot: &mut TrainSlot, nonce: &str, now: Now) {
     slot.state = SlotState::Reserved;
     nonce.clone_into(&mut slot.nonce);
+    slot.refusal = None;
     slot.not_after = Some(deadline(slot.not_after, now));
 }
 

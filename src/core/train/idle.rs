@@ -351,6 +351,7 @@ fn slots(facts: &Facts<'_>, valid: &Valid<'_>, origins: Origins<'_>, now: Now) -
             nonce: String::new(),
             not_after: None,
             create_failures: 0,
+            refusal: None,
         };
         if place < valid.parallelism {
             claim(&mut slot, facts.nonce, now);

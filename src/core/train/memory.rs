@@ -15,7 +15,7 @@ use crate::{
         results::Results,
         run::{
             backend::RunRecord,
-            claim::{Lookup, Post, PostState},
+            claim::{CreateRefusal, Lookup, Post, PostState},
             retention::{HistoryLimits, surplus},
         },
         time::MonotonicTime,
@@ -101,6 +101,14 @@ impl Memory {
         }
         self.unmeasured = self.unmeasured.filter(|_| open.is_some());
         self.posts.retain(|name, _| reserved(name));
+        for slot in open.iter().flat_map(|open| &open.slots) {
+            if let Some(refusal) = &slot.refusal
+                && self.post_of(&slot.run_name, &slot.nonce).is_none()
+            {
+                let state = PostState::Refused(CreateRefusal::restored(refusal, now));
+                self.posts.insert(slot.run_name.clone(), Post { nonce: slot.nonce.clone(), state });
+            }
+        }
         self.lookups.retain(|name, _| reserved(name));
         self.sighted.retain(|name, _| reserved(name));
         self.judged.retain(|name, _| reserved(name));

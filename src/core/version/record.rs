@@ -205,6 +205,7 @@ mod tests {
             nonce: String::new(),
             not_after: None,
             create_failures: 0,
+            refusal: None,
         };
         let reservation = TrainReservation {
             attempt: 3,

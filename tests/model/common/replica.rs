@@ -178,7 +178,7 @@ impl<K: Kind> Machine<K> {
                         message: String::new(),
                         stalled: matches!(why, Refused::Invalid | Refused::Foreign),
                         generation: i64::from(generation),
-                        trigger: trigger(value),
+                        trigger: trigger(value).map(|value| value.to_string()),
                         at: mono(tick),
                     }),
                     _ => PostState::Unknown,

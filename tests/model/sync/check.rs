@@ -19,6 +19,7 @@ pub const DEADLINE_LOWERED: Broken = Broken::own(6);
 pub const OLD_LOOK_UP: Broken = Broken::own(7);
 pub const OLD_RESPONSE: Broken = Broken::own(8);
 pub const WAITING: Broken = Broken::own(9);
+pub const REFUSED_IS_GONE: Broken = Broken::own(10);
 
 impl Checks for ModelSync {
     const RULES: &'static [Rule] = Rule::ALL;
@@ -42,6 +43,7 @@ impl Checks for ModelSync {
             "3: a new attempt only after the end of the last is durable" END_NOT_DURABLE
             "3.1: the deadline of an attempt is never lowered" DEADLINE_LOWERED
             "3.1: gone requires a look-up after the last sighting" OLD_LOOK_UP
+            "3.1: a run that was certainly refused is never recorded as gone" REFUSED_IS_GONE
             "3.2: no reserve while runs are unknown" UNKNOWN_RUNS
             "4: no reserve without a usable response" NO_RESPONSE
             "4: no reserve of a target that waits or is parked" WAITING

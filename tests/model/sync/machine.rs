@@ -15,7 +15,7 @@ use modelsync::{
             retention::HistoryLimits,
         },
         sync::{Effect, Facts, Memory, Plan, Rule, Valid, decide, validate},
-        time::{MonotonicTime, Now, after},
+        time::{MonotonicTime, Now, after, window::Permission},
     },
     runs::backends,
 };
@@ -114,6 +114,11 @@ impl Decides for ModelSync {
             && is_old_news(&plan, &truth, valid)
         {
             reconcile.broken.add(check::OLD_RESPONSE);
+        }
+        if let (Rule::RecordGone, Ok(valid)) = (plan.rule, &facts.spec)
+            && was_refused_and_is_needed(&truth, valid, now)
+        {
+            reconcile.broken.add(check::REFUSED_IS_GONE);
         }
         let request = |effect| machine.request(effect, key, &stored, &altered, plan.rule, now);
         reconcile.requests = plan.effects.iter().map(request).collect();
@@ -278,6 +283,16 @@ fn is_old_news(plan: &Plan, truth: &Altered, valid: &Valid<'_>) -> bool {
     sent < Some(mono(tick_of(after(last.finished_at, pause))))
 }
 
+/// Whether status says that the create of the reserved run was refused, while the last response says that it is needed and
+/// nothing forbids to try again.
+fn was_refused_and_is_needed(truth: &Altered, valid: &Valid<'_>, now: Now) -> bool {
+    let refused = truth.status.reservation.as_ref().is_some_and(|open| open.refusal.is_some());
+    let needed = truth.memory.last_poll.as_ref().is_some_and(|polled| {
+        polled.result.as_ref().is_ok_and(|response| response.demand == Demand::Needed)
+    });
+    refused && needed && !valid.policy.suspended && valid.policy.windows.permission(now.wall) == Permission::Open
+}
+
 /// Removes from a status what no decision reads: messages, and moments that are only shown.
 fn normalise(status: &mut ModelSyncStatus) {
     for condition in &mut status.conditions {
@@ -286,6 +301,9 @@ fn normalise(status: &mut ModelSyncStatus) {
     }
     if let Some(target) = &mut status.target {
         target.since = moment(0);
+    }
+    if let Some(refusal) = status.reservation.as_mut().and_then(|open| open.refusal.as_mut()) {
+        refusal.message.clear();
     }
     if let Some(last) = &mut status.last_run {
         last.message.clear();

@@ -32,6 +32,7 @@ mutants! {
     ForgetsFailuresAtRestart,
     OldResponseAfterWait,
     SearchesOnlyOnce,
+    ForgetsRefusalAtRestart,
 }
 
 /// The facts that `decide` gets, as far as mutants change them.
@@ -127,6 +128,13 @@ impl Mutant {
             Self::OldResponseAfterWait => {
                 if let Some(polled) = &mut facts.memory.last_poll {
                     polled.sent = now.mono;
+                }
+            }
+            Self::ForgetsRefusalAtRestart => {
+                if let (true, Some(open)) = (facts.restarted, &mut facts.status.reservation)
+                    && open.refusal.take().is_some()
+                {
+                    facts.memory.post = None;
                 }
             }
             Self::SearchesOnlyOnce => {

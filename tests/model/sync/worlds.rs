@@ -118,6 +118,13 @@ fn faults() -> Vec<Configuration> {
             ..ONE
         },
         Configuration {
+            name: "a refusal and a crash",
+            horizon: 3,
+            budget: Budget { refusals: 1, crashes: 1, ..NONE },
+            rules: &[Rule::CreateRefused, Rule::ReserveAgain],
+            ..ONE
+        },
+        Configuration {
             name: "kind not installed",
             horizon: 1,
             own: Options { kind_missing: true, ..DEFAULTS },
@@ -353,6 +360,9 @@ pub fn of_mutant(mutant: Mutant) -> Configuration {
             ..one
         },
         Mutant::OldResponseAfterWait => Configuration { horizon: 2, budget: Budget { run_failures: 1, ..NONE }, ..one },
+        Mutant::ForgetsRefusalAtRestart => {
+            Configuration { horizon: 3, budget: Budget { refusals: 1, crashes: 1, ..NONE }, ..one }
+        }
         Mutant::SearchesOnlyOnce => Configuration {
             horizon: 0,
             own: Options { earlier: true, ..DEFAULTS },
