@@ -35,12 +35,12 @@ pub(super) enum Advertised {
         /// `object-format`, the hash function of its object IDs, if the server names it.
         object_format: Option<String>,
     },
-    /// The server speaks version 0 or 1 and has listed its refs already.
+    /// The server speaks version 0 or 1 and has listed its refs already: those that the caller named.
     Refs(Vec<FoundRef>),
 }
 
-/// Reads the body of `info/refs?service=git-upload-pack`.
-pub(super) fn advertised(body: &[u8]) -> Result<Advertised, String> {
+/// Reads the body of `info/refs?service=git-upload-pack`: those of `names`, if the server lists its refs at once.
+pub(super) fn advertised(body: &[u8], names: &[String]) -> Result<Advertised, String> {
     let mut packets = packets(body).peekable();
     // A server of version 2 may omit the announcement of the service.
     if matches!(packets.peek(), Some(Ok(Packet::Line(b"# service=git-upload-pack")))) {
@@ -63,7 +63,7 @@ pub(super) fn advertised(body: &[u8]) -> Result<Advertised, String> {
     let mut found = Vec::new();
     for packet in packets {
         match packet? {
-            Packet::Line(line) => add_advertised(&mut found, text(line)?)?,
+            Packet::Line(line) => add_advertised(&mut found, names, line)?,
             _ => return Ok(Advertised::Refs(found)),
         }
     }
@@ -90,14 +90,15 @@ fn capabilities<'a>(packets: impl Iterator<Item = Result<Packet<'a>, &'static st
     Err("the response ends early".to_owned())
 }
 
-/// Adds a line of versions 0 and 1 to `found`: `<object> <ref>`, on the first line followed by a zero byte and the
-/// capabilities. The commit of a tag has a line of its own.
-fn add_advertised(found: &mut Vec<FoundRef>, line: &str) -> Result<(), String> {
-    let line = line.split('\0').next().unwrap_or(line);
-    let (object, name) = line.split_once(' ').ok_or("a ref's line has no name")?;
+/// Adds a line of versions 0 and 1 to `found`, if it is about one of `names`: `<object> <ref>`, on the first line followed by
+/// a zero byte and the capabilities. The commit of a tag has a line of its own.
+fn add_advertised(found: &mut Vec<FoundRef>, names: &[String], line: &[u8]) -> Result<(), String> {
+    let line = line.split(|byte| *byte == 0).next().unwrap_or(line);
+    let Some((object, name)) = about(names, line, |name| name.strip_suffix(PEELED).unwrap_or(name))? else {
+        return Ok(());
+    };
     let commit = object_id(object)?;
     match name.strip_suffix(PEELED) {
-        Some("capabilities") => {}
         Some(tag) => {
             if let Some(known) = found.iter_mut().rfind(|known| known.reference == tag) {
                 known.commit = commit;
@@ -106,6 +107,29 @@ fn add_advertised(found: &mut Vec<FoundRef>, line: &str) -> Result<(), String> {
         None => found.push(FoundRef { reference: name.to_owned(), commit }),
     }
     Ok(())
+}
+
+/// The object and the rest of a line about one of `names`; `None` for other lines. `name_of` cuts the name out of the rest.
+///
+/// A server can have thousands of other refs, with names that are not UTF-8, `shallow` lines, and a `HEAD` without a commit.
+/// They are no concern of this object. But every line must look like one of a Git server, because a ref that is not listed
+/// counts as absent.
+fn about<'a>(
+    names: &[String],
+    line: &'a [u8],
+    name_of: impl Fn(&'a str) -> &'a str,
+) -> Result<Option<(&'a str, &'a str)>, String> {
+    if line.starts_with(b"ERR ") {
+        text(line)?;
+    }
+    let space = line.iter().position(|byte| *byte == b' ').ok_or("a ref's line has no name")?;
+    let object = std::str::from_utf8(&line[..space]).unwrap_or_default();
+    let rest = std::str::from_utf8(&line[space + 1..]).ok();
+    if matches!(object, "shallow" | "unborn") {
+        return Ok(None);
+    }
+    object_id(object)?;
+    Ok(rest.filter(|rest| names.iter().any(|name| name == name_of(rest))).map(|rest| (object, rest)))
 }
 
 /// The body of an `ls-refs` request for these names.
@@ -124,14 +148,16 @@ pub(super) fn ls_refs(names: &[String], object_format: Option<&str>) -> Vec<u8> 
     body
 }
 
-/// Reads the response to [`ls_refs`].
-pub(super) fn listed(body: &[u8]) -> Result<Vec<FoundRef>, String> {
+/// Reads those of `names` from the response to [`ls_refs`].
+pub(super) fn listed(body: &[u8], names: &[String]) -> Result<Vec<FoundRef>, String> {
     let mut found = Vec::new();
     let packets: Packets<'_> = packets(body);
     for packet in packets {
         let Packet::Line(line) = packet? else { return Ok(found) };
-        let mut words = text(line)?.split(' ');
-        let (object, name) = (words.next().unwrap_or_default(), words.next().ok_or("a ref's line has no name")?);
+        let name_of = |rest: &'_ str| -> &'_ str { rest.split(' ').next().unwrap_or_default() };
+        let Some((object, rest)) = about(names, line, name_of)? else { continue };
+        let mut words = rest.split(' ');
+        let name = words.next().unwrap_or_default();
         let peeled = words.find_map(|word| word.strip_prefix("peeled:"));
         found.push(FoundRef { reference: name.to_owned(), commit: object_id(peeled.unwrap_or(object))? });
     }
@@ -199,9 +225,9 @@ mod tests {
         let offer = ["version 2", "agent=git/2.39.5", "ls-refs=unborn", "object-format=sha1", "0000"];
         let announced = [&["# service=git-upload-pack", "0000"][..], &offer].concat();
         for lines in [&offer[..], &announced] {
-            assert_eq!(advertised(&body(lines)).unwrap(), Advertised::V2 { object_format: Some("sha1".to_owned()) });
+            assert_eq!(advertised(&body(lines), &[]).unwrap(), Advertised::V2 { object_format: Some("sha1".to_owned()) });
         }
-        let error = advertised(&body(&["version 2", "fetch", "0000"])).unwrap_err();
+        let error = advertised(&body(&["version 2", "fetch", "0000"]), &[]).unwrap_err();
         assert_eq!(error, "the server does not offer ls-refs");
     }
 
@@ -217,11 +243,12 @@ mod tests {
             &format!("{A} refs/tags/v1^{{}}"),
             "0000",
         ];
-        let refs = vec![found("HEAD", A), found("refs/heads/main", A), found("refs/tags/v1", A)];
-        assert_eq!(advertised(&body(&lines)).unwrap(), Advertised::Refs(refs));
+        let names = ["HEAD", "refs/tags/v1"].map(str::to_owned);
+        let refs = vec![found("HEAD", A), found("refs/tags/v1", A)];
+        assert_eq!(advertised(&body(&lines), &names).unwrap(), Advertised::Refs(refs));
         let empty = format!("{} capabilities^{{}}\0agent=x", "0".repeat(40));
-        assert_eq!(advertised(&body(&[&empty, "0000"])).unwrap(), Advertised::Refs(Vec::new()));
-        assert_eq!(advertised(b"").unwrap(), Advertised::Refs(Vec::new()));
+        assert_eq!(advertised(&body(&[&empty, "0000"]), &names).unwrap(), Advertised::Refs(Vec::new()));
+        assert_eq!(advertised(b"", &names).unwrap(), Advertised::Refs(Vec::new()));
     }
 
     #[test]
@@ -232,7 +259,25 @@ mod tests {
             "0000".to_owned(),
         ];
         let lines: Vec<_> = lines.iter().map(String::as_str).collect();
-        assert_eq!(listed(&body(&lines)).unwrap(), [found("HEAD", A), found("refs/tags/v1", A)]);
+        let names = ["HEAD", "refs/tags/v1"].map(str::to_owned);
+        assert_eq!(listed(&body(&lines), &names).unwrap(), [found("HEAD", A), found("refs/tags/v1", A)]);
+    }
+
+    #[test]
+    fn other_refs_of_the_server_are_no_concern_of_the_object() {
+        let mut bytes = Vec::new();
+        let weird = [A.as_bytes(), b" refs/heads/\xff\xfe"].concat();
+        let shallow = format!("shallow {B}");
+        for text in [weird.as_slice(), shallow.as_bytes(), b"unborn HEAD symref-target:refs/heads/main"] {
+            bytes.extend(format!("{:04x}", text.len() + 4).into_bytes());
+            bytes.extend(text);
+        }
+        line(&mut bytes, &format!("{B} refs/heads/main"));
+        flush(&mut bytes);
+        let names = candidates("main");
+        assert_eq!(listed(&bytes, &names).unwrap(), [found("refs/heads/main", B)]);
+        assert_eq!(advertised(&bytes, &names).unwrap(), Advertised::Refs(vec![found("refs/heads/main", B)]));
+        assert_eq!(listed(&bytes, &candidates("HEAD")), Ok(Vec::new()), "a HEAD without a commit is absent");
     }
 
     #[test]
@@ -252,7 +297,7 @@ mod tests {
             (body(&["ERR access denied\u{1b}[31m", "0000"]), "the server reports: access denied[31m"),
             (b"<html>".to_vec(), "not hexadecimal"),
         ] {
-            let (old, new) = (advertised(&bytes).unwrap_err(), listed(&bytes).unwrap_err());
+            let (old, new) = (advertised(&bytes, &[]).unwrap_err(), listed(&bytes, &[]).unwrap_err());
             assert!(old.contains(problem) && new.contains(problem), "{old} / {new}");
         }
     }
@@ -264,8 +309,9 @@ mod tests {
             if end {
                 lines.push("0000");
             }
-            let _ = advertised(&body(&lines));
-            let _ = listed(&body(&lines));
+            let names = candidates("a");
+            let _ = advertised(&body(&lines), &names);
+            let _ = listed(&body(&lines), &names);
         }
     }
 }
