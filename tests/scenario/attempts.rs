@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kube::{
     ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use modelsync::api::{
     ConditionStatus::{False, True},
@@ -13,7 +13,12 @@ use modelsync::api::{
 };
 use serde_json::{Value, json};
 
-use crate::harness::{Reply, World, WorldOptions, cluster::Cluster, scenario, tekton, world::scenario_with};
+use crate::harness::{
+    Reply, World, WorldOptions,
+    cluster::{Cluster, api},
+    scenario, tekton,
+    world::scenario_with,
+};
 
 /// Seconds from the end of the last run to the next attempt.
 fn pause(status: &ModelSyncStatus) -> i64 {
@@ -227,6 +232,31 @@ async fn cancel_annotation_ends_the_run_that_it_names_and_no_other() {
         world.trigger("a", "again").await;
         let second = world.run("a", 2).await;
         assert_eq!(second.data["spec"].get("status"), None, "the annotation names the first run");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn cancel_annotation_ends_a_job_that_waits_in_a_queue() {
+    scenario("cancel_queued", async |world| {
+        world.endpoint.says("a", Reply::model("m1"));
+        let container = json!({ "name": "train", "image": "local.test/busybox:1" });
+        let template = json!({ "spec": { "restartPolicy": "Never", "containers": [container] } });
+        world
+            .apply(
+                "a",
+                json!({
+                    "needsSyncUrl": world.endpoint.url("a"), "interval": "5s",
+                    "jobTemplate": { "spec": { "suspend": true, "template": template } },
+                }),
+            )
+            .await;
+        let job = world.run("a", 1).await;
+        annotate(world, "a", keys::CANCEL, &job.name_any()).await;
+        let last = world.until_recorded("a", 1).await;
+        assert_eq!((last.outcome, last.reason.as_str()), (Outcome::Cancelled, "DeadlineExceeded"));
+        let pods = api(&world.client, "v1", "Pod", Some(&world.namespace));
+        assert!(pods.list(&ListParams::default()).await.unwrap().items.is_empty(), "it ran no pod");
     })
     .await;
 }

@@ -61,9 +61,11 @@ impl RunBackend for BatchJob {
         Ok(metadata::object(KIND, request, spec))
     }
 
-    /// Sets a deadline that has passed: the Job controller ends the pods and keeps the Job.
+    /// Sets a deadline that has passed: the Job controller ends the pods and keeps the Job. The deadline of a suspended Job,
+    /// which waits in a queue, would never begin: so it is resumed, without pods.
     fn stop(&self, timeout: Option<Duration>) -> Value {
-        json!({ "activeDeadlineSeconds": timeout.map_or(1, |timeout| timeout.as_secs().max(1)) })
+        let seconds = timeout.map_or(1, |timeout| timeout.as_secs().max(1));
+        json!({ "activeDeadlineSeconds": seconds, "suspend": false, "parallelism": 0 })
     }
 
     fn observe(&self, object: &str) -> Result<Observed, serde_json::Error> {
