@@ -151,7 +151,7 @@ async fn stop_signal() {
             _ = terminate.recv() => {}
         },
         Err(error) => {
-            warn!(%error, "SIGTERM cannot be listened for");
+            warn!(error = error.to_string(), "SIGTERM cannot be listened for");
             let _ = interrupt.await;
         }
     }

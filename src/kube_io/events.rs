@@ -108,7 +108,7 @@ impl Events {
 }
 
 fn failed(reason: &str, error: &dyn Display) -> Delivery {
-    debug!(%error, reason, "event may not have been published");
+    debug!(error = error.to_string(), reason, "event may not have been published");
     Delivery::Failed
 }
 

@@ -149,7 +149,7 @@ impl Leadership {
         match found {
             Ok(found) => election.observe(found, self.clock.uptime()),
             Err(error) => {
-                warn!(%error, "the lease could not be read");
+                warn!(error = error.to_string(), "the lease could not be read");
                 election.failed(sent);
             }
         }
@@ -162,7 +162,7 @@ impl Leadership {
         match claimed {
             Ok(claimed) => election.claimed(claimed, sent),
             Err(error) => {
-                debug!(%error, "the lease could not be claimed");
+                debug!(error = error.to_string(), "the lease could not be claimed");
                 election.failed(sent);
             }
         }
@@ -174,7 +174,7 @@ impl Leadership {
         let Some(held) = candidacy.election().held().cloned() else { return };
         match candidacy.write(clients, Some(&held), false, &self.clock, self.clock.uptime()).await {
             Ok(_) => info!("released the lease"),
-            Err(error) => warn!(%error, "the lease could not be released; the next leader waits until it ends"),
+            Err(error) => warn!(error = error.to_string(), "the lease could not be released; the next leader waits until it ends"),
         }
     }
 
@@ -262,7 +262,7 @@ impl Candidacy {
     async fn follow(&self, clients: &Clients, changed: &Notify) {
         loop {
             if let Err(error) = self.watch(clients, changed).await {
-                debug!(%error, "the watch of the lease ended");
+                debug!(error = error.to_string(), "the watch of the lease ended");
             }
             tokio::time::sleep(self.terms().retry()).await;
         }

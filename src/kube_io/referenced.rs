@@ -221,7 +221,7 @@ impl Referenced {
                     let sink = ReferencedSink { referenced: self.clone(), kind, namespace, listing: BTreeSet::new(), newest: 0 };
                     return follow(client.clone(), clock.clone(), scope, sink, stop).await;
                 }
-                Err(error) if !reported => warn!(api_version = kind.0, kind = kind.1, %error, "not watched"),
+                Err(error) if !reported => warn!(api_version = kind.0, kind = kind.1, error = error.to_string(), "not watched"),
                 Err(_) => {}
             }
             reported = true;

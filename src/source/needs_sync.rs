@@ -82,7 +82,7 @@ impl PollClient for NeedsSyncClient {
 fn headers(poll: &Poll) -> Result<HeaderMap, PollError> {
     let attempt = poll.context.attempt.to_string();
     let trace = traceparent()?;
-    tracing::debug!(namespace = &*poll.namespace, object = &*poll.name, traceparent = trace, "asking");
+    tracing::debug!(namespace = &*poll.namespace, object = &*poll.name, traceparent = trace, "polling");
     let mut headers = HeaderMap::new();
     for (name, text) in [
         (HeaderName::from_static("modelsync-name"), &*poll.name),

@@ -121,7 +121,7 @@ fn active_for(run: &StoredRun) -> Option<String> {
 }
 
 fn readable<T>(run: &StoredRun, read: Result<T, postcard::Error>) -> Option<T> {
-    read.inspect_err(|error| error!(uid = &*run.uid, %error, "a stored run cannot be read")).ok()
+    read.inspect_err(|error| error!(uid = &*run.uid, error = error.to_string(), "a stored run cannot be read")).ok()
 }
 
 impl Inner<StoredRun> {

@@ -89,7 +89,7 @@ impl<T: Stored> StoreSink<T> {
                 Some((stored.uid().clone(), version))
             }
             Err(error) => {
-                warn!(kind = self.kind, object = name, %error, "an object cannot be read at all");
+                warn!(kind = self.kind, object = name, error = error.to_string(), "an object cannot be read at all");
                 self.store.mark_unreadable(name.clone());
                 self.unreadable.insert(name);
                 None
