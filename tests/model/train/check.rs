@@ -22,6 +22,7 @@ pub const BUDGET: Broken = Broken::own(9);
 pub const INPUT: Broken = Broken::own(10);
 pub const RUN_DELETION: Broken = Broken::own(11);
 pub const RECORD_DELETION: Broken = Broken::own(12);
+pub const REFUSED_IS_RECORDED: Broken = Broken::own(13);
 
 impl Checks for ModelTrain {
     const RULES: &'static [Rule] = Rule::ALL;
@@ -43,6 +44,7 @@ impl Checks for ModelTrain {
             "3: a training ends once every slot is recorded or left out, and nothing of it follows" END
             "4: a reserve is for a reason, and pins inputs since the last end" INPUT
             "5: only runs that are recorded and no evidence are deleted" RUN_DELETION
+            "3.1: a run that was certainly refused has no record" REFUSED_IS_RECORDED
             "5: only records whose removal is noted and that are no evidence are deleted" RECORD_DELETION
             "9: a record is true to its run" RECORD
             "9: a record is written once, and never changed" RECORD_CHANGED

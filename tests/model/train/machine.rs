@@ -13,6 +13,7 @@ use modelsync::{
 };
 
 use super::{
+    check,
     configuration::{Configuration, Options},
     facts::{Version, details, version},
     mutant::Altered,
@@ -150,7 +151,14 @@ impl Decides for ModelTrain {
                     memory.judged.insert(evidence.run_name.clone(), (evidence.digest.clone(), evidence.judge()));
                     reconcile.local.judged = true;
                 }
-                effect => reconcile.requests.push(machine.request(effect, key, &stored, plan.rule)),
+                effect => {
+                    if let Effect::CreateVersion(spec, _) = &effect
+                        && was_refused(&stored, &spec.run.name)
+                    {
+                        reconcile.broken.add(check::REFUSED_IS_RECORDED);
+                    }
+                    reconcile.requests.push(machine.request(effect, key, &stored, plan.rule));
+                }
             }
         }
         reconcile.memory = machine.memories.put(memory);
@@ -226,6 +234,12 @@ impl Machine {
         let name = self.name(name);
         *key.own.records.iter().find(|record| record.name == name).unwrap()
     }
+}
+
+/// Whether status says that the create of this reserved run was refused.
+fn was_refused(stored: &ModelTrainStatus, run_name: &str) -> bool {
+    let mut slots = stored.reservation.iter().flat_map(|open| &open.slots);
+    slots.any(|slot| slot.run_name == run_name && slot.refusal.is_some())
 }
 
 /// Removes from a status what no decision reads: moments that are only shown.

@@ -27,6 +27,7 @@ mutants! {
     JudgesAnewAfterCrash,
     DecidesWithoutLookUp,
     HoldsWhatIsRemoved,
+    ForgetsRefusalAtRestart,
 }
 
 /// The facts that `decide` gets, as far as mutants change them.
@@ -88,6 +89,13 @@ impl Mutant {
                 let open = facts.status.reservation.iter().flat_map(|open| &open.slots);
                 facts.memory.absent = open.map(|slot| slot.run_name.clone()).collect();
             }
+            Self::ForgetsRefusalAtRestart => {
+                for slot in facts.status.reservation.iter_mut().flat_map(|open| &mut open.slots) {
+                    if !slot.nonce.starts_with(&facts.process) && slot.refusal.take().is_some() {
+                        facts.memory.posts.remove(&slot.run_name);
+                    }
+                }
+            }
             Self::HoldsWhatIsRemoved => {
                 let held = facts.identity.manual.as_ref().and_then(|manual| manual.hold.as_ref());
                 facts.status.removed.retain(|removed| Some(&removed.name) != held);
@@ -136,6 +144,11 @@ impl Mutant {
             written.removed.clone_from(&stored.removed);
         }
         let (Some(stored), Some(written)) = (&stored.reservation, &mut written.reservation) else { return };
+        if self == Self::ForgetsRefusalAtRestart {
+            for (slot, before) in written.slots.iter_mut().zip(&stored.slots).filter(|(slot, old)| slot.nonce == old.nonce) {
+                slot.refusal.clone_from(&before.refusal);
+            }
+        }
         if self == Self::SameAtOnceAfter404 && stored.attempt == written.attempt {
             for (slot, before) in written.slots.iter_mut().zip(&stored.slots) {
                 if slot.nonce.ends_with("-unsent") {

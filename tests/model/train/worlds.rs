@@ -112,6 +112,13 @@ fn faults() -> Vec<Configuration> {
             ..ONE
         },
         Configuration {
+            name: "a refusal and a crash",
+            horizon: 3,
+            budget: Budget { refusals: 1, crashes: 1, ..NONE },
+            rules: &[Rule::CreateRefused],
+            ..ONE
+        },
+        Configuration {
             name: "another owner's record",
             horizon: 3,
             own: Options { foreign_record: true, ..DEFAULTS },
@@ -348,6 +355,9 @@ pub fn of_mutant(mutant: Mutant) -> Configuration {
             budget: Budget { inputs: 1, annotations: 1, lost: 1, ..NONE },
             ..one
         },
+        Mutant::ForgetsRefusalAtRestart => {
+            Configuration { horizon: 3, budget: Budget { refusals: 1, crashes: 1, ..NONE }, ..one }
+        }
         Mutant::JudgesAnewAfterCrash => Configuration {
             own: Options { measures: true, ..DEFAULTS },
             budget: Budget { scores: 1, crashes: 1, ..NONE },
