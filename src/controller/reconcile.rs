@@ -266,8 +266,8 @@ impl<C: KindController> Controller<C> {
         self.memories.on_elected();
     }
 
-    /// Polls this object now: whatever was read for it before no longer counts. The only way to say so; a changed source
-    /// uses it, and so does every other sender of wake-ups.
+    /// Polls this object now: nothing that was read for it before counts any more. A changed source calls it. A change of the
+    /// object itself or of its runs, and a timer, only wake the queue, which polls nothing by itself.
     pub fn poll_now(&self, uid: &str) {
         if self.context.objects.get(uid).is_some() {
             self.memories.change(uid, Remember::invalidate_polls);

@@ -1,4 +1,4 @@
-//! The permissions that the operator needs: the roles of `config/rbac/role.yaml` and of the chart. Pure.
+//! The permissions that the operator needs: the roles of `config/rbac/role.yaml`. Pure.
 
 use serde_json::{Value, json};
 

@@ -12,6 +12,7 @@ use crate::{
     api::{Kind, Reason, keys},
     core::run::{
         backend::{RunBackend, RunKind, RunRecord},
+        claim::name_conflict,
         effects::{DeleteRun, StopRun},
         knowledge::ObjectInfo,
     },
@@ -129,10 +130,7 @@ impl ApiServer {
                 Ok(NamedRun::Ours(run)) => Created::Ours(run),
                 Ok(NamedRun::Foreign(owner)) => Created::Refused {
                     reason: Reason::NameConflict,
-                    message: format!(
-                        "{} {name} is needed for a run but belongs to {owner}: delete it, or rename this object",
-                        kind.kind
-                    ),
+                    message: name_conflict(kind.kind, name, &owner),
                     stalled: true,
                 },
                 Ok(NamedRun::Absent) => Created::Unknown(error),

@@ -151,7 +151,7 @@ mod tests {
         for source in [json!({}), json!({ "literal": "x", "all": [literal] }), json!({ "all": [] })] {
             let problem = check(source).unwrap_err();
             assert!(problem.starts_with("spec.s needs exactly one of literal"), "{problem}");
-            assert!(problem.ends_with("mlflow, prometheus and all"), "{problem}");
+            assert!(problem.ends_with(&listed(&[NAMES, &["all"]].concat())), "{problem}");
         }
     }
 

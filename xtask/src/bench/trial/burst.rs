@@ -45,7 +45,7 @@ pub(super) async fn measure(stage: &mut Stage, count: u32) -> Result<Report> {
         bursts.push(burst);
     }
     mass_start::report_on(&mut report, KIND, count, &floors, bursts);
-    report.measure("first_answer", mean(polled), "s");
+    report.measure("first_response", mean(polled), "s");
     Ok(report)
 }
 

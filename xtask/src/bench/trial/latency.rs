@@ -66,7 +66,7 @@ pub(super) async fn measure(stage: &mut Stage, count: u32) -> Result<Report> {
 
     report.measure("floor_p50", floor.percentile(50), "ms");
     report.measure("floor_p99", floor.percentile(99), "ms");
-    let good = report_phases(&mut report, "answer_to_run", &good);
+    let good = report_phases(&mut report, "response_to_run", &good);
     let bad = report_phases(&mut report, "bad_neighbours", &bad);
     report.at_most("bad_neighbours_move_p99_by", 100.0 * (bad / good - 1.0), "%", NEIGHBOURS);
     report.at_most("duplicates", f64::from(duplicates), "", 0.0);
