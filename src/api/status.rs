@@ -7,7 +7,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{condition::Condition, needs_sync::MAX_PARAMETER_COUNT};
+use super::{condition::Condition, needs_sync::MAX_PARAMETER_COUNT, reason::Reason};
 
 /// What the operator knows and has done. Only the operator writes it.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -41,7 +41,10 @@ async fn api_server_addresses(config: &Config) -> Vec<IpAddr> {
     match tokio::net::lookup_host(target).await {
         Ok(found) => found.map(|address| address.ip()).collect(),
         Err(error) => {
-            warn!(error = error.to_string(), "the API server's address is not known: endpoints at its address are not refused");
+            warn!(
+                error = error.to_string(),
+                "the API server's address is not known: endpoints at its address are not refused"
+            );
             Vec::new()
         }
     }

@@ -69,11 +69,21 @@ pub async fn write_status<K: Kind>(
             EffectResult::Stop(Requeue::Later)
         }
         Written::Reread(Some(_), error) => {
-            warn!(kind = K::KIND, object = name, error = error.to_string(), "the API server does not take the status; trying again");
+            warn!(
+                kind = K::KIND,
+                object = name,
+                error = error.to_string(),
+                "the API server does not take the status; trying again"
+            );
             EffectResult::Stop(Requeue::Failed)
         }
         Written::Failed(error) => {
-            warn!(kind = K::KIND, object = name, error = error.to_string(), "the status could not be written; trying again");
+            warn!(
+                kind = K::KIND,
+                object = name,
+                error = error.to_string(),
+                "the status could not be written; trying again"
+            );
             EffectResult::Stop(Requeue::Failed)
         }
     }
@@ -133,7 +143,13 @@ impl RunEffects {
                 PostState::Refused(CreateRefusal { reason, message, stalled, generation, trigger, at })
             }
             Created::Unknown(error) => {
-                warn!(object, namespace, run = run.name, error = error.to_string(), "it is not known whether the run was created");
+                warn!(
+                    object,
+                    namespace,
+                    run = run.name,
+                    error = error.to_string(),
+                    "it is not known whether the run was created"
+                );
                 PostState::Unknown
             }
         }
@@ -182,7 +198,12 @@ impl RunEffects {
             Ok(NamedRun::Absent) => None,
             Ok(NamedRun::Foreign(owner)) => Some(owner),
             Err(error) => {
-                warn!(object, run = slot.run_name, error = error.to_string(), "the reserved run could not be looked up; trying again");
+                warn!(
+                    object,
+                    run = slot.run_name,
+                    error = error.to_string(),
+                    "the reserved run could not be looked up; trying again"
+                );
                 return Err(Requeue::Failed);
             }
         };
@@ -203,7 +224,12 @@ impl RunEffects {
                 EffectResult::Done
             }
             Err(error) => {
-                warn!(object = &*identity.name, run = run.name, error = error.to_string(), "the run could not be ended; trying again");
+                warn!(
+                    object = &*identity.name,
+                    run = run.name,
+                    error = error.to_string(),
+                    "the run could not be ended; trying again"
+                );
                 EffectResult::Stop(Requeue::Failed)
             }
         }
@@ -218,7 +244,12 @@ impl RunEffects {
                 EffectResult::Done
             }
             Err(error) => {
-                warn!(object = &*identity.name, run = run.name, error = error.to_string(), "a run beyond the history limit could not be deleted");
+                warn!(
+                    object = &*identity.name,
+                    run = run.name,
+                    error = error.to_string(),
+                    "a run beyond the history limit could not be deleted"
+                );
                 EffectResult::Stop(Requeue::Failed)
             }
         }

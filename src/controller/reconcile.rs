@@ -359,6 +359,11 @@ pub(super) fn failed<C: KindController>(
     what: &str,
     error: &dyn std::fmt::Display,
 ) -> EffectResult {
-    warn!(object = &*object.info().name, namespace = &*object.info().namespace, error = error.to_string(), "{what}; trying again");
+    warn!(
+        object = &*object.info().name,
+        namespace = &*object.info().namespace,
+        error = error.to_string(),
+        "{what}; trying again"
+    );
     EffectResult::Stop(Requeue::Failed)
 }

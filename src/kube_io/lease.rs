@@ -174,7 +174,12 @@ impl Leadership {
         let Some(held) = candidacy.election().held().cloned() else { return };
         match candidacy.write(clients, Some(&held), false, &self.clock, self.clock.uptime()).await {
             Ok(_) => info!("released the lease"),
-            Err(error) => warn!(error = error.to_string(), "the lease could not be released; the next leader waits until it ends"),
+            Err(error) => {
+                warn!(
+                    error = error.to_string(),
+                    "the lease could not be released; the next leader waits until it ends"
+                );
+            }
         }
     }
 

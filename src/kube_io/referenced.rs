@@ -218,10 +218,18 @@ impl Referenced {
             match kinds.find(&kind.0, &kind.1).await {
                 Ok(resource) => {
                     let scope = Scope::metadata(resource.collection(namespace.as_deref()));
-                    let sink = ReferencedSink { referenced: self.clone(), kind, namespace, listing: BTreeSet::new(), newest: 0 };
+                    let sink = ReferencedSink {
+                        referenced: self.clone(),
+                        kind,
+                        namespace,
+                        listing: BTreeSet::new(),
+                        newest: 0,
+                    };
                     return follow(client.clone(), clock.clone(), scope, sink, stop).await;
                 }
-                Err(error) if !reported => warn!(api_version = kind.0, kind = kind.1, error = error.to_string(), "not watched"),
+                Err(error) if !reported => {
+                    warn!(api_version = kind.0, kind = kind.1, error = error.to_string(), "not watched");
+                }
                 Err(_) => {}
             }
             reported = true;

@@ -181,7 +181,10 @@ async fn list(client: &Guarded, scope: &Scope, sink: &mut impl Sink) -> Result<S
         if sink.commit(&version) {
             return Ok(version);
         }
-        warn!(path = scope.path, version, "versions went back: the API server was restored from a backup; listing anew");
+        warn!(
+            path = scope.path,
+            version, "versions went back: the API server was restored from a backup; listing anew"
+        );
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 
 use serde::{
     Deserialize, Deserializer,
-    de::{Error as _, MapAccess, SeqAccess, Visitor},
+    de::{MapAccess, SeqAccess, Visitor},
 };
 
 /// A JSON value. Numbers that are not natural lose their value, because no source needs it.
@@ -265,7 +265,11 @@ mod tests {
     #[test]
     fn check_accepts_what_read_accepts() {
         for text in [r#" {"a":[null,true,1,-1,1.5,"x"],"b":{},"\u0062c":{"a":{"a":1}}} "#, "1", "\"x\"", "[]"] {
-            assert_eq!((Json::check(text.as_bytes()), Json::read(text.as_bytes()).map(drop)), (Ok(()), Ok(())), "{text}");
+            assert_eq!(
+                (Json::check(text.as_bytes()), Json::read(text.as_bytes()).map(drop)),
+                (Ok(()), Ok(())),
+                "{text}"
+            );
         }
         for text in ["", "[1", "{\"a\" 1}", "nul", "\u{feff}{}", "{} {}"] {
             assert_eq!(Json::check(text.as_bytes()), Json::read(text.as_bytes()).map(drop), "{text}");

@@ -94,7 +94,7 @@ fn capabilities<'a>(packets: impl Iterator<Item = Result<Packet<'a>, &'static st
 /// a zero byte and the capabilities. The commit of a tag has a line of its own.
 fn add_advertised(found: &mut Vec<FoundRef>, names: &[String], line: &[u8]) -> Result<(), String> {
     let line = line.split(|byte| *byte == 0).next().unwrap_or(line);
-    let Some((object, name)) = about(names, line, |name| name.strip_suffix(PEELED).unwrap_or(name))? else {
+    let Some((object, name)) = about(names, line, tag_name)? else {
         return Ok(());
     };
     let commit = object_id(object)?;
@@ -109,6 +109,11 @@ fn add_advertised(found: &mut Vec<FoundRef>, names: &[String], line: &[u8]) -> R
     Ok(())
 }
 
+/// The name of the ref that a line of versions 0 and 1 is about.
+fn tag_name(name: &str) -> &str {
+    name.strip_suffix(PEELED).unwrap_or(name)
+}
+
 /// The object and the rest of a line about one of `names`; `None` for other lines. `name_of` cuts the name out of the rest.
 ///
 /// A server can have thousands of other refs, with names that are not UTF-8, `shallow` lines, and a `HEAD` without a commit.
@@ -117,7 +122,7 @@ fn add_advertised(found: &mut Vec<FoundRef>, names: &[String], line: &[u8]) -> R
 fn about<'a>(
     names: &[String],
     line: &'a [u8],
-    name_of: impl Fn(&'a str) -> &'a str,
+    name_of: fn(&str) -> &str,
 ) -> Result<Option<(&'a str, &'a str)>, String> {
     if line.starts_with(b"ERR ") {
         text(line)?;
@@ -154,14 +159,17 @@ pub(super) fn listed(body: &[u8], names: &[String]) -> Result<Vec<FoundRef>, Str
     let packets: Packets<'_> = packets(body);
     for packet in packets {
         let Packet::Line(line) = packet? else { return Ok(found) };
-        let name_of = |rest: &'_ str| -> &'_ str { rest.split(' ').next().unwrap_or_default() };
-        let Some((object, rest)) = about(names, line, name_of)? else { continue };
+        let Some((object, rest)) = about(names, line, first_word)? else { continue };
         let mut words = rest.split(' ');
         let name = words.next().unwrap_or_default();
         let peeled = words.find_map(|word| word.strip_prefix("peeled:"));
         found.push(FoundRef { reference: name.to_owned(), commit: object_id(peeled.unwrap_or(object))? });
     }
     Err("the response ends early".to_owned())
+}
+
+fn first_word(text: &str) -> &str {
+    text.split(' ').next().unwrap_or_default()
 }
 
 /// The ref of the first of these names that was found. `ref-prefix` matches longer names too, which are ignored.
@@ -225,7 +233,10 @@ mod tests {
         let offer = ["version 2", "agent=git/2.39.5", "ls-refs=unborn", "object-format=sha1", "0000"];
         let announced = [&["# service=git-upload-pack", "0000"][..], &offer].concat();
         for lines in [&offer[..], &announced] {
-            assert_eq!(advertised(&body(lines), &[]).unwrap(), Advertised::V2 { object_format: Some("sha1".to_owned()) });
+            assert_eq!(
+                advertised(&body(lines), &[]).unwrap(),
+                Advertised::V2 { object_format: Some("sha1".to_owned()) }
+            );
         }
         let error = advertised(&body(&["version 2", "fetch", "0000"]), &[]).unwrap_err();
         assert_eq!(error, "the server does not offer ls-refs");

@@ -287,9 +287,11 @@ fn is_old_news(plan: &Plan, truth: &Altered, valid: &Valid<'_>) -> bool {
 /// nothing forbids to try again.
 fn was_refused_and_is_needed(truth: &Altered, valid: &Valid<'_>, now: Now) -> bool {
     let refused = truth.status.reservation.as_ref().is_some_and(|open| open.refusal.is_some());
-    let needed = truth.memory.last_poll.as_ref().is_some_and(|polled| {
-        polled.result.as_ref().is_ok_and(|response| response.demand == Demand::Needed)
-    });
+    let needed = truth
+        .memory
+        .last_poll
+        .as_ref()
+        .is_some_and(|polled| polled.result.as_ref().is_ok_and(|response| response.demand == Demand::Needed));
     refused && needed && !valid.policy.suspended && valid.policy.windows.permission(now.wall) == Permission::Open
 }
 

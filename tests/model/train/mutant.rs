@@ -145,7 +145,9 @@ impl Mutant {
         }
         let (Some(stored), Some(written)) = (&stored.reservation, &mut written.reservation) else { return };
         if self == Self::ForgetsRefusalAtRestart {
-            for (slot, before) in written.slots.iter_mut().zip(&stored.slots).filter(|(slot, old)| slot.nonce == old.nonce) {
+            for (slot, before) in
+                written.slots.iter_mut().zip(&stored.slots).filter(|(slot, old)| slot.nonce == old.nonce)
+            {
                 slot.refusal.clone_from(&before.refusal);
             }
         }

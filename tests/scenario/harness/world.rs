@@ -201,7 +201,8 @@ impl World {
     pub async fn manage_also(&mut self, namespace: &str) {
         let object: Namespace = serde_json::from_value(json!({ "metadata": { "name": namespace } })).unwrap();
         Api::all(self.client.clone()).create(&PostParams::default(), &object).await.unwrap();
-        let role = json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "modelsync-controller" });
+        let role =
+            json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "modelsync-controller" });
         let subject = json!({ "kind": "ServiceAccount", "name": "modelsync-controller", "namespace": self.namespace });
         let binding = json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
