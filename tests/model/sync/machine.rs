@@ -254,9 +254,10 @@ fn judge(broken: &mut Broken, plan: &Plan, truth: &Altered, unknown: bool) {
         broken.add(check::UNKNOWN_RUNS);
     }
     let open = truth.status.reservation.as_ref();
-    let certain = open.is_some_and(|open| {
-        open.nonce.starts_with(&truth.process)
-            && !matches!(truth.memory.post_of(&open.nonce), Some(PostState::Unknown | PostState::Created))
+    // Nothing was created: this process has not sent the POST, or it was refused, which another process may have stored.
+    let certain = open.is_some_and(|open| match truth.memory.post_of(&open.nonce) {
+        None => open.nonce.starts_with(&truth.process),
+        Some(state) => matches!(state, PostState::Refused(_)),
     });
     if plan.rule == Rule::RecordGone || (plan.rule == Rule::ReserveAgain && !certain) {
         let sighted = truth.memory.sighted.as_ref().map(|(.., at)| *at);

@@ -53,7 +53,10 @@ impl Altered {
             (&self.status.reservation, &stored.reservation, &mut written.reservation)
             && written.nonce == shown.nonce
         {
+            // A refusal is the only part of a reservation that a later write adds.
+            let refusal = written.refusal.take().or_else(|| stored.refusal.clone());
             written.clone_from(stored);
+            written.refusal = refusal;
         }
     }
 }
