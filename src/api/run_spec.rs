@@ -4,9 +4,9 @@
 //! A macro adds these fields to both specs. `#[serde(flatten)]` of one struct would buffer them whenever a spec is
 //! parsed, and an error message about an invalid field would no longer name the field.
 
-use kube::core::Duration;
+use kube::core::{Duration, Rule};
 
-use super::{retry::Retry, template::RunTemplate, window::Window};
+use super::{retry::Retry, source::listed, template::RunTemplate, window::Window};
 
 /// The template fields of a spec by name, each with what the user set.
 pub type Templates<'a> = [(&'static str, Option<&'a RunTemplate>)];
@@ -30,27 +30,58 @@ pub struct RunSpec<'a> {
     pub windows: &'a [Window],
 }
 
-/// Declares a spec: its own fields, and below them the fields of its runs. A new kind of run adds its template field here.
+/// Passes the template fields of a spec to the macro `$each`: the docs of each, its field and its name on the wire. A new
+/// kind of run adds its lines here.
+macro_rules! each_template {
+    ($each:ident { $($rest:tt)* }) => {
+        $crate::api::run_spec::$each! {
+            {
+                /// Template of the Tekton PipelineRuns to create, in the form of `tekton.dev/v1`. The operator moves fields of
+                /// `v1beta1` to their places in `v1`. Set either this or `jobTemplate`.
+                pipeline_run_template "pipelineRunTemplate",
+
+                /// Template of the `batch/v1` Jobs to create. Containers get each parameter as the environment variable
+                /// `PARAM_<NAME>`, and in place of `$(params.<name>)` in `command`, `args` and the values of `env`. Set either
+                /// this or `pipelineRunTemplate`.
+                job_template "jobTemplate",
+            }
+            $($rest)*
+        }
+    };
+}
+
+macro_rules! declare_fields {
+    ({ $($(#[$attribute:meta])* $field:ident $name:literal,)+ }) => {
+        /// The template fields of a spec, by their names on the wire.
+        pub const TEMPLATE_FIELDS: &[&str] = &[$($name),+];
+    };
+}
+
+/// Declares a spec: its own fields, and below them the fields of its runs.
 macro_rules! run_spec {
-    ($(#[$($attribute:tt)*])* pub struct $name:ident { $($own:tt)* }) => {
+    ($($spec:tt)*) => {
+        $crate::api::run_spec::each_template! { declare_spec { $($spec)* } }
+    };
+}
+
+macro_rules! declare_spec {
+    (
+        { $($(#[$template_attribute:meta])* $field:ident $field_name:literal,)+ }
+        $(#[$($attribute:tt)*])* pub struct $name:ident { $($own:tt)* }
+    ) => {
         $(#[$($attribute)*])*
         #[x_kube(
-            validation = Rule::new("has(self.pipelineRunTemplate) || has(self.jobTemplate)").message("spec.pipelineRunTemplate and spec.jobTemplate are both missing: set one of them to say what is to be run"),
-            validation = Rule::new("!(has(self.pipelineRunTemplate) && has(self.jobTemplate))").message("spec.pipelineRunTemplate and spec.jobTemplate are both set: keep one of them"),
+            validation = $crate::api::run_spec::some_template(),
+            validation = $crate::api::run_spec::one_template(),
         )]
         pub struct $name {
             $($own)*
 
-            /// Template of the Tekton PipelineRuns to create, in the form of `tekton.dev/v1`. The operator moves fields of
-            /// `v1beta1` to their places in `v1`. Set either this or `jobTemplate`.
-            #[serde(default, skip_serializing_if = "Option::is_none")]
-            pub pipeline_run_template: Option<$crate::api::template::RunTemplate>,
-
-            /// Template of the `batch/v1` Jobs to create. Containers get each parameter as the environment variable
-            /// `PARAM_<NAME>`, and in place of `$(params.<name>)` in `command`, `args` and the values of `env`. Set either
-            /// this or `pipelineRunTemplate`.
-            #[serde(default, skip_serializing_if = "Option::is_none")]
-            pub job_template: Option<$crate::api::template::RunTemplate>,
+            $(
+                $(#[$template_attribute])*
+                #[serde(default, skip_serializing_if = "Option::is_none")]
+                pub $field: Option<$crate::api::template::RunTemplate>,
+            )+
 
             /// Time between two polls. From 5s to 720h; default 1m.
             #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -95,11 +126,11 @@ macro_rules! run_spec {
 
         impl $name {
             /// The template fields by name, each with what the user set.
-            pub fn templates(&self) -> [(&'static str, Option<&$crate::api::template::RunTemplate>); 2] {
-                [
-                    ("pipelineRunTemplate", self.pipeline_run_template.as_ref()),
-                    ("jobTemplate", self.job_template.as_ref()),
-                ]
+            pub fn templates(
+                &self,
+            ) -> [(&'static str, Option<&$crate::api::template::RunTemplate>); $crate::api::run_spec::TEMPLATE_FIELDS.len()]
+            {
+                [$(($field_name, self.$field.as_ref())),+]
             }
 
             /// What the spec says about its runs, besides their templates.
@@ -118,4 +149,28 @@ macro_rules! run_spec {
     };
 }
 
-pub(super) use run_spec;
+pub(super) use {declare_fields, declare_spec, each_template, run_spec};
+
+each_template! { declare_fields {} }
+
+/// The rule that a template is set.
+pub(super) fn some_template() -> Rule {
+    let set: Vec<_> = TEMPLATE_FIELDS.iter().map(|field| format!("has(self.{field})")).collect();
+    let message = format!("{} missing: set one of them to say what is to be run", together());
+    Rule::new(set.join(" || ")).message(message.as_str())
+}
+
+/// The rule that no two templates are set.
+pub(super) fn one_template() -> Rule {
+    let after = |index: usize| TEMPLATE_FIELDS.iter().skip(index + 1);
+    let pairs = TEMPLATE_FIELDS.iter().enumerate().flat_map(|(index, one)| after(index).map(move |two| (one, two)));
+    let apart: Vec<_> = pairs.map(|(one, two)| format!("!(has(self.{one}) && has(self.{two}))")).collect();
+    Rule::new(apart.join(" && ")).message(format!("{} set: keep one of them", together()).as_str())
+}
+
+/// Names all template fields, as in `spec.a and spec.b are both`.
+fn together() -> String {
+    let paths: Vec<_> = TEMPLATE_FIELDS.iter().map(|field| format!("spec.{field}")).collect();
+    let paths: Vec<_> = paths.iter().map(String::as_str).collect();
+    format!("{} are {}", listed(&paths), if paths.len() == 2 { "both" } else { "all" })
+}

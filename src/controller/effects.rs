@@ -27,16 +27,16 @@ use crate::{
     telemetry::metrics::Metrics,
 };
 
-/// How one effect went.
+/// The result of one effect.
 pub enum EffectResult {
-    /// Well: go on with the next.
+    /// It succeeded: continue with the next effect.
     Done,
-    /// The rest of the plan does not hold any more.
+    /// The rest of the plan is no longer valid.
     Stop(Requeue),
 }
 
-/// When to look again after a plan was carried out. A pass that changed anything is followed by another at once: it sees what
-/// this one wrote, and goes on from there.
+/// When to reconcile again after a plan was carried out. A reconcile that changed anything is followed by another at once,
+/// which continues from the state that this one wrote.
 pub const fn requeue(unchanged: bool, wake_up: WakeUp) -> Requeue {
     match wake_up {
         _ if !unchanged => Requeue::Now,
@@ -45,7 +45,7 @@ pub const fn requeue(unchanged: bool, wake_up: WakeUp) -> Requeue {
     }
 }
 
-/// Writes a status and takes in what the API server then has. `Done` only where it is stored.
+/// Writes a status, and stores the object that the API server then has. `Done` only if the status was written.
 pub async fn write_status<K: Kind>(
     api: &ApiServer,
     objects: &Objects<K>,
@@ -89,22 +89,22 @@ pub async fn write_status<K: Kind>(
     }
 }
 
-/// What is done to runs, whichever kind of object they are for.
+/// The requests about runs, for both kinds of object.
 #[derive(Clone)]
 pub struct RunEffects {
-    /// Time.
+    /// The clock.
     pub clock: Arc<Clock>,
     /// The runs.
     pub runs: Arc<Runs>,
-    /// Kinds of run.
+    /// The backends.
     pub backends: &'static [&'static dyn RunBackend],
-    /// Reads and writes.
+    /// Sends the requests.
     pub api: ApiServer,
-    /// Events.
+    /// Publishes events.
     pub events: Events,
-    /// Metrics.
+    /// Counts runs.
     pub metrics: Arc<Metrics>,
-    /// The lineage service.
+    /// Sends events to the lineage service.
     pub lineage: Lineage,
 }
 
@@ -114,7 +114,7 @@ impl RunEffects {
         self.backends.iter().find(|backend| backend.kind().kind == kind).copied()
     }
 
-    /// Sends the POST of a reserved run, once. What is returned is certain, or says that it is not.
+    /// Sends the POST of a reserved run, once. The result is certain, or says that the outcome is unknown.
     pub async fn create(
         &self,
         (kind, identity): (&'static str, &ObjectInfo),
@@ -211,7 +211,7 @@ impl RunEffects {
         Ok(Some(Lookup { run_name, sent_at: sent.server_or_wall(), sent: sent.mono, foreign }))
     }
 
-    /// Ends a run in its backend's own way.
+    /// Stops a run in the way of its backend.
     pub async fn stop(&self, (kind, identity): (&'static str, &ObjectInfo), run: &StopRun) -> EffectResult {
         let Some(backend) = self.backend(run.kind.kind) else { return EffectResult::Stop(Requeue::Failed) };
         match self.api.stop_run(backend, &identity.namespace, run).await {

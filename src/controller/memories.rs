@@ -1,4 +1,4 @@
-//! What a controller remembers of its objects, for as long as it may: one term of leadership. No IO.
+//! A controller's memory of its objects, for one term of leadership. No IO.
 
 use std::{
     collections::HashMap,
@@ -15,15 +15,15 @@ use crate::core::{
     train::{self, TrainPollResponse},
 };
 
-/// What every kind's memory of an object takes in.
+/// Memory of one object, of either kind.
 pub trait Remember<R> {
-    /// The result of a poll.
+    /// Stores the result of a poll.
     fn record_poll_result(&mut self, result: PollResult<R>);
-    /// What became of the POST of the run with this name.
+    /// Stores the state of the POST of the run with this name.
     fn record_post(&mut self, run_name: &str, post: Post);
-    /// A live look for a run.
+    /// Stores the lookup of a run.
     fn record_lookup(&mut self, lookup: Lookup);
-    /// Whatever was polled before no longer counts.
+    /// Invalidates every earlier poll.
     fn invalidate_polls(&mut self);
 }
 
@@ -66,17 +66,17 @@ impl Remember<TrainPollResponse> for train::Memory {
 /// By uid; an object without anything to remember has no entry.
 type Entries<M> = HashMap<Box<str>, Box<M>>;
 
-/// What is remembered of each object, and the term it is remembered in.
+/// The memory of each object, in the present term.
 pub struct Memories<M> {
     process: String,
     entries: Mutex<Entries<M>>,
     nonces: AtomicU64,
-    /// What the nonces of the present term begin with.
+    /// Prefix of the nonces of the present term.
     term: RwLock<Arc<str>>,
 }
 
 impl<M: Clone + Default + PartialEq> Memories<M> {
-    /// Nothing remembered. The name of the process must differ for every process.
+    /// Empty memories. The name of the process must differ for every process.
     pub fn new(process: &str) -> Self {
         let (entries, nonces) = (Mutex::default(), AtomicU64::new(0));
         Self { process: process.to_owned(), entries, nonces, term: RwLock::new(Arc::from(process)) }
@@ -84,8 +84,8 @@ impl<M: Clone + Default + PartialEq> Memories<M> {
 
     /// Begins a term as if the process had just started.
     ///
-    /// The leader in between may have polled and written. What this process remembers of its own requests would make it
-    /// believe that it knows all of them, so its earlier nonces become those of a stranger.
+    /// Another leader may have polled and written in between. With its old memory this process would take its own requests for
+    /// all requests, so its earlier nonces count as those of another process.
     pub fn on_elected(&self) {
         let term = format!("{}.{}", self.process, self.nonces.fetch_add(1, Ordering::Relaxed));
         *self.term.write().unwrap_or_else(PoisonError::into_inner) = Arc::from(term);
@@ -99,12 +99,12 @@ impl<M: Clone + Default + PartialEq> Memories<M> {
         (term, nonce)
     }
 
-    /// Changes what is remembered of an object, and returns what `change` does.
+    /// Changes the memory of an object, and returns the result of `change`.
     pub fn change<T>(&self, uid: &str, change: impl FnOnce(&mut M) -> T) -> T {
         let mut entries = self.lock();
         let memory = entries.entry(uid.into()).or_default();
         let changed = change(memory);
-        // Most objects are idle, and of an idle object there is nothing to remember.
+        // Most objects are idle, and the memory of an idle object is empty.
         if **memory == M::default() {
             remove(&mut entries, uid);
         }
@@ -116,7 +116,7 @@ impl<M: Clone + Default + PartialEq> Memories<M> {
         remove(&mut self.lock(), uid);
     }
 
-    /// The least of what `of` says of any object.
+    /// The least value of `of` over all objects.
     pub fn least<T: Ord>(&self, of: impl Fn(&M) -> Option<T>) -> Option<T> {
         self.lock().values().filter_map(|memory| of(memory)).min()
     }
@@ -126,7 +126,7 @@ impl<M: Clone + Default + PartialEq> Memories<M> {
     }
 }
 
-/// After a start every object is remembered for a moment; the table of that size is given back.
+/// After a start every object has a memory for a moment. Gives the table of that size back.
 fn remove<M>(entries: &mut Entries<M>, uid: &str) {
     entries.remove(uid);
     if entries.len() < entries.capacity() / 8 {

@@ -1,4 +1,4 @@
-//! What is special to ModelSyncs: the facts that decisions about them need, and their effects. IO through `kube_io` only.
+//! The part of a reconcile that only ModelSyncs have: the facts that decisions about them need, and their effects. IO through `kube_io` only.
 
 use std::{
     collections::BTreeSet,
@@ -48,7 +48,7 @@ pub type WakeTrain = Arc<dyn Fn(&str, &str) + Send + Sync>;
 
 /// What only ModelSyncs have.
 pub struct ModelSyncs {
-    /// Runs of the operator that this one succeeds.
+    /// Runs of the controller that this operator replaces.
     pub legacy_runs: LegacyRuns,
     /// Which ModelSyncs follow ModelTrains.
     pub followers: Arc<Followers>,
@@ -208,8 +208,8 @@ impl KindController for ModelSyncs {
 }
 
 impl ModelSyncs {
-    /// Notes which ModelTrain the object follows, and wakes those whose followers changed. A spec that cannot be read leaves
-    /// it as it was noted before.
+    /// Notes which ModelTrain the object follows, and wakes ModelTrains whose followers changed. If the spec cannot be read, the
+    /// last note stays.
     fn note_follower(&self, object: &ReconciledObject<'_, Self>) {
         let info = object.info();
         let Ok(Ok(following)) = object.spec.map(|spec| follower(info, spec, object.status)) else { return };
@@ -238,8 +238,8 @@ impl ModelSyncs {
         }
     }
 
-    /// Sends the lineage service the end of a run that the operator saw. What it started from is still in the status of
-    /// before.
+    /// Sends the end of a run that the operator saw to the lineage service. Its parameters are in the status before the
+    /// write.
     fn emit_end(&self, controller: &Controller<Self>, object: &ReconciledObject<'_, Self>, last: &LastRun) {
         let Some(uid) = last.uid.as_deref() else { return };
         let open = object.status.reservation.as_deref().filter(|open| open.attempt == last.attempt);

@@ -1,4 +1,4 @@
-//! One reconcile, whichever kind the object is of: read, gather and decide, poll, apply, requeue. What differs between the
+//! One reconcile, for both kinds of object: read, gather and decide, poll, apply, requeue. What differs between the
 //! kinds is in `model_sync` and `model_train`. IO through `kube_io` only.
 
 use std::{collections::BTreeSet, fmt::Debug, future::Future, sync::Arc, time::Duration};
@@ -38,21 +38,21 @@ use crate::{
     },
 };
 
-/// What the controllers of both kinds work with.
+/// The parts that the controllers of both kinds share.
 pub struct Context<K: Kind> {
-    /// The runs of its objects, and what is done to them.
+    /// The runs of its objects, and the requests about them.
     pub runs: RunEffects,
     /// The objects.
     pub objects: Arc<Objects<K>>,
     /// The fence.
     pub fence: FenceState,
-    /// Objects that values come from.
+    /// The watched objects that values come from.
     pub referenced: Referenced,
     /// The objects that wait to be reconciled.
     pub queue: Queue,
     /// Whether this replica leads.
     pub leadership: Leadership,
-    /// Differs for every process.
+    /// Name of this process, which differs for every process.
     pub process: String,
     /// Minimum age of a finished run before it is deleted.
     pub min_run_age: Duration,
@@ -62,11 +62,11 @@ pub struct Context<K: Kind> {
 pub trait KindController: Send + Sync + Sized + 'static {
     /// The kind of object.
     type Kind: Kind;
-    /// What this process alone knows of one object.
+    /// This process's memory of one object.
     type Memory: Remember<Self::Response> + Clone + Default + PartialEq + Send;
-    /// What is polled for an object.
+    /// The target of a poll.
     type Target: Send + Sync + 'static;
-    /// What a poll brings.
+    /// The response to a poll.
     type Response: Send + Sync + 'static;
     /// The rule that decided.
     type Rule: Debug + Send + Sync;
@@ -91,7 +91,7 @@ pub trait KindController: Send + Sync + Sized + 'static {
     /// The target of the object's next poll. `None` if there is nothing to poll.
     fn poll_target(&self, controller: &Controller<Self>, parsed: &Parsed<Self::Kind>) -> Option<Self::Target>;
 
-    /// Metrics of a poll's result: its outcome as a stable string, and whatever else the kind counts.
+    /// The outcome of a poll as a stable string, for metrics. Counts what only this kind counts.
     fn count_poll(&self, result: &PollResult<Self::Response>) -> &'static str;
 
     /// The objects that the spec's polls read values from, each once.
@@ -110,7 +110,7 @@ pub trait KindController: Send + Sync + Sized + 'static {
         now: Now,
     ) -> <Self::Kind as Kind>::Status;
 
-    /// A run was created just now: what the lineage service is to hear.
+    /// Sends the start of a run to the lineage service: the operator has just created the run.
     fn run_created(
         &self,
         controller: &Controller<Self>,
@@ -119,7 +119,7 @@ pub trait KindController: Send + Sync + Sized + 'static {
         stored: &RunRecord,
     );
 
-    /// A status was stored: metrics and lineage of what it says.
+    /// Counts a stored status, and sends the end of a run that it records to the lineage service.
     fn status_stored(
         &self,
         controller: &Controller<Self>,
@@ -127,7 +127,7 @@ pub trait KindController: Send + Sync + Sized + 'static {
         after: &<Self::Kind as Kind>::Status,
     );
 
-    /// The object is gone: forgets what the kind keeps beside its memory.
+    /// Forgets a deleted object, beside its memory.
     fn forget(&self, uid: &str);
 
     /// A term of leadership begins.
@@ -167,9 +167,9 @@ impl<'a, C: KindController> ReconciledObject<'a, C> {
 
 /// Reconciles the objects of one kind.
 pub struct Controller<C: KindController> {
-    /// What both kinds work with.
+    /// The parts that both kinds share.
     pub context: Context<C::Kind>,
-    /// What this process knows of each object.
+    /// The memory of each object.
     pub memories: Memories<C::Memory>,
     /// What only this kind has.
     pub kind: C,
@@ -313,7 +313,7 @@ impl<C: KindController> Controller<C> {
         step
     }
 
-    /// Creates a reserved run, and remembers what became of the request.
+    /// Creates a reserved run, and remembers the state of the request.
     pub(super) async fn create_run(&self, object: &ReconciledObject<'_, C>, run: &CreateRun) -> EffectResult {
         let (info, runs) = (object.info(), &self.context.runs);
         let remember = |state| {
@@ -347,7 +347,7 @@ impl<C: KindController> Controller<C> {
         }
     }
 
-    /// Ends a run in its backend's own way.
+    /// Stops a run in the way of its backend.
     pub(super) async fn stop_run(&self, object: &ReconciledObject<'_, C>, run: &StopRun) -> EffectResult {
         self.context.runs.stop((C::Kind::KIND, object.info()), run).await
     }

@@ -1,4 +1,4 @@
-//! Workers: take keys from the queue and run passes, so that no pass can stop another. IO through the passes only.
+//! Workers: take keys from the queue and run reconciles, so that no reconcile can stop another. IO through reconciles only.
 
 use std::{future::Future, panic::AssertUnwindSafe, sync::Arc};
 
@@ -8,19 +8,19 @@ use tracing::error;
 
 use crate::schedule::queue::{Queue, Requeue};
 
-/// What makes passes over the objects of one kind.
+/// Reconciles the objects of one kind.
 pub trait Reconcile: Send + Sync + 'static {
     /// The poller of the objects.
     type Poller: Send + Sync + 'static;
     /// Whether this replica leads.
     fn leads(&self) -> bool;
-    /// One pass over the object with this uid.
+    /// Reconciles the object with this uid.
     fn reconcile(&self, poller: &Self::Poller, uid: &str) -> impl Future<Output = Requeue> + Send;
-    /// Shows on the object with this uid that a pass over it broke off by a panic. The next pass says what is the case.
+    /// Reports in the status of the object with this uid that its reconcile panicked. The next reconcile overwrites the report.
     fn show_panic(&self, uid: &str) -> impl Future<Output = ()> + Send;
 }
 
-/// Runs passes until it is cancelled; the pass that is under way then is finished.
+/// Runs reconciles until it is cancelled. It finishes the one that is in progress.
 pub async fn work<C: Reconcile>(controller: Arc<C>, poller: C::Poller, queue: Queue, stop: CancellationToken) {
     loop {
         let key = tokio::select! {
@@ -29,11 +29,11 @@ pub async fn work<C: Reconcile>(controller: Arc<C>, poller: C::Poller, queue: Qu
             key = queue.next() => key,
         };
         if !controller.leads() {
-            // Every object is looked at when this replica begins to lead.
+            // Every object is reconciled when this replica begins to lead.
             queue.done(&key, Requeue::OnEvent);
             continue;
         }
-        // A panic is a bug that one object has found; the others have not.
+        // A panic is a bug that one object has met. The other objects must continue.
         let reconcile = AssertUnwindSafe(controller.reconcile(&poller, &key)).catch_unwind().await;
         let next = if let Ok(next) = reconcile {
             next

@@ -118,12 +118,12 @@ impl Registry<'_> {
     /// The version that has the alias.
     async fn of_alias(&self, alias: &str) -> Result<Option<Version>, PollError> {
         #[derive(Deserialize)]
-        struct Answer {
+        struct Body {
             model_version: Version,
         }
         let query = [("name", self.source.model.as_str()), ("alias", alias)];
-        match self.get::<Answer>("registered-models/alias", &query).await? {
-            Response::Content(answer) => Ok(Some(answer.model_version)),
+        match self.get::<Body>("registered-models/alias", &query).await? {
+            Response::Content(decode) => Ok(Some(decode.model_version)),
             Response::Refused { code, .. } if code == MISSING => Ok(None),
             // MLflow has the same refusal for an alias that is missing and for one that it cannot use.
             Response::Refused { code, failure } if code == INVALID => {
@@ -140,7 +140,7 @@ impl Registry<'_> {
     /// Whether there is no such model, or it has no such alias.
     async fn lacks(&self, alias: &str) -> Result<bool, PollError> {
         #[derive(Deserialize)]
-        struct Answer {
+        struct Body {
             registered_model: Model,
         }
         #[derive(Deserialize)]
@@ -152,8 +152,8 @@ impl Registry<'_> {
         struct Alias {
             alias: String,
         }
-        match self.get::<Answer>("registered-models/get", &[("name", &self.source.model)]).await? {
-            Response::Content(answer) => Ok(answer.registered_model.aliases.iter().all(|known| known.alias != alias)),
+        match self.get::<Body>("registered-models/get", &[("name", &self.source.model)]).await? {
+            Response::Content(decode) => Ok(decode.registered_model.aliases.iter().all(|known| known.alias != alias)),
             Response::Refused { code, .. } if code == MISSING => Ok(true),
             Response::Refused { failure, .. } => Err(failure),
         }
@@ -173,15 +173,15 @@ impl Registry<'_> {
     /// Where the version's files are. What it was registered with may itself point to another version or to a run.
     async fn uri(&self, version: &Version) -> Result<String, PollError> {
         #[derive(Deserialize)]
-        struct Answer {
+        struct Body {
             artifact_uri: String,
         }
         if !version.source.starts_with("models:") && !version.source.starts_with("runs:") {
             return Ok(version.source.clone());
         }
         let query = [("name", self.source.model.as_str()), ("version", version.number.as_str())];
-        match self.get::<Answer>("model-versions/get-download-uri", &query).await? {
-            Response::Content(answer) => Ok(answer.artifact_uri),
+        match self.get::<Body>("model-versions/get-download-uri", &query).await? {
+            Response::Content(decode) => Ok(decode.artifact_uri),
             Response::Refused { failure, .. } => Err(failure),
         }
     }
@@ -192,21 +192,21 @@ impl Registry<'_> {
         exchange.read_refusals = true;
         let reply = self.requests.send(&self.request, exchange).await?;
         match reply.head.must_be_ok() {
-            Ok(()) => answer(&reply).map(Response::Content),
+            Ok(()) => decode(&reply).map(Response::Content),
             Err(failure) => Ok(Response::Refused { code: code(&reply), failure: reply.blame(&failure) }),
         }
     }
 }
 
-fn answer<T: DeserializeOwned>(reply: &Reply) -> Result<T, PollError> {
+fn decode<T: DeserializeOwned>(reply: &Reply) -> Result<T, PollError> {
     let malformed =
         |problem: &str| reply.blame(&reply.head.fail(PollErrorKind::Malformed, Some(reply.body.len()), problem));
     Json::check(&reply.body).map_err(|problem| malformed(&problem))?;
     // The error's own words may repeat the server's.
-    serde_json::from_slice(&reply.body).map_err(|_| malformed("this is not what MLflow answers"))
+    serde_json::from_slice(&reply.body).map_err(|_| malformed("this is not a response of MLflow"))
 }
 
-/// What a refusal calls itself; empty where it is not MLflow's.
+/// The error code of a refusal; empty if it is not MLflow's.
 fn code(reply: &Reply) -> String {
     #[derive(Deserialize)]
     struct ErrorBody {

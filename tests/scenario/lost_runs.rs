@@ -26,7 +26,7 @@ use crate::harness::{
 const UNTIL_CERTAIN: Duration = Duration::from_secs(30 + 60 + 1);
 
 #[tokio::test]
-async fn active_run_deleted_by_hand_is_recorded_as_gone_and_replaced() {
+async fn active_run_deleted_manually_is_recorded_as_gone_and_replaced() {
     scenario("deleted_mid_run", async |world| {
         world.model_sync_with_reply("a", Reply::model("m1")).await;
         let run = world.run("a", 1).await;
@@ -62,7 +62,7 @@ async fn run_being_deleted_is_active_until_it_disappears() {
 }
 
 #[tokio::test]
-async fn finished_run_deleted_by_hand_changes_nothing() {
+async fn finished_run_deleted_manually_changes_nothing() {
     scenario("deleted_after", async |world| {
         world.model_sync_with_reply("a", Reply::model("m1")).await;
         let run = world.run("a", 1).await;
@@ -84,7 +84,7 @@ async fn reservation_of_a_dead_process_ends_only_when_its_run_cannot_be_created_
     scenario("dead_process", async |world| {
         world.stop_operator().await;
         world.model_sync_with_reply("a", Reply::model("m1")).await;
-        let name = reserve_by_hand(world, "a", "a-dead-process-0").await;
+        let name = reserve_manually(world, "a", "a-dead-process-0").await;
         world.start_operator().await;
         world.until("a", InSync, Unknown, "RunUnconfirmed").await;
         world.clock.advance(Duration::from_mins(1));
@@ -235,7 +235,7 @@ async fn policy_that_forbids_runs_hinders_and_is_noticed_when_it_lifts() {
 }
 
 /// Writes the reservation of attempt 1 as another process would have written it. Returns the name of its run.
-async fn reserve_by_hand(world: &World, name: &str, nonce: &str) -> String {
+async fn reserve_manually(world: &World, name: &str, nonce: &str) -> String {
     let object = world.model_syncs().get(name).await.unwrap();
     let run_name = run_name(name, &object.uid().unwrap(), 1);
     let now = modelsync::core::time::whole_seconds(world.clock.now().wall);

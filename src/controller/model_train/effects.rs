@@ -166,7 +166,7 @@ impl ModelTrains {
     }
 }
 
-/// A record was written just now: the log, the metric and the lineage service hear of the end of its run.
+/// Logs and counts the end of a run whose record was just written, and sends it to the lineage service.
 fn emit_recorded(controller: &Trains, object: &TrainObject<'_>, spec: &ModelVersionSpec) {
     let (info, runs) = (object.info(), &controller.context.runs);
     info!(

@@ -46,7 +46,7 @@ impl ModelTrains {
         let mut details = BTreeMap::new();
         if let Some((own, earlier)) = &versions {
             let wanted = Facts::wanted(info, status, &followers);
-            // Of an earlier object, only what may be taken up is read whole.
+            // Of an earlier object, only versions that may be restored are read whole.
             let restores = status.attempt == 0 && status.accepted_version.is_none();
             let to_take_up = earlier.iter().filter(|_| restores);
             let named =
@@ -60,7 +60,7 @@ impl ModelTrains {
         Gathered { versions, details, followers }
     }
 
-    /// Versions of the object, and of earlier objects of its name while the object has none of its own to stand for.
+    /// Versions of the object, and of earlier objects of its name while the object has no version of its own.
     fn versions(&self, info: &ObjectInfo, status: &ModelTrainStatus) -> Option<OwnAndEarlier> {
         let of = |uid: &str| match self.versions.of(&info.namespace, uid) {
             VersionsOf::Known(versions) => Some(versions),

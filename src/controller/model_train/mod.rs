@@ -1,12 +1,16 @@
-//! What is special to ModelTrains: the facts that decisions about them need, and their effects. IO through `kube_io` only.
+//! The part of a reconcile that only ModelTrains have: the facts that decisions about them need, and their effects. IO
+//! through `kube_io` only.
 
 mod effects;
 mod gather;
+mod model_trains;
 
 use std::{
-    collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    collections::BTreeSet,
+    sync::{Arc, PoisonError},
 };
+
+pub use model_trains::ModelTrains;
 
 use super::{
     effects::EffectResult,
@@ -14,45 +18,21 @@ use super::{
     reconcile::{Controller, KindController, ReconciledObject},
 };
 use crate::{
-    api::{Kind, ModelSync, ModelTrain, ModelTrainSpec, ModelTrainStatus, template::RunTemplate},
+    api::{Kind, ModelTrain, ModelTrainSpec, ModelTrainStatus, template::RunTemplate},
     core::{
-        invalid::Invalid,
         poll::response::PollResult,
         run::{backend::RunRecord, effects::CreateRun, knowledge::ObjectInfo, retention::HistoryLimits},
         source::Reference,
         status::event::ObjectEvent,
         time::Now,
         train::{
-            Compiled, Effect, Facts, Memory, Plan, Rule, TrainPollResponse, TrainPollTarget, Valid, decide, events,
-            parse_spec, poll, references, status_after_panic,
+            Effect, Facts, Memory, Plan, Rule, TrainPollResponse, TrainPollTarget, Valid, decide, events, parse_spec,
+            poll, references, status_after_panic,
         },
     },
-    kube_io::{
-        client::Guarded,
-        store::{Followers, ModelVersions, Objects, RunsOf},
-        versions::Versions,
-    },
+    kube_io::store::RunsOf,
     lineage::event::{Job, JobKind, Run},
 };
-
-/// What only ModelTrains have.
-pub struct ModelTrains {
-    /// The versions.
-    pub versions: Arc<ModelVersions>,
-    /// Writes them.
-    pub records: Versions,
-    /// The ModelSyncs, for what those serve that records name.
-    pub model_syncs: Arc<Objects<ModelSync>>,
-    /// Which ModelSyncs follow.
-    pub followers: Arc<Followers>,
-    /// Reads the results of runs.
-    pub reads: Guarded,
-    /// What was compiled of each object's present generation.
-    pub compiled: Mutex<HashMap<Box<str>, CompiledOnce>>,
-}
-
-/// What was compiled, or why that fails, and of which generation.
-pub type CompiledOnce = (i64, Result<Compiled, Invalid>);
 
 impl KindController for ModelTrains {
     type Kind = ModelTrain;
@@ -179,20 +159,5 @@ impl KindController for ModelTrains {
 
     fn forget(&self, uid: &str) {
         self.compiled.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
-    }
-}
-
-impl ModelTrains {
-    /// The gate and the rules of this generation, compiled once.
-    fn compiled(&self, info: &ObjectInfo, spec: &ModelTrainSpec) -> Result<Compiled, Invalid> {
-        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((generation, known)) = compiled.get(&*info.uid)
-            && *generation == info.generation
-        {
-            return known.clone();
-        }
-        let fresh = Compiled::of(spec);
-        compiled.insert((*info.uid).into(), (info.generation, fresh.clone()));
-        fresh
     }
 }

@@ -68,7 +68,7 @@ pub struct FreshnessEvaluation {
     /// its reservation pins them.
     pub actionable: Vec<StaleReason>,
     /// `status.answeredReasons`, sorted by type and name.
-    pub spent: Vec<AnsweredReason>,
+    pub answered: Vec<AnsweredReason>,
     /// `status.breachingMetrics`, in the order of the spec.
     pub falling: Vec<BreachingMetric>,
     /// `status.schedule`.
@@ -89,7 +89,7 @@ impl FreshnessEvaluation {
     pub fn store(&self, status: &mut ModelTrainStatus) {
         status.stale_reasons.clone_from(&self.current);
         status.stale_since = self.stale_since;
-        status.answered_reasons.clone_from(&self.spent);
+        status.answered_reasons.clone_from(&self.answered);
         status.breaching_metrics.clone_from(&self.falling);
         status.schedule.clone_from(&self.schedule);
         status.next_evaluation_at = self.next;
@@ -225,11 +225,11 @@ impl Evaluator<'_> {
     /// the input may have had the accepted value in between, which removes the entry, and must not start a training
     /// each time it changes back.
     fn differing_input(&mut self, reason: StaleReason, tried: bool) {
-        let spent = entry(self.status, reason.type_, &reason.name).filter(|entry| entry.reason == reason).cloned();
-        match spent.or_else(|| tried.then(|| AnsweredReason { reason: reason.clone(), until: None, count: 1 })) {
+        let answered = entry(self.status, reason.type_, &reason.name).filter(|entry| entry.reason == reason).cloned();
+        match answered.or_else(|| tried.then(|| AnsweredReason { reason: reason.clone(), until: None, count: 1 })) {
             None => self.actionable(reason),
-            Some(spent) => {
-                self.result.spent.push(spent);
+            Some(answered) => {
+                self.result.answered.push(answered);
                 self.result.current.push(reason);
             }
         }
@@ -305,7 +305,7 @@ impl Evaluator<'_> {
                 // Neither a clock that went back nor an edit of `spec.settle` makes the wait longer than it is now.
                 let longest = after(whole_seconds(self.now), self.freshness.settle.after(entry.count));
                 let until = entry.until.unwrap_or(longest).min(longest);
-                self.result.spent.push(AnsweredReason { until: Some(until), ..entry.clone() });
+                self.result.answered.push(AnsweredReason { until: Some(until), ..entry.clone() });
                 if self.reached(until) {
                     self.actionable(reason);
                 } else {
@@ -329,7 +329,7 @@ impl Evaluator<'_> {
         });
         if !answered {
             self.result.current.push(entry.reason.clone());
-            self.result.spent.push(entry.clone());
+            self.result.answered.push(entry.clone());
         }
     }
 
@@ -339,7 +339,7 @@ impl Evaluator<'_> {
     }
 
     fn keep_entry(&mut self, type_: StaleReasonType, name: &str) {
-        self.result.spent.extend(entry(self.status, type_, name).cloned());
+        self.result.answered.extend(entry(self.status, type_, name).cloned());
     }
 
     /// Keeps a reason current that is current in status, unless its value is `except`.
@@ -365,7 +365,7 @@ impl Evaluator<'_> {
     fn finish(mut self) -> FreshnessEvaluation {
         self.result.current.sort_by(|a, b| order(a).cmp(&order(b)));
         self.result.actionable.sort_by(|a, b| order(a).cmp(&order(b)));
-        self.result.spent.sort_by(|a, b| order(&a.reason).cmp(&order(&b.reason)));
+        self.result.answered.sort_by(|a, b| order(&a.reason).cmp(&order(&b.reason)));
         let since = self.status.stale_since.unwrap_or_else(|| whole_seconds(self.now));
         self.result.stale_since = (!self.result.current.is_empty()).then_some(since);
         self.result

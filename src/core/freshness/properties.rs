@@ -113,16 +113,16 @@ impl Observer {
     /// Checks the reasons of a new reservation: each one that was answered has rearmed.
     fn reserved(&self, trial: &Trial, reasons: &[StaleReason]) {
         for reason in reasons {
-            let response = self.answers.get(&(reason.type_, reason.name.clone()));
-            match (reason.type_, response) {
+            let answer = self.answers.get(&(reason.type_, reason.name.clone()));
+            match (reason.type_, answer) {
                 (StaleReasonType::Input, _) => self.may_try(trial, reason),
-                (StaleReasonType::Schedule, Some(response)) => {
-                    assert!(firing(reason) > response.value.parse().ok(), "{reason:?} after {response:?}");
+                (StaleReasonType::Schedule, Some(answer)) => {
+                    assert!(firing(reason) > answer.value.parse().ok(), "{reason:?} after {answer:?}");
                 }
-                (StaleReasonType::Trigger, Some(response)) => assert_ne!(response.value, reason.value),
-                (_, Some(response)) => {
-                    let until = after(response.at, SETTLE.after(response.count));
-                    assert!(trial.now >= until, "{reason:?} at {} after {response:?}", trial.now);
+                (StaleReasonType::Trigger, Some(answer)) => assert_ne!(answer.value, reason.value),
+                (_, Some(answer)) => {
+                    let until = after(answer.at, SETTLE.after(answer.count));
+                    assert!(trial.now >= until, "{reason:?} at {} after {answer:?}", trial.now);
                 }
                 (_, None) => {}
             }
@@ -148,14 +148,14 @@ impl Observer {
         let trigger = last.reasons.iter().find(|reason| reason.type_ == StaleReasonType::Trigger);
         if let Some(trigger) = trigger {
             // After any verdict, the previous value counts as a new one when it comes back.
-            self.answers.retain(|(type_, _), response| *type_ != trigger.type_ || response.value == trigger.value);
+            self.answers.retain(|(type_, _), answer| *type_ != trigger.type_ || answer.value == trigger.value);
         }
         if !answers(verdict) {
             return;
         }
         for reason in &last.reasons {
             let key = (reason.type_, reason.name.clone());
-            let count = self.answers.get(&key).map_or(0, |response| response.count) + 1;
+            let count = self.answers.get(&key).map_or(0, |answer| answer.count) + 1;
             self.answers.insert(key, Answer { value: reason.value.clone(), at: last.ended_at, count });
         }
     }

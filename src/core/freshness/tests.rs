@@ -503,8 +503,8 @@ fn edited_settle_shortens_a_wait_that_has_begun() {
 #[test]
 fn training_whose_spec_became_invalid_ends_with_the_default_wait() {
     let pinned = [reason(StaleReasonType::Endpoint, "", "")];
-    let spent = answer_reasons(&ModelTrainStatus::default(), &pinned, Rejected, None, moment("01T00:00"));
-    assert_eq!(spent.reasons[0].until, Some(moment("01T01:00")));
+    let answered = answer_reasons(&ModelTrainStatus::default(), &pinned, Rejected, None, moment("01T00:00"));
+    assert_eq!(answered.reasons[0].until, Some(moment("01T01:00")));
 }
 
 #[test]

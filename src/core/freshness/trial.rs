@@ -152,9 +152,9 @@ impl Trial {
     /// Ends the active training now.
     pub fn end(&mut self, verdict: AttemptVerdict) -> &mut Self {
         let reservation = *self.status.reservation.take().expect("a training is active");
-        let spent = answer_reasons(&self.status, &reservation.reasons, verdict, Some(&self.freshness), self.now);
-        self.status.answered_reasons = spent.reasons;
-        self.status.schedule = spent.schedule;
+        let answered = answer_reasons(&self.status, &reservation.reasons, verdict, Some(&self.freshness), self.now);
+        self.status.answered_reasons = answered.reasons;
+        self.status.schedule = answered.schedule;
         if verdict == AttemptVerdict::Accepted {
             self.accept(reservation.inputs.clone());
         }

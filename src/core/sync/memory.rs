@@ -94,8 +94,8 @@ impl Memory {
     /// Drops the parameters of a response from which a run was reserved: no other run starts from it. A response with
     /// an entity tag keeps them, because the endpoint may confirm it with 304.
     fn forget_parameters(&mut self, attempt: i64) {
-        let spent = self.last_poll.as_mut().filter(|polled| polled.context.attempt < attempt);
-        if let Some(PollResult { result: Ok(response), .. }) = spent
+        let used = self.last_poll.as_mut().filter(|polled| polled.context.attempt < attempt);
+        if let Some(PollResult { result: Ok(response), .. }) = used
             && response.etag.is_none()
             && !response.parameters.is_empty()
         {

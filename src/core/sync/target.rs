@@ -30,14 +30,14 @@ pub(super) fn fresh_target(
     let (failures, successes) = known.map_or((0, 0), |known| (known.failures, known.successes));
     let since = known.map_or_else(|| whole_seconds(now.wall), |known| known.since);
     let mut target = Target { digest, parameters, failures, successes, since };
-    if facts.trigger_pending() || revived(facts, valid, &target) {
+    if facts.trigger_pending() || rearmed(facts, valid, &target) {
         (target.failures, target.successes) = (0, 0);
     }
     target
 }
 
-/// Whether an edit of the spec revives the target: one that had used up its attempts, or whose run was cancelled.
-fn revived(facts: &Facts<'_>, valid: &Valid<'_>, target: &Target) -> bool {
+/// Whether an edit of the spec rearms the target: one that had used up its attempts, or whose run was cancelled.
+fn rearmed(facts: &Facts<'_>, valid: &Valid<'_>, target: &Target) -> bool {
     facts.status.last_run.as_ref().is_some_and(|last| {
         last.target == target.digest
             && last.generation != facts.object.generation
@@ -96,6 +96,6 @@ pub(super) fn paused<'a>(status: &'a ModelSyncStatus, pause: &Pause) -> Situatio
     }
 }
 
-/// The part of a message that says how a person revives the target.
+/// The part of a message that says how a person rearms the target.
 const REVIVE: &str = "the same target is tried again after an edit of the spec or a new value of the annotation \
                       automl.cloudai.kubeflow.org/trigger";

@@ -38,8 +38,8 @@ pub fn close(facts: &Facts<'_>, open: &TrainReservation, now: Now) -> Plan {
         .or(status.pending_approval.filter(|_| !judged_any(verdict)));
     let ended_at = whole_seconds(now.wall);
     let freshness = facts.spec.as_ref().ok().map(|valid| &valid.freshness);
-    let spent = answer_reasons(&status, &open.reasons, verdict, freshness, ended_at);
-    (status.answered_reasons, status.schedule) = (spent.reasons, spent.schedule);
+    let answered = answer_reasons(&status, &open.reasons, verdict, freshness, ended_at);
+    (status.answered_reasons, status.schedule) = (answered.reasons, answered.schedule);
     if let Some(accepted) = select_winner.winner.as_ref().and_then(|name| facts.details(name)) {
         let accepted = accepted_version(accepted, now.wall);
         record_acceptance(&mut status, &accepted.name, accepted.accepted_at);

@@ -315,12 +315,12 @@ fn target(facts: &Facts<'_>, valid: &Valid<'_>, inputs: &[RecordedInput]) -> Tra
     });
     let digest = digest::training(&what, &valid.policy.template);
     let known = facts.status.target.as_ref().filter(|known| known.digest == digest);
-    let revived = facts.pending_trigger().is_some()
+    let rearmed = facts.pending_trigger().is_some()
         || facts.status.last_attempt.as_ref().is_some_and(|last| {
             last.generation != facts.object.generation
                 && known.is_some_and(|known| known.failures >= valid.policy.max_attempts)
         });
-    TrainTarget { digest, failures: known.map_or(0, |known| known.failures).min(if revived { 0 } else { i64::MAX }) }
+    TrainTarget { digest, failures: known.map_or(0, |known| known.failures).min(if rearmed { 0 } else { i64::MAX }) }
 }
 
 /// One more than the highest attempt in status and on the runs and records of this object.
