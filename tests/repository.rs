@@ -1,13 +1,13 @@
 //! Checks the repository itself: documents name files that exist, the picture of the modules is complete, functions
-//! stay short where that matters, and names are those of the glossary and have one meaning. Reads the repository's
-//! files.
+//! stay short where that matters, and names and comments have the words of the glossary, each with one meaning. Reads
+//! the repository's files.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     process::Command,
     time::Duration,
 };
@@ -26,15 +26,21 @@ mod support {
     pub mod source_files;
 }
 
-use support::source_files::{SourceFile, is_cfg_test, sources};
+use support::source_files::{SourceFile, is_cfg_test, product, sources};
 
 /// Longest function in the modules that hold the reconcile pipelines, in lines.
 const LONGEST: usize = 60;
 
 /// Identifiers that the glossary of ARCHITECTURE.md replaced.
-const REPLACED: &str = "AskedUnder ByHand Inquiry KeptAccepted NoAnswer NoAnswerClass Question SpentReason TellVersions \
-    Unlabelled Whereabouts broken_off by_hand inquiry kept look_again pose spent_reasons take_answer tell_first told under \
-    whereabouts";
+const REPLACED: &str = "AskedUnder ByHand Inquiry KeptAccepted NoAnswer NoAnswerClass Question SpentReason \
+    TellVersions Unlabelled Whereabouts broken_off by_hand inquiry kept look_again pose spent_reasons take_answer \
+    tell_first told under whereabouts";
+
+/// Words that it replaced wherever an identifier has them, as in `when_asked`.
+const REPLACED_PARTS: &str = "asked asking inquiry nobody question questions somebody told whoever";
+
+/// Words that it replaced in comments. The others are plain English there.
+const REPLACED_IN_COMMENTS: &str = "inquiry nobody somebody whoever";
 
 /// Type names that are defined several times, with how often, and why. This list may only shrink.
 const SEVERAL: &[(&str, &[(&str, usize)])] = &[
@@ -46,7 +52,7 @@ const SEVERAL: &[(&str, &[(&str, usize)])] = &[
     (
         "parts of JSON texts, private to their modules",
         &[
-            ("Answer", 3),
+            ("Body", 3),
             ("Data", 2),
             ("Envelope", 3),
             ("Members", 2),
@@ -109,9 +115,21 @@ fn every_row_of_the_table_of_likely_changes_names_files_that_exist() {
         let files = row.split('|').nth(2).unwrap();
         assert!(!quoted(files).is_empty(), "no file in: {row}");
         for path in quoted(files) {
+            assert!(is_inside(path), "{path} leads out of the repository: {row}");
             assert!(root().join(path).exists(), "{path} does not exist: {row}");
         }
     }
+}
+
+/// Whether a path goes only downwards. One that is absolute exists on its writer's machine alone.
+fn is_inside(path: &str) -> bool {
+    Path::new(path).components().all(|component| matches!(component, Component::Normal(_)))
+}
+
+#[test]
+fn paths_that_leave_the_repository_are_found() {
+    assert!(["src/api", "ARCHITECTURE.md", "src/core/sync/"].into_iter().all(is_inside));
+    assert!(!["/etc/hosts", "../main/src", "src/../../main"].into_iter().any(is_inside));
 }
 
 #[test]
@@ -261,15 +279,23 @@ impl<'ast> Visit<'ast> for Functions {
         self.take(&item.sig, &item.block);
         syn::visit::visit_impl_item_fn(self, item);
     }
+
+    fn visit_trait_item_fn(&mut self, item: &'ast syn::TraitItemFn) {
+        if let Some(block) = &item.default {
+            self.take(&item.sig, block);
+        }
+        syn::visit::visit_trait_item_fn(self, item);
+    }
 }
 
 #[test]
-fn long_functions_are_found_in_impls_and_modules() {
-    let file =
-        syn::parse_file("fn a() {\n\n}\nimpl X {\n    async fn b(\n    ) {\n    }\n}\nmod m { fn c() {} }").unwrap();
+fn long_functions_are_found_in_impls_traits_and_modules() {
+    let text = "fn a() {\n\n}\nimpl X {\n    async fn b(\n    ) {\n    }\n}\nmod m { fn c() {} }
+        trait T { fn d(); fn e() {\n fn f() {} } }";
     let mut functions = Functions::default();
-    functions.visit_file(&file);
-    assert_eq!(functions.0, [("a".to_owned(), 3), ("b".to_owned(), 3), ("c".to_owned(), 1)]);
+    functions.visit_file(&syn::parse_file(text).unwrap());
+    let functions: Vec<_> = functions.0.iter().map(|(name, lines)| (name.as_str(), *lines)).collect();
+    assert_eq!(functions, [("a", 3), ("b", 3), ("c", 1), ("e", 2), ("f", 1)]);
 }
 
 #[test]
@@ -305,22 +331,27 @@ fn src() -> Vec<SourceFile> {
 
 #[test]
 fn no_identifier_is_a_word_that_the_glossary_replaced() {
-    let mut found = BTreeSet::new();
-    for file in src() {
-        let tokens: TokenStream = file.text.parse().unwrap_or_else(|error| panic!("{}: {error}", file.name));
+    let mut found = Vec::new();
+    let ours = |name: &String| ["src/", "xtask/", "tests/"].iter().any(|folder| name.starts_with(folder));
+    for name in tracked().iter().filter(|name| ours(name) && has_extension(name, "rs")) {
+        let tokens = read(name).parse().unwrap_or_else(|error| panic!("{name}: {error}"));
         let mut identifiers = BTreeSet::new();
         identifiers_of(tokens, &mut identifiers);
-        let replaced = REPLACED.split_whitespace().filter(|word| identifiers.contains(*word));
-        found.extend(replaced.map(|word| (word, file.name.clone())));
+        // Tests may use an ordinary word such as `kept` in its plain meaning; the parts are refused everywhere.
+        let replaced = |word: &str| (name.starts_with("src/") && has_word(REPLACED, word)) || has_replaced_part(word);
+        let replaced = identifiers.iter().filter(|(_, word)| replaced(word));
+        found.extend(replaced.map(|(line, word)| format!("{name}:{line}: {word}")));
     }
     assert!(found.is_empty(), "words that the glossary replaced: {found:#?}");
 }
 
-fn identifiers_of(tokens: TokenStream, identifiers: &mut BTreeSet<String>) {
+/// The identifiers, each with its line.
+fn identifiers_of(tokens: TokenStream, identifiers: &mut BTreeSet<(usize, String)>) {
     for token in tokens {
         match token {
             TokenTree::Ident(word) => {
-                identifiers.insert(word.to_string());
+                let line = word.span().start().line;
+                identifiers.insert((line, word.to_string().trim_start_matches("r#").to_owned()));
             }
             TokenTree::Group(group) => identifiers_of(group.stream(), identifiers),
             _ => {}
@@ -328,12 +359,86 @@ fn identifiers_of(tokens: TokenStream, identifiers: &mut BTreeSet<String>) {
     }
 }
 
+fn has_word(list: &str, word: &str) -> bool {
+    list.split_whitespace().any(|listed| listed == word)
+}
+
+fn has_replaced_part(identifier: &str) -> bool {
+    parts(identifier).iter().any(|part| has_word(REPLACED_PARTS, part))
+}
+
+/// The words of an identifier, in lower case. `_`, a digit, and a capital that begins a word divide them.
+fn parts(identifier: &str) -> Vec<String> {
+    let letters: Vec<char> = identifier.chars().collect();
+    let mut divided = String::new();
+    for (at, letter) in letters.iter().enumerate() {
+        let after_small = at > 0 && letters[at - 1].is_lowercase();
+        // The last capital of several, as in `HTTPServer`, is the first letter of the next word.
+        let before_small = letters.get(at + 1).is_some_and(|next| next.is_lowercase());
+        if letter.is_uppercase() && (after_small || before_small) {
+            divided.push('_');
+        }
+        divided.extend(letter.to_lowercase());
+    }
+    divided.split(|c: char| !c.is_alphabetic()).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+}
+
+#[test]
+fn replaced_words_are_found_as_parts_of_identifiers() {
+    assert_eq!(parts("first_HTTPServerOf2Runs"), ["first", "http", "server", "of", "runs"]);
+    let mut identifiers = BTreeSet::new();
+    identifiers_of("fn r#asked() {\n mac!(NotOlder) }".parse().unwrap(), &mut identifiers);
+    let identifiers: Vec<_> = identifiers.iter().map(|(line, word)| (*line, word.as_str())).collect();
+    assert_eq!(identifiers, [(1, "asked"), (1, "fn"), (2, "NotOlder"), (2, "mac")]);
+    for word in ["asked", "when_asked", "AskedUnder", "ALL_QUESTIONS", "told2", "pollInquiry"] {
+        assert!(has_replaced_part(word), "{word}");
+    }
+    for word in ["NotOlderThan", "masked", "untold", "questionable"] {
+        assert!(!has_replaced_part(word), "{word}");
+    }
+}
+
+#[test]
+fn comments_use_the_words_of_the_glossary() {
+    let mut found = Vec::new();
+    for file in src() {
+        for (number, line) in file.text.lines().enumerate() {
+            if comment(line).is_some_and(has_replaced_word) {
+                found.push(format!("src/{}:{}: {}", file.name, number + 1, line.trim()));
+            }
+        }
+    }
+    assert!(found.is_empty(), "comments with words that the glossary replaced: {found:#?}");
+}
+
+/// The comment of a line. The `//` of a URL has no space before it.
+fn comment(line: &str) -> Option<&str> {
+    let line = line.trim_start();
+    if line.starts_with("//") { Some(line) } else { line.split_once(" //").map(|(_, comment)| comment) }
+}
+
+fn has_replaced_word(comment: &str) -> bool {
+    let mut words = comment.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+    words.any(|word| has_word(REPLACED_IN_COMMENTS, &word.to_lowercase()))
+}
+
+#[test]
+fn replaced_words_are_found_in_comments_only() {
+    let found = |line: &str| comment(line).is_some_and(has_replaced_word);
+    for line in ["//! Whoever asks", "    /// for nobody's sake.", "let a = 1; // Somebody set it."] {
+        assert!(found(line), "{line}");
+    }
+    for line in ["let nobody = 1;", "let url = \"http://nobody/\";", "// the user `nobody_else`", "//"] {
+        assert!(!found(line), "{line}");
+    }
+}
+
 /// What the product code of `src` declares.
 fn declared() -> Declared {
     let mut declared = Declared::default();
-    for file in src().into_iter().filter(|file| !file.is_test()) {
+    for file in product(&src()) {
         let syntax = syn::parse_file(&file.text).unwrap_or_else(|error| panic!("{}: {error}", file.name));
-        declared.file = file.name;
+        declared.file.clone_from(&file.name);
         declared.visit_file(&syntax);
     }
     declared
@@ -360,7 +465,7 @@ fn no_parameter_is_a_tuple_of_more_than_two() {
     assert!(tuples.is_empty(), "signatures with such tuples: {tuples:#?}");
 }
 
-/// Types, and functions with a parameter that is a tuple of more than two.
+/// Types, and functions with a parameter whose type is or contains a tuple of more than two.
 #[derive(Default)]
 struct Declared {
     file: String,
@@ -389,6 +494,10 @@ impl<'ast> Visit<'ast> for Declared {
         self.take(&item.ident);
     }
 
+    fn visit_item_union(&mut self, item: &'ast syn::ItemUnion) {
+        self.take(&item.ident);
+    }
+
     fn visit_item_type(&mut self, item: &'ast syn::ItemType) {
         self.take(&item.ident);
     }
@@ -400,7 +509,7 @@ impl<'ast> Visit<'ast> for Declared {
 
     fn visit_signature(&mut self, signature: &'ast syn::Signature) {
         let long = |parameter: &syn::FnArg| match parameter {
-            syn::FnArg::Typed(parameter) => is_long_tuple(&parameter.ty),
+            syn::FnArg::Typed(parameter) => has_long_tuple(&parameter.ty),
             syn::FnArg::Receiver(_) => false,
         };
         if signature.inputs.iter().any(long) {
@@ -409,26 +518,44 @@ impl<'ast> Visit<'ast> for Declared {
     }
 }
 
-fn is_long_tuple(type_: &syn::Type) -> bool {
-    match type_ {
-        syn::Type::Tuple(tuple) => tuple.elems.len() > 2,
-        syn::Type::Reference(reference) => is_long_tuple(&reference.elem),
-        syn::Type::Paren(paren) => is_long_tuple(&paren.elem),
-        _ => false,
+/// Whether a type has such a tuple anywhere: in an `Option`, a slice, a closure's parameters.
+fn has_long_tuple(type_: &syn::Type) -> bool {
+    let mut tuples = LongTuples(false);
+    tuples.visit_type(type_);
+    tuples.0
+}
+
+struct LongTuples(bool);
+
+impl<'ast> Visit<'ast> for LongTuples {
+    fn visit_type_tuple(&mut self, tuple: &'ast syn::TypeTuple) {
+        self.0 |= tuple.elems.len() > 2;
+        syn::visit::visit_type_tuple(self, tuple);
     }
 }
 
 #[test]
 fn types_and_tuples_are_found_in_functions_and_modules() {
     let text = "
-        struct A; enum B {} type C = A; trait D { fn d(_: (u8, u8, u8)); }
+        struct A; enum B {} type C = A; union U { a: u8 } trait D { fn d(_: (u8, u8, u8)); }
         fn f() { struct A; }
         mod m { impl B { fn e(&self, (a, b, c): &(u8, u8, u8)) {} fn g((a, b): (u8, u8)) {} } }
         #[cfg(test)] mod tests { struct A; fn t(_: (u8, u8, u8)) {} }";
     let mut declared = Declared::default();
     declared.visit_file(&syn::parse_file(text).unwrap());
     let types: Vec<_> = declared.types.iter().map(|(name, files)| (name.as_str(), files.len())).collect();
-    assert_eq!(types, [("A", 2), ("B", 1), ("C", 1), ("D", 1)]);
+    assert_eq!(types, [("A", 2), ("B", 1), ("C", 1), ("D", 1), ("U", 1)]);
     let functions: Vec<_> = declared.tuples.iter().map(|(_, function)| function.as_str()).collect();
     assert_eq!(functions, ["d", "e"]);
+}
+
+#[test]
+fn long_tuples_are_found_inside_other_types() {
+    let long = |text: &str| has_long_tuple(&syn::parse_str(text).unwrap());
+    for text in ["Option<(u8, u8, u8)>", "&[(u8, u8, u8)]", "(u8, (u8, u8, u8))", "impl Fn(&(u8, u8, u8)) -> u8"] {
+        assert!(long(text), "{text}");
+    }
+    for text in ["(u8, (u8, u8))", "fn(u8, u8, u8)", "Vec<(u8, u8)>", "[u8; 3]"] {
+        assert!(!long(text), "{text}");
+    }
 }

@@ -1,4 +1,4 @@
-//! Runs that somebody else made and that look like the operator's: with its label, in the same namespace or in another.
+//! Runs that look like the operator's and are not: with its label, in the same namespace or in another.
 
 use kube::{
     Api, Client, ResourceExt,

@@ -8,12 +8,12 @@ use std::{
     slice,
 };
 
-use proc_macro2::{Delimiter, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 
 use super::{
     paths::{paths_of, resolve},
-    source_files::{SourceFile, is_cfg_test},
+    source_files::{SourceFile, is_cfg_test, product},
 };
 
 /// For each file the other files that it uses.
@@ -21,7 +21,7 @@ pub type Graph = BTreeMap<String, BTreeSet<String>>;
 
 /// The graph of a crate's files.
 pub fn graph(sources: &[SourceFile]) -> Graph {
-    let modules = sources.iter().filter(|source| !source.is_test()).map(|source| (source.module.clone(), read(source)));
+    let modules = product(sources).into_iter().map(|source| (source.module.clone(), read(source)));
     let modules = Modules(modules.collect());
     modules.0.values().map(|file| (file.name.clone(), modules.used_by(file))).collect()
 }
@@ -137,8 +137,9 @@ fn product_code(tokens: &[TokenTree]) -> Vec<TokenTree> {
 }
 
 fn is_test_attribute(tokens: &[TokenTree], at: usize) -> bool {
+    let is_cfg_test = |group: &Group| group.stream().to_string().replace(' ', "") == "cfg(test)";
     matches!(&tokens[at], TokenTree::Punct(hash) if hash.as_char() == '#')
-        && matches!(tokens.get(at + 1), Some(TokenTree::Group(group)) if group.stream().to_string().replace(' ', "") == "cfg(test)")
+        && matches!(tokens.get(at + 1), Some(TokenTree::Group(group)) if is_cfg_test(group))
 }
 
 fn is_re_export(tokens: &[TokenTree], at: usize) -> bool {

@@ -130,9 +130,8 @@ fn body(tokens: &[TokenTree], at: usize) -> Option<Vec<TokenTree>> {
 fn is_visibility(tokens: &[TokenTree], at: usize) -> bool {
     let after_pub = at > 0 && matches!(&tokens[at - 1], TokenTree::Ident(word) if word == "pub");
     let TokenTree::Group(group) = &tokens[at] else { return false };
-    let first = group.stream().into_iter().next();
-    after_pub
-        && matches!(first, Some(TokenTree::Ident(word)) if ["crate", "super", "self", "in"].contains(&word.to_string().as_str()))
+    let Some(TokenTree::Ident(first)) = group.stream().into_iter().next() else { return false };
+    after_pub && ["crate", "super", "self", "in"].iter().any(|word| first == word)
 }
 
 fn is_double_colon(tokens: &[TokenTree], at: usize) -> bool {

@@ -1,9 +1,8 @@
 //! The source files of a crate. Reads them.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
-/// Files that only tests compile, wherever a `#[cfg(test)]` declares them.
-const TESTS: &[&str] = &["tests", "properties", "trial"];
+use syn::visit::{self, Visit};
 
 /// A source file.
 pub struct SourceFile {
@@ -12,13 +11,6 @@ pub struct SourceFile {
     /// The path of its module: `core`, `sync`.
     pub module: Vec<String>,
     pub text: String,
-}
-
-impl SourceFile {
-    /// Whether the whole file is test code.
-    pub fn is_test(&self) -> bool {
-        self.module.iter().any(|name| TESTS.contains(&name.as_str()))
-    }
 }
 
 /// The source files of a crate below its folder of sources. `root` is the file that lists the modules.
@@ -46,6 +38,45 @@ fn collect(dir: &Path, root: &str, module: &mut Vec<String>, sources: &mut Vec<S
                 text: fs::read_to_string(&path).unwrap(),
             });
         }
+    }
+}
+
+/// The files without those that only tests compile. A declaration decides that and no name: product code may well be
+/// called `trial`.
+pub fn product(sources: &[SourceFile]) -> Vec<&SourceFile> {
+    let tests: BTreeSet<_> = sources.iter().flat_map(test_modules).collect();
+    // What a test module declares is test code too.
+    let is_test = |module: &[String]| (1..=module.len()).any(|length| tests.contains(&module[..length]));
+    sources.iter().filter(|source| !is_test(&source.module)).collect()
+}
+
+/// The modules that a file declares under `#[cfg(test)]`.
+fn test_modules(source: &SourceFile) -> Vec<Vec<String>> {
+    // To read a file takes long, and most of them declare none.
+    if !source.text.contains("cfg") {
+        return Vec::new();
+    }
+    let syntax = syn::parse_file(&source.text).unwrap_or_else(|error| panic!("{}: {error}", source.name));
+    let mut modules = TestModules { within: source.module.clone(), found: Vec::new() };
+    modules.visit_file(&syntax);
+    modules.found
+}
+
+struct TestModules {
+    /// The module that is being read.
+    within: Vec<String>,
+    found: Vec<Vec<String>>,
+}
+
+impl<'ast> Visit<'ast> for TestModules {
+    fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
+        self.within.push(item.ident.to_string());
+        if is_cfg_test(&item.attrs) {
+            self.found.push(self.within.clone());
+        } else {
+            visit::visit_item_mod(self, item);
+        }
+        self.within.pop();
     }
 }
 

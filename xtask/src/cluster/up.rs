@@ -17,7 +17,7 @@ use crate::files;
 use crate::lock::Lock;
 use crate::progress::Progress;
 
-/// The cluster that the user asked for.
+/// The cluster that the user requests.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) level: Level,
