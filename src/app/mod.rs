@@ -2,9 +2,9 @@
 
 mod components;
 mod error;
+mod health_pages;
 mod kind_runtime;
 mod leadership;
-mod pages;
 mod requester;
 mod settings;
 mod watches;
@@ -18,8 +18,8 @@ use tracing::{info, warn};
 
 use self::{
     components::Components,
+    health_pages::health_pages,
     leadership::follow_leadership,
-    pages::pages,
     settings::scopes,
     watches::{forward_source_changes, start_watches},
 };
@@ -93,7 +93,7 @@ impl Operator {
         start_watches(&components, &settings, &clients, &clock, &stop, &tasks);
         syncs.start(&stop, &tasks);
         trains.start(&stop, &tasks);
-        tasks.spawn(health::serve(listener, pages(&components, scopes(&settings).len()), stop.clone()));
+        tasks.spawn(health::serve(listener, health_pages(&components, scopes(&settings).len()), stop.clone()));
         tasks.spawn(stop.clone().run_until_cancelled_owned(follow_leadership(&components)));
         tasks.close();
         let campaign = (CancellationToken::new(), TaskTracker::new());

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The health and metrics pages, with the values at the moment of the request.
-pub(super) fn pages(components: &Components, scopes: usize) -> Pages {
+pub(super) fn health_pages(components: &Components, scopes: usize) -> Pages {
     let stores = components.store_view(scopes);
     let not_ready = {
         let stores = stores.clone();
