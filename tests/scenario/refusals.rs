@@ -82,7 +82,13 @@ async fn webhook_that_cannot_be_called_delays_a_sync_and_spends_nothing() {
         let status = world.until("a", Ready, False, "ApiUnavailable").await;
         assert_eq!((status.attempt, &status.last_run), (1, &None));
         // Another process knows from the reservation that nothing was created.
-        let refusals = status.reservation.map_or(0, |open| open.create_failures);
+        // A reservation that is not answered yet has no refusal: after a crash in that moment the run counts as unknown.
+        let refusals = world
+            .wait("the refusal is stored", async || {
+                let open = world.status("a").await.reservation?;
+                open.refusal.is_some().then_some(open.create_failures)
+            })
+            .await;
         world.stop_operator().await;
         world.start_operator().await;
         world.clock.advance(Duration::from_mins(3));
@@ -128,9 +134,14 @@ async fn webhook_that_cannot_be_called_delays_a_training_and_spends_nothing() {
             .await;
         let status = world.until_train("t", Ready, False, "ApiUnavailable").await;
         assert_eq!((status.attempt, &status.last_attempt), (1, &None));
+        let refusals = world
+            .wait("the refusal is stored", async || {
+                let open = world.train_status("t").await.reservation?;
+                open.slots[0].refusal.is_some().then_some(open.slots[0].create_failures)
+            })
+            .await;
         world.stop_operator().await;
         world.start_operator().await;
-        let refusals = status.reservation.map_or(0, |open| open.slots[0].create_failures);
         world
             .wait("a refusal after the restart", async || {
                 world.clock.advance(Duration::from_secs(61));
