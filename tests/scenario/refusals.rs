@@ -63,6 +63,18 @@ fn unreachable_webhook(world: &World) -> Value {
     })
 }
 
+/// Lets the operator try once more, and waits until it has stored the refusal. `open` returns how often the create was refused,
+/// and whether the last refusal is stored. Until the clock is set forward again, no other try is due.
+async fn refused_again(world: &World, open: &impl AsyncFn() -> Option<(i64, bool)>) {
+    let stored = async |more_than: i64| {
+        let refused = async || open().await.filter(|(failures, stored)| *stored && *failures > more_than);
+        world.wait("the refusal is stored", refused).await.0
+    };
+    let before = stored(-1).await;
+    world.clock.advance(Duration::from_secs(61));
+    stored(before).await;
+}
+
 #[tokio::test]
 async fn webhook_that_cannot_be_called_delays_a_sync_and_spends_nothing() {
     scenario("webhook_down", async |world| {
@@ -71,34 +83,22 @@ async fn webhook_that_cannot_be_called_delays_a_sync_and_spends_nothing() {
         world.model_sync_with_reply("a", Reply::model("m1")).await;
         let status = world.until("a", Ready, False, "ApiUnavailable").await;
         assert!(status.conditions[0].message.contains("webhook.example.com"), "{status:?}");
+        let open =
+            async || world.status("a").await.reservation.map(|open| (open.create_failures, open.refusal.is_some()));
         // Far beyond the deadline of the create: an attempt whose create is unknown would be given up here.
-        world
-            .wait("three refusals", async || {
-                world.clock.advance(Duration::from_secs(61));
-                let open = world.status("a").await.reservation;
-                open.is_none_or(|open| open.create_failures > 2).then_some(())
-            })
-            .await;
+        for _ in 0..3 {
+            refused_again(world, &open).await;
+        }
         let status = world.until("a", Ready, False, "ApiUnavailable").await;
         assert_eq!((status.attempt, &status.last_run), (1, &None));
         // Another process knows from the reservation that nothing was created.
-        // A reservation that is not answered yet has no refusal: after a crash in that moment the run counts as unknown.
-        let refusals = world
-            .wait("the refusal is stored", async || {
-                let open = world.status("a").await.reservation?;
-                open.refusal.is_some().then_some(open.create_failures)
-            })
-            .await;
         world.stop_operator().await;
         world.start_operator().await;
-        world.clock.advance(Duration::from_mins(3));
-        world
-            .wait("a refusal after the restart", async || {
-                world.clock.advance(Duration::from_secs(61));
-                let open = world.status("a").await.reservation;
-                open.is_none_or(|open| open.create_failures > refusals + 1).then_some(())
-            })
-            .await;
+        let open =
+            async || world.status("a").await.reservation.map(|open| (open.create_failures, open.refusal.is_some()));
+        for _ in 0..3 {
+            refused_again(world, &open).await;
+        }
         let status = world.until("a", Ready, False, "ApiUnavailable").await;
         assert_eq!((status.attempt, &status.last_run), (1, &None), "the restart made no lost run of it");
         delete(world, &webhook).await;
@@ -125,30 +125,24 @@ async fn webhook_that_cannot_be_called_delays_a_training_and_spends_nothing() {
         world.trigger_train("t", "one").await;
         let status = world.until_train("t", Ready, False, "ApiUnavailable").await;
         assert_eq!(status.attempt, 1);
-        world
-            .wait("three refusals", async || {
-                world.clock.advance(Duration::from_secs(61));
-                let open = world.train_status("t").await.reservation;
-                open.is_none_or(|open| open.slots[0].create_failures > 2).then_some(())
-            })
-            .await;
+        let open = async || {
+            let slot = world.train_status("t").await.reservation?.slots.pop()?;
+            Some((slot.create_failures, slot.refusal.is_some()))
+        };
+        for _ in 0..3 {
+            refused_again(world, &open).await;
+        }
         let status = world.until_train("t", Ready, False, "ApiUnavailable").await;
         assert_eq!((status.attempt, &status.last_attempt), (1, &None));
-        let refusals = world
-            .wait("the refusal is stored", async || {
-                let open = world.train_status("t").await.reservation?;
-                open.slots[0].refusal.is_some().then_some(open.slots[0].create_failures)
-            })
-            .await;
         world.stop_operator().await;
         world.start_operator().await;
-        world
-            .wait("a refusal after the restart", async || {
-                world.clock.advance(Duration::from_secs(61));
-                let open = world.train_status("t").await.reservation;
-                open.is_none_or(|open| open.slots[0].create_failures > refusals + 1).then_some(())
-            })
-            .await;
+        let open = async || {
+            let slot = world.train_status("t").await.reservation?.slots.pop()?;
+            Some((slot.create_failures, slot.refusal.is_some()))
+        };
+        for _ in 0..3 {
+            refused_again(world, &open).await;
+        }
         let status = world.until_train("t", Ready, False, "ApiUnavailable").await;
         assert_eq!((status.attempt, &status.last_attempt), (1, &None), "the restart made no lost run of it");
         assert!(world.versions("t").await.is_empty(), "a run that never existed has no record");
