@@ -1,6 +1,7 @@
 //! The chain of a ModelTrain's records: their digests, the link from each record to the one before it, and the entries
 //! that bridge removed records. Pure.
 
+mod findings;
 mod proof;
 
 #[cfg(test)]
@@ -11,7 +12,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-pub use self::proof::{Note, Problem, Report, verify};
+pub use self::findings::{Note, Problem};
+pub use self::proof::{Report, verify};
 use crate::api::{ModelVersionSpec, RecordRef, RecordedInput, RemovedRecord};
 use crate::core::run::digest::hex;
 
