@@ -117,7 +117,7 @@ impl KindController for ModelSyncs {
     }
 
     fn poll_target(&self, _: &Controller<Self>, parsed: &Parsed<ModelSync>) -> Option<PollTarget> {
-        poll_target(parsed.spec.as_ref().ok()?).ok()
+        poll_target(parsed.spec.as_ref().ok()?)
     }
 
     fn count_poll(&self, polled: &PollResult) -> &'static str {
@@ -135,7 +135,7 @@ impl KindController for ModelSyncs {
     }
 
     fn references(spec: &ModelSyncSpec) -> BTreeSet<Reference> {
-        poll_target(spec).map_or_else(|_| BTreeSet::new(), |target| references(&target))
+        references(spec)
     }
 
     fn templates(spec: &ModelSyncSpec) -> Vec<(&'static str, Option<&RunTemplate>)> {

@@ -15,7 +15,6 @@ use crate::{
     core::{
         poll::{
             jitter::next_poll_in,
-            request::PollTarget,
             response::{PollError, PollErrorKind, PollResponse, Values},
         },
         run::{claim::deadline, name},
@@ -102,10 +101,7 @@ pub(super) fn without_response(
     let plan = if had_good_response && passing {
         Plan::idle(rule)
     } else {
-        let reason = match valid.poll_target {
-            PollTarget::NeedsSync { .. } => Reason::EndpointFailing,
-            PollTarget::Compare(_) => Reason::SourceFailing,
-        };
+        let reason = if valid.compares { Reason::SourceFailing } else { Reason::EndpointFailing };
         report(facts, rule, &Situation::PollsFailing { reason, message: &poll_error.message }, now)
     };
     plan.polling(facts, next_phase(facts, valid, now), now)

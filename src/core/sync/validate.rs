@@ -1,11 +1,11 @@
 //! From a spec to one that can be carried out. Pure.
 
-use super::poll::poll_target;
+use super::poll::check_poll;
 use crate::{
     api::{DeletionPolicy, ModelSyncSpec, ParameterMapping, Repeat, TrainSelect, UnmappedParameters},
     core::{
         invalid::Invalid,
-        poll::{request::PollTarget, response::names},
+        poll::response::names,
         run::{
             backend::RunBackend,
             policy::{RunPolicy, WAITS},
@@ -22,8 +22,8 @@ use crate::{
 pub struct Valid<'a> {
     /// How runs are made, bounded, repeated and kept.
     pub policy: RunPolicy<'a>,
-    /// What the operator polls.
-    pub poll_target: PollTarget,
+    /// Whether the operator compares two values instead of polling an endpoint.
+    pub compares: bool,
     /// Which parameters of a response become parameters of the run, and under which names.
     pub mapping: &'a [ParameterMapping],
     /// What happens to the other parameters.
@@ -57,10 +57,11 @@ pub fn validate<'a>(spec: &'a ModelSyncSpec, backends: &[&'static dyn RunBackend
 pub fn parse_spec<'a>(spec: &'a ModelSyncSpec, backends: &[&'static dyn RunBackend]) -> Result<Valid<'a>, Invalid> {
     let policy = RunPolicy::parse(&spec.templates(), spec.run(), backends)?;
     mapped(&spec.parameters)?;
+    check_poll(spec)?;
     let settle = spec.settle.as_deref().copied().unwrap_or_default();
     Ok(Valid {
         policy,
-        poll_target: poll_target(spec)?,
+        compares: spec.compare.is_some(),
         mapping: &spec.parameters,
         unmapped: spec.unmapped_parameters.unwrap_or_default(),
         settle: backoff(("spec.settle.initial", settle.initial), ("spec.settle.max", settle.max), WAITS, SETTLE)?,
