@@ -14,7 +14,8 @@ use crate::{clock::Clock, core::time::MonotonicTime};
 /// How long a missing kind counts as missing before the operator repeats the discovery: the first time, and at most. It
 /// doubles each time, so that specs with invented kinds do not keep the API server busy.
 const MISSING_TTL: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(5));
-/// Most `apiVersion`s in the cache. Beyond it the cache is emptied: a cluster serves fewer, so most of them are invented.
+/// Most `apiVersion`s in the cache. A cluster serves fewer, so beyond it most are invented, and any one makes way. The others
+/// keep their backoff.
 const MAX_GROUPS: usize = 512;
 
 /// The resource of a kind.
@@ -134,8 +135,11 @@ impl Kinds {
     async fn lookup(&self, api_version: &str, kind: &str) -> Result<Option<KnownKind>, KindError> {
         let discovered = {
             let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
-            if groups.len() >= MAX_GROUPS && !groups.contains_key(api_version) {
-                groups.clear();
+            if groups.len() >= MAX_GROUPS
+                && !groups.contains_key(api_version)
+                && let Some(any) = groups.keys().next().cloned()
+            {
+                groups.remove(&any);
             }
             groups.entry(api_version.to_owned()).or_default().clone()
         };

@@ -150,12 +150,17 @@ impl Referenced {
         }
         let late = by_read && object.known.is_some_and(|known| seen.is_outdated_by(known));
         if changed || late {
-            if let Some(changed) = &mut object.held {
-                *changed = true;
-            } else {
-                self.notify(object);
-                self.shared.tasks.spawn(self.clone().hold(kind.clone(), name.clone()));
-            }
+            self.announce(kind, name, object);
+        }
+    }
+
+    /// Notifies the object's readers, at most once a second.
+    fn announce(&self, kind: &(String, String), name: &(String, String), object: &mut Object) {
+        if let Some(changed) = &mut object.held {
+            *changed = true;
+        } else {
+            self.notify(object);
+            self.shared.tasks.spawn(self.clone().hold(kind.clone(), name.clone()));
         }
     }
 
@@ -163,12 +168,9 @@ impl Referenced {
     fn forget_states(&self, kind: &(String, String), scope: Option<&str>) {
         let mut state = self.state();
         let objects = state.watched.get_mut(kind).into_iter().flat_map(|watched| &mut watched.objects);
-        for (_, object) in objects.filter(|((namespace, _), _)| scope.is_none_or(|scope| scope == namespace)) {
+        for (name, object) in objects.filter(|((namespace, _), _)| scope.is_none_or(|scope| scope == namespace)) {
             object.known = None;
-            for uid in &object.readers {
-                // Sending fails only at the end of the process, when the receiver is dropped.
-                let _ = self.shared.changes.send(uid.clone());
-            }
+            self.announce(kind, name, object);
         }
     }
 
