@@ -31,6 +31,15 @@ async fn annotate(world: &World, name: &str, key: &str, value: &str) {
     world.model_syncs().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
 }
 
+/// A spec whose runs are Jobs, for ModelSync `a`.
+fn job_spec(world: &World) -> Value {
+    let container = json!({ "name": "train", "image": "local.test/busybox:1" });
+    json!({
+        "needsSyncUrl": world.endpoint.url("a"), "interval": "5s",
+        "jobTemplate": { "spec": { "template": { "spec": { "restartPolicy": "Never", "containers": [container] } } } },
+    })
+}
+
 #[tokio::test]
 async fn failing_target_backs_off_then_stalls_until_a_person_acts() {
     scenario("exhausted", async |world| {
@@ -169,17 +178,10 @@ async fn run_past_its_timeout_is_ended_and_counts_as_timed_out() {
 async fn job_past_its_timeout_is_ended_by_its_deadline_and_stays() {
     scenario("job_timeout", async |world| {
         world.endpoint.says("a", Reply::model("m1"));
-        let container = json!({ "name": "train", "image": "local.test/busybox:1" });
-        let template = json!({ "spec": { "restartPolicy": "Never", "containers": [container] } });
-        world
-            .apply(
-                "a",
-                json!({
-                    "needsSyncUrl": world.endpoint.url("a"), "interval": "5s", "runTimeout": "10s",
-                    "jobTemplate": { "spec": { "activeDeadlineSeconds": 3600, "template": template } },
-                }),
-            )
-            .await;
+        let mut spec = job_spec(world);
+        spec["runTimeout"] = json!("10s");
+        spec["jobTemplate"]["spec"]["activeDeadlineSeconds"] = json!(3600);
+        world.apply("a", spec).await;
         let job = world.run("a", 1).await;
         assert_eq!(job.data["spec"]["activeDeadlineSeconds"], 3600, "the limit of the template is unchanged");
         world
@@ -240,17 +242,9 @@ async fn cancel_annotation_ends_the_run_that_it_names_and_no_other() {
 async fn cancel_annotation_ends_a_job_that_waits_in_a_queue() {
     scenario("cancel_queued", async |world| {
         world.endpoint.says("a", Reply::model("m1"));
-        let container = json!({ "name": "train", "image": "local.test/busybox:1" });
-        let template = json!({ "spec": { "restartPolicy": "Never", "containers": [container] } });
-        world
-            .apply(
-                "a",
-                json!({
-                    "needsSyncUrl": world.endpoint.url("a"), "interval": "5s",
-                    "jobTemplate": { "spec": { "suspend": true, "template": template } },
-                }),
-            )
-            .await;
+        let mut spec = job_spec(world);
+        spec["jobTemplate"]["spec"]["suspend"] = json!(true);
+        world.apply("a", spec).await;
         let job = world.run("a", 1).await;
         annotate(world, "a", keys::CANCEL, &job.name_any()).await;
         let last = world.until_recorded("a", 1).await;

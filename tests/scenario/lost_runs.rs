@@ -16,11 +16,7 @@ use modelsync::{
 };
 use serde_json::{Value, json};
 
-use crate::harness::{
-    Reply, World,
-    cluster::{self, api},
-    scenario,
-};
+use crate::harness::{Reply, World, cluster::api, scenario};
 
 /// The time until an attempt without a visible run counts as gone: the creation window and the API server's timeout.
 const UNTIL_CERTAIN: Duration = Duration::from_secs(30 + 60 + 1);
@@ -186,50 +182,6 @@ async fn quota_hinders_without_spending_attempts_and_is_noticed_when_it_lifts() 
         .await;
         let status = world.until("a", InSync, False, "RunActive").await;
         assert_eq!(status.attempt, 1);
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn policy_that_forbids_runs_hinders_and_is_noticed_when_it_lifts() {
-    scenario("policy", async |world| {
-        let name = format!("forbid-{}", world.namespace);
-        let here = json!({ "matchLabels": { "kubernetes.io/metadata.name": world.namespace } });
-        let rule = json!({ "apiGroups": ["tekton.dev"], "apiVersions": ["*"], "operations": ["CREATE"], "resources": ["pipelineruns"] });
-        let policy = json!({
-            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": { "name": name },
-            "spec": {
-                "failurePolicy": "Fail",
-                "matchConstraints": { "namespaceSelector": here, "resourceRules": [rule] },
-                "validations": [{ "expression": "false", "message": "no runs on Sundays", "reason": "Forbidden" }],
-            },
-        });
-        let binding = json!({
-            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding", "metadata": { "name": name },
-            "spec": { "policyName": name, "validationActions": ["Deny"] },
-        });
-        for object in [&policy, &binding] {
-            cluster::apply(&world.client, object).await;
-        }
-        let bindings = api(&world.client, "admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding", None);
-        let policies = api(&world.client, "admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy", None);
-        let probe: DynamicObject = serde_json::from_value(json!({
-            "apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "metadata": { "name": "probe" }, "spec": { "pipelineRef": { "name": "p" } },
-        }))
-        .unwrap();
-        let dry = PostParams { dry_run: true, ..PostParams::default() };
-        world.wait("the policy is enforced", async || world.pipeline_runs().create(&dry, &probe).await.is_err().then_some(())).await;
-        world.model_sync_with_reply("a", Reply::model("m1")).await;
-        let status = world.until("a", Ready, False, "Forbidden").await;
-        assert!(status.conditions[0].message.contains("no runs on Sundays"), "{status:?}");
-        bindings.delete(&name, &DeleteParams::default()).await.unwrap();
-        policies.delete(&name, &DeleteParams::default()).await.unwrap();
-        world.wait("the run", async || {
-            world.clock.advance(Duration::from_secs(10));
-            world.runs("a").await.pop()
-        })
-        .await;
-        assert_eq!(world.until("a", InSync, False, "RunActive").await.attempt, 1, "no attempt was lost");
     })
     .await;
 }
