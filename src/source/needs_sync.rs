@@ -87,7 +87,6 @@ fn headers(poll: &Poll) -> Result<HeaderMap, PollError> {
     for (name, text) in [
         (HeaderName::from_static("modelsync-name"), &*poll.name),
         (HeaderName::from_static("modelsync-namespace"), &*poll.namespace),
-        (HeaderName::from_static("modelsync-uid"), &*poll.context.uid),
         (HeaderName::from_static("modelsync-attempt"), attempt.as_str()),
         (HeaderName::from_static("traceparent"), trace.as_str()),
         (

@@ -113,7 +113,6 @@ fn headers() -> HeaderMap {
         (header::ACCEPT, "application/json"),
         (HeaderName::from_static("modelsync-name"), "model-00000"),
         (HeaderName::from_static("modelsync-namespace"), "bench-00"),
-        (HeaderName::from_static("modelsync-uid"), "00000000-0000-4000-8000-000000000000"),
         (HeaderName::from_static("modelsync-attempt"), "0"),
         (HeaderName::from_static("traceparent"), "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
     ]

@@ -19,12 +19,9 @@ async fn identifies_the_object_and_gives_each_poll_its_own_trace() {
     for _ in 0..10 {
         client.poll(&a_poll(&server.url("/"))).await.unwrap();
         let request = server.last_request();
-        for (name, value) in [
-            ("modelsync-name", "deployer"),
-            ("modelsync-namespace", "team"),
-            ("modelsync-uid", "u-1"),
-            ("modelsync-attempt", "7"),
-        ] {
+        for (name, value) in
+            [("modelsync-name", "deployer"), ("modelsync-namespace", "team"), ("modelsync-attempt", "7")]
+        {
             assert_eq!(header(&request, name).as_deref(), Some(value), "{request}");
         }
         assert_eq!(header(&request, "if-none-match"), None);
