@@ -26,6 +26,7 @@ use modelsync::{
             digest,
             knowledge::{Fence, ManualOverrides, ObjectInfo, RunKnowledge},
             name::run_name,
+            proof::ClaimKey,
         },
         status::wake_up::WakeUp,
         sync::{Effect, Facts, LegacyRun, Memory, Plan, Rule, decide, validate},
@@ -46,6 +47,9 @@ use support::{
 };
 
 const UID: &str = "6f1c1e0e-0000-4000-8000-000000000001";
+/// The proof of the claim on the reserved run.
+const PROOF: &str = "1bc29b36f623ba82aaf6724fd3b16718";
+static CLAIM_KEY: ClaimKey = ClaimKey::new([7; 32]);
 const MINUTE: Duration = Duration::from_mins(1);
 
 /// One state of the world, owned.
@@ -281,6 +285,7 @@ impl World {
                 api_version: "tekton.dev/v1".into(),
                 kind: "PipelineRun".into(),
                 run_name: name.clone(),
+                proofs: vec![PROOF.into()],
             }],
         }));
         self.status.active = vec![ActiveRun {
@@ -315,6 +320,8 @@ impl World {
             owner_uid: owner.into(),
             owner_kind: "ModelSync".into(),
             owner_name: "labelbot".into(),
+            controlled: true,
+            proof: PROOF.into(),
             attempt,
             target: self.status.target.as_ref().map_or_else(String::new, |target| target.digest.clone()),
             deleting: false,
@@ -391,6 +398,7 @@ impl World {
             memory: &self.memory,
             nonce: "me-2",
             process: "me",
+            claim_key: &CLAIM_KEY,
             min_run_age: Duration::ZERO,
         };
         decide(&facts, self.now)
@@ -461,7 +469,7 @@ fn rows() -> Vec<Row> {
         Row("first response: sync needed, a legacy run may exist", rest().with(|w| w.memory.legacy_run = None).needed("m1"), Rule::FindLegacyRun),
         Row("a legacy run has not ended", World::fresh().with(|w| w.memory.legacy_run = Some(LegacyRun { run: Some("labelbot-x7k2p".into()), at: w.now.mono })).needed("m1"), Rule::LegacyRunActive),
         Row("a legacy run had not ended at the last check", rest().with(|w| w.memory.legacy_run = Some(LegacyRun { run: Some("labelbot-x7k2p".into()), at: w.now.mono })).later(MINUTE).needed("m1"), Rule::FindLegacyRun),
-        Row("a run has the highest possible attempt number", rest().with(|w| w.own = vec![w.run(UID, 99_999_999, ended(Outcome::Failed))]).needed("m1"), Rule::NoAttemptLeft),
+        Row("the attempt has the highest possible number", rest().with(|w| w.status.attempt = 99_999_999).needed("m1"), Rule::NoAttemptLeft),
         Row("the first poll fails", World::fresh().poll_error(Status), Rule::PollFailed),
         Row("the first poll after a spec change fails", rest().edited().poll_error(Status), Rule::PollFailed),
         Row("one poll error after a valid response", rest().poll_error(Status), Rule::PollFailed),
@@ -736,4 +744,30 @@ fn suspended_object_shows_why() {
     let (status, _) = world.object_and_status();
     let message = &status.conditions[1].message;
     assert_eq!(message, "spec.suspend is true (until the audit is over): the operator neither polls nor starts runs");
+}
+
+/// A user who may create runs can compute the name of the next one, and can copy every label.
+#[test]
+fn a_run_of_the_reserved_name_without_the_proof_is_neither_recorded_nor_waited_for() {
+    for phase in [Phase::Active, ended(Outcome::Succeeded)] {
+        let forged = |process| {
+            let world = World::at_rest().reserved_by(process).with_run(phase.clone());
+            world.with(|world| world.own[0].proof = "1bc29b36f623ba82aaf6724fd3b16719".into())
+        };
+        assert_eq!(forged("me").decide().rule, Rule::CreateRun, "the API server then says that the name is taken");
+        assert_eq!(forged("another").decide().rule, Rule::LookUpRun);
+        let claimed = forged("me").with(|world| world.own[0].proof = PROOF.into());
+        assert!(matches!(claimed.decide().rule, Rule::RunActive | Rule::RecordEnd));
+    }
+}
+
+#[test]
+fn the_next_attempt_is_counted_from_status_and_not_from_labels() {
+    let world = World::at_rest().with(|world| world.own = vec![world.run(UID, 99_999_998, ended(Outcome::Failed))]);
+    let plan = world.needed("m1").decide();
+    let reserved = plan.effects.iter().find_map(|effect| match effect {
+        Effect::WriteStatus(status) => status.reservation.as_ref().map(|open| open.attempt),
+        _ => None,
+    });
+    assert_eq!((plan.rule, reserved), (Rule::Reserve, Some(World::at_rest().status.attempt + 1)));
 }

@@ -29,6 +29,7 @@ use modelsync::{
             effects::{StopCause, StopRun},
             knowledge::{Fence, ObjectInfo, RunKnowledge},
             name::{MAX_ATTEMPT, run_name},
+            proof::ClaimKey,
             retention::{HistoryLimits, surplus},
         },
         status::{condition::find, wake_up::WakeUp},
@@ -54,6 +55,7 @@ const NAME: &str = "labelbot";
 /// The prefix of the nonces of the process under test.
 const PROCESS: &str = "me";
 const NONCE: &str = "me-1000";
+static CLAIM_KEY: ClaimKey = ClaimKey::new([7; 32]);
 
 impl Dice {
     /// The length of a text: mostly short, because long texts take long.
@@ -672,6 +674,7 @@ impl World {
             memory: &self.memory,
             nonce: NONCE,
             process: PROCESS,
+            claim_key: &CLAIM_KEY,
             min_run_age: self.min_run_age,
         }
     }
@@ -822,9 +825,7 @@ fn check_reserve(facts: &Facts<'_>, status: &ModelSyncStatus, now: Now) -> Resul
     if earlier.is_none() && facts.status.attempt == 0 && !searched {
         return wrong("without a search for an earlier operator's run");
     }
-    let fresh = earlier.is_none()
-        && (facts.status.attempt + 1..=MAX_ATTEMPT).contains(&open.attempt)
-        && own.iter().all(|run| run.attempt < open.attempt);
+    let fresh = earlier.is_none() && open.attempt == facts.status.attempt + 1 && open.attempt <= MAX_ATTEMPT;
     let again = earlier.is_some_and(|earlier| earlier.attempt == open.attempt && earlier.not_after <= open.not_after);
     if !(fresh || again) || open.attempt > status.attempt || open.nonce != NONCE {
         return wrong("of an attempt that is not the next one");
@@ -915,7 +916,10 @@ fn check_effects(facts: &Facts<'_>, plan: &Plan, now: Now) -> Result<(), String>
             Ok(())
         };
     };
-    let surplus: Vec<_> = surplus(own.iter().copied(), valid.policy.limits).into_iter().map(|run| &run.uid).collect();
+    let surplus: Vec<_> = surplus(own.iter().copied(), facts.status.attempt, valid.policy.limits)
+        .into_iter()
+        .map(|run| &run.uid)
+        .collect();
     for effect in &plan.effects {
         match effect {
             Effect::DeleteRun(delete) => {

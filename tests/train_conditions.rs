@@ -411,7 +411,7 @@ fn rows() -> Vec<Row> {
         Row("an input has no value any more", rest().seen(observation(Ok(None), None)), Rule::InputMissing),
         Row("no version, and no reason for a training", new().by_trigger().reconciled(), Rule::Fresh),
         Row("triggered", rest().triggered("now").data("d1"), Rule::Reserve),
-        Row("a run has the highest possible attempt number", rest().with(|w| w.own = vec![World::run(UID, 99_999_999, ended(Failed))]).data("d2"), Rule::NoAttemptLeft),
+        Row("the attempt has the highest possible number", rest().with(|w| w.status.attempt = 99_999_999).data("d2"), Rule::NoAttemptLeft),
         // A due training waits.
         Row("training due, budget spent", rest().with(spent).data("d2"), Rule::BudgetSpent),
         Row("training due, no window open", rest().with(windowed).data("d2"), Rule::OutsideWindow),
@@ -695,4 +695,16 @@ fn training_is_closed_without_a_record_only_once_a_look_up_has_not_found_it() {
 fn poll_follows_at_once_when_nothing_prevents_it_any_more() {
     let world = World::at_rest().shown("True Operational", "Unknown PredecessorRunning");
     assert_eq!(world.decide().poll.unwrap().at, world.now.mono);
+}
+
+/// A user who may create runs can compute the name of the next one, and can copy every label.
+#[test]
+fn a_run_of_a_claimed_name_without_the_proof_is_neither_judged_nor_waited_for() {
+    for phase in [Phase::Active, ended(Outcome::Succeeded)] {
+        let forged = |process| {
+            World::at_rest().reserved_by(process).with_run(phase.clone()).with(|world| world.own[0].proof.clear())
+        };
+        assert_eq!(forged("me").decide().rule, Rule::CreateRuns, "the API server then says that the name is taken");
+        assert_eq!(forged("another").decide().rule, Rule::LookUpRun);
+    }
 }

@@ -48,6 +48,9 @@ pub const GENERATION: &str = "automl.cloudai.kubeflow.org/generation";
 /// Annotation on a run: RFC 3339 moment after which the fence refuses its creation.
 pub const NOT_AFTER: &str = "automl.cloudai.kubeflow.org/not-after";
 
+/// Annotation on a run: the secret of the claim that it was created for. Status holds its digest.
+pub const CLAIM: &str = "automl.cloudai.kubeflow.org/claim";
+
 /// Annotation on a run: why the operator stopped it.
 pub const STOPPED: &str = "automl.cloudai.kubeflow.org/stopped";
 

@@ -153,6 +153,11 @@ pub struct RunSlot {
     /// Name of the run, in the object's namespace.
     #[schemars(length(max = 63))]
     pub run_name: String,
+    /// Digests of the secrets of the last two claims on this run. A run without one of these secrets was not created by the
+    /// operator.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2), inner(length(max = 64)))]
+    pub proofs: Vec<String>,
 }
 
 /// What is to be brought about, and how it has gone so far.

@@ -198,6 +198,11 @@ pub struct TrainSlot {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 64))]
     pub nonce: String,
+    /// Digests of the secrets of the last two claims on this run. A run without one of these secrets was not created by the
+    /// operator.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2), inner(length(max = 64)))]
+    pub proofs: Vec<String>,
     /// The admission policy refuses to create the run after this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<Timestamp>,

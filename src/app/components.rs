@@ -16,6 +16,7 @@ use crate::{
     api::{Kind, ModelSync},
     clock::Clock,
     controller::{Context, Controller, ModelSyncs, ModelTrains, RunEffects},
+    core::run::proof::ClaimKey,
     kube_io::{
         apply::ApiServer,
         client::Clients,
@@ -63,6 +64,7 @@ struct Shared {
     referenced: Referenced,
     leadership: Leadership,
     process: String,
+    claim_key: ClaimKey,
     min_run_age: Duration,
     requests: NeedsSyncClient,
     values: ValueReader,
@@ -99,6 +101,7 @@ impl Components {
             referenced,
             leadership: Leadership::new(clock.clone(), lease.clone()),
             process,
+            claim_key: claim_key()?,
             min_run_age: settings.min_run_age,
             requests: NeedsSyncClient::new(requests.clone()),
             values: ValueReader::new(requests, Arc::new(live)),
@@ -130,6 +133,7 @@ impl Shared {
             queue: Queue::new(self.clock.clone()),
             leadership: self.leadership.clone(),
             process: self.process.clone(),
+            claim_key: self.claim_key.clone(),
             min_run_age: self.min_run_age,
         }
     }
@@ -195,4 +199,11 @@ fn process_id() -> String {
     use std::hash::{BuildHasher, RandomState};
     // Each RandomState is seeded by the operating system.
     format!("{:016x}", RandomState::new().hash_one(std::process::id()))
+}
+
+/// The key of this process. Random, and stored nowhere: after a restart a run is known by its proof in status.
+fn claim_key() -> Result<ClaimKey, Error> {
+    let mut random = [0; 32];
+    rustls::crypto::ring::default_provider().secure_random.fill(&mut random).map_err(|_| Error::NoRandomBytes)?;
+    Ok(ClaimKey::new(random))
 }

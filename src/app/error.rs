@@ -19,6 +19,9 @@ pub enum Error {
     /// The client for lineage could not be built.
     #[error("no lineage can be sent: {0}")]
     Lineage(#[from] LineageSetupError),
+    /// The system has no random bytes.
+    #[error("the system gives no random bytes")]
+    NoRandomBytes,
     /// The operator cannot listen on the address.
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, std::io::Error),

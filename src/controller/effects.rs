@@ -123,7 +123,7 @@ impl RunEffects {
     ) -> PostState {
         let built = template.and_then(|template| self.build((kind, identity), run, template));
         let created = match built {
-            Ok((backend, body)) => self.api.create_run(backend, &identity.uid, &body).await,
+            Ok((backend, body)) => self.api.create_run(backend, &identity.uid, &run.proofs, &body).await,
             Err(message) => Created::Refused { reason: Reason::RunRefused, message, stalled: true },
         };
         let (object, namespace) = (&*identity.name, &*identity.namespace);
@@ -190,7 +190,8 @@ impl RunEffects {
             return Err(Requeue::Failed);
         };
         let sent = self.clock.now();
-        let foreign = match self.api.find_run(backend, &identity.uid, &identity.namespace, &slot.run_name).await {
+        let claimed = (slot.run_name.as_str(), slot.proofs.as_slice());
+        let foreign = match self.api.find_run(backend, &identity.uid, &identity.namespace, claimed).await {
             Ok(NamedRun::Ours(run)) => {
                 self.runs.insert(*run);
                 return Ok(None);

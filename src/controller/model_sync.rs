@@ -24,6 +24,7 @@ use crate::{
             backend::{RunKind, RunRecord},
             effects::CreateRun,
             knowledge::ObjectInfo,
+            proof::counts,
             retention::HistoryLimits,
         },
         source::Reference,
@@ -71,8 +72,12 @@ impl KindController for ModelSyncs {
     fn decide(&self, controller: &Controller<Self>, object: &ReconciledObject<'_, Self>) -> Plan {
         let (context, info, now) = (&controller.context, object.info(), object.now);
         self.note_follower(object);
-        let runs = context.runs.runs.of(&info.uid, &info.namespace, "ModelSync", &info.name);
         let spec = object.validate(|spec| parse_spec(spec, context.runs.backends), Valid::check_template);
+        let owned = spec.as_ref().ok().map(|valid| valid.owned);
+        let slots = || object.status.reservation.iter().flat_map(|open| &open.slots);
+        let slots = || slots().map(|slot| (slot.run_name.as_str(), slot.proofs.as_slice()));
+        let runs = context.runs.runs.of(&info.uid, &info.namespace, "ModelSync", &info.name);
+        let runs = runs.counting(|run| counts(run, owned, slots()));
         let limits = spec.as_ref().map_or(HistoryLimits::KEEP_ALL, |valid| valid.policy.limits);
         let memory = controller.memories.change(&info.uid, |memory| {
             if let RunsOf::Known { own, .. } = &runs {
@@ -91,6 +96,7 @@ impl KindController for ModelSyncs {
             memory: &memory,
             nonce: &nonce,
             process: &process,
+            claim_key: &context.claim_key,
             min_run_age: context.min_run_age,
         };
         let plan = decide(&facts, now);

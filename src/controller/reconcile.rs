@@ -24,6 +24,7 @@ use crate::{
             claim::{Post, PostState},
             effects::{CreateRun, StopRun},
             knowledge::ObjectInfo,
+            proof::ClaimKey,
             template::find,
         },
         source::Reference,
@@ -54,6 +55,8 @@ pub struct Context<K: Kind> {
     pub leadership: Leadership,
     /// Name of this process, which differs for every process.
     pub process: String,
+    /// Derives the secrets of the claims of this process.
+    pub claim_key: ClaimKey,
     /// Minimum age of a finished run before it is deleted.
     pub min_run_age: Duration,
 }

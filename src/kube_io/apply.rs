@@ -12,9 +12,10 @@ use crate::{
     api::{Kind, Reason, keys},
     core::run::{
         backend::{RunBackend, RunKind, RunRecord},
-        claim::name_conflict,
+        claim::{CREATE_TIMEOUT, name_conflict},
         effects::{DeleteRun, StopRun},
         knowledge::ObjectInfo,
+        proof::proves,
     },
 };
 
@@ -114,40 +115,53 @@ impl ApiServer {
     }
 
     /// Creates a run with one request. `fieldValidation=Strict`: the API server refuses unknown fields and does not
-    /// drop them.
-    pub async fn create_run(&self, backend: &dyn RunBackend, owner_uid: &str, body: &Value) -> Created {
+    /// drop them. `timeout` bounds how long the API server may work on it. `proofs` show whether a run of that name that
+    /// exists already is the one of this claim.
+    pub async fn create_run(
+        &self,
+        backend: &dyn RunBackend,
+        owner_uid: &str,
+        proofs: &[String],
+        body: &Value,
+    ) -> Created {
         let kind = backend.kind();
         let name = body["metadata"]["name"].as_str().unwrap_or_default();
         let namespace = body["metadata"]["namespace"].as_str().unwrap_or_default();
-        let path =
-            format!("{}?fieldValidation=Strict&fieldManager={}", collection(kind, Some(namespace)), keys::MANAGER);
+        let path = format!(
+            "{}?fieldValidation=Strict&fieldManager={}&timeout={}s",
+            collection(kind, Some(namespace)),
+            keys::MANAGER,
+            CREATE_TIMEOUT.as_secs()
+        );
         match post(&self.clients.writes, &path, body).await {
             Ok(run) => match record::run(backend, run.get()) {
                 Ok(run) => Created::Ours(Box::new(run)),
                 Err(error) => Created::Unknown(error.into()),
             },
-            Err(error) if error.code() == Some(409) => match self.find_run(backend, owner_uid, namespace, name).await {
-                Ok(NamedRun::Ours(run)) => Created::Ours(run),
-                Ok(NamedRun::Foreign(owner)) => Created::Refused {
-                    reason: Reason::NameConflict,
-                    message: name_conflict(kind.kind, name, &owner),
-                    stalled: true,
-                },
-                Ok(NamedRun::Absent) => Created::Unknown(error),
-                Err(error) => Created::Unknown(error),
-            },
+            Err(error) if error.code() == Some(409) => {
+                match self.find_run(backend, owner_uid, namespace, (name, proofs)).await {
+                    Ok(NamedRun::Ours(run)) => Created::Ours(run),
+                    Ok(NamedRun::Foreign(owner)) => Created::Refused {
+                        reason: Reason::NameConflict,
+                        message: name_conflict(kind.kind, name, &owner),
+                        stalled: true,
+                    },
+                    Ok(NamedRun::Absent) => Created::Unknown(error),
+                    Err(error) => Created::Unknown(error),
+                }
+            }
             Err(CallError::Refused(status)) => refusal(kind, status.code, status.message),
             Err(error) => Created::Unknown(error),
         }
     }
 
-    /// Reads a run by its name, live.
+    /// Reads the run of a claim by its name, live.
     pub async fn find_run(
         &self,
         backend: &dyn RunBackend,
         owner_uid: &str,
         namespace: &str,
-        name: &str,
+        (name, proofs): (&str, &[String]),
     ) -> Result<NamedRun, CallError> {
         let kind = backend.kind();
         let path = format!("{}/{name}", collection(kind, Some(namespace)));
@@ -156,10 +170,13 @@ impl ApiServer {
         };
         let run = record::run(backend, object.get())?;
         let ours = run.owner_uid == owner_uid;
-        if ours && record::carries_label(object.get(), keys::OWNER_UID, owner_uid) {
+        let labelled = record::carries_label(object.get(), keys::OWNER_UID, owner_uid);
+        if ours && labelled && proves(&run, name, proofs) {
             return Ok(NamedRun::Ours(Box::new(run)));
         }
-        Ok(NamedRun::Foreign(if ours {
+        Ok(NamedRun::Foreign(if ours && labelled {
+            "no open attempt of this object".to_owned()
+        } else if ours {
             // The watch selects by this label, so it would never show the progress of the run.
             format!("no object, because its label {} is missing: set it to {owner_uid}", keys::OWNER_UID)
         } else if run.owner_name.is_empty() {

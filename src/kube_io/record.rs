@@ -19,6 +19,7 @@ use crate::{
             backend::{RunBackend, RunRecord},
             knowledge::{ManualOverrides, ObjectInfo},
             name::MAX_ATTEMPT,
+            proof::proof,
         },
         status::condition::truncated,
     },
@@ -189,14 +190,17 @@ pub fn run(backend: &dyn RunBackend, object: &str) -> Result<RunRecord, serde_js
     let owner = metadata.owner_references.into_iter().find(|owner| owner.controller);
     let label = |key: &str| metadata.labels.get(key).cloned();
     let annotation = |key: &str| metadata.annotations.get(key).cloned();
+    let controlled = owner.is_some();
     let (owner_uid, owner_kind, owner_name) =
         owner.map(|owner| (owner.uid, owner.kind, owner.name)).unwrap_or_default();
     Ok(RunRecord {
         kind: backend.kind(),
         // Label rights alone cannot forge a controller reference, so the reference goes before the label.
         owner_uid: if owner_uid.is_empty() { label(keys::OWNER_UID).unwrap_or_default() } else { owner_uid },
+        controlled,
         owner_kind: label(keys::OWNER_KIND).unwrap_or(owner_kind),
         owner_name: annotation(keys::OWNER_NAME).unwrap_or(owner_name),
+        proof: annotation(keys::CLAIM).as_deref().map(proof).unwrap_or_default(),
         attempt: label(keys::ATTEMPT)
             .and_then(|text| text.parse().ok())
             .filter(|attempt| (1..=MAX_ATTEMPT).contains(attempt))

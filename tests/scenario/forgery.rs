@@ -4,7 +4,14 @@ use kube::{
     Api, Client, ResourceExt,
     api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
 };
-use modelsync::api::{ConditionStatus::False, ConditionType::InSync, keys};
+use modelsync::{
+    api::{
+        ConditionStatus::{False, True},
+        ConditionType::{InSync, Ready, Stalled},
+        keys,
+    },
+    core::run::name::run_name,
+};
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -94,6 +101,68 @@ async fn user_who_may_only_create_runs_cannot_give_one_to_an_object() {
         runs.patch(&name, &PatchParams::default(), &own).await.expect("other labels are the user's");
         world.end_run(&run, "Succeeded").await;
         world.until_recorded("a", 1).await;
+    })
+    .await;
+}
+
+/// A finished run under the name of an object's next run, with everything that a user can copy or compute. An administrator
+/// makes it; without the policy, a user who may create Jobs can.
+async fn take_the_next_name(world: &World, (kind, name, uid): (&str, &str, &str), attempt: i64) -> DynamicObject {
+    let mut run = forged(KINDS[1], &run_name(name, uid, attempt), uid);
+    run["metadata"]["labels"][keys::OWNER_KIND] = kind.into();
+    run["metadata"]["labels"][keys::ATTEMPT] = attempt.to_string().into();
+    run["metadata"]["annotations"][keys::OWNER_NAME] = name.into();
+    run["metadata"]["annotations"][keys::CLAIM] = "1bc29b36f623ba82aaf6724fd3b16718".into();
+    run["metadata"]["ownerReferences"] =
+        json!([{ "apiVersion": keys::API_VERSION, "kind": kind, "name": name, "uid": uid, "controller": true }]);
+    let stored = world.pipeline_runs().create(&PostParams::default(), &object(run)).await.unwrap();
+    world.end_with(&stored, "Succeeded", &[("r2", "0.99"), ("model-uri", "s3://models/forged")]).await;
+    stored
+}
+
+#[tokio::test]
+async fn run_that_took_the_name_of_a_model_syncs_next_run_is_not_its_success() {
+    scenario("forged_name", async |world| {
+        world.model_sync_with_reply("a", Reply::NotNeeded).await;
+        world.until("a", InSync, True, "UpToDate").await;
+        let uid = world.model_syncs().get("a").await.unwrap().uid().unwrap();
+        let forged = take_the_next_name(world, ("ModelSync", "a", &uid), 1).await;
+        world.endpoint.says("a", Reply::model("m1"));
+        world.trigger("a", "now").await;
+        world.until("a", Stalled, True, "NameConflict").await;
+        assert!(world.status("a").await.last_run.is_none());
+        // A restart only finds the reservation, and believes the run no more.
+        world.stop_operator().await;
+        world.start_operator().await;
+        world.until("a", Stalled, True, "NameConflict").await;
+        world.pipeline_runs().delete(&forged.name_any(), &DeleteParams::default()).await.unwrap();
+        world.trigger("a", "the name is free").await;
+        let run = world.run("a", 1).await;
+        assert_ne!(run.uid(), forged.uid());
+        world.end_run(&run, "Succeeded").await;
+        assert_eq!(world.until_recorded("a", 1).await.uid, run.uid());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn run_that_took_the_name_of_a_model_trains_next_run_is_never_judged() {
+    scenario("forged_training", async |world| {
+        world.apply_train("model", world.train_spec()).await;
+        world.until_train("model", Ready, True, "Operational").await;
+        let uid = world.model_trains().get("model").await.unwrap().uid().unwrap();
+        let forged = take_the_next_name(world, ("ModelTrain", "model", &uid), 1).await;
+        world.trigger_train("model", "now").await;
+        world.until_train("model", Stalled, True, "NameConflict").await;
+        world.stop_operator().await;
+        world.start_operator().await;
+        world.until_train("model", Stalled, True, "NameConflict").await;
+        assert!(world.versions("model").await.is_empty(), "nothing is recorded");
+        assert!(world.train_status("model").await.accepted_version.is_none());
+        world.pipeline_runs().delete(&forged.name_any(), &DeleteParams::default()).await.unwrap();
+        world.trigger_train("model", "the name is free").await;
+        let status = world.train("model", 1, &[("r2", "0.7")]).await;
+        assert!(status.accepted_version.is_some());
     })
     .await;
 }

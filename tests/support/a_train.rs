@@ -15,6 +15,7 @@ use modelsync::{
             backend::{Ending, Observed, Phase, RunRecord},
             knowledge::{Fence, ObjectInfo, RunKnowledge},
             name::candidate_run_name,
+            proof::{ClaimKey, proof},
         },
         status::condition::find,
         time::Now,
@@ -32,6 +33,8 @@ pub const UID: &str = "6f1c1e0e-0000-4000-8000-000000000001";
 pub const EARLIER: &str = "6f1c1e0e-0000-4000-8000-000000000002";
 /// Prefix of the nonces of the process that decides.
 pub const PROCESS: &str = "me";
+/// The key of that process.
+pub static CLAIM_KEY: ClaimKey = ClaimKey::new([7; 32]);
 
 /// Everything that a decision depends on, owned. The test chooses the type of the spec.
 #[derive(Clone, Debug)]
@@ -127,6 +130,7 @@ impl<Spec> World<Spec> {
             memory: &self.memory,
             nonce: &format!("{PROCESS}-{}", self.nonces),
             process: PROCESS,
+            claim_key: &CLAIM_KEY,
             min_run_age: self.min_run_age,
         })
     }
@@ -175,11 +179,13 @@ pub fn run(train: &str, attempt: i64, candidate: &str, phase: Phase, started: &s
         kind: runs::backends()[0].kind(),
         namespace: "ml".into(),
         uid: run_uid(&name),
+        proof: proof(&CLAIM_KEY.secret(&name)),
         name,
         resource_version: "7".into(),
         owner_uid: train.into(),
         owner_kind: "ModelTrain".into(),
         owner_name: NAME.into(),
+        controlled: true,
         attempt,
         target: String::new(),
         deleting: false,

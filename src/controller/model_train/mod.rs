@@ -21,7 +21,7 @@ use crate::{
     api::{Kind, ModelTrain, ModelTrainSpec, ModelTrainStatus, template::RunTemplate},
     core::{
         poll::response::PollResult,
-        run::{backend::RunRecord, effects::CreateRun, knowledge::ObjectInfo, retention::HistoryLimits},
+        run::{backend::RunRecord, effects::CreateRun, knowledge::ObjectInfo, proof::counts, retention::HistoryLimits},
         source::Reference,
         status::event::ObjectEvent,
         time::Now,
@@ -44,11 +44,15 @@ impl KindController for ModelTrains {
 
     fn decide(&self, controller: &Controller<Self>, object: &ReconciledObject<'_, Self>) -> Plan {
         let (context, info, now) = (&controller.context, object.info(), object.now);
-        let runs = context.runs.runs.of(&info.uid, &info.namespace, ModelTrain::KIND, &info.name);
         let gathered = self.gather(info, object.status);
         let (process, nonce) = controller.memories.nonce();
         let parse = |spec| parse_spec(spec, &self.compiled(info, spec)?, context.runs.backends);
         let spec = object.validate(parse, Valid::check_template);
+        let owned = spec.as_ref().ok().map(|valid| valid.owned);
+        let slots = || object.status.reservation.iter().flat_map(|open| &open.slots);
+        let slots = || slots().map(|slot| (slot.run_name.as_str(), slot.proofs.as_slice()));
+        let runs = context.runs.runs.of(&info.uid, &info.namespace, ModelTrain::KIND, &info.name);
+        let runs = runs.counting(|run| counts(run, owned, slots()));
         let limits = spec.as_ref().map_or(HistoryLimits::KEEP_ALL, |valid| valid.policy.limits);
         let memory = controller.memories.change(&info.uid, |memory| {
             if let RunsOf::Known { own, .. } = &runs {
@@ -69,6 +73,7 @@ impl KindController for ModelTrains {
             memory: &memory,
             nonce: &nonce,
             process: &process,
+            claim_key: &context.claim_key,
             min_run_age: context.min_run_age,
         };
         decide(&facts, now)

@@ -136,10 +136,14 @@ pub struct RunRecord {
     pub resource_version: String,
     /// Uid of the object that it was made for (from the controlling owner reference, or else from the label).
     pub owner_uid: String,
+    /// Whether that uid is the one in its controlling owner reference.
+    pub controlled: bool,
     /// Kind of the object that it was made for.
     pub owner_kind: String,
     /// Name of the object that it was made for.
     pub owner_name: String,
+    /// Proof of the secret that it carries: see [`proof`](super::proof). Empty if it carries none.
+    pub proof: String,
     /// Attempt that it belongs to; 0 when the label is missing or not a number.
     pub attempt: i64,
     /// Digest of the target that it was made for; empty when the annotation is missing.

@@ -13,6 +13,7 @@ use super::{
     backend::{Ending, RunKind, RunRecord},
     effects::{CreateRun, StopCause},
     knowledge::{Fence, ObjectInfo},
+    proof::ClaimKey,
 };
 use crate::{
     api::{Outcome, Reason, Refusal, keys},
@@ -27,12 +28,16 @@ use crate::{
 };
 
 /// How long after its reservation a run may still be created.
-pub const CREATE_WINDOW: Duration = Duration::from_secs(30);
+pub const CREATE_WINDOW: Duration = Duration::from_secs(20);
 /// A POST is not sent with less than this left before its deadline.
 const LEAST_LEFT: Duration = Duration::from_secs(10);
-/// The API server's request timeout: this long after the deadline, a request that the API server accepted before the
-/// deadline has taken effect or never will.
-const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long the API server may work on a create. The request says so (`?timeout=`, `WithRequestDeadline` of
+/// `k8s.io/apiserver`): then the API server cancels it, its webhooks and its write to etcd.
+pub const CREATE_TIMEOUT: Duration = Duration::from_secs(10);
+/// This long after the deadline, a request that the API server admitted before the deadline has taken effect or never will.
+/// To the time that the request may take, it adds the same for etcd to apply or drop a cancelled write, and for the clocks of
+/// several API servers.
+const REQUEST_TIMEOUT: Duration = CREATE_TIMEOUT.saturating_mul(2);
 /// How soon the decision about an absent run is repeated while it is unknown whether the fence is installed.
 const FENCE_RETRY: Duration = Duration::from_secs(5);
 
@@ -181,6 +186,10 @@ pub struct Claim<'a> {
     pub nonce: &'a str,
     /// Deadline of the create.
     pub not_after: Timestamp,
+    /// The key of this process, which derives the secret of the claim.
+    pub key: &'a ClaimKey,
+    /// Proofs of the claim.
+    pub proofs: &'a [String],
 }
 
 impl Claim<'_> {
@@ -206,9 +215,11 @@ impl Claim<'_> {
             (keys::TARGET.to_owned(), self.target.to_owned()),
             (keys::GENERATION.to_owned(), self.generation.to_string()),
             (keys::NOT_AFTER.to_owned(), fence_deadline(self.not_after).to_string()),
+            (keys::CLAIM.to_owned(), self.key.secret(self.run_name)),
         ]);
         let (name, nonce, not_after) = (self.run_name.to_owned(), self.nonce.to_owned(), self.not_after);
-        CreateRun { kind, name, nonce, not_after, parameters, labels, annotations, timeout, owned }
+        let proofs = self.proofs.to_vec();
+        CreateRun { kind, name, nonce, proofs, not_after, parameters, labels, annotations, timeout, owned }
     }
 }
 
@@ -254,8 +265,5 @@ pub fn name_conflict(kind: &str, run_name: &str, owner: &str) -> String {
 
 /// The message if the number of the next attempt would not fit into a run's name.
 pub fn no_attempt_left(last: i64) -> String {
-    format!(
-        "attempt {last} is the last that can be: a run of this object carries a label with that number; delete the run, \
-         or make the object anew under another name"
-    )
+    format!("attempt {last} is the last that can be: delete this object and make it anew")
 }

@@ -16,6 +16,8 @@ pub struct CreateRun {
     pub name: String,
     /// Nonce of the reservation that it belongs to.
     pub nonce: String,
+    /// Proofs of the claim: a run that exists already and has none of these is foreign.
+    pub proofs: Vec<String>,
     /// The request is neither sent nor accepted after this moment of the API server's time.
     pub not_after: Timestamp,
     /// Parameters by their names in the run.

@@ -1,4 +1,4 @@
-//! Runs of every kind: their backends, templates and names, their claims, what is known about them, and the effects on
+//! Runs of every kind: their backends, templates and names, their claims and proofs, what is known about them, and the effects on
 //! them. Pure.
 
 pub mod backend;
@@ -8,5 +8,6 @@ pub mod effects;
 pub mod knowledge;
 pub mod name;
 pub mod policy;
+pub mod proof;
 pub mod retention;
 pub mod template;

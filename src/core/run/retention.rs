@@ -26,14 +26,19 @@ impl HistoryLimits {
 }
 
 /// Exactly the runs that exceed the limit of their class, oldest first. Runs that are active or already being deleted
-/// are neither counted nor returned.
+/// are neither counted nor returned, and neither are those whose label names no attempt that there was: `attempt` is the
+/// last one.
 ///
-/// The order is start, then attempt, then name: total, so that the result is unique even if start times are equal or
-/// missing.
-pub fn surplus<'a>(runs: impl IntoIterator<Item = &'a RunRecord>, limits: HistoryLimits) -> Vec<&'a RunRecord> {
+/// The order is attempt, then start, then name: total, so that the result is unique even if start times are equal or
+/// missing. A run of an old attempt is old, even if another user makes it anew.
+pub fn surplus<'a>(
+    runs: impl IntoIterator<Item = &'a RunRecord>,
+    attempt: i64,
+    limits: HistoryLimits,
+) -> Vec<&'a RunRecord> {
     let (mut succeeded, mut failed): (Vec<_>, Vec<_>) = runs
         .into_iter()
-        .filter(|run| !run.deleting)
+        .filter(|run| !run.deleting && (1..=attempt).contains(&run.attempt))
         .filter_map(|run| run.ending().map(|ending| (run, ending.outcome)))
         .partition(|(_, outcome)| *outcome == Outcome::Succeeded);
     let mut named = Vec::new();
@@ -65,9 +70,9 @@ pub fn due<'a>(
     (now_due, next)
 }
 
-fn age_key(run: &RunRecord) -> (Timestamp, i64, String) {
+fn age_key(run: &RunRecord) -> (i64, Timestamp, String) {
     let started = run.observed.started_at.or(run.created_at).unwrap_or(Timestamp::MIN);
-    (started, run.attempt, run.name.clone())
+    (run.attempt, started, run.name.clone())
 }
 
 #[cfg(test)]
@@ -96,6 +101,8 @@ mod tests {
             owner_uid: "o".into(),
             owner_kind: "ModelSync".into(),
             owner_name: "o".into(),
+            controlled: true,
+            proof: String::new(),
             attempt,
             target: String::new(),
             deleting,
@@ -108,7 +115,7 @@ mod tests {
     #[test]
     fn keeps_exactly_the_limit_where_start_times_are_equal() {
         let runs: Vec<_> = (1..=1000).map(|n| run(n, Some(Outcome::Succeeded), Some(n / 100), false)).collect();
-        let named = surplus(&runs, HistoryLimits { succeeded: 100, failed: 0 });
+        let named = surplus(&runs, 1000, HistoryLimits { succeeded: 100, failed: 0 });
         assert_eq!(named.len(), 900);
         assert!(named.iter().zip(1..).all(|(run, attempt)| run.attempt == attempt), "oldest first");
     }
@@ -121,7 +128,7 @@ mod tests {
         ) {
             let outcome = |code| [Outcome::Succeeded, Outcome::Failed, Outcome::TimedOut, Outcome::Cancelled][usize::from(code)];
             let runs: Vec<_> = (1..).zip(&outcomes).map(|(n, (code, start, deleting))| run(n, code.map(outcome), *start, *deleting)).collect();
-            let named = surplus(&runs, HistoryLimits { succeeded, failed });
+            let named = surplus(&runs, 40, HistoryLimits { succeeded, failed });
             let count = |runs: &[&RunRecord], good: bool| runs.iter()
                 .filter(|run| !run.deleting && run.ending().is_some_and(|end| (end.outcome == Outcome::Succeeded) == good)).count();
             let all: Vec<_> = runs.iter().collect();

@@ -21,6 +21,7 @@ use crate::{
             backend::{Ending, RunRecord},
             claim::{Claim, CreateRefusal, PostState, RunLocation, locate_run, name_conflict, outcome, too_late},
             effects::StopRun,
+            proof::is_run_of,
         },
         time::{Now, whole_seconds},
     },
@@ -29,13 +30,14 @@ use crate::{
 /// Decides for an object with an open reservation.
 pub(super) fn decide_reserved(facts: &Facts<'_>, open: &Reservation, own: &[&RunRecord], now: Now) -> Plan {
     let Some(slot) = open.slots.first() else { return record_gone(facts, open, "", now) };
-    if let Some(run) = own.iter().find(|run| run.name == slot.run_name) {
+    if let Some(run) = own.iter().find(|run| is_run_of(run, slot)) {
         return match run.ending() {
             None => running(facts, run, now),
             Some(ending) => record_end(facts, open, run, ending, now),
         };
     }
-    if let Some(run) = own.iter().find(|run| run.is_active()) {
+    // A run that has the name but no proof is no reason to wait for its end: its name is in the way.
+    if let Some(run) = own.iter().find(|run| run.is_active() && run.name != slot.run_name) {
         return active(facts, run, now);
     }
     // While the spec is invalid or suspended, this process gives the attempt up as any other process would. What it
@@ -178,6 +180,8 @@ fn create_run(facts: &Facts<'_>, open: &Reservation, slot: &RunSlot, now: Now) -
         run_name: &slot.run_name,
         nonce: &open.nonce,
         not_after: open.not_after,
+        key: facts.claim_key,
+        proofs: &slot.proofs,
     };
     let parameters = target.map(|target| target.parameters.clone()).unwrap_or_default();
     let create = claim.create(valid.policy.kind(), parameters, valid.policy.run_timeout, valid.owned);

@@ -151,9 +151,10 @@ fn needed(
     {
         return plan;
     }
-    let attempt = next_attempt(facts);
+    // Counted from status alone: a label on a run may be anyone's.
+    let attempt = facts.status.attempt.saturating_add(1);
     if attempt > MAX_ATTEMPT {
-        let message = no_attempt_left(attempt - 1);
+        let message = no_attempt_left(facts.status.attempt);
         let situation = Situation::Stalled { reason: Reason::NoAttemptLeft, message };
         return report(facts, Rule::NoAttemptLeft, &situation, now);
     }
@@ -221,12 +222,6 @@ fn wait_for(
     plan.polling(facts, regular.min(left), now).waking_at(now.mono + left)
 }
 
-/// One more than the highest attempt in status and on the runs of this object.
-fn next_attempt(facts: &Facts<'_>) -> i64 {
-    let own = if let RunKnowledge::Known { own, .. } = &facts.runs { own.as_slice() } else { &[] };
-    own.iter().map(|run| run.attempt).fold(facts.status.attempt, i64::max).saturating_add(1)
-}
-
 /// Deletes finished runs beyond the limits: runs of this object by uid, with a recorded end, old enough, and exactly
 /// the surplus.
 fn retire(facts: &Facts<'_>, now: Now, plan: &mut Plan) {
@@ -234,7 +229,7 @@ fn retire(facts: &Facts<'_>, now: Now, plan: &mut Plan) {
     if !plan.effects.is_empty() || facts.object.deleting {
         return;
     }
-    let surplus = surplus(own.iter().copied(), valid.policy.limits);
+    let surplus = surplus(own.iter().copied(), facts.status.attempt, valid.policy.limits);
     let (deletes, next) = retention::due(surplus, &facts.memory.recorded_since, facts.min_run_age, now.mono);
     plan.effects.extend(deletes.into_iter().map(Effect::DeleteRun));
     if let Some(next) = next {

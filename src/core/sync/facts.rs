@@ -8,7 +8,10 @@ use crate::{
     core::{
         invalid::Invalid,
         poll::context::PollContext,
-        run::knowledge::{Fence, ObjectInfo, RunKnowledge},
+        run::{
+            knowledge::{Fence, ObjectInfo, RunKnowledge},
+            proof::ClaimKey,
+        },
     },
 };
 
@@ -31,6 +34,8 @@ pub struct Facts<'a> {
     pub nonce: &'a str,
     /// The prefix of every nonce of this process.
     pub process: &'a str,
+    /// Derives the secrets of the claims of this process.
+    pub claim_key: &'a ClaimKey,
     /// Minimum age of a finished run before it is deleted, counted from when this process saw its end in status.
     pub min_run_age: Duration,
 }

@@ -12,6 +12,7 @@ use crate::{
         run::{
             backend::RunRecord,
             claim::{CreateRefusal, Lookup, Post, PostState},
+            proof::is_run_of,
             retention::{HistoryLimits, surplus},
         },
         time::MonotonicTime,
@@ -75,16 +76,14 @@ impl Memory {
         }
         self.lookup.take_if(|lookup| reserved.is_none_or(|slot| slot.run_name != lookup.run_name));
         self.sighted.take_if(|(name, ..)| reserved.is_none_or(|slot| slot.run_name != *name));
-        if let Some(run) = own.iter().find(|run| reserved.is_some_and(|slot| slot.run_name == run.name)) {
+        if let Some(run) = own.iter().find(|run| reserved.is_some_and(|slot| is_run_of(run, slot))) {
             self.sighted = Some((run.name.clone(), run.uid.clone(), now));
         }
-        let recorded = |run: &RunRecord| {
-            !run.is_active() && run.attempt <= status.attempt && open.is_none_or(|open| open.attempt != run.attempt)
-        };
+        let recorded = |run: &RunRecord| !run.is_active() && open.is_none_or(|open| open.attempt != run.attempt);
         let target = status.target.as_deref().filter(|target| open.is_none() && target.successes == 0);
         self.demand_since = target.map(|target| target.since);
         self.forget_parameters(status.attempt);
-        let surplus = surplus(own.iter().copied(), limits);
+        let surplus = surplus(own.iter().copied(), status.attempt, limits);
         self.recorded_since.retain(|uid, _| surplus.iter().any(|run| run.uid == *uid));
         for run in surplus.iter().filter(|run| recorded(run)) {
             self.recorded_since.entry(run.uid.clone()).or_insert(now);
@@ -136,7 +135,12 @@ mod tests {
     }
 
     fn reserved(nonce: &str, run_name: &str) -> ModelSyncStatus {
-        let slot = RunSlot { api_version: "batch/v1".into(), kind: "Job".into(), run_name: run_name.into() };
+        let slot = RunSlot {
+            api_version: "batch/v1".into(),
+            kind: "Job".into(),
+            run_name: run_name.into(),
+            proofs: Vec::new(),
+        };
         let open = Reservation {
             attempt: 1,
             nonce: nonce.into(),

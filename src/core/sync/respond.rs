@@ -128,7 +128,7 @@ pub(super) fn reserve(
     now: Now,
 ) -> Plan {
     let run_name = name::run_name(&facts.object.name, &facts.object.uid, attempt);
-    let again = facts.status.reservation.as_ref().filter(|open| open.attempt == attempt);
+    let again = facts.status.reservation.as_deref().filter(|open| open.attempt == attempt);
     let reservation = Reservation {
         attempt,
         nonce: facts.nonce.to_owned(),
@@ -141,6 +141,7 @@ pub(super) fn reserve(
         slots: vec![RunSlot {
             api_version: valid.policy.kind().api_version(),
             kind: valid.policy.kind().kind.to_owned(),
+            proofs: facts.claim_key.proofs(&run_name, again.map_or(&[], earlier_proofs)),
             run_name: run_name.clone(),
         }],
     };
@@ -159,6 +160,11 @@ pub(super) fn reserve(
         ..compared(response, reported(facts, &Situation::RunActive { run: &run_name }, now))
     };
     Plan::write(facts, rule, status)
+}
+
+/// The proofs of the claim on the run of an attempt that is reserved already.
+fn earlier_proofs(open: &Reservation) -> &[String] {
+    open.slots.first().map_or(&[], |slot| &slot.proofs)
 }
 
 /// The stored status with the conditions of the situation. `serving` is removed once the spec no longer names its

@@ -98,7 +98,7 @@ fn create_or_claim(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_,
     for (slot, ((_, state), again)) in claimed.slots.iter_mut().zip(slots.iter().zip(again)) {
         if again {
             slot.create_failures += i64::from(matches!(state, CandidateRunState::Refused(_)));
-            claim(slot, facts.nonce, now);
+            claim(slot, facts, now);
         }
     }
     Some(write(facts, Rule::ClaimSlots, &claimed, now))
@@ -211,6 +211,8 @@ fn create(facts: &Facts<'_>, valid: &Valid<'_>, open: &TrainReservation, slot: &
         run_name: &slot.run_name,
         nonce: &slot.nonce,
         not_after: slot.not_after.unwrap_or_default(),
+        key: facts.claim_key,
+        proofs: &slot.proofs,
     };
     claim.create(valid.policy.kind(), slot.parameters.clone(), valid.policy.run_timeout, valid.owned)
 }

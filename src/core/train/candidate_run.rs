@@ -10,6 +10,7 @@ use crate::{
         run::{
             backend::{Ending, RunRecord},
             claim::{CreateRefusal, PostState, RunLocation, deadline, locate_run},
+            proof::proves,
         },
         time::Now,
     },
@@ -52,7 +53,7 @@ fn state<'a>(facts: &Facts<'a>, slot: &TrainSlot, own: &[&'a RunRecord], now: No
         SlotState::Recorded | SlotState::Skipped => return CandidateRunState::Done,
         SlotState::Reserved => {}
     }
-    if let Some(run) = own.iter().find(|run| run.name == slot.run_name) {
+    if let Some(run) = own.iter().find(|run| proves(run, &slot.run_name, &slot.proofs)) {
         return run.ending().map_or(CandidateRunState::Active(run), |ending| CandidateRunState::Ended(run, ending));
     }
     match facts.memory.post_of(&slot.run_name, &slot.nonce) {
@@ -70,9 +71,10 @@ fn state<'a>(facts: &Facts<'a>, slot: &TrainSlot, own: &[&'a RunRecord], now: No
 }
 
 /// Claims a slot. Its deadline is never lowered: until then, an earlier create request for it may be in flight.
-pub fn claim(slot: &mut TrainSlot, nonce: &str, now: Now) {
+pub fn claim(slot: &mut TrainSlot, facts: &Facts<'_>, now: Now) {
     slot.state = SlotState::Reserved;
-    nonce.clone_into(&mut slot.nonce);
+    facts.nonce.clone_into(&mut slot.nonce);
+    slot.proofs = facts.claim_key.proofs(&slot.run_name, &slot.proofs);
     slot.refusal = None;
     slot.not_after = Some(deadline(slot.not_after, now));
 }
@@ -92,5 +94,6 @@ pub fn active(facts: &Facts<'_>, open: &TrainReservation) -> Vec<ActiveRun> {
 
 /// The run of a slot, as a lookup needs it.
 pub fn run_slot(slot: &TrainSlot) -> RunSlot {
-    RunSlot { api_version: slot.api_version.clone(), kind: slot.kind.clone(), run_name: slot.run_name.clone() }
+    let TrainSlot { api_version, kind, run_name, proofs, .. } = slot.clone();
+    RunSlot { api_version, kind, run_name, proofs }
 }

@@ -27,7 +27,6 @@ use crate::{
         run::{
             claim::no_attempt_left,
             digest,
-            knowledge::RunKnowledge,
             name::{self, MAX_ATTEMPT},
         },
         source::validate::describe,
@@ -211,9 +210,10 @@ fn start_if_allowed(
     if sent.is_some_and(|sent| now.mono.since(sent) > FRESH_ENOUGH) {
         return as_before(before, Rule::AwaitResponse, now).polling(facts, Duration::ZERO, now);
     }
-    let attempt = next_attempt(facts);
+    // Counted from status alone: a label on a run, or a record, may be anyone's.
+    let attempt = facts.status.attempt.saturating_add(1);
     if attempt > MAX_ATTEMPT {
-        let message = no_attempt_left(attempt - 1);
+        let message = no_attempt_left(facts.status.attempt);
         let situation = Situation::Stalled { reason: Reason::NoAttemptLeft, message };
         return report(facts, Rule::NoAttemptLeft, &situation, now);
     }
@@ -323,14 +323,6 @@ fn target(facts: &Facts<'_>, valid: &Valid<'_>, inputs: &[RecordedInput]) -> Tra
     TrainTarget { digest, failures: known.map_or(0, |known| known.failures).min(if rearmed { 0 } else { i64::MAX }) }
 }
 
-/// One more than the highest attempt in status and on the runs and records of this object.
-fn next_attempt(facts: &Facts<'_>) -> i64 {
-    let own = if let RunKnowledge::Known { own, .. } = &facts.runs { own.as_slice() } else { &[] };
-    let runs = own.iter().map(|run| run.attempt);
-    let versions = facts.own_versions().iter().map(|version| version.attempt);
-    runs.chain(versions).fold(facts.status.attempt, i64::max).saturating_add(1)
-}
-
 /// The slots of the training. As many are claimed as may run at once. The others wait for their turn.
 fn slots(facts: &Facts<'_>, valid: &Valid<'_>, origins: Origins<'_>, now: Now) -> Result<Vec<TrainSlot>, String> {
     let candidates: Vec<Option<&Candidate>> = match valid.spec.candidates.as_slice() {
@@ -349,12 +341,13 @@ fn slots(facts: &Facts<'_>, valid: &Valid<'_>, origins: Origins<'_>, now: Now) -
             run_name,
             state: SlotState::Waiting,
             nonce: String::new(),
+            proofs: Vec::new(),
             not_after: None,
             create_failures: 0,
             refusal: None,
         };
         if place < valid.parallelism {
-            claim(&mut slot, facts.nonce, now);
+            claim(&mut slot, facts, now);
         }
         slots.push(slot);
     }

@@ -16,6 +16,7 @@ use crate::{
         run::{
             backend::RunRecord,
             claim::{CreateRefusal, Lookup, Post, PostState},
+            proof::proves,
             retention::{HistoryLimits, surplus},
         },
         time::MonotonicTime,
@@ -96,7 +97,10 @@ impl Memory {
     ) {
         let open = status.reservation.as_deref();
         let reserved = |name: &str| open.is_some_and(|open| open.slots.iter().any(|slot| slot.run_name == name));
-        for run in own.iter().filter(|run| reserved(&run.name)) {
+        let claimed = |run: &RunRecord| {
+            open.is_some_and(|open| open.slots.iter().any(|slot| proves(run, &slot.run_name, &slot.proofs)))
+        };
+        for run in own.iter().filter(|run| claimed(run)) {
             self.sighted.insert(run.name.clone(), (run.uid.clone(), now));
         }
         self.unmeasured = self.unmeasured.filter(|_| open.is_some());
@@ -121,8 +125,8 @@ impl Memory {
             let slots = open.iter().flat_map(|open| &open.slots);
             slots.into_iter().any(|slot| slot.run_name == run.name && slot.state != SlotState::Recorded)
         };
-        let recorded = |run: &RunRecord| !run.is_active() && run.attempt <= status.attempt && !unrecorded(run);
-        let surplus = surplus(own.iter().copied(), limits);
+        let recorded = |run: &RunRecord| !run.is_active() && !unrecorded(run);
+        let surplus = surplus(own.iter().copied(), status.attempt, limits);
         self.recorded_since.retain(|uid, _| surplus.iter().any(|run| run.uid == *uid));
         for run in surplus.iter().filter(|run| recorded(run)) {
             self.recorded_since.entry(run.uid.clone()).or_insert(now);

@@ -10,7 +10,7 @@ use crate::{
             response::{PollError, PollResponse},
         },
         results,
-        run::backend::RunRecord,
+        run::{backend::RunRecord, proof::proves},
         source::{Reference, references_of},
     },
 };
@@ -112,7 +112,7 @@ pub fn measure_next<'a>(
 ) -> Option<TrainPollTarget> {
     let over = |state| matches!(state, SlotState::Recorded | SlotState::Skipped);
     let slot = open.slots.iter().find(|slot| !over(slot.state))?;
-    let run = own.find(|run| run.name == slot.run_name)?;
+    let run = own.find(|run| proves(run, &slot.run_name, &slot.proofs))?;
     run.ending().filter(|ending| ending.outcome == Outcome::Succeeded)?;
     let values = spec.metrics.iter().flat_map(|metrics| &metrics.values);
     Some(TrainPollTarget::Measure {

@@ -65,7 +65,7 @@ pub fn publish_version_status(facts: &Facts<'_>, now: Now, plan: Plan) -> Plan {
 /// is deployed, and exactly the surplus.
 fn retire_runs(facts: &Facts<'_>, evidence: &BTreeSet<&str>, now: Now, plan: &mut Plan) {
     let (RunKnowledge::Known { own, .. }, Ok(valid)) = (&facts.runs, &facts.spec) else { return };
-    let surplus = surplus(own.iter().copied(), valid.policy.limits).into_iter();
+    let surplus = surplus(own.iter().copied(), facts.status.attempt, valid.policy.limits).into_iter();
     let surplus = surplus.filter(|run| run_may_be_deleted(&run.name, run.attempt, facts.status, evidence));
     let (deletes, next) = retention::due(surplus, &facts.memory.recorded_since, facts.min_run_age, now.mono);
     plan.effects.extend(deletes.into_iter().map(Effect::DeleteRun));

@@ -203,6 +203,7 @@ mod tests {
             parameters: BTreeMap::new(),
             state,
             nonce: String::new(),
+            proofs: Vec::new(),
             not_after: None,
             create_failures: 0,
             refusal: None,

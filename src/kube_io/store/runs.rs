@@ -55,6 +55,14 @@ pub enum RunsOf {
 }
 
 impl RunsOf {
+    /// Without the runs of the object for which `counts` is false.
+    pub fn counting(mut self, counts: impl Fn(&RunRecord) -> bool) -> Self {
+        if let Self::Known { own, .. } = &mut self {
+            own.retain(|run| counts(run));
+        }
+        self
+    }
+
     /// The form that decisions use. `wanted` is the kind of run that the object makes, if it is known.
     pub fn knowledge(&self, wanted: Option<RunKind>) -> RunKnowledge<'_> {
         match self {

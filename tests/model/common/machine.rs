@@ -12,6 +12,7 @@ use modelsync::{
             backend::{Ending, Observed, Phase, RunRecord},
             effects::StopCause,
             knowledge::{Fence, ObjectInfo, RunKnowledge},
+            proof::{ClaimKey, proof},
         },
         status::{plan::Plan, wake_up::WakeUp},
         time::{MonotonicTime, Now},
@@ -28,6 +29,8 @@ use super::{
 const ATTEMPTS: u8 = 9;
 /// The name of the object.
 pub const OBJECT: &str = "model";
+/// The key of every process: a proof holds whatever process reads it.
+pub const CLAIM_KEY: ClaimKey = ClaimKey::new([7; 32]);
 
 /// How a kind decides.
 pub trait Decides: Types {
@@ -233,6 +236,8 @@ impl<K: Kind> Machine<K> {
             uid: run.uid(),
             resource_version: format!("{:?}", run.version()),
             owner_uid: uid(run.name.owner),
+            controlled: true,
+            proof: proof(&CLAIM_KEY.secret(&self.run_name(run.name))),
             owner_kind: owner_kind.into(),
             owner_name: OBJECT.into(),
             attempt: i64::from(run.name.attempt),

@@ -6,8 +6,8 @@ use modelsync::{
 };
 
 use super::{
-    Broken, Flight, Id, Incarnation, Kind, Machine, Name, Object, Refused, Reply, Request, Run, Stage, Stopped,
-    Stored as _, Types, World, merge::merged,
+    Broken, Flight, Id, Incarnation, Kind, Machine, Name, Object, Refused, Reply, Request, Run, SERVER_TIMEOUT, Stage,
+    Stopped, Stored as _, Types, World, merge::merged,
 };
 
 /// The server's side of a kind, and the checks of its properties.
@@ -59,8 +59,8 @@ impl<K: Kind> Machine<K> {
                 (Stage::Sent, None) if self.configuration.fenced => {
                     Flight { stage: Stage::Admitted(world.tick), ..flight }
                 }
-                // The server's own timeout: a POST that was admitted a minute ago and is not stored never will be.
-                (Stage::Admitted(at), _) if world.tick >= at + 2 => replied(Reply::Unknown),
+                // The timeout of the request: a POST that was admitted before that and is not stored never will be.
+                (Stage::Admitted(at), _) if world.tick >= at + SERVER_TIMEOUT => replied(Reply::Unknown),
                 (Stage::Sent | Stage::Admitted(_), _) => replied(self.create(world, run)),
                 (Stage::Replied(_), _) => flight,
             },

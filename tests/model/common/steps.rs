@@ -3,7 +3,7 @@
 
 use super::{
     Broken, Configuration, Flight, Kind, Knowledge, Machine, Name, Object, Place, Refused, Replica, Reply, Request,
-    Run, RunPhase, Stage, Stored as _, Types, World, flight, versions,
+    Run, RunPhase, SERVER_TIMEOUT, Stage, Stored as _, Types, World, flight, versions,
 };
 
 /// One step of the world.
@@ -363,7 +363,7 @@ impl<K: Kind> Machine<K> {
                         object.incarnation == flight.owner && (!conditional || object.version == version)
                     }),
                     (Request::Post { not_after, .. }, Stage::Sent) => !self.configuration.fenced || tick <= not_after,
-                    (Request::Post { .. }, Stage::Admitted(at)) => tick < at + 2,
+                    (Request::Post { .. }, Stage::Admitted(at)) => tick < at + SERVER_TIMEOUT,
                     (Request::Delete { run } | Request::Stop { run, exact: true, .. }, _) => runs.contains(&run),
                     (Request::Stop { run, .. }, _) => object.is_some_and(|object| object.incarnation == run.name.owner),
                     (Request::Own(request), _) => K::matters(own, &request),

@@ -6,7 +6,7 @@ use modelsync::core::sync::Rule;
 use super::{
     machine::{Machine, Reconcile},
     steps::{Action, Own},
-    world::{ATTEMPTS, LAST_ATTEMPT, ModelSync, Object, OwnWorld, Response, View, World},
+    world::{ATTEMPTS, ModelSync, Object, OwnWorld, Response, View, World},
 };
 use crate::common::{Drains, Rest};
 
@@ -15,10 +15,6 @@ impl Drains for ModelSync {
     const USER: Action = Action::Own(Own::TriggerOverriding);
 
     fn without_faults(world: &mut World) {
-        let forged: Vec<_> = world.runs.iter().filter(|run| run.name.attempt == LAST_ATTEMPT).copied().collect();
-        for run in forged {
-            Machine::remove_run(world, run);
-        }
         (world.own.endpoint_up, world.own.kind_installed, world.own.old) = (true, true, None);
     }
 

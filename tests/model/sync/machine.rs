@@ -27,7 +27,7 @@ use super::{
     world::{Evidence, Find, LAST_ATTEMPT, ModelSync},
 };
 use crate::common::{
-    self, Broken, Decides, Id, Knowledge, Name, OBJECT, Request, Run, Stopped, min_run_age, moment, mono,
+    self, Broken, CLAIM_KEY, Decides, Id, Knowledge, Name, OBJECT, Request, Run, Stopped, min_run_age, moment, mono,
     run_knowledge, tick_of, trigger, uid,
 };
 
@@ -52,7 +52,6 @@ impl Decides for ModelSync {
         Rule::UnreservedRunActive,
         Rule::PredecessorRunning,
         Rule::Suspended,
-        Rule::NoAttemptLeft,
     ];
     const CARRIES_NONCE: &'static [Rule] = &[Rule::Reserve, Rule::ReserveAgain];
 
@@ -104,6 +103,7 @@ impl Decides for ModelSync {
             memory: &altered.memory,
             nonce: &altered.nonce,
             process: &altered.process,
+            claim_key: &CLAIM_KEY,
             min_run_age: min_run_age(),
         };
         let plan = decide(&facts, now);

@@ -5,7 +5,10 @@ use std::time::Duration;
 use modelsync::{
     api::ModelSyncStatus,
     core::{
-        run::backend::RunRecord,
+        run::{
+            backend::RunRecord,
+            claim::{CREATE_TIMEOUT, CREATE_WINDOW},
+        },
         sync::{LegacyRun, Memory, Rule},
         time::{MonotonicTime, Now},
     },
@@ -113,7 +116,7 @@ impl Mutant {
                 if let Some(open) = &mut facts.status.reservation
                     && (facts.memory.post_of(&open.nonce).is_some() || !open.nonce.starts_with(&facts.process))
                 {
-                    open.not_after -= jiff::SignedDuration::from_mins(1);
+                    open.not_after -= CREATE_TIMEOUT * 2;
                 }
             }
             Self::DeletesByAgeSinceCreation => {
@@ -162,7 +165,7 @@ impl Mutant {
         if self == Self::LowersNotAfter
             && let Some(open) = &mut status.reservation
         {
-            open.not_after = now.server_or_wall() + jiff::SignedDuration::from_secs(30);
+            open.not_after = now.server_or_wall() + CREATE_WINDOW;
         }
     }
 

@@ -30,7 +30,6 @@ pub enum Own {
     /// A replica sees a watched source change.
     SeeSource(Place),
     FlipEndpoint,
-    RemoveForged(Run),
     EndEarlier,
     InstallKind,
 }
@@ -117,9 +116,6 @@ impl Steps for ModelSync {
         if budget.endpoint_failures > 0 || !own.endpoint_up {
             add(Own::FlipEndpoint);
         }
-        for run in world.runs.iter().filter(|run| run.name.attempt == LAST_ATTEMPT) {
-            add(Own::RemoveForged(*run));
-        }
         if own.earlier {
             add(Own::EndEarlier);
         }
@@ -178,7 +174,6 @@ impl Steps for ModelSync {
                 }
                 own.endpoint_up = !own.endpoint_up;
             }
-            Own::RemoveForged(run) => Machine::remove_run(world, *run),
             Own::EndEarlier => own.earlier = false,
             Own::InstallKind => own.kind_installed = true,
         }
@@ -219,7 +214,6 @@ impl fmt::Display for Own {
                 write!(f, "replica {} sees a source of {} change", place.replica, object_words(place.object))
             }
             Self::FlipEndpoint => write!(f, "the endpoint breaks or recovers"),
-            Self::RemoveForged(run) => write!(f, "a user removes the forged {run}"),
             Self::EndEarlier => write!(f, "the earlier operator's run ends"),
             Self::InstallKind => write!(f, "the run's kind is installed"),
         }

@@ -103,10 +103,8 @@ fn faults() -> Vec<Configuration> {
         },
         Configuration {
             name: "a forged number",
-            horizon: 0,
             own: Options { forged: true, ..DEFAULTS },
-            budget: Budget { triggers: 1, ..NONE },
-            rules: &[Rule::NoAttemptLeft],
+            budget: Budget { crashes: 1, ..NONE },
             ..ONE
         },
         Configuration {

@@ -20,8 +20,8 @@ use super::{
     world::{Input, ModelTrain, Record, RecordRequest},
 };
 use crate::common::{
-    self, Decides, Id, Incarnation, Interner, Memo, Name, OBJECT, Request, Run, Stopped, min_run_age, moment,
-    run_knowledge, uid,
+    self, CLAIM_KEY, Decides, Id, Incarnation, Interner, Memo, Name, OBJECT, Request, Run, Stopped, min_run_age,
+    moment, run_knowledge, uid,
 };
 
 pub type Machine = common::Machine<ModelTrain>;
@@ -130,6 +130,7 @@ impl Decides for ModelTrain {
                 memory: &altered.memory,
                 nonce: &altered.nonce,
                 process: &altered.process,
+                claim_key: &CLAIM_KEY,
                 min_run_age: min_run_age(),
             };
             decide(&facts, now)
