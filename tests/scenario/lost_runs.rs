@@ -16,10 +16,7 @@ use modelsync::{
 };
 use serde_json::{Value, json};
 
-use crate::harness::{Reply, World, cluster::api, scenario};
-
-/// The time until an attempt without a visible run counts as gone: the creation window and the API server's timeout.
-const UNTIL_CERTAIN: Duration = Duration::from_secs(30 + 60 + 1);
+use crate::harness::{Reply, World, cluster::api, scenario, world::UNTIL_CERTAIN};
 
 #[tokio::test]
 async fn active_run_deleted_manually_is_recorded_as_gone_and_replaced() {

@@ -37,7 +37,7 @@ pub const CREATE_TIMEOUT: Duration = Duration::from_secs(10);
 /// This long after the deadline, a request that the API server admitted before the deadline has taken effect or never will.
 /// To the time that the request may take, it adds the same for etcd to apply or drop a cancelled write, and for the clocks of
 /// several API servers.
-const REQUEST_TIMEOUT: Duration = CREATE_TIMEOUT.saturating_mul(2);
+pub const REQUEST_TIMEOUT: Duration = CREATE_TIMEOUT.saturating_mul(2);
 /// How soon the decision about an absent run is repeated while it is unknown whether the fence is installed.
 const FENCE_RETRY: Duration = Duration::from_secs(5);
 

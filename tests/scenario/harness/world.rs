@@ -13,7 +13,10 @@ use modelsync::{
     api::{ConditionStatus, ConditionType, LastRun, ModelSync, ModelSyncStatus, keys},
     app::{ElectionSettings, Operator, Settings},
     clock::Clock,
-    core::status::condition,
+    core::{
+        run::claim::{CREATE_WINDOW, REQUEST_TIMEOUT},
+        status::condition,
+    },
     kube_io::client::Safeguards,
     lineage::settings::LineageSettings,
     source::address::AddressRules,
@@ -31,6 +34,10 @@ use crate::support::kstatus::{Verdict, kstatus};
 
 /// The longest wait of a scenario for one thing.
 pub const DEADLINE: Duration = Duration::from_mins(1);
+
+/// The time until an attempt without a visible run counts as gone.
+pub const UNTIL_CERTAIN: Duration =
+    CREATE_WINDOW.saturating_add(REQUEST_TIMEOUT).saturating_add(Duration::from_secs(1));
 
 /// Options of a world.
 pub struct WorldOptions {

@@ -23,11 +23,8 @@ use crate::harness::{
     fault::{Call, Fault, Rule, call},
     proxy::Proxy,
     scenario,
-    world::faulty_scenario,
+    world::{UNTIL_CERTAIN, faulty_scenario},
 };
-
-/// The time until an invisible run counts as gone: the creation window and the API server's timeout.
-const UNTIL_CERTAIN: Duration = Duration::from_secs(30 + 60 + 1);
 
 fn reserve() -> Call {
     call("patch", "modeltrains/status").saying(|body| body["status"]["reservation"]["slots"].is_array())
