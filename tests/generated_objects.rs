@@ -295,6 +295,11 @@ impl Dice {
         *self.pick(&[1, 1, 1, 1, 1, 2, 2, 3, 99_999_998, MAX_ATTEMPT])
     }
 
+    /// The attempt of a status: mostly not below those of the runs, as in every real one.
+    fn last_attempt(&mut self) -> i64 {
+        *self.pick(&[1, 1, 1, 2, 2, 3, 3, 3, 99_999_998, MAX_ATTEMPT])
+    }
+
     fn condition(&mut self, type_: &str, generation: i64) -> Value {
         let reason = if self.once_in(12) { "FromAnotherRelease" } else { self.pick(Reason::ALL).as_str() };
         json!({
@@ -319,7 +324,7 @@ impl Dice {
                 status["conditions"].as_array_mut().unwrap().push(condition);
             }
         }
-        let attempt = self.attempt();
+        let attempt = self.last_attempt();
         if !self.once_in(3) {
             status["attempt"] = json!(attempt);
         }

@@ -702,7 +702,10 @@ fn poll_follows_at_once_when_nothing_prevents_it_any_more() {
 fn a_run_of_a_claimed_name_without_the_proof_is_neither_judged_nor_waited_for() {
     for phase in [Phase::Active, ended(Outcome::Succeeded)] {
         let forged = |process| {
-            World::at_rest().reserved_by(process).with_run(phase.clone()).with(|world| world.own[0].proof.clear())
+            World::at_rest()
+                .reserved_by(process)
+                .with_run(phase.clone())
+                .with(|world| world.own[0].proof = "forged".into())
         };
         assert_eq!(forged("me").decide().rule, Rule::CreateRuns, "the API server then says that the name is taken");
         assert_eq!(forged("another").decide().rule, Rule::LookUpRun);

@@ -14,7 +14,7 @@ use tower::util::MapResponseLayer;
 
 use crate::clock::Clock;
 
-/// Deadline of every call but watches. It is shorter than the time that any create has left when it is sent.
+/// Deadline of every call but watches. A reservation whose write takes as long still has time left for its create.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(9);
 
 /// The API server ends a watch after this time, and the operator starts another. Longer silence is a sign of a dead

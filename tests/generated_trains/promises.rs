@@ -135,7 +135,7 @@ fn check_reserve(world: &World, facts: &Facts<'_>, status: &ModelTrainStatus) ->
     let next = open.attempt == status.attempt
         && open.attempt > world.status.attempt
         && open.attempt <= 99_999_999
-        && world.own.iter().all(|run| run.attempt < open.attempt);
+        && world.versions.iter().all(|version| version.attempt < open.attempt);
     let claimed = open.slots.iter().filter(|slot| slot.state == SlotState::Reserved).count();
     if !next || claimed == 0 || claimed > valid.parallelism || open.slots.len() != valid.spec.candidates.len().max(1) {
         return wrong("of another attempt than the next one, or of too many runs");

@@ -15,7 +15,7 @@ use modelsync::{
             backend::{Ending, Observed, Phase, RunRecord},
             knowledge::{Fence, ObjectInfo, RunKnowledge},
             name::candidate_run_name,
-            proof::{ClaimKey, proof},
+            proof::ClaimKey,
         },
         status::condition::find,
         time::Now,
@@ -103,9 +103,10 @@ impl<Spec> World<Spec> {
 
     /// Calls `look` with the facts for a decision by this spec, which is that of the world.
     pub fn with_facts<T>(&self, spec: &ModelTrainSpec, compiled: &Compiled, look: impl FnOnce(&Facts<'_>) -> T) -> T {
+        let own = self.own.iter().cloned().map(|run| self.with_proof(run)).collect::<Vec<_>>();
         let runs = if self.known.0 {
             RunKnowledge::Known {
-                own: self.own.iter().collect(),
+                own: own.iter().collect(),
                 predecessors: self.predecessors.iter().collect(),
                 kind_missing: self.kind_missing,
             }
@@ -133,6 +134,16 @@ impl<Spec> World<Spec> {
             claim_key: &CLAIM_KEY,
             min_run_age: self.min_run_age,
         })
+    }
+
+    /// The run with the proof of its claim, unless it has one.
+    fn with_proof(&self, mut run: RunRecord) -> RunRecord {
+        let mut slots = self.status.reservation.iter().flat_map(|open| &open.slots);
+        let claimed = slots.find(|slot| slot.run_name == run.name).and_then(|slot| slot.proofs.first());
+        if let (true, Some(proof)) = (run.proof.is_empty(), claimed) {
+            run.proof.clone_from(proof);
+        }
+        run
     }
 
     /// The record that follows the head of the chain in status.
@@ -179,7 +190,8 @@ pub fn run(train: &str, attempt: i64, candidate: &str, phase: Phase, started: &s
         kind: runs::backends()[0].kind(),
         namespace: "ml".into(),
         uid: run_uid(&name),
-        proof: proof(&CLAIM_KEY.secret(&name)),
+        // The world gives it the proof of its claim.
+        proof: String::new(),
         name,
         resource_version: "7".into(),
         owner_uid: train.into(),

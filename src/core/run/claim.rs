@@ -28,16 +28,17 @@ use crate::{
 };
 
 /// How long after its reservation a run may still be created.
-pub const CREATE_WINDOW: Duration = Duration::from_secs(20);
-/// A POST is not sent with less than this left before its deadline.
-const LEAST_LEFT: Duration = Duration::from_secs(10);
+pub const CREATE_WINDOW: Duration = Duration::from_secs(15);
+/// A POST is not sent with less than this left before its deadline. So the write of the reservation may take 10 s, which is
+/// longer than any call may.
+const LEAST_LEFT: Duration = Duration::from_secs(5);
 /// How long the API server may work on a create. The request says so (`?timeout=`, `WithRequestDeadline` of
 /// `k8s.io/apiserver`): then the API server cancels it, its webhooks and its write to etcd.
 pub const CREATE_TIMEOUT: Duration = Duration::from_secs(10);
 /// This long after the deadline, a request that the API server admitted before the deadline has taken effect or never will.
-/// To the time that the request may take, it adds the same for etcd to apply or drop a cancelled write, and for the clocks of
+/// To the 10 s that the request may take, it adds 20 s for etcd to apply or drop a cancelled write, and for the clocks of
 /// several API servers.
-pub const REQUEST_TIMEOUT: Duration = CREATE_TIMEOUT.saturating_mul(2);
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How soon the decision about an absent run is repeated while it is unknown whether the fence is installed.
 const FENCE_RETRY: Duration = Duration::from_secs(5);
 
@@ -215,7 +216,7 @@ impl Claim<'_> {
             (keys::TARGET.to_owned(), self.target.to_owned()),
             (keys::GENERATION.to_owned(), self.generation.to_string()),
             (keys::NOT_AFTER.to_owned(), fence_deadline(self.not_after).to_string()),
-            (keys::CLAIM.to_owned(), self.key.secret(self.run_name)),
+            (keys::CLAIM.to_owned(), self.key.secret(self.nonce, self.run_name)),
         ]);
         let (name, nonce, not_after) = (self.run_name.to_owned(), self.nonce.to_owned(), self.not_after);
         let proofs = self.proofs.to_vec();

@@ -28,14 +28,15 @@ impl ClaimKey {
         Self(random)
     }
 
-    /// The secret of the run with this name. Names of runs are unique, so no other run has this secret.
-    pub fn secret(&self, run_name: &str) -> String {
-        short(Sha256::new_with_prefix(self.0).chain_update(run_name))
+    /// The secret of a run: of the claim with this nonce, which no other claim has, on this name. The claims of several
+    /// candidates may share a nonce.
+    pub fn secret(&self, nonce: &str, run_name: &str) -> String {
+        short(Sha256::new_with_prefix(self.0).chain_update(nonce).chain_update([0]).chain_update(run_name))
     }
 
     /// The proofs of a claim made now. `earlier` are those of the claim before it on the same run.
-    pub fn proofs(&self, run_name: &str, earlier: &[String]) -> Vec<String> {
-        let own = proof(&self.secret(run_name));
+    pub fn proofs(&self, nonce: &str, run_name: &str, earlier: &[String]) -> Vec<String> {
+        let own = proof(&self.secret(nonce, run_name));
         let others = earlier.iter().filter(|other| **other != own).cloned().collect::<Vec<_>>();
         std::iter::once(own).chain(others).take(MOST).collect()
     }
@@ -109,13 +110,17 @@ mod tests {
     #[test]
     fn only_the_run_with_the_secret_and_the_name_proves_a_claim() {
         let key = ClaimKey::new([1; 32]);
-        let proofs = key.proofs("churn-1", &[]);
-        let secret = key.secret("churn-1");
+        let proofs = key.proofs("n", "churn-1", &[]);
+        let secret = key.secret("n", "churn-1");
         assert!(proves(&run("churn-1", &secret, true), "churn-1", &proofs));
         assert!(!proves(&run("churn-2", &secret, true), "churn-1", &proofs), "a copy under another name");
-        for forged in
-            [String::new(), proofs[0].clone(), key.secret("churn-2"), ClaimKey::new([2; 32]).secret("churn-1")]
-        {
+        for forged in [
+            String::new(),
+            proofs[0].clone(),
+            key.secret("n", "churn-2"),
+            key.secret("m", "churn-1"),
+            ClaimKey::new([2; 32]).secret("n", "churn-1"),
+        ] {
             assert!(!proves(&run("churn-1", &forged, true), "churn-1", &proofs), "{forged}");
         }
     }
@@ -124,18 +129,18 @@ mod tests {
     fn a_claim_keeps_the_proof_of_the_claim_before_and_no_more() {
         let claims = [1, 1, 2, 3].map(|process| ClaimKey::new([process; 32]));
         let made = claims.iter().scan(Vec::new(), |proofs, key| {
-            *proofs = key.proofs("churn-1", proofs);
+            *proofs = key.proofs("n", "churn-1", proofs);
             Some(proofs.clone())
         });
-        let of = |process: u8| proof(&ClaimKey::new([process; 32]).secret("churn-1"));
+        let of = |process: u8| proof(&ClaimKey::new([process; 32]).secret("n", "churn-1"));
         assert_eq!(made.collect::<Vec<_>>(), [vec![of(1)], vec![of(1)], vec![of(2), of(1)], vec![of(3), of(2)]]);
     }
 
     #[test]
     fn a_run_with_a_label_alone_counts_only_where_the_object_makes_such_runs() {
         let (key, none) = (ClaimKey::new([1; 32]), None::<(&str, &[String])>);
-        let proofs = key.proofs("churn-1", &[]);
-        let claimed = run("churn-1", &key.secret("churn-1"), false);
+        let proofs = key.proofs("n", "churn-1", &[]);
+        let claimed = run("churn-1", &key.secret("n", "churn-1"), false);
         for (run, owned, open, expected) in [
             (&run("x", "", true), Some(true), none, true),
             (&run("x", "", false), Some(true), none, false),

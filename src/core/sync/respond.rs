@@ -141,7 +141,7 @@ pub(super) fn reserve(
         slots: vec![RunSlot {
             api_version: valid.policy.kind().api_version(),
             kind: valid.policy.kind().kind.to_owned(),
-            proofs: facts.claim_key.proofs(&run_name, again.map_or(&[], earlier_proofs)),
+            proofs: facts.claim_key.proofs(facts.nonce, &run_name, again.map_or(&[], earlier_proofs)),
             run_name: run_name.clone(),
         }],
     };

@@ -74,7 +74,7 @@ fn state<'a>(facts: &Facts<'a>, slot: &TrainSlot, own: &[&'a RunRecord], now: No
 pub fn claim(slot: &mut TrainSlot, facts: &Facts<'_>, now: Now) {
     slot.state = SlotState::Reserved;
     facts.nonce.clone_into(&mut slot.nonce);
-    slot.proofs = facts.claim_key.proofs(&slot.run_name, &slot.proofs);
+    slot.proofs = facts.claim_key.proofs(facts.nonce, &slot.run_name, &slot.proofs);
     slot.refusal = None;
     slot.not_after = Some(deadline(slot.not_after, now));
 }

@@ -210,10 +210,9 @@ fn start_if_allowed(
     if sent.is_some_and(|sent| now.mono.since(sent) > FRESH_ENOUGH) {
         return as_before(before, Rule::AwaitResponse, now).polling(facts, Duration::ZERO, now);
     }
-    // Counted from status alone: a label on a run, or a record, may be anyone's.
-    let attempt = facts.status.attempt.saturating_add(1);
+    let attempt = next_attempt(facts);
     if attempt > MAX_ATTEMPT {
-        let message = no_attempt_left(facts.status.attempt);
+        let message = no_attempt_left(attempt - 1);
         let situation = Situation::Stalled { reason: Reason::NoAttemptLeft, message };
         return report(facts, Rule::NoAttemptLeft, &situation, now);
     }
@@ -321,6 +320,13 @@ fn target(facts: &Facts<'_>, valid: &Valid<'_>, inputs: &[RecordedInput]) -> Tra
                 && known.is_some_and(|known| known.failures >= valid.policy.max_attempts)
         });
     TrainTarget { digest, failures: known.map_or(0, |known| known.failures).min(if rearmed { 0 } else { i64::MAX }) }
+}
+
+/// One more than the highest attempt in status and on the records of this object, which only the operator may write. A label
+/// on a run may be anyone's.
+fn next_attempt(facts: &Facts<'_>) -> i64 {
+    let recorded = facts.own_versions().iter().map(|version| version.attempt);
+    recorded.fold(facts.status.attempt, i64::max).saturating_add(1)
 }
 
 /// The slots of the training. As many are claimed as may run at once. The others wait for their turn.

@@ -10,15 +10,16 @@ pub type Tick = i16;
 
 /// One step of time, as a duration and in seconds.
 pub const TICK: Duration = Duration::from_secs(SECONDS.unsigned_abs());
-const SECONDS: i64 = 10;
+const SECONDS: i64 = 15;
 /// Tick 0, in seconds since 1970.
 const START: i64 = 1_800_000_000;
 /// The initial value of every process's monotonic clock: large enough that "long ago" is a valid moment.
 const PROCESS_START: Duration = Duration::from_secs(1_000_000);
 /// Older than any request that is in flight: the reservation's window and the server's timeout.
-pub const MIN_AGE: Tick = 5;
-/// The window of a reservation, and how long the server may take to store an admitted request.
-pub const WINDOW: Tick = 2;
+pub const MIN_AGE: Tick = 4;
+/// The window of a reservation.
+pub const CLAIM_WINDOW: Tick = 1;
+/// How long the server may take to store an admitted request.
 pub const SERVER_TIMEOUT: Tick = 2;
 
 pub fn moment(tick: Tick) -> Timestamp {

@@ -62,13 +62,15 @@ impl Configuration {
                     "needsSyncUrl": if *spec == Spec::Invalid { "ftp://endpoint" } else { "http://endpoint/" },
                     "interval": "10m",
                     "suspend": *spec == Spec::Suspended,
+                    "retry": { "minBackoff": "30s" },
                     "pipelineRunTemplate": { "spec": { "pipelineRef": { "name": pipeline } } },
                 });
                 match spec {
-                    Spec::Bounded => text["runTimeout"] = "30s".into(),
-                    Spec::Once => text["retry"] = serde_json::json!({ "maxAttempts": 1 }),
+                    Spec::Bounded => text["runTimeout"] = "15s".into(),
+                    Spec::Once => text["retry"]["maxAttempts"] = 1.into(),
                     Spec::OnceEdited => {
-                        text["retry"] = serde_json::json!({ "maxAttempts": 1, "maxBackoff": "2h" });
+                        text["retry"]["maxAttempts"] = 1.into();
+                        text["retry"]["maxBackoff"] = "2h".into();
                     }
                     Spec::NotRepeated => text["settle"] = serde_json::json!({ "repeat": "Never" }),
                     Spec::DeniedAtFirst => {

@@ -308,6 +308,10 @@ fn normalise(status: &mut ModelSyncStatus) {
     if let Some(refusal) = status.reservation.as_mut().and_then(|open| open.refusal.as_mut()) {
         refusal.message.clear();
     }
+    // A claim without proofs takes every run of its name: no run of the model is forged.
+    for slot in status.reservation.iter_mut().flat_map(|open| &mut open.slots) {
+        slot.proofs.clear();
+    }
     if let Some(last) = &mut status.last_run {
         last.message.clear();
         last.started_at = None;

@@ -7,7 +7,7 @@ use modelsync::{
     core::{
         run::{
             backend::RunRecord,
-            claim::{CREATE_TIMEOUT, CREATE_WINDOW},
+            claim::{CREATE_WINDOW, REQUEST_TIMEOUT},
         },
         sync::{LegacyRun, Memory, Rule},
         time::{MonotonicTime, Now},
@@ -116,7 +116,7 @@ impl Mutant {
                 if let Some(open) = &mut facts.status.reservation
                     && (facts.memory.post_of(&open.nonce).is_some() || !open.nonce.starts_with(&facts.process))
                 {
-                    open.not_after -= CREATE_TIMEOUT * 2;
+                    open.not_after -= REQUEST_TIMEOUT;
                 }
             }
             Self::DeletesByAgeSinceCreation => {

@@ -7,7 +7,7 @@ use super::world::{Input, ModelTrain};
 use crate::common::{self, RunPhase, Tick};
 
 /// The budget's window.
-pub const WINDOW: Tick = 2;
+pub const WINDOW: Tick = 4;
 
 /// Kinds of spec that an object can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl Configuration {
             },
             "interval": "10m",
             "suspend": kind == Spec::Suspended,
-            "retry": { "maxAttempts": self.own.max_attempts },
+            "retry": { "maxAttempts": self.own.max_attempts, "minBackoff": "30s" },
             "pipelineRunTemplate": { "spec": { "pipelineRef": { "name": pipeline } } },
         });
         if kind == Spec::Invalid {
@@ -104,7 +104,7 @@ impl Configuration {
         }
         if self.own.measures {
             let source = json!({ "http": { "url": "http://scores/$(run.name)", "jsonPath": "$.v" } });
-            spec["metrics"] = json!({ "values": [{ "name": "r2", "source": source }], "wait": "1m" });
+            spec["metrics"] = json!({ "values": [{ "name": "r2", "source": source }], "wait": "30s" });
         }
         spec
     }

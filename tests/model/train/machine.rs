@@ -257,6 +257,10 @@ fn normalise(status: &mut ModelTrainStatus) {
     if status.stale_since.is_some() {
         status.stale_since = Some(moment(0));
     }
+    // A claim without proofs takes every run of its name: no run of the model is forged.
+    for slot in status.reservation.iter_mut().flat_map(|open| &mut open.slots) {
+        slot.proofs.clear();
+    }
 }
 
 /// Whether this is the digest of the input's value.

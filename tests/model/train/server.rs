@@ -17,7 +17,9 @@ use super::{
     replica,
     world::{ModelTrain, Object, Record, RecordRequest, World},
 };
-use crate::common::{Broken, Id, Incarnation, Name, Reply, Run, Serves, Tick, WINDOW, is_ready_of_another, tick_of};
+use crate::common::{
+    Broken, CLAIM_WINDOW, Id, Incarnation, Name, Reply, Run, Serves, Tick, is_ready_of_another, tick_of,
+};
 
 impl Serves for ModelTrain {
     fn create(_machine: &Machine, world: &mut World, run: Run) -> Run {
@@ -192,7 +194,7 @@ impl Machine {
             world.broken.add(check::INPUT);
         }
         // A run counts from the moment at which its reservation was made, however late the write was stored.
-        let made = open.slots.iter().filter_map(|slot| slot.not_after).map(|at| tick_of(at) - WINDOW).min();
+        let made = open.slots.iter().filter_map(|slot| slot.not_after).map(|at| tick_of(at) - CLAIM_WINDOW).min();
         let made = made.unwrap_or(world.tick);
         history.starts.extend(open.slots.iter().map(|_| (object.incarnation, made)));
         let counts = |at: Tick| at <= made && made < at + WINDOW;
