@@ -168,6 +168,33 @@ async fn run_that_took_the_name_of_a_model_trains_next_run_is_never_judged() {
 }
 
 #[tokio::test]
+async fn unfinished_run_with_only_a_label_blocks_only_an_object_that_makes_such_runs() {
+    scenario("label_only", async |world| {
+        for (name, policy) in [("a", "Delete"), ("b", "Orphan")] {
+            let mut spec = world.spec(name);
+            spec["deletionPolicy"] = policy.into();
+            world.endpoint.says(name, Reply::NotNeeded);
+            world.apply(name, spec).await;
+            world.until(name, InSync, True, "UpToDate").await;
+            let uid = world.model_syncs().get(name).await.unwrap().uid().unwrap();
+            let mut run = forged(KINDS[1], &format!("forged-{name}"), &uid);
+            run["metadata"]["annotations"][keys::OWNER_NAME] = name.into();
+            world.pipeline_runs().create(&PostParams::default(), &object(run)).await.unwrap();
+        }
+        world.until("b", InSync, False, "RunActive").await;
+        for name in ["a", "b"] {
+            world.endpoint.says(name, Reply::model("m1"));
+            world.trigger(name, "now").await;
+        }
+        world.wait("run 1 of a", async || world.status("a").await.active.first().map(|run| run.name.clone())).await;
+        assert_eq!(world.status("a").await.attempt, 1);
+        let blocked = world.status("b").await;
+        assert_eq!((blocked.attempt, blocked.active[0].name.as_str()), (0, "forged-b"));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn run_in_another_namespace_is_never_the_objects_own() {
     scenario("forged_elsewhere", async |world| {
         let stranger = format!("{}-b", world.namespace);
