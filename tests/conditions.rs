@@ -368,6 +368,12 @@ impl World {
         self
     }
 
+    /// The operator saw the run of attempt 1 before it was lost.
+    fn sighted(mut self) -> Self {
+        self.memory.sighted = Some((run_name("labelbot", UID, 1), "run-1".into(), MonotonicTime::default()));
+        self
+    }
+
     /// The run is lost, and it is so late that a request for it cannot take effect any more.
     fn certainly_gone(self) -> Self {
         self.reserved_by("other").later(2 * MINUTE).looked_up(None)
@@ -523,7 +529,8 @@ fn rows() -> Vec<Row> {
         // The run is not visible.
         Row("no reply to the create request", rest().reserved().posted(PostState::Unknown), Rule::LookUpRun),
         Row("run not found, too early to be certain", rest().reserved().posted(PostState::Unknown).looked_up(None), Rule::AwaitDeadline),
-        Row("run gone for certain", rest().certainly_gone(), Rule::RecordGone),
+        Row("run gone for certain", rest().certainly_gone().sighted(), Rule::RecordGone),
+        Row("run never seen, and certainly not there", rest().certainly_gone(), Rule::RecordGone),
         Row("run gone, state of the fence unknown", rest().certainly_gone().with(|w| w.fence = Fence::Unknown), Rule::AwaitDeadline),
         Row("run gone, no fence, sync still needed", rest().certainly_gone().with(|w| w.fence = Fence::Absent).needed("m1"), Rule::ReserveAgain),
         Row("run gone, no fence, sync not needed", rest().certainly_gone().with(|w| w.fence = Fence::Absent).not_needed(), Rule::UpToDate),

@@ -269,6 +269,12 @@ impl World {
         self
     }
 
+    /// The operator saw the run of training 2 before it was lost.
+    fn sighted(mut self) -> Self {
+        self.memory.sighted.insert(name(2), ("run-2".into(), MonotonicTime::default()));
+        self
+    }
+
     /// The run is lost, and it is so late that a request for it cannot take effect any more.
     fn certainly_gone(self) -> Self {
         self.reserved_by("other").later(2 * MINUTE).looked_up(None)
@@ -435,7 +441,8 @@ fn rows() -> Vec<Row> {
         Row("run not found, too early to be certain", rest().reserved().posted(PostState::Unknown).looked_up(None), Rule::AwaitDeadline),
         Row("run gone, state of the fence unknown", rest().certainly_gone().with(|w| w.fence = Fence::Unknown), Rule::AwaitDeadline),
         Row("run gone, no fence", rest().certainly_gone().with(|w| w.fence = Fence::Absent), Rule::ClaimSlots),
-        Row("run gone for certain", rest().certainly_gone(), Rule::CreateVersion),
+        Row("run gone for certain", rest().certainly_gone().sighted(), Rule::CreateVersion),
+        Row("run never seen, and certainly not there", rest().certainly_gone(), Rule::SkipSlots),
         Row("another object has the run's name", rest().reserved_by("other").looked_up(Some("ModelSync x")), Rule::NameConflict),
         // The create is refused.
         Row("create refused: quota", rest().reserved().refused(Reason::QuotaExceeded, false), Rule::CreateRefused),

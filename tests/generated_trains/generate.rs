@@ -191,6 +191,9 @@ impl World {
             let failed = ended(Outcome::Failed, known_end(dice.time()));
             self.own.push(run(UID, 99_999_999, "", failed, dice.time()));
         }
+        if self.status.reservation.is_none() && dice.once_in(20) {
+            self.status.attempt = 99_999_999;
+        }
         if dice.once_in(15) {
             self.predecessors.push(run(EARLIER, 3, "", Phase::Active, dice.time()));
         }

@@ -137,9 +137,14 @@ fn close(facts: &Facts<'_>, last: LastRun, rule: Rule, now: Now) -> Plan {
             finished_at: last.finished_at,
         }));
     }
+    let unseen = last.outcome == Outcome::Gone && last.uid.is_none();
     // Without a wait, the rule only selects the situation that is reported.
     let by_outcome = if last.outcome == Outcome::Succeeded { Rule::Settle } else { Rule::BackOff };
     ended.last_run = Some(Box::new(last));
+    if unseen {
+        // A run that nobody saw is no failed run. What follows from the next poll is reported then.
+        return Plan::doing(rule, Effect::WriteStatus(Box::new(ended)));
+    }
     let facts = &Facts { status: &ended, ..facts.clone() };
     let next = match (&facts.spec, &ended.target) {
         (Ok(valid), Some(target)) => pause(facts, valid, target, now),

@@ -12,7 +12,9 @@ use crate::{
 /// The events between two stored statuses.
 pub fn events(before: &ModelSyncStatus, after: &ModelSyncStatus) -> Vec<ObjectEvent> {
     let mut events = Vec::new();
-    if let Some(last) = after.last_run.as_ref().filter(|last| before.last_run.as_ref() != Some(last)) {
+    // Without a uid, the operator never saw the run: perhaps it never existed.
+    let seen = after.last_run.as_ref().filter(|last| last.uid.is_some());
+    if let Some(last) = seen.filter(|last| before.last_run.as_deref() != Some(last)) {
         let good = last.outcome == Outcome::Succeeded;
         events.push(ObjectEvent {
             warning: !good,

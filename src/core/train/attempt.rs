@@ -35,7 +35,8 @@ pub fn open_training(facts: &Facts<'_>, open: &TrainReservation, own: &[&RunReco
     // After an edit or a suspension, the training creates no more runs. Its active runs continue.
     let starts =
         facts.object.generation == open.generation && facts.spec.as_ref().is_ok_and(|valid| !valid.policy.suspended);
-    let plan = if starts { create_or_claim(facts, open, &slots, now) } else { skip(facts, open, &slots, now) };
+    let skipped = skip(facts, open, (&slots, starts), now);
+    let plan = skipped.or_else(|| if starts { create_or_claim(facts, open, &slots, now) } else { None });
     if let Some(plan) = plan.or_else(|| look_up(&slots)) {
         return plan;
     }
@@ -104,11 +105,16 @@ fn create_or_claim(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_,
     Some(write(facts, Rule::ClaimSlots, &claimed, now))
 }
 
-/// Skips every slot for which certainly no run was created.
-fn skip(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_, '_>, now: Now) -> Option<Plan> {
-    let uncreated = |state: &CandidateRunState<'_>| {
-        matches!(state, CandidateRunState::Waiting | CandidateRunState::Unsent | CandidateRunState::Refused(_))
-            || matches!(state, CandidateRunState::Lost(RunLocation::Unfenced))
+/// Skips every slot without a run whose run is not created any more: because no more runs are created for this training, or
+/// because its request was lost. A run that nobody saw is no failed run, so it gets no record.
+fn skip(facts: &Facts<'_>, open: &TrainReservation, (slots, starts): (&Slots<'_, '_>, bool), now: Now) -> Option<Plan> {
+    let uncreated = |state: &CandidateRunState<'_>| match state {
+        CandidateRunState::NeverSeen => true,
+        CandidateRunState::Waiting
+        | CandidateRunState::Unsent
+        | CandidateRunState::Refused(_)
+        | CandidateRunState::Lost(RunLocation::Unfenced) => !starts,
+        _ => false,
     };
     if !slots.iter().any(|(_, state)| uncreated(state)) {
         return None;

@@ -27,8 +27,10 @@ pub enum CandidateRunState<'a> {
     Active(&'a RunRecord),
     /// Its run has ended.
     Ended(&'a RunRecord, &'a Ending),
-    /// Its run is certainly gone.
+    /// Its run was seen, and is certainly gone.
     Gone,
+    /// No run of it was seen, and none can appear any more.
+    NeverSeen,
     /// This process claimed it and has not sent the POST. No other process will.
     Unsent,
     /// The API server certainly refused the create.
@@ -65,6 +67,7 @@ fn state<'a>(facts: &Facts<'a>, slot: &TrainSlot, own: &[&'a RunRecord], now: No
     let sighted = facts.memory.sighted.get(&slot.run_name).map(|(_, at)| *at);
     let not_after = slot.not_after.unwrap_or_else(|| deadline(None, now));
     match locate_run(not_after, lookup, sighted, facts.fence, now) {
+        RunLocation::Gone if sighted.is_none() => CandidateRunState::NeverSeen,
         RunLocation::Gone => CandidateRunState::Gone,
         lost => CandidateRunState::Lost(lost),
     }

@@ -63,6 +63,11 @@ pub fn close(facts: &Facts<'_>, open: &TrainReservation, now: Now) -> Plan {
             _ => target.failures = 0,
         }
     }
+    if let Some(budget) = &mut status.budget {
+        // The newest starts are those of this training.
+        let skipped = open.slots.iter().filter(|slot| slot.state == SlotState::Skipped).count();
+        budget.started_at.truncate(budget.started_at.len().saturating_sub(skipped));
+    }
     status.reservation = None;
     status.active = Vec::new();
     let situation_after = situation_after(facts, &mut status, verdict, now);
