@@ -3,13 +3,7 @@
 //! The operator runs as a process of its own at log level `trace`, which includes the logs of its libraries. A value
 //! that is not found proves something only if the search works, so the test first plants values and finds them.
 
-use std::{
-    collections::BTreeMap,
-    io::{BufRead, BufReader},
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
-};
+use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
 use kube::{
@@ -27,6 +21,7 @@ use crate::harness::{
     World,
     audit::Audit,
     cluster::{Cluster, apply},
+    process::Process,
     tls::{TlsEndpoint, TlsReply, header},
     world::{WorldOptions, scenario_with},
 };
@@ -62,61 +57,6 @@ fn spellings(text: &str) -> Vec<String> {
         spellings.push(encoded[from..encoded.len() / 4 * 4 - 4].to_owned());
     }
     spellings
-}
-
-/// An operator as a process, with its log.
-struct Process {
-    child: Child,
-    kubeconfig: PathBuf,
-    log: Arc<Mutex<String>>,
-}
-
-impl Process {
-    fn start(world: &World, more: &[&str]) -> Self {
-        let kubeconfig = std::env::temp_dir().join(format!("{}.kubeconfig", world.namespace));
-        std::fs::write(&kubeconfig, world.kubeconfig().to_string()).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_modelsync"))
-            .args(["controller", "--leader-elect=false", "--listen=127.0.0.1:0", "--allow-address=127.0.0.0/8"])
-            .args([&format!("--namespace={}", world.namespace), "--log=trace"])
-            .args(more)
-            .env("KUBECONFIG", &kubeconfig)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (lines, log) = (BufReader::new(child.stderr.take().unwrap()), Arc::new(Mutex::new(String::new())));
-        let sink = log.clone();
-        std::thread::spawn(move || {
-            for line in lines.lines().map_while(Result::ok) {
-                let mut log = sink.lock().unwrap();
-                log.push_str(&line);
-                log.push('\n');
-            }
-        });
-        Self { child, kubeconfig, log }
-    }
-
-    fn log(&self) -> String {
-        self.log.lock().unwrap().clone()
-    }
-
-    /// Waits until the operator serves its pages; returns their address.
-    async fn address(&self, world: &World) -> String {
-        world
-            .wait("the operator has started", async || {
-                let log = self.log();
-                let line = log.lines().find(|line| line.contains("controller started"))?;
-                line.split("address=").nth(1)?.split(' ').next().map(str::to_owned)
-            })
-            .await
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_file(&self.kubeconfig);
-    }
 }
 
 /// Every object of the namespace and of the cluster as JSON, without Secrets and without the URLs in the spec of
@@ -265,7 +205,7 @@ impl Scene {
 /// Proves that the search finds a planted value in a line of the log, in an object and in the audit log.
 async fn prove_the_finder(world: &World, canaries: &Canaries) {
     let (header, query) = (&canaries.0["header"], &canaries.0["query"]);
-    let planted = Process::start(world, &[&format!("--selector=planted={header}")]);
+    let planted = Process::start(world, &["--log=trace", &format!("--selector=planted={header}")]);
     planted.address(world).await;
     assert_eq!(canaries.found_in(&planted.log()), ["header"], "the finder misses what is in the log");
     let metadata = json!({ "name": "planted", "namespace": world.namespace });
@@ -298,7 +238,7 @@ async fn no_secret_value_appears_anywhere_for_any_poll_result() {
         // With canaries of its own: the audit log gets requests of its operator for a while after its end.
         prove_the_finder(world, &Canaries::new()).await;
         let audit = Audit::of(world.operator_user());
-        let operator = Process::start(world, &[]);
+        let operator = Process::start(world, &["--log=trace"]);
         let metrics = format!("http://{}/metrics", operator.address(world).await);
         scene.play(world, &metrics).await;
         let scene = scene.with_the_token();

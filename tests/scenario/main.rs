@@ -27,6 +27,7 @@ mod first_sync;
 mod forgery;
 mod history;
 mod lost_runs;
+mod memory;
 mod operation;
 mod records;
 mod refusals;

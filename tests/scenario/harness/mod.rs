@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod endpoint;
 pub mod fault;
 pub mod looks;
+pub mod process;
 pub mod proxy;
 pub mod revisions;
 pub mod tekton;
