@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt::Write as _};
 
-use reqwest::Url;
+use url::Url;
 
 use crate::core::poll::response::{PollError, PollErrorKind};
 

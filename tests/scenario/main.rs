@@ -33,4 +33,5 @@ mod records;
 mod refusals;
 mod requests;
 mod results;
+mod slow_sources;
 mod training;

@@ -72,8 +72,11 @@ struct Repository<'a> {
 impl Repository<'_> {
     /// The first of these refs that there is. Takes two exchanges, each with a deadline of its own.
     async fn find(&self, names: &[String]) -> Result<Option<FoundRef>, PollError> {
-        let reply = self.advertisement().await?;
-        match advertised(&reply.body, names).map_err(|problem| malformed(&reply, &problem))? {
+        let advertised = {
+            let reply = self.advertisement().await?;
+            advertised(&reply.body, names).map_err(|problem| malformed(&reply, &problem))?
+        };
+        match advertised {
             Advertised::Refs(found) => Ok(first_of(names, found)),
             Advertised::V2 { object_format } => {
                 let reply = self.list(ls_refs(names, object_format.as_deref())).await?;

@@ -5,7 +5,7 @@
 
 use std::{error::Error, io, iter};
 
-use super::Head;
+use super::{head::Head, resolver::ResolveError};
 use crate::{
     core::poll::response::{PollError, PollErrorKind},
     source::{
@@ -25,44 +25,53 @@ const NO_SUCH_NAME: [&str; 5] = [
     "the name has no address",
 ];
 
-/// The error of a request that got no status line and headers.
-pub(super) fn classify(error: &reqwest::Error) -> PollError {
+/// The error of a connection that was not made.
+pub(super) fn no_connection(error: &(dyn Error + 'static)) -> PollError {
     let root = root(error);
-    let (class, message) = if let Some(refusal) = find::<AddressRefusal>(error) {
+    let io = find::<io::Error>(error).map(io::Error::kind);
+    let (class, message) = if let Some(ResolveError::Refused(refusal)) = find(error) {
         return refused(refusal);
     } else if let Some(tls) = tls_failure(error) {
         (PollErrorKind::Tls, format!("TLS failed: {tls}"))
-    } else if error.is_dns() {
+    } else if find::<ResolveError>(error).is_some() {
         let class = if NO_SUCH_NAME.iter().any(|words| root.contains(words)) {
             PollErrorKind::NotThere
         } else {
             PollErrorKind::Unreachable
         };
         (class, format!("the host's name cannot be resolved: {root}"))
-    } else if error.is_timeout() {
+    } else if io == Some(io::ErrorKind::TimedOut) {
         (PollErrorKind::Timeout, "no connection was made in time".to_owned())
-    } else if error.is_connect() {
-        let refused = find::<io::Error>(error).is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused);
+    } else {
+        let refused = io == Some(io::ErrorKind::ConnectionRefused);
         let class = if refused { PollErrorKind::NotThere } else { PollErrorKind::Unreachable };
         (class, format!("no connection: {root}"))
-    } else if find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse_too_large) {
-        (PollErrorKind::TooLarge, "the headers are too large or too many".to_owned())
-    } else {
-        (PollErrorKind::Malformed, format!("no valid HTTP response: {root}"))
     };
     poll_error(class, &message)
 }
 
-/// Whether the connection ended after it was made and before a response was complete.
-pub(super) fn is_closed_connection(error: &reqwest::Error) -> bool {
+/// The error of a request that got no status line and headers over its connection.
+pub(super) fn no_response(error: &hyper::Error) -> PollError {
+    if error.is_parse_too_large() {
+        return poll_error(PollErrorKind::TooLarge, "the headers are too large or too many");
+    }
+    if let Some(tls) = find::<rustls::Error>(error) {
+        return poll_error(PollErrorKind::Tls, &format!("TLS failed: {tls}"));
+    }
+    poll_error(PollErrorKind::Malformed, &format!("no valid HTTP response: {}", root(error)))
+}
+
+/// Whether the connection ended before a response was complete.
+pub(super) fn is_closed_connection(error: &hyper::Error) -> bool {
     let reset = |io: &io::Error| {
         matches!(
             io.kind(),
             io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe
         )
     };
-    let ended = find::<hyper::Error>(error).is_some_and(hyper::Error::is_incomplete_message);
-    !error.is_connect() && (ended || chain(error).filter_map(|error| error.downcast_ref()).any(reset))
+    error.is_incomplete_message()
+        || error.is_canceled()
+        || chain(error).filter_map(|error| error.downcast_ref()).any(reset)
 }
 
 /// The error of a request to an address that the rules refuse.
@@ -71,20 +80,20 @@ pub(super) fn refused(refusal: &AddressRefusal) -> PollError {
 }
 
 /// The error of a body that broke off, or could not be decompressed, after `read` bytes.
-pub(super) fn broken_body(error: &reqwest::Error, head: &Head, read: usize) -> PollError {
+pub(super) fn broken_body(error: &(dyn Error + 'static), head: &Head, read: usize) -> PollError {
     let reason = format!("the body broke off after {}: {}", bytes(read), root(error));
     head.fail(PollErrorKind::Malformed, head.length, &reason)
 }
 
 /// The text of a TLS error, if TLS is the cause.
-fn tls_failure(error: &reqwest::Error) -> Option<String> {
+fn tls_failure(error: &(dyn Error + 'static)) -> Option<String> {
     if let Some(tls) = find::<rustls::Error>(error) {
         return Some(tls.to_string());
     }
     // A server that closes the connection during the handshake causes an end of file; connecting without TLS never
     // does.
     let is_eof = |io: &io::Error| io.kind() == io::ErrorKind::UnexpectedEof;
-    let hung_up = error.is_connect() && chain(error).filter_map(|error| error.downcast_ref()).any(is_eof);
+    let hung_up = chain(error).filter_map(|error| error.downcast_ref()).any(is_eof);
     hung_up.then(|| "the connection was closed during the handshake".to_owned())
 }
 

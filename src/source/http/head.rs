@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use reqwest::{
+use http::{
     StatusCode,
     header::{self, HeaderMap, HeaderName},
 };
@@ -31,12 +31,49 @@ pub struct Head {
     pub status: StatusCode,
     /// `Content-Type`, sanitised and bounded. For messages only: it does not affect how the body is read.
     pub content_type: Option<String>,
-    /// A `Content-Encoding` that was not decoded, sanitised and bounded.
-    pub encoding: Option<String>,
-    /// `Content-Length`. A decompressed response has none.
+    /// The form of the body, by `Content-Encoding`.
+    pub coding: ContentCoding,
+    /// `Content-Length` of a body that is not compressed.
     pub length: Option<usize>,
     /// Sum of all header lines, in bytes.
     pub header_bytes: usize,
+}
+
+/// The form in which a body is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ContentCoding {
+    /// As it is.
+    Plain,
+    /// Compressed with gzip.
+    Gzip,
+    /// In a way that the operator does not read, for this reason.
+    Unreadable(String),
+}
+
+impl ContentCoding {
+    /// What all `Content-Encoding` lines say together. An empty list, and empty elements of a list, say nothing.
+    fn new(headers: &HeaderMap) -> Self {
+        let lines: Vec<_> = headers
+            .get_all(header::CONTENT_ENCODING)
+            .iter()
+            .map(|line| String::from_utf8_lossy(line.as_bytes()))
+            .collect();
+        let mut coding = Self::Plain;
+        for name in lines.iter().flat_map(|line| line.split(',')).map(str::trim).filter(|name| !name.is_empty()) {
+            // `x-gzip` is the old name of gzip (RFC 9110, section 8.4.1.3).
+            coding = match (name.to_ascii_lowercase().as_str(), coding) {
+                ("identity", coding) => coding,
+                ("gzip" | "x-gzip", Self::Plain) => Self::Gzip,
+                ("gzip" | "x-gzip", _) => return Self::Unreadable("the body is compressed more than once".to_owned()),
+                _ => {
+                    let name = sanitise(name, MAX_SHOWN);
+                    let reason = format!("the content encoding {name:?} is not supported; only gzip is");
+                    return Self::Unreadable(reason);
+                }
+            };
+        }
+        coding
+    }
 }
 
 impl Head {
@@ -45,11 +82,13 @@ impl Head {
         let shown = |name: HeaderName| {
             headers.get(name).map(|value| sanitise(&String::from_utf8_lossy(value.as_bytes()), MAX_SHOWN))
         };
+        let coding = ContentCoding::new(headers);
+        let length = shown(header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
         Self {
             status,
             content_type: shown(header::CONTENT_TYPE),
-            encoding: shown(header::CONTENT_ENCODING).filter(|encoding| !encoding.eq_ignore_ascii_case("identity")),
-            length: shown(header::CONTENT_LENGTH).and_then(|length| length.parse().ok()),
+            length: length.filter(|_| coding != ContentCoding::Gzip),
+            coding,
             header_bytes: headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum(),
         }
     }
@@ -77,9 +116,8 @@ impl Head {
                 format!("the headers take {}; at most {} are allowed", bytes(self.header_bytes), limits.headers);
             return Err(self.fail(PollErrorKind::TooLarge, self.length, &reason));
         }
-        if let Some(encoding) = &self.encoding {
-            let reason = format!("the content encoding {encoding:?} is not supported; only gzip is");
-            return Err(self.fail(PollErrorKind::Malformed, self.length, &reason));
+        if let ContentCoding::Unreadable(reason) = &self.coding {
+            return Err(self.fail(PollErrorKind::Malformed, self.length, reason));
         }
         if self.length.is_some_and(|length| length > limits.body) {
             return Err(self.body_too_large(limits.body));

@@ -4,36 +4,38 @@
 //! connection, TLS, headers and body; redirects are not followed and proxy variables are ignored; the body is read up
 //! to its limit and no further, counted after decompression. Headers marked as sensitive are sent over https only, or
 //! to a Service of this cluster. One host gets a bounded share of the requests, and an unreachable endpoint is paused.
-//! Errors are sentences for the user and never repeat a response body.
+//! All bodies together, what was received and not read, and the idle connections of all hosts are bounded; the common
+//! HTTP clients bound none of these, so this one puts hyper's connections together itself. Errors are sentences for the
+//! user and never repeat a response body.
 
-mod clients;
+mod body;
+mod connections;
+mod connectors;
+mod deadline;
+mod exchange;
 mod failure;
 mod head;
 mod limiter;
 mod resolver;
+mod shares;
 
-use std::{
-    fmt,
-    net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use reqwest::{Client, Response, Url};
+use http::{HeaderMap, HeaderValue, Method, header};
 use rustls::RootCertStore;
-use url::Host;
+use url::{Host, Url};
 
 use self::{
-    clients::ClientCache,
+    body::{LARGE_WITHIN, STORE},
+    connections::IdleConnections,
+    connectors::ConnectorCache,
+    exchange::{Route, within_deadline},
     limiter::{Endpoint, HostLimiter, Reachability},
+    shares::{Part, Shares},
 };
 pub use self::{
-    clients::{Authorities, ClientSetupError},
-    head::{Head, ResponseLimits},
+    connectors::{Authorities, ClientSetupError},
+    head::{ContentCoding, Head, ResponseLimits},
     resolver::{NameLookup, system_lookup},
 };
 use super::{
@@ -77,7 +79,6 @@ pub struct Exchange<'a> {
 }
 
 /// A response within its limits.
-#[derive(Clone, PartialEq, Eq)]
 pub struct Reply {
     /// The URL as messages may show it: without query, fragment and user.
     pub url: String,
@@ -88,6 +89,8 @@ pub struct Reply {
     /// The body, decompressed. It is read for status 200, and for 4xx if [`Exchange::read_refusals`] is set; otherwise
     /// it is empty.
     pub body: Vec<u8>,
+    /// The right to keep a large body in memory. It ends with this reply: drop that before the next request.
+    _memory: Option<Part>,
 }
 
 /// The parts of a [`GuardedClient`].
@@ -112,7 +115,12 @@ pub struct GuardedClient {
     clock: Arc<Clock>,
     rules: Arc<AddressRules>,
     cluster_domain: Arc<str>,
-    clients: Arc<ClientCache>,
+    connectors: Arc<ConnectorCache>,
+    idle: IdleConnections,
+    /// The memory for large bodies, in bytes.
+    memory: Shares,
+    /// How long the rest of a large body may take.
+    large_within: Duration,
     limiter: HostLimiter,
 }
 
@@ -183,9 +191,11 @@ impl GuardedClient {
     pub fn new(setup: Setup) -> Result<Self, ClientSetupError> {
         let Setup { clock, rules, cluster_domain, most, roots, lookup } = setup;
         let rules = Arc::new(rules);
-        let clients = Arc::new(ClientCache::new(Arc::clone(&rules), lookup, roots)?);
+        let connectors = Arc::new(ConnectorCache::new(Arc::clone(&rules), lookup, roots)?);
         let limiter = HostLimiter::new(clock.clone(), most);
-        Ok(Self { clock, rules, cluster_domain: cluster_domain.into(), clients, limiter })
+        let (idle, memory) = (IdleConnections::new(clock.clone()), Shares::new(STORE));
+        let (cluster_domain, large_within) = (cluster_domain.into(), LARGE_WITHIN);
+        Ok(Self { clock, rules, cluster_domain, connectors, idle, memory, large_within, limiter })
     }
 
     /// Sends one request and reads its response. Any status is a [`Reply`]. The body is read for status 200, and for
@@ -199,16 +209,22 @@ impl GuardedClient {
         let sent = async {
             self.check_literal(&url)?;
             self.check_confidential(&url, &exchange.headers)?;
-            let (client, authorities) = self.clients.trusting(exchange.authorities.as_ref(), self.clock.mono())?;
+            let (connector, authorities) =
+                self.connectors.trusting(exchange.authorities.as_ref(), self.clock.mono())?;
             let permit = self.limiter.take(host(&url), endpoint(&url, &exchange, authorities)).await?;
             let absent_is_fine = exchange.absent_is_fine;
+            let (idle, memory, large_within) = (&self.idle, &self.memory, self.large_within);
+            let route = Route { connector, authorities, idle, memory, large_within };
             // Boxed, because many requests may wait for their turn and need no memory for a response yet.
-            let result = Box::pin(within_deadline(client, url, exchange)).await;
+            let result = Box::pin(within_deadline(route, &url, exchange)).await;
             permit.settle(Reachability::of(&result, absent_is_fine));
             result
         };
         match sent.await {
-            Ok((head, headers, body)) => Ok(Reply { url: shown, head, headers, body }),
+            Ok(received) => {
+                let exchange::Received { head, headers, body } = received;
+                Ok(Reply { url: shown, head, headers, body: body.bytes, _memory: body.memory })
+            }
             Err(failure) => Err(at(&shown, &failure)),
         }
     }
@@ -238,47 +254,6 @@ impl GuardedClient {
     }
 }
 
-type RawReply = (Head, HeaderMap, Vec<u8>);
-
-async fn within_deadline(client: Client, url: Url, exchange: Exchange<'_>) -> Result<RawReply, PollError> {
-    let (timeout, responding) = (exchange.timeout, AtomicBool::new(false));
-    tokio::time::timeout(timeout, send(client, url, exchange, &responding))
-        .await
-        .unwrap_or_else(|_| Err(late(timeout, responding.load(Ordering::Relaxed))))
-}
-
-/// Sends the request and reads headers and body. Sets `responding` once the headers have arrived.
-async fn send(
-    client: Client,
-    url: Url,
-    exchange: Exchange<'_>,
-    responding: &AtomicBool,
-) -> Result<RawReply, PollError> {
-    let is_get = exchange.method == Method::GET;
-    let mut request = client.request(exchange.method, url).headers(exchange.headers);
-    if !exchange.body.is_empty() {
-        request = request.body(exchange.body);
-    }
-    // Servers close idle connections, often after 5 s, and a request may cross with that: the connection ends without a
-    // response. It says nothing about the server, and a GET has no effect, so it is sent once more.
-    let again = is_get.then(|| request.try_clone()).flatten();
-    let sent = match (request.send().await, again) {
-        (Err(error), Some(again)) if failure::is_closed_connection(&error) => again.send().await,
-        (sent, _) => sent,
-    };
-    let response = sent.map_err(|error| failure::classify(&error))?;
-    responding.store(true, Ordering::Relaxed);
-    let head = Head::new(response.status(), response.headers());
-    let refusal = exchange.read_refusals && head.status.is_client_error();
-    if head.status != StatusCode::OK && !refusal {
-        return Ok((head, HeaderMap::new(), Vec::new()));
-    }
-    head.check_body(&exchange.limits)?;
-    let headers = response.headers().clone();
-    let body = read(response, &head, exchange.limits.body).await?;
-    Ok((head, headers, body))
-}
-
 /// The host with its port: the key of the limits.
 fn host(url: &Url) -> String {
     format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default())
@@ -302,24 +277,6 @@ fn parse(url: &str) -> Result<Url, PollError> {
         return Err(refuse("it must not contain a user or a password"));
     }
     Ok(parsed)
-}
-
-/// Reads the whole body. Fails as soon as it exceeds `max` bytes and reads no further.
-async fn read(mut response: Response, head: &Head, max: usize) -> Result<Vec<u8>, PollError> {
-    let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if chunk.len() > max - body.len() => return Err(head.body_too_large(max)),
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => return Ok(body),
-            Err(error) => return Err(failure::broken_body(&error, head, body.len())),
-        }
-    }
-}
-
-fn late(timeout: Duration, responding: bool) -> PollError {
-    let what = if responding { "the response was not complete" } else { "no response began" };
-    poll_error(PollErrorKind::Timeout, &format!("{what} within {timeout:?}"))
 }
 
 #[cfg(test)]

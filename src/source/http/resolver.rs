@@ -7,11 +7,14 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    task::{Context, Poll},
+    vec,
 };
 
 use futures::future::BoxFuture;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use hyper_util::client::legacy::connect::dns::Name;
 use tokio::sync::Semaphore;
+use tower::Service;
 
 use crate::source::address::{AddressRefusal, AddressRules};
 
@@ -44,10 +47,21 @@ pub fn system_lookup() -> NameLookup {
     })
 }
 
-/// The resolver that the HTTP client uses.
+/// The resolver that the connectors use.
+#[derive(Clone)]
 pub(super) struct GuardedResolver {
     rules: Arc<AddressRules>,
     lookup: NameLookup,
+}
+
+/// Why a name has no address that may be dialled.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ResolveError {
+    #[error(transparent)]
+    Refused(#[from] AddressRefusal),
+    /// The resolver's words, or that there is no address.
+    #[error("{0}")]
+    Failed(String),
 }
 
 impl GuardedResolver {
@@ -56,18 +70,26 @@ impl GuardedResolver {
     }
 }
 
-impl Resolve for GuardedResolver {
-    fn resolve(&self, name: Name) -> Resolving {
+impl Service<Name> for GuardedResolver {
+    type Response = vec::IntoIter<SocketAddr>;
+    type Error = ResolveError;
+    type Future = BoxFuture<'static, Result<Self::Response, ResolveError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ResolveError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
         let rules = Arc::clone(&self.rules);
         let found = (self.lookup)(name.as_str().to_owned());
         Box::pin(async move {
-            let permitted = permitted(&rules, found.await?)?;
+            let found = found.await.map_err(|error| ResolveError::Failed(error.to_string()))?;
+            let permitted = permitted(&rules, found)?;
             if permitted.is_empty() {
-                return Err("the name has no address".into());
+                return Err(ResolveError::Failed("the name has no address".to_owned()));
             }
             // Port 0 means the port of the URL.
-            let addresses: Addrs = Box::new(permitted.into_iter().map(|address| SocketAddr::new(address, 0)));
-            Ok(addresses)
+            Ok(permitted.into_iter().map(|address| SocketAddr::new(address, 0)).collect::<Vec<_>>().into_iter())
         })
     }
 }

@@ -1,6 +1,7 @@
 //! The memory of an operator that runs as a process of its own, under the limit of the shipped Deployment.
 
 mod limit;
+mod responses;
 
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 //! The operator pauses an endpoint that it could not reach five times in a row: for 30s, then twice as long after each
 //! further failure, up to 5m. At the end of a pause it sends one request, the probe. A probe that reaches the endpoint closes
 //! the breaker; one that does not begins the next pause. Any response, a status 500 included, shows that the endpoint can be
-//! reached.
+//! reached. An endpoint is slow if its last request timed out or took longer than the default deadline.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -11,7 +11,10 @@ use jiff::Timestamp;
 
 use crate::{
     core::{
-        poll::response::{PollError, PollErrorKind},
+        poll::{
+            request::POLL_TIMEOUT,
+            response::{PollError, PollErrorKind},
+        },
         time::{MonotonicTime, Now, after, whole_seconds},
     },
     source::text::poll_error,
@@ -21,7 +24,10 @@ use crate::{
 const TOLERATED: u32 = 5;
 /// First and longest pause.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(30), Duration::from_mins(5));
-/// Most failing endpoints to remember. Beyond it, the one whose last failure is oldest is forgotten.
+/// An endpoint whose last request took longer is slow. It is the default deadline: whoever sets no longer one never has an
+/// endpoint that is slow and responds all the same, and whoever does gets patience, not more of what all share.
+const SLOW: Duration = POLL_TIMEOUT;
+/// Most failing and slow endpoints to remember. Beyond it, the one of which the operator heard least recently is forgotten.
 const MAX_REMEMBERED: usize = 4096;
 
 /// The key that failures count on: a URL as one namespace requests it.
@@ -45,7 +51,7 @@ pub(in crate::source) struct Endpoint {
 pub(super) enum Pool {
     /// The usual one.
     Fast,
-    /// The small one, for endpoints whose last request timed out.
+    /// The small one, for slow endpoints.
     Slow,
 }
 
@@ -60,14 +66,16 @@ pub(in crate::source) enum Reachability {
     Unknown,
 }
 
-/// The endpoints that fail. Those that respond take no memory.
+/// The endpoints that fail or are slow. Those that respond in time take no memory.
 #[derive(Debug, Default)]
 pub(super) struct Breakers(HashMap<Endpoint, Breaker>);
 
 #[derive(Debug)]
 struct Breaker {
     failures: u32,
-    last: PollError,
+    /// The last failure; `None` if the endpoint responds, but late.
+    last: Option<PollError>,
+    slow: bool,
     at: MonotonicTime,
     /// End of the pause, on both clocks.
     paused: Option<(MonotonicTime, Timestamp)>,
@@ -93,13 +101,14 @@ impl Reachability {
 impl Breakers {
     /// The pool for the next request to this endpoint.
     pub(super) fn pool(&self, endpoint: &Endpoint) -> Pool {
-        let slow = self.0.get(endpoint).is_some_and(|breaker| breaker.last.class == PollErrorKind::Timeout);
-        if slow { Pool::Slow } else { Pool::Fast }
+        if self.0.get(endpoint).is_some_and(|breaker| breaker.slow) { Pool::Slow } else { Pool::Fast }
     }
 
     /// Refuses while the endpoint is paused; the error says why and until when.
     pub(super) fn check(&self, endpoint: &Endpoint, now: Now) -> Result<(), PollError> {
-        let Some(Breaker { failures, last, paused: Some((until, wall)), probed, .. }) = self.0.get(endpoint) else {
+        let Some(Breaker { failures, last: Some(last), paused: Some((until, wall)), probed, .. }) =
+            self.0.get(endpoint)
+        else {
             return Ok(());
         };
         let when = if now.mono < *until {
@@ -124,9 +133,13 @@ impl Breakers {
         }))
     }
 
-    /// Stores the outcome of a request; `probe` as [`Self::begin`] returned it.
-    pub(super) fn settle(&mut self, endpoint: &Endpoint, probe: bool, outcome: Reachability, now: Now) {
+    /// Stores the outcome of a request that took this long; `probe` as [`Self::begin`] returned it.
+    pub(super) fn settle(&mut self, endpoint: &Endpoint, probe: bool, outcome: Reachability, took: Duration, now: Now) {
         match outcome {
+            Reachability::Reached if took > SLOW => {
+                let late = Breaker { failures: 0, last: None, slow: true, at: now.mono, paused: None, probed: false };
+                *self.remembered(endpoint, now) = late;
+            }
             Reachability::Reached => drop(self.0.remove(endpoint)),
             Reachability::Failed(failure) => self.fail(endpoint, probe, failure, now),
             Reachability::Unknown if probe => {
@@ -139,26 +152,27 @@ impl Breakers {
     }
 
     fn fail(&mut self, endpoint: &Endpoint, probe: bool, last: PollError, now: Now) {
-        if !self.0.contains_key(endpoint) {
-            self.make_room();
-        }
-        let breaker = self.0.entry(endpoint.clone()).or_insert_with(|| Breaker {
-            failures: 0,
-            last: last.clone(),
-            at: now.mono,
-            paused: None,
-            probed: false,
-        });
+        let breaker = self.remembered(endpoint, now);
         // Requests that were in flight when the pause began fail for the same reason: they count as one failure.
         if breaker.paused.is_some() && !probe {
             return;
         }
         breaker.failures = breaker.failures.saturating_add(1);
-        (breaker.last, breaker.at, breaker.probed) = (last, now.mono, false);
+        breaker.slow = last.class == PollErrorKind::Timeout;
+        (breaker.last, breaker.at, breaker.probed) = (Some(last), now.mono, false);
         if breaker.failures >= TOLERATED {
             let pause = pause(breaker.failures - TOLERATED);
             breaker.paused = Some((now.mono + pause, after(now.wall, pause)));
         }
+    }
+
+    /// The entry of this endpoint; a new one if there is none.
+    fn remembered(&mut self, endpoint: &Endpoint, now: Now) -> &mut Breaker {
+        if !self.0.contains_key(endpoint) {
+            self.make_room();
+        }
+        let new = || Breaker { failures: 0, last: None, slow: false, at: now.mono, paused: None, probed: false };
+        self.0.entry(endpoint.clone()).or_insert_with(new)
     }
 
     fn make_room(&mut self) {
@@ -181,6 +195,9 @@ fn pause(before: u32) -> Duration {
 mod tests {
     use super::*;
 
+    /// Less than it takes to be slow.
+    const SOON: Duration = Duration::from_secs(1);
+
     fn endpoint(url: &str) -> Endpoint {
         Endpoint { namespace: "a".into(), url: url.into(), timeout: Duration::from_secs(10), authorities: None }
     }
@@ -200,7 +217,7 @@ mod tests {
         for second in seconds {
             if let Ok(probe) = breakers.begin(endpoint, at(second)) {
                 sent += 1;
-                breakers.settle(endpoint, probe, failed(PollErrorKind::Unreachable), at(second));
+                breakers.settle(endpoint, probe, failed(PollErrorKind::Unreachable), SOON, at(second));
             }
         }
         sent
@@ -238,9 +255,9 @@ mod tests {
         let other = breakers.begin(&one, at(35)).unwrap_err();
         assert!(other.message.starts_with("paused while one request checks"), "{}", other.message);
         // A probe that is dropped makes way for the next.
-        breakers.settle(&one, true, Reachability::Unknown, at(35));
+        breakers.settle(&one, true, Reachability::Unknown, SOON, at(35));
         assert_eq!(breakers.begin(&one, at(36)), Ok(true));
-        breakers.settle(&one, true, Reachability::Reached, at(36));
+        breakers.settle(&one, true, Reachability::Reached, SOON, at(36));
         assert_eq!(breakers.begin(&one, at(36)), Ok(false));
         assert_eq!(fail_at(&mut breakers, &one, 37..41), 4, "the count began anew");
     }
@@ -250,7 +267,7 @@ mod tests {
         let (mut breakers, one) = (Breakers::default(), endpoint("http://h/"));
         for round in 0..10 {
             assert_eq!(fail_at(&mut breakers, &one, round * 5..round * 5 + 4), 4);
-            breakers.settle(&one, false, Reachability::Reached, at(round * 5 + 4));
+            breakers.settle(&one, false, Reachability::Reached, SOON, at(round * 5 + 4));
         }
     }
 
@@ -261,23 +278,38 @@ mod tests {
             assert_eq!(breakers.begin(&one, at(0)), Ok(false));
         }
         for _ in 0..32 {
-            breakers.settle(&one, false, failed(PollErrorKind::Timeout), at(10));
+            breakers.settle(&one, false, failed(PollErrorKind::Timeout), SOON, at(10));
         }
         assert!(breakers.check(&one, at(39)).is_err() && breakers.check(&one, at(40)).is_ok());
     }
 
     #[test]
-    fn endpoint_is_slow_from_its_timeout_to_its_next_response() {
+    fn endpoint_is_slow_from_a_timeout_or_a_late_response_to_its_next_response_in_time() {
         let (mut breakers, one) = (Breakers::default(), endpoint("http://h/"));
-        for (outcome, pool) in [
-            (failed(PollErrorKind::Unreachable), Pool::Fast),
-            (failed(PollErrorKind::Timeout), Pool::Slow),
-            (Reachability::Unknown, Pool::Slow),
-            (Reachability::Reached, Pool::Fast),
+        for (outcome, seconds, pool) in [
+            (failed(PollErrorKind::Unreachable), 50, Pool::Fast),
+            (failed(PollErrorKind::Timeout), 1, Pool::Slow),
+            (Reachability::Unknown, 50, Pool::Slow),
+            (Reachability::Reached, 10, Pool::Fast),
+            (Reachability::Reached, 11, Pool::Slow),
+            (failed(PollErrorKind::Unreachable), 1, Pool::Fast),
+            (Reachability::Reached, 50, Pool::Slow),
+            (Reachability::Reached, 1, Pool::Fast),
         ] {
-            breakers.settle(&one, false, outcome.clone(), at(0));
-            assert_eq!(breakers.pool(&one), pool, "after {outcome:?}");
+            breakers.settle(&one, false, outcome.clone(), Duration::from_secs(seconds), at(0));
+            assert_eq!(breakers.pool(&one), pool, "after {outcome:?} in {seconds} s");
         }
+        assert!(breakers.0.is_empty(), "an endpoint that responds in time takes no memory");
+    }
+
+    #[test]
+    fn late_response_ends_a_pause_and_its_count() {
+        let (mut breakers, one) = (Breakers::default(), endpoint("http://h/"));
+        fail_at(&mut breakers, &one, 0..5);
+        assert_eq!(breakers.begin(&one, at(34)), Ok(true));
+        breakers.settle(&one, true, Reachability::Reached, Duration::from_secs(50), at(84));
+        assert_eq!(breakers.begin(&one, at(84)), Ok(false));
+        assert_eq!(fail_at(&mut breakers, &one, 85..89), 4, "the count began anew");
     }
 
     #[test]

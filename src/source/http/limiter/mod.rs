@@ -1,7 +1,8 @@
 //! The limits of requests: a share for each host, a share for all, and a circuit breaker for each endpoint. No IO but waiting.
 //!
 //! Every request takes a permit here, so value sources obey the limits as endpoints do. The host's share comes first: a
-//! request that waits for a slow host uses none of the share for all.
+//! request that waits for a slow host uses none of the share for all. Each share is divided among namespaces
+//! ([`Shares`]), so the requests of one, however many and slow, delay those of another little.
 
 mod breaker;
 
@@ -10,37 +11,41 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
 use self::breaker::{Breakers, Pool};
 pub(in crate::source) use self::breaker::{Endpoint, Reachability};
-use crate::{clock::Clock, core::poll::response::PollError};
+use super::shares::{Part, Shares};
+use crate::{
+    clock::Clock,
+    core::{poll::response::PollError, time::MonotonicTime},
+};
 
 /// Most requests in flight to one host.
 const PER_HOST: usize = 32;
-/// Most requests in flight to those endpoints of one host whose last request timed out.
+/// Most requests in flight to the slow endpoints of one host.
 const PER_HOST_SLOW: usize = 4;
 
 /// Hands out permits. Cheap to clone; clones share their limits.
 #[derive(Clone, Debug)]
 pub(super) struct HostLimiter {
     clock: Arc<Clock>,
-    all: Arc<Semaphore>,
+    all: Shares,
+    /// The part of all requests that slow endpoints may use: half, so that the others need not wait for them.
+    slow: Shares,
     state: Arc<Mutex<State>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     breakers: Breakers,
-    pools: HashMap<(String, Pool), Arc<Semaphore>>,
+    pools: HashMap<(String, Pool), Shares>,
 }
 
 /// A place in the pool of a host, waiting or permitted. The pool is dropped with its last place.
 struct PoolSlot {
     limiter: HostLimiter,
     key: (String, Pool),
-    pool: Arc<Semaphore>,
-    permit: Option<OwnedSemaphorePermit>,
+    pool: Shares,
+    turn: Option<Part>,
 }
 
 /// The right to send one request. Dropping it without [`Permit::settle`] counts as an unknown outcome.
@@ -49,24 +54,32 @@ pub(super) struct Permit {
     endpoint: Endpoint,
     probe: bool,
     settled: bool,
-    _among_all: Option<OwnedSemaphorePermit>,
+    since: MonotonicTime,
+    _among_slow: Option<Part>,
+    _among_all: Option<Part>,
 }
 
 impl HostLimiter {
     /// Permits at most `most` requests at once.
     pub(super) fn new(clock: Arc<Clock>, most: usize) -> Self {
-        Self { clock, all: Arc::new(Semaphore::new(most)), state: Arc::default() }
+        let (all, slow) = (Shares::new(most), Shares::new(most.div_ceil(2)));
+        Self { clock, all, slow, state: Arc::default() }
     }
 
     /// Waits for a permit at this host (with its port). Fails at once if the endpoint is paused.
     pub(super) async fn take(&self, host: String, endpoint: Endpoint) -> Result<Permit, PollError> {
         let mut place = self.place(host, &endpoint)?;
-        // The semaphores are never closed, so neither can fail.
-        place.permit = place.pool.clone().acquire_owned().await.ok();
-        let among_all = self.all.clone().acquire_owned().await.ok();
+        place.turn = place.pool.take(&endpoint.namespace, 1).await;
+        let among_slow = match place.key.1 {
+            Pool::Slow => self.slow.take(&endpoint.namespace, 1).await,
+            Pool::Fast => None,
+        };
+        let among_all = self.all.take(&endpoint.namespace, 1).await;
         // The endpoint may have been paused while this request waited.
-        let probe = self.state().breakers.begin(&endpoint, self.clock.now())?;
-        Ok(Permit { place, endpoint, probe, settled: false, _among_all: among_all })
+        let now = self.clock.now();
+        let probe = self.state().breakers.begin(&endpoint, now)?;
+        let (since, settled) = (now.mono, false);
+        Ok(Permit { place, endpoint, probe, settled, since, _among_slow: among_slow, _among_all: among_all })
     }
 
     fn place(&self, host: String, endpoint: &Endpoint) -> Result<PoolSlot, PollError> {
@@ -74,9 +87,9 @@ impl HostLimiter {
         state.breakers.check(endpoint, self.clock.now())?;
         let key = (host, state.breakers.pool(endpoint));
         let most = if key.1 == Pool::Slow { PER_HOST_SLOW } else { PER_HOST };
-        let pool = state.pools.entry(key.clone()).or_insert_with(|| Arc::new(Semaphore::new(most))).clone();
+        let pool = state.pools.entry(key.clone()).or_insert_with(|| Shares::new(most)).clone();
         drop(state);
-        Ok(PoolSlot { limiter: self.clone(), key, pool, permit: None })
+        Ok(PoolSlot { limiter: self.clone(), key, pool, turn: None })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -93,7 +106,9 @@ impl Permit {
     fn end(&mut self, outcome: Reachability) {
         if !std::mem::replace(&mut self.settled, true) {
             let limiter = &self.place.limiter;
-            limiter.state().breakers.settle(&self.endpoint, self.probe, outcome, limiter.clock.now());
+            let now = limiter.clock.now();
+            let took = now.mono.since(self.since);
+            limiter.state().breakers.settle(&self.endpoint, self.probe, outcome, took, now);
         }
     }
 }
@@ -106,10 +121,10 @@ impl Drop for Permit {
 
 impl Drop for PoolSlot {
     fn drop(&mut self) {
+        drop(self.turn.take());
         let mut state = self.limiter.state();
-        drop(self.permit.take());
         // Only this place and the table hold the pool: no other request has it or waits for it.
-        if Arc::strong_count(&self.pool) == 2 {
+        if self.pool.is_unused_but_for(2) {
             state.pools.remove(&self.key);
         }
     }
@@ -143,9 +158,9 @@ mod tests {
         let limiter = HostLimiter::new(Clock::system(), 40);
         let one = take_all(&limiter, "h:80", "x");
         let other = take_all(&limiter, "i:80", "x");
-        assert_eq!((one.len(), other.len()), (32, 8));
+        assert_eq!((one.len(), other.len()), (24, 6), "three quarters of what a host and what all may have");
         drop(one);
-        assert_eq!(take_all(&limiter, "i:80", "x").len(), 24, "a permit that ends makes room");
+        assert_eq!(take_all(&limiter, "i:80", "x").len(), 18, "a permit that ends makes room");
     }
 
     #[test]
@@ -164,13 +179,50 @@ mod tests {
             limiter.take("h:80".into(), endpoint(path)).now_or_never().unwrap().unwrap().settle(time_out());
         }
         let slow = take_all(&limiter, "h:80", "x");
-        assert_eq!((slow.len(), take_all(&limiter, "h:80", "y").len()), (4, 0));
-        assert_eq!(take_all(&limiter, "h:80", "z").len(), 32, "the host's other endpoints do not wait for them");
+        assert_eq!((slow.len(), take_all(&limiter, "h:80", "y").len()), (3, 0), "the fourth is for another namespace");
+        assert_eq!(take_all(&limiter, "h:80", "z").len(), 24, "the host's other endpoints do not wait for them");
+    }
+
+    #[test]
+    fn slow_endpoints_of_many_hosts_use_half_of_the_requests() {
+        let limiter = HostLimiter::new(Clock::system(), 256);
+        let slow: Vec<_> = (0..100)
+            .flat_map(|n| {
+                let host = format!("h{n}:80");
+                let first = limiter.take(host.clone(), endpoint(&host)).now_or_never().unwrap().unwrap();
+                first.settle(time_out());
+                take_all(&limiter, &host, &host)
+            })
+            .collect();
+        assert_eq!(slow.len(), 96, "three quarters of half of them");
+    }
+
+    #[test]
+    fn endpoint_that_answers_late_is_slow_until_it_answers_in_time() {
+        let clock = Clock::system();
+        let limiter = HostLimiter::new(clock.clone(), 256);
+        for (took, permits) in [(9, 24), (50, 3), (11, 3), (9, 24)] {
+            let permit = limiter.take("h:80".into(), endpoint("x")).now_or_never().unwrap().unwrap();
+            clock.advance(Duration::from_secs(took));
+            permit.settle(Reachability::Reached);
+            assert_eq!(take_all(&limiter, "h:80", "x").len(), permits, "after a response that took {took} s");
+        }
+    }
+
+    #[test]
+    fn requests_of_one_namespace_leave_room_for_another_at_a_host_and_over_all_hosts() {
+        let limiter = HostLimiter::new(Clock::system(), 64);
+        let of_attacker: Vec<_> = (0..48).flat_map(|n| take_all(&limiter, &format!("h{n}:80"), "x")).collect();
+        assert_eq!(of_attacker.len(), 48);
+        let victim = Endpoint { namespace: "b".into(), ..endpoint("x") };
+        for host in ["h0:80", "other:80"] {
+            assert!(limiter.take(host.into(), victim.clone()).now_or_never().is_some(), "{host}");
+        }
     }
 
     #[test]
     fn request_that_waited_is_not_sent_to_an_endpoint_that_was_paused_meanwhile() {
-        let limiter = HostLimiter::new(Clock::system(), 5);
+        let limiter = HostLimiter::new(Clock::system(), 6);
         let busy = take_all(&limiter, "h:80", "x");
         let mut waits = Box::pin(limiter.take("h:80".into(), endpoint("x")));
         assert!((&mut waits).now_or_never().is_none());
@@ -184,7 +236,7 @@ mod tests {
     #[test]
     fn dropped_probe_makes_way_for_another() {
         let clock = Clock::system();
-        let limiter = HostLimiter::new(clock.clone(), 5);
+        let limiter = HostLimiter::new(clock.clone(), 6);
         let take = || limiter.take("h:80".into(), endpoint("x")).now_or_never().unwrap();
         for _ in 0..5 {
             take().unwrap().settle(time_out());

@@ -1,8 +1,10 @@
 //! Tests the client against real servers on loopback that misbehave on the wire.
 
 mod addresses;
+mod bodies;
 mod exchanges;
 mod hostile;
+mod keep_alive;
 mod protocol;
 pub(in crate::source) mod server;
 mod tls;

@@ -1,7 +1,5 @@
-//! One HTTP client for the operator's own certificate authorities, and one for each set that objects name. No IO.
-//!
-//! Each client has its own connections, so a connection that was verified with one set of authorities never serves a
-//! request that trusts another set.
+//! One connector for the operator's own certificate authorities, and one for each set that objects name. Network IO when one
+//! is called.
 
 use std::{
     collections::HashMap,
@@ -10,7 +8,8 @@ use std::{
     time::Duration,
 };
 
-use reqwest::{Client, redirect, retry};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::ring,
@@ -27,18 +26,17 @@ use crate::{
     source::{address::AddressRules, text::poll_error},
 };
 
-/// Sent with every request, so that a service's log shows the client.
-const USER_AGENT: &str = concat!("modelsync/", env!("CARGO_PKG_VERSION"));
-/// Idle connections kept for each host. Many objects poll few hosts; more would only occupy the services' sockets.
-const IDLE_PER_HOST: usize = 8;
-/// How long an idle connection is kept.
-const IDLE_FOR: Duration = Duration::from_secs(90);
-/// Ends connection attempts that outlive their request. The request ends earlier, at its own deadline.
+/// Longest attempt to connect. The request ends earlier, at its own deadline.
 const CONNECT_TIMEOUT: Duration = Duration::from_mins(1);
-/// Most clients for sets of authorities in the cache. Beyond that the least recently used one is dropped.
+/// What the kernel may keep of a response that is not read yet, in bytes: it counts as the operator's memory.
+const RECEIVE_BUFFER: usize = 64 * 1024;
+/// Most connectors for sets of authorities in the cache. Beyond that the least recently used one is dropped.
 const MAX_CACHED: usize = 64;
-/// How long an unused client stays in the cache. It is dropped when the next client is added after that.
+/// How long an unused connector stays in the cache. It is dropped when the next one is added after that.
 const UNUSED: Duration = Duration::from_mins(10);
+
+/// Opens connections, with or without TLS.
+pub(super) type Connector = HttpsConnector<HttpConnector<GuardedResolver>>;
 
 /// Certificate authorities that are trusted instead of the operator's own.
 #[derive(Clone, Copy)]
@@ -49,27 +47,21 @@ pub struct Authorities<'a> {
     pub pem: &'a [u8],
 }
 
-/// A client cannot be built: a defect of this binary, not of its environment.
+/// A connector cannot be built: a defect of this binary, not of its environment.
 #[derive(Debug, thiserror::Error)]
-pub enum ClientSetupError {
-    /// The cipher suites and protocol versions are incompatible.
-    #[error("TLS cannot be set up: {0}")]
-    Tls(#[from] rustls::Error),
-    /// The HTTP library rejects its configuration.
-    #[error("the HTTP client cannot be set up: {0}")]
-    Client(#[from] reqwest::Error),
-}
+#[error("TLS cannot be set up: the cipher suites and protocol versions are incompatible: {0}")]
+pub struct ClientSetupError(#[from] rustls::Error);
 
-/// The clients. They share the address rules.
-pub(super) struct ClientCache {
+/// The connectors. They share the address rules.
+pub(super) struct ConnectorCache {
     rules: Arc<AddressRules>,
     lookup: NameLookup,
-    usual: Client,
+    usual: Connector,
     /// By the digest of the PEM text.
-    cached: Mutex<HashMap<[u8; 32], (Client, MonotonicTime)>>,
+    cached: Mutex<HashMap<[u8; 32], (Connector, MonotonicTime)>>,
 }
 
-impl ClientCache {
+impl ConnectorCache {
     pub(super) fn new(
         rules: Arc<AddressRules>,
         lookup: NameLookup,
@@ -79,37 +71,38 @@ impl ClientCache {
         Ok(Self { rules, lookup, usual, cached: Mutex::default() })
     }
 
-    /// The client that trusts these authorities, with their digest; for `None` the client of the operator's own
+    /// The connector that trusts these authorities, with their digest; for `None` the one of the operator's own
     /// authorities.
     pub(super) fn trusting(
         &self,
         authorities: Option<&Authorities<'_>>,
         now: MonotonicTime,
-    ) -> Result<(Client, Option<[u8; 32]>), PollError> {
+    ) -> Result<(Connector, Option<[u8; 32]>), PollError> {
         let Some(authorities) = authorities else { return Ok((self.usual.clone(), None)) };
         let digest: [u8; 32] = Sha256::digest(authorities.pem).into();
         let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((client, used)) = cached.get_mut(&digest) {
+        if let Some((connector, used)) = cached.get_mut(&digest) {
             *used = now;
-            return Ok((client.clone(), Some(digest)));
+            return Ok((connector.clone(), Some(digest)));
         }
         let refuse = |reason: &str| poll_error(PollErrorKind::Credentials, &format!("{}: {reason}", authorities.from));
         let roots = read(authorities.pem).map_err(refuse)?;
-        let client = build(&self.rules, &self.lookup, roots).map_err(|_| refuse("its certificates cannot be used"))?;
+        let connector =
+            build(&self.rules, &self.lookup, roots).map_err(|_| refuse("its certificates cannot be used"))?;
         cached.retain(|_, (_, used)| now.since(*used) < UNUSED);
         if cached.len() >= MAX_CACHED
             && let Some(oldest) = cached.iter().min_by_key(|(_, (_, used))| *used).map(|(digest, _)| *digest)
         {
             cached.remove(&oldest);
         }
-        cached.insert(digest, (client.clone(), now));
-        Ok((client, Some(digest)))
+        cached.insert(digest, (connector.clone(), now));
+        Ok((connector, Some(digest)))
     }
 }
 
-impl fmt::Debug for ClientCache {
+impl fmt::Debug for ConnectorCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Clients").field("rules", &self.rules).finish_non_exhaustive()
+        f.debug_struct("Connectors").field("rules", &self.rules).finish_non_exhaustive()
     }
 }
 
@@ -125,25 +118,18 @@ fn read(pem: &[u8]) -> Result<RootCertStore, &'static str> {
     }
 }
 
-fn build(rules: &Arc<AddressRules>, lookup: &NameLookup, roots: RootCertStore) -> Result<Client, ClientSetupError> {
+fn build(rules: &Arc<AddressRules>, lookup: &NameLookup, roots: RootCertStore) -> Result<Connector, ClientSetupError> {
     let mut tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Client::builder()
-        .tls_backend_preconfigured(tls)
-        .dns_resolver(GuardedResolver::new(Arc::clone(rules), lookup.clone()))
-        .no_proxy()
-        .redirect(redirect::Policy::none())
-        .retry(retry::never())
-        .referer(false)
-        .gzip(true)
-        .user_agent(USER_AGENT)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .pool_max_idle_per_host(IDLE_PER_HOST)
-        .pool_idle_timeout(IDLE_FOR)
-        .build()?)
+    let mut tcp = HttpConnector::new_with_resolver(GuardedResolver::new(Arc::clone(rules), lookup.clone()));
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    tcp.set_recv_buffer_size(Some(RECEIVE_BUFFER));
+    Ok(HttpsConnector::from((tcp, tls)))
 }
 
 #[cfg(test)]
@@ -153,27 +139,27 @@ mod tests {
 
     const CA: &str = include_str!("../../../tests/fixtures/responses/tls/ca.pem");
 
-    fn clients() -> ClientCache {
-        ClientCache::new(Arc::default(), system_lookup(), RootCertStore::empty()).unwrap()
+    fn connectors() -> ConnectorCache {
+        ConnectorCache::new(Arc::default(), system_lookup(), RootCertStore::empty()).unwrap()
     }
 
-    fn poll(clients: &ClientCache, pem: &str, second: u64) -> Result<(), PollError> {
+    fn trust(connectors: &ConnectorCache, pem: &str, second: u64) -> Result<(), PollError> {
         let authorities = Authorities { from: "ConfigMap ca, key x", pem: pem.as_bytes() };
-        clients.trusting(Some(&authorities), MonotonicTime::new(Duration::from_secs(second))).map(drop)
+        connectors.trusting(Some(&authorities), MonotonicTime::new(Duration::from_secs(second))).map(drop)
     }
 
     #[test]
-    fn keeps_a_bounded_number_of_clients_and_drops_unused_ones() {
-        let clients = clients();
-        let count = || clients.cached.lock().unwrap().len();
+    fn keeps_a_bounded_number_of_connectors_and_drops_unused_ones() {
+        let connectors = connectors();
+        let count = || connectors.cached.lock().unwrap().len();
         for n in 0..100 {
-            poll(&clients, &format!("{n}\n{CA}"), n).unwrap();
+            trust(&connectors, &format!("{n}\n{CA}"), n).unwrap();
         }
         assert_eq!(count(), MAX_CACHED);
-        poll(&clients, &format!("99\n{CA}"), 600).unwrap();
-        assert_eq!(count(), MAX_CACHED, "this client was cached already");
-        poll(&clients, &format!("new\n{CA}"), 99 + 600).unwrap();
-        assert_eq!(count(), 2, "the new client and the one that was used last");
+        trust(&connectors, &format!("99\n{CA}"), 600).unwrap();
+        assert_eq!(count(), MAX_CACHED, "this one was cached already");
+        trust(&connectors, &format!("new\n{CA}"), 99 + 600).unwrap();
+        assert_eq!(count(), 2, "the new one and the one that was used last");
     }
 
     #[test]
@@ -187,7 +173,7 @@ mod tests {
             (cut, "it is not PEM text with certificates"),
             ("-----BEGIN CERTIFICATE-----\n!s3cret\n-----END CERTIFICATE-----\n", "it is not PEM text"),
         ] {
-            let failure = poll(&clients(), pem, 0).unwrap_err();
+            let failure = trust(&connectors(), pem, 0).unwrap_err();
             assert_eq!(failure.class, PollErrorKind::Credentials);
             assert!(failure.message.starts_with(&format!("ConfigMap ca, key x: {reason}")), "{}", failure.message);
             assert!(!failure.message.contains("s3cret"), "{}", failure.message);
@@ -197,6 +183,6 @@ mod tests {
     #[test]
     fn uses_the_certificates_of_a_bundle_that_it_can_parse() {
         let garbage = "-----BEGIN CERTIFICATE-----\nczNjcmV0\n-----END CERTIFICATE-----\n";
-        assert_eq!(poll(&clients(), &format!("# comment\n{garbage}{CA}"), 0), Ok(()));
+        assert_eq!(trust(&connectors(), &format!("# comment\n{garbage}{CA}"), 0), Ok(()));
     }
 }
