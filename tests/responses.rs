@@ -10,8 +10,7 @@ use modelsync::{
     core::poll::response::{Demand, PollError, PollErrorKind, PollResponse},
     source::{http::Head, needs_sync::parse},
 };
-use serde::Deserialize;
-use serde_json::Value;
+use serde::{Deserialize, de::IgnoredAny};
 
 mod support {
     pub mod dice;
@@ -243,18 +242,27 @@ impl Dice {
     }
 }
 
-/// Reads a body that the parser accepted with a lenient reader, which must agree. Durations have their own cases.
-fn lenient(body: &[u8]) -> PollResponse {
-    let value: Value = serde_json::from_slice(body).unwrap();
-    let text = |(name, value): (&String, &Value)| (name.clone(), value.as_str().unwrap().to_owned());
-    let parameters = value["parameters"].as_object().into_iter().flatten().map(text).collect();
-    assert!(value["errors"].as_array().is_none_or(Vec::is_empty));
-    PollResponse {
-        demand: demand(value["needsSync"].as_bool().unwrap()),
-        parameters,
-        target: value["target"].as_str().map(str::to_owned),
-        ..PollResponse::default()
-    }
+/// What serde reads of a response. It skips other members, but reads no name with half a surrogate pair.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Lenient {
+    needs_sync: bool,
+    parameters: Option<BTreeMap<String, String>>,
+    errors: Option<Vec<IgnoredAny>>,
+    target: Option<String>,
+}
+
+/// Reads a body that the parser accepted with a lenient reader, which must agree. Durations have their own cases. `None` if
+/// the lenient reader fails at half a surrogate pair.
+fn lenient(body: &[u8]) -> Option<PollResponse> {
+    let Lenient { needs_sync, parameters, errors, target } = match serde_json::from_slice(body) {
+        Ok(read) => read,
+        Err(error) if error.to_string().contains("hex escape") => return None,
+        Err(error) => panic!("{error}: {:?}", String::from_utf8_lossy(body)),
+    };
+    assert!(errors.is_none_or(|errors| errors.is_empty()));
+    let parameters = parameters.unwrap_or_default();
+    Some(PollResponse { demand: demand(needs_sync), parameters, target, ..PollResponse::default() })
 }
 
 #[test]
@@ -273,7 +281,9 @@ fn mutated_responses_never_panic_and_accepted_ones_mean_what_a_lenient_reader_fi
                 assert!(response.poll_after.is_none_or(|after| after <= Duration::from_hours(1)));
                 assert!(response.reason.as_ref().is_none_or(|reason| reason.len() <= 256));
                 let read = PollResponse { poll_after: None, reason: None, ..response };
-                assert_eq!(read, lenient(&body), "{:?}", String::from_utf8_lossy(&body));
+                if let Some(expected) = lenient(&body) {
+                    assert_eq!(read, expected, "{:?}", String::from_utf8_lossy(&body));
+                }
             }
             // A mutation may move the canary to where a message may repeat it, so only the other rules are checked.
             Err(failure) => match complaint_about(&failure) {

@@ -4,7 +4,6 @@
 //! does not exist. Every other failure is one: an overloaded server must not look like an empty one.
 
 use http::{HeaderValue, StatusCode, header};
-use serde_json::value::RawValue;
 
 use super::{
     http::{Exchange, Reply, ResponseLimits},
@@ -88,9 +87,8 @@ fn scalar(reply: &Reply, path: &str) -> Reading {
     let malformed =
         |problem: String| -> PollError { reply.head.fail(PollErrorKind::Malformed, Some(reply.body.len()), &problem) };
     let path = SingularPath::parse(path).map_err(|error| unusable(&format!("jsonPath {error}")))?;
-    Json::check(&reply.body).map_err(malformed)?;
-    let body: &RawValue = serde_json::from_slice(&reply.body).map_err(|error| malformed(error.to_string()))?;
-    Value::at(body, &path).map_err(|problem| unusable(&problem))
+    let body = Json::read(&reply.body).map_err(malformed)?;
+    Value::of_place(body.at(&path).map(Json::raw), &path).map_err(|problem| unusable(&problem))
 }
 
 /// The header of this name. One that occurs twice has no one value.

@@ -3,8 +3,6 @@
 //! Aliases are the contract between those who train and those who deploy; `latest` is for registries without them. A
 //! version counts once it is READY.
 
-use serde::{Deserialize, de::DeserializeOwned};
-
 use super::{
     http::{Exchange, Reply, ResponseLimits},
     json::Json,
@@ -86,19 +84,34 @@ struct Registry<'a> {
     request: Request,
 }
 
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Version {
-    #[serde(rename = "version")]
     number: String,
-    #[serde(default)]
     run_id: String,
-    #[serde(default)]
     source: String,
     /// Left out by servers that know no other state than READY.
     status: Option<String>,
 }
 
 impl Version {
+    /// `None` if this is not a version.
+    fn read(json: Json<'_>) -> Option<Self> {
+        let text = |name: &str| match json.member(name) {
+            Some(member) => member.text(),
+            None => Some(String::new()),
+        };
+        let status = json.member("status").filter(|status| !status.is_null());
+        Some(Self {
+            number: json.member("version")?.text()?,
+            run_id: text("run_id")?,
+            source: text("source")?,
+            status: match status {
+                Some(status) => Some(status.text()?),
+                None => None,
+            },
+        })
+    }
+
     fn is_ready(&self) -> bool {
         self.status.as_deref().is_none_or(|status| status == "READY")
     }
@@ -117,13 +130,10 @@ enum Response<T> {
 impl Registry<'_> {
     /// The version that has the alias.
     async fn of_alias(&self, alias: &str) -> Result<Option<Version>, PollError> {
-        #[derive(Deserialize)]
-        struct Body {
-            model_version: Version,
-        }
         let query = [("name", self.source.model.as_str()), ("alias", alias)];
-        match self.get::<Body>("registered-models/alias", &query).await? {
-            Response::Content(decode) => Ok(Some(decode.model_version)),
+        let version = |body: Json<'_>| Version::read(body.member("model_version")?);
+        match self.get("registered-models/alias", &query, version).await? {
+            Response::Content(version) => Ok(Some(version)),
             Response::Refused { code, .. } if code == MISSING => Ok(None),
             // MLflow has the same refusal for an alias that is missing and for one that it cannot use.
             Response::Refused { code, failure } if code == INVALID => {
@@ -139,21 +149,18 @@ impl Registry<'_> {
 
     /// Whether there is no such model, or it has no such alias.
     async fn lacks(&self, alias: &str) -> Result<bool, PollError> {
-        #[derive(Deserialize)]
-        struct Body {
-            registered_model: Model,
-        }
-        #[derive(Deserialize)]
-        struct Model {
-            #[serde(default)]
-            aliases: Vec<Alias>,
-        }
-        #[derive(Deserialize)]
-        struct Alias {
-            alias: String,
-        }
-        match self.get::<Body>("registered-models/get", &[("name", &self.source.model)]).await? {
-            Response::Content(decode) => Ok(decode.registered_model.aliases.iter().all(|known| known.alias != alias)),
+        let has = |body: Json<'_>| {
+            let model = body.member("registered_model").filter(|model| model.is_object())?;
+            let (mut found, wanted) = (false, Some(alias));
+            if let Some(aliases) = model.member("aliases") {
+                aliases.each_element(|known| {
+                    found |= known.member("alias").and_then(Json::text).as_deref() == wanted;
+                });
+            }
+            Some(found)
+        };
+        match self.get("registered-models/get", &[("name", &self.source.model)], has).await? {
+            Response::Content(has) => Ok(!has),
             Response::Refused { code, .. } if code == MISSING => Ok(true),
             Response::Refused { failure, .. } => Err(failure),
         }
@@ -163,8 +170,8 @@ impl Registry<'_> {
     async fn newest(&self) -> Result<Option<Version>, PollError> {
         let filter = filter(&self.source.model);
         let query = [("filter", filter.as_str()), ("max_results", NEWEST), ("order_by", "version_number DESC")];
-        match self.get::<Page>("model-versions/search", &query).await? {
-            Response::Content(page) => page.newest().map_err(|problem| poll_error(PollErrorKind::Source, &problem)),
+        match self.get("model-versions/search", &query, newest).await? {
+            Response::Content(found) => found.map_err(|problem| poll_error(PollErrorKind::Source, &problem)),
             Response::Refused { code, .. } if code == MISSING => Ok(None),
             Response::Refused { failure, .. } => Err(failure),
         }
@@ -172,47 +179,45 @@ impl Registry<'_> {
 
     /// Where the version's files are. What it was registered with may itself point to another version or to a run.
     async fn uri(&self, version: &Version) -> Result<String, PollError> {
-        #[derive(Deserialize)]
-        struct Body {
-            artifact_uri: String,
-        }
         if !version.source.starts_with("models:") && !version.source.starts_with("runs:") {
             return Ok(version.source.clone());
         }
         let query = [("name", self.source.model.as_str()), ("version", version.number.as_str())];
-        match self.get::<Body>("model-versions/get-download-uri", &query).await? {
-            Response::Content(decode) => Ok(decode.artifact_uri),
+        let uri = |body: Json<'_>| body.member("artifact_uri")?.text();
+        match self.get("model-versions/get-download-uri", &query, uri).await? {
+            Response::Content(uri) => Ok(uri),
             Response::Refused { failure, .. } => Err(failure),
         }
     }
 
-    async fn get<T: DeserializeOwned>(&self, page: &str, query: &[(&str, &str)]) -> Result<Response<T>, PollError> {
+    /// What `read` finds in the response; it finds nothing if the response is not MLflow's.
+    async fn get<T>(
+        &self,
+        page: &str,
+        query: &[(&str, &str)],
+        read: impl Fn(Json<'_>) -> Option<T>,
+    ) -> Result<Response<T>, PollError> {
         let url = below(&self.source.url, &format!("api/2.0/mlflow/{page}"), query)?;
         let mut exchange = Exchange::get(self.namespace, &url, LIMITS);
         exchange.read_refusals = true;
         let reply = self.requests.send(&self.request, exchange).await?;
         match reply.head.must_be_ok() {
-            Ok(()) => decode(&reply).map(Response::Content),
+            Ok(()) => decode(&reply, read).map(Response::Content),
             Err(failure) => Ok(Response::Refused { code: code(&reply), failure: reply.blame(&failure) }),
         }
     }
 }
 
-fn decode<T: DeserializeOwned>(reply: &Reply) -> Result<T, PollError> {
+fn decode<T>(reply: &Reply, read: impl Fn(Json<'_>) -> Option<T>) -> Result<T, PollError> {
     let malformed =
         |problem: &str| reply.blame(&reply.head.fail(PollErrorKind::Malformed, Some(reply.body.len()), problem));
-    Json::check(&reply.body).map_err(|problem| malformed(&problem))?;
-    // The error's own words may repeat the server's.
-    serde_json::from_slice(&reply.body).map_err(|_| malformed("this is not a response of MLflow"))
+    let body = Json::read(&reply.body).map_err(|problem| malformed(&problem))?;
+    read(body).ok_or_else(|| malformed("this is not a response of MLflow"))
 }
 
 /// The error code of a refusal; empty if it is not MLflow's.
 fn code(reply: &Reply) -> String {
-    #[derive(Deserialize)]
-    struct ErrorBody {
-        error_code: String,
-    }
-    serde_json::from_slice::<ErrorBody>(&reply.body).map_or_else(|_| String::new(), |refusal| refusal.error_code)
+    Json::read(&reply.body).ok().and_then(|body| body.member("error_code")?.text()).unwrap_or_default()
 }
 
 /// The filter for the versions of a model. MLflow's filters know no escape, so the quotes are of the kind that the name has
@@ -222,45 +227,72 @@ fn filter(model: &str) -> String {
     format!("name={quote}{model}{quote}")
 }
 
-/// Versions, the newest first.
-#[derive(Deserialize)]
-struct Page {
-    #[serde(default)]
-    model_versions: Vec<Version>,
-    #[serde(default)]
-    next_page_token: String,
-}
-
-impl Page {
-    fn newest(self) -> Result<Option<Version>, String> {
-        let numbers: Option<Vec<u64>> = self.model_versions.iter().map(Version::order).collect();
-        let numbers = numbers.ok_or("a version of the model is not a number: name an alias instead of latest")?;
-        let more = !self.next_page_token.is_empty();
-        if more && !numbers.is_sorted_by(|newer, older| newer >= older) {
-            return Err("the server does not sort versions by number: name an alias instead of latest".to_owned());
-        }
-        let newest = self.model_versions.into_iter().filter(Version::is_ready).max_by_key(Version::order);
-        if newest.is_none() && more {
-            return Err(format!("none of the newest {NEWEST} versions is ready"));
-        }
-        Ok(newest)
+/// The newest ready version of a page of versions, the newest first; or why it is not certain. `None` if this is no such
+/// page. A page may have any number of versions; two at most are kept.
+fn newest(page: Json<'_>) -> Option<Result<Option<Version>, String>> {
+    let versions = page.member("model_versions").filter(|versions| !versions.is_null());
+    if !page.is_object() || versions.is_some_and(|versions| !versions.is_array()) {
+        return None;
     }
+    let more = page.member("next_page_token").and_then(Json::text).is_some_and(|token| !token.is_empty());
+    let (mut readable, mut numbered, mut sorted) = (true, true, true);
+    let (mut previous, mut newest) = (u64::MAX, None::<Version>);
+    if let Some(versions) = versions {
+        versions.each_element(|version| match Version::read(version) {
+            Some(version) => match version.order() {
+                Some(order) => {
+                    sorted &= previous >= order;
+                    previous = order;
+                    if version.is_ready() && newest.as_ref().is_none_or(|newest| newest.order() <= Some(order)) {
+                        newest = Some(version);
+                    }
+                }
+                None => numbered = false,
+            },
+            None => readable = false,
+        });
+    }
+    if !readable {
+        return None;
+    }
+    Some(match newest {
+        _ if !numbered => Err("a version of the model is not a number: name an alias instead of latest".to_owned()),
+        _ if more && !sorted => {
+            Err("the server does not sort versions by number: name an alias instead of latest".to_owned())
+        }
+        None if more => Err(format!("none of the newest {NEWEST} versions is ready")),
+        newest => Ok(newest),
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
+    fn page(body: &serde_json::Value) -> Option<Result<Option<String>, String>> {
+        let found = super::newest(Json::read(body.to_string().as_bytes()).unwrap())?;
+        Some(found.map(|found| found.map(|version| version.number)))
+    }
+
     fn newest(versions: &[(&str, &str)], next_page_token: &str) -> Result<Option<String>, String> {
-        let version = |(version, status): &(&str, &str)| Version {
-            number: (*version).to_owned(),
-            run_id: String::new(),
-            source: String::new(),
-            status: (!status.is_empty()).then(|| (*status).to_owned()),
+        let version = |(version, status): &(&str, &str)| match *status {
+            "" => json!({ "version": version }),
+            status => json!({ "version": version, "status": status, "run_id": "r", "tags": [{ "key": "k" }] }),
         };
-        let model_versions = versions.iter().map(version).collect();
-        let page = Page { model_versions, next_page_token: next_page_token.to_owned() };
-        page.newest().map(|found| found.map(|version| version.number))
+        let versions: Vec<_> = versions.iter().map(version).collect();
+        page(&json!({ "model_versions": versions, "next_page_token": next_page_token })).unwrap()
+    }
+
+    #[test]
+    fn only_a_page_of_versions_has_a_newest_one() {
+        assert_eq!(page(&json!({})), Some(Ok(None)), "MLflow leaves an empty list out");
+        for other in
+            [json!([]), json!("x"), json!({ "model_versions": {} }), json!({ "model_versions": [{ "version": 1 }] })]
+        {
+            assert_eq!(page(&other), None, "{other}");
+        }
     }
 
     #[test]

@@ -38,6 +38,11 @@ use crate::{
 const LIMITS: ResponseLimits = ResponseLimits { body: MAX_BODY, headers: MAX_HEADERS };
 /// Largest part of a parameter's name that a message shows, in bytes.
 const MAX_NAME: usize = 64;
+/// Largest body whose entity tag is sent back. With the tag, the response stays in memory until the next poll, for each
+/// object; without it, only while it is acted upon.
+const MAX_REPEATED: usize = 4 * 1024;
+/// Most messages of `errors` that are kept.
+const MAX_ERRORS: usize = 16;
 /// Longest text that is read as a duration, in bytes.
 const MAX_DURATION: usize = 32;
 
@@ -68,7 +73,8 @@ impl NeedsSyncClient {
         }
         let reply = reply.ok()?;
         let response = parse(&reply.head, &reply.body).map_err(|failure| reply.blame(&failure))?;
-        Ok(PollResponse { etag: reply.etag(), ..response })
+        let etag = reply.etag().filter(|_| reply.body.len() <= MAX_REPEATED);
+        Ok(PollResponse { etag, ..response })
     }
 }
 
@@ -140,39 +146,41 @@ pub fn parse(head: &Head, body: &[u8]) -> Result<PollResponse, PollError> {
 }
 
 /// The response and the messages of its errors; or what is wrong with the body.
-fn interpret(body: Json) -> Result<(PollResponse, Vec<String>), String> {
-    let Json::Object(mut members) = body else {
+fn interpret(body: Json<'_>) -> Result<(PollResponse, Vec<String>), String> {
+    if !body.is_object() {
         return Err(format!("the body must be a JSON object, not {}", body.describe()));
-    };
-    let needed = match members.remove("needsSync") {
-        Some(Json::Bool(needed)) => needed,
-        Some(other) => return Err(format!("needsSync must be true or false, not {}", other.describe())),
-        None => return Err("needsSync is missing".to_owned()),
-    };
-    must_be(&members, "kind", KIND)?;
-    must_be(&members, "apiVersion", API_VERSION)?;
-    let parameters = parameters(members.remove("parameters"))?;
-    let errors = errors(members.remove("errors"))?;
+    }
+    let needed = body.member("needsSync").ok_or("needsSync is missing")?;
+    let needed = needed.bool().ok_or_else(|| format!("needsSync must be true or false, not {}", needed.describe()))?;
+    must_be(body, "kind", KIND)?;
+    must_be(body, "apiVersion", API_VERSION)?;
+    let parameters = parameters(body.member("parameters"))?;
+    let errors = errors(body.member("errors"))?;
     let response = PollResponse {
         demand: if needed { Demand::Needed } else { Demand::NotNeeded },
         parameters,
-        target: text("target", members.remove("target"))?.map(target).transpose()?,
-        poll_after: text("pollAfter", members.remove("pollAfter"))?.map(|text| poll_after(&text)).transpose()?,
-        reason: text("reason", members.remove("reason"))?
-            .map(|words| sanitise(&words, MAX_REASON))
-            .filter(|words| !words.is_empty()),
+        target: text(body, "target")?.map(target).transpose()?,
+        poll_after: text(body, "pollAfter")?.map(|text| poll_after(&text)).transpose()?,
+        reason: text(body, "reason")?.map(|words| sanitise(&words, MAX_REASON)).filter(|words| !words.is_empty()),
         ..PollResponse::default()
     };
     Ok((response, errors))
 }
 
 /// An optional member that must be a string if present. Null counts as absent.
-fn text(name: &str, member: Option<Json>) -> Result<Option<String>, String> {
-    match member {
-        None | Some(Json::Null) => Ok(None),
-        Some(Json::String(text)) => Ok(Some(text)),
-        Some(other) => Err(format!("{name} must be a string, not {}", other.describe())),
+fn text(body: Json<'_>, name: &str) -> Result<Option<String>, String> {
+    match body.member(name).filter(|member| !member.is_null()) {
+        None => Ok(None),
+        Some(member) => string(member, name).map(Some),
     }
+}
+
+/// The value of a string; `name` says in messages what it is.
+fn string(value: Json<'_>, name: &str) -> Result<String, String> {
+    value.text().ok_or_else(|| match value.describe() {
+        kind if kind == "a string" => format!("{name} has a string that is not Unicode"),
+        kind => format!("{name} must be a string, not {kind}"),
+    })
 }
 
 fn target(target: String) -> Result<String, String> {
@@ -199,45 +207,61 @@ fn poll_after(text: &str) -> Result<Duration, String> {
 }
 
 /// Checks that an optional member has the value `expected` if present.
-fn must_be(members: &BTreeMap<String, Json>, name: &str, expected: &str) -> Result<(), String> {
-    match members.get(name) {
-        None => Ok(()),
-        Some(Json::String(value)) if value == expected => Ok(()),
-        Some(Json::String(_)) => Err(format!("{name} must be {expected:?}; the response has another")),
-        Some(other) => Err(format!("{name} must be {expected:?}, not {}", other.describe())),
+fn must_be(body: Json<'_>, name: &str, expected: &str) -> Result<(), String> {
+    let Some(member) = body.member(name) else { return Ok(()) };
+    match member.text() {
+        Some(value) if value == expected => Ok(()),
+        Some(_) => Err(format!("{name} must be {expected:?}; the response has another")),
+        None => Err(format!("{name} must be {expected:?}, not {}", member.describe())),
     }
 }
 
-fn parameters(member: Option<Json>) -> Result<BTreeMap<String, String>, String> {
-    let members = match member {
-        None | Some(Json::Null) => return Ok(BTreeMap::new()),
-        Some(Json::Object(members)) => members,
-        Some(other) => return Err(format!("parameters must be an object of strings, not {}", other.describe())),
-    };
-    let text = |(name, value): (String, Json)| match value {
-        Json::String(value) => Ok((name, value)),
-        other => Err(format!("parameter {:?} must be a string, not {}", sanitise(&name, MAX_NAME), other.describe())),
-    };
-    members.into_iter().map(text).collect()
+fn parameters(member: Option<Json<'_>>) -> Result<BTreeMap<String, String>, String> {
+    let mut parameters = BTreeMap::new();
+    let Some(member) = member.filter(|member| !member.is_null()) else { return Ok(parameters) };
+    if !member.is_object() {
+        return Err(format!("parameters must be an object of strings, not {}", member.describe()));
+    }
+    let mut problem = None;
+    member.each_member(|name, value| match name.map(|name| (name, string(value, &shown(name)))) {
+        Some((name, Ok(text))) => drop(parameters.insert(name.to_owned(), text)),
+        Some((_, Err(why))) => drop(problem.get_or_insert(why)),
+        None => drop(problem.get_or_insert("parameters has a name that is not Unicode".to_owned())),
+    });
+    problem.map_or(Ok(parameters), Err)
+}
+
+/// A parameter as messages name it.
+fn shown(name: &str) -> String {
+    format!("parameter {:?}", sanitise(name, MAX_NAME))
 }
 
 /// The messages of `errors`. An error without a message still counts.
-fn errors(member: Option<Json>) -> Result<Vec<String>, String> {
-    let items = match member {
-        None | Some(Json::Null) => return Ok(Vec::new()),
-        Some(Json::Array(items)) => items,
-        Some(other) => return Err(format!("errors must be an array, not {}", other.describe())),
-    };
-    items.into_iter().enumerate().map(|(index, item)| message(index, item)).collect()
+fn errors(member: Option<Json<'_>>) -> Result<Vec<String>, String> {
+    let (mut errors, mut index) = (Ok(Vec::new()), 0_usize);
+    let Some(member) = member.filter(|member| !member.is_null()) else { return errors };
+    if !member.is_array() {
+        return Err(format!("errors must be an array, not {}", member.describe()));
+    }
+    member.each_element(|item| {
+        if let Ok(known) = &mut errors {
+            match message(index, item) {
+                // One message of the operator holds no more than a few of them.
+                Ok(message) if known.len() < MAX_ERRORS => known.push(message),
+                Ok(_) => {}
+                Err(problem) => errors = Err(problem),
+            }
+        }
+        index += 1;
+    });
+    errors
 }
 
-fn message(index: usize, item: Json) -> Result<String, String> {
-    let Json::Object(mut error) = item else {
+fn message(index: usize, item: Json<'_>) -> Result<String, String> {
+    if !item.is_object() {
         return Err(format!("errors[{index}] must be an object with a message, not {}", item.describe()));
-    };
-    match error.remove("message") {
-        Some(Json::String(message)) if !message.trim().is_empty() => Ok(message),
-        None | Some(Json::Null | Json::String(_)) => Ok("an error without a message".to_owned()),
-        Some(other) => Err(format!("errors[{index}].message must be a string, not {}", other.describe())),
     }
+    let message = item.member("message").filter(|message| !message.is_null());
+    let message = message.map(|message| string(message, &format!("errors[{index}].message"))).transpose()?;
+    Ok(message.filter(|message| !message.trim().is_empty()).unwrap_or_else(|| "an error without a message".to_owned()))
 }

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use http::StatusCode;
-use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
-    http::{Exchange, Reply, ResponseLimits},
+    http::{Exchange, ResponseLimits},
     json::Json,
     page::below,
     read::{ReadValue, ValueReader},
@@ -17,7 +16,7 @@ use crate::{
     api::{needs_sync::MAX_HEADERS, source::PrometheusSource},
     core::{
         invalid::Invalid,
-        poll::response::{PollError, PollErrorKind},
+        poll::response::PollErrorKind,
         source::{
             ValueSource,
             validate::{check_server, without_query},
@@ -55,89 +54,98 @@ impl ReadValue for PrometheusSource {
             return Err(reply.blame(&reply.head.fail(PollErrorKind::Status, None, hint)));
         }
         let reply = reply.ok()?;
-        let response = response(&reply)?;
-        complete(response).and_then(sample).map_err(|problem| reply.blame(&poll_error(PollErrorKind::Source, &problem)))
+        let malformed =
+            |problem: &str| reply.blame(&reply.head.fail(PollErrorKind::Malformed, Some(reply.body.len()), problem));
+        let body = Json::read(&reply.body).map_err(|problem| malformed(&problem))?;
+        value(body)
+            .ok_or_else(|| malformed("this is not Prometheus' response to an instant query"))?
+            .map_err(|problem| reply.blame(&poll_error(PollErrorKind::Source, &problem)))
     }
 }
 
-/// The body of a response with status 200 (`format overview` of Prometheus' HTTP API).
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Envelope {
-    status: String,
-    data: Data,
-    /// VictoriaMetrics: some of its storage nodes did not respond.
-    #[serde(default)]
-    is_partial: bool,
-    /// Thanos: some of its stores did not respond. Prometheus puts remarks about the expression here.
-    #[serde(default)]
-    warnings: Option<Vec<String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "resultType", content = "result", rename_all = "lowercase")]
-enum Data {
-    Vector(Vec<Element>),
-    Scalar((IgnoredAny, String)),
-    String(IgnoredAny),
-    Matrix(IgnoredAny),
-}
-
-/// An element of a vector. Of a native histogram there is no `value`.
-#[derive(Deserialize)]
-struct Element {
-    #[serde(default)]
-    metric: BTreeMap<String, String>,
-    value: Option<(IgnoredAny, String)>,
-}
-
-fn response(reply: &Reply) -> Result<Envelope, PollError> {
-    let malformed =
-        |problem: &str| reply.blame(&reply.head.fail(PollErrorKind::Malformed, Some(reply.body.len()), problem));
-    Json::check(&reply.body).map_err(|problem| malformed(&problem))?;
-    match serde_json::from_slice::<Envelope>(&reply.body) {
-        Ok(envelope) if envelope.status == "success" => Ok(envelope),
-        // The error's own words may repeat the server's.
-        _ => Err(malformed("this is not Prometheus' response to an instant query")),
+/// The value, or the problem with it, of a response with status 200 (`format overview` of Prometheus' HTTP API). `None` if
+/// this is no such response.
+fn value(body: Json<'_>) -> Option<Result<Option<Value>, String>> {
+    if body.member("status")?.text()? != "success" {
+        return None;
     }
-}
-
-/// The data of a complete response. In an incomplete one, an empty vector is not "no value", and a sum is too small.
-fn complete(Envelope { data, is_partial, warnings, .. }: Envelope) -> Result<Data, String> {
-    let remark = |warning: &String| warning.starts_with("PromQL ");
-    if is_partial || !warnings.unwrap_or_default().iter().all(remark) {
-        return Err("the server reports that its response is incomplete: some of its data could not be read".to_owned());
+    let data = body.member("data")?;
+    if is_incomplete(body) {
+        let problem = "the server reports that its response is incomplete: some of its data could not be read";
+        return Some(Err(problem.to_owned()));
     }
-    Ok(data)
+    sample(&data.member("resultType")?.text()?, data.member("result")?)
 }
 
-fn sample(data: Data) -> Result<Option<Value>, String> {
-    let mut elements = match data {
-        Data::Scalar((_, text)) => return Value::of_text(&text).map(Some),
-        Data::Vector(elements) => elements,
-        Data::String(_) => return Err("the query yields a string; a value is a scalar or one sample".to_owned()),
-        Data::Matrix(_) => {
-            return Err("the query yields a range of samples; take one of them, as max_over_time does".to_owned());
+/// Whether the server says that some of its data is missing: then an empty vector is not "no value", and a sum is too small.
+fn is_incomplete(body: Json<'_>) -> bool {
+    // VictoriaMetrics: some of its storage nodes did not respond.
+    let mut incomplete = body.member("isPartial").is_some_and(|part| !part.is_null() && part.bool() != Some(false));
+    // Thanos: some of its stores did not respond. Prometheus puts remarks about the expression here.
+    if let Some(warnings) = body.member("warnings").filter(|warnings| !warnings.is_null()) {
+        incomplete |= !warnings.is_array();
+        let remark = |warning: Json<'_>| warning.text().is_some_and(|text| text.starts_with("PromQL "));
+        warnings.each_element(|warning| incomplete |= !remark(warning));
+    }
+    incomplete
+}
+
+/// The one sample in a result of this type. `None` if there is no such type, or the result is not of it.
+fn sample(kind: &str, result: Json<'_>) -> Option<Result<Option<Value>, String>> {
+    match kind {
+        "scalar" => return Some(Value::of_text(&number(result)?).map(Some)),
+        "vector" if result.is_array() => {}
+        "string" => return Some(Err("the query yields a string; a value is a scalar or one sample".to_owned())),
+        "matrix" => {
+            let problem = "the query yields a range of samples; take one of them, as max_over_time does";
+            return Some(Err(problem.to_owned()));
         }
-    };
-    if elements.len() > 1 {
-        let count = elements.len();
-        return Err(format!("the query yields {count} samples; a value is one: select or aggregate them"));
+        _ => return None,
     }
-    let Some(Element { metric, value }) = elements.pop() else { return Ok(None) };
-    let Some((_, text)) = value else {
-        return Err("the query yields a histogram; take a number of it, as histogram_quantile does".to_owned());
+    let (mut count, mut last) = (0_usize, None);
+    result.each_element(|element| {
+        count += 1;
+        last = Some(element);
+    });
+    if count > 1 {
+        return Some(Err(format!("the query yields {count} samples; a value is one: select or aggregate them")));
+    }
+    let Some(element) = last else { return Some(Ok(None)) };
+    let labels = element.member("metric");
+    // Of a native histogram there is no `value`.
+    let Some(sample) = element.is_object().then(|| element.member("value"))?.filter(|sample| !sample.is_null()) else {
+        let problem = "the query yields a histogram; take a number of it, as histogram_quantile does";
+        return Some(Err(problem.to_owned()));
     };
-    Value::of_text(&text).map(|value| Some(labelled(value, metric)))
+    Some(Value::of_text(&number(sample)?).map(|value| Some(labelled(value, labels))))
+}
+
+/// The number in `[time, "number"]`.
+fn number(sample: Json<'_>) -> Option<String> {
+    let (mut count, mut last) = (0, None);
+    sample.each_element(|element| {
+        count += 1;
+        last = Some(element);
+    });
+    last.filter(|_| count == 2)?.text()
 }
 
 /// The labels as attributes `label.<name>`: the first by name, without Prometheus' own (`__name__`) and those that no
 /// parameter could carry.
-fn labelled(value: Value, labels: BTreeMap<String, String>) -> Value {
-    let usable = labels
-        .into_iter()
-        .filter(|(name, text)| !name.starts_with("__") && name.len() <= 128 && Value::of_text(text).is_ok());
-    usable.take(MAX_LABELS).fold(value, |value, (name, text)| value.with(&format!("label.{name}"), text))
+fn labelled(value: Value, labels: Option<Json<'_>>) -> Value {
+    let mut first = BTreeMap::new();
+    if let Some(labels) = labels {
+        labels.each_member(|name, text| {
+            let usable = name.filter(|name| !name.starts_with("__") && name.len() <= 128).zip(text.text());
+            if let Some((name, text)) = usable.filter(|(_, text)| Value::of_text(text).is_ok()) {
+                first.insert(name.to_owned(), text);
+            }
+            if first.len() > MAX_LABELS {
+                first.pop_last();
+            }
+        });
+    }
+    first.into_iter().fold(value, |value, (name, text)| value.with(&format!("label.{name}"), text))
 }
 
 #[cfg(test)]
@@ -150,7 +158,7 @@ mod tests {
 
     fn with_rest(data: &str, rest: &str) -> Result<Option<Value>, String> {
         let response = format!(r#"{{"status":"success"{rest},"data":{data}}}"#);
-        complete(serde_json::from_str(&response).unwrap()).and_then(sample)
+        value(Json::read(response.as_bytes()).unwrap()).unwrap()
     }
 
     #[test]
@@ -168,6 +176,24 @@ mod tests {
             r#","warnings":["PromQL warning: bucket label \"le\" is missing"],"infos":["PromQL info: x"]"#,
         ] {
             assert_eq!(with_rest(empty, rest), Ok(None), "{rest}");
+        }
+    }
+
+    #[test]
+    fn members_that_nobody_reads_do_not_matter_and_other_responses_are_none() {
+        let vector = r#"{"stats":1e999,"resultType":"vector","result":[{"x":"\ud800","metric":{"\udc00":"a","b":"c"},"value":[1.5,"1"]}]}"#;
+        let found = with_rest(vector, r#","infos":"\ud800""#).unwrap().unwrap();
+        assert_eq!((found.text(), found.attributes().get("label.b").map(String::as_str)), ("1", Some("c")));
+        for other in [
+            "1",
+            r#"{"status":"error","data":{"resultType":"vector","result":[]}}"#,
+            r#"{"status":"success"}"#,
+            r#"{"status":"success","data":{"resultType":"vector","result":{}}}"#,
+            r#"{"status":"success","data":{"resultType":"scalar","result":["1"]}}"#,
+            r#"{"status":"success","data":{"resultType":"x","result":[]}}"#,
+            r#"{"status":"success","data":{"resultType":"vector","result":[1]}}"#,
+        ] {
+            assert!(value(Json::read(other.as_bytes()).unwrap()).is_none(), "{other}");
         }
     }
 
@@ -200,7 +226,8 @@ mod tests {
         let mut labels: BTreeMap<String, String> = (10..60).map(|n| (format!("n{n}"), "x".to_owned())).collect();
         labels.extend([("__name__", "up"), ("a", "x\ny"), ("b", "\u{1b}")].map(|(a, b)| (a.to_owned(), b.to_owned())));
         labels.insert("c".to_owned(), "x".repeat(1025));
-        let value = labelled(Value::of_text("1").unwrap(), labels);
+        let labels = serde_json::to_string(&labels).unwrap();
+        let value = labelled(Value::of_text("1").unwrap(), Some(Json::read(labels.as_bytes()).unwrap()));
         let names: Vec<_> = value.attributes().keys().map(String::as_str).collect();
         assert_eq!(names.len(), 1 + MAX_LABELS);
         assert_eq!((names[0], names[1], names[31], names[32]), ("label.a", "label.n10", "label.n40", "value"));

@@ -50,7 +50,12 @@ impl Value {
     /// The scalar at `path`: a string as it is, a number as it is written, `true` or `false`. `None` if nothing or
     /// null is there.
     pub fn at(document: &RawValue, path: &SingularPath) -> Result<Option<Self>, String> {
-        let Some(place) = path.lookup(document).map(RawValue::get) else { return Ok(None) };
+        Self::of_place(path.lookup(document), path)
+    }
+
+    /// The scalar that was found at `path`, as [`Value::at`] returns it.
+    pub(super) fn of_place(place: Option<&RawValue>, path: &SingularPath) -> Result<Option<Self>, String> {
+        let Some(place) = place.map(RawValue::get) else { return Ok(None) };
         match place.as_bytes().first() {
             Some(b'n') => Ok(None),
             Some(b'{') => Err(format!("{path} is an object; a value is a string, a number or a boolean")),

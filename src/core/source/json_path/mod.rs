@@ -75,6 +75,11 @@ impl SingularPath {
         }
     }
 
+    /// The steps from the document down.
+    pub fn steps(&self) -> &[Segment] {
+        &self.steps
+    }
+
     /// The value at this path, as the document has it; `None` where there is none.
     ///
     /// The document stays text, so that a number is what was written and not what some number type makes of it. A text
