@@ -11,7 +11,10 @@ mod watches;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use kube::{Config, config::KubeConfigOptions};
+use kube::{
+    Config,
+    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
+};
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
@@ -55,13 +58,30 @@ pub struct Operator {
 }
 
 /// The configuration of the API server: `KUBECONFIG` if set, else the in-cluster account, else the default kubeconfig.
+/// Proxy variables are ignored.
 pub async fn cluster_config() -> Result<Config, Error> {
     if std::env::var_os("KUBECONFIG").is_none()
         && let Ok(config) = Config::incluster()
     {
         return Ok(config);
     }
-    Config::from_kubeconfig(&KubeConfigOptions::default()).await.map_err(|error| Error::Config(error.to_string()))
+    config_of_file().await.map_err(|error| Error::Config(error.to_string()))
+}
+
+/// The configuration in the kubeconfig.
+///
+/// kube takes a cluster's proxy from the environment if the file names none, fails if that is not a URL, and cannot use one
+/// if it is. So a cluster without a proxy gets a name that stands for none meanwhile.
+async fn config_of_file() -> Result<Config, KubeconfigError> {
+    const NONE: &str = "http://none.invalid/";
+    let mut file = Kubeconfig::read()?;
+    for cluster in file.clusters.iter_mut().filter_map(|named| named.cluster.as_mut()) {
+        let named = cluster.proxy_url.take().filter(|url| !url.is_empty());
+        cluster.proxy_url = Some(named.unwrap_or_else(|| NONE.to_owned()));
+    }
+    let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
+    config.proxy_url = config.proxy_url.filter(|url| *url != NONE);
+    Ok(config)
 }
 
 impl Operator {

@@ -29,6 +29,7 @@ mod history;
 mod lost_runs;
 mod memory;
 mod operation;
+mod proxy_variables;
 mod records;
 mod refusals;
 mod requests;

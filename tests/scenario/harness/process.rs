@@ -52,6 +52,13 @@ impl Process {
         Self::spawn(world, Command::new(env!("CARGO_BIN_EXE_modelsync")), flags)
     }
 
+    /// The same, with these variables in its environment.
+    pub fn start_in(world: &World, variables: &[(&str, &str)], flags: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_modelsync"));
+        command.envs(variables.iter().copied());
+        Self::spawn(world, command, flags)
+    }
+
     /// The same, with at most this many MiB of memory.
     pub fn start_limited(world: &World, mebibytes: u64, flags: &[&str]) -> Self {
         let mut shell = Command::new("sh");
