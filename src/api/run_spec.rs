@@ -6,7 +6,7 @@
 
 use kube::core::{Duration, Rule};
 
-use super::{retry::Retry, source::listed, template::RunTemplate, window::Window};
+use super::{retry::Retry, source::listed, template::RunTemplate};
 
 /// The template fields of a spec by name, each with what the user set.
 pub type Templates<'a> = [(&'static str, Option<&'a RunTemplate>)];
@@ -26,8 +26,6 @@ pub struct RunSpec<'a> {
     pub run_timeout: Option<Duration>,
     /// `retry`.
     pub retry: Option<&'a Retry>,
-    /// `windows`.
-    pub windows: &'a [Window],
 }
 
 /// Passes the template fields of a spec to the macro `$each`: the docs of each, its field and its name on the wire. A new
@@ -142,7 +140,6 @@ macro_rules! declare_spec {
                     suspend: self.suspend,
                     run_timeout: self.run_timeout,
                     retry: self.retry.as_deref(),
-                    windows: &self.windows,
                 }
             }
         }

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     api::{Kind, ModelSync},
     clock::Clock,
-    controller::{Context, Controller, ModelSyncs, ModelTrains, RunEffects},
+    controller::{CompiledSpecs, Context, Controller, ModelSyncs, ModelTrains, RunEffects},
     core::run::proof::ClaimKey,
     kube_io::{
         apply::ApiServer,
@@ -149,6 +149,7 @@ impl Shared {
             followers: self.followers.clone(),
             wake_train: trains.wake_named(),
             versions: self.versions.clone(),
+            windows: CompiledSpecs::default(),
             last_response: std::sync::Mutex::default(),
         };
         let compare = CompareValues::new(self.values.clone());
@@ -163,7 +164,7 @@ impl Shared {
             model_syncs,
             followers: self.followers.clone(),
             reads: clients.reads.clone(),
-            compiled: std::sync::Mutex::default(),
+            compiled: CompiledSpecs::default(),
         };
         let objects = Arc::new(Objects::new(self.clock.clone()));
         let client = Arc::new(TrainPollClient { needs_sync: self.requests.clone(), values: self.values.clone() });

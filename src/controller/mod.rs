@@ -11,5 +11,6 @@ mod worker;
 pub use effects::RunEffects;
 pub use model_sync::ModelSyncs;
 pub use model_train::ModelTrains;
+pub use parsed::CompiledSpecs;
 pub use reconcile::{Context, Controller, KindController};
 pub use worker::{Reconcile, work};

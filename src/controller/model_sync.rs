@@ -10,12 +10,13 @@ use tracing::info;
 
 use super::{
     effects::EffectResult,
-    parsed::Parsed,
+    parsed::{CompiledSpecs, Parsed},
     reconcile::{Controller, KindController, ReconciledObject, failed},
 };
 use crate::{
     api::{LastRun, ModelSync, ModelSyncSpec, ModelSyncStatus, template::RunTemplate},
     core::{
+        invalid::Invalid,
         poll::{
             request::PollTarget,
             response::{Demand, PollResponse, PollResult},
@@ -33,7 +34,7 @@ use crate::{
             Effect, Facts, LegacyRun, Memory, Plan, Rule, Valid, decide, events, follower, parse_spec, poll_target,
             references, served, status_after_panic,
         },
-        time::{MonotonicTime, Now, until},
+        time::{MonotonicTime, Now, until, window::Windows},
     },
     kube_io::{
         legacy_runs::LegacyRuns,
@@ -57,6 +58,8 @@ pub struct ModelSyncs {
     pub wake_train: WakeTrain,
     /// The versions that they roll out.
     pub versions: Arc<ModelVersions>,
+    /// The windows of each object's present generation.
+    pub windows: CompiledSpecs<Arc<Windows>>,
     /// When the last poll with a valid response was sent, of any object.
     pub last_response: Mutex<Option<MonotonicTime>>,
 }
@@ -72,7 +75,8 @@ impl KindController for ModelSyncs {
     fn decide(&self, controller: &Controller<Self>, object: &ReconciledObject<'_, Self>) -> Plan {
         let (context, info, now) = (&controller.context, object.info(), object.now);
         self.note_follower(object);
-        let spec = object.validate(|spec| parse_spec(spec, context.runs.backends), Valid::check_template);
+        let parse = |spec| parse_spec(spec, self.windows(info, spec)?, context.runs.backends);
+        let spec = object.validate(parse, Valid::check_template);
         let owned = spec.as_ref().ok().map(|valid| valid.owned);
         let slots = || object.status.reservation.iter().flat_map(|open| &open.slots);
         let slots = || slots().map(|slot| (slot.run_name.as_str(), slot.proofs.as_slice()));
@@ -203,6 +207,7 @@ impl KindController for ModelSyncs {
 
     fn forget(&self, uid: &str) {
         for (namespace, train) in self.followers.note(uid, None) {
+        self.windows.forget(uid);
             (self.wake_train)(&namespace, &train);
         }
     }
@@ -215,6 +220,15 @@ impl KindController for ModelSyncs {
 
 impl ModelSyncs {
     /// Notes which ModelTrain the object follows, and wakes ModelTrains whose followers changed. If the spec cannot be read, the
+    /// The windows of the object. Most have none, and nothing is kept for those.
+    fn windows(&self, info: &ObjectInfo, spec: &ModelSyncSpec) -> Result<Arc<Windows>, Invalid> {
+        if spec.windows.is_empty() {
+            self.windows.forget(&info.uid);
+            return Ok(Arc::default());
+        }
+        self.windows.of(info, || Windows::parse(&spec.windows).map(Arc::new))
+    }
+
     /// last note stays.
     fn note_follower(&self, object: &ReconciledObject<'_, Self>) {
         let info = object.info();

@@ -1,4 +1,5 @@
-//! Objects that were parsed for a poll, kept for the reconcile that its result wakes. No IO.
+//! What was parsed of objects, and is kept: an object that was parsed for a poll, until the reconcile that its result wakes,
+//! and the parts of a spec that cost the most, for as long as its generation lasts. No IO.
 //!
 //! An object is stored compressed. A poll has to read it, and so has the reconcile a moment later: without this each idle
 //! poll would unpack and parse the same object twice.
@@ -8,7 +9,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{api::Kind, core::invalid::Invalid, kube_io::record::ObjectRecord};
+use crate::{
+    api::Kind,
+    core::{invalid::Invalid, run::knowledge::ObjectInfo},
+    kube_io::record::ObjectRecord,
+};
 
 /// Most parsed objects that are kept. Polls that wait long for their response must not hold ten thousand of them.
 const MOST: usize = 64;
@@ -70,10 +75,62 @@ impl<K: Kind> ParsedObjects<K> {
     }
 }
 
+/// A generation, and what was compiled of it.
+type CompiledOnce<T> = (i64, Result<T, Invalid>);
+
+/// The parts of specs that are compiled once for each generation, by uid.
+pub struct CompiledSpecs<T>(Mutex<HashMap<Box<str>, CompiledOnce<T>>>);
+
+impl<T> Default for CompiledSpecs<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T: Clone> CompiledSpecs<T> {
+    /// What `compile` makes of the present generation of this object. Called once for each.
+    pub(super) fn of(&self, info: &ObjectInfo, compile: impl FnOnce() -> Result<T, Invalid>) -> Result<T, Invalid> {
+        if let Some((generation, known)) = self.lock().get(&*info.uid)
+            && *generation == info.generation
+        {
+            return known.clone();
+        }
+        // Without the lock: another object's reconcile does not wait for this.
+        let fresh = compile();
+        self.lock().insert((*info.uid).into(), (info.generation, fresh.clone()));
+        fresh
+    }
+
+    /// Drops what is kept of an object.
+    pub(super) fn forget(&self, uid: &str) {
+        self.lock().remove(uid);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, CompiledOnce<T>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{api::ModelSync, kube_io::record};
+
+    #[test]
+    fn spec_is_compiled_once_for_each_generation() {
+        let (specs, one) = (CompiledSpecs::default(), object(1));
+        let compiled = |generation, answer| {
+            let info = ObjectInfo { generation, ..one.identity.clone() };
+            specs.of(&info, || answer)
+        };
+        let wrong = Err(Invalid::new("spec.windows[0].cron", "never fires"));
+        assert_eq!(compiled(1, Ok(1)), Ok(1));
+        assert_eq!(compiled(1, Ok(2)), Ok(1), "the same generation");
+        assert_eq!(compiled(2, wrong.clone()), wrong);
+        assert_eq!(compiled(2, Ok(2)), wrong, "a refusal is kept too");
+        specs.forget("u");
+        assert_eq!(compiled(2, Ok(3)), Ok(3));
+    }
 
     fn object(version: u32) -> Arc<ObjectRecord<ModelSync>> {
         let text = format!(

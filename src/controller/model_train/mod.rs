@@ -5,10 +5,7 @@ mod effects;
 mod gather;
 mod model_trains;
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, PoisonError},
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 pub use model_trains::ModelTrains;
 
@@ -26,8 +23,8 @@ use crate::{
         status::event::ObjectEvent,
         time::Now,
         train::{
-            Effect, Facts, Memory, Plan, Rule, TrainPollResponse, TrainPollTarget, Valid, decide, events, parse_spec,
-            poll, references, status_after_panic,
+            Compiled, Effect, Facts, Memory, Plan, Rule, TrainPollResponse, TrainPollTarget, Valid, decide, events,
+            parse_spec, poll, references, status_after_panic,
         },
     },
     kube_io::store::RunsOf,
@@ -46,7 +43,10 @@ impl KindController for ModelTrains {
         let (context, info, now) = (&controller.context, object.info(), object.now);
         let gathered = self.gather(info, object.status);
         let (process, nonce) = controller.memories.nonce();
-        let parse = |spec| parse_spec(spec, &self.compiled(info, spec)?, context.runs.backends);
+        let parse = |spec| {
+            let compiled = self.compiled.of(info, || Compiled::of(spec))?;
+            parse_spec(spec, &compiled, context.runs.backends)
+        };
         let spec = object.validate(parse, Valid::check_template);
         let owned = spec.as_ref().ok().map(|valid| valid.owned);
         let slots = || object.status.reservation.iter().flat_map(|open| &open.slots);
@@ -163,6 +163,6 @@ impl KindController for ModelTrains {
     fn status_stored(&self, _: &Controller<Self>, _: &ReconciledObject<'_, Self>, _: &ModelTrainStatus) {}
 
     fn forget(&self, uid: &str) {
-        self.compiled.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.compiled.forget(uid);
     }
 }

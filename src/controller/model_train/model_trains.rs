@@ -1,13 +1,11 @@
 //! What only the controller of ModelTrains has. No IO by itself.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
 use crate::{
-    api::{ModelSync, ModelTrainSpec},
-    core::{invalid::Invalid, run::knowledge::ObjectInfo, train::Compiled},
+    api::ModelSync,
+    controller::parsed::CompiledSpecs,
+    core::train::Compiled,
     kube_io::{
         client::Guarded,
         store::{Followers, ModelVersions, Objects},
@@ -28,23 +26,5 @@ pub struct ModelTrains {
     /// Reads the results of runs.
     pub reads: Guarded,
     /// What was compiled of each object's present generation.
-    pub compiled: Mutex<HashMap<Box<str>, CompiledOnce>>,
-}
-
-/// A generation, and the result of compiling its rules.
-pub type CompiledOnce = (i64, Result<Compiled, Invalid>);
-
-impl ModelTrains {
-    /// The gate and the rules of this generation, compiled once.
-    pub(super) fn compiled(&self, info: &ObjectInfo, spec: &ModelTrainSpec) -> Result<Compiled, Invalid> {
-        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((generation, known)) = compiled.get(&*info.uid)
-            && *generation == info.generation
-        {
-            return known.clone();
-        }
-        let fresh = Compiled::of(spec);
-        compiled.insert((*info.uid).into(), (info.generation, fresh.clone()));
-        fresh
-    }
+    pub compiled: CompiledSpecs<Compiled>,
 }

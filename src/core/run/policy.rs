@@ -2,7 +2,7 @@
 //!
 //! An object may be older than the schema, so nothing relies on the schema alone.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     backend::{RunBackend, RunKind, Template},
@@ -50,14 +50,16 @@ pub struct RunPolicy<'a> {
     /// Waits after failures.
     pub backoff: Backoff,
     /// When runs may start.
-    pub windows: Windows,
+    pub windows: Arc<Windows>,
 }
 
 impl<'a> RunPolicy<'a> {
-    /// Reads and checks everything but the template's content; [`RunPolicy::check_template`] checks that.
+    /// Reads and checks everything but the windows, which are parsed once for each spec, and the template's content, which
+    /// [`RunPolicy::check_template`] checks.
     pub fn parse(
         templates: &Templates<'a>,
         run: RunSpec<'_>,
+        windows: Arc<Windows>,
         backends: &[&'static dyn RunBackend],
     ) -> Result<Self, Invalid> {
         let (template, backend) = template::find(templates, backends)?;
@@ -79,7 +81,7 @@ impl<'a> RunPolicy<'a> {
                 WAITS,
                 RUN_BACKOFF,
             )?,
-            windows: Windows::parse(run.windows)?,
+            windows,
         })
     }
 

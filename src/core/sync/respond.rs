@@ -19,7 +19,7 @@ use crate::{
         },
         run::{claim::deadline, name},
         status::condition::{find, truncated},
-        time::{Now, until, window::Permission},
+        time::{Now, until, window::LONGEST_SEARCH_PAUSE},
     },
 };
 
@@ -49,21 +49,24 @@ pub(super) fn outside_window(
     (target, response): (&Target, &PollResponse),
     now: Now,
 ) -> Option<Plan> {
-    let Permission::Closed(opens) = valid.policy.windows.permission(now.wall) else { return None };
+    let permission = valid.policy.windows.permission(now.wall);
+    let left = until(now.wall, permission.until()?);
     if facts.overrides_windows() {
         return None;
     }
+    let opens = permission.opening();
     let status = ModelSyncStatus {
         target: Some(Box::new(target.clone())),
-        next_attempt_at: opens,
-        ..compared(response, reported(facts, &Situation::OutsideWindow { opens }, now))
+        next_attempt_at: opens.as_ref().map(|opens| opens.at),
+        ..compared(response, reported(facts, &Situation::OutsideWindow { opens: opens.clone() }, now))
     };
     let plan = Plan::write(facts, Rule::OutsideWindow, status);
     let next = next_poll(facts, valid, now);
-    Some(match opens.map(|at| until(now.wall, at)) {
+    Some(match opens {
         // As at the end of any wait, the operator polls before it starts a run.
-        Some(left) => plan.polling(facts, next.min(left), now).waking_at(now.mono + left),
-        None => plan.polling(facts, next, now),
+        Some(_) => plan.polling(facts, next.min(left), now).waking_at(now.mono + left),
+        // The search goes on where it ended.
+        None => plan.polling(facts, next, now).waking_at(now.mono + left.min(LONGEST_SEARCH_PAUSE)),
     })
 }
 

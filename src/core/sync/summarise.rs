@@ -15,7 +15,10 @@ use crate::{
     core::{
         run::knowledge::ObjectInfo,
         status::condition::{Wanted, find, merge},
-        time::Now,
+        time::{
+            Now,
+            window::{Opening, when_it_opens},
+        },
     },
 };
 
@@ -35,7 +38,7 @@ pub(super) enum Situation<'a> {
     /// A run failed, and the backoff of its target has not ended.
     BackingOff { run: &'a str, why: &'a str, until: Timestamp },
     /// A sync is needed, and no run may start now.
-    OutsideWindow { opens: Option<Timestamp> },
+    OutsideWindow { opens: Option<Opening> },
     /// Runs of this target failed too often, or a person cancelled the last one. A person must act.
     Exhausted { reason: Reason, message: String },
     /// There is no desired value yet.
@@ -82,10 +85,7 @@ impl Situation<'_> {
                 (ready, (False, Reason::AwaitingEffect), format!("run {run} succeeded; {next}"))
             }
             Self::OutsideWindow { opens } => {
-                let when = opens.map_or_else(
-                    || "no window of spec.windows opens any more".to_owned(),
-                    |opens| format!("the next window of spec.windows opens at {opens}"),
-                );
+                let when = when_it_opens(opens.as_ref());
                 (ready, (False, Reason::OutsideWindow), format!("a sync is needed; {when}"))
             }
             Self::Exhausted { reason, message } => ((False, *reason), (False, *reason), message.clone()),

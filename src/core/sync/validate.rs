@@ -1,5 +1,7 @@
 //! From a spec to one that can be carried out. Pure.
 
+use std::sync::Arc;
+
 use super::poll::check_poll;
 use crate::{
     api::{DeletionPolicy, ModelSyncSpec, ParameterMapping, Repeat, TrainSelect, UnmappedParameters},
@@ -13,6 +15,7 @@ use crate::{
         time::{
             backoff::{Backoff, SETTLE},
             bounds::backoff,
+            window::Windows,
         },
     },
 };
@@ -48,14 +51,18 @@ impl Valid<'_> {
 /// Parses and checks a spec, its template included: what the CRD's schema checks (an object may be older than the schema),
 /// and what only the backend knows.
 pub fn validate<'a>(spec: &'a ModelSyncSpec, backends: &[&'static dyn RunBackend]) -> Result<Valid<'a>, Invalid> {
-    let valid = parse_spec(spec, backends)?;
+    let valid = parse_spec(spec, Arc::new(Windows::parse(&spec.windows)?), backends)?;
     valid.check_template()?;
     Ok(valid)
 }
 
-/// [`validate`] without the template's content.
-pub fn parse_spec<'a>(spec: &'a ModelSyncSpec, backends: &[&'static dyn RunBackend]) -> Result<Valid<'a>, Invalid> {
-    let policy = RunPolicy::parse(&spec.templates(), spec.run(), backends)?;
+/// [`validate`] without the template's content, and with the windows of the same spec.
+pub fn parse_spec<'a>(
+    spec: &'a ModelSyncSpec,
+    windows: Arc<Windows>,
+    backends: &[&'static dyn RunBackend],
+) -> Result<Valid<'a>, Invalid> {
+    let policy = RunPolicy::parse(&spec.templates(), spec.run(), windows, backends)?;
     mapped(&spec.parameters)?;
     check_poll(spec)?;
     let settle = spec.settle.as_deref().copied().unwrap_or_default();

@@ -1,8 +1,12 @@
 //! The windows in which runs may start. Pure.
 
-use std::time::Duration;
+use std::{
+    fmt,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 
 use super::{after, cron::Cron};
 use crate::api::{Window, WindowKind};
@@ -10,30 +14,90 @@ use crate::core::invalid::Invalid;
 
 /// Shortest and longest time that a recurring window stays open.
 const DURATIONS: (Duration, Duration) = (Duration::from_mins(1), Duration::from_hours(24 * 31));
-/// Bound of the search for the next moment at which a run may start: the number of openings and closings it visits.
-const MAX_EDGES: usize = 512;
+/// Bounds of the search for the next moment at which a run may start: how often it looks for an opening of a window, and
+/// how far ahead it looks. A search takes less than a millisecond.
+const MAX_STEPS: usize = 1024;
+const HORIZON: Duration = Duration::from_hours(10 * 366 * 24);
+
+/// Longest wait after a search without an opening. A clock that was set is noticed within a day.
+pub const LONGEST_SEARCH_PAUSE: Duration = Duration::from_hours(24);
 
 /// The parsed windows of an object.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Windows {
     allow: Vec<Span>,
     deny: Vec<Span>,
+    /// The last search that found no run may start: an object that waits for a window is looked at again and again, and
+    /// the answer stays the same until the moment that it names.
+    closed: Mutex<Option<Closed>>,
 }
 
 /// The times at which one window is open.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Span {
     Recurring { cron: Box<Cron>, duration: Duration },
     Once { from: Timestamp, to: Timestamp },
 }
 
 /// Whether a run may start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Permission {
     /// Now.
     Open,
-    /// Not before this moment; `None` if the search finds none.
-    Closed(Option<Timestamp>),
+    /// At this moment, and not before.
+    OpensAt(Opening),
+    /// Not before this moment. The search ended there without an opening.
+    ClosedUntil(Timestamp),
+}
+
+/// A moment at which a run may start, with the zone of the window that lets it. Shown by the clock of that zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// The moment.
+    pub at: Timestamp,
+    zone: TimeZone,
+}
+
+/// The answer for every moment from `since` until the one that it names.
+#[derive(Debug)]
+struct Closed {
+    since: Timestamp,
+    answer: Permission,
+}
+
+impl fmt::Display for Opening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.zone == TimeZone::UTC {
+            return self.at.fmt(f);
+        }
+        self.at.to_zoned(self.zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z (%Q)").fmt(f)
+    }
+}
+
+/// What a message says of the next opening.
+pub fn when_it_opens(opening: Option<&Opening>) -> String {
+    match opening {
+        Some(opening) => format!("the next window of spec.windows opens at {opening}"),
+        None => "the operator finds no moment at which spec.windows lets a run start: check its windows".to_owned(),
+    }
+}
+
+impl Permission {
+    /// The next opening, where the search found one.
+    pub fn opening(self) -> Option<Opening> {
+        match self {
+            Self::OpensAt(opening) => Some(opening),
+            Self::Open | Self::ClosedUntil(_) => None,
+        }
+    }
+
+    /// Until when the answer holds. `None` while a run may start.
+    pub fn until(&self) -> Option<Timestamp> {
+        match self {
+            Self::Open => None,
+            Self::OpensAt(Opening { at, .. }) | Self::ClosedUntil(at) => Some(*at),
+        }
+    }
 }
 
 impl Windows {
@@ -52,22 +116,103 @@ impl Windows {
 
     /// Whether a run may start at `now`: no Deny window is open, and if there are Allow windows, one of them is.
     pub fn permission(&self, now: Timestamp) -> Permission {
-        let mut moment = now;
-        for _ in 0..MAX_EDGES {
-            let denied = self.deny.iter().filter_map(|span| span.end_if_open(moment)).max();
-            if let Some(end) = denied {
-                moment = end;
-                continue;
+        let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Closed { since, answer }) = closed.as_ref()
+            && *since <= now
+            && answer.until().is_some_and(|until| now < until)
+        {
+            return answer.clone();
+        }
+        let answer = Search::new(self, now).run();
+        *closed = answer.until().map(|_| Closed { since: now, answer: answer.clone() });
+        answer
+    }
+}
+
+/// A search for the next moment at which a run may start. It moves on from one edge of a window to the next.
+struct Search<'a> {
+    allow: Vec<Cursor<'a>>,
+    deny: Vec<Cursor<'a>>,
+    now: Timestamp,
+    steps: usize,
+}
+
+/// A window, and its openings around the moment that a search has reached.
+struct Cursor<'a> {
+    span: &'a Span,
+    /// The last opening at or before that moment.
+    opened: Option<Timestamp>,
+    /// The next opening after it.
+    opens: Option<Timestamp>,
+}
+
+impl<'a> Search<'a> {
+    fn new(windows: &'a Windows, now: Timestamp) -> Self {
+        let cursors = |spans: &'a [Span]| spans.iter().map(|span| Cursor::at(span, now)).collect::<Vec<_>>();
+        let (allow, deny) = (cursors(&windows.allow), cursors(&windows.deny));
+        Self { steps: allow.len() + deny.len(), allow, deny, now }
+    }
+
+    fn run(&mut self) -> Permission {
+        let (mut moment, horizon) = (self.now, after(self.now, HORIZON));
+        // The zone of the Deny window that has closed at `moment`.
+        let mut zone = TimeZone::UTC;
+        while self.steps < MAX_STEPS && moment < horizon {
+            let denied = self.deny.iter().filter_map(|cursor| Some((cursor.closes(moment)?, cursor.span)));
+            if let Some((end, span)) = denied.max_by_key(|(end, _)| *end) {
+                (moment, zone) = (end, span.zone());
+            } else if self.allow.is_empty() {
+                return self.opening(moment, zone);
+            } else if let Some(open) = self.allow.iter().find(|cursor| cursor.closes(moment).is_some()) {
+                return self.opening(moment, open.span.zone());
+            } else {
+                match self.allow.iter().filter_map(|cursor| cursor.opens).min() {
+                    Some(start) => moment = start,
+                    None => return Permission::ClosedUntil(Timestamp::MAX),
+                }
             }
-            if self.allow.is_empty() || self.allow.iter().any(|span| span.end_if_open(moment).is_some()) {
-                return if moment == now { Permission::Open } else { Permission::Closed(Some(moment)) };
-            }
-            match self.allow.iter().filter_map(|span| span.next_start(moment)).min() {
-                Some(start) => moment = start,
-                None => return Permission::Closed(None),
+            self.advance(moment);
+        }
+        Permission::ClosedUntil(moment)
+    }
+
+    fn opening(&self, at: Timestamp, zone: TimeZone) -> Permission {
+        if at == self.now { Permission::Open } else { Permission::OpensAt(Opening { at, zone }) }
+    }
+
+    fn advance(&mut self, moment: Timestamp) {
+        for cursor in self.allow.iter_mut().chain(&mut self.deny) {
+            // Between two openings nothing changes, however far apart they are.
+            if cursor.opens.is_some_and(|opens| opens <= moment) {
+                *cursor = Cursor::at(cursor.span, moment);
+                self.steps += 1;
             }
         }
-        Permission::Closed(None)
+    }
+}
+
+impl<'a> Cursor<'a> {
+    fn at(span: &'a Span, moment: Timestamp) -> Self {
+        let (opened, opens) = match span {
+            Span::Recurring { cron, .. } => (cron.last(moment), cron.next(moment)),
+            Span::Once { from, .. } => {
+                (Some(*from).filter(|from| *from <= moment), Some(*from).filter(|from| *from > moment))
+            }
+        };
+        Self { span, opened, opens }
+    }
+
+    /// The moment at which the window closes; `None` if it is not open at `moment`.
+    ///
+    /// If openings are closer together than the window is long, the window may still be open at that end. The search
+    /// goes on from there.
+    fn closes(&self, moment: Timestamp) -> Option<Timestamp> {
+        let opened = self.opened?;
+        let end = match self.span {
+            Span::Recurring { duration, .. } => after(opened, *duration),
+            Span::Once { to, .. } => *to,
+        };
+        Some(end).filter(|end| *end > moment)
     }
 }
 
@@ -92,24 +237,10 @@ impl Span {
         }
     }
 
-    /// The moment at which the window closes; `None` if it is not open at `moment`.
-    ///
-    /// If firings are closer together than the window is long, the window may still be open at that end. The caller
-    /// repeats the search from there.
-    fn end_if_open(&self, moment: Timestamp) -> Option<Timestamp> {
+    fn zone(&self) -> TimeZone {
         match self {
-            Self::Recurring { cron, duration } => {
-                cron.last(moment).map(|start| after(start, *duration)).filter(|end| *end > moment)
-            }
-            Self::Once { from, to } => (*from <= moment && moment < *to).then_some(*to),
-        }
-    }
-
-    /// The next opening after `moment`.
-    fn next_start(&self, moment: Timestamp) -> Option<Timestamp> {
-        match self {
-            Self::Recurring { cron, .. } => cron.next(moment),
-            Self::Once { from, .. } => Some(*from).filter(|from| *from > moment),
+            Self::Recurring { cron, .. } => cron.zone().clone(),
+            Self::Once { .. } => TimeZone::UTC,
         }
     }
 }
@@ -128,8 +259,12 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn closed_until(text: &str) -> Permission {
-        Permission::Closed(Some(at(text)))
+    /// The moment at which a run may start next.
+    fn opens(windows: &Windows, now: &str) -> String {
+        match windows.permission(at(now)) {
+            Permission::OpensAt(opening) => opening.to_string(),
+            other => format!("{other:?}"),
+        }
     }
 
     #[test]
@@ -141,10 +276,10 @@ mod tests {
     fn runs_start_only_in_an_allow_window() {
         let nights =
             windows(&json!([{ "kind": "Allow", "cron": "0 22 * * *", "duration": "6h", "timeZone": "Europe/Berlin" }]));
-        assert_eq!(nights.permission(at("2026-06-01T19:59:59Z")), closed_until("2026-06-01T20:00:00Z"));
+        assert_eq!(opens(&nights, "2026-06-01T19:59:59Z"), "2026-06-01T22:00:00+02:00 (Europe/Berlin)");
         assert_eq!(nights.permission(at("2026-06-01T20:00:00Z")), Permission::Open);
         assert_eq!(nights.permission(at("2026-06-02T01:59:59Z")), Permission::Open);
-        assert_eq!(nights.permission(at("2026-06-02T02:00:00Z")), closed_until("2026-06-02T20:00:00Z"));
+        assert_eq!(opens(&nights, "2026-06-02T02:00:00Z"), "2026-06-02T22:00:00+02:00 (Europe/Berlin)");
     }
 
     #[test]
@@ -154,8 +289,8 @@ mod tests {
             { "kind": "Deny", "from": "2026-06-01T23:00:00Z", "to": "2026-06-03T01:00:00Z" },
         ]));
         assert_eq!(both.permission(at("2026-06-01T22:30:00Z")), Permission::Open);
-        assert_eq!(both.permission(at("2026-06-01T23:00:00Z")), closed_until("2026-06-03T01:00:00Z"));
-        assert_eq!(both.permission(at("2026-06-03T02:00:00Z")), closed_until("2026-06-03T22:00:00Z"));
+        assert_eq!(opens(&both, "2026-06-01T23:00:00Z"), "2026-06-03T01:00:00Z");
+        assert_eq!(opens(&both, "2026-06-03T02:00:00Z"), "2026-06-03T22:00:00Z");
     }
 
     #[test]
@@ -164,22 +299,98 @@ mod tests {
             { "kind": "Deny", "cron": "0 * * * *", "duration": "90m" },
             { "kind": "Deny", "from": "2026-06-01T00:00:00Z", "to": "2026-06-01T01:00:00Z" },
         ]));
-        assert_eq!(busy.permission(at("2026-06-01T00:00:00Z")), Permission::Closed(None), "it never opens");
+        let Permission::ClosedUntil(until) = busy.permission(at("2026-06-01T00:00:00Z")) else {
+            panic!("it never opens")
+        };
+        assert!(until > at("2026-07-01T00:00:00Z"), "the search reaches far: {until}");
     }
 
     #[test]
     fn window_that_is_over_never_opens_again() {
         let once = windows(&json!([{ "kind": "Allow", "from": "2026-06-01T00:00:00Z", "to": "2026-06-02T00:00:00Z" }]));
-        assert_eq!(once.permission(at("2026-05-01T00:00:00Z")), closed_until("2026-06-01T00:00:00Z"));
-        assert_eq!(once.permission(at("2026-06-02T00:00:00Z")), Permission::Closed(None));
+        assert_eq!(opens(&once, "2026-05-01T00:00:00Z"), "2026-06-01T00:00:00Z");
+        assert_eq!(once.permission(at("2026-06-02T00:00:00Z")), Permission::ClosedUntil(Timestamp::MAX));
     }
 
     #[test]
     fn a_day_of_23_hours_keeps_its_windows() {
         let nights =
             windows(&json!([{ "kind": "Allow", "cron": "30 2 * * *", "duration": "1h", "timeZone": "Europe/Berlin" }]));
-        assert_eq!(nights.permission(at("2026-03-29T00:30:00Z")), closed_until("2026-03-29T01:00:00Z"));
+        assert_eq!(opens(&nights, "2026-03-29T00:30:00Z"), "2026-03-29T03:00:00+02:00 (Europe/Berlin)");
         assert_eq!(nights.permission(at("2026-03-29T01:30:00Z")), Permission::Open);
+    }
+
+    #[test]
+    fn opening_is_shown_by_the_clock_of_the_window_that_lets_the_run_start() {
+        let allow = |zone: &str| json!({ "kind": "Allow", "cron": "0 22 * * *", "duration": "4h", "timeZone": zone });
+        let deny = |zone: &str| json!({ "kind": "Deny", "cron": "0 21 * * *", "duration": "2h", "timeZone": zone });
+        let holidays = json!({ "kind": "Deny", "from": "2026-06-01T00:00:00Z", "to": "2026-06-01T20:30:00Z" });
+        for (given, hour, shown) in [
+            (json!([allow("Asia/Kolkata")]), "12:00", "2026-06-01T22:00:00+05:30 (Asia/Kolkata)"),
+            (json!([allow("Asia/Tokyo"), allow("Asia/Kolkata")]), "14:00", "Open"),
+            (
+                json!([allow("America/Lima"), allow("Asia/Kolkata")]),
+                "12:00",
+                "2026-06-01T22:00:00+05:30 (Asia/Kolkata)",
+            ),
+            (json!([allow("UTC")]), "19:30", "2026-06-01T22:00:00Z"),
+            (json!([deny("Europe/Berlin")]), "19:30", "2026-06-01T23:00:00+02:00 (Europe/Berlin)"),
+            (json!([allow("Europe/Berlin"), deny("UTC")]), "21:30", "2026-06-02T01:00:00+02:00 (Europe/Berlin)"),
+            (json!([holidays]), "19:30", "2026-06-01T20:30:00Z"),
+        ] {
+            assert_eq!(opens(&windows(&given), &format!("2026-06-01T{hour}:00Z")), shown, "{given}");
+        }
+    }
+
+    #[test]
+    fn answer_is_remembered_until_the_moment_that_it_names() {
+        let nights = windows(&json!([{ "kind": "Allow", "cron": "0 22 * * *", "duration": "4h" }]));
+        let remembered = || nights.closed.lock().unwrap().as_ref().map(|closed| closed.since);
+        let noon = at("2026-06-01T12:00:00Z");
+        assert_eq!(opens(&nights, "2026-06-01T12:00:00Z"), "2026-06-01T22:00:00Z");
+        assert_eq!(opens(&nights, "2026-06-01T21:59:59Z"), "2026-06-01T22:00:00Z");
+        assert_eq!(remembered(), Some(noon), "no second search");
+        assert_eq!(opens(&nights, "2026-05-31T12:00:00Z"), "2026-05-31T22:00:00Z", "the clock went back");
+        assert_eq!(nights.permission(at("2026-05-31T22:00:00Z")), Permission::Open);
+        assert_eq!(remembered(), None);
+    }
+
+    /// What a user can write to make the search long, with eight windows each.
+    #[test]
+    fn search_is_bounded_for_any_windows() {
+        let recurring = |kind: &str, cron: &str, duration: &str, zone: &str| json!({ "kind": kind, "cron": cron, "duration": duration, "timeZone": zone });
+        let zones =
+            ["UTC", "Africa/Casablanca", "Australia/Lord_Howe", "Antarctica/Troll", "America/St_Johns", "Africa/Cairo"];
+        let rare = ["0 0 29 2 *", "0 0 29 2 1", "* * 29 2 *", "59 23 31 12 *", "0 0 13 * +5", "*/7 2 L 2 *"];
+        let each = |kind: &str, crons: &[&str], duration: &str| {
+            (0..8)
+                .map(|n| recurring(kind, crons[n % crons.len()], duration, zones[n % zones.len()]))
+                .collect::<Vec<_>>()
+        };
+        let mixed = |allow: &[&str], deny: &[&str], duration: &str| {
+            let (allow, deny) = (each("Allow", allow, "1m"), each("Deny", deny, duration));
+            allow.into_iter().take(4).chain(deny.into_iter().take(4)).collect::<Vec<_>>()
+        };
+        let minutes = ["*/2 * * * *", "1-59/2 * * * *", "* 0-11 * * *", "* 12-23 * * *"];
+        let mut worlds = Vec::new();
+        for duration in ["1m", "61s", "24h", "744h"] {
+            worlds.push(each("Deny", &["* * * * *"], duration));
+            worlds.push(each("Deny", &minutes, duration));
+            worlds.push(each("Allow", &rare, duration));
+            worlds.push(mixed(&rare, &minutes, duration));
+            worlds.push(mixed(&minutes, &rare, duration));
+            worlds.push(mixed(&rare, &rare, duration));
+            worlds.push(mixed(&["30 12 * * *"], &["0 12 * * *"], duration));
+        }
+        for world in worlds {
+            let world: Vec<Window> = world.into_iter().map(|window| serde_json::from_value(window).unwrap()).collect();
+            let Ok(parsed) = Windows::parse(&world) else { panic!("{world:?}") };
+            for now in ["2026-06-01T00:00:00Z", "2096-03-01T00:00:00Z"] {
+                let mut search = Search::new(&parsed, at(now));
+                let answer = search.run();
+                assert!(search.steps < MAX_STEPS + 8, "{} steps for {answer:?}", search.steps);
+            }
+        }
     }
 
     #[test]

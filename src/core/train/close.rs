@@ -37,7 +37,7 @@ pub fn close(facts: &Facts<'_>, open: &TrainReservation, now: Now) -> Plan {
         .map(|version| PendingApproval { version, since: whole_seconds(now.wall) })
         .or(status.pending_approval.filter(|_| !judged_any(verdict)));
     let ended_at = whole_seconds(now.wall);
-    let freshness = facts.spec.as_ref().ok().map(|valid| &valid.freshness);
+    let freshness = facts.spec.as_ref().ok().map(|valid| &*valid.freshness);
     let answered = answer_reasons(&status, &open.reasons, verdict, freshness, ended_at);
     (status.answered_reasons, status.schedule) = (answered.reasons, answered.schedule);
     if let Some(accepted) = select_winner.winner.as_ref().and_then(|name| facts.details(name)) {

@@ -34,7 +34,7 @@ use crate::{
             MonotonicTime, Now, after,
             budget::{Capacity, clamp_to_now},
             until,
-            window::Permission,
+            window::LONGEST_SEARCH_PAUSE,
         },
         version::chain::recorded_input,
     },
@@ -266,11 +266,16 @@ fn no_room(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Option<Plan> {
 
 /// The plan that waits for a window. `None` if a training may start now, or if the trigger overrides the windows.
 fn outside_window(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Option<Plan> {
-    let Permission::Closed(opens) = valid.policy.windows.permission(now.wall) else { return None };
+    let permission = valid.policy.windows.permission(now.wall);
+    let left = until(now.wall, permission.until()?);
     if facts.overrides_windows() {
         return None;
     }
-    Some(waiting_until(facts, Rule::OutsideWindow, &Situation::OutsideWindow { opens }, opens, now))
+    let opens = permission.opening();
+    let at = opens.as_ref().map(|opens| opens.at);
+    let plan = waiting_until(facts, Rule::OutsideWindow, &Situation::OutsideWindow { opens }, at, now);
+    // Without an opening, the search goes on where it ended.
+    Some(if at.is_none() { plan.waking_at(now.mono + left.min(LONGEST_SEARCH_PAUSE)) } else { plan })
 }
 
 /// Reports the situation, and wakes the object at the end of the wait.

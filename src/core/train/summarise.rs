@@ -20,7 +20,10 @@ use crate::{
     core::{
         run::knowledge::ObjectInfo,
         status::condition::{MAX_MESSAGE, Wanted, find, merge, truncated},
-        time::Now,
+        time::{
+            Now,
+            window::{Opening, when_it_opens},
+        },
     },
 };
 
@@ -52,7 +55,7 @@ pub enum Situation<'a> {
     /// A training is due, and the budget has no room.
     BudgetSpent { frees_at: Timestamp },
     /// A training is due, and none may start now.
-    OutsideWindow { opens: Option<Timestamp> },
+    OutsideWindow { opens: Option<Opening> },
     /// Polls fail or are incomplete.
     PollsFailing { reason: Reason, message: String },
     /// The user suspended the object.
@@ -130,10 +133,7 @@ impl Situation<'_> {
                 format!("stale ({stale}); the budget has room for a training at {frees_at}"),
             ),
             Self::OutsideWindow { opens } => {
-                let when = opens.map_or_else(
-                    || "no window of spec.windows opens any more".to_owned(),
-                    |opens| format!("the next window of spec.windows opens at {opens}"),
-                );
+                let when = when_it_opens(opens.as_ref());
                 (ready, (False, Reason::OutsideWindow), format!("stale ({stale}); {when}"))
             }
             Self::Suspended => {

@@ -12,27 +12,35 @@ use crate::{
         results,
         run::{backend::RunBackend, policy::RunPolicy},
         source::validate::{check_request, check_source, check_url},
-        time::budget::Budget,
+        time::{budget::Budget, window::Windows},
         version::record,
     },
 };
 
-/// The parts of a spec that are compiled once for a generation: the gate and the rules of live metrics.
+/// The parts of a spec that are compiled once for a generation: the gate, the rules of live metrics, the windows and the
+/// conditions of freshness with their schedule.
 #[derive(Clone, Debug)]
 pub struct Compiled {
     gate: GateProgram,
     live: Arc<BTreeMap<String, LiveRule>>,
+    windows: Arc<Windows>,
+    freshness: Arc<Freshness>,
 }
 
 impl Compiled {
-    /// Compiles the gate and the rules of the live metrics.
+    /// Compiles these parts.
     pub fn of(spec: &ModelTrainSpec) -> Result<Self, Invalid> {
         let metrics = spec.freshness.iter().flat_map(|freshness| &freshness.metrics).enumerate();
         let live = metrics.map(|(index, metric)| {
             let field = format!("spec.freshness.metrics[{index}].rule");
             Ok((metric.name.clone(), LiveRule::compile(&field, &metric.rule)?))
         });
-        Ok(Self { gate: GateProgram::compile(spec.gate.as_deref())?, live: Arc::new(live.collect::<Result<_, _>>()?) })
+        Ok(Self {
+            gate: GateProgram::compile(spec.gate.as_deref())?,
+            live: Arc::new(live.collect::<Result<_, _>>()?),
+            windows: Arc::new(Windows::parse(&spec.windows)?),
+            freshness: Arc::new(Freshness::parse(spec.freshness.as_deref(), spec.settle.as_ref())?),
+        })
     }
 }
 
@@ -44,7 +52,7 @@ pub struct Valid<'a> {
     /// How runs are made, bounded, repeated and kept.
     pub policy: RunPolicy<'a>,
     /// When the model is stale.
-    pub freshness: Freshness,
+    pub freshness: Arc<Freshness>,
     /// Rules of the live metrics, by name.
     pub live: Arc<BTreeMap<String, LiveRule>>,
     /// The endpoint that the operator polls.
@@ -101,14 +109,14 @@ pub fn parse_spec<'a>(
     compiled: &Compiled,
     backends: &[&'static dyn RunBackend],
 ) -> Result<Valid<'a>, Invalid> {
-    let policy = RunPolicy::parse(&spec.templates(), spec.run(), backends)?;
+    let policy = RunPolicy::parse(&spec.templates(), spec.run(), compiled.windows.clone(), backends)?;
     candidates(spec)?;
     sources(spec)?;
     let runs = spec.candidates.len().max(1);
     Ok(Valid {
         spec,
         policy,
-        freshness: Freshness::parse(spec.freshness.as_deref(), spec.settle.as_ref())?,
+        freshness: compiled.freshness.clone(),
         live: compiled.live.clone(),
         endpoint: endpoint(spec)?,
         parallelism: parallelism(spec.parallelism, runs)?,
