@@ -18,6 +18,7 @@ use modelsync::{
     core::{
         poll::{
             context::PollContext,
+            jitter::next_poll_in,
             response::{Demand, PollError, PollErrorKind, PollResponse, PollResult, Values, map_parameters},
         },
         run::{
@@ -62,6 +63,7 @@ struct World {
     known: bool,
     kind_missing: bool,
     fence: Fence,
+    unpolled: Option<Duration>,
     memory: Memory,
     now: Now,
 }
@@ -93,6 +95,7 @@ impl World {
             known: true,
             kind_missing: false,
             fence: Fence::Installed,
+            unpolled: None,
             memory: Memory {
                 legacy_run: Some(LegacyRun { run: None, at: MonotonicTime::new(MINUTE) }),
                 ..Memory::default()
@@ -401,6 +404,7 @@ impl World {
             status: &self.status,
             runs,
             fence: self.fence,
+            unpolled: self.unpolled,
             memory: &self.memory,
             nonce: "me-2",
             process: "me",
@@ -777,4 +781,22 @@ fn the_next_attempt_is_counted_from_status_and_not_from_labels() {
         _ => None,
     });
     assert_eq!((plan.rule, reserved), (Rule::Reserve, Some(World::at_rest().status.attempt + 1)));
+}
+
+#[test]
+fn turn_that_came_while_no_process_polled_is_made_up_for_within_a_minute_and_writes_nothing() {
+    let day = Duration::from_hours(24);
+    let regular = next_poll_in(UID, day, World::at_rest().now.wall);
+    for (unpolled, expected) in [
+        (None, regular),
+        (Some(Duration::from_secs(1)), regular),
+        (Some(day - regular + Duration::from_secs(1)), Duration::from_mins(1)),
+        (Some(3 * day), Duration::from_mins(1)),
+    ] {
+        let world = World::at_rest().with(|w| (w.spec["interval"], w.unpolled) = (json!("24h"), unpolled));
+        let plan = world.decide();
+        assert_eq!((plan.rule, plan.effects.as_slice()), (Rule::AwaitResponse, [].as_slice()), "{unpolled:?}");
+        let wait = plan.poll.unwrap().at.since(world.now.mono);
+        assert!(if expected == regular { wait == regular } else { wait <= expected }, "{unpolled:?}: {wait:?}");
+    }
 }

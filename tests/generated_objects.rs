@@ -676,6 +676,7 @@ impl World {
             status,
             runs,
             fence: self.fence,
+            unpolled: None,
             memory: &self.memory,
             nonce: NONCE,
             process: PROCESS,

@@ -16,7 +16,10 @@ use modelsync::{
         Verdict as GateVerdict,
     },
     core::{
-        poll::response::{Demand, PollError, PollErrorKind, PollResponse, PollResult},
+        poll::{
+            jitter::next_poll_in,
+            response::{Demand, PollError, PollErrorKind, PollResponse, PollResult},
+        },
         results::Results,
         run::{
             backend::{Phase, RunRecord},
@@ -717,4 +720,21 @@ fn a_run_of_a_claimed_name_without_the_proof_is_neither_judged_nor_waited_for() 
         assert_eq!(forged("me").decide().rule, Rule::CreateRuns, "the API server then says that the name is taken");
         assert_eq!(forged("another").decide().rule, Rule::LookUpRun);
     }
+}
+
+#[test]
+fn turn_that_came_while_no_process_polled_is_made_up_for_within_a_minute_and_writes_nothing() {
+    let day = Duration::from_hours(24);
+    let wait = |unpolled| {
+        let world = World::at_rest().with(|w| (w.spec["interval"], w.unpolled) = (json!("24h"), unpolled));
+        let (plan, regular) = (world.decide(), next_poll_in(UID, day, world.now.wall));
+        assert_eq!((plan.rule, plan.effects.as_slice()), (Rule::AwaitResponse, [].as_slice()), "{unpolled:?}");
+        (plan.poll.unwrap().at.since(world.now.mono), regular)
+    };
+    for unpolled in [None, Some(Duration::from_secs(1))] {
+        let (wait, regular) = wait(unpolled);
+        assert_eq!(wait, regular, "{unpolled:?}");
+    }
+    let (wait, regular) = wait(Some(3 * day));
+    assert!(wait <= Duration::from_mins(1) && wait < regular, "{wait:?}");
 }

@@ -144,6 +144,7 @@ impl Operator {
 
     /// Finishes the active reconciles, ends every task and releases the lease.
     pub async fn stop(self) {
+        self.leadership.note_stop();
         self.stop.cancel();
         self.tasks.wait().await;
         self.lineage.stop(LINEAGE_AT_STOP).await;

@@ -98,6 +98,7 @@ impl KindController for ModelSyncs {
             status: object.status,
             fence: context.fence.get(),
             memory: &memory,
+            unpolled: object.unpolled,
             nonce: &nonce,
             process: &process,
             claim_key: &context.claim_key,
@@ -206,8 +207,8 @@ impl KindController for ModelSyncs {
     }
 
     fn forget(&self, uid: &str) {
-        for (namespace, train) in self.followers.note(uid, None) {
         self.windows.forget(uid);
+        for (namespace, train) in self.followers.note(uid, None) {
             (self.wake_train)(&namespace, &train);
         }
     }
@@ -219,7 +220,6 @@ impl KindController for ModelSyncs {
 }
 
 impl ModelSyncs {
-    /// Notes which ModelTrain the object follows, and wakes ModelTrains whose followers changed. If the spec cannot be read, the
     /// The windows of the object. Most have none, and nothing is kept for those.
     fn windows(&self, info: &ObjectInfo, spec: &ModelSyncSpec) -> Result<Arc<Windows>, Invalid> {
         if spec.windows.is_empty() {
@@ -229,6 +229,7 @@ impl ModelSyncs {
         self.windows.of(info, || Windows::parse(&spec.windows).map(Arc::new))
     }
 
+    /// Notes which ModelTrain the object follows, and wakes ModelTrains whose followers changed. If the spec cannot be read, the
     /// last note stays.
     fn note_follower(&self, object: &ReconciledObject<'_, Self>) {
         let info = object.info();

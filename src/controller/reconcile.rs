@@ -147,6 +147,8 @@ pub struct ReconciledObject<'a, C: KindController> {
     pub status: &'a <C::Kind as Kind>::Status,
     /// When the reconcile began.
     pub now: Now,
+    /// How long no process has polled it; `None` while a poll of it is planned or in flight.
+    pub unpolled: Option<Duration>,
 }
 
 impl<'a, C: KindController> ReconciledObject<'a, C> {
@@ -192,7 +194,13 @@ impl<C: KindController> Reconcile for Controller<C> {
         let parsed = self.parsed.take(uid, record);
         let Ok(status) = &parsed.status else { return Requeue::OnEvent };
         let now = self.context.runs.clock.now();
-        let object = ReconciledObject { record: &parsed.record, spec: parsed.spec.as_ref(), status, now };
+        let object = ReconciledObject {
+            record: &parsed.record,
+            spec: parsed.spec.as_ref(),
+            status,
+            now,
+            unpolled: poller.unpolled_for(uid),
+        };
         // 2. Watch the objects that its values come from: before the decision, which may read them.
         let read = object.spec.map_or_else(|_| BTreeSet::new(), C::references);
         self.context.referenced.refer(uid, &object.info().namespace, read);
@@ -217,6 +225,7 @@ impl<C: KindController> Reconcile for Controller<C> {
             spec: spec.as_ref(),
             status: &status,
             now: self.context.runs.clock.now(),
+            unpolled: None,
         };
         let after = C::status_after_panic(object.info(), &status, object.now);
         if after != status {
@@ -279,7 +288,7 @@ impl<C: KindController> Controller<C> {
     }
 
     fn forget(&self, poller: &<Self as Reconcile>::Poller, uid: &str) -> Requeue {
-        poller.plan(uid, None);
+        poller.forget(uid);
         self.context.referenced.refer(uid, "", BTreeSet::new());
         self.memories.forget(uid);
         self.parsed.forget(uid);

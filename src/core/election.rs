@@ -11,10 +11,16 @@
 
 use std::time::Duration;
 
-use super::time::MonotonicTime;
+use jiff::Timestamp;
+
+use super::time::{MonotonicTime, until};
 
 /// Longest duration of a lease. A lease with a longer duration was not written by this operator.
 pub const MAX_DURATION: Duration = Duration::from_mins(5);
+
+/// Longest time without a leader that counts: the longest interval between two polls. After it every object has missed a
+/// turn, so a `renewTime` that is further in the past, or wrong, changes nothing more.
+const MAX_UNLED: Duration = Duration::from_hours(720);
 
 /// The durations of an election.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +59,17 @@ pub struct StoredLease {
     pub duration: Duration,
     /// How often its holder has changed.
     pub transitions: i32,
+    /// When its holder renewed it last, or stopped acting before it released it. By the API server's clock, as that holder
+    /// knew it. It elects nobody.
+    pub renewed_at: Option<Timestamp>,
+}
+
+impl StoredLease {
+    /// How long nobody has led at `now`, by the API server's clock, if the holder of this lease leads no more. Zero if that
+    /// is not known, or if the lease says that it was renewed after `now`.
+    pub fn unled_for(&self, now: Timestamp) -> Duration {
+        self.renewed_at.map_or(Duration::ZERO, |renewed| until(renewed, now)).min(MAX_UNLED)
+    }
 }
 
 /// The election as one replica knows it.
@@ -209,6 +226,7 @@ mod tests {
             holder: holder.map(str::to_owned),
             duration: TERMS.duration,
             transitions: 0,
+            renewed_at: None,
         }
     }
 
@@ -223,6 +241,25 @@ mod tests {
             matches!(election.next(TERMS, at(*second)), ElectionStep::Claim(_))
         };
         (from..from + 1000).find(claims).unwrap()
+    }
+
+    #[test]
+    fn lease_tells_how_long_nobody_led_within_bounds() {
+        let now: Timestamp = "2026-06-01T12:00:00Z".parse().unwrap();
+        let unled = |renewed_at: Option<&str>| {
+            let renewed_at = renewed_at.map(|text| text.parse().unwrap());
+            StoredLease { renewed_at, ..lease("1", Some("b")) }.unled_for(now)
+        };
+        for (renewed, expected) in [
+            (None, Duration::ZERO),
+            (Some("2026-06-01T11:59:40.5Z"), Duration::from_millis(19_500)),
+            (Some("2026-05-31T11:00:00Z"), Duration::from_hours(25)),
+            (Some("2026-06-01T12:00:01Z"), Duration::ZERO),
+            (Some("9999-01-01T00:00:00Z"), Duration::ZERO),
+            (Some("0001-01-01T00:00:00Z"), MAX_UNLED),
+        ] {
+            assert_eq!(unled(renewed), expected, "{renewed:?}");
+        }
     }
 
     #[test]

@@ -2,12 +2,13 @@
 
 use std::{
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
 use futures::TryStreamExt;
 use http::Request;
+use jiff::Timestamp;
 use kube::core::WatchEvent;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -46,6 +47,16 @@ pub struct Leadership {
     clock: Arc<Clock>,
     candidacy: Option<Arc<Candidacy>>,
     leading: watch::Sender<bool>,
+    unled: Arc<Mutex<Unled>>,
+    /// When this process began to stop, by the API server's clock.
+    stopped_at: Arc<OnceLock<Timestamp>>,
+}
+
+/// The time without a leader before the present term.
+struct Unled {
+    /// How long it was already at `at`.
+    before: Duration,
+    at: MonotonicTime,
 }
 
 struct Candidacy {
@@ -73,6 +84,8 @@ struct Spec {
     holder_identity: Option<String>,
     lease_duration_seconds: Option<u32>,
     lease_transitions: Option<i32>,
+    /// Text, so that a time that cannot be read does not stop the election.
+    renew_time: Option<String>,
 }
 
 impl From<Lease> for StoredLease {
@@ -83,6 +96,7 @@ impl From<Lease> for StoredLease {
             holder: lease.spec.holder_identity.filter(|holder| !holder.is_empty()),
             duration: Duration::from_secs(lease.spec.lease_duration_seconds.unwrap_or(0).into()),
             transitions: lease.spec.lease_transitions.unwrap_or(0),
+            renewed_at: lease.spec.renew_time.and_then(|time| time.parse().ok()),
         }
     }
 }
@@ -95,7 +109,8 @@ impl Leadership {
             let election = Mutex::new(Election::new(settings.identity.clone()));
             Arc::new(Candidacy { settings, election })
         });
-        Self { clock, candidacy, leading }
+        let unled = Arc::new(Mutex::new(Unled { before: Duration::ZERO, at: clock.mono() }));
+        Self { clock, candidacy, leading, unled, stopped_at: Arc::default() }
     }
 
     /// Whether this replica leads at this moment. Becomes false by the clock alone, without any reply.
@@ -103,6 +118,18 @@ impl Leadership {
         self.candidacy
             .as_ref()
             .is_none_or(|candidacy| candidacy.election().leads(candidacy.terms(), self.clock.uptime()))
+    }
+
+    /// How long ago the last leader was last known to lead: the time before the present term and this term so far. Without a
+    /// lease that says so, the time since this process started.
+    pub fn unled_for(&self) -> Duration {
+        let unled = self.unled.lock().unwrap_or_else(PoisonError::into_inner);
+        unled.before.saturating_add(self.clock.mono().since(unled.at))
+    }
+
+    /// Notes that this process has begun to stop. The lease that it releases says since when nobody acts.
+    pub fn note_stop(&self) {
+        let _ = self.stopped_at.set(self.clock.now().server_or_wall());
     }
 
     /// Returns a receiver that is notified of every change.
@@ -156,8 +183,14 @@ impl Leadership {
     }
 
     async fn claim(&self, candidacy: &Candidacy, clients: &Clients, stored: Option<StoredLease>) {
-        let sent = self.clock.uptime();
-        let claimed = candidacy.write(clients, stored.as_ref(), true, &self.clock, sent).await;
+        let (sent, led) = (self.clock.uptime(), self.leads());
+        let renewed_at = self.clock.now().server_or_wall();
+        let claimed = candidacy.write(clients, stored.as_ref(), true, renewed_at, sent).await;
+        if let (Ok(_), Some(stored)) = (&claimed, stored.filter(|_| !led)) {
+            let now = self.clock.now();
+            let unled = Unled { before: stored.unled_for(now.server_or_wall()), at: now.mono };
+            *self.unled.lock().unwrap_or_else(PoisonError::into_inner) = unled;
+        }
         let mut election = candidacy.election();
         match claimed {
             Ok(claimed) => election.claimed(claimed, sent),
@@ -172,7 +205,8 @@ impl Leadership {
         candidacy.election().resign();
         self.publish();
         let Some(held) = candidacy.election().held().cloned() else { return };
-        match candidacy.write(clients, Some(&held), false, &self.clock, self.clock.uptime()).await {
+        let stopped_at = self.stopped_at.get().copied().unwrap_or_else(|| self.clock.now().server_or_wall());
+        match candidacy.write(clients, Some(&held), false, stopped_at, self.clock.uptime()).await {
             Ok(_) => info!("released the lease"),
             Err(error) => {
                 warn!(
@@ -212,18 +246,19 @@ impl Candidacy {
     }
 
     /// Creates the lease, or replaces exactly `old`, by uid and resourceVersion. The holder becomes this replica, or
-    /// none.
+    /// none. The next leader reads from `renewed_at` how long nobody led. It is by the API server's clock, because the
+    /// clocks of two replicas may differ.
     async fn write(
         &self,
         clients: &Clients,
         old: Option<&StoredLease>,
         hold: bool,
-        clock: &Clock,
+        renewed_at: Timestamp,
         sent: MonotonicTime,
     ) -> Result<StoredLease, CallError> {
         let holder = hold.then_some(self.settings.identity.as_str());
         let changes_hands = old.is_some_and(|old| old.holder.as_deref() != holder && hold);
-        let now = format!("{:.6}", clock.now().wall);
+        let now = format!("{renewed_at:.6}");
         let lease = json!({
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",

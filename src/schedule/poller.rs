@@ -8,6 +8,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use futures::FutureExt;
@@ -53,12 +54,19 @@ struct State {
     planned: HashMap<Arc<str>, Box<PollRequest>>,
     timers: BTreeSet<(MonotonicTime, Arc<str>)>,
     in_flight: HashMap<Arc<str>, PollRequest>,
+    /// Since when no poll is planned for an object that had one: a run of it is active, or runs are unknown.
+    stopped: HashMap<Arc<str>, MonotonicTime>,
+    /// How long nobody had polled any object at `begun`.
+    unpolled: Duration,
+    begun: MonotonicTime,
 }
 
 impl<T: Send + Sync + 'static, R: Send + Sync + 'static> Poller<T, R> {
     /// Polls for `objects` through `client`, which bounds how many requests are in flight.
     pub fn new(clock: Arc<Clock>, objects: Arc<dyn Polled<T, R>>, client: Arc<dyn PollClient<T, R>>) -> Self {
-        Self { clock, objects, client, shared: Arc::default() }
+        let poller = Self { clock, objects, client, shared: Arc::default() };
+        poller.clear(Duration::ZERO);
+        poller
     }
 
     /// Replaces the next poll of the object with this uid; `None` stops its polls.
@@ -73,6 +81,11 @@ impl<T: Send + Sync + 'static, R: Send + Sync + 'static> Poller<T, R> {
         if let Some((key, old)) = &old {
             state.timers.remove(&(old.at, key.clone()));
         }
+        match (&request, &old) {
+            (None, Some((key, _))) => drop(state.stopped.insert(key.clone(), self.clock.mono())),
+            (None, None) => {}
+            (Some(_), _) => drop(state.stopped.remove(uid)),
+        }
         if let Some(mut request) = request {
             if let Some((_, old)) = old.filter(|(_, old)| old.context == request.context) {
                 request.at = request.at.min(old.at);
@@ -85,9 +98,28 @@ impl<T: Send + Sync + 'static, R: Send + Sync + 'static> Poller<T, R> {
         }
     }
 
-    /// Forgets every poll; results of those in flight are dropped.
-    pub fn clear(&self) {
-        *self.state() = State::default();
+    /// How long no process has polled the object with this uid; `None` while a poll of it is planned or in flight.
+    pub fn unpolled_for(&self, uid: &str) -> Option<Duration> {
+        let state = self.state();
+        if state.planned.contains_key(uid) || state.in_flight.contains_key(uid) {
+            return None;
+        }
+        let now = self.clock.mono();
+        Some(match state.stopped.get(uid) {
+            Some(stopped) => now.since(*stopped),
+            None => state.unpolled.saturating_add(now.since(state.begun)),
+        })
+    }
+
+    /// Forgets the object with this uid.
+    pub fn forget(&self, uid: &str) {
+        self.plan(uid, None);
+        self.state().stopped.remove(uid);
+    }
+
+    /// Forgets every poll; results of those in flight are dropped. Nobody has polled for `unpolled`.
+    pub fn clear(&self, unpolled: Duration) {
+        *self.state() = State { unpolled, begun: self.clock.mono(), ..State::default() };
     }
 
     /// How many polls are in flight.
@@ -146,8 +178,6 @@ impl<T: Send + Sync + 'static, R: Send + Sync + 'static> Poller<T, R> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use futures::future::BoxFuture;
     use tokio::sync::mpsc;
 
@@ -274,11 +304,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn knows_since_when_an_object_is_not_polled() {
+        let mut scene = Scene::new();
+        let (hour, minute) = (Duration::from_hours(1), Duration::from_mins(1));
+        let unpolled = |scene: &Scene, uid: &str| scene.poller.unpolled_for(uid).map(|time| time.as_secs() / 60);
+        scene.poller.clear(hour);
+        scene.clock.advance(minute);
+        assert_eq!(unpolled(&scene, "a"), Some(61), "since before this process polled");
+        scene.poller.plan("a", Some(scene.request("a", 1, 600)));
+        assert_eq!(unpolled(&scene, "a"), None, "planned");
+        scene.poller.plan("a", None);
+        scene.clock.advance(minute);
+        scene.poller.plan("a", None);
+        assert_eq!(unpolled(&scene, "a"), Some(1), "since its plan was dropped");
+        scene.poller.plan("a", Some(scene.request("a", 1, 0)));
+        assert_eq!(scene.next_poll().await.as_deref(), Some("a"));
+        assert_eq!(unpolled(&scene, "a"), None, "in flight");
+        scene.poller.plan("b", Some(scene.request("b", 1, 600)));
+        scene.poller.forget("b");
+        assert_eq!(unpolled(&scene, "b"), Some(62), "nothing is kept of an object that is gone");
+    }
+
+    #[tokio::test]
     async fn records_no_result_of_a_cleared_poll() {
         let mut scene = Scene::new();
         scene.poller.plan("a", Some(scene.request("a", 1, 0)));
         assert_eq!(scene.next_poll().await.as_deref(), Some("a"));
-        scene.poller.clear();
+        scene.poller.clear(Duration::ZERO);
         scene.responses.notify_one();
         scene.poller.plan("b", Some(scene.request("b", 1, 0)));
         assert_eq!(scene.next_poll().await.as_deref(), Some("b"));

@@ -71,6 +71,7 @@ impl KindController for ModelTrains {
             followers: &gathered.followers,
             fence: context.fence.get(),
             memory: &memory,
+            unpolled: object.unpolled,
             nonce: &nonce,
             process: &process,
             claim_key: &context.claim_key,

@@ -7,7 +7,7 @@ use super::{
     facts::Facts,
     plan::{Effect, Plan, Rule},
     respond::{
-        active_run, compared, desired_unknown, handled, next_phase, next_poll, outside_window, report, reported,
+        active_run, compared, desired_unknown, first_poll, handled, next_poll, outside_window, report, reported,
         reserve, without_response,
     },
     serves,
@@ -180,7 +180,7 @@ fn legacy_run(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Option<Plan> {
 }
 
 /// Polls at once if something changed since the last poll result. After a restart without a change, polls at the
-/// object's regular time. Status does not say whether a run ended after the last poll, so the operator also polls at
+/// object's regular time, or soon if that came while no process polled. Status does not say whether a run ended after the last poll, so the operator also polls at
 /// once while it waits for the effect of a run.
 fn await_response(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
     let unchanged = facts.memory.last_poll.is_none()
@@ -191,7 +191,7 @@ fn await_response(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Plan {
             use Reason::{DesiredUnknown, EndpointFailing, SourceFailing, UpToDate};
             matches!(in_sync.reason, UpToDate | EndpointFailing | SourceFailing | DesiredUnknown)
         });
-    let wait = if unchanged { next_phase(facts, valid, now) } else { Duration::ZERO };
+    let wait = if unchanged { first_poll(facts, valid, now) } else { Duration::ZERO };
     let plan = if awaits_first_response(facts) {
         report(facts, Rule::AwaitResponse, &Situation::AwaitingFirstResponse, now)
     } else {

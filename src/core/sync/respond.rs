@@ -14,7 +14,7 @@ use crate::{
     api::{ActiveRun, ConditionType, ModelSyncStatus, Reason, Reservation, RunSlot, Target},
     core::{
         poll::{
-            jitter::next_poll_in,
+            jitter::{next_poll_in, poll_in_after_absence},
             response::{PollError, PollErrorKind, PollResponse, Values},
         },
         run::{claim::deadline, name},
@@ -201,6 +201,12 @@ pub(super) fn active_run(namespace: &str, api_version: &str, kind: &str, name: &
 /// that neither a restart nor an apply of many objects makes all of them poll at once.
 pub(super) fn next_phase(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Duration {
     next_poll_in(&facts.object.uid, valid.policy.interval, now.wall)
+}
+
+/// Time until the first poll of this process. A turn that came while no process polled is made up for.
+pub(super) fn first_poll(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Duration {
+    let Some(unpolled) = facts.unpolled else { return next_phase(facts, valid, now) };
+    poll_in_after_absence(&facts.object.uid, valid.policy.interval, now.wall, unpolled)
 }
 
 /// Time until the next poll after a response: the time that the endpoint requested, otherwise the next regular poll.

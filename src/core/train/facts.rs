@@ -53,6 +53,8 @@ pub struct Facts<'a> {
     pub fence: Fence,
     /// What only this process knows of the object.
     pub memory: &'a Memory,
+    /// How long no process has polled the object; `None` while a poll of it is planned or in flight.
+    pub unpolled: Option<Duration>,
     /// A nonce that no reservation has had yet; begins with `process`.
     pub nonce: &'a str,
     /// The prefix of every nonce of this process.

@@ -21,7 +21,7 @@ use crate::{
     core::{
         freshness::{FreshnessEvaluation, Observations, ObservedInput, evaluate},
         poll::{
-            jitter::next_poll_in,
+            jitter::{next_poll_in, poll_in_after_absence},
             response::{Demand, PollError},
         },
         run::{
@@ -112,7 +112,8 @@ pub fn evaluate_freshness(
     evaluate(&valid.freshness, facts.status, &seen, now.wall)
 }
 
-/// Polls at once if something changed. After a restart without a change, polls at the object's regular time. A reason
+/// Polls at once if something changed. After a restart without a change, polls at the object's regular time, or soon if
+/// that came while no process polled. A reason
 /// that becomes actionable by time alone also gets a poll before a training starts for it. Until the poll result
 /// arrives, the conditions of the last one stay.
 fn await_response(facts: &Facts<'_>, valid: &Valid<'_>, evaluation: &FreshnessEvaluation, now: Now) -> Plan {
@@ -121,7 +122,7 @@ fn await_response(facts: &Facts<'_>, valid: &Valid<'_>, evaluation: &FreshnessEv
         && evaluation.actionable.is_empty()
         && !awaits_first_response(facts)
         && !was_kept_from_polling(facts);
-    let wait = if unchanged { next_poll(facts, valid, now) } else { Duration::ZERO };
+    let wait = if unchanged { first_poll(facts, valid, now) } else { Duration::ZERO };
     let plan = if awaits_first_response(facts) {
         report(facts, Rule::AwaitResponse, &Situation::AwaitingFirstResponse, now)
     } else {
@@ -393,6 +394,12 @@ fn reserve(facts: &Facts<'_>, valid: &Valid<'_>, target: TrainTarget, open: Trai
     };
     let status = ModelTrainStatus { reservation: Some(Box::new(open)), ..status };
     Plan::write(facts, Rule::Reserve, status)
+}
+
+/// Time until the first poll of this process. A turn that came while no process polled is made up for.
+fn first_poll(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Duration {
+    let Some(unpolled) = facts.unpolled else { return next_poll(facts, valid, now) };
+    poll_in_after_absence(&facts.object.uid, valid.policy.interval, now.wall, unpolled)
 }
 
 /// Time until the object's next regular poll.

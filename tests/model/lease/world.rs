@@ -137,6 +137,7 @@ pub fn stored(lease: Lease) -> StoredLease {
         holder: lease.holder.map(|holder| holder.to_string()),
         duration: duration(lease.duration),
         transitions: 0,
+        renewed_at: None,
     }
 }
 

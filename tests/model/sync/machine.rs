@@ -100,6 +100,7 @@ impl Decides for ModelSync {
             status: &altered.status,
             runs: runs.clone(),
             fence: machine.fence(),
+            unpolled: None,
             memory: &altered.memory,
             nonce: &altered.nonce,
             process: &altered.process,

@@ -127,6 +127,7 @@ impl Decides for ModelTrain {
                 },
                 followers: &[],
                 fence: machine.fence(),
+                unpolled: None,
                 memory: &altered.memory,
                 nonce: &altered.nonce,
                 process: &altered.process,
