@@ -2,8 +2,12 @@
 
 use std::{fmt::Display, sync::Arc, time::Duration};
 
-use k8s_openapi::api::core::v1::ObjectReference;
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::{core::v1::ObjectReference, events::v1::Event},
+    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
+};
+use kube::{Api, api::PostParams};
 use tokio::sync::mpsc;
 use tracing::debug;
 
@@ -31,6 +35,10 @@ const MAX_REST: Duration = Duration::from_millis(250);
 const CREDIT: Duration = Duration::from_secs(1);
 /// Longest text of an event, in bytes.
 const MAX_TEXT: usize = 1024;
+/// Longest name of an event, in bytes.
+const MAX_NAME: usize = 253;
+/// Longest `reportingInstance` of an event, in bytes.
+const MAX_INSTANCE: usize = 128;
 
 /// Sends events to a separate task, so that no reconcile waits for them.
 #[derive(Clone)]
@@ -39,7 +47,6 @@ pub struct Events {
     count: Arc<CountDelivery>,
 }
 
-/// Receives the delivery result of each event.
 /// An event in the queue. Thousands may wait, so the larger object for the API server is built only when it is sent.
 struct QueuedEvent {
     namespace: Arc<str>,
@@ -63,7 +70,8 @@ impl Events {
     ) -> Self {
         let count: Arc<CountDelivery> = Arc::new(count);
         let deadline = client.safeguards.call_deadline;
-        let (client, reporter) = (client.client, Reporter { controller: keys::MANAGER.into(), instance });
+        let client = client.client;
+        let instance = truncated(instance.as_deref().unwrap_or(keys::MANAGER), MAX_INSTANCE);
         let (queue, mut events) = mpsc::channel::<QueuedEvent>(QUEUE);
         let queued = count.clone();
         tokio::spawn(async move {
@@ -71,14 +79,11 @@ impl Events {
             while let Some(next) = events.recv().await {
                 clock.sleep_until(pace.next(clock.mono())).await;
                 let begun = clock.mono();
-                // A recorder keeps every event for six minutes to count repetitions, and scans all of them for each new
-                // one. The operator publishes each event once, so each gets its own recorder, and ten thousand take no
-                // memory.
-                let recorder = Recorder::new(client.clone(), reporter.clone());
-                let (event, about, reason) = (next.event(), next.about(), next.reason.as_str());
+                let (event, reason) = (next.event(&instance, clock.now().wall), next.reason.as_str());
+                let events = Api::<Event>::namespaced(client.clone(), &next.namespace);
                 // Without a deadline, one lost reply would stop all events.
-                queued(match within(deadline, recorder.publish(&event, &about)).await {
-                    Ok(Ok(())) => Delivery::Sent,
+                queued(match within(deadline, events.create(&PostParams::default(), &event)).await {
+                    Ok(Ok(_)) => Delivery::Sent,
                     Ok(Err(error)) => failed(reason, &error),
                     Err(late) => failed(reason, &late),
                 });
@@ -132,13 +137,23 @@ impl Pace {
 }
 
 impl QueuedEvent {
-    fn event(&self) -> Event {
+    /// The object to create. Each event is published once and never counted up.
+    fn event(&self, instance: &str, at: Timestamp) -> Event {
         Event {
-            type_: if self.warning { EventType::Warning } else { EventType::Normal },
-            reason: self.reason.as_str().into(),
+            metadata: ObjectMeta {
+                namespace: Some(self.namespace.to_string()),
+                name: Some(event_name(&self.name, at)),
+                ..ObjectMeta::default()
+            },
+            event_time: Some(MicroTime(at)),
+            type_: Some(if self.warning { "Warning" } else { "Normal" }.to_owned()),
+            reason: Some(self.reason.as_str().to_owned()),
+            action: Some(self.action.to_owned()),
             note: Some(self.text.to_string()),
-            action: self.action.into(),
-            secondary: None,
+            regarding: Some(self.about()),
+            reporting_controller: Some(keys::MANAGER.to_owned()),
+            reporting_instance: Some(instance.to_owned()),
+            ..Event::default()
         }
     }
 
@@ -152,6 +167,14 @@ impl QueuedEvent {
             ..ObjectReference::default()
         }
     }
+}
+
+/// The name of an event, as Kubernetes names events: the name of the object and the time. The name of an object may be as
+/// long as that of an event, so its end gives way to the time. `regarding` has the whole name.
+fn event_name(object: &str, at: Timestamp) -> String {
+    let time = format!(".{:x}", at.as_nanosecond());
+    let cut = &object[..object.floor_char_boundary(MAX_NAME - time.len())];
+    format!("{}{time}", cut.trim_end_matches(['-', '.']))
 }
 
 #[cfg(test)]
@@ -169,6 +192,19 @@ mod tests {
             begun.since(start)
         };
         (0..count).map(published).collect()
+    }
+
+    #[test]
+    fn the_name_of_an_event_fits_whatever_the_name_of_the_object() {
+        let at = "2026-11-01T10:00:00.000000001Z".parse().unwrap();
+        assert_eq!(event_name("churn", at), "churn.18e3e37c63004001");
+        let long = "a".repeat(253);
+        let name = event_name(&long, at);
+        assert_eq!(name.len(), 253);
+        assert!(name.ends_with("a.18e3e37c63004001"), "{name}");
+        // A part of a DNS name ends with a letter or a digit.
+        let dashed = format!("{}--.-{}", "a".repeat(232), "b".repeat(17));
+        assert_eq!(event_name(&dashed, at), format!("{}.18e3e37c63004001", "a".repeat(232)));
     }
 
     #[test]
