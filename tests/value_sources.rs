@@ -164,6 +164,65 @@ async fn git_reads_from_a_server_of_the_old_protocol() {
     assert_refs(&GitServer::start_old().await).await;
 }
 
+/// A repository that has about everything that is not the ref of an object: a detached HEAD, a shallow history, thousands of
+/// other refs, some of them with the ref's name as prefix or with names that are not UTF-8, a tag of a tag, a broken ref.
+async fn assert_other_refs_do_not_matter(git_server: &GitServer) {
+    let name = "models.git";
+    git_server.init(name);
+    let first = git_server.commit(name, "main");
+    let second = git_server.commit(name, "main");
+    git_server.tag(name, "v1", "main", true);
+    git_server.git(name, &["tag", "--annotate", "-m", "a tag of a tag", "release", "v1"]);
+    git_server.git(name, &["symbolic-ref", "refs/heads/broken", "refs/heads/nothing"]);
+    git_server.git(name, &["update-ref", "--no-deref", "HEAD", &first]);
+    git_server.cut(name, &second);
+    let topics = (0..8_000).map(|number| format!("refs/heads/main-{number:05}").into_bytes());
+    let strange = [&b"refs/heads/\xff\xfe"[..], b"refs/heads/main\xff", b"refs/tags/v1\xc3"].map(<[u8]>::to_vec);
+    git_server.pack_refs(name, &first, topics.chain(strange));
+    let url = git_server.url(name);
+    for (reference, commit) in
+        [("main", &second), ("HEAD", &first), ("v1", &second), ("refs/tags/release", &second), ("main-07999", &first)]
+    {
+        let value = read(git(&url, reference)).await.unwrap_or_else(|error| panic!("{reference}: {error:?}"));
+        assert_eq!(value.unwrap().text(), *commit, "{reference}");
+    }
+    for reference in ["broken", "nothing", "main-08000", "v1-rc"] {
+        assert_eq!(read(git(&url, reference)).await, Ok(None), "{reference}");
+    }
+}
+
+#[tokio::test]
+async fn git_reads_a_ref_whatever_else_the_repository_has() {
+    assert_other_refs_do_not_matter(&GitServer::start().await).await;
+    assert_other_refs_do_not_matter(&GitServer::start_old().await).await;
+}
+
+#[tokio::test]
+async fn git_finds_no_ref_in_an_empty_repository() {
+    for git_server in [GitServer::start().await, GitServer::start_old().await] {
+        git_server.init("empty.git");
+        for reference in ["main", "HEAD", "refs/tags/v1"] {
+            assert_eq!(read(git(&git_server.url("empty.git"), reference)).await, Ok(None), "{reference}");
+        }
+        // A HEAD that names a branch without commits is no ref, whatever other branches there are.
+        git_server.commit("empty.git", "other");
+        assert_eq!(read(git(&git_server.url("empty.git"), "HEAD")).await, Ok(None));
+    }
+}
+
+#[tokio::test]
+async fn git_reads_a_repository_with_sha256_ids() {
+    for git_server in [GitServer::start().await, GitServer::start_old().await] {
+        git_server.init_sha256("long.git");
+        let commit = git_server.commit("long.git", "main");
+        assert_eq!(commit.len(), 64);
+        git_server.tag("long.git", "v1", "main", true);
+        for reference in ["main", "v1"] {
+            assert_eq!(read(git(&git_server.url("long.git"), reference)).await.unwrap().unwrap().text(), commit);
+        }
+    }
+}
+
 #[tokio::test]
 async fn git_takes_neither_a_missing_repository_nor_another_server_for_an_absent_ref() {
     let git_server = GitServer::start().await;

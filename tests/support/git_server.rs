@@ -56,6 +56,13 @@ impl GitServer {
         git(&self.root, &["init", "--quiet", "--bare", "--initial-branch=main", name]);
     }
 
+    /// Makes an empty repository with the branch `main`, whose ids are SHA-256.
+    #[allow(dead_code, reason = "not every test crate that has this module needs unusual repositories")]
+    pub fn init_sha256(&self, name: &str) {
+        let format = ["--object-format=sha256", "--initial-branch=main", name];
+        git(&self.root, &[&["init", "--quiet", "--bare"][..], &format].concat());
+    }
+
     /// Adds a commit to a branch; returns its id.
     pub fn commit(&self, name: &str, branch: &str) -> String {
         let repository = self.root.join(name);
@@ -81,6 +88,28 @@ impl GitServer {
         } else {
             git(&repository, &["tag", tag, branch]);
         }
+    }
+
+    /// Runs `git` in a repository; returns its output.
+    #[allow(dead_code, reason = "not every test crate that has this module needs unusual repositories")]
+    pub fn git(&self, name: &str, arguments: &[&str]) -> String {
+        git(&self.root.join(name), arguments)
+    }
+
+    /// Adds refs to this commit, with any bytes as names, as `git pack-refs` stores them.
+    #[allow(dead_code, reason = "not every test crate that has this module needs unusual repositories")]
+    pub fn pack_refs(&self, name: &str, commit: &str, refs: impl IntoIterator<Item = Vec<u8>>) {
+        let mut lines = Vec::new();
+        for reference in refs {
+            lines.extend([commit.as_bytes(), b" ", &reference, b"\n"].concat());
+        }
+        std::fs::write(self.root.join(name).join("packed-refs"), lines).unwrap();
+    }
+
+    /// Makes a repository shallow: it lacks the parents of this commit.
+    #[allow(dead_code, reason = "not every test crate that has this module needs unusual repositories")]
+    pub fn cut(&self, name: &str, commit: &str) {
+        std::fs::write(self.root.join(name).join("shallow"), format!("{commit}\n")).unwrap();
     }
 
     /// URL of a repository.
