@@ -22,11 +22,12 @@ use modelsync::{
             response::{Demand, PollError, PollErrorKind, PollResponse, PollResult, Values, map_parameters},
         },
         run::{
-            backend::{Ending, Observed, Phase, RunRecord},
+            backend::{Ending, Observed, Obstacle, Phase, RunRecord},
             claim::{CreateRefusal, Lookup, Post, PostState},
             digest,
             knowledge::{Fence, ManualOverrides, ObjectInfo, RunKnowledge},
             name::run_name,
+            obstacle,
             proof::ClaimKey,
         },
         status::wake_up::WakeUp,
@@ -330,8 +331,21 @@ impl World {
             deleting: false,
             created_at: Some(instant("2026-03-01T11:58:00Z")),
             stopped: None,
-            observed: Observed { phase, started_at: Some(instant("2026-03-01T11:58:00Z")) },
+            observed: Observed { phase, started_at: Some(instant("2026-03-01T11:58:00Z")), idle: false },
         }
+    }
+
+    /// Nothing of the run runs.
+    fn idle(mut self) -> Self {
+        self.own[0].observed.idle = true;
+        self
+    }
+
+    /// An inspection has found why.
+    fn obstructed(mut self) -> Self {
+        let found = Obstacle { reason: "QuotaExceeded".into(), words: "exceeded quota: pods".into() };
+        obstacle::record(&mut self.memory.inspections, &self.own[0], Some(found), self.now);
+        self
     }
 
     fn posted(mut self, state: PostState) -> Self {
@@ -518,6 +532,9 @@ fn rows() -> Vec<Row> {
         // An active or ended run.
         Row("run reserved, create not sent", rest().reserved(), Rule::CreateRun),
         Row("run active", rest().reserved().with_run(Phase::Active), Rule::RunActive),
+        Row("run active, nothing of it runs for a minute", rest().reserved().with_run(Phase::Active).idle(), Rule::RunActive),
+        Row("run active, its pods cannot start", rest().reserved().with_run(Phase::Active).idle().obstructed(), Rule::RunActive),
+        Row("run active, its pods could not start and now do", rest().reserved().with_run(Phase::Active).with(|w| w.show("False RunBlocked", "False RunActive")), Rule::RunActive),
         Row("run exceeds runTimeout", rest().with(|w| w.spec["runTimeout"] = json!("1m")).reserved().with_run(Phase::Active), Rule::StopRun),
         Row("run named by the cancel annotation", rest().reserved().with_run(Phase::Active).with(|w| w.object.cancel = Some(run_name("labelbot", UID, 1).into())), Rule::StopRun),
         Row("run being stopped by the operator", rest().with(|w| w.spec["runTimeout"] = json!("1m")).reserved().with_run(Phase::Active).stopped("TimedOut"), Rule::RunActive),
@@ -637,6 +654,8 @@ fn waiting_states_name_the_moment_they_end() {
         );
         let (status, _) = world.object_after(&plan);
         let waits = waits || (rule == Rule::OutsideWindow && status.next_attempt_at.is_some());
+        // An obstacle is looked at again.
+        let waits = waits || !world.memory.inspections.is_empty();
         assert_eq!(waits, matches!(plan.wake_up, WakeUp::At(_)), "{name}: {:?}", plan.wake_up);
         if let (Some(next), Rule::BackOff | Rule::Settle | Rule::OutsideWindow) = (status.next_attempt_at, rule) {
             let WakeUp::At(at) = plan.wake_up else { panic!("{name}") };
@@ -773,6 +792,21 @@ fn a_run_of_the_reserved_name_without_the_proof_is_neither_recorded_nor_waited_f
 }
 
 #[test]
+fn a_run_that_had_no_reservation_is_not_active_once_it_has_ended() {
+    let (shown, _) = World::at_rest().with_run(Phase::Active).object_and_status();
+    assert_eq!(shown.active.len(), 1);
+    let after = || {
+        let world = World::at_rest().with(|w| w.status = shown.clone());
+        world.with_run(ended(Outcome::Succeeded))
+    };
+    // Not polled yet, one poll error, a response: what is written otherwise differs.
+    for world in [after(), after().poll_error(PollErrorKind::Errors), after().not_needed(), after().suspended()] {
+        let (status, _) = world.object_and_status();
+        assert_eq!(status.active, [], "{:?}", world.decide());
+    }
+}
+
+#[test]
 fn the_next_attempt_is_counted_from_status_and_not_from_labels() {
     let world = World::at_rest().with(|world| world.own = vec![world.run(UID, 99_999_998, ended(Outcome::Failed))]);
     let plan = world.needed("m1").decide();
@@ -799,4 +833,18 @@ fn turn_that_came_while_no_process_polled_is_made_up_for_within_a_minute_and_wri
         let wait = plan.poll.unwrap().at.since(world.now.mono);
         assert!(if expected == regular { wait == regular } else { wait <= expected }, "{unpolled:?}: {wait:?}");
     }
+}
+
+#[test]
+fn another_obstacle_is_another_message_and_other_words_are_not() {
+    let mut world = World::at_rest().reserved().with_run(Phase::Active).idle().obstructed();
+    (world.status, _) = world.object_and_status();
+    assert_eq!(world.decide().effects, []);
+    let mut inspected = |reason: &str, words: &str| {
+        let found = Obstacle { reason: reason.into(), words: words.into() };
+        obstacle::record(&mut world.memory.inspections, &world.own[0], Some(found), world.now);
+        world.object_and_status().0.conditions[0].message.clone()
+    };
+    assert!(inspected("QuotaExceeded", "other words").ends_with("(QuotaExceeded): exceeded quota: pods"));
+    assert!(inspected("Unschedulable", "other words").ends_with("(Unschedulable): other words"));
 }

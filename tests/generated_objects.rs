@@ -967,7 +967,7 @@ fn check_effects(facts: &Facts<'_>, plan: &Plan, now: Now) -> Result<(), String>
                     return wrong("a search for an earlier operator's run that cannot be there");
                 }
             }
-            Effect::WriteStatus(_) | Effect::LookUpRun(_) | Effect::StopRun(_) => {}
+            Effect::WriteStatus(_) | Effect::LookUpRun(_) | Effect::StopRun(_) | Effect::InspectRun(_) => {}
         }
     }
     Ok(())

@@ -233,6 +233,7 @@ fn every_metric_is_documented_and_every_documented_metric_exists() {
     metrics.polled("needed", Duration::ZERO);
     metrics.run_started("Job");
     metrics.run_ended("Failed");
+    metrics.write_refused("ModelSync");
     metrics.event(Delivery::Sent);
     metrics.lineage_event(Delivery::Sent);
     let watch_ages = vec![("Job", Duration::ZERO)];

@@ -22,7 +22,9 @@ use modelsync::{
         invalid::Invalid,
         results::{Results, RunPods},
         run::{
-            backend::{Observed, OwnerReference, Phase, ResultsIn, RunBackend, RunKind, RunRequest, Template},
+            backend::{
+                Clue, Finding, Observed, OwnerReference, Phase, ResultsIn, RunBackend, RunKind, RunRequest, Template,
+            },
             policy::RunPolicy,
         },
     },
@@ -374,6 +376,72 @@ fn a_run_carries_the_users_metadata_and_the_operators_whose_values_win() {
 }
 
 #[test]
+fn the_metadata_of_a_job_gets_parameters_in_its_values() {
+    let backend: &dyn RunBackend = &runs::BatchJob;
+    let pod = json!({ "restartPolicy": "Never", "containers": [{ "name": "main" }] });
+    let metadata = TemplateMetadata {
+        labels: map(&[("model", "m-$(params.x)")]),
+        annotations: map(&[("note", "$(params.x) and $$(params.x)")]),
+        ..TemplateMetadata::default()
+    };
+    let spec = json!({ "template": { "spec": pod } });
+    let mut request = OwnedRequest { metadata: Some(metadata), ..OwnedRequest::new(backend, spec) };
+    request.parameters = map(&[("x", "v")]);
+    let run = request.build(backend).unwrap();
+    assert_eq!(run["metadata"]["labels"]["model"], "m-v");
+    assert_eq!(run["metadata"]["annotations"]["note"], "v and $(params.x)");
+    // Only the value shows that no label can have it.
+    request.parameters = map(&[("x", "a value")]);
+    assert_eq!(request.check(backend), Ok(()));
+    let invalid = request.build(backend).unwrap_err();
+    assert_eq!(invalid.field, "spec.jobTemplate.metadata.labels[\"model\"]");
+}
+
+#[test]
+fn labels_of_tekton_are_left_out_of_a_run_and_named() {
+    let metadata = TemplateMetadata {
+        labels: map(&[("tekton.dev/pipeline", "x"), ("tekton.dev/b", "not a value"), ("team", "user")]),
+        ..TemplateMetadata::default()
+    };
+    for (backend, left_out) in
+        [(&runs::PipelineRun as &dyn RunBackend, &["tekton.dev/b", "tekton.dev/pipeline"][..]), (&runs::BatchJob, &[])]
+    {
+        let good = cases::<BTreeMap<String, String>>(backend, "good.yaml").remove(0);
+        let request = OwnedRequest { metadata: Some(metadata.clone()), ..OwnedRequest::new(backend, good.spec) };
+        assert_eq!(backend.left_out(request.template()), left_out);
+        if !left_out.is_empty() {
+            request.check(backend).unwrap();
+            let run = request.build(backend).unwrap();
+            let labels: Vec<_> = run["metadata"]["labels"].as_object().unwrap().keys().collect();
+            assert_eq!(labels, ["automl.cloudai.kubeflow.org/owner-uid", "team"]);
+        }
+    }
+}
+
+#[test]
+fn a_run_is_idle_while_it_is_meant_to_run_and_shows_nothing_that_does() {
+    let job =
+        |spec: Value, status: Value| (&runs::BatchJob as &dyn RunBackend, json!({ "spec": spec, "status": status }));
+    let pipeline =
+        |spec: Value, status: Value| (&runs::PipelineRun as &dyn RunBackend, json!({ "spec": spec, "status": status }));
+    let ended = |name: &str| json!({ "ready": 0, "conditions": [{ "type": name, "status": "True" }] });
+    for ((backend, object), idle) in [
+        (job(json!({}), json!({})), true),
+        (job(json!({ "suspend": false }), json!({ "active": 1, "ready": 0 })), true),
+        (job(json!({}), json!({ "active": 2, "ready": 1 })), false),
+        (job(json!({ "suspend": true }), json!({ "active": 0 })), false),
+        (job(json!({}), ended("Complete")), false),
+        (pipeline(json!({}), json!({})), true),
+        (pipeline(json!({ "status": "" }), json!({})), true),
+        (pipeline(json!({ "status": "PipelineRunPending" }), json!({})), false),
+        (pipeline(json!({ "status": "CancelledRunFinally" }), json!({})), false),
+        (pipeline(json!({}), ended("Succeeded")), false),
+    ] {
+        assert_eq!(backend.observe(&object.to_string()).unwrap().idle, idle, "{object}");
+    }
+}
+
+#[test]
 fn a_spec_cannot_change_what_or_where_the_run_is() {
     for backend in runs::backends() {
         let mut spec = cases::<BTreeMap<String, String>>(*backend, "good.yaml").remove(0).spec;
@@ -420,7 +488,11 @@ fn every_json_object_can_be_observed_and_nothing_else() {
         }
         let listed = r#"{"status":{"conditions":[["Succeeded","True"],["Complete","True"]]}}"#;
         for text in [listed, "{}", r#"{"status":null}"#, r#"{"status":[]}"#, r#"{"status":{"conditions":null}}"#] {
-            assert_eq!(backend.observe(text).unwrap(), Observed { phase: Phase::Active, started_at: None }, "{text}");
+            assert_eq!(
+                backend.observe(text).unwrap(),
+                Observed { phase: Phase::Active, started_at: None, idle: true },
+                "{text}"
+            );
         }
     }
 }
@@ -807,7 +879,19 @@ impl RunBackend for TrainJob {
     }
 
     fn observe(&self, _: &str) -> Result<Observed, serde_json::Error> {
-        Ok(Observed { phase: Phase::Active, started_at: None })
+        Ok(Observed { phase: Phase::Active, started_at: None, idle: false })
+    }
+
+    fn left_out(&self, _: Template<'_>) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn clues(&self) -> &'static [Clue] {
+        &[]
+    }
+
+    fn read_clue(&self, _: &Clue, _: &str, _: &str) -> Finding {
+        Finding::Unrelated
     }
 
     fn check_results(&self, _: Template<'_>, _: Option<&str>) -> Result<(), Invalid> {

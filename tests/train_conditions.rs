@@ -22,14 +22,15 @@ use modelsync::{
         },
         results::Results,
         run::{
-            backend::{Phase, RunRecord},
+            backend::{Obstacle, Phase, RunRecord},
             claim::{CreateRefusal, Lookup, Post, PostState},
             knowledge::{Fence, ManualOverrides},
             name::run_name,
+            obstacle,
         },
         status::wake_up::WakeUp,
         time::{MonotonicTime, Now},
-        train::{Compiled, Effect, Memory, Observation, Plan, Rule, TrainPollResponse, decide},
+        train::{Compiled, Effect, Memory, Observation, Plan, RecordRefusal, Rule, TrainPollResponse, decide},
         version::record::VersionRecord,
     },
 };
@@ -247,6 +248,24 @@ impl World {
         self
     }
 
+    /// Nothing of the run runs.
+    fn idle(mut self) -> Self {
+        self.own[0].observed.idle = true;
+        self
+    }
+
+    /// A refusal of a record now.
+    fn refusal(&self, reason: Reason) -> RecordRefusal {
+        RecordRefusal::after(None, reason, "the API server's words".into(), self.now.mono)
+    }
+
+    /// An inspection has found why.
+    fn obstructed(mut self) -> Self {
+        let found = Obstacle { reason: "QuotaExceeded".into(), words: "exceeded quota: pods".into() };
+        obstacle::record(&mut self.memory.inspections, &self.own[0], Some(found), self.now);
+        self
+    }
+
     fn posted(mut self, state: PostState) -> Self {
         let slot = self.status.reservation.as_ref().unwrap().slots[0].clone();
         self.memory.posts.insert(slot.run_name, Post { nonce: slot.nonce, state });
@@ -431,6 +450,9 @@ fn rows() -> Vec<Row> {
         Row("training reserved, create not sent", rest().reserved(), Rule::CreateRuns),
         Row("training reserved, too late to send the create", rest().reserved().later(MINUTE), Rule::ClaimSlots),
         Row("run active", rest().reserved().with_run(Phase::Active), Rule::RunActive),
+        Row("run active, nothing of it runs for a minute", rest().reserved().with_run(Phase::Active).idle(), Rule::RunActive),
+        Row("run active, its pods cannot start", rest().reserved().with_run(Phase::Active).idle().obstructed(), Rule::RunActive),
+        Row("run active, its pods could not start and now do", rest().reserved().with_run(Phase::Active).shown("False RunBlocked", "False RunActive"), Rule::RunActive),
         Row("run exceeds runTimeout", rest().with(|w| w.spec["runTimeout"] = json!("1m")).reserved().with_run(Phase::Active), Rule::StopRun),
         Row("run named by the cancel annotation", rest().reserved().with_run(Phase::Active).with(|w| w.object.cancel = Some(name(2).into())), Rule::StopRun),
         Row("run active, spec changed", rest().reserved().with_run(Phase::Active).edited(), Rule::RunActive),
@@ -460,6 +482,10 @@ fn rows() -> Vec<Row> {
         Row("metrics are not there yet", rest().with(slow).reserved().ended_with(Succeeded, "0.9"), Rule::AwaitMetrics),
         Row("results are read", rest().reserved().ended_with(Succeeded, "0.9"), Rule::Judge),
         Row("a failed run is not judged", rest().reserved().ended_with(Failed, "0.9"), Rule::CreateVersion),
+        Row("the record is refused: quota", rest().reserved().ended_with(Failed, "0").with(|w| drop(w.memory.refused_records.insert(name(2), w.refusal(Reason::QuotaExceeded)))), Rule::CreateVersion),
+        Row("the record was refused, and may be tried again", rest().reserved().ended_with(Failed, "0").with(|w| drop(w.memory.refused_records.insert(name(2), w.refusal(Reason::QuotaExceeded)))).later(MINUTE), Rule::CreateVersion),
+        Row("the status of a record is refused", rest().data("d1").with(|w| w.memory.refused_publication = Some(w.refusal(Reason::Forbidden))), Rule::Fresh),
+        Row("another value than the rejected one, the status of its record is refused", rest().trained_unpublished(Succeeded, "0.1").data("d3").with(|w| w.memory.refused_publication = Some(w.refusal(Reason::Forbidden))), Rule::PublishVersionStatus),
         Row("another object has the record's name", rest().reserved().ended_with(Failed, "0").with(|w| drop(w.memory.conflicts.insert(name(2), ("exists: delete it".into(), w.now.mono)))), Rule::RecordConflict),
         Row("another object had the record's name a minute ago", rest().reserved().ended_with(Failed, "0").with(|w| drop(w.memory.conflicts.insert(name(2), ("exists: delete it".into(), w.now.mono)))).later(MINUTE), Rule::CreateVersion),
         Row("one of two candidate runs is recorded", rest().with(two).reserved().with(|w| { w.own = vec![World::run(UID, 2, ended(Failed))]; w.own[0].name = format!("{}-a", name(2)); let (mut record, _) = w.version(UID, 2, GateVerdict::NotJudged, None); record.name = format!("{}-a", name(2)).into(); w.versions.push(record); w.status.reservation.as_mut().unwrap().slots[1].state = modelsync::api::SlotState::Reserved; w.status.reservation.as_mut().unwrap().slots[1].nonce = "me-1".into(); w.own.push(World::run(UID, 2, Phase::Active)); w.own[1].name = format!("{}-b", name(2)); w.own[1].uid = "run-2b".into(); }), Rule::NoteVersion),
@@ -557,6 +583,62 @@ fn the_same_state_decided_again_leaves_every_condition_as_it_is() {
             assert_eq!(again.conditions, status.conditions, "{name}");
         }
     }
+}
+
+#[test]
+fn a_run_that_has_ended_is_not_active_even_if_its_record_has_to_wait() {
+    let two = |w: &mut World| w.spec["candidates"] = json!([{ "name": "a" }, { "name": "b" }]);
+    let run = |candidate: &str, phase| a_train::run(UID, 2, candidate, phase, "2026-03-01T11:58:00Z");
+    let names = |world: &World| -> Vec<_> {
+        let (status, _) = world.object_after(&world.decide());
+        status.active.into_iter().map(|run| run.name).collect()
+    };
+    let [first, second] = ["a", "b"].map(|candidate| format!("{}-{candidate}", name(2)));
+    let mut world = World::at_rest().with(two).reserved();
+    world.own = vec![run("a", Phase::Active), run("b", Phase::Active)];
+    assert_eq!(names(&world), [first.clone(), second]);
+    // The second one has ended. Its record comes after that of the first.
+    world.own[1] = run("b", ended(Outcome::Succeeded));
+    assert_eq!(names(&world), [first]);
+
+    let mut world = World::at_rest().reserved().ended_with(Outcome::Failed, "0");
+    let refusal = world.refusal(Reason::QuotaExceeded);
+    world.memory.refused_records.insert(name(2), refusal);
+    assert_eq!(names(&world), [""; 0]);
+}
+
+#[test]
+fn a_run_that_had_no_reservation_is_not_active_once_it_has_ended() {
+    let world = World::at_rest().with_run(Phase::Active);
+    let (shown, _) = world.object_after(&world.decide());
+    assert_eq!(shown.active.len(), 1);
+    // Nothing is polled yet, so nothing else is written.
+    let world = World::at_rest().with(|w| w.status = shown.clone()).with_run(ended(Outcome::Succeeded));
+    assert_eq!(world.object_after(&world.decide()).0.active, []);
+}
+
+#[test]
+fn an_obstacle_is_shown_in_the_clusters_words_and_causes_one_write() {
+    let world = World::at_rest().reserved().with_run(Phase::Active).idle();
+    assert!(matches!(&world.decide().effects[..], [Effect::InspectRun(wanted)] if wanted.uid == run_uid(&name(2))));
+    let mut world = world.obstructed();
+    let (status, _) = world.object_after(&world.decide());
+    let message =
+        format!("run {} is active, and does not start its work (QuotaExceeded): exceeded quota: pods", name(2));
+    assert_eq!(status.conditions[0].message, message);
+    world.status = status;
+    // Other words for the same obstacle.
+    let next = WakeUp::At(world.now.mono + MINUTE);
+    let mut inspected = |reason: &str, words: &str| {
+        let found = Obstacle { reason: reason.into(), words: words.into() };
+        obstacle::record(&mut world.memory.inspections, &world.own[0], Some(found), world.now);
+        world.decide()
+    };
+    let plan = inspected("QuotaExceeded", "exceeded quota: pods of another name");
+    assert_eq!((plan.effects.len(), plan.wake_up), (0, next));
+    let plan = inspected("ImagePullBackOff", "no such image");
+    let (status, _) = world.object_after(&plan);
+    assert!(status.conditions[0].message.ends_with("(ImagePullBackOff): no such image"), "{status:?}");
 }
 
 /// Five writes report a training, whatever its outcome, and no matter when the version before was accepted.

@@ -82,6 +82,8 @@ reasons! {
     Forbidden,
     /// The API server, or a webhook in front of the run's kind, does not take requests now.
     ApiUnavailable,
+    /// A run is active and does not start its work: its pods are forbidden, fit on no node, or cannot be started.
+    RunBlocked,
     /// It is not known yet whether the reserved run exists.
     RunUnconfirmed,
     /// The operator itself fails on this object.
@@ -138,6 +140,10 @@ reasons! {
     NotServed,
     /// Another object has the name of a record.
     RecordConflict,
+    /// The API server refuses a record, or its status, as invalid.
+    RecordRefused,
+    /// Event: the API server refuses the status of the object, so the conditions cannot say it.
+    StatusRefused,
     /// Event: a training was started.
     TrainingStarted,
     /// Event: a training ended.

@@ -39,8 +39,8 @@ macro_rules! each_template {
                 pipeline_run_template "pipelineRunTemplate",
 
                 /// Template of the `batch/v1` Jobs to create. Containers get each parameter as the environment variable
-                /// `PARAM_<NAME>`, and in place of `$(params.<name>)` in `command`, `args` and the values of `env`. Set either
-                /// this or `pipelineRunTemplate`.
+                /// `PARAM_<NAME>`, and in place of `$(params.<name>)` in `command`, `args`, the values of `env` and other texts
+                /// that may differ from run to run. Set either this or `pipelineRunTemplate`.
                 job_template "jobTemplate",
             }
             $($rest)*

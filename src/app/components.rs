@@ -26,6 +26,7 @@ use crate::{
         lease::Leadership,
         legacy_runs::LegacyRuns,
         objects::LiveObjects,
+        obstacles::Obstacles,
         referenced::Referenced,
         store::{Followers, ModelVersions, Objects, Runs, StoreView},
         versions::Versions,
@@ -186,6 +187,7 @@ fn run_effects(
         runs: Arc::new(Runs::new(clock.clone(), kinds.collect::<Vec<_>>())),
         backends: runs::backends(),
         api: ApiServer::new(clients.clone()),
+        obstacles: Obstacles::new(clients.reads.clone()),
         events: Events::start(clients.writes.clone(), clock.clone(), std::env::var("HOSTNAME").ok(), {
             let metrics = metrics.clone();
             move |delivery| metrics.event(delivery)

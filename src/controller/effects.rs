@@ -9,16 +9,18 @@ use crate::{
     clock::Clock,
     core::{
         run::{
-            backend::{OwnerReference, RunBackend, RunRequest, Template},
+            backend::{Obstacle, OwnerReference, RunBackend, RunRecord, RunRequest, Template},
             claim::{CreateRefusal, Lookup, PostState},
             effects::{CreateRun, DeleteRun, StopRun},
             knowledge::ObjectInfo,
+            obstacle::InspectRun,
         },
         status::{event::ObjectEvent, wake_up::WakeUp},
     },
     kube_io::{
         apply::{ApiServer, Created, NamedRun, Written},
         events::Events,
+        obstacles::Obstacles,
         record::ObjectRecord,
         store::{Objects, Runs},
     },
@@ -35,6 +37,14 @@ pub enum EffectResult {
     Stop(Requeue),
 }
 
+/// The result of an inspection.
+pub enum Inspected {
+    /// What keeps the run from starting its work; `None` if the cluster does not say.
+    Found(Option<Obstacle>),
+    /// It could not be inspected now.
+    Postponed,
+}
+
 /// When to reconcile again after a plan was carried out. A reconcile that changed anything is followed by another at once,
 /// which continues from the state that this one wrote.
 pub const fn requeue(unchanged: bool, wake_up: WakeUp) -> Requeue {
@@ -45,28 +55,38 @@ pub const fn requeue(unchanged: bool, wake_up: WakeUp) -> Requeue {
     }
 }
 
-/// Writes a status, and stores the object that the API server then has. `Done` only if the status was written.
+/// The result of a status write.
+pub enum StatusWrite {
+    /// It was written.
+    Stored,
+    /// It was certainly refused, with these words.
+    Refused(String),
+    /// It was not written, or it is unknown whether it was.
+    Stop(Requeue),
+}
+
+/// Writes a status, and stores the object that the API server then has.
 pub async fn write_status<K: Kind>(
     api: &ApiServer,
     objects: &Objects<K>,
     object: &ObjectRecord<K>,
     before: &K::Status,
     after: &K::Status,
-) -> EffectResult {
+) -> StatusWrite {
     let name = &*object.identity.name;
     match api.write_status(object, before, after).await {
         Written::Stored(record) => {
             objects.insert(*record);
-            EffectResult::Done
+            StatusWrite::Stored
         }
         Written::Reread(Some(record), _) if record.resource_version != object.resource_version => {
             debug!(kind = K::KIND, object = name, "the object changed meanwhile; deciding again");
             objects.insert(*record);
-            EffectResult::Stop(Requeue::Later)
+            StatusWrite::Stop(Requeue::Later)
         }
         Written::Reread(None, _) => {
             objects.remove(&object.identity.uid);
-            EffectResult::Stop(Requeue::Later)
+            StatusWrite::Stop(Requeue::Later)
         }
         Written::Reread(Some(_), error) => {
             warn!(
@@ -75,7 +95,10 @@ pub async fn write_status<K: Kind>(
                 error = error.to_string(),
                 "the API server does not take the status; trying again"
             );
-            EffectResult::Stop(Requeue::Failed)
+            match error.code() {
+                None | Some(409) => StatusWrite::Stop(Requeue::Failed),
+                Some(_) => StatusWrite::Refused(error.to_string()),
+            }
         }
         Written::Failed(error) => {
             warn!(
@@ -84,7 +107,7 @@ pub async fn write_status<K: Kind>(
                 error = error.to_string(),
                 "the status could not be written; trying again"
             );
-            EffectResult::Stop(Requeue::Failed)
+            StatusWrite::Stop(Requeue::Failed)
         }
     }
 }
@@ -100,6 +123,8 @@ pub struct RunEffects {
     pub backends: &'static [&'static dyn RunBackend],
     /// Sends the requests.
     pub api: ApiServer,
+    /// Inspects active runs.
+    pub obstacles: Obstacles,
     /// Publishes events.
     pub events: Events,
     /// Counts runs.
@@ -121,6 +146,8 @@ impl RunEffects {
         run: &CreateRun,
         template: Result<Template<'_>, String>,
     ) -> PostState {
+        let left_out = template.as_ref().ok().zip(self.backend(run.kind.kind));
+        let left_out = left_out.map(|(template, backend)| backend.left_out(*template)).unwrap_or_default();
         let built = template.and_then(|template| self.build((kind, identity), run, template));
         let created = match built {
             Ok((backend, body)) => self.api.create_run(backend, &identity.uid, &run.proofs, &body).await,
@@ -131,7 +158,12 @@ impl RunEffects {
             Created::Ours(stored) => {
                 info!(object, namespace, run = run.name, "run created");
                 self.metrics.run_started(run.kind.kind);
-                let text = format!("created {} {}", run.kind.kind, run.name);
+                let mut text = format!("created {} {}", run.kind.kind, run.name);
+                if !left_out.is_empty() {
+                    let labels = left_out.join(", ");
+                    text +=
+                        &format!("; without these labels of the template, which its controller sets itself: {labels}");
+                }
                 let event = ObjectEvent { warning: false, reason: Reason::RunStarted, action: "Create", text };
                 self.events.publish(identity, kind, &event);
                 self.runs.insert(*stored);
@@ -232,6 +264,21 @@ impl RunEffects {
                     "the run could not be ended; trying again"
                 );
                 EffectResult::Stop(Requeue::Failed)
+            }
+        }
+    }
+
+    /// Inspects an active run of which nothing runs.
+    pub async fn inspect(&self, wanted: &InspectRun, run: &RunRecord) -> Inspected {
+        let Some(backend) = self.backend(wanted.kind.kind) else { return Inspected::Postponed };
+        if run.uid != wanted.uid || !self.obstacles.take_turn(self.clock.mono()) {
+            return Inspected::Postponed;
+        }
+        match self.obstacles.find(backend, run).await {
+            Ok(obstacle) => Inspected::Found(obstacle),
+            Err(error) => {
+                debug!(run = run.name, error = error.to_string(), "an active run could not be inspected");
+                Inspected::Postponed
             }
         }
     }

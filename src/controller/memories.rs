@@ -10,8 +10,12 @@ use std::{
 
 use crate::core::{
     poll::response::{PollResponse, PollResult},
-    run::claim::{Lookup, Post},
+    run::{
+        claim::{Lookup, Post},
+        obstacle::Inspections,
+    },
     sync,
+    time::MonotonicTime,
     train::{self, TrainPollResponse},
 };
 
@@ -23,6 +27,10 @@ pub trait Remember<R> {
     fn record_post(&mut self, run_name: &str, post: Post);
     /// Stores the lookup of a run.
     fn record_lookup(&mut self, lookup: Lookup);
+    /// The inspections of active runs.
+    fn inspections(&mut self) -> &mut Inspections;
+    /// When the operator last published that the API server refuses the status of the object.
+    fn status_refused(&mut self) -> &mut Option<MonotonicTime>;
     /// Invalidates every earlier poll.
     fn invalidate_polls(&mut self);
 }
@@ -38,6 +46,14 @@ impl Remember<PollResponse> for sync::Memory {
 
     fn record_lookup(&mut self, lookup: Lookup) {
         self.lookup = Some(lookup);
+    }
+
+    fn inspections(&mut self) -> &mut Inspections {
+        &mut self.inspections
+    }
+
+    fn status_refused(&mut self) -> &mut Option<MonotonicTime> {
+        &mut self.status_refused
     }
 
     fn invalidate_polls(&mut self) {
@@ -56,6 +72,14 @@ impl Remember<TrainPollResponse> for train::Memory {
 
     fn record_lookup(&mut self, lookup: Lookup) {
         self.lookups.insert(lookup.run_name.clone(), lookup);
+    }
+
+    fn inspections(&mut self) -> &mut Inspections {
+        &mut self.inspections
+    }
+
+    fn status_refused(&mut self) -> &mut Option<MonotonicTime> {
+        &mut self.status_refused
     }
 
     fn invalidate_polls(&mut self) {

@@ -122,6 +122,7 @@ impl KindController for ModelSyncs {
             Effect::CreateRun(run) => controller.create_run(object, run).await,
             Effect::LookUpRun(slot) => controller.look_up_run(object, slot).await,
             Effect::StopRun(run) => controller.stop_run(object, run).await,
+            Effect::InspectRun(run) => controller.inspect_run(object, run).await,
             Effect::FindLegacyRun(kind) => self.find_legacy_run(controller, object, *kind).await,
             Effect::DeleteRun(run) => controller.context.runs.delete(object.info(), run).await,
         }

@@ -6,13 +6,13 @@ use std::{collections::BTreeSet, fmt::Debug, future::Future, sync::Arc, time::Du
 use tracing::{debug, warn};
 
 use super::{
-    effects::{EffectResult, RunEffects, requeue, write_status},
+    effects::{EffectResult, Inspected, RunEffects, StatusWrite, requeue, write_status},
     memories::{Memories, Remember},
     parsed::{Parsed, ParsedObjects},
     worker::Reconcile,
 };
 use crate::{
-    api::{Kind, RunSlot, template::RunTemplate},
+    api::{Kind, Reason, RunSlot, template::RunTemplate},
     core::{
         invalid::Invalid,
         poll::{
@@ -24,6 +24,7 @@ use crate::{
             claim::{Post, PostState},
             effects::{CreateRun, StopRun},
             knowledge::ObjectInfo,
+            obstacle::{self, InspectRun},
             proof::ClaimKey,
             template::find,
         },
@@ -38,6 +39,9 @@ use crate::{
         queue::{Queue, Requeue},
     },
 };
+
+/// Time between two events about the refused status of one object.
+const REFUSAL_EVENTS: Duration = Duration::from_mins(30);
 
 /// The parts that the controllers of both kinds share.
 pub struct Context<K: Kind> {
@@ -315,14 +319,41 @@ impl<C: KindController> Controller<C> {
         after: &<C::Kind as Kind>::Status,
     ) -> EffectResult {
         let (runs, objects) = (&self.context.runs, &self.context.objects);
-        let step = write_status(&runs.api, objects, object.record, object.status, after).await;
-        if matches!(step, EffectResult::Done) {
-            for event in C::events(object.status, after) {
-                runs.events.publish(object.info(), C::Kind::KIND, &event);
+        match write_status(&runs.api, objects, object.record, object.status, after).await {
+            StatusWrite::Stored => {
+                self.memories.change(&object.info().uid, |memory| *memory.status_refused() = None);
+                for event in C::events(object.status, after) {
+                    runs.events.publish(object.info(), C::Kind::KIND, &event);
+                }
+                self.kind.status_stored(self, object, after);
+                EffectResult::Done
             }
-            self.kind.status_stored(self, object, after);
+            StatusWrite::Refused(words) => {
+                self.publish_refusal(object, &words);
+                EffectResult::Stop(Requeue::Failed)
+            }
+            StatusWrite::Stop(next) => EffectResult::Stop(next),
         }
-        step
+    }
+
+    /// Publishes an event about a refused status, which no condition can show: at most one in a while for each object.
+    fn publish_refusal(&self, object: &ReconciledObject<'_, C>, words: &str) {
+        let (info, runs) = (object.info(), &self.context.runs);
+        runs.metrics.write_refused(C::Kind::KIND);
+        let now = runs.clock.mono();
+        let due = self.memories.change(&info.uid, |memory| {
+            let last = memory.status_refused();
+            let due = last.is_none_or(|last| now.since(last) >= REFUSAL_EVENTS);
+            if due {
+                *last = Some(now);
+            }
+            due
+        });
+        if due {
+            let text = format!("the API server refuses the status of this object, so its conditions are old: {words}");
+            let event = ObjectEvent { warning: true, reason: Reason::StatusRefused, action: "Reconcile", text };
+            runs.events.publish(info, C::Kind::KIND, &event);
+        }
     }
 
     /// Creates a reserved run, and remembers the state of the request.
@@ -357,6 +388,19 @@ impl<C: KindController> Controller<C> {
             }
             Err(next) => EffectResult::Stop(next),
         }
+    }
+
+    /// Inspects an active run of which nothing runs. It never fails: what cannot be read now is read later.
+    pub(super) async fn inspect_run(&self, object: &ReconciledObject<'_, C>, wanted: &InspectRun) -> EffectResult {
+        let (info, runs) = (object.info(), &self.context.runs);
+        let Some(run) = runs.runs.named(&info.namespace, &info.uid, &wanted.name) else { return EffectResult::Done };
+        let inspected = runs.inspect(wanted, &run).await;
+        let now = runs.clock.now();
+        self.memories.change(&info.uid, |memory| match inspected {
+            Inspected::Found(obstacle) => obstacle::record(memory.inspections(), &run, obstacle, now),
+            Inspected::Postponed => obstacle::postpone(memory.inspections(), &run, now),
+        });
+        EffectResult::Done
     }
 
     /// Stops a run in the way of its backend.

@@ -1,5 +1,7 @@
 //! The permissions that the operator needs: the roles of `config/rbac/role.yaml`. Pure.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::{api::keys, core::run::backend::RunBackend};
@@ -43,8 +45,11 @@ pub fn namespaced_rules(backends: &[&dyn RunBackend]) -> Vec<Value> {
         json!({ "apiGroups": [kind.group], "resources": [kind.plural], "verbs": ["create", "delete", "get", "list", "patch", "watch"] })
     }));
     // A Job's results are in the termination messages of its pods. The operator lists them once, by label, after its
-    // end.
-    rules.push(json!({ "apiGroups": [""], "resources": ["pods"], "verbs": ["list"] }));
+    // end. What says why an idle run does not start is listed by label or field, at most once a minute for each run.
+    let clues = backends.iter().flat_map(|backend| backend.clues()).map(|clue| (clue.group, clue.plural));
+    let listed: BTreeSet<_> = clues.chain([("", "pods")]).collect();
+    let list = |(group, plural)| json!({ "apiGroups": [group], "resources": [plural], "verbs": ["list"] });
+    rules.extend(listed.into_iter().map(list));
     // `request` names these: the operator reads one when a poll needs it, and never lists or watches them.
     rules.push(json!({ "apiGroups": [""], "resources": ["secrets"], "verbs": ["get"] }));
     rules.push(json!({ "apiGroups": [""], "resources": ["serviceaccounts/token"], "verbs": ["create"] }));

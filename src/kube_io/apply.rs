@@ -260,20 +260,27 @@ pub(super) fn with_body(request: http::request::Builder, body: &Value) -> Result
 /// Maps the refusal of a create to its reason. Each refusal is certain: nothing was stored.
 fn refusal(kind: RunKind, code: u16, message: String) -> Created {
     let refused = |reason, stalled, message| Created::Refused { reason, message, stalled };
-    match code {
-        // The fence refused a late create. No person has to act: the operator tries again.
-        _ if message.contains(keys::FENCE) => refused(Reason::ApiUnavailable, false, message),
-        _ if is_webhook_failure(&message) => refused(Reason::ApiUnavailable, false, message),
-        _ if is_policy_denial(&message) => refused(Reason::Forbidden, false, message),
-        403 if message.contains("exceeded quota") => refused(Reason::QuotaExceeded, false, message),
-        401 | 403 => refused(Reason::Forbidden, false, message),
-        404 => refused(Reason::RunKindMissing, false, format!("{kind} cannot be created: {message}")),
-        410 | 429 => refused(Reason::ApiUnavailable, false, message),
-        _ => refused(
+    match (cause(code, &message), code) {
+        (Some(reason), _) => refused(reason, false, message),
+        (None, 404) => refused(Reason::RunKindMissing, false, format!("{kind} cannot be created: {message}")),
+        (None, _) => refused(
             Reason::RunRefused,
             true,
             format!("the API server refuses the {} (status {code}): {message}", kind.kind),
         ),
+    }
+}
+
+/// Why a write was refused that is not at fault itself. No person has to change the object: the operator tries again.
+pub(super) fn cause(code: u16, message: &str) -> Option<Reason> {
+    match code {
+        // The fence refused a late create.
+        _ if message.contains(keys::FENCE) || is_webhook_failure(message) => Some(Reason::ApiUnavailable),
+        _ if is_policy_denial(message) => Some(Reason::Forbidden),
+        403 if message.contains("exceeded quota") => Some(Reason::QuotaExceeded),
+        401 | 403 => Some(Reason::Forbidden),
+        410 | 429 => Some(Reason::ApiUnavailable),
+        _ => None,
     }
 }
 

@@ -13,12 +13,16 @@ pub struct Listing<'a> {
     pub path: &'a str,
     /// Label selector, URL-encoded. Empty: everything.
     pub selector: &'a str,
+    /// Field selector, URL-encoded. Empty: everything.
+    pub fields: &'a str,
     /// The state that is listed.
     pub version: ResourceVersion<'a>,
     /// `Accept`, if it is not plain JSON.
     pub accept: Option<&'static str>,
     /// Largest number of objects in one page.
     pub page: u32,
+    /// No further page is read once this many objects were listed. `None`: all are.
+    pub most: Option<usize>,
 }
 
 /// Which state is listed, in the words of the Kubernetes API.
@@ -51,8 +55,10 @@ impl ResourceVersion<'_> {
 /// of it.
 pub async fn list(client: &Guarded, what: Listing<'_>, mut see: impl FnMut(&str)) -> Result<String, CallError> {
     let mut query = what.version.query();
+    let mut listed = 0;
     loop {
-        let path = format!("{}?limit={}&labelSelector={}{query}", what.path, what.page, what.selector);
+        let Listing { path, page, selector, fields, .. } = what;
+        let path = format!("{path}?limit={page}&labelSelector={selector}&fieldSelector={fields}{query}");
         let mut request = Request::get(path);
         if let Some(accept) = what.accept {
             request = request.header(header::ACCEPT, accept);
@@ -60,8 +66,9 @@ pub async fn list(client: &Guarded, what: Listing<'_>, mut see: impl FnMut(&str)
         let page: Page = call(client, request.body(Vec::new())?).await?;
         for item in page.items.iter().flatten() {
             see(item.get());
+            listed += 1;
         }
-        if page.metadata.next.is_empty() {
+        if page.metadata.next.is_empty() || what.most.is_some_and(|most| listed >= most) {
             return Ok(page.metadata.resource_version);
         }
         // The token contains the version, too.

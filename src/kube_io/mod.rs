@@ -10,6 +10,7 @@ pub mod lease;
 pub mod legacy_runs;
 pub mod list;
 pub mod objects;
+pub mod obstacles;
 mod packed;
 pub mod record;
 pub mod referenced;

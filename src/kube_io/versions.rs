@@ -5,14 +5,14 @@ use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
-    apply::{merge_patch, post, resource_path, with_body},
+    apply::{cause, merge_patch, post, resource_path, with_body},
     client::{CallError, Clients, Guarded, call, get_opt},
     list::{Listing, ResourceVersion, list},
     packed::CompressedJson,
     record::part,
 };
 use crate::{
-    api::{ConditionType, DeletionPolicy, ModelVersionSpec, ModelVersionStatus, keys},
+    api::{ConditionType, DeletionPolicy, ModelVersionSpec, ModelVersionStatus, Reason, keys},
     core::{
         invalid::Invalid,
         status::condition::find,
@@ -104,8 +104,8 @@ pub enum Recorded {
     Conflict(Conflict),
     /// Nothing was written: this is certain.
     Refused {
-        /// HTTP status.
-        code: u16,
+        /// The reason that users see.
+        reason: Reason,
         /// The API server's message.
         message: String,
     },
@@ -169,8 +169,10 @@ impl Versions {
                 Ok(None) => Recorded::Unknown(error),
                 Err(error) => Recorded::Unknown(error),
             },
-            Err(CallError::Refused(status)) => Recorded::Refused { code: status.code, message: status.message },
-            Err(error) => Recorded::Unknown(error),
+            Err(error) => match refused(&error) {
+                Some(reason) => Recorded::Refused { reason, message: error.to_string() },
+                None => Recorded::Unknown(error),
+            },
         }
     }
 
@@ -285,6 +287,14 @@ fn object(namespace: &str, spec: &ModelVersionSpec, policy: DeletionPolicy) -> V
         }]);
     }
     json!({ "apiVersion": keys::API_VERSION, "kind": "ModelVersion", "metadata": metadata, "spec": spec })
+}
+
+/// The reason that users see if the API server refused to write a record or its status. `None` if it is not certain that
+/// nothing was written, or if the record has changed or gone in the meantime.
+pub fn refused(error: &CallError) -> Option<Reason> {
+    let CallError::Refused(status) = error else { return None };
+    let cause = cause(status.code, &status.message).unwrap_or(Reason::RecordRefused);
+    (status.code != 409).then_some(cause)
 }
 
 /// Compares the stored record with the one that was to be written.

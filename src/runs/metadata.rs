@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::json::Object;
 use crate::{
-    api::keys::KEY_PREFIX,
+    api::{TemplateMetadata, keys::KEY_PREFIX},
     core::{
         invalid::Invalid,
         run::backend::{RunKind, RunRequest, Template},
@@ -18,8 +18,8 @@ const MAX_NAME: usize = 63;
 /// Longest prefix of a key: a DNS subdomain.
 const MAX_PREFIX: usize = 253;
 
-/// Checks that runs can carry a template's metadata. `reserved` are the label prefixes of the run's own controller.
-pub(super) fn check(template: Template<'_>, reserved: &[&str]) -> Result<(), Invalid> {
+/// Checks that runs can carry a template's metadata.
+pub(super) fn check(template: Template<'_>) -> Result<(), Invalid> {
     let Some(metadata) = template.metadata else { return Ok(()) };
     let at = format!("{}.metadata", template.path());
     if metadata.name.is_some() {
@@ -32,9 +32,6 @@ pub(super) fn check(template: Template<'_>, reserved: &[&str]) -> Result<(), Inv
     for (key, value) in &metadata.labels {
         let refuse = |problem: &str| Err(Invalid::new(entry(&at, "labels", key), problem));
         check_key(key).or_else(refuse)?;
-        if let Some(prefix) = reserved.iter().find(|prefix| key.starts_with(**prefix)) {
-            refuse(&format!("must not be set: labels below {prefix} belong to the run's controller; remove it"))?;
-        }
         if !is_label_value(value) {
             refuse(
                 "has a value that no label can have: use at most 63 letters, digits, '-', '_' and '.', beginning \
@@ -47,6 +44,19 @@ pub(super) fn check(template: Template<'_>, reserved: &[&str]) -> Result<(), Inv
         check_key(&key.to_lowercase()).map_err(|problem| Invalid::new(entry(&at, "annotations", key), problem))?;
     }
     Ok(())
+}
+
+/// Labels of a template below these prefixes.
+pub(super) fn left_out(template: Template<'_>, prefixes: &[&str]) -> Vec<String> {
+    let labels = template.metadata.into_iter().flat_map(|metadata| metadata.labels.keys());
+    labels.filter(|key| prefixes.iter().any(|prefix| key.starts_with(prefix))).cloned().collect()
+}
+
+/// A template's metadata without the labels below these prefixes.
+pub(super) fn without_labels(template: Template<'_>, prefixes: &[&str]) -> Option<TemplateMetadata> {
+    let mut metadata = template.metadata?.clone();
+    metadata.labels.retain(|key, _| !prefixes.iter().any(|prefix| key.starts_with(prefix)));
+    Some(metadata)
 }
 
 /// The whole object to create. Its metadata has exactly these members: a template cannot set the name or namespace of a

@@ -4,6 +4,7 @@ mod batch_job;
 mod json;
 mod metadata;
 mod parameters;
+mod part;
 mod status;
 mod tekton;
 

@@ -10,9 +10,10 @@ pub(super) type Parameters<'a> = BTreeMap<&'a str, &'a str>;
 /// Where users map parameters. Errors about names point there, not to the template.
 pub(super) const FIELD: &str = "spec.parameters";
 
-/// Parameters whose values are not known yet. Empty values replace them: only `checked` has a rule about values.
+/// Parameters whose values are not known yet. A letter stands for each: texts that are refused with it are refused with any
+/// value.
 pub(super) fn named<'a>(names: &[&'a str]) -> Result<Parameters<'a>, Invalid> {
-    checked(names.iter().map(|name| (*name, "")).collect())
+    checked(names.iter().map(|name| (*name, "x")).collect())
 }
 
 /// Parameters with their values.

@@ -40,6 +40,21 @@ pub(super) struct Status<'a> {
     completion_time: Lenient<Timestamp>,
     #[serde(borrow, default)]
     results: Lenient<Vec<Lenient<Members<RunResult<'a>>>>>,
+    /// How many pods of a Job are ready.
+    #[serde(default)]
+    ready: Lenient<i64>,
+    /// Whether the spec says that the run waits.
+    #[serde(skip)]
+    waits: bool,
+}
+
+/// The members of a run's spec that make it wait: `suspend` of a Job, `status` of a PipelineRun.
+#[derive(Default, Deserialize)]
+struct WaitingSpec<'a> {
+    #[serde(default)]
+    suspend: Lenient<bool>,
+    #[serde(borrow, default)]
+    status: Lenient<Text<'a>>,
 }
 
 /// One result of a run.
@@ -81,9 +96,14 @@ impl<'a> Status<'a> {
         struct Object<'a> {
             #[serde(borrow, default)]
             status: Lenient<Members<Status<'a>>>,
+            #[serde(borrow, default)]
+            spec: Lenient<Members<WaitingSpec<'a>>>,
         }
         let Members(object) = serde_json::from_str::<Members<Object<'a>>>(object)?;
-        Ok(object.status.0.map(|Members(status)| status).unwrap_or_default())
+        let status = object.status.0.map(|Members(status)| status).unwrap_or_default();
+        let spec = object.spec.0.map(|Members(spec)| spec).unwrap_or_default();
+        let waits = spec.suspend.0 == Some(true) || spec.status.0.is_some_and(|Text(status)| !status.is_empty());
+        Ok(Self { waits, ..status })
     }
 
     /// Ended, by the first condition for which `says` returns an outcome; otherwise active.
@@ -96,7 +116,8 @@ impl<'a> Status<'a> {
             .filter_map(|condition| condition.0.as_ref().map(|Members(condition)| condition));
         let ended = conditions.find_map(|condition| Some((says(condition)?, condition)));
         let phase = ended.map_or(Phase::Active, |(outcome, condition)| Phase::Ended(self.ending(outcome, condition)));
-        Observed { phase, started_at: self.start_time.0 }
+        let idle = phase == Phase::Active && !self.waits && self.ready.0.unwrap_or_default() <= 0;
+        Observed { phase, started_at: self.start_time.0, idle }
     }
 
     /// A failed Job has no `completionTime`; the transition time of the condition is then the end.

@@ -71,6 +71,7 @@ pub struct Metrics {
     poll_duration_seconds: Family<OutcomeLabel, Histogram>,
     started: Family<KindLabel, Counter>,
     ended: Family<OutcomeLabel, Counter>,
+    refused_writes: Family<KindLabel, Counter>,
     events: Family<ResultLabel, Counter>,
     lineage: Family<ResultLabel, Counter>,
     objects: Family<KindLabel, Gauge>,
@@ -93,6 +94,7 @@ impl Default for Metrics {
             poll_duration_seconds: Family::new_with_constructor(|| Histogram::new(POLL_BUCKETS)),
             started: Family::default(),
             ended: Family::default(),
+            refused_writes: Family::default(),
             events: Family::default(),
             lineage: Family::default(),
             objects: Family::default(),
@@ -117,6 +119,11 @@ impl Metrics {
         registry.register("poll_duration_seconds", "Time of a poll, by outcome", self.poll_duration_seconds.clone());
         registry.register("runs_started", "Runs created, by kind", self.started.clone());
         registry.register("runs_ended", "Runs whose end was recorded, by outcome", self.ended.clone());
+        registry.register(
+            "refused_writes",
+            "Writes of a status or a record that the API server refused, by kind",
+            self.refused_writes.clone(),
+        );
         registry.register(
             "events",
             "Kubernetes Events about objects, by result: sent, dropped, failed",
@@ -174,6 +181,11 @@ impl Metrics {
     /// Counts a run whose end was recorded.
     pub fn run_ended(&self, outcome: &'static str) {
         self.ended.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    /// Counts a status or a record that the API server refused.
+    pub fn write_refused(&self, kind: &'static str) {
+        self.refused_writes.get_or_create(&KindLabel { kind }).inc();
     }
 
     /// Counts the delivery of an event about an object.

@@ -90,6 +90,7 @@ impl World {
                     self.versions.push(record(spec, None));
                     self.details.insert(spec.run.name.clone(), Arc::new(spec.as_ref().clone()));
                 }
+                Effect::InspectRun(_) => {}
                 Effect::LookUpVersion(name) => self.memory.absent.extend([name.clone()]),
                 Effect::WriteVersionStatus(name, after) => self.write_version_status(name, after),
                 Effect::DeleteVersion(name) => self.versions.retain(|version| *version.name != **name),

@@ -276,6 +276,61 @@ async fn job_template_makes_a_job_with_its_parameters() {
 }
 
 #[tokio::test]
+async fn parameters_of_a_job_are_in_every_place_that_may_differ_from_run_to_run() {
+    scenario("job_places", async |world| {
+        world.endpoint.says("a", Reply::model("m1"));
+        let container = json!({
+            "name": "train", "image": "local.test/$(params.model):1", "workingDir": "/$(params.model)",
+            "volumeMounts": [{ "name": "data", "mountPath": "/data", "subPath": "$(params.model)" }],
+        });
+        let mut spec = json!({
+            "needsSyncUrl": world.endpoint.url("a"),
+            "parameters": [{ "needsSyncName": "name", "pipelineName": "model" }],
+            "jobTemplate": { "metadata": { "labels": { "model": "$(params.model)" } }, "spec": { "template": {
+                "metadata": { "labels": { "model": "$(params.model)" } },
+                "spec": {
+                    "restartPolicy": "Never", "serviceAccountName": "$(params.model)", "containers": [container],
+                    "volumes": [{ "name": "data", "persistentVolumeClaim": { "claimName": "data-$(params.model)" } }],
+                },
+            } } },
+        });
+        world.apply("a", spec.clone()).await;
+        let status = world.until("a", Ready, False, "InvalidSpec").await;
+        let message = &status.conditions.iter().find(|condition| condition.type_ == Ready).unwrap().message;
+        assert!(message.starts_with("spec.jobTemplate.spec.template.spec.serviceAccountName "), "{message}");
+        spec["jobTemplate"]["spec"]["template"]["spec"]["serviceAccountName"] = json!("default");
+        world.apply("a", spec).await;
+        let job = world.run("a", 1).await;
+        assert_eq!(job.labels()["model"], "m1");
+        let template = &job.data["spec"]["template"];
+        assert_eq!(template["metadata"]["labels"]["model"], "m1");
+        let pod = &template["spec"];
+        assert_eq!(pod["volumes"][0]["persistentVolumeClaim"]["claimName"], "data-m1");
+        let container = &pod["containers"][0];
+        assert_eq!((&container["image"], &container["workingDir"]), (&json!("local.test/m1:1"), &json!("/m1")));
+        assert_eq!(container["volumeMounts"][0]["subPath"], "m1");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn labels_of_tekton_are_left_out_of_a_run_and_its_event_says_so() {
+    scenario("tekton_labels", async |world| {
+        world.endpoint.says("a", Reply::model("m1"));
+        let mut spec = world.spec("a");
+        let labels = json!({ "tekton.dev/pipeline": "copied", "team": "ml" });
+        spec["pipelineRunTemplate"]["metadata"] = json!({ "labels": labels });
+        world.apply("a", spec).await;
+        let run = world.run("a", 1).await;
+        assert_eq!((run.labels().get("tekton.dev/pipeline"), run.labels()["team"].as_str()), (None, "ml"));
+        let (reason, note) = world.until_events("a", 1).await.remove(0);
+        assert_eq!(reason, "RunStarted");
+        assert!(note.ends_with("which its controller sets itself: tekton.dev/pipeline"), "{note}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn names_of_63_and_253_characters_work() {
     scenario("long_names", async |world| {
         for length in [63, 253] {
@@ -284,6 +339,8 @@ async fn names_of_63_and_253_characters_work() {
             world.apply(&name, world.spec("long")).await;
             let run = world.run(&name, 1).await;
             assert!(run.name_any().len() <= 63);
+            let (reason, note) = world.until_events(&name, 1).await.remove(0);
+            assert_eq!((reason.as_str(), note), ("RunStarted", format!("created PipelineRun {}", run.name_any())));
         }
     })
     .await;

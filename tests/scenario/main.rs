@@ -16,6 +16,7 @@ mod admission;
 mod ancestor;
 mod attempts;
 mod bare;
+mod blocked;
 mod burst;
 mod cadence;
 mod canary;

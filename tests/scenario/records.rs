@@ -9,7 +9,9 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, ValidationDirective},
 };
 use modelsync::{
-    api::{DeletionPolicy, ModelTrainStatus, ModelVersion, ModelVersionSpec, ModelVersionStatus, ServedBy, keys},
+    api::{
+        DeletionPolicy, ModelTrainStatus, ModelVersion, ModelVersionSpec, ModelVersionStatus, Reason, ServedBy, keys,
+    },
     clock::Clock,
     core::version::chain::{next_record, recorded_input, reference, remove},
     kube_io::{
@@ -198,7 +200,7 @@ async fn record_is_written_once_and_other_content_under_its_name_is_a_conflict()
         assert_eq!(owners[0].block_owner_deletion, Some(false));
         let nameless = ModelVersionSpec { attempt: 0, ..trainer.draft(3) };
         let refused = trainer.write(&next_record(nameless, None)).await;
-        assert!(matches!(refused, Recorded::Refused { code: 422, .. }), "{refused:?}");
+        assert!(matches!(refused, Recorded::Refused { reason: Reason::RecordRefused, .. }), "{refused:?}");
     })
     .await;
 }

@@ -206,7 +206,7 @@ pub fn run(train: &str, attempt: i64, candidate: &str, phase: Phase, started: &s
         deleting: false,
         created_at: started,
         stopped: None,
-        observed: Observed { phase, started_at: started },
+        observed: Observed { phase, started_at: started, idle: false },
     }
 }
 

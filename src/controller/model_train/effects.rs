@@ -13,12 +13,13 @@ use crate::{
     },
     core::{
         gate::Judgement,
-        train::{Evidence, ReadResults},
+        time::MonotonicTime,
+        train::{Evidence, ReadResults, RecordRefusal},
     },
     kube_io::{
         results::read_results,
         store::VersionsOf,
-        versions::{Conflict, Recorded, StoredVersion},
+        versions::{self, Conflict, Recorded, StoredVersion},
     },
     lineage::event::{End, Run},
     schedule::queue::Requeue,
@@ -87,6 +88,7 @@ impl ModelTrains {
         match self.records.create(&info.namespace, spec, policy).await {
             Recorded::Stored(stored) => {
                 emit_recorded(controller, object, spec);
+                controller.memories.change(&info.uid, |memory| drop(memory.refused_records.remove(&name)));
                 self.versions.insert(*stored);
                 EffectResult::Done
             }
@@ -103,8 +105,15 @@ impl ModelTrains {
                 controller.memories.change(&info.uid, |memory| drop(memory.conflicts.insert(name, seen)));
                 EffectResult::Done
             }
-            Recorded::Refused { code, message } => {
-                failed(object, &format!("the API server refused the record {name} ({code})"), &message)
+            Recorded::Refused { reason, message } => {
+                let message = format!("the record {name} cannot be written: {message}");
+                let at = refused(controller, object, &message);
+                controller.memories.change(&info.uid, |memory| {
+                    let earlier = memory.refused_records.get(&name);
+                    let refusal = RecordRefusal::after(earlier, reason, message, at);
+                    memory.refused_records.insert(name, refusal);
+                });
+                EffectResult::Done
             }
             Recorded::Unknown(error) => {
                 failed(object, &format!("it is unknown whether the record {name} was written"), &error)
@@ -132,6 +141,7 @@ impl ModelTrains {
 
     pub(super) async fn write_version_status(
         &self,
+        controller: &Trains,
         object: &TrainObject<'_>,
         name: &str,
         after: &ModelVersionStatus,
@@ -141,9 +151,21 @@ impl ModelTrains {
         match self.records.write_status(&version.record, &before, after).await {
             Ok(stored) => {
                 self.versions.insert(stored);
+                controller.memories.change(&object.info().uid, |memory| memory.refused_publication = None);
                 EffectResult::Done
             }
-            Err(error) => failed(object, &format!("the status of the record {name} could not be written"), &error),
+            Err(error) => match versions::refused(&error).filter(|_| error.code() != Some(404)) {
+                Some(reason) => {
+                    let message = format!("the status of the record {name} cannot be written: {error}");
+                    let at = refused(controller, object, &message);
+                    controller.memories.change(&object.info().uid, |memory| {
+                        let earlier = memory.refused_publication.as_ref();
+                        memory.refused_publication = Some(RecordRefusal::after(earlier, reason, message, at));
+                    });
+                    EffectResult::Stop(Requeue::Now)
+                }
+                None => failed(object, &format!("the status of the record {name} could not be written"), &error),
+            },
         }
     }
 
@@ -164,6 +186,14 @@ impl ModelTrains {
         };
         versions.into_iter().find(|version| *version.record.name == *name)
     }
+}
+
+/// Logs and counts that a record or its status was refused. Returns the time.
+fn refused(controller: &Trains, object: &TrainObject<'_>, message: &str) -> MonotonicTime {
+    let (info, runs) = (object.info(), &controller.context.runs);
+    warn!(object = &*info.name, namespace = &*info.namespace, error = message, "the API server refuses a record");
+    runs.metrics.write_refused("ModelVersion");
+    runs.clock.mono()
 }
 
 /// Logs and counts the end of a run whose record was just written, and sends it to the lineage service.

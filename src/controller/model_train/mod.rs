@@ -91,11 +91,12 @@ impl KindController for ModelTrains {
             Effect::CreateRun(run) => controller.create_run(object, run).await,
             Effect::LookUpRun(slot) => controller.look_up_run(object, slot).await,
             Effect::StopRun(run) => controller.stop_run(object, run).await,
+            Effect::InspectRun(run) => controller.inspect_run(object, run).await,
             Effect::ReadResults(wanted) => self.read_results(controller, object, wanted).await,
             Effect::Judge(evidence) => self.judge(controller, object, evidence).await,
             Effect::CreateVersion(spec, policy) => self.create_version(controller, object, spec, *policy).await,
             Effect::LookUpVersion(name) => self.look_up_version(controller, object, name).await,
-            Effect::WriteVersionStatus(name, after) => self.write_version_status(object, name, after).await,
+            Effect::WriteVersionStatus(name, after) => self.write_version_status(controller, object, name, after).await,
             Effect::DeleteVersion(name) => self.delete_version(object, name).await,
             Effect::DeleteRun(run) => controller.context.runs.delete(object.info(), run).await,
         }

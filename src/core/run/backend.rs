@@ -119,6 +119,9 @@ pub struct Observed {
     pub phase: Phase,
     /// When it started, if it says so.
     pub started_at: Option<Timestamp>,
+    /// Whether it is active and nothing of it seems to run, although it is meant to: its pods may be unable to start. A
+    /// run that waits on purpose, such as one in a queue, is not idle.
+    pub idle: bool,
 }
 
 /// A run of the operator, reduced to what decisions need.
@@ -182,6 +185,48 @@ pub enum ResultsIn {
     Pods(RunPods),
 }
 
+/// A collection whose objects say why an idle run does not start its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clue {
+    /// API group; empty for the core group.
+    pub group: &'static str,
+    /// Version that is read.
+    pub version: &'static str,
+    /// Plural name in URLs.
+    pub plural: &'static str,
+    /// Which of its objects may be about the run.
+    pub selector: Selector,
+}
+
+/// Selects objects about a run. `{name}` and `{uid}` stand for those of the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Selector {
+    /// By labels.
+    Labels(&'static str),
+    /// By fields.
+    Fields(&'static str),
+}
+
+/// What one object of a [`Clue`] says about a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// Nothing: it is about something else.
+    Unrelated,
+    /// A part of the run that has no obstacle.
+    Unobstructed,
+    /// Why a part of the run does not start.
+    Obstructed(Obstacle),
+}
+
+/// Why a run does not start its work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    /// The kind of obstacle, in one word that is the same at each inspection.
+    pub reason: String,
+    /// The cluster's words.
+    pub words: String,
+}
+
 /// The adapter for one kind of run: one folder in `runs/`. Every method is pure.
 pub trait RunBackend: fmt::Debug + Send + Sync {
     /// The kind that it creates and reads. The roles and the fence name its group and plural.
@@ -207,6 +252,16 @@ pub trait RunBackend: fmt::Debug + Send + Sync {
 
     /// Reads `status` (and the fields of `spec` that affect it) of a run of this kind from the object's JSON text.
     fn observe(&self, object: &str) -> Result<Observed, serde_json::Error>;
+
+    /// Labels of the template that its runs do not carry, because they are the run's controller's own.
+    fn left_out(&self, template: Template<'_>) -> Vec<String>;
+
+    /// The collections that say why an idle run does not start its work, in the order in which they are read. A
+    /// collection is read if those before it have no object about the run. The roles let the operator list them.
+    fn clues(&self) -> &'static [Clue];
+
+    /// Reads what one object of `clue`, given as JSON text, says about the run with this uid.
+    fn read_clue(&self, clue: &Clue, run_uid: &str, object: &str) -> Finding;
 
     /// Checks that the results of runs from this template can be read. `container` is `spec.metrics.container`. An
     /// error names that field and the remedy.

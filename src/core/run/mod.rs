@@ -7,6 +7,7 @@ pub mod digest;
 pub mod effects;
 pub mod knowledge;
 pub mod name;
+pub mod obstacle;
 pub mod policy;
 pub mod proof;
 pub mod retention;

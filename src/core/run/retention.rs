@@ -108,7 +108,11 @@ mod tests {
             deleting,
             created_at: None,
             stopped: None,
-            observed: Observed { phase, started_at: start.map(|second| Timestamp::from_second(second).unwrap()) },
+            observed: Observed {
+                phase,
+                started_at: start.map(|second| Timestamp::from_second(second).unwrap()),
+                idle: false,
+            },
         }
     }
 

@@ -21,6 +21,7 @@ use crate::{
             backend::{Ending, RunRecord},
             claim::{Claim, CreateRefusal, PostState, RunLocation, locate_run, name_conflict, outcome, too_late},
             effects::StopRun,
+            obstacle::{self, InspectRun},
             proof::is_run_of,
         },
         time::{Now, whole_seconds},
@@ -50,17 +51,20 @@ pub(super) fn decide_reserved(facts: &Facts<'_>, open: &Reservation, own: &[&Run
     }
 }
 
-/// The reserved run is active: stops it if it exceeds its timeout or the cancel annotation names it.
+/// The reserved run is active: stops it if it exceeds its timeout or the cancel annotation names it. Inspects it if
+/// nothing of it runs.
 fn running(facts: &Facts<'_>, run: &RunRecord, now: Now) -> Plan {
     let timeout = facts.spec.as_ref().ok().and_then(|valid| valid.policy.run_timeout);
     if let Some(stop) = StopRun::due(run, facts.object.cancel.as_deref(), timeout, now) {
         return Plan::doing(Rule::StopRun, Effect::StopRun(stop));
     }
-    let plan = active(facts, run, now);
-    match StopRun::due_in(run, timeout, now) {
-        Some(wait) => plan.waking_at(now.mono + wait),
-        None => plan,
+    let inspections = &facts.memory.inspections;
+    if let Some(inspect) = InspectRun::due(run, inspections, now) {
+        return Plan::doing(Rule::RunActive, Effect::InspectRun(inspect));
     }
+    let waits = [StopRun::due_in(run, timeout, now), obstacle::due_in(run, inspections, now)];
+    let plan = active(facts, run, now);
+    waits.into_iter().flatten().fold(plan, |plan, wait| plan.waking_at(now.mono + wait))
 }
 
 /// The run is active. If the spec has changed since, polls at once, so that its generation gets its first response.
@@ -137,13 +141,16 @@ fn close(facts: &Facts<'_>, last: LastRun, rule: Rule, now: Now) -> Plan {
             finished_at: last.finished_at,
         }));
     }
-    let unseen = last.outcome == Outcome::Gone && last.uid.is_none();
+    let unseen = last.outcome == Outcome::Gone && last.uid.is_none() && !facts.memory.created();
     // Without a wait, the rule only selects the situation that is reported.
     let by_outcome = if last.outcome == Outcome::Succeeded { Rule::Settle } else { Rule::BackOff };
     ended.last_run = Some(Box::new(last));
     if unseen {
         // A run that nobody saw is no failed run. What follows from the next poll is reported then.
-        return Plan::doing(rule, Effect::WriteStatus(Box::new(ended)));
+        let facts = &Facts { status: &ended, ..facts.clone() };
+        let edited = ended.observed_generation != facts.object.generation;
+        let status = if edited { reported(facts, &Situation::AwaitingFirstResponse, now) } else { ended.clone() };
+        return Plan::doing(rule, Effect::WriteStatus(Box::new(status)));
     }
     let facts = &Facts { status: &ended, ..facts.clone() };
     let next = match (&facts.spec, &ended.target) {

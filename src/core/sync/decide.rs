@@ -8,7 +8,7 @@ use super::{
     plan::{Effect, Plan, Rule},
     respond::{
         active_run, compared, desired_unknown, first_poll, handled, next_poll, outside_window, report, reported,
-        reserve, without_response,
+        reserve, still_active, without_response,
     },
     serves,
     summarise::{Situation, awaits_first_response, suspended},
@@ -39,8 +39,17 @@ const LEGACY_RUN_RETRY: Duration = Duration::from_secs(15);
 /// deletion never depends on a status that is about to change.
 pub fn decide(facts: &Facts<'_>, now: Now) -> Plan {
     let mut plan = first_rule(facts, now);
+    drop_ended(facts, &mut plan);
     retire(facts, now, &mut plan);
     plan
+}
+
+/// Takes runs that have ended out of status. A plan without a status write would leave them there.
+fn drop_ended(facts: &Facts<'_>, plan: &mut Plan) {
+    let active = still_active(facts);
+    if plan.effects.is_empty() && !facts.object.deleting && active != facts.status.active {
+        plan.effects.push(Effect::WriteStatus(Box::new(ModelSyncStatus { active, ..facts.status.clone() })));
+    }
 }
 
 fn first_rule(facts: &Facts<'_>, now: Now) -> Plan {

@@ -12,6 +12,7 @@ use crate::{
         run::{
             backend::RunRecord,
             claim::{CreateRefusal, Lookup, Post, PostState},
+            obstacle::{self, Inspections},
             proof::is_run_of,
             retention::{HistoryLimits, surplus},
         },
@@ -50,6 +51,10 @@ pub struct Memory {
     pub legacy_run: Option<LegacyRun>,
     /// When this process first saw the end of each finished run beyond the limits in status, by uid of the run.
     pub recorded_since: BTreeMap<String, MonotonicTime>,
+    /// What is known of active runs of which nothing runs.
+    pub inspections: Inspections,
+    /// When the operator last published that the API server refuses the status of the object.
+    pub status_refused: Option<MonotonicTime>,
 }
 
 impl Memory {
@@ -80,6 +85,7 @@ impl Memory {
             self.sighted = Some((run.name.clone(), run.uid.clone(), now));
         }
         let recorded = |run: &RunRecord| !run.is_active() && open.is_none_or(|open| open.attempt != run.attempt);
+        obstacle::observe(&mut self.inspections, own, now);
         let target = status.target.as_deref().filter(|target| open.is_none() && target.successes == 0);
         self.demand_since = target.map(|target| target.since);
         self.forget_parameters(status.attempt);
@@ -100,6 +106,11 @@ impl Memory {
         {
             Arc::make_mut(response).parameters = BTreeMap::new();
         }
+    }
+
+    /// Whether this process knows that its last POST created a run.
+    pub fn created(&self) -> bool {
+        self.post.as_ref().is_some_and(|post| post.state == PostState::Created)
     }
 
     /// Whether this process knows that its POST of this nonce was refused.

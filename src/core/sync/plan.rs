@@ -10,6 +10,7 @@ use crate::{
         run::{
             backend::RunKind,
             effects::{CreateRun, DeleteRun, StopRun},
+            obstacle::InspectRun,
         },
         status::plan,
         time::Now,
@@ -137,6 +138,8 @@ pub enum Effect {
     LookUpRun(RunSlot),
     /// Stop an active run.
     StopRun(StopRun),
+    /// Read by live lists why nothing of an active run runs.
+    InspectRun(InspectRun),
     /// Look for an unfinished legacy run of this object by a live read.
     FindLegacyRun(RunKind),
     /// Delete a finished run.

@@ -17,7 +17,7 @@ use crate::{
             jitter::{next_poll_in, poll_in_after_absence},
             response::{PollError, PollErrorKind, PollResponse, Values},
         },
-        run::{claim::deadline, name},
+        run::{claim::deadline, knowledge::RunKnowledge, name},
         status::condition::{find, truncated},
         time::{Now, until, window::LONGEST_SEARCH_PAUSE},
     },
@@ -176,6 +176,7 @@ pub(super) fn reported(facts: &Facts<'_>, situation: &Situation<'_>, now: Now) -
     ModelSyncStatus {
         observed_generation: facts.object.generation,
         conditions: conditions(facts, situation, now),
+        active: still_active(facts),
         serving: serves::still(facts),
         ..facts.status.clone()
     }
@@ -183,8 +184,16 @@ pub(super) fn reported(facts: &Facts<'_>, situation: &Situation<'_>, now: Now) -
 
 /// A plan that only reports the situation in status.
 pub(super) fn report(facts: &Facts<'_>, rule: Rule, situation: &Situation<'_>, now: Now) -> Plan {
-    let active = facts.status.reservation.as_ref().map_or_else(Vec::new, |_| facts.status.active.clone());
-    Plan::write(facts, rule, ModelSyncStatus { active, next_attempt_at: None, ..reported(facts, situation, now) })
+    Plan::write(facts, rule, ModelSyncStatus { next_attempt_at: None, ..reported(facts, situation, now) })
+}
+
+/// The runs of `status.active` that have not ended. One that is reserved may not exist yet.
+pub(super) fn still_active(facts: &Facts<'_>) -> Vec<ActiveRun> {
+    let RunKnowledge::Known { own, .. } = &facts.runs else { return facts.status.active.clone() };
+    let reserved = facts.status.reservation.is_some();
+    let is_active =
+        |shown: &&ActiveRun| own.iter().find(|run| run.name == shown.name).map_or(reserved, |run| run.is_active());
+    facts.status.active.iter().filter(is_active).cloned().collect()
 }
 
 /// The value of `status.lastHandledTrigger` after a response. The first response to a poll that was made under a

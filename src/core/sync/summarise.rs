@@ -13,8 +13,11 @@ use crate::{
         ModelSyncStatus, Reason,
     },
     core::{
-        run::knowledge::ObjectInfo,
-        status::condition::{Wanted, find, merge},
+        run::{
+            knowledge::{ObjectInfo, RunKnowledge},
+            obstacle,
+        },
+        status::condition::{MAX_MESSAGE, Wanted, find, merge, truncated},
         time::{
             Now,
             window::{Opening, when_it_opens},
@@ -121,6 +124,10 @@ impl Situation<'_> {
 /// present only while they are true.
 pub(super) fn conditions(facts: &Facts<'_>, situation: &Situation<'_>, now: Now) -> Vec<Condition> {
     let (mut ready, in_sync, message) = situation.verdict();
+    let obstacle = obstructed(facts, situation);
+    if obstacle.is_some() {
+        ready = (False, Reason::RunBlocked);
+    }
     let mut stalled = matches!(situation, Situation::Stalled { .. } | Situation::Exhausted { .. })
         .then_some((in_sync.1, message.clone()));
     // An invalid spec is reported in addition to the state of a run that is still active.
@@ -136,7 +143,8 @@ pub(super) fn conditions(facts: &Facts<'_>, situation: &Situation<'_>, now: Now)
         ready = (True, Reason::Suspended);
     }
     let want = |type_, (status, reason), message: &str| Wanted { type_, status, reason, message: message.to_owned() };
-    let why_ready = stalled.as_ref().map_or(&message, |(_, why)| why);
+    let obstacle = obstacle.as_ref().filter(|_| ready.1 == Reason::RunBlocked);
+    let why_ready = stalled.as_ref().map(|(_, why)| why).or(obstacle).unwrap_or(&message);
     let mut wanted = vec![want(Ready, ready, why_ready), want(InSync, in_sync, &message)];
     if reconciling {
         wanted.push(want(Reconciling, (True, Reason::AwaitingFirstResponse), &message));
@@ -144,7 +152,22 @@ pub(super) fn conditions(facts: &Facts<'_>, situation: &Situation<'_>, now: Now)
     if let Some((reason, why)) = &stalled {
         wanted.push(want(Stalled, (True, *reason), why));
     }
-    merge(&facts.status.conditions, wanted, facts.object.generation, now.wall)
+    let mut stored = facts.status.conditions.clone();
+    // Another obstacle is another message, although status and reason are the same.
+    if let (Some(message), Some(old)) = (obstacle, stored.iter_mut().find(|condition| condition.type_ == Ready))
+        && old.reason == Reason::RunBlocked
+        && !obstacle::is_same(&old.message, message)
+    {
+        old.message = truncated(message, MAX_MESSAGE);
+    }
+    merge(&stored, wanted, facts.object.generation, now.wall)
+}
+
+/// Why the active run does not start its work, if that is known.
+fn obstructed(facts: &Facts<'_>, situation: &Situation<'_>) -> Option<String> {
+    let (Situation::RunActive { run }, RunKnowledge::Known { own, .. }) = (situation, &facts.runs) else { return None };
+    let active = own.iter().find(|known| known.name == *run)?;
+    obstacle::obstacle(active, &facts.memory.inspections).map(|why| obstacle::message(run, why))
 }
 
 /// The status of an object whose reconcile panicked. Nothing was decided, so everything except the conditions stays as

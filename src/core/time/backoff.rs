@@ -8,6 +8,9 @@ pub const RUN_BACKOFF: Backoff = Backoff { first: Duration::from_mins(1), longes
 pub const SETTLE: Backoff = Backoff { first: Duration::from_mins(10), longest: Duration::from_hours(6) };
 /// First and longest wait after the API server refused to create a run. A lifted quota is noticed within a minute.
 pub const CREATE_BACKOFF: Backoff = Backoff { first: Duration::from_secs(5), longest: Duration::from_mins(1) };
+/// First and longest wait after the API server refused a record or its status. A run has ended and its model waits, so a
+/// lifted quota is noticed within seconds.
+pub const RECORD_BACKOFF: Backoff = Backoff { first: Duration::from_secs(2), longest: Duration::from_secs(15) };
 /// Default number of runs in a row that may fail for one target.
 pub const MAX_ATTEMPTS: i64 = 5;
 /// Wait before a run that the API server refused as invalid is tried once more: the operator does not see when

@@ -18,6 +18,7 @@ use crate::{
             backend::RunRecord,
             claim::{Claim, RunLocation, name_conflict, too_late},
             effects::{CreateRun, StopRun},
+            obstacle::{self, InspectRun},
         },
         time::{MonotonicTime, Now},
     },
@@ -25,7 +26,7 @@ use crate::{
 
 /// Decides for an object with an open training. The first step that applies decides: stop a run that exceeds its
 /// timeout or is cancelled, create claimed runs, claim slots whose turn has come, look up missing runs, record ended
-/// runs, decide the training.
+/// runs, decide the training, inspect runs of which nothing runs.
 pub fn open_training(facts: &Facts<'_>, open: &TrainReservation, own: &[&RunRecord], now: Now) -> Plan {
     let candidate_run_states = candidate_run_states(facts, open, own, now);
     let slots: Vec<_> = open.slots.iter().zip(candidate_run_states.iter().copied()).collect();
@@ -40,7 +41,8 @@ pub fn open_training(facts: &Facts<'_>, open: &TrainReservation, own: &[&RunReco
     if let Some(plan) = plan.or_else(|| look_up(&slots)) {
         return plan;
     }
-    let mut plan = judge::next_record(facts, open, &slots, now).unwrap_or_else(|| waiting(facts, open, &slots, now));
+    let plan = judge::next_record(facts, open, &slots, now).or_else(|| inspect(facts, &slots, now));
+    let mut plan = plan.unwrap_or_else(|| waiting(facts, open, &slots, now));
     for at in wake_ups(facts, &slots, now) {
         plan.wake_up = plan.wake_up.or_at(at);
     }
@@ -56,6 +58,15 @@ fn stop(facts: &Facts<'_>, slots: &Slots<'_, '_>, now: Now) -> Option<Plan> {
         let CandidateRunState::Active(run) = state else { return None };
         let stop = StopRun::due(run, facts.object.cancel.as_deref(), timeout, now)?;
         Some(Plan::doing(Rule::StopRun, Effect::StopRun(stop)))
+    })
+}
+
+/// Inspects the first active run of which nothing runs.
+fn inspect(facts: &Facts<'_>, slots: &Slots<'_, '_>, now: Now) -> Option<Plan> {
+    slots.iter().find_map(|(_, state)| {
+        let CandidateRunState::Active(run) = state else { return None };
+        let inspect = InspectRun::due(run, &facts.memory.inspections, now)?;
+        Some(Plan::doing(Rule::RunActive, Effect::InspectRun(inspect)))
     })
 }
 
@@ -184,7 +195,10 @@ fn with_refusals(open: &TrainReservation, slots: &Slots<'_, '_>) -> TrainReserva
 fn wake_ups(facts: &Facts<'_>, slots: &Slots<'_, '_>, now: Now) -> Vec<MonotonicTime> {
     let timeout = facts.spec.as_ref().ok().and_then(|valid| valid.policy.run_timeout);
     let due = |(slot, state): &(&TrainSlot, CandidateRunState<'_>)| match state {
-        CandidateRunState::Active(run) => StopRun::due_in(run, timeout, now).map(|wait| now.mono + wait),
+        CandidateRunState::Active(run) => {
+            let inspection = obstacle::due_in(run, &facts.memory.inspections, now);
+            StopRun::due_in(run, timeout, now).into_iter().chain(inspection).min().map(|wait| now.mono + wait)
+        }
         CandidateRunState::Refused(refusal) => Some(refusal.retry_at(slot.create_failures)),
         CandidateRunState::Lost(RunLocation::Foreign { retry_at, .. }) => Some(*retry_at),
         CandidateRunState::Lost(RunLocation::Uncertain { wait, .. } | RunLocation::FenceUnknown { wait }) => {
@@ -198,7 +212,7 @@ fn wake_ups(facts: &Facts<'_>, slots: &Slots<'_, '_>, now: Now) -> Vec<Monotonic
 /// The plan that stores this reservation.
 fn write(facts: &Facts<'_>, rule: Rule, open: &TrainReservation, now: Now) -> Plan {
     let status = ModelTrainStatus {
-        active: active(facts, open),
+        active: active(facts, open, now),
         reservation: Some(Box::new(open.clone())),
         ..reported(facts, &Situation::Training(open), now)
     };

@@ -10,6 +10,7 @@ use crate::{
         run::{
             backend::{Ending, RunRecord},
             claim::{CreateRefusal, PostState, RunLocation, deadline, locate_run},
+            knowledge::RunKnowledge,
             proof::proves,
         },
         time::Now,
@@ -58,7 +59,8 @@ fn state<'a>(facts: &Facts<'a>, slot: &TrainSlot, own: &[&'a RunRecord], now: No
     if let Some(run) = own.iter().find(|run| proves(run, &slot.run_name, &slot.proofs)) {
         return run.ending().map_or(CandidateRunState::Active(run), |ending| CandidateRunState::Ended(run, ending));
     }
-    match facts.memory.post_of(&slot.run_name, &slot.nonce) {
+    let post = facts.memory.post_of(&slot.run_name, &slot.nonce);
+    match post {
         None if slot.nonce.starts_with(facts.process) => return CandidateRunState::Unsent,
         Some(PostState::Refused(refusal)) => return CandidateRunState::Refused(refusal),
         _ => {}
@@ -67,7 +69,7 @@ fn state<'a>(facts: &Facts<'a>, slot: &TrainSlot, own: &[&'a RunRecord], now: No
     let sighted = facts.memory.sighted.get(&slot.run_name).map(|(_, at)| *at);
     let not_after = slot.not_after.unwrap_or_else(|| deadline(None, now));
     match locate_run(not_after, lookup, sighted, facts.fence, now) {
-        RunLocation::Gone if sighted.is_none() => CandidateRunState::NeverSeen,
+        RunLocation::Gone if sighted.is_none() && post != Some(&PostState::Created) => CandidateRunState::NeverSeen,
         RunLocation::Gone => CandidateRunState::Gone,
         lost => CandidateRunState::Lost(lost),
     }
@@ -82,9 +84,15 @@ pub fn claim(slot: &mut TrainSlot, facts: &Facts<'_>, now: Now) {
     slot.not_after = Some(deadline(slot.not_after, now));
 }
 
-/// The value of `status.active`: the runs of slots that are claimed and have no record yet.
-pub fn active(facts: &Facts<'_>, open: &TrainReservation) -> Vec<ActiveRun> {
-    let claimed = open.slots.iter().filter(|slot| slot.state == SlotState::Reserved);
+/// The value of `status.active` with this open training: the runs that are claimed and are not known to have ended. The
+/// record of a run may come much later than its end.
+pub fn active(facts: &Facts<'_>, open: &TrainReservation, now: Now) -> Vec<ActiveRun> {
+    let own = if let RunKnowledge::Known { own, .. } = &facts.runs { own.as_slice() } else { &[] };
+    let ended = |slot: &TrainSlot| {
+        use CandidateRunState::{Ended, Gone, NeverSeen};
+        matches!(state(facts, slot, own, now), Ended(..) | Gone | NeverSeen)
+    };
+    let claimed = open.slots.iter().filter(|slot| slot.state == SlotState::Reserved && !ended(slot));
     claimed
         .map(|slot| ActiveRun {
             api_version: slot.api_version.clone(),
@@ -93,6 +101,16 @@ pub fn active(facts: &Facts<'_>, open: &TrainReservation) -> Vec<ActiveRun> {
             name: slot.run_name.clone(),
         })
         .collect()
+}
+
+/// The runs of `status.active` that have not ended.
+pub fn still_active(facts: &Facts<'_>, now: Now) -> Vec<ActiveRun> {
+    if let Some(open) = &facts.status.reservation {
+        return active(facts, open, now);
+    }
+    let own = if let RunKnowledge::Known { own, .. } = &facts.runs { own.as_slice() } else { &[] };
+    let is_active = |shown: &&ActiveRun| own.iter().any(|run| run.name == shown.name && run.is_active());
+    facts.status.active.iter().filter(is_active).cloned().collect()
 }
 
 /// The run of a slot, as a lookup needs it.

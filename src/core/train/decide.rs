@@ -3,10 +3,11 @@
 use super::{
     acceptance::{accepted_version, record_acceptance},
     attempt::open_training,
+    candidate_run::still_active,
     facts::{Facts, VersionKnowledge},
     idle::decide_idle,
     manual,
-    plan::{Plan, Rule},
+    plan::{Effect, Plan, Rule},
     retention::{collect_garbage, publish_version_status},
     summarise::{Situation, report, reported},
 };
@@ -38,8 +39,17 @@ pub fn decide(facts: &Facts<'_>, now: Now) -> Plan {
     let status = served(facts, manual::applied(facts, now));
     let facts = &Facts { status: &status, ..facts.clone() };
     let mut plan = publish_version_status(facts, now, first_rule(facts, now));
+    drop_ended(facts, now, &mut plan);
     collect_garbage(facts, now, &mut plan);
     plan
+}
+
+/// Takes runs that have ended out of status. A plan without a status write would leave them there.
+fn drop_ended(facts: &Facts<'_>, now: Now, plan: &mut Plan) {
+    let active = still_active(facts, now);
+    if plan.effects.is_empty() && active != facts.stored.active {
+        plan.effects.push(Effect::WriteStatus(Box::new(ModelTrainStatus { active, ..facts.stored.clone() })));
+    }
 }
 
 fn first_rule(facts: &Facts<'_>, now: Now) -> Plan {

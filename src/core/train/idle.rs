@@ -387,7 +387,7 @@ fn reserve(facts: &Facts<'_>, valid: &Valid<'_>, target: TrainTarget, open: Trai
         attempt: open.attempt,
         target: Some(target),
         slots: reports.collect(),
-        active: active(facts, &open),
+        active: active(facts, &open, now),
         budget: valid.budget.map(|budget| BudgetStatus { started_at: budget.note(started, now.wall), frees_at: None }),
         last_handled_trigger: open.trigger.clone().or_else(|| facts.status.last_handled_trigger.clone()),
         ..reported(facts, &Situation::Training(&open), now)

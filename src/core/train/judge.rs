@@ -98,6 +98,12 @@ fn recorded(
     let metrics = measure(facts, valid, &next, &results, now)?;
     let gate = judge(facts, valid, (open, &next), &metrics, &results)?;
     let draft = draft(facts, open, &next, Findings { results, metrics, gate });
+    if let Some(refusal) = facts.memory.refused_records.get(&next.slot.run_name)
+        && refusal.retry_at() > now.mono
+    {
+        let plan = report(facts, Rule::CreateVersion, &Situation::Training(open), now);
+        return Err(Some(Box::new(plan.waking_at(refusal.retry_at()))));
+    }
     let policy = if valid.owned { DeletionPolicy::Delete } else { DeletionPolicy::Orphan };
     let sealed = seal(draft, facts.status.head.as_ref());
     doing(Rule::CreateVersion, Effect::CreateVersion(Box::new(sealed), policy))
@@ -393,6 +399,7 @@ fn note(facts: &Facts<'_>, open: &TrainReservation, place: usize, version: &Vers
     if open.slots.iter().all(over) {
         return close::close(facts, &open, now);
     }
-    let status = ModelTrainStatus { active: active(facts, &open), ..reported(facts, &Situation::Training(&open), now) };
+    let status =
+        ModelTrainStatus { active: active(facts, &open, now), ..reported(facts, &Situation::Training(&open), now) };
     Plan::write(facts, Rule::NoteVersion, status)
 }

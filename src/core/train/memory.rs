@@ -8,7 +8,7 @@ use std::{
 
 use super::poll::{Read, TrainPollResponse};
 use crate::{
-    api::{ModelTrainStatus, SlotState},
+    api::{ModelTrainStatus, Reason, SlotState},
     core::{
         gate::Judgement,
         poll::{context::PollContext, response::PollResult},
@@ -16,10 +16,11 @@ use crate::{
         run::{
             backend::RunRecord,
             claim::{CreateRefusal, Lookup, Post, PostState},
+            obstacle::{self, Inspections},
             proof::proves,
             retention::{HistoryLimits, surplus},
         },
-        time::MonotonicTime,
+        time::{MonotonicTime, backoff::RECORD_BACKOFF},
     },
 };
 
@@ -30,6 +31,31 @@ pub struct Measured {
     pub values: BTreeMap<String, Read<String>>,
     /// When the poll was sent.
     pub sent: MonotonicTime,
+}
+
+/// A certain refusal to write a record or its status: nothing was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordRefusal {
+    /// The reason that users see.
+    pub reason: Reason,
+    /// What could not be written, and the API server's message.
+    pub message: String,
+    /// When it was refused.
+    pub at: MonotonicTime,
+    /// How often in a row.
+    pub times: i64,
+}
+
+impl RecordRefusal {
+    /// A refusal now, after `earlier`.
+    pub fn after(earlier: Option<&Self>, reason: Reason, message: String, at: MonotonicTime) -> Self {
+        Self { reason, message, at, times: earlier.map_or(0, |earlier| earlier.times).saturating_add(1) }
+    }
+
+    /// When the write is tried again.
+    pub fn retry_at(&self) -> MonotonicTime {
+        self.at + RECORD_BACKOFF.after(self.times)
+    }
 }
 
 /// What this process knows of one object.
@@ -55,12 +81,20 @@ pub struct Memory {
     pub judged: BTreeMap<String, (String, Judgement)>,
     /// Records whose name another object has, by name: what a person must do, and when the operator saw it.
     pub conflicts: BTreeMap<String, (String, MonotonicTime)>,
+    /// Records that the API server refused, by name.
+    pub refused_records: BTreeMap<String, RecordRefusal>,
+    /// The refusal of the status of a record.
+    pub refused_publication: Option<RecordRefusal>,
+    /// When the operator last published that the API server refuses the status of the object.
+    pub status_refused: Option<MonotonicTime>,
     /// Names of records of the open training that are certainly gone.
     pub absent: BTreeSet<String>,
     /// When this process first saw the end of each finished run beyond the limits in status, by uid of the run.
     pub recorded_since: BTreeMap<String, MonotonicTime>,
     /// How often a watched source of the object has changed.
     pub revision: u64,
+    /// What is known of active runs of which nothing runs.
+    pub inspections: Inspections,
 }
 
 impl Memory {
@@ -103,6 +137,7 @@ impl Memory {
         for run in own.iter().filter(|run| claimed(run)) {
             self.sighted.insert(run.name.clone(), (run.uid.clone(), now));
         }
+        obstacle::observe(&mut self.inspections, own, now);
         self.unmeasured = self.unmeasured.filter(|_| open.is_some());
         self.posts.retain(|name, _| reserved(name));
         for slot in open.iter().flat_map(|open| &open.slots) {
@@ -117,6 +152,7 @@ impl Memory {
         self.sighted.retain(|name, _| reserved(name));
         self.judged.retain(|name, _| reserved(name));
         self.conflicts.retain(|name, _| reserved(name));
+        self.refused_records.retain(|name, _| reserved(name));
         self.absent.retain(|name| reserved(name));
         let needed = |uid: &String| open.is_some() && own.iter().any(|run| run.uid == *uid);
         self.results.retain(|uid, _| needed(uid));
@@ -131,6 +167,11 @@ impl Memory {
         for run in surplus.iter().filter(|run| recorded(run)) {
             self.recorded_since.entry(run.uid.clone()).or_insert(now);
         }
+    }
+
+    /// The refusal of a record or its status that has not been overcome yet.
+    pub fn record_refusal(&self) -> Option<&RecordRefusal> {
+        self.refused_records.values().next().or(self.refused_publication.as_ref())
     }
 
     /// The state of the POST with this nonce for this run, if this process sent it.

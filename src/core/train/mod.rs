@@ -33,7 +33,7 @@ pub use decide::decide;
 pub use event::events;
 pub use evidence::{Evidence, ReadResults};
 pub use facts::{Facts, VersionKnowledge};
-pub use memory::Memory;
+pub use memory::{Memory, RecordRefusal};
 pub use plan::{Effect, Plan, Rule};
 pub use poll::{InputValue, Observation, TrainPollResponse, TrainPollTarget, references};
 pub use summarise::status_after_panic;

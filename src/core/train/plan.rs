@@ -10,7 +10,10 @@ use crate::{
     api::{DeletionPolicy, ModelTrainStatus, ModelVersionSpec, ModelVersionStatus, RunSlot},
     core::{
         poll::request::PollRequest,
-        run::effects::{CreateRun, DeleteRun, StopRun},
+        run::{
+            effects::{CreateRun, DeleteRun, StopRun},
+            obstacle::InspectRun,
+        },
         status::plan,
         time::Now,
     },
@@ -119,6 +122,8 @@ pub enum Effect {
     LookUpRun(RunSlot),
     /// Stop an active run.
     StopRun(StopRun),
+    /// Read by live lists why nothing of an active run runs.
+    InspectRun(InspectRun),
     /// Read the results of a run that has ended.
     ReadResults(ReadResults),
     /// Judge a candidate, on another thread.

@@ -8,7 +8,9 @@ use jiff::Timestamp;
 
 use super::{
     facts::Facts,
+    memory::RecordRefusal,
     plan::{Effect, Plan, Rule},
+    summarise::{Situation, report},
 };
 use crate::{
     api::{
@@ -41,7 +43,11 @@ pub fn collect_garbage(facts: &Facts<'_>, now: Now, plan: &mut Plan) {
     }
     let own = facts.own_versions();
     let evidence = evidence(own.iter().copied(), facts.status, facts.hold());
-    plan.effects.extend(own.iter().filter_map(|version| version_status(facts, version, now)));
+    let refused = facts.memory.refused_publication.as_ref().map(RecordRefusal::retry_at);
+    match refused.filter(|retry_at| *retry_at > now.mono) {
+        Some(retry_at) => plan.wake_by(retry_at),
+        None => plan.effects.extend(own.iter().filter_map(|version| version_status(facts, version, now))),
+    }
     if plan.effects.is_empty() {
         retire_runs(facts, &evidence, now, plan);
     }
@@ -58,7 +64,16 @@ pub fn publish_version_status(facts: &Facts<'_>, now: Now, plan: Plan) -> Plan {
     }
     let undecided = facts.own_versions().iter().filter(|version| decision(facts, version).is_some());
     let effects: Vec<_> = undecided.filter_map(|version| version_status(facts, version, now)).collect();
-    if effects.is_empty() { plan } else { Plan { effects, ..Plan::idle(Rule::PublishVersionStatus) } }
+    if effects.is_empty() {
+        return plan;
+    }
+    match facts.memory.refused_publication.as_ref().filter(|refusal| refusal.retry_at() > now.mono) {
+        Some(refusal) => {
+            let situation = Situation::Hindered { reason: refusal.reason, message: refusal.message.clone() };
+            report(facts, Rule::PublishVersionStatus, &situation, now).waking_at(refusal.retry_at())
+        }
+        None => Plan { effects, ..Plan::idle(Rule::PublishVersionStatus) },
+    }
 }
 
 /// Deletes finished runs beyond the limits: runs of this object by uid, recorded, old enough, no evidence for what

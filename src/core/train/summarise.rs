@@ -5,6 +5,7 @@
 use jiff::Timestamp;
 
 use super::{
+    candidate_run::still_active,
     facts::Facts,
     manual::hold_is_invalid,
     parameters::reasons_text,
@@ -18,7 +19,11 @@ use crate::{
         ModelTrainStatus, Reason, TrainReservation,
     },
     core::{
-        run::knowledge::ObjectInfo,
+        run::{
+            backend::RunRecord,
+            knowledge::{ObjectInfo, RunKnowledge},
+            obstacle,
+        },
         status::condition::{MAX_MESSAGE, Wanted, find, merge, truncated},
         time::{
             Now,
@@ -158,8 +163,17 @@ impl Situation<'_> {
 /// true.
 fn conditions(facts: &Facts<'_>, situation: &Situation<'_>, now: Now) -> Vec<Condition> {
     let (mut ready, fresh, message) = situation.verdict(facts);
+    // Words of the cluster: what keeps the records or the runs of the object back.
+    let obstacle = match facts.memory.record_refusal() {
+        Some(refusal) => Some((refusal.reason, refusal.message.clone())),
+        None => obstructed(facts, situation).map(|message| (Reason::RunBlocked, message)),
+    };
     let mut stalled = matches!(situation, Situation::Stalled { .. } | Situation::Exhausted { .. })
         .then_some((fresh.1, message.clone()));
+    let obstacle = obstacle.filter(|_| stalled.is_none());
+    if let Some((reason, _)) = &obstacle {
+        ready = (False, *reason);
+    }
     // An invalid spec is reported in addition to the state of runs that are still active.
     if let (Err(invalid), None) = (&facts.spec, &stalled) {
         ready = (False, Reason::InvalidSpec);
@@ -175,7 +189,8 @@ fn conditions(facts: &Facts<'_>, situation: &Situation<'_>, now: Now) -> Vec<Con
         ready = (True, Reason::Suspended);
     }
     let want = |type_, (status, reason), message: &str| Wanted { type_, status, reason, message: message.to_owned() };
-    let why_ready = stalled.as_ref().map_or(&message, |(_, why)| why);
+    let why_ready = stalled.as_ref().or(obstacle.as_ref().filter(|(reason, _)| ready.1 == *reason));
+    let why_ready = why_ready.map_or(&message, |(_, why)| why);
     let mut wanted = vec![want(Ready, ready, why_ready), want(Fresh, fresh, &message)];
     if taking_in {
         wanted.push(want(Reconciling, (True, Reason::AwaitingFirstResponse), &message));
@@ -188,7 +203,22 @@ fn conditions(facts: &Facts<'_>, situation: &Situation<'_>, now: Now) -> Vec<Con
     }
     wanted.extend(versions(facts));
     wanted.sort_by_key(|wanted| wanted.type_ as u8);
-    merge(&reworded(&facts.status.conditions, &wanted, situation), wanted, facts.object.generation, now.wall)
+    let foreign = obstacle.map(|(reason, _)| reason);
+    let stored = reworded(&facts.status.conditions, &wanted, (situation, foreign));
+    merge(&stored, wanted, facts.object.generation, now.wall)
+}
+
+/// Why an active run does not start its work, if that is known.
+fn obstructed(facts: &Facts<'_>, situation: &Situation<'_>) -> Option<String> {
+    let RunKnowledge::Known { own, .. } = &facts.runs else { return None };
+    let concerns = |run: &RunRecord| match situation {
+        Situation::Training(open) => open.slots.iter().any(|slot| slot.run_name == run.name),
+        Situation::RunActive { run: active } => run.name == *active,
+        _ => false,
+    };
+    own.iter()
+        .filter(|run| concerns(run))
+        .find_map(|run| obstacle::obstacle(run, &facts.memory.inspections).map(|why| obstacle::message(&run.name, why)))
 }
 
 /// The conditions about versions and manual overrides. They are the same in every situation.
@@ -219,7 +249,12 @@ fn versions(facts: &Facts<'_>) -> Vec<Wanted> {
 /// The stored conditions with the new messages, where these are the operator's own. Such messages name versions, inputs
 /// and times, which change while status and reason stay. A changed message of an endpoint or a source must not cause a
 /// write.
-fn reworded(stored: &[Condition], wanted: &[Wanted], situation: &Situation<'_>) -> Vec<Condition> {
+/// `foreign` is the reason of Ready whose message is the cluster's.
+fn reworded(
+    stored: &[Condition],
+    wanted: &[Wanted],
+    (situation, foreign): (&Situation<'_>, Option<Reason>),
+) -> Vec<Condition> {
     let head = |message: &str| message.split(": ").next().map(str::to_owned);
     let follows = |old: &Condition, want: &Wanted| match (old.type_, situation) {
         (Ready | Fresh | Reconciling | Stalled, Situation::InputMissing { .. }) => {
@@ -232,6 +267,9 @@ fn reworded(stored: &[Condition], wanted: &[Wanted], situation: &Situation<'_>) 
             | Situation::Stalled { .. }
             | Situation::Unconfirmed { .. },
         ) => false,
+        (Ready, _) if foreign == Some(old.reason) && old.reason == want.reason => {
+            old.reason == Reason::RunBlocked && !obstacle::is_same(&old.message, &want.message)
+        }
         _ => true,
     };
     let reworded = stored.iter().map(|old| match wanted.iter().find(|want| want.type_ == old.type_) {
@@ -262,14 +300,14 @@ pub fn reported(facts: &Facts<'_>, situation: &Situation<'_>, now: Now) -> Model
     ModelTrainStatus {
         observed_generation: facts.object.generation,
         conditions: conditions(facts, situation, now),
+        active: still_active(facts, now),
         ..facts.status.clone()
     }
 }
 
 /// A plan that only reports the situation in status.
 pub fn report(facts: &Facts<'_>, rule: Rule, situation: &Situation<'_>, now: Now) -> Plan {
-    let active = facts.status.reservation.as_ref().map_or_else(Vec::new, |_| facts.status.active.clone());
-    Plan::write(facts, rule, ModelTrainStatus { active, ..reported(facts, situation, now) })
+    Plan::write(facts, rule, reported(facts, situation, now))
 }
 
 /// A plan that keeps the conditions about freshness, because there is no new knowledge about it. Manual overrides still
@@ -286,7 +324,7 @@ pub fn as_before(facts: &Facts<'_>, rule: Rule, now: Now) -> Plan {
     let mut wanted: Vec<_> = facts.stored.conditions.iter().filter(said).map(as_wanted).collect();
     wanted.extend(versions(facts));
     wanted.sort_by_key(|wanted| wanted.type_ as u8);
-    let stored = reworded(&facts.status.conditions, &wanted, &Situation::AwaitingFirstResponse);
+    let stored = reworded(&facts.status.conditions, &wanted, (&Situation::AwaitingFirstResponse, None));
     let conditions = merge(&stored, wanted, facts.object.generation, now.wall);
     let observed_generation = facts.object.generation;
     Plan::write(facts, rule, ModelTrainStatus { observed_generation, conditions, ..facts.status.clone() })

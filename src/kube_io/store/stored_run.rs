@@ -48,6 +48,7 @@ struct PackedRun<'a> {
     stopped: Option<&'a str>,
     #[serde(with = "nanosecond::optional")]
     started_at: Option<Timestamp>,
+    idle: bool,
     #[serde(borrow)]
     ended: Option<PackedEnding<'a>>,
 }
@@ -131,6 +132,7 @@ impl StoredRun {
             observed: Observed {
                 phase: packed.ended.map_or(Phase::Active, |ended| Phase::Ended(ended.unpack())),
                 started_at: packed.started_at,
+                idle: packed.idle,
             },
         }
     }
@@ -169,6 +171,7 @@ fn pack(run: &RunRecord) -> PackedRun<'_> {
         created_at: run.created_at,
         stopped: run.stopped.as_deref(),
         started_at: run.observed.started_at,
+        idle: run.observed.idle,
         ended,
     }
 }
@@ -197,7 +200,7 @@ mod tests {
             deleting: true,
             created_at: moment("2026-11-01T10:00:00Z"),
             stopped: Some("TimedOut".into()),
-            observed: Observed { phase, started_at: moment("2026-11-01T10:00:02.5Z") },
+            observed: Observed { phase, started_at: moment("2026-11-01T10:00:02.5Z"), idle: true },
         }
     }
 

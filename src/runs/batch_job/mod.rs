@@ -1,10 +1,12 @@
 //! Runs as Kubernetes Jobs. Pure.
 //!
 //! Every container, including init containers, gets each parameter as the environment variable `PARAM_<NAME>`. The
-//! operator also replaces `$(params.<name>)` in `command`, `args` and the values of `env`. Values arrive unchanged: the
-//! operator escapes everything that the kubelet would expand in them.
+//! operator also replaces `$(params.<name>)` in the places that `places` names, and refuses it in all others. Values
+//! arrive unchanged: the operator escapes everything that the kubelet would expand in them.
 
+mod clue;
 mod placeholder;
+mod places;
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -20,11 +22,11 @@ use super::{
     status::{RunCondition, Status},
 };
 use crate::{
-    api::Outcome,
+    api::{Outcome, TemplateMetadata},
     core::{
         invalid::Invalid,
         results::{CONTAINER_FIELD, RunPods},
-        run::backend::{Ending, Observed, Phase, ResultsIn, RunBackend, RunKind, RunRequest, Template},
+        run::backend::{Clue, Ending, Finding, Observed, Phase, ResultsIn, RunBackend, RunKind, RunRequest, Template},
     },
 };
 
@@ -37,6 +39,9 @@ const KIND: RunKind = RunKind { group: "batch", version: "v1", kind: "Job", plur
 /// The Job controller ties pods to Jobs by these labels of the pods.
 const POD_LABELS: &[&str] = &["controller-uid", "job-name"];
 const POD_LABEL_PREFIX: &str = "batch.kubernetes.io/";
+
+/// The lists of containers of a pod.
+const CONTAINERS: [&str; 2] = ["initContainers", "containers"];
 
 impl RunBackend for BatchJob {
     fn kind(&self) -> RunKind {
@@ -53,12 +58,17 @@ impl RunBackend for BatchJob {
     }
 
     fn check(&self, template: Template<'_>, parameters: &[&str], timeout: Option<Duration>) -> Result<(), Invalid> {
-        spec(template, &parameters::named(parameters)?, timeout).map(drop)
+        let parameters = parameters::named(parameters)?;
+        let metadata = filled_metadata(template, &parameters)?;
+        spec(Template { metadata: metadata.as_ref(), ..template }, &parameters, timeout).map(drop)
     }
 
     fn build(&self, request: &RunRequest<'_>) -> Result<Value, Invalid> {
-        let spec = spec(request.template, &parameters::valued(request.parameters)?, request.timeout)?;
-        Ok(metadata::object(KIND, request, spec))
+        let parameters = parameters::valued(request.parameters)?;
+        let metadata = filled_metadata(request.template, &parameters)?;
+        let template = Template { metadata: metadata.as_ref(), ..request.template };
+        let spec = spec(template, &parameters, request.timeout)?;
+        Ok(metadata::object(KIND, &RunRequest { template, ..*request }, spec))
     }
 
     /// Sets a deadline that has passed: the Job controller ends the pods and keeps the Job. The deadline of a suspended Job,
@@ -70,6 +80,18 @@ impl RunBackend for BatchJob {
 
     fn observe(&self, object: &str) -> Result<Observed, serde_json::Error> {
         Ok(Status::read(object)?.first(outcome))
+    }
+
+    fn left_out(&self, _: Template<'_>) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn clues(&self) -> &'static [Clue] {
+        &[clue::PODS, clue::EVENTS]
+    }
+
+    fn read_clue(&self, clue: &Clue, run_uid: &str, object: &str) -> Finding {
+        if *clue == clue::EVENTS { clue::of_event(object) } else { clue::of_pod(object, run_uid) }
     }
 
     fn check_results(&self, template: Template<'_>, container: Option<&str>) -> Result<(), Invalid> {
@@ -128,9 +150,14 @@ fn outcome(condition: &RunCondition<'_>) -> Option<Outcome> {
     }
 }
 
+/// The template's metadata with its placeholders replaced.
+fn filled_metadata(template: Template<'_>, parameters: &Parameters<'_>) -> Result<Option<TemplateMetadata>, Invalid> {
+    template.metadata.map(|metadata| places::filled_metadata(metadata, &template.path(), parameters)).transpose()
+}
+
 /// The spec of a run. `check` builds it too and drops it, so a template that passes the check can be built.
 fn spec(template: Template<'_>, parameters: &Parameters<'_>, timeout: Option<Duration>) -> Result<Object, Invalid> {
-    metadata::check(template, &[])?;
+    metadata::check(template)?;
     let mut spec = json::spec(template)?;
     let at = json::spec_path(template);
     check_job(&spec, &at)?;
@@ -144,8 +171,14 @@ fn spec(template: Template<'_>, parameters: &Parameters<'_>, timeout: Option<Dur
     if json::list_at(pod, "containers", &at)?.is_none_or(|containers| containers.is_empty()) {
         return Err(Invalid::new(format!("{at}.containers"), "is missing: a Job needs at least one container"));
     }
-    for list in ["initContainers", "containers"] {
-        json::each(pod, list, &at, |container, at| fill_container(container, at, parameters, &environment))?;
+    for list in CONTAINERS {
+        json::each(pod, list, &at, |container, at| check_variables(container, at, &environment))?;
+    }
+    places::fill(&mut spec, &json::spec_path(template), parameters)?;
+    let pod = json::object_needed(&mut spec, "template", &at)?;
+    let pod = json::object_needed(pod, "spec", &at)?;
+    for list in CONTAINERS {
+        json::each(pod, list, &at, |container, at| add_variables(container, at, &environment))?;
     }
     if let Some(timeout) = timeout.filter(|_| json::present(&spec, "activeDeadlineSeconds").is_none()) {
         let seconds = timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0);
@@ -223,56 +256,31 @@ fn variable(parameter: &str) -> String {
     std::iter::once("PARAM_".to_owned()).chain(parameter.chars().map(|c| upper(c).to_string())).collect()
 }
 
-fn fill_container(
-    container: &mut Object,
-    at: &str,
-    parameters: &Parameters<'_>,
-    environment: &Environment<'_>,
-) -> Result<(), Invalid> {
-    for key in ["command", "args"] {
-        for (index, text) in json::list_at(container, key, at)?.into_iter().flatten().enumerate() {
-            fill(text, parameters, || format!("{at}.{key}[{index}]"))?;
-        }
-    }
+/// Refuses a variable of the user that has the name of a parameter's variable.
+fn check_variables(container: &mut Object, at: &str, environment: &Environment<'_>) -> Result<(), Invalid> {
     json::each(container, "env", at, |variable, at| {
-        if let Some((parameter, _)) = json::present(variable, "name").and_then(|name| environment.get(name.as_str()?)) {
+        let taken = json::present(variable, "name").and_then(|name| environment.get(name.as_str()?));
+        taken.map_or(Ok(()), |(parameter, _)| {
             let problem = format!(
                 "is the environment variable that carries the parameter {parameter:?}: rename one of them, or remove \
                  this one"
             );
-            return Err(Invalid::new(format!("{at}.name"), problem));
-        }
-        variable.get_mut("value").map_or(Ok(()), |value| fill(value, parameters, || format!("{at}.value")))
+            Err(Invalid::new(format!("{at}.name"), problem))
+        })
     })?;
-    if environment.is_empty() {
-        return Ok(());
+    for key in ["command", "args"] {
+        json::list_at(container, key, at)?;
     }
-    // The operator's variables come first: a variable can refer only to earlier ones, and the user's may use
-    // `$(PARAM_X)`.
-    let ours = environment.iter().map(|(name, (_, value))| json!({ "name": name, "value": value }));
-    json::list_made(container, "env", at)?.splice(0..0, ours);
     Ok(())
 }
 
-fn fill(text: &mut Value, parameters: &Parameters<'_>, at: impl Fn() -> String) -> Result<(), Invalid> {
-    let Value::String(text) = text else { return Ok(()) };
-    match placeholder::fill(text, parameters) {
-        Ok(None) => Ok(()),
-        Ok(Some(filled)) => {
-            *text = filled;
-            Ok(())
-        }
-        Err(name) => {
-            let known: Vec<_> = parameters.keys().map(|name| format!("{name:?}")).collect();
-            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            let problem = format!(
-                "refers to the parameter {:?}, which {} does not map (it maps: {}): map it, or write $$(params.…) for \
-                 the text itself",
-                super::status::cut(name, 128),
-                parameters::FIELD,
-                super::status::cut(&known, 256)
-            );
-            Err(Invalid::new(at(), problem))
-        }
+/// Adds the variables that carry the parameters. They come first: a variable can refer only to earlier ones, and the
+/// user's may use `$(PARAM_X)`.
+fn add_variables(container: &mut Object, at: &str, environment: &Environment<'_>) -> Result<(), Invalid> {
+    if environment.is_empty() {
+        return Ok(());
     }
+    let ours = environment.iter().map(|(name, (_, value))| json!({ "name": name, "value": value }));
+    json::list_made(container, "env", at)?.splice(0..0, ours);
+    Ok(())
 }

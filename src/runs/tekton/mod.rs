@@ -3,6 +3,7 @@
 //! Runs are created as `tekton.dev/v1`. A template may use the fields of v1beta1: those that moved are moved (see
 //! `v1beta1`), so that strict field validation at the create refuses only typing errors.
 
+mod clue;
 mod v1beta1;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -20,7 +21,7 @@ use crate::{
     core::{
         invalid::Invalid,
         results::{CONTAINER_FIELD, Results},
-        run::backend::{Observed, ResultsIn, RunBackend, RunKind, RunRequest, Template},
+        run::backend::{Clue, Finding, Observed, ResultsIn, RunBackend, RunKind, RunRequest, Template},
     },
 };
 
@@ -30,7 +31,8 @@ pub struct PipelineRun;
 
 const KIND: RunKind = RunKind { group: "tekton.dev", version: "v1", kind: "PipelineRun", plural: "pipelineruns" };
 
-/// Tekton finds the runs of a pipeline, and the parts of a run, by labels below this prefix.
+/// Tekton finds the runs of a pipeline, and the parts of a run, by labels below this prefix. Runs do not get them from a
+/// template.
 const RESERVED_LABELS: &[&str] = &["tekton.dev/"];
 
 /// `spec.status` of a run that waits until this value is cleared.
@@ -55,7 +57,9 @@ impl RunBackend for PipelineRun {
 
     fn build(&self, request: &RunRequest<'_>) -> Result<Value, Invalid> {
         let spec = spec(request.template, &parameters::valued(request.parameters)?, request.timeout)?;
-        Ok(metadata::object(KIND, request, spec))
+        let metadata = metadata::without_labels(request.template, RESERVED_LABELS);
+        let template = Template { metadata: metadata.as_ref(), ..request.template };
+        Ok(metadata::object(KIND, &RunRequest { template, ..*request }, spec))
     }
 
     /// Cancels the run. Its `finally` tasks still run: a pipeline cleans up in them.
@@ -65,6 +69,19 @@ impl RunBackend for PipelineRun {
 
     fn observe(&self, object: &str) -> Result<Observed, serde_json::Error> {
         Ok(Status::read(object)?.first(outcome))
+    }
+
+    /// Tekton sets its own labels anew on each run. A template that was copied from a run has them too.
+    fn left_out(&self, template: Template<'_>) -> Vec<String> {
+        metadata::left_out(template, RESERVED_LABELS)
+    }
+
+    fn clues(&self) -> &'static [Clue] {
+        &[clue::TASK_RUNS]
+    }
+
+    fn read_clue(&self, _: &Clue, run_uid: &str, object: &str) -> Finding {
+        clue::of_task_run(object, run_uid)
     }
 
     fn check_results(&self, _: Template<'_>, container: Option<&str>) -> Result<(), Invalid> {
@@ -95,7 +112,8 @@ fn outcome(condition: &RunCondition<'_>) -> Option<Outcome> {
 
 /// The spec of a run. `check` builds it too and drops it, so a template that passes the check can be built.
 fn spec(template: Template<'_>, parameters: &Parameters<'_>, timeout: Option<Duration>) -> Result<Object, Invalid> {
-    metadata::check(template, RESERVED_LABELS)?;
+    let users = metadata::without_labels(template, RESERVED_LABELS);
+    metadata::check(Template { metadata: users.as_ref(), ..template })?;
     let mut spec = json::spec(template)?;
     let at = json::spec_path(template);
     check_status(&spec, &at)?;
@@ -103,39 +121,62 @@ fn spec(template: Template<'_>, parameters: &Parameters<'_>, timeout: Option<Dur
     check_pipeline(&mut spec, &at)?;
     check_declared(&mut spec, &at, parameters)?;
     set_parameters(&mut spec, &at, parameters)?;
-    if let Some(timeout) = timeout {
-        set_timeout(&mut spec, &at, timeout)?;
-    }
+    set_timeout(&mut spec, &at, timeout)?;
     Ok(spec)
 }
 
-/// Bounds the run if the template does not. Tekton refuses a run whose parts may take longer than the whole.
-fn set_timeout(spec: &mut Object, at: &str, timeout: Duration) -> Result<(), Invalid> {
-    let timeouts = spec.entry("timeouts").or_insert_with(|| json!({}));
-    if timeouts.is_null() {
-        *timeouts = json!({});
-    }
-    let Some(timeouts) = timeouts.as_object_mut() else {
-        return Err(Invalid::new(format!("{at}.timeouts"), "must be an object"));
-    };
-    if json::present(timeouts, "pipeline").is_some() {
+/// Bounds the run if the template does not, and judges the bounds of its parts as Tekton does: it refuses a run whose parts
+/// may take longer than the whole. A part without a limit ("0") may take any time.
+fn set_timeout(spec: &mut Object, at: &str, timeout: Option<Duration>) -> Result<(), Invalid> {
+    if timeout.is_none() && json::present(spec, "timeouts").is_none() {
         return Ok(());
     }
-    let mut parts = Duration::ZERO;
+    let timeouts = json::object_made(spec, "timeouts", at)?;
+    let at = format!("{at}.timeouts");
+    let (whole, set_by) = match (limit(timeouts, &at, "pipeline")?, timeout) {
+        (Some(pipeline), _) => (pipeline, format!("{at}.pipeline")),
+        (None, Some(timeout)) => {
+            timeouts.insert("pipeline".to_owned(), Value::from(format!("{}s", whole_seconds(timeout))));
+            (timeout, "spec.runTimeout".to_owned())
+        }
+        // The limit is the default of the cluster's Tekton, which only Tekton knows.
+        (None, None) => return Ok(()),
+    };
+    let mut parts = Vec::new();
     for part in ["tasks", "finally"] {
-        let Some(given) = json::present(timeouts, part) else { continue };
-        let given = given.as_str().and_then(|text| text.parse::<kube::core::Duration>().ok());
-        let Some(given) = given.filter(|given| !given.is_negative()) else {
-            return Err(Invalid::new(format!("{at}.timeouts.{part}"), "must be a duration such as 30m or 1h"));
+        let Some(given) = limit(timeouts, &at, part)? else { continue };
+        if given.is_zero() && !whole.is_zero() {
+            let problem = format!(
+                "is 0, which means no limit, but {set_by} limits the whole run: set {part} to a time within that limit, or \
+                 remove it"
+            );
+            return Err(Invalid::new(format!("{at}.{part}"), problem));
+        }
+        parts.push(given);
+    }
+    let sum: Duration = parts.iter().sum();
+    // Tekton adds the parts up even if the whole has no limit.
+    if sum > whole && (!whole.is_zero() || parts.len() > 1) {
+        let problem = if whole.is_zero() {
+            format!(
+                "has limits for tasks and for finally, and {set_by} is 0, which Tekton refuses: set it to a time, or remove one of them"
+            )
+        } else {
+            format!("allows more time than {set_by}: make that longer, or tasks and finally shorter")
         };
-        parts += Duration::from(given);
+        return Err(Invalid::new(at, problem));
     }
-    if parts > timeout {
-        let problem = "allows more time than spec.runTimeout: make runTimeout longer, or tasks and finally shorter";
-        return Err(Invalid::new(format!("{at}.timeouts"), problem));
-    }
-    timeouts.insert("pipeline".to_owned(), Value::from(format!("{}s", whole_seconds(timeout))));
     Ok(())
+}
+
+/// A limit among the timeouts.
+fn limit(timeouts: &Object, at: &str, part: &str) -> Result<Option<Duration>, Invalid> {
+    let Some(given) = json::present(timeouts, part) else { return Ok(None) };
+    let given = given.as_str().and_then(|text| text.parse::<kube::core::Duration>().ok());
+    match given.filter(|given| !given.is_negative()) {
+        Some(given) => Ok(Some(given.into())),
+        None => Err(Invalid::new(format!("{at}.{part}"), "must be a duration such as 30m or 1h")),
+    }
 }
 
 /// The timeout, rounded up to whole seconds.

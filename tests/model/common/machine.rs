@@ -245,7 +245,7 @@ impl<K: Kind> Machine<K> {
             deleting: false,
             created_at: None,
             stopped: run.stopped.map(|stopped| StopCause::from(stopped).as_str().to_owned()),
-            observed: Observed { phase: outcome.map_or(Phase::Active, ended), started_at: None },
+            observed: Observed { phase: outcome.map_or(Phase::Active, ended), started_at: None, idle: false },
         }
     }
 

@@ -234,6 +234,7 @@ impl Machine {
                 Request::Stop { run, cause, exact: mutant != Mutant::StopsByName }
             }
             Effect::FindLegacyRun(_) => Request::Own(Find),
+            Effect::InspectRun(_) => unreachable!("no run of the model is idle"),
         }
     }
 

@@ -229,6 +229,7 @@ impl Machine {
             }
             Effect::DeleteVersion(name) => Request::Own(RecordRequest::Delete { record: self.record_of(key, &name) }),
             Effect::ReadResults(_) | Effect::Judge(_) => unreachable!("carried out within the reconcile"),
+            Effect::InspectRun(_) => unreachable!("no run of the model is idle"),
         }
     }
 

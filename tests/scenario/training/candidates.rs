@@ -7,7 +7,7 @@ use modelsync::api::{
     AttemptVerdict,
     ConditionStatus::False,
     ConditionType::{Fresh, Ready},
-    Outcome, SlotState, Verdict,
+    ModelTrainStatus, Outcome, SlotState, Verdict,
 };
 use serde_json::json;
 
@@ -27,6 +27,24 @@ async fn first_of_equals_is_accepted_whichever_ended_first() {
             world.version_of("model", 1, candidate, reason).await;
         }
         world.assert_chain("model").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn candidate_that_has_ended_and_waits_for_its_record_is_not_active() {
+    scenario("ended_first", async |world| {
+        world.apply_train("model", world.candidates_spec(&["a", "b"])).await;
+        let (first, second) = (world.train_run("model", 1, "a").await, world.train_run("model", 1, "b").await);
+        let names = |status: &ModelTrainStatus| status.active.iter().map(|run| run.name.clone()).collect::<Vec<_>>();
+        let both = [first.name_any(), second.name_any()];
+        world.until_train_status("model", "both are active", |status| names(status) == both).await;
+        // Records are written in the order of the candidates.
+        world.score("model", 1, "b", "0.9").await;
+        let status = world.until_train_status("model", "one is active", |status| names(status) == both[..1]).await;
+        assert!(status.reservation.unwrap().slots.iter().all(|slot| slot.state == SlotState::Reserved));
+        world.score("model", 1, "a", "0.5").await;
+        assert_eq!(world.until_trained("model", 1).await.active, []);
     })
     .await;
 }
