@@ -9,6 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -929,7 +930,7 @@ fn every_template_field_of_the_specs_has_a_backend_and_every_backend_has_a_field
 fn a_third_kind_is_found_by_its_template_field_and_built_by_the_same_path() {
     let (template, backends) = (train_job(), with_a_third());
     let templates = [("pipelineRunTemplate", None), ("jobTemplate", None), ("trainJobTemplate", Some(&template))];
-    let policy = RunPolicy::parse(&templates, RunSpec::default(), &backends).unwrap();
+    let policy = RunPolicy::parse(&templates, RunSpec::default(), Arc::default(), &backends).unwrap();
     assert_eq!((policy.template.path().as_str(), policy.kind()), ("spec.trainJobTemplate", TRAIN_JOB));
     assert_eq!(policy.check_template(&[]), Ok(()));
     assert_eq!(policy.check_template(&["x"]).unwrap_err().field, "spec.trainJobTemplate.spec");
@@ -943,7 +944,8 @@ fn a_third_kind_is_found_by_its_template_field_and_built_by_the_same_path() {
 fn a_third_kind_without_its_line_in_the_registry_is_refused() {
     let template = train_job();
     let templates = [("jobTemplate", None), ("trainJobTemplate", Some(&template))];
-    let invalid = RunPolicy::parse(&templates, RunSpec::default(), runs::backends()).map(|_| ()).unwrap_err();
+    let invalid =
+        RunPolicy::parse(&templates, RunSpec::default(), Arc::default(), runs::backends()).map(|_| ()).unwrap_err();
     assert_eq!(invalid.to_string(), "spec.trainJobTemplate is not supported by this operator: use another template");
 }
 

@@ -131,6 +131,8 @@ mod tests {
             uid: "u".into(),
             resource_version: "1".into(),
             owner_uid: "o".into(),
+            controlled: true,
+            proof: String::new(),
             owner_kind: "ModelSync".into(),
             owner_name: "churn".into(),
             attempt: 1,

@@ -103,7 +103,7 @@ mod tests {
             deleting: false,
             created_at: None,
             stopped: None,
-            observed: Observed { phase: Phase::Active, started_at: None },
+            observed: Observed { phase: Phase::Active, started_at: None, idle: false },
         }
     }
 
