@@ -146,7 +146,7 @@ fn close(facts: &Facts<'_>, last: LastRun, rule: Rule, now: Now) -> Plan {
     let by_outcome = if last.outcome == Outcome::Succeeded { Rule::Settle } else { Rule::BackOff };
     ended.last_run = Some(Box::new(last));
     if unseen {
-        // A run that nobody saw is no failed run. What follows from the next poll is reported then.
+        // A run that the operator never saw is no failed run. What follows from the next poll is reported then.
         let facts = &Facts { status: &ended, ..facts.clone() };
         let edited = ended.observed_generation != facts.object.generation;
         let status = if edited { reported(facts, &Situation::AwaitingFirstResponse, now) } else { ended.clone() };

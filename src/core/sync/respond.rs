@@ -19,7 +19,7 @@ use crate::{
         },
         run::{claim::deadline, knowledge::RunKnowledge, name},
         status::condition::{find, truncated},
-        time::{Now, until, window::LONGEST_SEARCH_PAUSE},
+        time::{Now, until},
     },
 };
 
@@ -65,8 +65,8 @@ pub(super) fn outside_window(
     Some(match opens {
         // As at the end of any wait, the operator polls before it starts a run.
         Some(_) => plan.polling(facts, next.min(left), now).waking_at(now.mono + left),
-        // The search goes on where it ended.
-        None => plan.polling(facts, next, now).waking_at(now.mono + left.min(LONGEST_SEARCH_PAUSE)),
+        // After a search without an opening, the regular polls search again.
+        None => plan.polling(facts, next, now),
     })
 }
 

@@ -48,6 +48,8 @@ pub enum Permission {
     OpensAt(Opening),
     /// Not before this moment. The search ended there without an opening.
     ClosedUntil(Timestamp),
+    /// Never again.
+    NeverOpens,
 }
 
 /// A moment at which a run may start, with the zone of the window that lets it. Shown by the clock of that zone.
@@ -87,8 +89,13 @@ impl Permission {
     pub fn opening(self) -> Option<Opening> {
         match self {
             Self::OpensAt(opening) => Some(opening),
-            Self::Open | Self::ClosedUntil(_) => None,
+            Self::Open | Self::ClosedUntil(_) | Self::NeverOpens => None,
         }
+    }
+
+    /// When to search again, after a search that ended without an opening.
+    pub fn search_again_at(&self) -> Option<Timestamp> {
+        if let Self::ClosedUntil(at) = self { Some(*at) } else { None }
     }
 
     /// Until when the answer holds. `None` while a run may start.
@@ -96,6 +103,7 @@ impl Permission {
         match self {
             Self::Open => None,
             Self::OpensAt(Opening { at, .. }) | Self::ClosedUntil(at) => Some(*at),
+            Self::NeverOpens => Some(Timestamp::MAX),
         }
     }
 }
@@ -168,7 +176,7 @@ impl<'a> Search<'a> {
             } else {
                 match self.allow.iter().filter_map(|cursor| cursor.opens).min() {
                     Some(start) => moment = start,
-                    None => return Permission::ClosedUntil(Timestamp::MAX),
+                    None => return Permission::NeverOpens,
                 }
             }
             self.advance(moment);
@@ -309,7 +317,7 @@ mod tests {
     fn window_that_is_over_never_opens_again() {
         let once = windows(&json!([{ "kind": "Allow", "from": "2026-06-01T00:00:00Z", "to": "2026-06-02T00:00:00Z" }]));
         assert_eq!(opens(&once, "2026-05-01T00:00:00Z"), "2026-06-01T00:00:00Z");
-        assert_eq!(once.permission(at("2026-06-02T00:00:00Z")), Permission::ClosedUntil(Timestamp::MAX));
+        assert_eq!(once.permission(at("2026-06-02T00:00:00Z")), Permission::NeverOpens);
     }
 
     #[test]

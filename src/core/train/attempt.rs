@@ -117,7 +117,7 @@ fn create_or_claim(facts: &Facts<'_>, open: &TrainReservation, slots: &Slots<'_,
 }
 
 /// Skips every slot without a run whose run is not created any more: because no more runs are created for this training, or
-/// because its request was lost. A run that nobody saw is no failed run, so it gets no record.
+/// because its request was lost. A run that the operator never saw is no failed run, so it gets no record.
 fn skip(facts: &Facts<'_>, open: &TrainReservation, (slots, starts): (&Slots<'_, '_>, bool), now: Now) -> Option<Plan> {
     let uncreated = |state: &CandidateRunState<'_>| match state {
         CandidateRunState::NeverSeen => true,

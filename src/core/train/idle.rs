@@ -272,11 +272,11 @@ fn outside_window(facts: &Facts<'_>, valid: &Valid<'_>, now: Now) -> Option<Plan
     if facts.overrides_windows() {
         return None;
     }
-    let opens = permission.opening();
+    let (again, opens) = (permission.search_again_at(), permission.opening());
     let at = opens.as_ref().map(|opens| opens.at);
     let plan = waiting_until(facts, Rule::OutsideWindow, &Situation::OutsideWindow { opens }, at, now);
     // Without an opening, the search goes on where it ended.
-    Some(if at.is_none() { plan.waking_at(now.mono + left.min(LONGEST_SEARCH_PAUSE)) } else { plan })
+    Some(if again.is_some() { plan.waking_at(now.mono + left.min(LONGEST_SEARCH_PAUSE)) } else { plan })
 }
 
 /// Reports the situation, and wakes the object at the end of the wait.
