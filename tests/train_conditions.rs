@@ -671,11 +671,12 @@ fn states_that_time_ends_name_the_moment() {
                 | Rule::RecordConflict
                 | Rule::AwaitMetrics
                 | Rule::WorldUnknown
+                | Rule::OutsideWindow
         );
         let plan = world.decide();
         assert!(!waits || matches!(plan.wake_up, WakeUp::At(_)), "{name}: {plan:?}");
         let (status, _) = world.object_after(&plan);
-        if matches!(rule, Rule::BackOff | Rule::BudgetSpent | Rule::OutsideWindow) {
+        if matches!(rule, Rule::BackOff | Rule::BudgetSpent) {
             assert_eq!(status.next_evaluation_at.is_some(), matches!(plan.wake_up, WakeUp::At(_)), "{name}");
         }
     }
@@ -808,7 +809,8 @@ fn a_run_of_a_claimed_name_without_the_proof_is_neither_judged_nor_waited_for() 
 fn turn_that_came_while_no_process_polled_is_made_up_for_within_a_minute_and_writes_nothing() {
     let day = Duration::from_hours(24);
     let wait = |unpolled| {
-        let world = World::at_rest().with(|w| (w.spec["interval"], w.unpolled) = (json!("24h"), unpolled));
+        let world = World::at_rest().with(|w| w.spec["interval"] = json!("24h")).reconciled();
+        let world = world.with(|w| w.unpolled = unpolled);
         let (plan, regular) = (world.decide(), next_poll_in(UID, day, world.now.wall));
         assert_eq!((plan.rule, plan.effects.as_slice()), (Rule::AwaitResponse, [].as_slice()), "{unpolled:?}");
         (plan.poll.unwrap().at.since(world.now.mono), regular)

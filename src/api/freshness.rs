@@ -51,7 +51,7 @@ pub struct Freshness {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Schedule {
-    /// A cron expression of five fields, as in `0 3 * * 1`.
+    /// A cron expression of five fields, as in `0 3 * * 1`, with at most five years between two times.
     #[schemars(length(min = 1, max = 128))]
     pub cron: String,
     /// Time zone of the cron expression: an IANA name such as `Europe/Berlin`. Default `UTC`.

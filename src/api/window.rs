@@ -17,7 +17,8 @@ pub struct Window {
     /// `Allow`: runs start only while an `Allow` window is open. `Deny`: no run starts while it is open, even if an `Allow`
     /// window is open too.
     pub kind: WindowKind,
-    /// When the window opens: a cron expression of five fields, as in `0 22 * * 1-5`.
+    /// When the window opens: a cron expression of five fields, as in `0 22 * * 1-5`, with at most five years between two
+    /// times.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub cron: Option<String>,

@@ -217,6 +217,7 @@ impl KindController for ModelSyncs {
     /// The reconciles that begin now note anew which ModelTrains are followed.
     fn on_elected(&self) {
         self.followers.clear();
+        self.windows.clear();
     }
 }
 

@@ -106,6 +106,11 @@ impl<T: Clone> CompiledSpecs<T> {
         self.lock().remove(uid);
     }
 
+    /// Drops everything. Objects that were deleted while another replica led were not forgotten one by one.
+    pub(super) fn clear(&self) {
+        self.lock().clear();
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, CompiledOnce<T>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -60,12 +60,12 @@ pub struct StoredLease {
     /// How often its holder has changed.
     pub transitions: i32,
     /// When its holder renewed it last, or stopped acting before it released it. By the API server's clock, as that holder
-    /// knew it. It elects nobody.
+    /// knew it. The election ignores it.
     pub renewed_at: Option<Timestamp>,
 }
 
 impl StoredLease {
-    /// How long nobody has led at `now`, by the API server's clock, if the holder of this lease leads no more. Zero if that
+    /// How long no replica has led at `now`, by the API server's clock, if the holder of this lease leads no more. Zero if that
     /// is not known, or if the lease says that it was renewed after `now`.
     pub fn unled_for(&self, now: Timestamp) -> Duration {
         self.renewed_at.map_or(Duration::ZERO, |renewed| until(renewed, now)).min(MAX_UNLED)
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn lease_tells_how_long_nobody_led_within_bounds() {
+    fn lease_tells_how_long_no_replica_led_within_bounds() {
         let now: Timestamp = "2026-06-01T12:00:00Z".parse().unwrap();
         let unled = |renewed_at: Option<&str>| {
             let renewed_at = renewed_at.map(|text| text.parse().unwrap());

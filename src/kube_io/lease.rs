@@ -127,7 +127,7 @@ impl Leadership {
         unled.before.saturating_add(self.clock.mono().since(unled.at))
     }
 
-    /// Notes that this process has begun to stop. The lease that it releases says since when nobody acts.
+    /// Notes that this process has begun to stop. The lease that it releases says since when no replica acts.
     pub fn note_stop(&self) {
         let _ = self.stopped_at.set(self.clock.now().server_or_wall());
     }
@@ -246,7 +246,7 @@ impl Candidacy {
     }
 
     /// Creates the lease, or replaces exactly `old`, by uid and resourceVersion. The holder becomes this replica, or
-    /// none. The next leader reads from `renewed_at` how long nobody led. It is by the API server's clock, because the
+    /// none. The next leader reads from `renewed_at` how long no replica led. It is by the API server's clock, because the
     /// clocks of two replicas may differ.
     async fn write(
         &self,

@@ -56,7 +56,7 @@ struct State {
     in_flight: HashMap<Arc<str>, PollRequest>,
     /// Since when no poll is planned for an object that had one: a run of it is active, or runs are unknown.
     stopped: HashMap<Arc<str>, MonotonicTime>,
-    /// How long nobody had polled any object at `begun`.
+    /// How long no process had polled any object at `begun`.
     unpolled: Duration,
     begun: MonotonicTime,
 }
@@ -117,7 +117,7 @@ impl<T: Send + Sync + 'static, R: Send + Sync + 'static> Poller<T, R> {
         self.state().stopped.remove(uid);
     }
 
-    /// Forgets every poll; results of those in flight are dropped. Nobody has polled for `unpolled`.
+    /// Forgets every poll; results of those in flight are dropped. No process has polled for `unpolled`.
     pub fn clear(&self, unpolled: Duration) {
         *self.state() = State { unpolled, begun: self.clock.mono(), ..State::default() };
     }

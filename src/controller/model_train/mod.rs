@@ -167,4 +167,8 @@ impl KindController for ModelTrains {
     fn forget(&self, uid: &str) {
         self.compiled.forget(uid);
     }
+
+    fn on_elected(&self) {
+        self.compiled.clear();
+    }
 }

@@ -34,12 +34,9 @@ pub(super) struct Pattern {
     pub(super) runs_through: bool,
 }
 
-/// Why an expression is refused. Completes a sentence that begins with the field's name.
-pub(super) type Problem = String;
-
 impl Pattern {
-    /// Parses five fields.
-    pub(super) fn parse(expression: &str) -> Result<Self, Problem> {
+    /// Parses five fields. The error completes a sentence that begins with the field's name.
+    pub(super) fn parse(expression: &str) -> Result<Self, String> {
         use croner::parser::{Seconds, Year};
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
         let unreadable =
@@ -130,7 +127,7 @@ impl Pattern {
     }
 
     /// Refuses an expression without days, or with days that are too far apart for anyone to wait for them.
-    fn check_days(&self) -> Result<(), Problem> {
+    fn check_days(&self) -> Result<(), String> {
         // The cycle, and as much of the next one as shows the gap that its last day begins.
         let months = (CYCLE.0..CYCLE.1 + 6).flat_map(|year| (1..=12).map(move |month| (year, month)));
         let (mut last, mut longest, mut any) = (Date::new(CYCLE.0, 1, 1).ok(), 0, false);
