@@ -191,8 +191,11 @@ pub(super) fn report(facts: &Facts<'_>, rule: Rule, situation: &Situation<'_>, n
 pub(super) fn still_active(facts: &Facts<'_>) -> Vec<ActiveRun> {
     let RunKnowledge::Known { own, .. } = &facts.runs else { return facts.status.active.clone() };
     let reserved = facts.status.reservation.is_some();
-    let is_active =
-        |shown: &&ActiveRun| own.iter().find(|run| run.name == shown.name).map_or(reserved, |run| run.is_active());
+    let is_active = |shown: &&ActiveRun| {
+        // Runs of two kinds may have one name.
+        let mut named = own.iter().filter(|run| run.name == shown.name).peekable();
+        if named.peek().is_none() { reserved } else { named.any(|run| run.is_active()) }
+    };
     facts.status.active.iter().filter(is_active).cloned().collect()
 }
 
