@@ -82,9 +82,13 @@ impl<T: Send + Sync + 'static, R: Send + Sync + 'static> Poller<T, R> {
             state.timers.remove(&(old.at, key.clone()));
         }
         match (&request, &old) {
-            (None, Some((key, _))) => drop(state.stopped.insert(key.clone(), self.clock.mono())),
+            (None, Some((key, _))) => {
+                state.stopped.insert(key.clone(), self.clock.mono());
+            }
             (None, None) => {}
-            (Some(_), _) => drop(state.stopped.remove(uid)),
+            (Some(_), _) => {
+                state.stopped.remove(uid);
+            }
         }
         if let Some(mut request) = request {
             if let Some((_, old)) = old.filter(|(_, old)| old.context == request.context) {

@@ -15,7 +15,7 @@ use crate::core::invalid::Invalid;
 /// Shortest and longest time that a recurring window stays open.
 const DURATIONS: (Duration, Duration) = (Duration::from_mins(1), Duration::from_hours(24 * 31));
 /// Bounds of the search for the next moment at which a run may start: how often it looks for an opening of a window, and
-/// how far ahead it looks. A search takes less than a millisecond.
+/// how far ahead it looks. Even without optimisation, a search at its bound takes a few milliseconds.
 const MAX_STEPS: usize = 1024;
 const HORIZON: Duration = Duration::from_hours(10 * 366 * 24);
 
