@@ -51,18 +51,7 @@ const SEVERAL: &[(&str, &[(&str, usize)])] = &[
     ("the API's type, and what validation makes of it", &[("Budget", 2), ("Freshness", 2), ("Schedule", 2)]),
     (
         "parts of JSON texts, private to their modules",
-        &[
-            ("Body", 3),
-            ("Data", 2),
-            ("Envelope", 3),
-            ("Members", 2),
-            ("Meta", 4),
-            ("Object", 6),
-            ("OfMap", 2),
-            ("Owner", 2),
-            ("Page", 2),
-            ("Status", 2),
-        ],
+        &[("Envelope", 2), ("Members", 2), ("Meta", 4), ("Object", 6), ("OfMap", 2), ("Owner", 2), ("Status", 2)],
     ),
     (
         "state and parts of it, private to their modules",

@@ -1,10 +1,10 @@
 //! JSON whose meaning is certain: a text with one reading, or none. Pure.
 //!
 //! JSON does not define what a name means that occurs twice in an object, and parsers differ (RFC 8259, section 4).
-//! Here the value may start a run, so such a text is refused, at every depth. Nothing else in a member that nobody reads
+//! Here the value may start a run, so such a text is refused, at every depth. Nothing else in a member that is not read
 //! matters: neither a number that no machine number holds, nor half a surrogate pair, nor any depth.
 //!
-//! A value stays the text that arrived; only what is asked for is decoded. So a body costs little more than itself,
+//! A value stays the text that arrived; only what is read is decoded. So a body costs little more than itself,
 //! whatever a server nests in it.
 
 use std::{
@@ -113,7 +113,8 @@ impl<'a> Json<'a> {
     /// Calls `each` with the members of an object, in their order. The name is `None` if it is not Unicode.
     pub(super) fn each_member(self, mut each: impl FnMut(Option<&str>, Self)) {
         if self.is_object() {
-            let visitor = Members(|name: &[u8], value| each(std::str::from_utf8(name).ok(), Self(value)), PhantomData);
+            let visitor =
+                EachMember(|name: &[u8], value| each(std::str::from_utf8(name).ok(), Self(value)), PhantomData);
             // Every text here was read once, so it cannot fail.
             let _ = serde_json::Deserializer::from_str(self.0.get()).deserialize_map(visitor);
         }
@@ -122,7 +123,7 @@ impl<'a> Json<'a> {
     /// Calls `each` with the elements of an array, in their order.
     pub(super) fn each_element(self, mut each: impl FnMut(Self)) {
         if self.is_array() {
-            let visitor = Elements(|value| each(Self(value)), PhantomData);
+            let visitor = EachElement(|value| each(Self(value)), PhantomData);
             let _ = serde_json::Deserializer::from_str(self.0.get()).deserialize_seq(visitor);
         }
     }
@@ -236,26 +237,10 @@ fn end_of_string(bytes: &[u8], begin: usize) -> usize {
 
 /// The content of a string with its quotes. Half a surrogate pair becomes its three bytes in UTF-8's scheme.
 fn decoded(quoted: &str) -> Cow<'_, [u8]> {
-    struct Content;
-    impl Visitor<'_> for Content {
-        type Value = Vec<u8>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a string")
-        }
-
-        fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
-            Ok(bytes.to_vec())
-        }
-
-        fn visit_str<E>(self, text: &str) -> Result<Vec<u8>, E> {
-            Ok(text.as_bytes().to_vec())
-        }
-    }
     if quoted.contains('\\')
-        && let Ok(content) = serde_json::Deserializer::from_str(quoted).deserialize_bytes(Content)
+        && let Ok(MemberName(name)) = serde_json::from_str(quoted)
     {
-        return Cow::Owned(content);
+        return name;
     }
     Cow::Borrowed(quoted.as_bytes().get(1..quoted.len() - 1).unwrap_or_default())
 }
@@ -273,9 +258,9 @@ fn twice(text: &str, at: usize) -> String {
 }
 
 /// Hands each member of one object to a function.
-struct Members<'de, F>(F, PhantomData<&'de ()>);
+struct EachMember<'de, F>(F, PhantomData<&'de ()>);
 
-impl<'de, F: FnMut(&[u8], &'de RawValue)> Visitor<'de> for Members<'de, F> {
+impl<'de, F: FnMut(&[u8], &'de RawValue)> Visitor<'de> for EachMember<'de, F> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -295,8 +280,8 @@ struct MemberName<'de>(Cow<'de, [u8]>);
 
 impl<'de> Deserialize<'de> for MemberName<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Content;
-        impl<'de> Visitor<'de> for Content {
+        struct NameVisitor;
+        impl<'de> Visitor<'de> for NameVisitor {
             type Value = MemberName<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -319,14 +304,14 @@ impl<'de> Deserialize<'de> for MemberName<'de> {
                 Ok(MemberName(Cow::Owned(text.as_bytes().to_vec())))
             }
         }
-        deserializer.deserialize_bytes(Content)
+        deserializer.deserialize_bytes(NameVisitor)
     }
 }
 
 /// Hands each element of one array to a function.
-struct Elements<'de, F>(F, PhantomData<&'de ()>);
+struct EachElement<'de, F>(F, PhantomData<&'de ()>);
 
-impl<'de, F: FnMut(&'de RawValue)> Visitor<'de> for Elements<'de, F> {
+impl<'de, F: FnMut(&'de RawValue)> Visitor<'de> for EachElement<'de, F> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -350,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_is_asked_for() {
+    fn reads_what_is_wanted() {
         let json = read(r#" {"a":[null,true,1,"x\n"],"b":{"c":"d"},"\u0065":false} "#).unwrap();
         assert!(json.is_object() && json.member("a").unwrap().is_array() && json.member("x").is_none());
         assert_eq!(json.member("b").and_then(|b| b.member("c")).and_then(Json::text).as_deref(), Some("d"));
@@ -396,13 +381,13 @@ mod tests {
     }
 
     #[test]
-    fn member_that_nobody_reads_may_have_any_value() {
+    fn member_that_is_not_read_may_have_any_value() {
         let deep = format!("{}{}", "[{\"x\":".repeat(50_000), "1}]".repeat(50_000))
             .replace("1}]", "}]")
             .replacen("}]", "1}]", 1);
         for unread in ["1e400", r#""\ud800""#, r#"{"\udc00":"\ud800"}"#, "-0.0e-9999", &deep] {
             let text = format!(r#"{{"x":{unread},"needsSync":true}}"#);
-            assert_eq!(read(&text).unwrap().member("needsSync").and_then(Json::bool), Some(true), "{:.40}", unread);
+            assert_eq!(read(&text).unwrap().member("needsSync").and_then(Json::bool), Some(true), "{unread:.40}");
         }
         let odd = read(r#"{"\ud800":1,"a":"b"}"#).unwrap();
         assert_eq!(odd.member("a").and_then(Json::text).as_deref(), Some("b"));

@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn members_that_nobody_reads_do_not_matter_and_other_responses_are_none() {
+    fn members_that_are_not_read_do_not_matter_and_other_responses_are_none() {
         let vector = r#"{"stats":1e999,"resultType":"vector","result":[{"x":"\ud800","metric":{"\udc00":"a","b":"c"},"value":[1.5,"1"]}]}"#;
         let found = with_rest(vector, r#","infos":"\ud800""#).unwrap().unwrap();
         assert_eq!((found.text(), found.attributes().get("label.b").map(String::as_str)), ("1", Some("c")));

@@ -35,7 +35,7 @@ pub(super) const LARGE_WITHIN: Duration = Duration::from_secs(10);
 const STEP: usize = 4096;
 
 /// What a body is read with.
-pub(super) struct Reader<'a> {
+pub(super) struct BodyReader<'a> {
     pub(super) store: &'a Shares,
     pub(super) namespace: &'a str,
     /// Most bytes of the body, after decompression.
@@ -52,7 +52,7 @@ pub(super) struct ReadBody {
     pub(super) memory: Option<Part>,
 }
 
-impl Reader<'_> {
+impl BodyReader<'_> {
     /// Reads the whole body. Fails as soon as it exceeds its limit and reads no further.
     pub(super) async fn read(self, head: &Head, body: Incoming) -> Result<ReadBody, PollError> {
         let known = body.size_hint().exact().filter(|_| head.coding == ContentCoding::Plain);

@@ -45,11 +45,11 @@ pub(super) struct Connection {
 #[derive(Clone, Debug)]
 pub(super) struct IdleConnections {
     clock: Arc<Clock>,
-    state: Arc<Mutex<Kept>>,
+    state: Arc<Mutex<IdleState>>,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
+struct IdleState {
     /// The one that became idle last is at the end.
     connections: VecDeque<(MonotonicTime, Connection)>,
     /// Whether a task closes those that are too old.
@@ -63,29 +63,29 @@ impl IdleConnections {
 
     /// The connection to this origin that became idle last.
     pub(super) fn take(&self, origin: &Origin) -> Option<Connection> {
-        let mut kept = self.kept();
-        kept.close_unusable(self.clock.mono());
-        let at = kept.connections.iter().rposition(|(_, connection)| connection.origin == *origin)?;
-        kept.connections.remove(at).map(|(_, connection)| connection)
+        let mut state = self.state();
+        state.close_unusable(self.clock.mono());
+        let at = state.connections.iter().rposition(|(_, connection)| connection.origin == *origin)?;
+        state.connections.remove(at).map(|(_, connection)| connection)
     }
 
     /// Keeps a connection whose last response was read to its end. Inside a Tokio runtime.
     pub(super) fn put(&self, connection: Connection) {
-        let mut kept = self.kept();
+        let mut state = self.state();
         let now = self.clock.mono();
-        kept.close_unusable(now);
+        state.close_unusable(now);
         let same = |(_, known): &(MonotonicTime, Connection)| known.origin == connection.origin;
-        let of_host = kept.connections.iter().filter(|known| same(known)).count();
+        let of_host = state.connections.iter().filter(|known| same(known)).count();
         let oldest = if of_host >= IDLE_PER_HOST {
-            kept.connections.iter().position(same)
+            state.connections.iter().position(same)
         } else {
-            (kept.connections.len() >= MAX_IDLE).then_some(0)
+            (state.connections.len() >= MAX_IDLE).then_some(0)
         };
         if let Some(oldest) = oldest {
-            kept.connections.remove(oldest);
+            state.connections.remove(oldest);
         }
-        kept.connections.push_back((now, connection));
-        if !std::mem::replace(&mut kept.swept, true) {
+        state.connections.push_back((now, connection));
+        if !std::mem::replace(&mut state.swept, true) {
             tokio::spawn(self.clone().sweep());
         }
     }
@@ -94,10 +94,10 @@ impl IdleConnections {
     async fn sweep(self) {
         loop {
             tokio::time::sleep(IDLE_FOR / 2).await;
-            let mut kept = self.kept();
-            kept.close_unusable(self.clock.mono());
-            if kept.connections.is_empty() {
-                kept.swept = false;
+            let mut state = self.state();
+            state.close_unusable(self.clock.mono());
+            if state.connections.is_empty() {
+                state.swept = false;
                 return;
             }
         }
@@ -106,17 +106,17 @@ impl IdleConnections {
     /// How many there are.
     #[cfg(test)]
     pub(super) fn count(&self) -> usize {
-        let mut kept = self.kept();
-        kept.close_unusable(self.clock.mono());
-        kept.connections.len()
+        let mut state = self.state();
+        state.close_unusable(self.clock.mono());
+        state.connections.len()
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    fn state(&self) -> MutexGuard<'_, IdleState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Kept {
+impl IdleState {
     /// Drops the connections that the server has closed and those that were idle for too long.
     fn close_unusable(&mut self, now: MonotonicTime) {
         self.connections.retain(|(since, connection)| !connection.requests.is_closed() && now.since(*since) < IDLE_FOR);

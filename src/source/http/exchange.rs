@@ -14,17 +14,19 @@ use tower::{Service, ServiceExt};
 use url::{Position, Url};
 
 use super::{
-    Exchange,
-    body::{ReadBody, Reader},
+    body::{BodyReader, ReadBody},
     connections::{Connection, IdleConnections, Origin},
-    connectors::Connector,
+    connectors::{Authorities, Connector},
     deadline::{Progress, Stage},
     failure::{is_closed_connection, no_connection, no_response},
-    head::Head,
+    head::{Head, ResponseLimits},
     shares::Shares,
 };
 use crate::{
-    core::poll::response::{PollError, PollErrorKind},
+    core::poll::{
+        request::POLL_TIMEOUT,
+        response::{PollError, PollErrorKind},
+    },
     source::text::poll_error,
 };
 
@@ -35,6 +37,30 @@ const READ_BUFFER: usize = 32 * 1024;
 /// How long a connection may take to become idle after its response: one is usually ready at once, and one whose server
 /// responded before it had read the whole request may never be.
 const IDLE_WITHIN: Duration = Duration::from_secs(1);
+
+/// One request and the limits of its response.
+pub struct Exchange<'a> {
+    /// Namespace of the object that polls. Failures count for this namespace only.
+    pub namespace: &'a str,
+    /// The method.
+    pub method: Method,
+    /// An `http` or `https` URL without user information.
+    pub url: &'a str,
+    /// Headers besides `User-Agent` and `Accept-Encoding`. Confidential ones are marked as sensitive.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Vec<u8>,
+    /// Time limit from the lookup of the name to the last byte. Waiting for a turn does not count.
+    pub timeout: Duration,
+    /// Bounds of the response.
+    pub limits: ResponseLimits,
+    /// Authorities that are trusted instead of the operator's own.
+    pub authorities: Option<Authorities<'a>>,
+    /// Whether [`PollErrorKind::NotThere`] is an expected result. If so, it does not pause the endpoint.
+    pub absent_is_fine: bool,
+    /// Whether the body of a status 4xx is read too: some services name only there what is missing.
+    pub read_refusals: bool,
+}
 
 /// The way to a server and back.
 pub(super) struct Route<'a> {
@@ -55,6 +81,24 @@ pub(super) struct Received {
     /// Empty if the body was not read.
     pub(super) headers: HeaderMap,
     pub(super) body: ReadBody,
+}
+
+impl<'a> Exchange<'a> {
+    /// `GET url`, accepting JSON, with the usual deadline and the operator's own authorities.
+    pub fn get(namespace: &'a str, url: &'a str, limits: ResponseLimits) -> Self {
+        Self {
+            namespace,
+            method: Method::GET,
+            url,
+            headers: HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("application/json"))]),
+            body: Vec::new(),
+            timeout: POLL_TIMEOUT,
+            limits,
+            authorities: None,
+            absent_is_fine: false,
+            read_refusals: false,
+        }
+    }
 }
 
 /// Sends the request and reads headers and body.
@@ -94,7 +138,7 @@ impl Route<'_> {
         }
         head.check_body(&limits)?;
         let reader =
-            Reader { store: self.memory, namespace, max: limits.body, large_within: self.large_within, progress };
+            BodyReader { store: self.memory, namespace, max: limits.body, large_within: self.large_within, progress };
         let body = reader.read(&head, body).await?;
         Ok((Received { head, headers: parts.headers, body }, connection))
     }

@@ -21,7 +21,7 @@ mod shares;
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderValue, header};
 use rustls::RootCertStore;
 use url::{Host, Url};
 
@@ -35,6 +35,7 @@ use self::{
 };
 pub use self::{
     connectors::{Authorities, ClientSetupError},
+    exchange::Exchange,
     head::{ContentCoding, Head, ResponseLimits},
     resolver::{NameLookup, system_lookup},
 };
@@ -45,38 +46,11 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    core::poll::{
-        request::POLL_TIMEOUT,
-        response::{PollError, PollErrorKind},
-    },
+    core::poll::response::{PollError, PollErrorKind},
 };
 
 /// Largest entity tag that is kept, in bytes.
 const MAX_ETAG: usize = 256;
-
-/// One request and the limits of its response.
-pub struct Exchange<'a> {
-    /// Namespace of the object that polls. Failures count for this namespace only.
-    pub namespace: &'a str,
-    /// The method.
-    pub method: Method,
-    /// An `http` or `https` URL without user information.
-    pub url: &'a str,
-    /// Headers besides `User-Agent` and `Accept-Encoding`. Confidential ones are marked as sensitive.
-    pub headers: HeaderMap,
-    /// The body.
-    pub body: Vec<u8>,
-    /// Time limit from the lookup of the name to the last byte. Waiting for a turn does not count.
-    pub timeout: Duration,
-    /// Bounds of the response.
-    pub limits: ResponseLimits,
-    /// Authorities that are trusted instead of the operator's own.
-    pub authorities: Option<Authorities<'a>>,
-    /// Whether [`PollErrorKind::NotThere`] is an expected result. If so, it does not pause the endpoint.
-    pub absent_is_fine: bool,
-    /// Whether the body of a status 4xx is read too: some services name only there what is missing.
-    pub read_refusals: bool,
-}
 
 /// A response within its limits.
 pub struct Reply {
@@ -122,24 +96,6 @@ pub struct GuardedClient {
     /// How long the rest of a large body may take.
     large_within: Duration,
     limiter: HostLimiter,
-}
-
-impl<'a> Exchange<'a> {
-    /// `GET url`, accepting JSON, with the usual deadline and the operator's own authorities.
-    pub fn get(namespace: &'a str, url: &'a str, limits: ResponseLimits) -> Self {
-        Self {
-            namespace,
-            method: Method::GET,
-            url,
-            headers: HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("application/json"))]),
-            body: Vec::new(),
-            timeout: POLL_TIMEOUT,
-            limits,
-            authorities: None,
-            absent_is_fine: false,
-            read_refusals: false,
-        }
-    }
 }
 
 impl Reply {

@@ -1,6 +1,6 @@
 //! Shares of something scarce, such as turns or bytes, for the namespaces that want it. No IO but waiting.
 //!
-//! Nobody can take a part back from its holder, who may keep it for a minute. So no namespace gets everything, even while
+//! A part cannot be taken back from its holder, which may keep it for a minute. So no namespace gets everything, even while
 //! it is alone: it gets more only while it holds less than three times what is free. Alone it gets three quarters; two such
 //! namespaces get three sevenths each; and in any case something is free for the namespace that comes next. Among those
 //! that wait, the one that holds least is next, and the one that has waited longest among equals.
@@ -24,7 +24,7 @@ struct Book {
     free: usize,
     /// By namespace; without those that hold nothing.
     held: HashMap<String, usize>,
-    /// By namespace, each in the order of arrival; without those that nobody waits for.
+    /// By namespace, each in the order of arrival; without those that wait for nothing.
     waiting: HashMap<String, VecDeque<Waiter>>,
     arrivals: u64,
 }
@@ -69,7 +69,7 @@ impl Shares {
         Arc::strong_count(&self.0) == known
     }
 
-    /// How much nobody holds.
+    /// How much is free.
     #[cfg(test)]
     pub(super) fn free(&self) -> usize {
         self.book().free
@@ -91,7 +91,7 @@ impl Shares {
 }
 
 impl Book {
-    /// Takes the next waiter off its queue and notes its part. `None` if nobody waits or nobody can get a part.
+    /// Takes the next waiter off its queue and notes its part. `None` if none waits or none can get a part.
     ///
     /// One that must wait for a large part keeps what becomes free from others: otherwise small parts would starve it.
     fn next(&mut self) -> Option<(String, Waiter)> {

@@ -117,12 +117,15 @@ async fn many_slow_large_responses_take_a_bounded_amount_of_memory_and_say_so() 
         }
         let requests = || senders.iter().map(|sender| sender.requests.load(Ordering::SeqCst)).sum::<usize>();
         world.wait("96 responses at once", async || (requests() >= 96).then_some(())).await;
-        let mut told = Vec::new();
+        let mut messages = Vec::new();
         for n in 0..48 {
-            told.push(failure(world, &format!("slow-{n}")).await);
+            messages.push(failure(world, &format!("slow-{n}")).await);
         }
-        let all = |words: &str| told.iter().filter(|message| message.contains(words)).count();
-        assert!(all("other large bodies used all memory") + all("the response was not complete") == 48, "{told:#?}");
+        let all = |words: &str| messages.iter().filter(|message| message.contains(words)).count();
+        assert!(
+            all("other large bodies used all memory") + all("the response was not complete") == 48,
+            "{messages:#?}"
+        );
         world.until("good", InSync, True, "UpToDate").await;
         assert_small(&operator, &idle);
     })
@@ -146,7 +149,7 @@ fn large(before: &str, open: &str, within: &str, close: &str, after: &str) -> Ve
 }
 
 #[tokio::test]
-async fn packed_nested_json_takes_a_bounded_amount_of_memory_and_is_told() {
+async fn packed_nested_json_takes_a_bounded_amount_of_memory_and_is_reported() {
     memory_scenario("packed", async |world| {
         let (operator, idle) = idle_operator(world).await;
         let vector = r#"{"status":"success","data":{"resultType":"vector","result":["#;

@@ -24,8 +24,8 @@ use crate::{
 const TOLERATED: u32 = 5;
 /// First and longest pause.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(30), Duration::from_mins(5));
-/// An endpoint whose last request took longer is slow. It is the default deadline: whoever sets no longer one never has an
-/// endpoint that is slow and responds all the same, and whoever does gets patience, not more of what all share.
+/// An endpoint whose last request took longer is slow. It is the default deadline: with it, an endpoint that responds is
+/// never slow, and an object with a longer one gets patience, not more of what all share.
 const SLOW: Duration = POLL_TIMEOUT;
 /// Most failing and slow endpoints to remember. Beyond it, the one of which the operator heard least recently is forgotten.
 const MAX_REMEMBERED: usize = 4096;

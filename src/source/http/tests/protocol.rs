@@ -53,11 +53,11 @@ async fn an_entity_tag_is_kept_if_it_can_be_sent_back() {
 
 #[tokio::test]
 async fn only_a_small_response_is_kept_for_the_next_poll() {
-    for (size, kept) in [(4096, true), (4097, false)] {
+    for (size, stored) in [(4096, true), (4097, false)] {
         let body = format!("{:size$}", r#"{"needsSync":true}"#);
         let head = format!("HTTP/1.1 200 OK\netag: \"v1\"\ncontent-length: {size}\n\n");
         let response = poll(&Server::fixed(&format!("{head}{body}")).await.url("/")).await.unwrap();
-        assert_eq!(response.etag.is_some(), kept, "{size} bytes");
+        assert_eq!(response.etag.is_some(), stored, "{size} bytes");
     }
 }
 
