@@ -188,7 +188,7 @@ fn run_effects(
         backends: runs::backends(),
         api: ApiServer::new(clients.clone()),
         obstacles: Obstacles::new(clients.reads.clone()),
-        events: Events::start(clients.writes.clone(), clock.clone(), std::env::var("HOSTNAME").ok(), {
+        events: Events::start(clients.writes.clone(), clock.clone(), std::env::var("HOSTNAME").ok().as_deref(), {
             let metrics = metrics.clone();
             move |delivery| metrics.event(delivery)
         }),

@@ -158,12 +158,13 @@ impl RunEffects {
             Created::Ours(stored) => {
                 info!(object, namespace, run = run.name, "run created");
                 self.metrics.run_started(run.kind.kind);
-                let mut text = format!("created {} {}", run.kind.kind, run.name);
-                if !left_out.is_empty() {
+                let without = if left_out.is_empty() {
+                    String::new()
+                } else {
                     let labels = left_out.join(", ");
-                    text +=
-                        &format!("; without these labels of the template, which its controller sets itself: {labels}");
-                }
+                    format!("; without these labels of the template, which its controller sets itself: {labels}")
+                };
+                let text = format!("created {} {}{without}", run.kind.kind, run.name);
                 let event = ObjectEvent { warning: false, reason: Reason::RunStarted, action: "Create", text };
                 self.events.publish(identity, kind, &event);
                 self.runs.insert(*stored);

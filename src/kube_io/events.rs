@@ -65,13 +65,13 @@ impl Events {
     pub fn start(
         client: Guarded,
         clock: Arc<Clock>,
-        instance: Option<String>,
+        instance: Option<&str>,
         count: impl Fn(Delivery) + Send + Sync + 'static,
     ) -> Self {
         let count: Arc<CountDelivery> = Arc::new(count);
         let deadline = client.safeguards.call_deadline;
         let client = client.client;
-        let instance = truncated(instance.as_deref().unwrap_or(keys::MANAGER), MAX_INSTANCE);
+        let instance = truncated(instance.unwrap_or(keys::MANAGER), MAX_INSTANCE);
         let (queue, mut events) = mpsc::channel::<QueuedEvent>(QUEUE);
         let queued = count.clone();
         tokio::spawn(async move {

@@ -35,7 +35,7 @@ pub(super) fn first(text: &str) -> Option<&str> {
 pub(super) fn is_bracketed(text: &str) -> bool {
     text.match_indices(BRACKETED).any(|(at, _)| {
         let dollars = text[..at].len() - text[..at].trim_end_matches('$').len();
-        dollars % 2 == 0
+        dollars.is_multiple_of(2)
     })
 }
 
