@@ -10,6 +10,7 @@ use crate::{
             request::{Poll, PollRequest, PollTarget},
             response::{PollError, PollResponse, PollResult},
         },
+        source::Reference,
     },
 };
 
@@ -66,13 +67,15 @@ pub trait Credentials: Send + Sync {
 
 /// Reads objects of the object's own namespace, live.
 pub trait ReadObjects: Send + Sync {
-    /// The object as JSON text; `None` if there is no such object. The kind may be any but Secret. A kind that is not
-    /// installed, or not permitted, is a [`PollError`] that says what to do.
+    /// The object as JSON text; `None` if there is no such object. The text has the members to which `parts` lead, by the
+    /// names of members from the top, and may lack all others.
+    ///
+    /// The kind may be any but Secret. A kind that is not installed, or not permitted, and a part that is too large are a
+    /// [`PollError`] that says what to do.
     fn read<'a>(
         &'a self,
         namespace: &'a str,
-        api_version: &'a str,
-        kind: &'a str,
-        name: &'a str,
+        object: &'a Reference,
+        parts: &'a [Vec<String>],
     ) -> BoxFuture<'a, Result<Option<String>, PollError>>;
 }

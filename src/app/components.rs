@@ -27,6 +27,7 @@ use crate::{
         legacy_runs::LegacyRuns,
         objects::LiveObjects,
         obstacles::Obstacles,
+        read_turns::ReadTurns,
         referenced::Referenced,
         store::{Followers, ModelVersions, Objects, Runs, StoreView},
         versions::Versions,
@@ -80,12 +81,13 @@ impl Components {
         clock: &Arc<Clock>,
         (stop, tasks): (&CancellationToken, &TaskTracker),
     ) -> Result<(Self, UnboundedReceiver<String>), Error> {
-        let kinds = Kinds::new(clients.reads.clone(), clock.clone());
+        let turns = ReadTurns::new(clock.clone());
+        let kinds = Kinds::new(clients.reads.clone(), clock.clone(), turns.clone());
         let token = (stop.clone(), tasks.clone());
         let (referenced, changes) =
             Referenced::new(clients.reads.clone(), clock.clone(), kinds.clone(), scopes(settings), token);
         let requests = requester(settings, config, clients, clock).await?;
-        let live = LiveObjects::new(clients.reads.clone(), kinds, referenced.clone());
+        let live = LiveObjects::new(clients.reads.clone(), kinds, turns, referenced.clone());
         let process = process_id();
         let metrics = Arc::new(Metrics::default());
         let lineage = Lineage::start(settings.lineage.clone(), {

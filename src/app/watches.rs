@@ -17,6 +17,7 @@ use crate::{
     kube_io::{
         apply::{collection, objects},
         client::Clients,
+        sieve::Shape,
         store::{ModelVersionSink, ObjectSink, RunSink},
         versions::model_versions,
         watch::{Scope, follow},
@@ -40,19 +41,19 @@ pub(super) fn start_watches(
         // are.
         let sink = ObjectSink::new(components.syncs.objects.clone(), namespace.clone(), components.syncs.wake())
             .on_known(components.trains.wake_all());
-        let scope = Scope::whole(objects::<ModelSync>(path), encode(&settings.selector));
+        let scope = Scope::new(objects::<ModelSync>(path), encode(&settings.selector), Shape::Object);
         tasks.spawn(follow(reads().0, reads().1, scope, sink, stop.clone()));
         let sink = ObjectSink::new(components.trains.objects.clone(), namespace.clone(), components.trains.wake());
-        let scope = Scope::whole(objects::<ModelTrain>(path), encode(&settings.selector));
+        let scope = Scope::new(objects::<ModelTrain>(path), encode(&settings.selector), Shape::Object);
         tasks.spawn(follow(reads().0, reads().1, scope, sink, stop.clone()));
         let (wake, wake_all) = (components.trains.wake(), components.trains.wake_all());
         let sink = ModelVersionSink::new(components.versions.clone(), namespace.clone(), wake, wake_all);
-        let scope = Scope::whole(model_versions(path), String::new());
+        let scope = Scope::new(model_versions(path), String::new(), Shape::Object);
         tasks.spawn(follow(reads().0, reads().1, scope, sink, stop.clone()));
         for backend in runs::backends() {
             let (wake, wake_all) = (wake_owner(components), wake_everything(components));
             let sink = RunSink::new(&components.runs, *backend, namespace.clone(), wake, wake_all);
-            let scope = Scope::whole(collection(backend.kind(), path), encode(keys::OWNER_UID));
+            let scope = Scope::new(collection(backend.kind(), path), encode(keys::OWNER_UID), Shape::Run);
             tasks.spawn(follow(reads().0, reads().1, scope, sink, stop.clone()));
         }
     }

@@ -18,6 +18,9 @@ use crate::{
 /// Most parsed objects that are kept. Polls that wait long for their response must not hold ten thousand of them.
 const MOST: usize = 64;
 
+/// A larger object, in bytes of spec and status, is not kept.
+const LARGEST: usize = 32 * 1024;
+
 /// An object with its spec and its status, or the field of each that cannot be read.
 pub struct Parsed<K: Kind> {
     /// The object as it is stored.
@@ -46,8 +49,11 @@ impl<K: Kind> Default for ParsedObjects<K> {
 }
 
 impl<K: Kind> ParsedObjects<K> {
-    /// Keeps an object until it is taken, unless too many are kept already.
+    /// Keeps an object until it is taken, unless it is large or too many are kept already.
     pub(super) fn keep(&self, uid: &str, parsed: Parsed<K>) {
+        if parsed.record.size() > LARGEST {
+            return;
+        }
         let mut objects = self.lock();
         if objects.len() < MOST || objects.contains_key(uid) {
             objects.insert(uid.into(), parsed);
@@ -152,6 +158,17 @@ mod tests {
         assert!(objects.take("u", one.clone()).status.is_ok(), "parsed anew");
         objects.keep("u", Parsed { status: Err(Invalid::new("status", "marked")), ..Parsed::of(one) });
         assert!(objects.take("u", object(2)).status.is_ok(), "the object has changed since");
+    }
+
+    #[test]
+    fn keeps_no_large_object() {
+        let text = format!(
+            r#"{{"metadata":{{"name":"a","namespace":"team","uid":"u","resourceVersion":"1"}},"spec":{{"needsSyncUrl":"{}"}}}}"#,
+            "x".repeat(LARGEST)
+        );
+        let objects = ParsedObjects::<ModelSync>::default();
+        objects.keep("u", Parsed::of(Arc::new(record::object(&text).unwrap())));
+        assert!(objects.lock().is_empty());
     }
 
     #[test]

@@ -32,7 +32,10 @@ use crate::{
         status::{event::ObjectEvent, plan::Plan},
         time::Now,
     },
-    kube_io::{fence::FenceState, lease::Leadership, record::ObjectRecord, referenced::Referenced, store::Objects},
+    kube_io::{
+        fence::FenceState, lease::Leadership, record::ObjectRecord, referenced::Referenced, store::Objects,
+        turns::Turns,
+    },
     port::Polled,
     schedule::{
         poller::Poller,
@@ -42,6 +45,10 @@ use crate::{
 
 /// Time between two events about the refused status of one object.
 const REFUSAL_EVENTS: Duration = Duration::from_mins(30);
+/// An object is large if its spec and status take more bytes.
+const LARGE: usize = 32 * 1024;
+/// The most bytes of large objects that are reconciled at once.
+const MOST_LARGE: usize = 2 * 1024 * 1024;
 
 /// The parts that the controllers of both kinds share.
 pub struct Context<K: Kind> {
@@ -183,6 +190,8 @@ pub struct Controller<C: KindController> {
     /// What only this kind has.
     pub kind: C,
     parsed: ParsedObjects<C::Kind>,
+    /// The turns of large objects.
+    large: Turns,
 }
 
 impl<C: KindController> Reconcile for Controller<C> {
@@ -193,6 +202,12 @@ impl<C: KindController> Reconcile for Controller<C> {
     }
 
     async fn reconcile(&self, poller: &Self::Poller, uid: &str) -> Requeue {
+        // Objects are parsed and their runs built in many times their size, so not all large ones at once.
+        let large = self.context.objects.get(uid).map(|record| record.size()).filter(|size| *size > LARGE);
+        let _turn = match large {
+            Some(size) => self.large.take(size).await,
+            None => None,
+        };
         // 1. Read the object. Without a readable status an attempt could be used twice; the log and a metric say so.
         let Some(record) = self.context.objects.get(uid) else { return self.forget(poller, uid) };
         let parsed = self.parsed.take(uid, record);
@@ -272,7 +287,7 @@ impl<C: KindController> Controller<C> {
     /// A controller that has seen nothing yet.
     pub fn new(context: Context<C::Kind>, kind: C) -> Self {
         let memories = Memories::new(&context.process);
-        Self { context, memories, kind, parsed: ParsedObjects::default() }
+        Self { context, memories, kind, parsed: ParsedObjects::default(), large: Turns::new(MOST_LARGE) }
     }
 
     /// Begins a term of leadership as if the process had just started.

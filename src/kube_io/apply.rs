@@ -1,12 +1,13 @@
 //! The reads and writes that decisions need, each with a deadline and without a retry. IO.
 
 use http::{Method, Request};
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::{
-    client::{CallError, Clients, Guarded, call, get_opt, is_webhook_failure},
+    call::{text, text_opt},
+    client::{CallError, Clients, Guarded, is_webhook_failure},
     record::{self, ObjectRecord},
+    sieve::Shape,
 };
 use crate::{
     api::{Kind, Reason, keys},
@@ -103,14 +104,14 @@ impl ApiServer {
         });
         let url = format!("{}/status?fieldManager={}", path_of::<K>(&object.identity), keys::MANAGER);
         let request = Request::patch(url).header("Content-Type", "application/merge-patch+json");
-        let stored: Box<RawValue> = call(&self.clients.writes, with_body(request, &patch)?).await?;
-        Ok(record::object(stored.get())?)
+        let stored = text(&self.clients.writes, with_body(request, &patch)?, Shape::Object).await?;
+        Ok(record::object(&stored)?)
     }
 
     /// Reads an object live. `None` if it is gone, or if its name has another uid now.
     pub async fn get<K: Kind>(&self, identity: &ObjectInfo) -> Result<Option<ObjectRecord<K>>, CallError> {
-        let found = get_opt::<Box<RawValue>>(&self.clients.reads, &path_of::<K>(identity)).await?;
-        let record = found.map(|object| record::object::<K>(object.get())).transpose()?;
+        let found = text_opt(&self.clients.reads, &path_of::<K>(identity), Shape::Object).await?;
+        let record = found.map(|object| record::object::<K>(&object)).transpose()?;
         Ok(record.filter(|record| record.identity.uid == identity.uid))
     }
 
@@ -133,8 +134,8 @@ impl ApiServer {
             keys::MANAGER,
             CREATE_TIMEOUT.as_secs()
         );
-        match post(&self.clients.writes, &path, body).await {
-            Ok(run) => match record::run(backend, run.get()) {
+        match post(&self.clients.writes, &path, body, Shape::Run).await {
+            Ok(run) => match record::run(backend, &run) {
                 Ok(run) => Created::Ours(Box::new(run)),
                 Err(error) => Created::Unknown(error.into()),
             },
@@ -165,12 +166,12 @@ impl ApiServer {
     ) -> Result<NamedRun, CallError> {
         let kind = backend.kind();
         let path = format!("{}/{name}", collection(kind, Some(namespace)));
-        let Some(object) = get_opt::<Box<RawValue>>(&self.clients.reads, &path).await? else {
+        let Some(object) = text_opt(&self.clients.reads, &path, Shape::Run).await? else {
             return Ok(NamedRun::Absent);
         };
-        let run = record::run(backend, object.get())?;
+        let run = record::run(backend, &object)?;
         let ours = run.owner_uid == owner_uid;
-        let labelled = record::carries_label(object.get(), keys::OWNER_UID, owner_uid);
+        let labelled = record::carries_label(&object, keys::OWNER_UID, owner_uid);
         if ours && labelled && proves(&run, name, proofs) {
             return Ok(NamedRun::Ours(Box::new(run)));
         }
@@ -204,8 +205,8 @@ impl ApiServer {
         });
         let url = format!("{}/{}?fieldManager={}", collection(run.kind, Some(namespace)), run.name, keys::MANAGER);
         let request = Request::patch(url).header("Content-Type", "application/merge-patch+json");
-        let stored: Box<RawValue> = call(&self.clients.writes, with_body(request, &patch)?).await?;
-        Ok(record::run(backend, stored.get())?)
+        let stored = text(&self.clients.writes, with_body(request, &patch)?, Shape::Run).await?;
+        Ok(record::run(backend, &stored)?)
     }
 
     /// Deletes a finished run, if its uid and resourceVersion are those that the decision was based on. Its children
@@ -219,7 +220,7 @@ impl ApiServer {
             "preconditions": { "uid": run.uid, "resourceVersion": run.resource_version },
         });
         let request = Request::builder().method(Method::DELETE).uri(path).header("Content-Type", "application/json");
-        match call::<Box<RawValue>>(&self.clients.writes, with_body(request, &options)?).await {
+        match text(&self.clients.writes, with_body(request, &options)?, Shape::Names).await {
             Ok(_) => Ok(()),
             Err(error) if error.code() == Some(404) => Ok(()),
             Err(error) => Err(error),
@@ -248,8 +249,9 @@ fn path_of<K: Kind>(identity: &ObjectInfo) -> String {
     format!("{}/{}", objects::<K>(Some(&identity.namespace)), identity.name)
 }
 
-pub(super) async fn post(client: &Guarded, path: &str, body: &Value) -> Result<Box<RawValue>, CallError> {
-    call(client, with_body(Request::post(path).header("Content-Type", "application/json"), body)?).await
+/// Creates an object. Returns what this shape keeps of it.
+pub(super) async fn post(client: &Guarded, path: &str, body: &Value, shape: Shape) -> Result<String, CallError> {
+    text(client, with_body(Request::post(path).header("Content-Type", "application/json"), body)?, shape).await
 }
 
 pub(super) fn with_body(request: http::request::Builder, body: &Value) -> Result<Request<Vec<u8>>, CallError> {

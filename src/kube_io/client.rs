@@ -2,20 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{Request, Response, header};
+use http::{Response, header};
 use jiff::fmt::rfc2822;
-use kube::{
-    Client, Config,
-    client::{Body, ClientBuilder},
-    core::Status,
-};
-use serde::de::DeserializeOwned;
+use kube::{Client, Config, client::ClientBuilder, core::Status};
 use tower::util::MapResponseLayer;
 
+use super::turns::Turns;
 use crate::clock::Clock;
 
 /// Deadline of every call but watches. A reservation whose write takes as long still has time left for its create.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(9);
+
+/// The most bytes of large objects that the replies to one client have in memory at once.
+const MOST_LARGE: usize = 8 * 1024 * 1024;
 
 /// The API server ends a watch after this time, and the operator starts another. Longer silence is a sign of a dead
 /// connection.
@@ -46,6 +45,7 @@ impl Default for Safeguards {
 pub struct Guarded {
     pub(super) client: Client,
     pub(super) safeguards: Safeguards,
+    pub(super) turns: Turns,
 }
 
 /// Two clients of one API server, so that slow reads delay no write.
@@ -69,7 +69,7 @@ impl Clients {
 
 impl Guarded {
     fn new(config: Config, clock: Arc<Clock>, safeguards: Safeguards) -> Result<Self, kube::Error> {
-        Ok(Self { client: client(config, clock, safeguards)?, safeguards })
+        Ok(Self { client: client(config, clock, safeguards)?, safeguards, turns: Turns::new(MOST_LARGE) })
     }
 }
 
@@ -119,21 +119,6 @@ impl CallError {
     }
 }
 
-/// Sends a request and parses the reply, within the deadline of a call ([`CALL_DEADLINE`]).
-pub async fn call<T: DeserializeOwned>(client: &Guarded, request: Request<Vec<u8>>) -> Result<T, CallError> {
-    let text = within(client.safeguards.call_deadline, exchange(&client.client, request)).await??;
-    Ok(serde_json::from_str(&text)?)
-}
-
-/// Reads the object at this path, within the deadline of a call. `None` if there is none.
-pub async fn get_opt<T: DeserializeOwned>(client: &Guarded, path: &str) -> Result<Option<T>, CallError> {
-    match call(client, Request::get(path).body(Vec::new())?).await {
-        Ok(found) => Ok(Some(found)),
-        Err(error) if error.code() == Some(404) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 /// Waits for `work`, up to this limit.
 pub(super) async fn within<T>(limit: Option<Duration>, work: impl Future<Output = T>) -> Result<T, CallError> {
     let Some(limit) = limit else { return Ok(work.await) };
@@ -141,27 +126,9 @@ pub(super) async fn within<T>(limit: Option<Duration>, work: impl Future<Output 
     tokio::time::timeout(limit, work).await.map_err(late)
 }
 
-async fn exchange(client: &Client, request: Request<Vec<u8>>) -> Result<String, CallError> {
-    let unknown = |error: kube::Error| match error {
-        kube::Error::Api(status) if is_certain(&status) => CallError::Refused(status),
-        other => CallError::Unknown(other.to_string()),
-    };
-    let response = client.send(request.map(Body::from)).await.map_err(unknown)?;
-    let code = response.status();
-    let body = response.into_body().collect_bytes().await.map_err(unknown)?;
-    let text = String::from_utf8(body.to_vec()).map_err(|_| CallError::Unknown("the reply is not text".into()))?;
-    if code.is_success() {
-        return Ok(text);
-    }
-    let status: Status = serde_json::from_str(&text)
-        .unwrap_or_else(|_| Status { message: format!("status {code}"), ..Status::default() });
-    let status = Status { code: code.as_u16(), ..status };
-    Err(if is_certain(&status) { CallError::Refused(Box::new(status)) } else { CallError::Unknown(status.message) })
-}
-
 /// Whether the API server has certainly done nothing. It calls admission webhooks before it stores anything, so a request
 /// whose webhook it could not call had no effect, although it replies with status 500.
-fn is_certain(status: &Status) -> bool {
+pub(super) fn is_certain(status: &Status) -> bool {
     !(500..600).contains(&status.code) || is_webhook_failure(&status.message)
 }
 

@@ -2,10 +2,13 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use serde_json::value::RawValue;
 use tracing::{info, warn};
 
-use super::client::{CallError, Clients, get_opt};
+use super::{
+    call::text_opt,
+    client::{CallError, Clients},
+    sieve::Shape,
+};
 use crate::{api::keys, core::run::knowledge::Fence};
 
 /// The last known state of the fence.
@@ -60,5 +63,5 @@ impl FenceState {
 
 async fn exists(clients: &Clients, plural: &str) -> Result<bool, CallError> {
     let path = format!("/apis/admissionregistration.k8s.io/v1/{plural}/{}", keys::FENCE);
-    Ok(get_opt::<Box<RawValue>>(&clients.reads, &path).await?.is_some())
+    Ok(text_opt(&clients.reads, &path, Shape::Names).await?.is_some())
 }

@@ -16,7 +16,10 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::client::{CallError, Clients, call, get_opt};
+use super::{
+    call::{call, get_opt},
+    client::{CallError, Clients},
+};
 use crate::{
     clock::Clock,
     core::{

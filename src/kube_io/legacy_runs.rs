@@ -12,6 +12,7 @@ use super::{
     client::{CallError, Guarded},
     list::{Listing, ResourceVersion, list},
     record,
+    sieve::Shape,
 };
 use crate::{
     api::keys,
@@ -24,8 +25,6 @@ use crate::{
 
 /// How long one list is used for all objects of its namespace: many new objects at once cost one list.
 const LIFE: Duration = Duration::from_secs(10);
-/// Items of one page.
-const PAGE: u32 = 100;
 
 /// Finds unfinished runs without the operator's label. Cheap to clone; clones share the cached lists.
 #[derive(Clone)]
@@ -83,7 +82,7 @@ impl LegacyRuns {
         // The first run of an object waits for this list. The cache is some milliseconds old, which is little compared
         // to the time for which the list is used.
         let version = ResourceVersion::Any;
-        let what = Listing { path: &path, selector: &selector, page: PAGE, version, ..Listing::default() };
+        let what = Listing { selector: &selector, version, ..Listing::new(&path, Shape::Run) };
         let see = |item: &str| {
             // An object that cannot be read is not a legacy run.
             let Ok(run) = record::run(backend, item) else { return };

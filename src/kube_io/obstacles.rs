@@ -8,14 +8,15 @@ use std::{
 use super::{
     client::{CallError, Guarded},
     list::{Listing, list},
+    sieve::Shape,
 };
 use crate::core::{
     run::backend::{Clue, Finding, Obstacle, RunBackend, RunRecord, Selector},
     time::MonotonicTime,
 };
 
-/// Items of one page. A TaskRun may be large.
-const PAGE: u32 = 10;
+/// An item that takes more bytes says nothing.
+const MAX_ITEM: usize = 256 * 1024;
 /// Items that are read at most: they are about one run, and one obstacle is enough.
 const MOST: usize = 50;
 /// Time between two inspections, of all runs together. A cluster without room can have ten thousand idle runs.
@@ -56,8 +57,8 @@ impl Obstacles {
                 Selector::Labels(text) => (filled(text), String::new()),
                 Selector::Fields(text) => (String::new(), filled(text)),
             };
-            let page = Listing { path: &path, selector: &labels, fields: &fields, page: PAGE, ..Listing::default() };
-            let what = Listing { most: Some(MOST), ..page };
+            let whole = Listing::new(&path, Shape::Whole(MAX_ITEM));
+            let what = Listing { selector: &labels, fields: &fields, most: Some(MOST), ..whole };
             list(&self.reads, what, |object| match backend.read_clue(clue, &run.uid, object) {
                 Finding::Unrelated => {}
                 Finding::Unobstructed => related = true,

@@ -31,6 +31,11 @@ impl CompressedJson {
         Self { bytes: bytes.into(), lengths: [first.len(), second.len()] }
     }
 
+    /// Bytes of both texts.
+    pub(super) const fn length(&self) -> usize {
+        self.lengths[0] + self.lengths[1]
+    }
+
     /// Unpacks both texts. A failure is an error: it must not make the object look like one without a status.
     pub(super) fn texts(&self) -> Result<(String, String), Invalid> {
         let [first, second] = self.lengths;

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use super::packed::CompressedJson;
+use super::{packed::CompressedJson, sieve::TooLarge};
 use crate::{
     api::{Kind, keys},
     core::{
@@ -58,6 +58,11 @@ impl<K: Kind> ObjectRecord<K> {
             Ok((spec, status)) => (part("spec", &spec), read_status(&status)),
             Err(invalid) => (Err(invalid.clone()), Err(invalid)),
         }
+    }
+
+    /// Bytes of spec and status.
+    pub const fn size(&self) -> usize {
+        self.texts.length()
     }
 
     /// Whether both spec and status can be read.
@@ -167,6 +172,10 @@ fn manual(annotations: &BTreeMap<String, String>) -> Option<Box<ManualOverrides>
 
 /// Reads a part of an object. The error names the field that cannot be read.
 pub(super) fn part<'a, T: Deserialize<'a>>(field: &str, text: &'a str) -> Result<T, Invalid> {
+    if let Some(too_large) = TooLarge::read(text) {
+        let remedy = "refer to a Pipeline, an image or a ConfigMap instead of embedding it";
+        return Err(Invalid::new(field, format!("{too_large}: {remedy}")));
+    }
     // Each reconcile reads. Only an error message needs the path, and keeping track of it costs time at each field.
     serde_json::from_str(text).or_else(|_| part_with_path(field, text))
 }

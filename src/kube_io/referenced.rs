@@ -120,7 +120,7 @@ impl Referenced {
         for Reference { api_version, kind, name } in &references {
             let watched = state.watched.entry((api_version.clone(), kind.clone())).or_insert_with(|| {
                 let stop = self.shared.stop.child_token();
-                self.watch(api_version, kind, &stop);
+                self.watch(namespace, (api_version, kind), &stop);
                 Watched { stop, objects: HashMap::new() }
             });
             let object = watched.objects.entry((namespace.to_owned(), name.clone())).or_default();
@@ -203,23 +203,29 @@ impl Referenced {
         }
     }
 
-    /// Watches a kind in every scope until `stop`.
-    fn watch(&self, api_version: &str, kind: &str, stop: &CancellationToken) {
+    /// Watches a kind in every scope until `stop`. An object of the namespace `reader` was the first to name it.
+    fn watch(&self, reader: &str, (api_version, kind): (&str, &str), stop: &CancellationToken) {
         debug!(api_version, kind, "the kind is referred to: watching it");
         for scope in &self.shared.scopes {
-            let watching =
-                self.clone().watch_scope((api_version.to_owned(), kind.to_owned()), scope.clone(), stop.clone());
+            let kind = (api_version.to_owned(), kind.to_owned());
+            let watching = self.clone().watch_scope(reader.to_owned(), kind, scope.clone(), stop.clone());
             self.shared.tasks.spawn(watching);
         }
     }
 
-    async fn watch_scope(self, kind: (String, String), namespace: Option<String>, stop: CancellationToken) {
+    async fn watch_scope(
+        self,
+        reader: String,
+        kind: (String, String),
+        namespace: Option<String>,
+        stop: CancellationToken,
+    ) {
         let Shared { client, clock, kinds, .. } = &*self.shared;
         let mut reported = false;
         loop {
-            match kinds.find(&kind.0, &kind.1).await {
+            match kinds.find(&reader, &kind.0, &kind.1).await {
                 Ok(resource) => {
-                    let scope = Scope::metadata(resource.collection(namespace.as_deref()));
+                    let scope = Scope::names(resource.collection(namespace.as_deref()));
                     let sink = ReferencedSink {
                         referenced: self.clone(),
                         kind,

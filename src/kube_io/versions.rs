@@ -1,15 +1,17 @@
 //! Reads and writes ModelVersions: each is written once, then read, listed, and deleted. IO.
 
 use http::{Method, Request};
-use serde::Deserialize;
+use serde::{Deserialize, de::Error};
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
     apply::{cause, merge_patch, post, resource_path, with_body},
-    client::{CallError, Clients, Guarded, call, get_opt},
+    call::{text, text_opt},
+    client::{CallError, Clients, Guarded},
     list::{Listing, ResourceVersion, list},
     packed::CompressedJson,
     record::part,
+    sieve::{Shape, TooLarge},
 };
 use crate::{
     api::{ConditionType, DeletionPolicy, ModelVersionSpec, ModelVersionStatus, Reason, keys},
@@ -20,8 +22,8 @@ use crate::{
     },
 };
 
-/// Items of one page of a list.
-const PAGE: u32 = 250;
+/// Largest object of a snapshot: no object in etcd is larger.
+const MAX_OBJECT: usize = 8 * 1024 * 1024;
 /// How often a snapshot is restarted because the API server no longer has the resourceVersion of its first list.
 const MAX_RESTARTS: u32 = 3;
 
@@ -45,6 +47,9 @@ impl StoredVersion {
 /// Reads a ModelVersion from JSON.
 pub fn version(object: &str) -> Result<StoredVersion, serde_json::Error> {
     let Envelope { metadata, spec: spec_text, status } = serde_json::from_str(object)?;
+    if let Some(too_large) = TooLarge::read(spec_text.get()) {
+        return Err(Error::custom(format!("its spec {too_large}")));
+    }
     let value: Value = serde_json::from_str(spec_text.get())?;
     let content = digest_as_stored(&value);
     let spec: ModelVersionSpec = serde_json::from_value(value)?;
@@ -162,10 +167,10 @@ impl Versions {
     /// unknown outcome, the same call again finds out the result.
     pub async fn create(&self, namespace: &str, spec: &ModelVersionSpec, policy: DeletionPolicy) -> Recorded {
         let path = format!("{}?fieldValidation=Strict&fieldManager={}", model_versions(Some(namespace)), keys::MANAGER);
-        match post(&self.clients.writes, &path, &object(namespace, spec, policy)).await {
-            Ok(stored) => judge(spec, stored.get()),
+        match post(&self.clients.writes, &path, &object(namespace, spec, policy), Shape::Object).await {
+            Ok(stored) => judge(spec, &stored),
             Err(error) if error.code() == Some(409) => match self.find(namespace, &spec.run.name).await {
-                Ok(Some(found)) => judge(spec, found.get()),
+                Ok(Some(found)) => judge(spec, &found),
                 Ok(None) => Recorded::Unknown(error),
                 Err(error) => Recorded::Unknown(error),
             },
@@ -190,8 +195,8 @@ impl Versions {
         let url = format!("{}/{}", model_versions(Some(&version.namespace)), version.name);
         let request = Request::patch(format!("{url}/status?fieldManager={}", keys::MANAGER))
             .header("Content-Type", "application/merge-patch+json");
-        let stored: Box<RawValue> = call(&self.clients.writes, with_body(request, &patch)?).await?;
-        Ok(self::version(stored.get())?)
+        let stored = text(&self.clients.writes, with_body(request, &patch)?, Shape::Object).await?;
+        Ok(self::version(&stored)?)
     }
 
     /// Deletes a record, if its uid and resourceVersion are those that the decision was based on. The ModelTrain's
@@ -205,7 +210,7 @@ impl Versions {
         });
         let path = format!("{}/{}", model_versions(Some(&version.namespace)), version.name);
         let request = Request::builder().method(Method::DELETE).uri(path).header("Content-Type", "application/json");
-        match call::<Box<RawValue>>(&self.clients.writes, with_body(request, &options)?).await {
+        match text(&self.clients.writes, with_body(request, &options)?, Shape::Names).await {
             Ok(_) => Ok(()),
             Err(error) if error.code() == Some(404) => Ok(()),
             Err(error) => Err(error),
@@ -214,12 +219,12 @@ impl Versions {
 
     /// Reads a record live. `None` if there is none of this name.
     pub async fn get(&self, namespace: &str, name: &str) -> Result<Option<StoredVersion>, CallError> {
-        self.find(namespace, name).await?.map(|found| Ok(version(found.get())?)).transpose()
+        self.find(namespace, name).await?.map(|found| Ok(version(&found)?)).transpose()
     }
 
-    async fn find(&self, namespace: &str, name: &str) -> Result<Option<Box<RawValue>>, CallError> {
+    async fn find(&self, namespace: &str, name: &str) -> Result<Option<String>, CallError> {
         let path = format!("{}/{name}", model_versions(Some(namespace)));
-        get_opt(&self.clients.reads, &path).await
+        text_opt(&self.clients.reads, &path, Shape::Object).await
     }
 
     /// Reads every ModelTrain and every ModelVersion of a namespace, or of all, as JSON and at one resourceVersion.
@@ -255,8 +260,12 @@ async fn snapshot(client: &Guarded, trains: &str, versions: &str) -> Result<Snap
 /// Lists every object of a collection. Returns the resourceVersion of the list, and the objects.
 async fn all(client: &Guarded, path: &str, version: ResourceVersion<'_>) -> Result<(String, Vec<Value>), CallError> {
     let mut items = Vec::new();
-    let what = Listing { path, version, page: PAGE, ..Listing::default() };
-    let moment = list(client, what, |item| items.push(serde_json::from_str(item))).await?;
+    let what = Listing { version, ..Listing::new(path, Shape::Whole(MAX_OBJECT)) };
+    let read = |item: &str| match TooLarge::read(item) {
+        Some(too_large) => Err(Error::custom(format!("an object {too_large}"))),
+        None => serde_json::from_str(item),
+    };
+    let moment = list(client, what, |item| items.push(read(item))).await?;
     Ok((moment, items.into_iter().collect::<Result<_, _>>()?))
 }
 

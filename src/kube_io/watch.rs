@@ -6,22 +6,23 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::TryStreamExt;
 use http::{Request, header};
-use kube::core::WatchEvent;
+use kube::core::Status;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::{
+    call::send,
     client::{CallError, Guarded, WATCH_SECONDS, within},
+    incoming::Incoming,
     list::{self, Listing},
     record::names,
+    sieve::{Piece, Shape, Sieve, Wrapping},
 };
 use crate::clock::Clock;
 
-/// Items of one page of a list. Small, because the text of a whole page is in memory while it is read.
-const PAGE: u32 = 100;
 /// First and longest pause after a failure. A watch that lasted longer than the longest pause did not fail.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
 
@@ -32,31 +33,36 @@ pub struct Scope {
     pub path: String,
     /// Label selector, URL-encoded where needed; empty for all.
     pub selector: String,
-    /// Whether metadata is enough: then the API server does not send the rest.
-    pub metadata_only: bool,
+    /// What is kept of each object. For names alone, the API server does not even send the rest.
+    pub shape: Shape,
 }
 
-/// `Accept` of a list and of a watch where metadata is enough. A server without support for it sends whole objects.
+/// `Accept` of a list and of a watch where names are enough. A server without support for it sends whole objects.
 const METADATA: (&str, &str) = (
     "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json",
     "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json",
 );
 
 impl Scope {
-    /// The whole objects at this path that this selector (URL-encoded) selects.
-    pub const fn whole(path: String, selector: String) -> Self {
-        Self { path, selector, metadata_only: false }
+    /// The objects at this path that this selector (URL-encoded) selects, each in this shape.
+    pub const fn new(path: String, selector: String, shape: Shape) -> Self {
+        Self { path, selector, shape }
     }
 
-    /// The metadata of every object at this path.
-    pub const fn metadata(path: String) -> Self {
-        Self { path, selector: String::new(), metadata_only: true }
+    /// The names of every object at this path.
+    pub const fn names(path: String) -> Self {
+        Self::new(path, String::new(), Shape::Names)
+    }
+
+    /// `Accept` of a list and of a watch.
+    const fn accept(&self) -> Option<(&'static str, &'static str)> {
+        if matches!(self.shape, Shape::Names) { Some(METADATA) } else { None }
     }
 
     fn watch(&self, path: &str) -> Result<Request<Vec<u8>>, CallError> {
         let mut request = Request::get(path);
-        if self.metadata_only {
-            request = request.header(header::ACCEPT, METADATA.1);
+        if let Some((_, accept)) = self.accept() {
+            request = request.header(header::ACCEPT, accept);
         }
         Ok(request.body(Vec::new())?)
     }
@@ -171,11 +177,9 @@ async fn list(client: &Guarded, scope: &Scope, sink: &mut impl Sink) -> Result<S
     loop {
         sink.begin();
         let what = Listing {
-            path: &scope.path,
             selector: &scope.selector,
-            accept: scope.metadata_only.then_some(METADATA.0),
-            page: PAGE,
-            ..Listing::default()
+            accept: scope.accept().map(|(list, _)| list),
+            ..Listing::new(&scope.path, scope.shape.clone())
         };
         let version = list::list(client, what, |object| sink.listed(object)).await?;
         if sink.commit(&version) {
@@ -201,38 +205,61 @@ async fn watch(
         scope.path, scope.selector
     );
     let silence = client.safeguards.watch_silence;
-    let request = scope.watch(&path)?;
-    let started = within(silence, client.client.request_events::<Box<RawValue>>(request)).await?;
-    let mut events = std::pin::pin!(started.map_err(certain)?);
+    let response = within(silence, send(client, scope.watch(&path)?)).await??;
+    let sieve = Sieve::new(scope.shape.clone(), Wrapping::Event);
+    let mut incoming = Incoming::new(client, response.into_body(), sieve, silence);
     sink.contact();
-    while let Some(event) = within(silence, events.try_next()).await?.map_err(certain)? {
-        sink.contact();
-        match event {
-            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                sink.applied(object.get());
-                advance(version, object.get());
+    loop {
+        let mut ended = None;
+        let mut part = |piece: Piece<'_>| {
+            if let (Piece::Whole(text), None) = (piece, &ended) {
+                match event(text, sink, version) {
+                    Ok(()) => pauses.reset(),
+                    Err(error) => ended = Some(error),
+                }
             }
-            WatchEvent::Deleted(object) => {
-                sink.deleted(object.get());
-                advance(version, object.get());
-            }
-            WatchEvent::Bookmark(bookmark) => *version = bookmark.metadata.resource_version,
-            WatchEvent::Error(status) => return Err(CallError::Refused(status.boxed())),
+        };
+        let more = incoming.receive(&mut part).await;
+        if let Some(error) = ended {
+            return Err(error);
         }
-        pauses.reset();
+        match more {
+            Ok(true) => sink.contact(),
+            Ok(false) => return Ok(()),
+            // The API server has closed the connection. What it sent before is whole, so the next watch continues there.
+            Err(CallError::Unknown(error)) if error.contains("unexpected EOF during chunk") => return Ok(()),
+            Err(error) => return Err(error),
+        }
     }
+}
+
+/// Takes one event, and the version that it brings.
+fn event(text: &str, sink: &mut impl Sink, version: &mut String) -> Result<(), CallError> {
+    let ChangeEvent { kind, object } = serde_json::from_str(text)?;
+    let object = object.get();
+    match kind {
+        "ADDED" | "MODIFIED" => sink.applied(object),
+        "DELETED" => sink.deleted(object),
+        "ERROR" => return Err(CallError::Refused(serde_json::from_str::<Status>(object)?.boxed())),
+        // A bookmark.
+        _ => {}
+    }
+    advance(version, object);
     Ok(())
 }
 
-fn advance(version: &mut String, object: &str) {
-    if let Ok(names) = names(object) {
-        *version = names.resource_version;
-    }
+#[derive(Deserialize)]
+struct ChangeEvent<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(borrow)]
+    object: &'a RawValue,
 }
 
-fn certain(error: kube::Error) -> CallError {
-    match error {
-        kube::Error::Api(status) => CallError::Refused(status),
-        other => CallError::Unknown(other.to_string()),
+fn advance(version: &mut String, object: &str) {
+    if let Ok(names) = names(object)
+        && !names.resource_version.is_empty()
+    {
+        *version = names.resource_version;
     }
 }

@@ -40,7 +40,9 @@ impl ValueSource for ConfigMapKey {
 impl ReadValue for ConfigMapKey {
     /// The key's value, with `digest`, the digest of its bytes, as an attribute. A missing ConfigMap or key is no value.
     async fn read(&self, reader: &ValueReader, namespace: &str) -> Reading {
-        let found = reader.objects.read(namespace, "v1", "ConfigMap", &self.name).await?;
+        let map = Reference::new("v1", "ConfigMap", &self.name);
+        let parts = ["data", "binaryData"].map(|part| vec![part.to_owned(), self.key.clone()]);
+        let found = reader.objects.read(namespace, &map, &parts).await?;
         found.map_or(Ok(None), |object| value(&object, self))
     }
 }

@@ -41,7 +41,10 @@ impl ValueSource for ObjectField {
 impl ReadValue for ObjectField {
     /// The field's value. A missing object or field, or null, is no value.
     async fn read(&self, reader: &ValueReader, namespace: &str) -> Reading {
-        let found = reader.objects.read(namespace, &self.api_version, &self.kind, &self.name).await?;
+        let object = Reference::new(&self.api_version, &self.kind, &self.name);
+        let part = SingularPath::parse(&self.json_path).map(|path| path.members());
+        // A path that is none is an error of the value, whatever is read.
+        let found = reader.objects.read(namespace, &object, &[part.unwrap_or_default()]).await?;
         found.map_or(Ok(None), |object| value(&object, self))
     }
 }

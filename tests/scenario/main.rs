@@ -37,5 +37,6 @@ mod refusals;
 mod requests;
 mod results;
 mod slow_sources;
+mod source_reads;
 mod training;
 mod windows;

@@ -16,6 +16,7 @@ use modelsync::{
     core::version::chain::{next_record, recorded_input, reference, remove},
     kube_io::{
         client::{Clients, Safeguards},
+        sieve::Shape,
         store::{ModelVersionSink, ModelVersions, VersionsOf},
         versions::{Conflict, Recorded, StoredVersion, Versions, model_versions},
         watch::{Scope, follow},
@@ -252,7 +253,7 @@ async fn store_follows_records_by_their_train() {
         assert_eq!(of(&trainer.uid), None, "nothing is known before the first list");
         let sink =
             ModelVersionSink::new(store.clone(), Some(world.namespace.clone()), Arc::new(|_| {}), Arc::new(|| {}));
-        let scope = Scope::whole(model_versions(Some(&world.namespace)), String::new());
+        let scope = Scope::new(model_versions(Some(&world.namespace)), String::new(), Shape::Object);
         let following = tokio::spawn(follow(clients.reads, clock, scope, sink, stop.clone()));
         let uid = trainer.uid.clone();
         world.wait("the list", async || of(&uid).filter(|found| *found == [1])).await;

@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use modelsync::{
     api::{Request, Source},
     clock::Clock,
-    core::{confidential::Confidential, poll::response::PollError},
+    core::{confidential::Confidential, poll::response::PollError, source::Reference},
     port::{Credentials, ReadObjects},
     source::{
         address::AddressRules,
@@ -25,9 +25,8 @@ impl ReadObjects for NoCluster {
     fn read<'a>(
         &'a self,
         _: &'a str,
-        _: &'a str,
-        _: &'a str,
-        _: &'a str,
+        _: &'a Reference,
+        _: &'a [Vec<String>],
     ) -> BoxFuture<'a, Result<Option<String>, PollError>> {
         panic!("these sources read no objects")
     }

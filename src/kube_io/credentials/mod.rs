@@ -20,7 +20,10 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use self::cache::Cache;
-use super::client::{CallError, Guarded, call};
+use super::{
+    call::call,
+    client::{CallError, Guarded},
+};
 use crate::{
     api,
     clock::Clock,

@@ -212,9 +212,9 @@ impl Records<'_> {
     }
 
     async fn get<T: DeserializeOwned>(&self, kind: &str, name: &str) -> Result<Option<T>, PollError> {
-        let Some(text) = self.objects.read(self.namespace, keys::API_VERSION, kind, name).await? else {
-            return Ok(None);
-        };
+        let object = Reference::new(keys::API_VERSION, kind, name);
+        let parts = ["spec", "status"].map(|part| vec![part.to_owned()]);
+        let Some(text) = self.objects.read(self.namespace, &object, &parts).await? else { return Ok(None) };
         let unreadable = |error| poll_error(PollErrorKind::Source, &format!("{kind} {name} cannot be read: {error}"));
         serde_json::from_str(&text).map(Some).map_err(unreadable)
     }

@@ -12,12 +12,11 @@ impl ReadObjects for Objects {
     fn read<'a>(
         &'a self,
         _: &'a str,
-        api_version: &'a str,
-        kind: &'a str,
-        name: &'a str,
+        Reference { api_version, kind, name }: &'a Reference,
+        _: &'a [Vec<String>],
     ) -> BoxFuture<'a, Result<Option<String>, PollError>> {
         assert_eq!(api_version, keys::API_VERSION);
-        let found = self.0.iter().find(|((of, called), _)| *of == kind && called == name);
+        let found = self.0.iter().find(|((of, called), _)| of == kind && called == name);
         let found = found.map(|(_, object)| object.to_string());
         Box::pin(async move { Ok(found) })
     }

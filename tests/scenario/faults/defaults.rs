@@ -28,7 +28,10 @@ use modelsync::{
     },
     clock::Clock,
     core::{status::condition::find, time::MonotonicTime},
-    kube_io::client::{CallError, Clients, Safeguards, call as send},
+    kube_io::{
+        call::call as send,
+        client::{CallError, Clients, Safeguards},
+    },
 };
 use serde_json::{Value, json};
 use tokio::time::timeout;

@@ -80,6 +80,15 @@ impl SingularPath {
         &self.steps
     }
 
+    /// The names of members that lead to the value, or to the first array on the way to it.
+    pub fn members(&self) -> Vec<String> {
+        let names = self.steps.iter().map_while(|step| match step {
+            Segment::Member(name) => Some(name.clone()),
+            Segment::Element(_) => None,
+        });
+        names.collect()
+    }
+
     /// The value at this path, as the document has it; `None` where there is none.
     ///
     /// The document stays text, so that a number is what was written and not what some number type makes of it. A text
