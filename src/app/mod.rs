@@ -33,6 +33,7 @@ pub use self::{
 use crate::{
     clock::Clock,
     kube_io::{
+        api_server::ApiServerAddresses,
         client::{Clients, Safeguards},
         fence::FenceState,
         lease::Leadership,
@@ -104,6 +105,12 @@ impl Operator {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let (components, changes) = Components::new(&settings, config, &clients, &clock, (&stop, &tasks)).await?;
         let (syncs, trains) = (&components.syncs, &components.trains);
+        // Read them before the first poll.
+        let endpoints = settings.addresses.endpoints.clone();
+        let report = move |addresses| endpoints.set(addresses);
+        let mut addresses = ApiServerAddresses::new(clients.reads.clone(), clock.clone(), report);
+        addresses.refresh().await;
+        tasks.spawn(stop.clone().run_until_cancelled_owned(addresses.follow()));
         let sources = forward_source_changes(changes, syncs.controller.clone(), trains.controller.clone());
         tasks.spawn(stop.clone().run_until_cancelled_owned(sources));
         // Read the fence before the first decision: an object with a lost run would otherwise have to wait for it.

@@ -105,7 +105,7 @@ impl ControllerArgs {
             addresses: AddressRules {
                 allow: self.allow_addresses.clone(),
                 deny: self.deny_addresses.clone(),
-                api_server: Vec::new(),
+                ..AddressRules::default()
             },
             cluster_domain: self.cluster_domain.clone(),
             min_run_age: self.min_run_age,

@@ -59,14 +59,23 @@ pub fn namespaced_rules(backends: &[&dyn RunBackend]) -> Vec<Value> {
     rules
 }
 
-/// Rules for objects without a namespace.
+/// Rules for objects of the cluster as a whole.
 pub fn cluster_rules() -> Vec<Value> {
-    vec![json!({
-        "apiGroups": ["admissionregistration.k8s.io"],
-        "resources": ["validatingadmissionpolicies", "validatingadmissionpolicybindings"],
-        "resourceNames": [keys::FENCE],
-        "verbs": ["get"],
-    })]
+    vec![
+        json!({
+            "apiGroups": ["admissionregistration.k8s.io"],
+            "resources": ["validatingadmissionpolicies", "validatingadmissionpolicybindings"],
+            "resourceNames": [keys::FENCE],
+            "verbs": ["get"],
+        }),
+        // The addresses of the API server, which endpoints must not have.
+        json!({
+            "apiGroups": ["discovery.k8s.io"],
+            "resources": ["endpointslices"],
+            "resourceNames": ["kubernetes"],
+            "verbs": ["get"],
+        }),
+    ]
 }
 
 /// Rules for leader election, within the operator's own namespace. RBAC cannot limit a create to a name.

@@ -1,5 +1,6 @@
 //! Layer 2: everything that talks to the API server. IO; the only users of `kube::Client`.
 
+pub mod api_server;
 pub mod apply;
 pub mod call;
 pub mod client;

@@ -14,6 +14,7 @@ mod support {
 
 mod admission;
 mod ancestor;
+mod api_server;
 mod attempts;
 mod bare;
 mod blocked;

@@ -4,12 +4,16 @@
 //! reach them through it (server-side request forgery). The rules check addresses, never names, and they check the very
 //! addresses that are then dialled. A name that resolves differently between check and connect gains nothing.
 
+mod endpoints;
+
 use std::{
     fmt, iter,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 use ipnet::IpNet;
+
+pub use self::endpoints::ApiServerEndpoints;
 
 /// What may be dialled. The default refuses the classes of [`AddressClass`] and permits everything else.
 ///
@@ -20,8 +24,10 @@ pub struct AddressRules {
     pub allow: Vec<IpNet>,
     /// Networks that are refused in any case (`--deny-address`).
     pub deny: Vec<IpNet>,
-    /// Addresses of this cluster's API server, its Service IP and its endpoints.
+    /// Addresses at which the operator reaches this cluster's API server.
     pub api_server: Vec<IpAddr>,
+    /// Addresses at which the API server itself listens.
+    pub endpoints: ApiServerEndpoints,
 }
 
 /// Why an address is refused.
@@ -100,7 +106,8 @@ impl AddressRules {
         if METADATA.contains(&address) {
             return Some(AddressClass::Metadata);
         }
-        if self.api_server.iter().any(|server| server.to_canonical() == address) {
+        let reached = self.api_server.iter().any(|server| server.to_canonical() == address);
+        if reached || self.endpoints.contains(address) {
             return Some(AddressClass::ApiServer);
         }
         match address {

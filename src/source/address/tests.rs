@@ -4,7 +4,8 @@ use super::{AddressClass::*, *};
 
 fn rules(allow: &[&str], deny: &[&str]) -> AddressRules {
     let nets = |list: &[&str]| list.iter().map(|net| net.parse().unwrap()).collect();
-    AddressRules { allow: nets(allow), deny: nets(deny), api_server: vec!["10.96.0.1".parse().unwrap()] }
+    let api_server = vec!["10.96.0.1".parse().unwrap()];
+    AddressRules { allow: nets(allow), deny: nets(deny), api_server, endpoints: ApiServerEndpoints::default() }
 }
 
 fn class(rules: &AddressRules, address: &str) -> Option<AddressClass> {
@@ -218,4 +219,17 @@ fn malformed_addresses_are_no_valid_host_of_a_url() {
     {
         assert!(Url::parse(&format!("http://{host}/")).is_err(), "{host}");
     }
+}
+
+#[test]
+fn endpoints_of_the_api_server_are_refused_as_they_are_now_by_rules_that_are_in_use() {
+    let rules = rules(&["10.0.0.9/32"], &[]);
+    let in_use = rules.clone();
+    assert_eq!(class(&in_use, "10.0.0.2"), None, "nothing is known yet");
+    rules.endpoints.set(vec!["10.0.0.2".parse().unwrap(), "10.0.0.9".parse().unwrap()]);
+    assert_eq!(class(&in_use, "10.0.0.2"), Some(ApiServer));
+    assert_eq!(class(&in_use, "::ffff:10.0.0.2"), Some(ApiServer), "in another spelling");
+    assert_eq!(class(&in_use, "10.0.0.9"), None, "an administrator has opened it");
+    rules.endpoints.set(vec!["10.0.0.3".parse().unwrap()]);
+    assert_eq!((class(&in_use, "10.0.0.2"), class(&in_use, "10.0.0.3")), (None, Some(ApiServer)));
 }
