@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
 use crate::core::time::{MonotonicTime, Now, after};
@@ -13,26 +13,34 @@ use crate::core::time::{MonotonicTime, Now, after};
 /// Wall, monotonic and API server time of one process.
 ///
 /// Tests may set it forward with [`Clock::advance`]. Every reading, and every server timestamp that passes through it,
-/// moves by the same amount, and every sleeper on it checks the time again.
+/// moves by the same amount, and every sleeper on it checks the time again. With [`Clock::set_wall_error`] tests may set
+/// the wall time wrong, and nothing else.
 #[derive(Debug)]
 pub struct Clock {
     start: Instant,
     offset: watch::Sender<Duration>,
+    wall_error: Mutex<SignedDuration>,
     server: Mutex<Option<(Timestamp, Instant)>>,
 }
 
 impl Clock {
     /// The system's clocks.
     pub fn system() -> Arc<Self> {
-        Arc::new(Self { start: instant(), offset: watch::Sender::new(Duration::ZERO), server: Mutex::new(None) })
+        Arc::new(Self {
+            start: instant(),
+            offset: watch::Sender::new(Duration::ZERO),
+            wall_error: Mutex::new(SignedDuration::ZERO),
+            server: Mutex::new(None),
+        })
     }
 
     /// One moment on all clocks.
     pub fn now(&self) -> Now {
         let (instant, offset) = (instant(), *self.offset.borrow());
         let server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        let error = *self.wall_error.lock().unwrap_or_else(PoisonError::into_inner);
         Now {
-            wall: after(wall(), offset),
+            wall: after(wall().saturating_add(error).unwrap_or_else(|_| wall()), offset),
             server: server
                 .map(|(date, heard)| after(date, instant.saturating_duration_since(heard).saturating_add(offset))),
             mono: MonotonicTime::new(instant.saturating_duration_since(self.start).saturating_add(offset)),
@@ -77,6 +85,12 @@ impl Clock {
     pub fn advance(&self, by: Duration) {
         self.offset.send_modify(|offset| *offset = offset.saturating_add(by));
     }
+
+    /// Sets the wall time ahead of the system's by this much, or behind it, for tests: as on a machine whose date is
+    /// wrong. A second call replaces the first.
+    pub fn set_wall_error(&self, error: SignedDuration) {
+        *self.wall_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "this module is where time comes from")]
@@ -104,6 +118,20 @@ mod tests {
         tokio::task::yield_now().await;
         clock.advance(Duration::from_secs(3601));
         tokio::time::timeout(Duration::from_secs(5), sleeper).await.unwrap().unwrap();
+    }
+
+    #[test]
+    fn wrong_wall_time_leaves_the_other_clocks_alone() {
+        let clock = Clock::system();
+        let date = Timestamp::from_second(1_000).unwrap();
+        clock.record_server_time(date);
+        for hours in [-1, 1] {
+            let right = Clock::system().now().wall;
+            clock.set_wall_error(SignedDuration::from_hours(hours));
+            let now = clock.now();
+            assert_eq!(now.wall.duration_since(right).as_mins() / 59, hours, "{}", now.wall);
+            assert!(now.server.unwrap().as_second() < 1_010 && now.mono < MonotonicTime::new(Duration::from_secs(10)));
+        }
     }
 
     #[test]

@@ -42,6 +42,14 @@ impl Cluster {
         cluster
     }
 
+    /// A cluster with everything installed, whose processes tests kill.
+    pub async fn frail() -> Self {
+        static INSTALLED: OnceCell<()> = OnceCell::const_new();
+        let cluster = Self::named("MODELSYNC_TEST_FRAIL_KUBECONFIG", "frail").await;
+        INSTALLED.get_or_init(|| async { cluster.install(true).await }).await;
+        cluster
+    }
+
     async fn named(variable: &str, default_name: &str) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let path = std::env::var_os(variable)
@@ -54,6 +62,11 @@ impl Cluster {
         let kubeconfig = Kubeconfig::read_from(&path).unwrap();
         let admin = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
         Self { admin, path }
+    }
+
+    /// The file of its administrator's kubeconfig.
+    pub fn kubeconfig_path(&self) -> &std::path::Path {
+        &self.path
     }
 
     /// A client of the administrator. Each test has its own: a client belongs to the runtime that created it.

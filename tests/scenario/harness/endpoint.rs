@@ -29,6 +29,8 @@ pub enum Reply {
     Raw(u16, String),
     /// A redirect with this status to this URL.
     Redirect(u16, String),
+    /// These responses in turn, one for each poll.
+    Flapping(Vec<Reply>),
     /// No response for an hour, longer than any scenario.
     Silence,
     /// A body of spaces that never ends: the number of spaces in each chunk, and the pause before each chunk.
@@ -103,7 +105,14 @@ async fn response(State(endpoint): State<Endpoint>, Path(name): Path<String>) ->
     let reply = {
         let mut shared = endpoint.shared.lock().unwrap();
         *shared.polls.entry(name.clone()).or_default() += 1;
-        shared.replies.get(&name).cloned().unwrap_or(Reply::NotNeeded)
+        match shared.replies.get_mut(&name) {
+            Some(Reply::Flapping(replies)) => {
+                replies.rotate_left(1);
+                replies.last().cloned()
+            }
+            other => other.cloned(),
+        }
+        .unwrap_or(Reply::NotNeeded)
     };
     let json = |value: Value| respond(200, value.to_string());
     match reply {
@@ -122,7 +131,8 @@ async fn response(State(endpoint): State<Endpoint>, Path(name): Path<String>) ->
             redirect.headers_mut().insert("Location", to.parse().unwrap());
             redirect
         }
-        Reply::Silence => {
+        // A poll that flaps has one of the others.
+        Reply::Silence | Reply::Flapping(_) => {
             tokio::time::sleep(Duration::from_hours(1)).await;
             respond(500, String::new())
         }

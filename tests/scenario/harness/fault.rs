@@ -125,12 +125,14 @@ pub enum Fault {
     Gone,
     /// Watches send no bookmarks.
     NoBookmarks,
+    /// Watches send every event twice.
+    Doubled,
 }
 
 impl Fault {
     /// Whether it affects open watches instead of requests.
     fn on_stream(&self) -> bool {
-        matches!(self, Self::Silence | Self::Cut | Self::End | Self::Gone | Self::NoBookmarks)
+        matches!(self, Self::Silence | Self::Cut | Self::End | Self::Gone | Self::NoBookmarks | Self::Doubled)
     }
 }
 
@@ -180,6 +182,12 @@ impl Rule {
         self.remembered.lock().unwrap().get_or_insert(body).clone()
     }
 
+    /// Whether it neither holds a request nor can match one.
+    fn is_over(&self) -> bool {
+        let state = self.state.borrow();
+        state.released && state.left == 0
+    }
+
     fn apply(&self) -> bool {
         self.state.send_if_modified(|state| {
             let applies = state.left > 0;
@@ -209,7 +217,10 @@ impl Rules {
     pub fn add(&self, times: usize, call: Call, fault: Fault) -> Rule {
         let state = watch::Sender::new(State { hits: 0, left: times, released: false });
         let rule = Rule { call, fault, state, remembered: Arc::default() };
-        self.rules.lock().unwrap().push(rule.clone());
+        let mut rules = self.rules.lock().unwrap();
+        rules.retain(|rule| !rule.is_over());
+        rules.push(rule.clone());
+        drop(rules);
         self.changed.send_replace(());
         rule
     }

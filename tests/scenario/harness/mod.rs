@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod cluster;
+pub mod control_plane;
 pub mod endpoint;
 pub mod fault;
 pub mod looks;

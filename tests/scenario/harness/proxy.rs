@@ -52,7 +52,8 @@ pub struct Proxy {
     upstream: Client,
     rules: Rules,
     clock: Arc<Clock>,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    /// `None`: it does not remember requests, because those of a long test would fill the memory.
+    seen: Option<Arc<Mutex<Vec<Seen>>>>,
 }
 
 /// How an exchange ends.
@@ -65,6 +66,15 @@ enum End {
 impl Proxy {
     /// Starts it on a free port, in front of this cluster's API server.
     pub async fn start(cluster: &Cluster) -> Self {
+        Self::start_with(cluster, Some(Arc::default())).await
+    }
+
+    /// Starts one that does not remember requests.
+    pub async fn start_forgetful(cluster: &Cluster) -> Self {
+        Self::start_with(cluster, None).await
+    }
+
+    async fn start_with(cluster: &Cluster, seen: Option<Arc<Mutex<Vec<Seen>>>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         let mut config = cluster.admin.clone();
@@ -72,7 +82,7 @@ impl Proxy {
         config.default_retry = false;
         config.disable_compression = true;
         let upstream = Client::try_from(config).unwrap();
-        let proxy = Self { url, upstream, rules: Rules::default(), clock: Clock::system(), seen: Arc::default() };
+        let proxy = Self { url, upstream, rules: Rules::default(), clock: Clock::system(), seen };
         tokio::spawn({
             let proxy = proxy.clone();
             async move {
@@ -89,6 +99,11 @@ impl Proxy {
     pub fn before(&self, mut config: Config) -> Config {
         (config.cluster_url, config.root_cert) = (self.url.clone(), None);
         config
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> String {
+        self.url.to_string()
     }
 
     /// Applies the fault to each of these requests from now on, until the rule is released.
@@ -113,7 +128,7 @@ impl Proxy {
 
     /// All requests so far, in the order of their arrival.
     pub fn requests(&self) -> Vec<Seen> {
-        self.seen.lock().unwrap().clone()
+        self.seen.as_ref().map_or_else(Vec::new, |seen| seen.lock().unwrap().clone())
     }
 
     /// These requests so far.
@@ -154,12 +169,12 @@ impl Proxy {
         let (parts, body) = request.into_parts();
         let Ok(body) = body.collect().await.map(http_body_util::Collected::to_bytes) else { return End::Closed };
         let parsed = Request::parse(&parts.method, &parts.uri, &body);
-        let index = {
-            let mut seen = self.seen.lock().unwrap();
+        let index = self.seen.as_ref().map(|seen| {
+            let mut seen = seen.lock().unwrap();
             let uri = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
             seen.push(Seen { request: parsed.clone(), uri, at: self.clock.mono(), code: None });
             seen.len() - 1
-        };
+        });
         let rule = self.rules.for_request(&parsed);
         match rule.as_ref().map(|rule| (rule, &rule.fault)) {
             Some((_, Fault::Status(code))) => return End::Reply(status(*code)),
@@ -176,7 +191,9 @@ impl Proxy {
             request.headers_mut().remove(name);
         }
         let Ok(response) = self.upstream.send(request).await else { return End::Closed };
-        self.seen.lock().unwrap()[index].code = Some(response.status().as_u16());
+        if let Some((seen, index)) = self.seen.as_ref().zip(index) {
+            seen.lock().unwrap()[index].code = Some(response.status().as_u16());
+        }
         if parsed.verb == "watch" && response.status().is_success() {
             let (mut head, body) = response.into_parts();
             without_length(&mut head.headers);
@@ -193,7 +210,7 @@ impl Proxy {
         tokio::spawn(async move {
             let mut rest = Vec::new();
             loop {
-                let mut bookmarks = true;
+                let (mut bookmarks, mut copies) = (true, 1);
                 let now = self.rules.for_stream(&request);
                 match now.as_ref().map(|rule| (rule, &rule.fault)) {
                     Some((rule, Fault::Silence)) => tokio::select! {
@@ -211,6 +228,7 @@ impl Proxy {
                         return;
                     }
                     Some((_, Fault::NoBookmarks)) => bookmarks = false,
+                    Some((_, Fault::Doubled)) => copies = 2,
                     _ => {}
                 }
                 let frame = tokio::select! {
@@ -227,9 +245,11 @@ impl Proxy {
                     if !bookmarks && line.starts_with(br#"{"type":"BOOKMARK""#) {
                         continue;
                     }
-                    let line = rewritten(line, rule.as_ref());
-                    if sender.send(Ok(Frame::data(line.into()))).await.is_err() {
-                        return;
+                    let line = Bytes::from(rewritten(line, rule.as_ref()));
+                    for _ in 0..copies {
+                        if sender.send(Ok(Frame::data(line.clone()))).await.is_err() {
+                            return;
+                        }
                     }
                 }
             }

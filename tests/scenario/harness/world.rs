@@ -72,8 +72,16 @@ pub async fn scenario(name: &str, body: impl AsyncFnOnce(&mut World)) {
 
 /// Runs a scenario whose operator speaks to the API server through a proxy.
 pub async fn faulty_scenario(name: &str, body: impl AsyncFnOnce(&mut World, Proxy)) {
-    let cluster = Cluster::complete().await;
-    let options = WorldOptions { cluster, operator: false, min_run_age: Duration::ZERO };
+    faulty_scenario_on(Cluster::complete().await, name, body).await;
+}
+
+/// The same on this cluster.
+pub async fn faulty_scenario_on(cluster: Cluster, name: &str, body: impl AsyncFnOnce(&mut World, Proxy)) {
+    faulty_scenario_with(name, WorldOptions { cluster, operator: false, min_run_age: Duration::ZERO }, body).await;
+}
+
+/// The same in a world with these options, whose operator does not run yet.
+pub async fn faulty_scenario_with(name: &str, options: WorldOptions, body: impl AsyncFnOnce(&mut World, Proxy)) {
     scenario_with(name, options, async |world| {
         let proxy = Proxy::start(&world.cluster).await;
         world.proxy = Some(proxy.clone());
@@ -112,17 +120,7 @@ impl World {
         let object: Namespace = serde_json::from_value(json!({ "metadata": { "name": namespace } })).unwrap();
         Api::all(client.clone()).create(&PostParams::default(), &object).await.unwrap();
         let token = account(&client, &namespace).await;
-        let settings = Settings {
-            namespaces: vec![namespace.clone()],
-            selector: String::new(),
-            listen: "127.0.0.1:0".parse().unwrap(),
-            addresses: AddressRules { allow: vec!["127.0.0.0/8".parse().unwrap()], ..AddressRules::default() },
-            cluster_domain: "cluster.local".into(),
-            min_run_age: options.min_run_age,
-            max_polls: 256,
-            lineage: None,
-            lease: None,
-        };
+        let settings = Settings { min_run_age: options.min_run_age, ..settings(&namespace) };
         let (endpoint, clock) = (Endpoint::start().await, Clock::system());
         let mut world = Self {
             namespace,
@@ -145,6 +143,11 @@ impl World {
     /// User name of the operator in the audit log.
     pub fn operator_user(&self) -> String {
         format!("system:serviceaccount:{}:modelsync-controller", self.namespace)
+    }
+
+    /// The token of the operator's account.
+    pub fn token(&self) -> &str {
+        &self.token
     }
 
     /// The contents of a kubeconfig of the operator's account.
@@ -246,6 +249,11 @@ impl World {
     /// Starts a second replica behind a proxy of its own.
     pub async fn another_operator_behind(&self, proxy: &Proxy) -> Operator {
         Operator::start(self.settings.clone(), &self.config_behind(proxy), self.clock.clone()).await.unwrap()
+    }
+
+    /// The same, on this clock.
+    pub async fn another_operator_at(&self, proxy: &Proxy, clock: Arc<Clock>) -> Operator {
+        Operator::start(self.settings.clone(), &self.config_behind(proxy), clock).await.unwrap()
     }
 
     /// A configuration with the operator's account that goes through this proxy.
@@ -544,6 +552,21 @@ impl World {
         self.stop_operator().await;
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let _ = namespaces.delete(&self.namespace, &DeleteParams::background()).await;
+    }
+}
+
+/// The settings of an operator that manages this namespace.
+pub fn settings(namespace: &str) -> Settings {
+    Settings {
+        namespaces: vec![namespace.to_owned()],
+        selector: String::new(),
+        listen: "127.0.0.1:0".parse().unwrap(),
+        addresses: AddressRules { allow: vec!["127.0.0.0/8".parse().unwrap()], ..AddressRules::default() },
+        cluster_domain: "cluster.local".into(),
+        min_run_age: Duration::ZERO,
+        max_polls: 256,
+        lineage: None,
+        lease: None,
     }
 }
 
