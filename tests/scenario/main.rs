@@ -8,6 +8,7 @@
 mod harness;
 #[path = "../support"]
 mod support {
+    pub mod dice;
     pub mod git_server;
     pub mod kstatus;
 }
@@ -39,5 +40,6 @@ mod requests;
 mod results;
 mod slow_sources;
 mod source_reads;
+mod storm;
 mod training;
 mod windows;

@@ -4,7 +4,7 @@
 //!   plane on loopback and needs no root. Level 2 is a whole node with containers and Tekton, in namespaces of its own, and
 //!   needs root on Linux.
 //! - `image`: the operator's container image, written without a container engine.
-//! - `generate`, `test`, `model`, `servers`, `demo`, `bench`: generated files, tests and what they need, the demo,
+//! - `generate`, `test`, `storm`, `model`, `servers`, `demo`, `bench`: generated files, tests and what they need, the demo,
 //!   benchmarks.
 //!
 //! `cargo xtask help` and `cargo xtask TASK --help` document the arguments.
@@ -32,6 +32,7 @@ mod process;
 mod progress;
 mod python;
 mod servers;
+mod storm;
 mod test_run;
 mod workspace;
 
@@ -73,6 +74,12 @@ enum Task {
     ///
     /// Needs PyPI and Debian's archive the first time.
     Servers,
+    /// Run two replicas of the operator under kills, pauses, wrong clocks and a failing network, until there have been many
+    /// runs.
+    ///
+    /// Fails if a run, attempt or record exists twice, a demand is lost, or a chain of records is broken. `cargo xtask test
+    /// storm` does the same for some minutes.
+    Storm(storm::Args),
     /// Run all tests, or some. Brings up the clusters that they need and takes them down again.
     Test(test_run::Args),
     /// Processes that `cluster` starts. Not for users.
@@ -105,6 +112,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             servers::ensure(&progress::Progress::start())?;
             Ok(ExitCode::SUCCESS)
         }
+        Task::Storm(args) => storm::run(&args),
         Task::Test(args) => test_run::run(&args),
         #[cfg(target_os = "linux")]
         Task::Internal(args) => cluster::run_internal(args),

@@ -18,9 +18,11 @@ use crate::{files, servers, workspace};
 const INTERRUPTED: u8 = 130;
 /// Test programs that need a cluster or servers, and therefore have a step of their own.
 const WITH_STEP: [&str; 3] = ["value_servers", "scenario", "node"];
-/// The clusters of the scenarios: `COMPLETE` has everything installed, `BARE` only Kubernetes.
+/// The clusters of the scenarios: `COMPLETE` has everything installed, `BARE` only Kubernetes, and scenarios kill the
+/// processes of `FRAIL`.
 const COMPLETE: &str = "test";
 const BARE: &str = "test-bare";
+const FRAIL: &str = "test-frail";
 /// The cluster of the node tests.
 const NODE: &str = "test-node";
 
@@ -47,13 +49,18 @@ enum Step {
     Servers,
     /// The operator on a real API server (a level 1 cluster).
     Scenario,
+    /// Two replicas under kills and faults for some minutes; `cargo xtask storm` makes it longer.
+    Storm,
     /// The operator, Tekton and real pods (a level 2 cluster); needs root on Linux.
     Node,
     /// The clusters themselves; needs root on Linux for level 2.
     Cluster,
 }
 
-const ALL: [Step; 5] = [Step::Unit, Step::Servers, Step::Scenario, Step::Node, Step::Cluster];
+const ALL: [Step; 6] = [Step::Unit, Step::Servers, Step::Scenario, Step::Storm, Step::Node, Step::Cluster];
+
+/// The scenario that is a storm.
+const STORM: &str = "storm::storm_makes_no_run_twice_loses_no_demand_and_breaks_no_chain";
 
 /// How a step ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +69,17 @@ enum End {
     /// With this exit code.
     Failed(u8),
     Skipped(&'static str),
+}
+
+/// Runs the storm until it has had this many runs, with the faults in the order of this seed.
+pub(crate) fn storm(runs: u32, seed: u64) -> Result<()> {
+    ctrlc::set_handler(|| STOP.store(true, Ordering::SeqCst)).context("cannot listen for Ctrl-C")?;
+    let runner = Runner { program: env::current_exe()?, arguments: Vec::new(), rounds: None, root: is_root() };
+    let variable = |name, value: String| (name, OsString::from(value));
+    runner.storm(&[
+        variable("MODELSYNC_STORM_RUNS", runs.to_string()),
+        variable("MODELSYNC_STORM_SEED", seed.to_string()),
+    ])
 }
 
 /// Runs the steps one after the other. Returns the exit code of the first failure.
@@ -110,6 +128,7 @@ impl Step {
             Self::Unit => "unit tests",
             Self::Servers => "server tests",
             Self::Scenario => "scenario tests",
+            Self::Storm => "storm",
             Self::Node => "node tests",
             Self::Cluster => "cluster tests",
         }
@@ -145,6 +164,7 @@ impl Runner {
             Step::Unit => self.unit(),
             Step::Servers => self.servers(),
             Step::Scenario => self.scenario(),
+            Step::Storm => self.storm(&[]),
             Step::Node => self.node(),
             Step::Cluster => self.cargo_test(&["--package", "xtask", "--test", "cluster_lifecycle"], &[]),
         };
@@ -174,16 +194,30 @@ impl Runner {
     fn scenario(&self) -> Result<()> {
         let complete = self.up(COMPLETE, &[])?;
         let bare = self.up(BARE, &["--without-tekton"])?;
+        let frail = self.up(FRAIL, &[])?;
         let log = complete.folder()?.join("log/audit.log");
         let environment = [
             ("MODELSYNC_TEST_KUBECONFIG", complete.kubeconfig()?.into_os_string()),
             ("MODELSYNC_TEST_BARE_KUBECONFIG", bare.kubeconfig()?.into_os_string()),
+            ("MODELSYNC_TEST_FRAIL_KUBECONFIG", frail.kubeconfig()?.into_os_string()),
             ("MODELSYNC_TEST_AUDIT_LOG", log.into_os_string()),
         ];
         match self.rounds {
             None => self.cargo_test(&["--package", "modelsync", "--test", "scenario"], &environment),
             Some(rounds) => self.repeat_scenarios(rounds, &environment),
         }
+    }
+
+    /// Runs the storm, alone on its cluster. The variables say how long it lasts, and its seed.
+    fn storm(&self, variables: &[(&str, OsString)]) -> Result<()> {
+        let complete = self.up(COMPLETE, &[])?;
+        let mut cargo = workspace::cargo();
+        cargo.args(["test", "--package", "modelsync", "--test", "scenario", "--"]);
+        cargo.args([STORM, "--exact", "--ignored", "--nocapture"]);
+        cargo
+            .env("MODELSYNC_TEST_KUBECONFIG", complete.kubeconfig()?)
+            .envs(variables.iter().map(|(name, value)| (name, value)));
+        check(&mut cargo)
     }
 
     /// Repeats the scenario tests. Builds them once, so that an edit in between changes no round.
