@@ -166,9 +166,15 @@ async fn session(client: &Guarded, scope: &Scope, sink: &mut impl Sink, pauses: 
         }
         match ended {
             Err(error) => return error,
-            Ok(()) if lasted => {}
+            // The API server sends a bookmark before it ends a watch. If its storage was restored from a backup, it does
+            // not know the version yet, and sends nothing at all until it reaches that version again.
+            Ok(false) => {
+                let nothing = format!("the watch from version {version} brought nothing, not even a bookmark");
+                return CallError::Unknown(nothing);
+            }
+            Ok(true) if lasted => {}
             // If the API server ends every watch at once, the operator must not begin new ones without a pause.
-            Ok(()) => pauses.pause().await,
+            Ok(true) => pauses.pause().await,
         }
     }
 }
@@ -192,14 +198,15 @@ async fn list(client: &Guarded, scope: &Scope, sink: &mut impl Sink) -> Result<S
     }
 }
 
-/// Runs one watch request, up to its regular end or to an error, which may be that the version is gone.
+/// Runs one watch request, up to its regular end or to an error, which may be that the version is gone. Returns whether
+/// it brought anything.
 async fn watch(
     client: &Guarded,
     scope: &Scope,
     sink: &mut impl Sink,
     version: &mut String,
     pauses: &mut Pauses,
-) -> Result<(), CallError> {
+) -> Result<bool, CallError> {
     let path = format!(
         "{}?watch=true&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}&resourceVersion={version}&labelSelector={}",
         scope.path, scope.selector
@@ -209,12 +216,16 @@ async fn watch(
     let sieve = Sieve::new(scope.shape.clone(), Wrapping::Event);
     let mut incoming = Incoming::new(client, response.into_body(), sieve, silence);
     sink.contact();
+    let mut brought = false;
     loop {
         let mut ended = None;
         let mut part = |piece: Piece<'_>| {
             if let (Piece::Whole(text), None) = (piece, &ended) {
                 match event(text, sink, version) {
-                    Ok(()) => pauses.reset(),
+                    Ok(()) => {
+                        pauses.reset();
+                        brought = true;
+                    }
                     Err(error) => ended = Some(error),
                 }
             }
@@ -225,9 +236,9 @@ async fn watch(
         }
         match more {
             Ok(true) => sink.contact(),
-            Ok(false) => return Ok(()),
+            Ok(false) => return Ok(brought),
             // The API server has closed the connection. What it sent before is whole, so the next watch continues there.
-            Err(CallError::Unknown(error)) if error.contains("unexpected EOF during chunk") => return Ok(()),
+            Err(CallError::Unknown(error)) if error.contains("unexpected EOF during chunk") => return Ok(true),
             Err(error) => return Err(error),
         }
     }

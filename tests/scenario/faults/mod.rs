@@ -1,29 +1,37 @@
 //! An API server that fails: for every response and at every time, the operator starts one run for each demand, in
 //! bounded time and with a bounded number of requests.
 
+mod clocks;
 mod crashes;
 mod defaults;
+mod endpoints;
 mod leaders;
+mod matrix;
+mod outages;
 mod requests;
+mod subject;
 mod watches;
+mod webhooks;
 
 use std::time::Duration;
 
-use kube::{
-    ResourceExt,
-    api::{DynamicObject, ListParams},
-};
-use modelsync::{
-    api::{ConditionType::InSync, ModelSync},
-    core::{status::condition::find, time::MonotonicTime},
-};
+use kube::api::{DynamicObject, ListParams};
+use modelsync::core::time::MonotonicTime;
 use serde_json::Value;
 
 use crate::harness::{
-    Reply, World,
+    World,
     fault::{Call, Fault, Rule, call},
     proxy::Proxy,
 };
+use subject::{BOTH, STEP, end_runs, shows};
+
+/// The kind of an object that meets a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Subject {
+    Sync,
+    Train,
+}
 
 /// Faults that the API server or the network may cause for any request.
 const FAULTS: [Fault; 9] = [
@@ -47,19 +55,9 @@ const LONGEST_REFUSED: Duration = Duration::from_mins(66);
 /// The time until an attempt without a visible run counts as gone: the creation window and the API server's timeout.
 const UNTIL_CERTAIN: Duration = Duration::from_secs(30 + 60 + 1);
 
-/// The reservation of an attempt.
-fn reserve() -> Call {
-    call("patch", "modelsyncs/status").saying(|body| body["status"]["reservation"]["nonce"].is_string())
-}
-
 /// The creation of a run.
 fn create() -> Call {
     call("create", "pipelineruns")
-}
-
-/// The record of a run's end.
-fn record_end() -> Call {
-    call("patch", "modelsyncs/status").saying(|body| body["status"]["lastRun"].is_object())
 }
 
 /// An object whose requests meet a fault.
@@ -73,11 +71,11 @@ impl Row {
     /// Applies an object that needs a run, and lets two of its requests meet the fault.
     async fn begin(world: &World, proxy: &Proxy, object: &str, call: Call, fault: Fault) -> Self {
         let rule = proxy.times(2, call, fault);
-        world.model_sync_with_reply(object, Reply::model("m1")).await;
+        Subject::of(object).demand(world, object).await;
         Self { object: object.to_owned(), rule, began: world.clock.mono() }
     }
 
-    /// Asserts the bounds on runs, requests and time once the object is in sync.
+    /// Asserts the bounds on runs, records, requests and time once the demand is met.
     async fn judge(&self, world: &World, proxy: &Proxy, longest: Duration) {
         let Self { object, rule, began } = self;
         let row = format!("{object}: {:?}", rule.fault);
@@ -85,52 +83,52 @@ impl Row {
         let created = proxy.done(&create().of(object));
         assert_eq!(created.len(), 1, "{row}: runs created: {created:#?}");
         let about = proxy.requests().into_iter().filter(|seen| seen.request.is_about(object)).count();
-        assert!(about <= 40, "{row}: {about} requests");
+        assert!(about <= 45, "{row}: {about} requests");
         let took = world.clock.mono().since(*began);
         assert!(took <= longest, "{row}: took {took:?}");
-        let status = world.status(object).await;
-        assert!(status.reservation.is_none() && status.active.is_empty(), "{row}: {status:?}");
+        let subject = Subject::of(object);
+        let status = subject.get(world, object).await.data["status"].clone();
+        assert!(status["reservation"].is_null() && status["active"].is_null(), "{row}: {status}");
+        if subject == Subject::Train {
+            world.assert_one_each(object).await;
+            world.assert_chain(object).await;
+        }
+    }
+
+    /// The number of the last attempt.
+    async fn attempt(&self, world: &World) -> i64 {
+        Subject::of(&self.object).get(world, &self.object).await.data["status"]["attempt"].as_i64().unwrap()
     }
 }
 
-/// Plays endpoints, Tekton and the clock until every object is in sync: an endpoint needs no sync once its object has a
+/// Plays endpoints, Tekton and the clock until every demand is met: an endpoint needs nothing more once its object has a
 /// run, every run succeeds, and the clock advances.
 async fn play(world: &World) {
     world
-        .wait("every object is in sync", async || {
-            for run in world.unfinished_runs().await {
-                let owner = run.annotations()[modelsync::api::keys::OWNER_NAME].clone();
-                world.endpoint.says(&owner, Reply::NotNeeded);
-                world.end_run(&run, "Succeeded").await;
+        .wait("every demand is met", async || {
+            end_runs(world).await;
+            let mut left = Vec::new();
+            for subject in BOTH {
+                left.extend(subject.list(world).await.into_iter().filter(|object| !subject.is_met(object)));
             }
-            let objects = world.model_syncs().list(&ListParams::default()).await.unwrap().items;
-            let left: Vec<_> = objects.iter().filter(|object| !in_sync(object)).collect();
             if left.is_empty() {
                 return Some(());
             }
-            let all = |wait: &str| left.iter().all(|object| shows(object, wait));
+            let all = |waits: &[&str]| left.iter().all(|object| waits.iter().any(|wait| shows(object, wait)));
             // If all objects are in the same wait, nothing happens before its end.
-            world.clock.advance(if all("RunRefused") {
+            world.clock.advance(if all(&["RunRefused"]) {
                 Duration::from_hours(1)
-            } else if all("RunUnconfirmed") {
+            } else if all(&["RunUnconfirmed"]) {
                 UNTIL_CERTAIN
+            } else if all(&["RunUnconfirmed", "BackingOff"]) {
+                // Longer, and the reservation that follows would be too old for its create.
+                10 * STEP
             } else {
-                Duration::from_secs(1)
+                STEP
             });
             None
         })
         .await;
-}
-
-/// Whether the run of the object is recorded and no sync is needed.
-fn in_sync(object: &ModelSync) -> bool {
-    shows(object, "UpToDate") && object.status.as_ref().is_some_and(|status| status.last_run.is_some())
-}
-
-/// Whether the condition InSync of the object has this reason.
-fn shows(object: &ModelSync, reason: &str) -> bool {
-    let in_sync = object.status.as_ref().and_then(|status| find(&status.conditions, InSync));
-    in_sync.is_some_and(|shown| shown.reason.as_str() == reason)
 }
 
 impl World {

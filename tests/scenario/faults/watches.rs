@@ -2,43 +2,70 @@
 
 use std::time::Duration;
 
-use modelsync::{
-    api::{
-        ConditionStatus::{False, True},
-        ConditionType::InSync,
-    },
-    kube_io::client::Safeguards,
-};
+use modelsync::kube_io::client::Safeguards;
 
-use super::{create, play};
+use super::{
+    BOTH, Subject, create, play,
+    subject::{end_runs, until_shows},
+};
 use crate::harness::{
     Reply, World,
-    fault::{Fault, call},
+    fault::{Call, Fault, Rule, call},
+    proxy::Proxy,
     world::faulty_scenario,
 };
 
 const RUNS: &str = "pipelineruns";
 
-/// Applies an object and waits until its run is active and shown in status. Returns the run.
-async fn running(world: &World) -> kube::api::DynamicObject {
-    world.model_sync_with_reply("a", Reply::model("m1")).await;
-    let run = world.run("a", 1).await;
-    world.until("a", InSync, False, "RunActive").await;
-    world.endpoint.says("a", Reply::NotNeeded);
-    run
+/// Applies an object of each kind and waits until their runs are active and shown in status.
+async fn running(world: &World) {
+    for subject in BOTH {
+        let object = subject.prefix();
+        subject.demand(world, object).await;
+        world.run(object, 1).await;
+        until_shows(world, object, "RunActive").await;
+    }
+}
+
+/// Ends each run, and waits until that is recorded and nothing is needed any more. The clock stands still.
+async fn end_and_meet(world: &World) {
+    end_runs(world).await;
+    for subject in BOTH {
+        let object = subject.prefix();
+        let is_met = async || subject.is_met(&subject.get(world, object).await).then_some(());
+        world.wait(&format!("{object} needs nothing"), is_met).await;
+    }
+}
+
+/// Asserts that each object has had one run.
+fn assert_one_run_each(proxy: &Proxy) {
+    for subject in BOTH {
+        let created = proxy.done(&create().of(subject.prefix()));
+        assert_eq!(created.len(), 1, "{created:#?}");
+    }
+}
+
+/// The watches of objects and of runs.
+fn watches() -> [Call; 3] {
+    ["modelsyncs", "modeltrains", RUNS].map(|resource| call("watch", resource))
+}
+
+/// The lists of the same.
+fn lists(proxy: &Proxy) -> [usize; 3] {
+    ["modelsyncs", "modeltrains", RUNS].map(|resource| proxy.seen(&call("list", resource)).len())
 }
 
 #[tokio::test]
 async fn watch_that_breaks_again_and_again_misses_no_end() {
     faulty_scenario("watch_cut", async |world, proxy| {
-        let run = running(world).await;
-        let rule = proxy.times(3, call("watch", RUNS), Fault::Cut);
-        rule.hit(3).await;
-        world.end_run(&run, "Succeeded").await;
-        world.until("a", InSync, True, "UpToDate").await;
-        let lists = proxy.seen(&call("list", RUNS)).len();
-        assert!(lists <= 5, "{lists} lists");
-        assert_eq!(proxy.done(&create()).len(), 1);
+        running(world).await;
+        let rules = watches().map(|watch| proxy.times(3, watch, Fault::Cut));
+        for rule in &rules {
+            rule.hit(3).await;
+        }
+        end_and_meet(world).await;
+        assert!(lists(&proxy).iter().all(|lists| *lists <= 5), "{:?} lists", lists(&proxy));
+        assert_one_run_each(&proxy);
     })
     .await;
 }
@@ -46,18 +73,22 @@ async fn watch_that_breaks_again_and_again_misses_no_end() {
 #[tokio::test]
 async fn expired_version_leads_to_a_list_that_brings_the_missed_changes() {
     faulty_scenario("watch_gone", async |world, proxy| {
-        let run = running(world).await;
+        running(world).await;
         // Without bookmarks, the version of the watch stays old.
-        proxy.always(call("watch", RUNS), Fault::NoBookmarks);
-        let silent = proxy.always(call("watch", RUNS), Fault::Silence);
-        world.end_run(&run, "Succeeded").await;
-        let lists = proxy.seen(&call("list", RUNS)).len();
-        let gone = proxy.once(call("watch", RUNS), Fault::Gone);
-        silent.release();
-        gone.hit(1).await;
-        world.until("a", InSync, True, "UpToDate").await;
-        assert!(proxy.seen(&call("list", RUNS)).len() > lists);
-        assert_eq!(proxy.done(&create()).len(), 1);
+        let silent = watches().map(|watch| {
+            proxy.always(watch.clone(), Fault::NoBookmarks);
+            proxy.always(watch, Fault::Silence)
+        });
+        end_runs(world).await;
+        let before = lists(&proxy);
+        let gone = watches().map(|watch| proxy.once(watch, Fault::Gone));
+        silent.iter().for_each(Rule::release);
+        for gone in &gone {
+            gone.hit(1).await;
+        }
+        end_and_meet(world).await;
+        assert!(lists(&proxy).iter().zip(before).all(|(after, before)| *after > before), "{before:?}");
+        assert_one_run_each(&proxy);
     })
     .await;
 }
@@ -65,25 +96,42 @@ async fn expired_version_leads_to_a_list_that_brings_the_missed_changes() {
 #[tokio::test]
 async fn watches_that_end_at_once_restart_with_growing_pauses() {
     faulty_scenario("watch_ends", async |world, proxy| {
-        let run = running(world).await;
+        running(world).await;
         for fault in [Fault::End, Fault::Cut, Fault::Gone, Fault::Status(410), Fault::Status(503)] {
             world.stop_operator().await;
-            let rule = proxy.always(call("watch", RUNS), fault.clone());
-            let before = proxy.seen(&call("watch", RUNS)).len();
+            let rules = watches().map(|watch| proxy.always(watch, fault.clone()));
+            let before = watches().map(|watch| proxy.seen(&watch).len());
             world.start_operator().await;
-            rule.hit(3).await;
-            let begun: Vec<_> = proxy.seen(&call("watch", RUNS)).into_iter().skip(before).map(|seen| seen.at).collect();
-            let pauses = begun.windows(2).zip([250, 500]);
-            for (pair, least) in pauses {
-                let pause = pair[1].since(pair[0]);
-                assert!(pause >= Duration::from_millis(least), "{fault:?}: {pause:?}, not {least} ms");
+            for ((rule, watch), before) in rules.iter().zip(watches()).zip(before) {
+                rule.hit(3).await;
+                let begun: Vec<_> = proxy.seen(&watch).into_iter().skip(before).map(|seen| seen.at).collect();
+                let pauses = begun.windows(2).zip([250, 500]);
+                for (pair, least) in pauses {
+                    let pause = pair[1].since(pair[0]);
+                    assert!(pause >= Duration::from_millis(least), "{fault:?}: {pause:?}, not {least} ms");
+                }
             }
-            rule.release();
+            rules.iter().for_each(Rule::release);
         }
-        world.end_run(&run, "Succeeded").await;
         // Pauses run on the clock that `play` sets forward.
         play(world).await;
-        assert_eq!(proxy.done(&create()).len(), 1);
+        assert_one_run_each(&proxy);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn event_that_comes_twice_changes_nothing() {
+    faulty_scenario("watch_twice", async |world, proxy| {
+        let rules = watches().map(|watch| proxy.always(watch, Fault::Doubled));
+        running(world).await;
+        end_and_meet(world).await;
+        assert!(rules.iter().all(|rule| rule.hits() > 0));
+        assert_one_run_each(&proxy);
+        for subject in BOTH {
+            let ends = proxy.seen(&subject.record_end().of(subject.prefix()));
+            assert_eq!(ends.len(), 1, "{ends:#?}");
+        }
     })
     .await;
 }
@@ -92,36 +140,39 @@ async fn watches_that_end_at_once_restart_with_growing_pauses() {
 #[tokio::test]
 async fn operator_that_starts_from_stale_lists_starts_no_second_run() {
     faulty_scenario("watch_past", async |world, proxy| {
-        world.model_sync_with_reply("a", Reply::NotNeeded).await;
-        world.until("a", InSync, True, "UpToDate").await;
+        for subject in BOTH {
+            subject.rest(world, subject.prefix()).await;
+        }
         world.stop_operator().await;
-        let lists = ["modelsyncs", RUNS].map(|resource| proxy.always(call("list", resource), Fault::Remember));
+        let kinds = ["modelsyncs", "modeltrains", "modelversions", RUNS];
+        let stale = kinds.map(|resource| proxy.always(call("list", resource), Fault::Remember));
         world.start_operator().await;
-        for list in &lists {
+        for list in &stale {
             list.hit(1).await;
         }
-        world.endpoint.says("a", Reply::model("m1"));
-        world.trigger("a", "now").await;
-        let run = world.run("a", 1).await;
-        world.until("a", InSync, False, "RunActive").await;
+        for subject in BOTH {
+            world.endpoint.says(subject.prefix(), Reply::model("m1"));
+            subject.trigger(world, subject.prefix(), "now").await;
+            world.run(subject.prefix(), 1).await;
+            until_shows(world, subject.prefix(), "RunActive").await;
+        }
         world.stop_operator().await;
-        let watches = ["modelsyncs", RUNS].map(|resource| proxy.always(call("watch", resource), Fault::Silence));
+        let silent = kinds.map(|resource| proxy.always(call("watch", resource), Fault::Silence));
         let before = proxy.seen(&create()).len();
         world.start_operator().await;
-        let found = call("get", RUNS).of("a");
         world
-            .wait("the run is found by name", async || {
+            .wait("the runs are found by name", async || {
                 world.clock.advance(Duration::from_secs(1));
-                (!proxy.done(&found).is_empty()).then_some(())
+                let found = |subject: &Subject| !proxy.done(&call("get", RUNS).of(subject.prefix())).is_empty();
+                BOTH.iter().all(found).then_some(())
             })
             .await;
-        for rule in lists.iter().chain(&watches) {
+        for rule in stale.iter().chain(&silent) {
             rule.release();
         }
-        world.endpoint.says("a", Reply::NotNeeded);
-        world.end_run(&run, "Succeeded").await;
-        world.until("a", InSync, True, "UpToDate").await;
-        assert_eq!((proxy.seen(&create()).len(), proxy.done(&create()).len()), (before, 1));
+        end_and_meet(world).await;
+        assert_eq!(proxy.seen(&create()).len(), before);
+        assert_one_run_each(&proxy);
     })
     .await;
 }
@@ -137,11 +188,14 @@ async fn watch_that_falls_silent_is_noticed_and_without_the_limit_is_not() {
             world.stop_operator().await;
             let safeguards = Safeguards { watch_silence: limit, ..Safeguards::default() };
             world.start_guarded_operator(safeguards).await;
-            let run = running(world).await;
+            running(world).await;
             proxy.once(call("watch", RUNS), Fault::Silence).hit(1).await;
-            world.end_run(&run, "Succeeded").await;
-            let recorded = tokio::time::timeout(LONG, world.until_recorded("a", 1)).await;
-            assert_eq!(recorded.is_ok(), limit.is_some(), "{name}: the end of the run is seen");
+            end_runs(world).await;
+            let recorded = |subject: &Subject| !proxy.done(&subject.record_end().of(subject.prefix())).is_empty();
+            let all = world.wait("both ends are recorded", async || BOTH.iter().all(recorded).then_some(()));
+            let in_time = tokio::time::timeout(LONG, all).await.is_ok();
+            let seen = BOTH.iter().filter(|subject| recorded(subject)).count();
+            assert_eq!((in_time, seen), if limit.is_some() { (true, 2) } else { (false, 0) }, "{name}");
         })
         .await;
     }
