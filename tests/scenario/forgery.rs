@@ -7,7 +7,7 @@ use kube::{
 use modelsync::{
     api::{
         ConditionStatus::{False, True},
-        ConditionType::{InSync, Ready, Stalled},
+        ConditionType::{Fresh, InSync, Ready, Stalled},
         keys,
     },
     core::run::name::run_name,
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::harness::{
     Reply, World,
     cluster::{self, api},
-    scenario,
+    scenario, tekton,
     world::attempt_of,
 };
 
@@ -40,16 +40,38 @@ async fn tenant(world: &World) -> Client {
     world.cluster.acting_as("tenant")
 }
 
+/// The object whose run is forged.
+struct Owner {
+    kind: &'static str,
+    name: &'static str,
+    uid: String,
+}
+
+/// An object of each kind, each with an active run of its first attempt.
+async fn owners(world: &World) -> [Owner; 2] {
+    world.model_sync_with_reply("sync", Reply::model("m1")).await;
+    let mut spec = world.train_spec();
+    spec["freshness"] = json!({ "maxAge": "24h" });
+    spec["gate"] = json!({ "rules": [{ "name": "good", "expression": "metrics.r2 > 0.5" }] });
+    world.apply_train("train", spec).await;
+    for name in ["sync", "train"] {
+        world.run(name, 1).await;
+    }
+    let sync = world.model_syncs().get("sync").await.unwrap().uid().unwrap();
+    let train = world.model_trains().get("train").await.unwrap().uid().unwrap();
+    [Owner { kind: "ModelSync", name: "sync", uid: sync }, Owner { kind: "ModelTrain", name: "train", uid: train }]
+}
+
 /// A run of this kind that carries the operator's label for an object.
-fn forged((api_version, kind): (&str, &str), name: &str, owner: &str) -> Value {
+fn forged((api_version, kind): (&str, &str), name: &str, owner: &Owner) -> Value {
     let spec = if kind == "Job" {
         json!({ "suspend": true, "template": { "spec": { "restartPolicy": "Never", "containers": [{ "name": "c", "image": "i" }] } } })
     } else {
         json!({ "pipelineRef": { "name": "p" } })
     };
     let (labels, annotations) = (
-        json!({ keys::OWNER_UID: owner, keys::OWNER_KIND: "ModelSync", keys::ATTEMPT: "99999998" }),
-        json!({ keys::NOT_AFTER: "2099-01-01T00:00:00Z", keys::OWNER_NAME: "a" }),
+        json!({ keys::OWNER_UID: owner.uid, keys::OWNER_KIND: owner.kind, keys::ATTEMPT: "99999998" }),
+        json!({ keys::NOT_AFTER: "2099-01-01T00:00:00Z", keys::OWNER_NAME: owner.name }),
     );
     json!({
         "apiVersion": api_version, "kind": kind,
@@ -66,41 +88,45 @@ const KINDS: [(&str, &str); 2] = [("batch/v1", "Job"), ("tekton.dev/v1", "Pipeli
 #[tokio::test]
 async fn user_who_may_only_create_runs_cannot_give_one_to_an_object() {
     scenario("forged_label", async |world| {
-        world.model_sync_with_reply("a", Reply::model("m1")).await;
-        let run = world.run("a", 1).await;
-        let owner = world.model_syncs().get("a").await.unwrap().uid().unwrap();
+        let owners = owners(world).await;
         let tenant = tenant(world).await;
         let refused =
             |error: kube::Error| assert!(error.to_string().contains("only the modelsync operator"), "{error}");
         let dry = PostParams { dry_run: true, ..PostParams::default() };
-        for (api_version, kind) in KINDS {
+        for (owner, (api_version, kind)) in owners.iter().flat_map(|owner| KINDS.map(|kind| (owner, kind))) {
             let runs: Api<DynamicObject> = api(&tenant, api_version, kind, Some(&world.namespace));
-            let with_label = object(forged((api_version, kind), "forged", &owner));
+            let with_label = object(forged((api_version, kind), "forged", owner));
             // A policy takes effect a moment after it is stored.
             world.wait("the policy works", async || runs.create(&dry, &with_label).await.is_err().then_some(())).await;
             refused(runs.create(&PostParams::default(), &with_label).await.unwrap_err());
-            let mut plain = forged((api_version, kind), "plain", &owner);
+            let name = format!("plain-{}", owner.name);
+            let mut plain = forged((api_version, kind), &name, owner);
             plain["metadata"]["labels"] = json!({ "team": "a" });
             plain["metadata"]["annotations"] = json!({});
             runs.create(&PostParams::default(), &object(plain)).await.unwrap();
-            let later = json!({ "metadata": { "labels": { keys::OWNER_UID: owner } } });
-            refused(runs.patch("plain", &PatchParams::default(), &Patch::Merge(later)).await.unwrap_err());
+            let later = json!({ "metadata": { "labels": { keys::OWNER_UID: owner.uid } } });
+            refused(runs.patch(&name, &PatchParams::default(), &Patch::Merge(later)).await.unwrap_err());
         }
         let runs: Api<DynamicObject> = api(&tenant, "tekton.dev/v1", "PipelineRun", Some(&world.namespace));
-        let name = run.name_any();
-        for change in [
-            json!({ "labels": { keys::ATTEMPT: "99999998" } }),
-            json!({ "labels": { keys::OWNER_UID: null } }),
-            json!({ "annotations": { keys::TARGET: "v1:sha256:0" } }),
-            json!({ "annotations": { keys::STOPPED: "TimedOut" } }),
-        ] {
-            let patch = Patch::Merge(json!({ "metadata": change }));
-            refused(runs.patch(&name, &PatchParams::default(), &patch).await.unwrap_err());
+        for owner in &owners {
+            let run = world.run(owner.name, 1).await;
+            let name = run.name_any();
+            for change in [
+                json!({ "labels": { keys::ATTEMPT: "99999998" } }),
+                json!({ "labels": { keys::OWNER_UID: null } }),
+                json!({ "labels": { keys::CANDIDATE: "another" } }),
+                json!({ "annotations": { keys::TARGET: "v1:sha256:0" } }),
+                json!({ "annotations": { keys::STOPPED: "TimedOut" } }),
+            ] {
+                let patch = Patch::Merge(json!({ "metadata": change }));
+                refused(runs.patch(&name, &PatchParams::default(), &patch).await.unwrap_err());
+            }
+            let own = Patch::Merge(json!({ "metadata": { "labels": { "team": "a" } } }));
+            runs.patch(&name, &PatchParams::default(), &own).await.expect("other labels are the user's");
+            world.end_with(&run, "Succeeded", &[("r2", "0.9")]).await;
         }
-        let own = Patch::Merge(json!({ "metadata": { "labels": { "team": "a" } } }));
-        runs.patch(&name, &PatchParams::default(), &own).await.expect("other labels are the user's");
-        world.end_run(&run, "Succeeded").await;
-        world.until_recorded("a", 1).await;
+        world.until_recorded("sync", 1).await;
+        world.until_trained("train", 1).await;
     })
     .await;
 }
@@ -199,20 +225,43 @@ async fn run_in_another_namespace_is_never_the_objects_own() {
     scenario("forged_elsewhere", async |world| {
         let stranger = format!("{}-b", world.namespace);
         world.manage_also(&stranger).await;
-        world.model_sync_with_reply("a", Reply::model("m1")).await;
-        let run = world.run("a", 1).await;
-        let owner = world.model_syncs().get("a").await.unwrap().uid().unwrap();
+        let owners = owners(world).await;
         let jobs: Api<DynamicObject> = api(&world.client, "batch/v1", "Job", Some(&stranger));
-        // An administrator can make it; the policy refuses it for everyone else.
-        jobs.create(&PostParams::default(), &object(forged(KINDS[0], "forged", &owner))).await.unwrap();
-        world.end_run(&run, "Succeeded").await;
-        world.until_recorded("a", 1).await;
-        // The forged run is unfinished and has a greater attempt. Neither delays the next run, nor changes its number.
-        world.endpoint.says("a", Reply::model("m2"));
-        world.trigger("a", "again").await;
-        let next = world.run("a", 2).await;
-        assert_eq!(attempt_of(&next), 2);
-        world.until("a", InSync, False, "RunActive").await;
+        let pipelines: Api<DynamicObject> = api(&world.client, "tekton.dev/v1", "PipelineRun", Some(&stranger));
+        for owner in &owners {
+            let name = format!("forged-{}", owner.name);
+            // An administrator can make them; the policy refuses them for everyone else.
+            jobs.create(&PostParams::default(), &object(forged(KINDS[0], &name, owner))).await.unwrap();
+            // One that has the name of the next run, and has succeeded with results that pass the gate.
+            let first = world.run(owner.name, 1).await.name_any();
+            let next = format!("{}-2", first.strip_suffix("-1").unwrap());
+            let mut taken = object(forged(KINDS[1], &next, owner));
+            taken.types = Some(kube::api::TypeMeta { api_version: KINDS[1].0.into(), kind: KINDS[1].1.into() });
+            taken.labels_mut().insert(keys::ATTEMPT.into(), "2".into());
+            pipelines.create(&PostParams::default(), &taken).await.unwrap();
+            let now = world.now().to_string();
+            let mut status = tekton::ended("Succeeded", Some(&now), &now);
+            status["results"] = json!([{ "name": "r2", "value": "1" }]);
+            let status = Patch::Merge(json!({ "status": status }));
+            pipelines.patch_status(&next, &PatchParams::default(), &status).await.unwrap();
+            let run = world.run(owner.name, 1).await;
+            world.end_with(&run, "Succeeded", &[("r2", "0.9")]).await;
+        }
+        world.until_recorded("sync", 1).await;
+        let accepted = world.until_trained("train", 1).await.accepted_version.unwrap();
+        // The forged runs are unfinished, have a greater attempt, or look like the next run. None of them delays the next
+        // run, changes its number or stands in for it.
+        world.endpoint.says("sync", Reply::model("m2"));
+        world.trigger("sync", "again").await;
+        world.trigger_train("train", "again").await;
+        for owner in &owners {
+            let next = world.run(owner.name, 2).await;
+            assert_eq!((attempt_of(&next), next.namespace()), (2, Some(world.namespace.clone())));
+        }
+        world.until("sync", InSync, False, "RunActive").await;
+        let status = world.until_train("train", Fresh, False, "RunActive").await;
+        assert_eq!(status.accepted_version.unwrap().name, accepted.name);
+        assert_eq!(world.versions("train").await.len(), 1, "the forged run has no record");
         let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(world.client.clone());
         let _ = namespaces.delete(&stranger, &DeleteParams::background()).await;
     })
