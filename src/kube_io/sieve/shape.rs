@@ -6,8 +6,8 @@ use serde::Deserialize;
 
 use crate::api::keys;
 
-/// Largest spec that the operator keeps: the largest template and as much again for the rest. A larger one is told as too
-/// large.
+/// Largest spec that the operator keeps: the largest template, and half as much for the rest. The condition of an object
+/// says that its spec is larger.
 pub const MAX_SPEC: usize = 384 * 1024;
 /// Largest status that the operator keeps.
 const MAX_STATUS: usize = 256 * 1024;
