@@ -133,11 +133,10 @@ async fn user_who_may_only_create_runs_cannot_give_one_to_an_object() {
 
 /// A finished run under the name of an object's next run, with everything that a user can copy or compute. An administrator
 /// makes it; without the policy, a user who may create Jobs can.
-async fn take_the_next_name(world: &World, (kind, name, uid): (&str, &str, &str), attempt: i64) -> DynamicObject {
-    let mut run = forged(KINDS[1], &run_name(name, uid, attempt), uid);
-    run["metadata"]["labels"][keys::OWNER_KIND] = kind.into();
+async fn take_the_next_name(world: &World, owner: &Owner, attempt: i64) -> DynamicObject {
+    let Owner { kind, name, uid } = owner;
+    let mut run = forged(KINDS[1], &run_name(name, uid, attempt), owner);
     run["metadata"]["labels"][keys::ATTEMPT] = attempt.to_string().into();
-    run["metadata"]["annotations"][keys::OWNER_NAME] = name.into();
     run["metadata"]["annotations"][keys::CLAIM] = "1bc29b36f623ba82aaf6724fd3b16718".into();
     run["metadata"]["ownerReferences"] =
         json!([{ "apiVersion": keys::API_VERSION, "kind": kind, "name": name, "uid": uid, "controller": true }]);
@@ -152,7 +151,7 @@ async fn run_that_took_the_name_of_a_model_syncs_next_run_is_not_its_success() {
         world.model_sync_with_reply("a", Reply::NotNeeded).await;
         world.until("a", InSync, True, "UpToDate").await;
         let uid = world.model_syncs().get("a").await.unwrap().uid().unwrap();
-        let forged = take_the_next_name(world, ("ModelSync", "a", &uid), 1).await;
+        let forged = take_the_next_name(world, &Owner { kind: "ModelSync", name: "a", uid }, 1).await;
         world.endpoint.says("a", Reply::model("m1"));
         world.trigger("a", "now").await;
         world.until("a", Stalled, True, "NameConflict").await;
@@ -177,7 +176,7 @@ async fn run_that_took_the_name_of_a_model_trains_next_run_is_never_judged() {
         world.apply_train("model", world.train_spec()).await;
         world.until_train("model", Ready, True, "Operational").await;
         let uid = world.model_trains().get("model").await.unwrap().uid().unwrap();
-        let forged = take_the_next_name(world, ("ModelTrain", "model", &uid), 1).await;
+        let forged = take_the_next_name(world, &Owner { kind: "ModelTrain", name: "model", uid }, 1).await;
         world.trigger_train("model", "now").await;
         world.until_train("model", Stalled, True, "NameConflict").await;
         world.stop_operator().await;
@@ -203,8 +202,7 @@ async fn unfinished_run_with_only_a_label_blocks_only_an_object_that_makes_such_
             world.apply(name, spec).await;
             world.until(name, InSync, True, "UpToDate").await;
             let uid = world.model_syncs().get(name).await.unwrap().uid().unwrap();
-            let mut run = forged(KINDS[1], &format!("forged-{name}"), &uid);
-            run["metadata"]["annotations"][keys::OWNER_NAME] = name.into();
+            let run = forged(KINDS[1], &format!("forged-{name}"), &Owner { kind: "ModelSync", name, uid });
             world.pipeline_runs().create(&PostParams::default(), &object(run)).await.unwrap();
         }
         world.until("b", InSync, False, "RunActive").await;
