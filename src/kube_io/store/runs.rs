@@ -56,6 +56,7 @@ pub enum RunsOf {
 
 impl RunsOf {
     /// Without the runs of the object for which `counts` is false.
+    #[must_use]
     pub fn counting(mut self, counts: impl Fn(&RunRecord) -> bool) -> Self {
         if let Self::Known { own, .. } = &mut self {
             own.retain(|run| counts(run));

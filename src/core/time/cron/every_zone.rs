@@ -65,12 +65,12 @@ impl Fields {
                     fired.push(moment);
                 }
             } else {
-                let mut fires = false;
+                let mut due = false;
                 while reached < clock {
                     reached = reached.checked_add(1.minute()).unwrap();
-                    fires |= self.match_clock(reached);
+                    due |= self.match_clock(reached);
                 }
-                if fires {
+                if due {
                     fired.push(moment);
                 }
             }
