@@ -44,10 +44,19 @@ pub fn decide(facts: &Facts<'_>, now: Now) -> Plan {
     plan
 }
 
-/// Takes runs that have ended out of status. A plan without a status write would leave them there.
+/// Takes runs that have ended out of status. A plan without a status write would leave them there. Conditions of an
+/// earlier generation, or in words of another release, wait for the write that replaces them.
 fn drop_ended(facts: &Facts<'_>, plan: &mut Plan) {
     let active = still_active(facts);
-    if plan.effects.is_empty() && !facts.object.deleting && active != facts.status.active {
+    let conditions = &facts.status.conditions;
+    let up_to_date = facts.status.observed_generation == facts.object.generation
+        && [ConditionType::Ready, ConditionType::InSync].iter().all(|type_| find(conditions, *type_).is_some())
+        && conditions.iter().all(|condition| {
+            condition.observed_generation == facts.object.generation
+                && condition.reason != Reason::Unrecognised
+                && condition.type_ != ConditionType::Unrecognised
+        });
+    if plan.effects.is_empty() && !facts.object.deleting && up_to_date && active != facts.status.active {
         plan.effects.push(Effect::WriteStatus(Box::new(ModelSyncStatus { active, ..facts.status.clone() })));
     }
 }
