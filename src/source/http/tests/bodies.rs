@@ -96,6 +96,8 @@ async fn memory_comes_back_with_the_reply_and_after_every_failure() {
         let server = Server::closing(response).await;
         client.send(Exchange { timeout: AMPLE, ..Exchange::get("a", &server.url("/"), LARGE) }).await
     };
+    let usual = send(&format!("HTTP/1.1 200 OK\ncontent-length: {USUAL}\n\n{}", "x".repeat(USUAL))).await.unwrap();
+    assert_eq!((usual.body.len(), client.memory.free()), (USUAL, STORE), "a usual body needs nothing of it");
     let body = "x".repeat(100_000);
     let reply = send(&format!("HTTP/1.1 200 OK\ncontent-length: 100000\n\n{body}")).await.unwrap();
     assert_eq!(client.memory.free(), STORE - (100_000 - USUAL), "as much as was announced");
