@@ -101,14 +101,19 @@ pub struct Kinds {
 struct Missing(HashMap<String, HashMap<String, MonotonicTime>>);
 
 impl Missing {
-    /// Whether one more discovery of this `apiVersion` may be made for the namespace.
+    /// Whether one more discovery of this `apiVersion` may be made for the namespace. It counts as missing until it is found,
+    /// so that discoveries at the same time do not pass the bound.
     fn admits(&mut self, namespace: &str, api_version: &str, now: MonotonicTime) -> bool {
         self.0.retain(|_, versions| {
             versions.retain(|_, at| now.since(*at) < MISSING_COUNTS);
             !versions.is_empty()
         });
-        let versions = self.0.get(namespace);
-        versions.is_none_or(|versions| versions.len() < MAX_MISSING || versions.contains_key(api_version))
+        let versions = self.0.entry(namespace.to_owned()).or_default();
+        let admitted = versions.len() < MAX_MISSING || versions.contains_key(api_version);
+        if admitted {
+            versions.entry(api_version.to_owned()).or_insert(now);
+        }
+        admitted
     }
 
     /// Notes whether the `apiVersion` has the kind that the namespace names.
