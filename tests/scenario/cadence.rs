@@ -60,7 +60,7 @@ async fn operator_is_away(world: &mut World) {
         objects.iter().map(|(name, uid)| (next_poll_in(uid, DAY, world.clock.now().wall), *name)).collect();
     turns.sort();
     // The longest pause between two turns: the clock stops in the middle of it, so that no turn comes by itself.
-    let pauses = turns.windows(2).map(|pair| pair[1].0 - pair[0].0).enumerate();
+    let pauses = turns.windows(2).map(|pair| pair[1].0.saturating_sub(pair[0].0)).enumerate();
     let (last, pause) = pauses.max_by_key(|(_, pause)| *pause).unwrap();
     assert!(pause > 10 * MINUTE, "{turns:?}");
     let before = revisions(world).await;

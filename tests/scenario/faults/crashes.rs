@@ -69,6 +69,9 @@ async fn end_runs_of_created(world: &World, proxy: &Proxy, rows: &[Row]) {
     }
 }
 
+/// The request of a subject at which the operator dies.
+type Sort<'a> = &'a dyn Fn(Subject) -> Call;
+
 #[tokio::test]
 async fn death_at_any_request_leads_to_one_run() {
     faulty_scenario("crash", async |world, proxy| {
@@ -77,7 +80,7 @@ async fn death_at_any_request_leads_to_one_run() {
         let event = |_| call("create", "events");
         // Events are sent one after the other: while one waits, no other can.
         let (first, second) = BOTH.split_at(1);
-        let sorts: [(&str, &str, &[Subject], &dyn Fn(Subject) -> Call); 6] = [
+        let sorts: [(&str, &str, &[Subject], Sort<'_>); 6] = [
             ("reserving", "reserved", &BOTH, &Subject::reserve),
             ("creating", "created", &BOTH, &create),
             ("recording", "recorded", &BOTH, &Subject::record_end),

@@ -99,8 +99,8 @@ async fn leader_that_loses_its_lease_in_the_middle_of_any_request_starts_no_seco
             row.rule.release();
         }
         let answered = |row: &Row| {
-            let requests = proxy.requests().into_iter().filter(|seen| seen.request.is_about(&row.object));
-            requests.last().is_some_and(|seen| seen.code.is_some())
+            let mut requests = proxy.requests().into_iter().filter(|seen| seen.request.is_about(&row.object));
+            requests.next_back().is_some_and(|seen| seen.code.is_some())
         };
         world.wait("the late requests have their responses", async || rows.iter().all(answered).then_some(())).await;
         play(world).await;

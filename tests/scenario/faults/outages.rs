@@ -69,7 +69,7 @@ async fn outage(name: &str, happens: impl AsyncFnOnce(&ControlPlane, &dyn Fn()))
     let cluster = Cluster::frail().await;
     let control_plane = ControlPlane::of(&cluster);
     control_plane.until_ready().await;
-    faulty_scenario_on(cluster, name, async |world, proxy| {
+    Box::pin(faulty_scenario_on(cluster, name, async |world, proxy| {
         world.stop_operator().await;
         // Not too short for a busy machine: a change of leaders would make runs unconfirmed.
         let duration = Duration::from_secs(6);
@@ -101,7 +101,7 @@ async fn outage(name: &str, happens: impl AsyncFnOnce(&ControlPlane, &dyn Fn()))
                 world.assert_chain(object).await;
             }
         }
-    })
+    }))
     .await;
 }
 
@@ -167,7 +167,7 @@ async fn restored(name: &str, clean: bool) {
     let cluster = Cluster::frail().await;
     let control_plane = ControlPlane::of(&cluster);
     control_plane.until_ready().await;
-    faulty_scenario_on(cluster, name, async |world, proxy| {
+    Box::pin(faulty_scenario_on(cluster, name, async |world, proxy| {
         // Only for this thread, on which the operator of this test runs.
         let notices = Arc::new(AtomicUsize::new(0));
         let shown = tracing_subscriber::fmt::layer().with_test_writer().with_ansi(false);
@@ -234,7 +234,7 @@ async fn restored(name: &str, clean: bool) {
             let created = created.iter().filter(|seen| !seen.request.is_about(&format!("{}-late", subject.prefix())));
             assert_eq!(created.count(), 3, "{subject:?}: two runs before, one after");
         }
-    })
+    }))
     .await;
 }
 

@@ -129,11 +129,11 @@ async fn webhook_that_cannot_be_called_spends_no_attempt_and_the_run_starts_once
             }
         }
         for subject in BOTH {
-            let deleted = async || {
+            let once_gone = async || {
                 world.clock.advance(Duration::from_secs(1));
                 (proxy.done(&deletes(subject)).len() == 1).then_some(())
             };
-            world.wait("the deletion", deleted).await;
+            world.wait("the deletion", once_gone).await;
         }
     })
     .await;

@@ -117,7 +117,8 @@ impl Weather {
                 self.replicas[which].resume();
             }
             3 | 4 => {
-                let watch = call("watch", *self.dice.pick(&WATCHED));
+                let watched = *self.dice.pick(&WATCHED);
+                let watch = call("watch", watched);
                 let fault = self.dice.pick(&OF_WATCHES).clone();
                 self.count("faults of watches");
                 self.meet(which, watch, fault);
