@@ -870,6 +870,10 @@ fn check_conditions(facts: &Facts<'_>, after: &ModelSyncStatus) -> Result<(), St
     if after.observed_generation != facts.object.generation {
         return wrong("a status of another generation");
     }
+    // A write that leaves the conditions as they are does not decide about them.
+    if after.conditions == facts.status.conditions {
+        return Ok(());
+    }
     if is_true(ConditionType::Reconciling) && is_true(ConditionType::Stalled) {
         return wrong("reconciling and stalled");
     }

@@ -304,3 +304,17 @@ fn generated_valid_responses_are_accepted_in_every_spelling() {
         assert_eq!(parse(&head, body.as_bytes()), Ok(expected), "{body}");
     }
 }
+
+/// A response is kept for each object while its target waits.
+#[test]
+fn parameters_of_a_response_are_few_and_small() {
+    let parsed = |count: usize, length: usize| {
+        let members: Vec<_> = (0..count).map(|n| format!(r#""{n:04}":"{}""#, "v".repeat(length))).collect();
+        let body = format!(r#"{{"needsSync":true,"parameters":{{{}}}}}"#, members.join(","));
+        let head = Head::new(StatusCode::OK, &HeaderMap::new());
+        parse(&head, body.as_bytes()).map(|response| response.parameters.len()).map_err(|error| error.message)
+    };
+    assert_eq!(parsed(256, 60), Ok(256));
+    assert!(parsed(257, 1).unwrap_err().contains("more than 256 members"));
+    assert!(parsed(2, 9000).unwrap_err().contains("more than 16384 bytes"));
+}

@@ -5,10 +5,12 @@
 use std::sync::{Arc, Mutex};
 
 use modelsync::{
+    api::keys,
     clock::Clock,
     core::run::backend::{Phase, RunBackend, RunRecord},
     kube_io::{
         record,
+        sieve::{Piece, Shape, Sieve, Wrapping},
         store::{RunSink, Runs, RunsOf},
         watch::Sink,
     },
@@ -164,4 +166,46 @@ fn run_of_another_namespace_belongs_to_no_object_of_this_one() {
     assert_eq!(names(&store, "one", "a"), Some((vec!["a-1".to_owned()], Vec::new())));
     assert_eq!(names(&store, "two", "a"), Some((Vec::new(), vec!["a-1".to_owned()])), "as a predecessor, too");
     assert!(store.named("team", "one", "a-2").is_none());
+}
+
+#[test]
+fn controller_reference_to_another_object_does_not_give_it_the_run() {
+    let run = |label: Option<&str>| {
+        let mut run: serde_json::Value = serde_json::from_str(&object("a-1", ("two", "b"), 7, false)).unwrap();
+        if let Some(uid) = label {
+            run["metadata"]["labels"] = json!({ (keys::OWNER_UID): uid });
+        }
+        let run = record::run(job(), &run.to_string()).unwrap();
+        (run.owner_uid, run.controlled)
+    };
+    assert_eq!(run(Some("one")), ("one".into(), false), "the label says whose it is");
+    assert_eq!(run(Some("two")), ("two".into(), true));
+    assert_eq!(run(None), ("two".into(), true), "a run of the controller before this operator");
+}
+
+/// Each backend reads whether a run waits or works from what the sieve lets through.
+#[test]
+fn run_that_waits_on_purpose_or_works_is_not_idle_behind_the_sieve() {
+    for (kind, spec, status, idle) in [
+        ("Job", json!({ "suspend": true, "template": {} }), json!({ "active": 0 }), false),
+        ("Job", json!({ "parallelism": 2 }), json!({ "active": 2, "ready": 1 }), false),
+        ("Job", json!({ "parallelism": 2 }), json!({ "active": 2, "ready": 0 }), true),
+        ("PipelineRun", json!({ "status": "PipelineRunPending" }), json!({}), false),
+        ("PipelineRun", json!({ "pipelineRef": { "name": "p" } }), json!({}), true),
+    ] {
+        let backend = runs::backends().iter().copied().find(|backend| backend.kind().kind == kind).unwrap();
+        let metadata = json!({ "name": "a", "namespace": "n", "uid": "u", "resourceVersion": "7" });
+        let run = json!({ "metadata": metadata, "spec": spec, "status": status }).to_string();
+        let mut sieve = Sieve::new(Shape::Run, Wrapping::None);
+        let mut sifted = String::new();
+        let mut see = |piece: Piece<'_>| {
+            if let Piece::Whole(text) = piece {
+                text.clone_into(&mut sifted);
+            }
+        };
+        sieve.push(run.as_bytes(), &mut see).unwrap();
+        let observed = backend.observe(&sifted).unwrap();
+        assert_eq!(observed, backend.observe(&run).unwrap(), "the sieve changes nothing: {run}");
+        assert_eq!(observed.idle, idle, "{run}");
+    }
 }

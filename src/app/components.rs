@@ -86,7 +86,7 @@ impl Components {
         let token = (stop.clone(), tasks.clone());
         let (referenced, changes) =
             Referenced::new(clients.reads.clone(), clock.clone(), kinds.clone(), scopes(settings), token);
-        let requests = requester(settings, config, clients, clock).await?;
+        let requests = requester(settings, config, clients, clock, &turns).await?;
         let live = LiveObjects::new(clients.reads.clone(), kinds, turns, referenced.clone());
         let process = process_id();
         let metrics = Arc::new(Metrics::default());

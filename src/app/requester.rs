@@ -9,7 +9,7 @@ use url::Url;
 use super::settings::Settings;
 use crate::{
     clock::Clock,
-    kube_io::{client::Clients, credentials::ApiCredentials},
+    kube_io::{client::Clients, credentials::ApiCredentials, read_turns::ReadTurns},
     source::{
         http::{ClientSetupError, GuardedClient, Setup},
         request::Requester,
@@ -22,11 +22,12 @@ pub(super) async fn requester(
     config: &Config,
     clients: &Clients,
     clock: &Arc<Clock>,
+    turns: &ReadTurns,
 ) -> Result<Requester, ClientSetupError> {
     let mut addresses = settings.addresses.clone();
     addresses.api_server.extend(api_server_addresses(config).await);
     let setup = Setup::system(clock.clone(), addresses, settings.cluster_domain.clone(), settings.max_polls);
-    let credentials = ApiCredentials::new(clients.reads.clone(), clock.clone());
+    let credentials = ApiCredentials::new(clients.reads.clone(), clock.clone(), turns.clone());
     Ok(Requester::new(GuardedClient::new(setup)?, Arc::new(credentials)))
 }
 

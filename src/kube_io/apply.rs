@@ -139,7 +139,7 @@ impl ApiServer {
                 Ok(run) => Created::Ours(Box::new(run)),
                 Err(error) => Created::Unknown(error.into()),
             },
-            Err(error) if error.code() == Some(409) => {
+            Err(error) if error.already_exists() => {
                 match self.find_run(backend, owner_uid, namespace, (name, proofs)).await {
                     Ok(NamedRun::Ours(run)) => Created::Ours(run),
                     Ok(NamedRun::Foreign(owner)) => Created::Refused {
@@ -264,6 +264,8 @@ fn refusal(kind: RunKind, code: u16, message: String) -> Created {
     let refused = |reason, stalled, message| Created::Refused { reason, message, stalled };
     match (cause(code, &message), code) {
         (Some(reason), _) => refused(reason, false, message),
+        // A conflict, such as that of a quota which others change at the same time.
+        (None, 409) => refused(Reason::ApiUnavailable, false, message),
         (None, 404) => refused(Reason::RunKindMissing, false, format!("{kind} cannot be created: {message}")),
         (None, _) => refused(
             Reason::RunRefused,
@@ -359,6 +361,7 @@ mod tests {
             (403, "jobs is forbidden: User x cannot create", Reason::Forbidden, false),
             (404, "the server could not find the requested resource", Reason::RunKindMissing, false),
             (429, "too many requests", Reason::ApiUnavailable, false),
+            (409, "Operation cannot be fulfilled on resourcequotas", Reason::ApiUnavailable, false),
             (422, "ValidatingAdmissionPolicy 'modelsync-run-not-after' denied request", Reason::ApiUnavailable, false),
             (422, "ValidatingAdmissionPolicy 'p' with binding 'p' denied request: no", Reason::Forbidden, false),
             (400, "admission webhook \"policy.example.com\" denied the request: no", Reason::Forbidden, false),

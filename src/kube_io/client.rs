@@ -110,6 +110,11 @@ impl From<http::Error> for CallError {
 }
 
 impl CallError {
+    /// Whether the API server refused a create because the name is taken. It has other conflicts, such as that of a quota.
+    pub fn already_exists(&self) -> bool {
+        matches!(self, Self::Refused(status) if status.code == 409 && status.reason == "AlreadyExists")
+    }
+
     /// HTTP status of a refusal.
     pub fn code(&self) -> Option<u16> {
         match self {

@@ -199,14 +199,14 @@ pub fn run(backend: &dyn RunBackend, object: &str) -> Result<RunRecord, serde_js
     let owner = metadata.owner_references.into_iter().find(|owner| owner.controller);
     let label = |key: &str| metadata.labels.get(key).cloned();
     let annotation = |key: &str| metadata.annotations.get(key).cloned();
-    let controlled = owner.is_some();
-    let (owner_uid, owner_kind, owner_name) =
+    let (controller, owner_kind, owner_name) =
         owner.map(|owner| (owner.uid, owner.kind, owner.name)).unwrap_or_default();
+    // The admission policy guards the label. The reference can be changed by every user who may change the run.
+    let owner_uid = label(keys::OWNER_UID).unwrap_or_else(|| controller.clone());
     Ok(RunRecord {
         kind: backend.kind(),
-        // Label rights alone cannot forge a controller reference, so the reference goes before the label.
-        owner_uid: if owner_uid.is_empty() { label(keys::OWNER_UID).unwrap_or_default() } else { owner_uid },
-        controlled,
+        controlled: !controller.is_empty() && controller == owner_uid,
+        owner_uid,
         owner_kind: label(keys::OWNER_KIND).unwrap_or(owner_kind),
         owner_name: annotation(keys::OWNER_NAME).unwrap_or(owner_name),
         proof: annotation(keys::CLAIM).as_deref().map(proof).unwrap_or_default(),

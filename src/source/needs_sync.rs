@@ -22,7 +22,10 @@ use super::{
 use crate::{
     api::{
         Request,
-        needs_sync::{API_VERSION, KIND, MAX_BODY, MAX_HEADERS, MAX_POLL_AFTER, MAX_REASON, MAX_TARGET},
+        needs_sync::{
+            API_VERSION, KIND, MAX_BODY, MAX_HEADERS, MAX_PARAMETER_COUNT, MAX_PARAMETERS, MAX_POLL_AFTER, MAX_REASON,
+            MAX_TARGET,
+        },
     },
     core::{
         poll::{
@@ -222,9 +225,21 @@ fn parameters(member: Option<Json<'_>>) -> Result<BTreeMap<String, String>, Stri
     if !member.is_object() {
         return Err(format!("parameters must be an object of strings, not {}", member.describe()));
     }
-    let mut problem = None;
+    // A response may be kept for as long as its target waits, so those of many objects must be small together.
+    let (mut problem, mut bytes) = (None, 0_usize);
     member.each_member(|name, value| match name.map(|name| (name, string(value, &shown(name)))) {
-        Some((name, Ok(text))) => drop(parameters.insert(name.to_owned(), text)),
+        Some((name, Ok(text))) => {
+            bytes += name.len() + text.len();
+            if parameters.len() >= MAX_PARAMETER_COUNT {
+                problem.get_or_insert_with(|| format!("parameters has more than {MAX_PARAMETER_COUNT} members"));
+            } else if bytes > MAX_PARAMETERS {
+                problem.get_or_insert_with(|| {
+                    format!("parameters takes more than {MAX_PARAMETERS} bytes: send larger values by reference")
+                });
+            } else {
+                parameters.insert(name.to_owned(), text);
+            }
+        }
         Some((_, Err(why))) => drop(problem.get_or_insert(why)),
         None => drop(problem.get_or_insert("parameters has a name that is not Unicode".to_owned())),
     });

@@ -137,7 +137,7 @@ pub struct RunRecord {
     pub uid: String,
     /// Its resourceVersion, for preconditions.
     pub resource_version: String,
-    /// Uid of the object that it was made for (from the controlling owner reference, or else from the label).
+    /// Uid of the object that it was made for (from the label, or else from the controlling owner reference).
     pub owner_uid: String,
     /// Whether that uid is the one in its controlling owner reference.
     pub controlled: bool,

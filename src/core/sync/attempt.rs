@@ -149,8 +149,9 @@ fn close(facts: &Facts<'_>, last: LastRun, rule: Rule, now: Now) -> Plan {
         // A run that the operator never saw is no failed run. What follows from the next poll is reported then.
         let facts = &Facts { status: &ended, ..facts.clone() };
         let edited = ended.observed_generation != facts.object.generation;
-        let status = if edited { reported(facts, &Situation::AwaitingFirstResponse, now) } else { ended.clone() };
-        return Plan::doing(rule, Effect::WriteStatus(Box::new(status)));
+        let run = ended.last_run.as_ref().map_or("", |last| &last.name);
+        let situation = if edited { Situation::AwaitingFirstResponse } else { Situation::NeverCreated { run } };
+        return Plan::doing(rule, Effect::WriteStatus(Box::new(reported(facts, &situation, now))));
     }
     let facts = &Facts { status: &ended, ..facts.clone() };
     let next = match (&facts.spec, &ended.target) {

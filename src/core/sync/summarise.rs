@@ -36,6 +36,8 @@ pub(super) enum Situation<'a> {
     RunActive { run: &'a str },
     /// A run is reserved, and the watch does not show it.
     Unconfirmed { run: &'a str, until: Timestamp },
+    /// A run was reserved, and certainly does not exist.
+    NeverCreated { run: &'a str },
     /// A run succeeded, but a sync is still needed. `until` is `None` if the run is never repeated.
     AwaitingEffect { run: &'a str, until: Option<Timestamp> },
     /// A run failed, and the backoff of its target has not ended.
@@ -79,6 +81,11 @@ impl Situation<'_> {
                 format!(
                     "run {run} is reserved, and the watch does not show it; whether it exists is certain after {until}"
                 ),
+            ),
+            Self::NeverCreated { run } => (
+                ready,
+                (Unknown, Reason::RunUnconfirmed),
+                format!("run {run} was reserved and does not exist; after the next response another run may start"),
             ),
             Self::AwaitingEffect { run, until } => {
                 let next = until.map_or_else(

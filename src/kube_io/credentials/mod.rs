@@ -17,12 +17,12 @@ use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 
 use self::cache::Cache;
 use super::{
-    call::call,
+    call::{call, get_opt},
     client::{CallError, Guarded},
+    read_turns::ReadTurns,
 };
 use crate::{
     api,
@@ -38,14 +38,14 @@ use crate::{
 
 /// How long a Secret or ConfigMap is cached.
 const LIFE: Duration = Duration::from_mins(1);
+/// How long it is remembered that a Secret or ConfigMap does not exist.
+const MISSING_LIFE: Duration = Duration::from_secs(30);
 /// How long the API server's own audiences are cached. They change only with its command line.
 const AUDIENCES_LIFE: Duration = Duration::from_mins(10);
 /// Requested lifetime of a token: the shortest that the API server grants.
 const TOKEN_SECONDS: u32 = 600;
 /// Bounds of the cache of objects and of the cache of tokens: entries, and bytes in total.
 const MOST: (usize, usize) = (1024, 16 * 1024 * 1024);
-/// Reads in flight at once: many polls at the same moment must not crowd out the operator's other reads.
-const READS: usize = 16;
 /// Longest message of a failure, in bytes.
 const MAX_MESSAGE: usize = 512;
 
@@ -53,12 +53,13 @@ const MAX_MESSAGE: usize = 512;
 pub struct ApiCredentials {
     client: Guarded,
     clock: Arc<Clock>,
-    reads: Semaphore,
+    turns: ReadTurns,
     cached: Mutex<Caches>,
 }
 
 struct Caches {
-    objects: Cache<ObjectKey, Arc<Data>>,
+    /// `None`: it does not exist.
+    objects: Cache<ObjectKey, Option<Arc<Data>>>,
     /// By namespace, service account and audience.
     tokens: Cache<(String, String, String), Confidential>,
     audiences: Option<(MonotonicTime, Arc<[String]>)>,
@@ -117,11 +118,11 @@ struct IssuedStatus {
 }
 
 impl ApiCredentials {
-    /// Reads through this client.
-    pub fn new(client: Guarded, clock: Arc<Clock>) -> Self {
+    /// Reads through this client, by these turns.
+    pub fn new(client: Guarded, clock: Arc<Clock>, turns: ReadTurns) -> Self {
         let cached =
             Caches { objects: Cache::new(MOST.0, MOST.1), tokens: Cache::new(MOST.0, MOST.1), audiences: None };
-        Self { client, clock, reads: Semaphore::new(READS), cached: Mutex::new(cached) }
+        Self { client, clock, turns, cached: Mutex::new(cached) }
     }
 
     async fn key(
@@ -142,37 +143,41 @@ impl ApiCredentials {
 
     async fn object(&self, key: ObjectKey) -> Result<Arc<Data>, PollError> {
         let known = || self.cached().objects.get(&key, self.clock.mono());
+        let missing = || refuse(&format!("{} does not exist", key.described()));
         if let Some(cached) = known() {
-            return Ok(cached);
+            return cached.ok_or_else(missing);
         }
-        let _turn = self.reads.acquire().await;
+        let _turn = self.turns.take(&key.namespace).await;
         // During the wait, another task may have read the object.
         if let Some(cached) = known() {
-            return Ok(cached);
+            return cached.ok_or_else(missing);
         }
         let read = self.clock.mono();
-        let data: Data = match key.kind {
-            CredentialKind::Secret => {
-                let SecretData { data } = self.get("secrets", &key).await?;
-                data.into_iter().flatten().map(|(name, ByteString(bytes))| (name, bytes.into())).collect()
-            }
-            CredentialKind::ConfigMap => {
-                let ConfigMapData { data, binary_data } = self.get("configmaps", &key).await?;
-                let text = data.into_iter().flatten().map(|(name, text)| (name, text.into_bytes().into()));
-                let binary = binary_data.into_iter().flatten().map(|(name, ByteString(bytes))| (name, bytes.into()));
-                text.chain(binary).collect()
-            }
-        };
-        let (bytes, data) = (size(&data), Arc::new(data));
-        self.cached().objects.put(key, data.clone(), bytes, read + LIFE, read);
-        Ok(data)
+        let data = self.read(&key).await?.map(Arc::new);
+        let (bytes, life) = data.as_ref().map_or((0, MISSING_LIFE), |data| (size(data), LIFE));
+        self.cached().objects.put(key.clone(), data.clone(), bytes, read + life, read);
+        data.ok_or_else(missing)
     }
 
-    async fn get<T: DeserializeOwned>(&self, plural: &str, key: &ObjectKey) -> Result<T, PollError> {
-        let ObjectKey { kind, namespace, name } = key;
-        let what = format!("{} {name} of namespace {namespace}", kind.word());
-        let request = Request::get(format!("/api/v1/namespaces/{namespace}/{plural}/{name}"));
-        self.call(&what, request, Vec::new()).await
+    async fn read(&self, key: &ObjectKey) -> Result<Option<Data>, PollError> {
+        Ok(match key.kind {
+            CredentialKind::Secret => self.get::<SecretData>("secrets", key).await?.map(|SecretData { data }| {
+                data.into_iter().flatten().map(|(name, ByteString(bytes))| (name, bytes.into())).collect()
+            }),
+            CredentialKind::ConfigMap => {
+                self.get("configmaps", key).await?.map(|ConfigMapData { data, binary_data }| {
+                    let text = data.into_iter().flatten().map(|(name, text)| (name, text.into_bytes().into()));
+                    let binary =
+                        binary_data.into_iter().flatten().map(|(name, ByteString(bytes))| (name, bytes.into()));
+                    text.chain(binary).collect()
+                })
+            }
+        })
+    }
+
+    async fn get<T: DeserializeOwned>(&self, plural: &str, key: &ObjectKey) -> Result<Option<T>, PollError> {
+        let path = format!("/api/v1/namespaces/{}/{plural}/{}", key.namespace, key.name);
+        get_opt(&self.client, &path).await.map_err(|error| explain(&key.described(), error))
     }
 
     async fn issue(&self, namespace: &str, account: &str, audience: &str) -> Result<Confidential, PollError> {
@@ -182,7 +187,7 @@ impl ApiCredentials {
         if let Some(cached) = known() {
             return Ok(cached);
         }
-        let _turn = self.reads.acquire().await;
+        let _turn = self.turns.take(namespace).await;
         if let Some(cached) = known() {
             return Ok(cached);
         }
@@ -243,17 +248,29 @@ impl ApiCredentials {
         body: Vec<u8>,
     ) -> Result<T, PollError> {
         let request = request.body(body).map_err(|_| refuse(&format!("{what} cannot be requested")))?;
-        call(&self.client, request).await.map_err(|error| match error {
-            CallError::Refused(status) if status.code == 404 => refuse(&format!("{what} does not exist")),
-            CallError::Refused(status) => refuse(&format!("{what} is refused: {}", status.message)),
-            CallError::Unknown(_) => refuse(&format!("{what} cannot be read now: the API server gives no reply")),
-            // The parser's error may repeat what it read.
-            CallError::Unreadable(_) => refuse(&format!("{what} cannot be read: the reply has an unexpected format")),
-        })
+        call(&self.client, request).await.map_err(|error| explain(what, error))
     }
 
     fn cached(&self) -> MutexGuard<'_, Caches> {
         self.cached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ObjectKey {
+    /// The object, as messages name it.
+    fn described(&self) -> String {
+        format!("{} {} of namespace {}", self.kind.word(), self.name, self.namespace)
+    }
+}
+
+/// The message of a failed call about `what`.
+fn explain(what: &str, error: CallError) -> PollError {
+    match error {
+        CallError::Refused(status) if status.code == 404 => refuse(&format!("{what} does not exist")),
+        CallError::Refused(status) => refuse(&format!("{what} is refused: {}", status.message)),
+        CallError::Unknown(_) => refuse(&format!("{what} cannot be read now: the API server gives no reply")),
+        // The parser's error may repeat what it read.
+        CallError::Unreadable(_) => refuse(&format!("{what} cannot be read: the reply has an unexpected format")),
     }
 }
 

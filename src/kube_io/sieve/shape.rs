@@ -107,6 +107,7 @@ impl Shape {
         match (self, first.as_str()) {
             (_, "metadata") => self.metadata(rest),
             (Self::Object, "spec") => Keep::UpTo(MAX_SPEC),
+            (Self::Run, "spec") => waiting_of_run(rest),
             (Self::EndedRun, "spec") => spec_of_run(rest),
             (Self::Run | Self::EndedRun, "status") => status_of_run(rest),
             (Self::Object, "status") => Keep::UpTo(MAX_STATUS),
@@ -137,9 +138,18 @@ impl Shape {
 fn status_of_run(path: &[String]) -> Keep {
     match path.first().map(String::as_str) {
         None => Keep::Members,
-        Some("startTime" | "completionTime") => Keep::UpTo(MAX_WORD),
+        Some("startTime" | "completionTime" | "ready") => Keep::UpTo(MAX_WORD),
         Some("conditions" | "results") => Keep::UpTo(MAX_STATUS),
         Some(_) => Keep::Nothing,
+    }
+}
+
+/// Whether a run waits on purpose: a Job that is suspended, a PipelineRun that is pending.
+fn waiting_of_run(path: &[String]) -> Keep {
+    match path {
+        [] => Keep::Members,
+        [member] if matches!(member.as_str(), "suspend" | "status") => Keep::UpTo(MAX_WORD),
+        _ => Keep::Nothing,
     }
 }
 
