@@ -315,6 +315,6 @@ fn parameters_of_a_response_are_few_and_small() {
         parse(&head, body.as_bytes()).map(|response| response.parameters.len()).map_err(|error| error.message)
     };
     assert_eq!(parsed(256, 60), Ok(256));
-    assert!(parsed(257, 1).unwrap_err().contains("more than 256 members"));
-    assert!(parsed(2, 9000).unwrap_err().contains("more than 16384 bytes"));
+    assert!(parsed(257, 1).unwrap_err().contains("has 257 members; at most 256"));
+    assert!(parsed(2, 9000).unwrap_err().contains("takes 18008 bytes; at most 16384"));
 }

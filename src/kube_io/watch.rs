@@ -168,13 +168,13 @@ async fn session(client: &Guarded, scope: &Scope, sink: &mut impl Sink, pauses: 
             Err(error) => return error,
             // The API server sends a bookmark before it ends a watch. If its storage was restored from a backup, it does
             // not know the version yet, and sends nothing at all until it reaches that version again.
-            Ok(false) if lasted => {
+            Ok(false) => {
                 let nothing = format!("the watch from version {version} brought nothing, not even a bookmark");
                 return CallError::Unknown(nothing);
             }
             Ok(true) if lasted => {}
             // If the API server ends every watch at once, the operator must not begin new ones without a pause.
-            Ok(_) => pauses.pause().await,
+            Ok(true) => pauses.pause().await,
         }
     }
 }

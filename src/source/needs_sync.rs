@@ -226,24 +226,27 @@ fn parameters(member: Option<Json<'_>>) -> Result<BTreeMap<String, String>, Stri
         return Err(format!("parameters must be an object of strings, not {}", member.describe()));
     }
     // A response may be kept for as long as its target waits, so those of many objects must be small together.
-    let (mut problem, mut bytes) = (None, 0_usize);
+    let (mut problem, mut count, mut bytes) = (None, 0_usize, 0_usize);
     member.each_member(|name, value| match name.map(|name| (name, string(value, &shown(name)))) {
         Some((name, Ok(text))) => {
-            bytes += name.len() + text.len();
-            if parameters.len() >= MAX_PARAMETER_COUNT {
-                problem.get_or_insert_with(|| format!("parameters has more than {MAX_PARAMETER_COUNT} members"));
-            } else if bytes > MAX_PARAMETERS {
-                problem.get_or_insert_with(|| {
-                    format!("parameters takes more than {MAX_PARAMETERS} bytes: send larger values by reference")
-                });
-            } else {
+            (count, bytes) = (count + 1, bytes + name.len() + text.len());
+            if count <= MAX_PARAMETER_COUNT && bytes <= MAX_PARAMETERS {
                 parameters.insert(name.to_owned(), text);
             }
         }
         Some((_, Err(why))) => drop(problem.get_or_insert(why)),
         None => drop(problem.get_or_insert("parameters has a name that is not Unicode".to_owned())),
     });
-    problem.map_or(Ok(parameters), Err)
+    if let Some(problem) = problem {
+        return Err(problem);
+    }
+    if count > MAX_PARAMETER_COUNT {
+        return Err(format!("parameters has {count} members; at most {MAX_PARAMETER_COUNT} are allowed"));
+    }
+    if bytes > MAX_PARAMETERS {
+        return Err(format!("parameters takes {bytes} bytes; at most {MAX_PARAMETERS} are allowed"));
+    }
+    Ok(parameters)
 }
 
 /// A parameter as messages name it.

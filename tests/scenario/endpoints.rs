@@ -139,7 +139,7 @@ async fn response_with_unusable_parameters_starts_no_run_and_names_them() {
                 r#"has the parameter "branch", which spec.parameters does not map"#,
             ),
             ("large", needed(&[("name", &large)]), Value::Null, "at most 16384 are allowed"),
-            ("many", Reply::Needed(many), pass, "300 parameters; at most 256 are allowed"),
+            ("many", Reply::Needed(many), pass, "parameters has 300 members; at most 256 are allowed"),
         ];
         assert_failing(world, &cases).await;
         // A later valid response starts a run.

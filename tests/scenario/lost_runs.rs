@@ -80,7 +80,7 @@ async fn reservation_of_a_dead_process_ends_only_when_its_run_cannot_be_created_
         let name = reserve_manually(world, "a", "a-dead-process-0").await;
         world.start_operator().await;
         world.until("a", InSync, Unknown, "RunUnconfirmed").await;
-        world.clock.advance(Duration::from_mins(1));
+        world.clock.advance(Duration::from_secs(20));
         let before = world.reconciles().await;
         world.trigger("a", "now").await;
         world.wait("a reconcile", async || (world.reconciles().await > before).then_some(())).await;

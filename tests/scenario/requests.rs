@@ -137,6 +137,8 @@ async fn missing_secret_and_missing_key_are_named_and_the_object_recovers() {
             format!("request.headersFrom X-Token: Secret credentials of namespace {namespace} does not exist")
         );
         store(world, "Secret", "credentials", json!({ "other": "v1" })).await;
+        // For this long the operator remembers that the Secret does not exist.
+        world.clock.advance(Duration::from_secs(30));
         world.apply("b", with_header).await;
         let message = failure(world, "b").await;
         assert!(

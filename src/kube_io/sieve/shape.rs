@@ -13,7 +13,7 @@ pub const MAX_SPEC: usize = 384 * 1024;
 const MAX_STATUS: usize = 256 * 1024;
 /// Largest labels, and largest owner references.
 const MAX_METADATA: usize = 64 * 1024;
-/// Largest annotation. The API server allows 256 KiB for all of them.
+/// Largest label or annotation. The API server allows 256 KiB for all annotations, and labels without number.
 const MAX_ANNOTATION: usize = 16 * 1024;
 /// Longest name, uid, version or time.
 const MAX_WORD: usize = 1024;
@@ -124,8 +124,8 @@ impl Shape {
             "name" | "namespace" | "uid" | "resourceVersion" => Keep::UpTo(MAX_WORD),
             _ if matches!(self, Self::Names | Self::Parts(..)) => Keep::Nothing,
             "generation" | "creationTimestamp" | "deletionTimestamp" => Keep::UpTo(MAX_WORD),
-            "labels" | "ownerReferences" => Keep::UpTo(MAX_METADATA),
-            "annotations" => match rest {
+            "ownerReferences" => Keep::UpTo(MAX_METADATA),
+            "annotations" | "labels" => match rest {
                 [] => Keep::Members,
                 [key] if key.starts_with(keys::KEY_PREFIX) => Keep::UpTo(MAX_ANNOTATION),
                 _ => Keep::Nothing,

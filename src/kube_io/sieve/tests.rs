@@ -26,7 +26,7 @@ fn object() -> Value {
         "metadata": {
             "managedFields": [{ "a": "}\"{" }], "name": "a", "namespace": "n", "uid": "u", "resourceVersion": "7",
             "annotations": { "other": "x", "automl.cloudai.kubeflow.org/target": "t", "third": "\\\"" },
-            "labels": { "l": "1" },
+            "labels": { "l": "1", "automl.cloudai.kubeflow.org/attempt": "7" },
         },
         "spec": { "a": [1, { "b": "]}" }] },
         "status": { "conditions": [{ "type": "Complete" }], "active": 3, "startTime": "s" },
@@ -36,7 +36,7 @@ fn object() -> Value {
 #[test]
 fn keeps_of_an_object_what_its_shape_names() {
     let metadata = json!({
-        "name": "a", "namespace": "n", "uid": "u", "resourceVersion": "7", "labels": { "l": "1" },
+        "name": "a", "namespace": "n", "uid": "u", "resourceVersion": "7", "labels": { "automl.cloudai.kubeflow.org/attempt": "7" },
         "annotations": { "automl.cloudai.kubeflow.org/target": "t" },
     });
     let names = json!({ "name": "a", "namespace": "n", "uid": "u", "resourceVersion": "7" });

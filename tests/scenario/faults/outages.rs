@@ -160,7 +160,7 @@ impl<S: tracing::Subscriber> Layer<S> for Restored {
 }
 
 /// A restored storage is younger than what the operator remembers: it must not wait for versions that will not come.
-async fn restored(name: &str, clean: bool) {
+async fn restored(name: &str) {
     // A watch that brings nothing ends after 45 s.
     const SOON: Duration = Duration::from_secs(90);
     let _alone = CLUSTER.lock().await;
@@ -187,18 +187,8 @@ async fn restored(name: &str, clean: bool) {
             second.push(world.run(subject.prefix(), 2).await);
         }
         play(world).await;
-        // The watches end as those of a load balancer do, and begin again at the restored API server.
+        // The watches that begin again wait for the restored API server.
         let watches = WATCHED.map(|resource| proxy.once(call("watch", resource), Fault::Hold));
-        for (watch, resource) in watches.iter().zip(WATCHED).filter(|_| clean) {
-            proxy.once(call("watch", resource), Fault::End).hit(1).await;
-            world
-                .wait("the next watch is on its way", async || {
-                    // The pause before it runs on this clock.
-                    world.clock.advance(Duration::from_secs(1));
-                    (watch.hits() == 1).then_some(())
-                })
-                .await;
-        }
         let before = notices.load(Ordering::Relaxed);
         control_plane.restore().await;
         watches.iter().for_each(Rule::release);
@@ -209,9 +199,11 @@ async fn restored(name: &str, clean: bool) {
             subject.demand_again(world, subject.prefix(), "m2").await;
         }
         for (subject, before) in BOTH.into_iter().zip(&second) {
-            let again = async || world.runs(subject.prefix()).await.into_iter().find(|run| attempt_of(run) == 2);
-            let again = eventually("the run after the restore", SOON, again).await.unwrap();
-            assert_ne!(again.metadata.uid, before.metadata.uid, "the run that the restore removed is not believed in");
+            // A record that the restore removed may still count for the number of a training.
+            let is_new =
+                |run: &kube::api::DynamicObject| attempt_of(run) >= 2 && run.metadata.uid != before.metadata.uid;
+            let again = async || world.runs(subject.prefix()).await.into_iter().find(is_new);
+            eventually("the run after the restore", SOON, again).await.unwrap();
             until_shows(world, subject.prefix(), "RunActive").await;
         }
         let took = restored.mono();
@@ -243,11 +235,5 @@ const WATCHED: [&str; 5] = ["modelsyncs", "modeltrains", "modelversions", "pipel
 
 #[tokio::test]
 async fn storage_restored_from_a_backup_is_believed_at_once_and_logged_once() {
-    restored("outage_restore", false).await;
-}
-
-/// A watch from a version that the restored storage has not reached yet brings nothing.
-#[tokio::test]
-async fn storage_restored_while_a_watch_begins_anew_is_believed_soon_and_logged_once() {
-    restored("outage_restore_clean", true).await;
+    restored("outage_restore").await;
 }
