@@ -85,10 +85,14 @@ async fn in_world(name: &str, body: impl AsyncFnOnce(&World)) {
     kubectl(&["delete", "namespace", "--wait=false", &world.namespace]);
 }
 
-/// Installs the operator as a user does.
+/// Installs the operator as a user of a cluster with one node does. The endpoints of the tests are at the node's address,
+/// where the API server is, too.
 fn install() {
     let config = repository().join("config");
     kubectl(&["apply", "--server-side", "-k", &config.to_string_lossy()]);
+    let internal = r#"jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}"#;
+    let allowed = format!("MODELSYNC_ALLOW_ADDRESS={}", kubectl(&["get", "nodes", "-o", internal]).trim());
+    kubectl(&["set", "env", "-n", SYSTEM, &format!("deployment/{OPERATOR}"), &format!("{allowed}/32")]);
     kubectl(&["rollout", "status", "-n", SYSTEM, "--timeout=120s", &format!("deployment/{OPERATOR}")]);
 }
 
