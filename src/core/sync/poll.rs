@@ -40,7 +40,7 @@ fn check_comparison(compare: &Compare) -> Result<(), Invalid> {
     check_source("spec.compare.actual", &compare.actual)
 }
 
-/// The poll target of a spec that [`check_poll`] has accepted. Each poll needs one, so nothing is checked again.
+/// The poll target of a spec that `check_poll` has accepted. Each poll needs one, so nothing is checked again.
 pub fn poll_target(spec: &ModelSyncSpec) -> Option<PollTarget> {
     let endpoint = spec.needs_sync_url.as_deref();
     let endpoint = endpoint.map(|url| PollTarget::NeedsSync { url: url.into(), request: spec.request.clone() });
